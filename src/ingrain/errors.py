@@ -1,0 +1,286 @@
+"""Every error of Ingrain, split by who can act on it.
+
+::
+
+    IngrainError
+    ├── RequestError                    the caller: change the request
+    │   ├── InvalidRequestError         malformed, wrong type, wrong value
+    │   │   ├── UnsupportedModelError   a model that cannot be converted, with the reason
+    │   │   ├── ModelConflictError      the name is taken by another revision, or is ambiguous
+    │   │   ├── ModelLimitError         MAX_LOADED_MODELS is reached
+    │   │   └── ModalityError           the model has no such tower
+    │   ├── NotFoundError
+    │   │   ├── RouteNotFoundError
+    │   │   ├── ModelNotLoadedError
+    │   │   ├── ModelNotFoundError      not in the repository
+    │   │   └── SourceNotFoundError     the hub or the folder does not have it
+    │   ├── MethodNotAllowedError
+    │   ├── TooLargeError               body, item count, text or image over a limit
+    │   ├── AuthenticationError
+    │   └── PermissionDeniedError
+    ├── OverloadError                   the caller, later
+    │   └── QueueFullError
+    ├── EngineError                     the operator; the caller may try again
+    │   ├── EngineUnavailableError      unreachable, restarting
+    │   ├── ModelLoadingError           known, but not ready yet
+    │   ├── DeadlineExceededError
+    │   ├── InferenceError              the engine refused or broke
+    │   └── NotFiniteError              the graph answered NaN or infinity
+    ├── SettingsError
+    ├── SourceError
+    │   ├── SourceForbiddenError        gated or private: a token is needed
+    │   └── SourceUnavailableError      hub unreachable, download broken
+    ├── ExportError
+    │   ├── ExportUnavailableError      this installation cannot export
+    │   ├── ExportTimeoutError
+    │   ├── ExportCrashedError
+    │   └── VerificationError           the graph differs from its source
+    └── RepositoryError
+        ├── DamagedEntryError
+        └── NewerFormatError
+
+The HTTP status of each class is a table in ``server/errors.py``, looked up through the MRO. Messages name what, the
+value, the limit and what to do; they never hold a path outside the model repository, a secret, a user's text or the
+text of another library's exception.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class IngrainError(Exception):
+    """Base of all errors raised by Ingrain.
+
+    Args:
+        message: One sentence for the person who can act.
+        param: Path of the field at fault, as the caller wrote it (``text[3]``), if one is.
+        retry_after_s: Seconds after which the same call may succeed, if known.
+        facts: Further facts for the error object, JSON types only, camelCase keys.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        facts: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.facts = facts or {}
+
+
+class RequestError(IngrainError):
+    """The request is at fault; the caller can mend it."""
+
+    code = "bad_request"
+
+
+class InvalidRequestError(RequestError):
+    """The request is malformed, or a field has a wrong type or value."""
+
+    code = "invalid_request"
+
+
+class UnsupportedModelError(InvalidRequestError):
+    """The named model cannot be converted; the message says why."""
+
+    code = "unsupported_model"
+
+
+class ModelConflictError(InvalidRequestError):
+    """The name is ambiguous, or already stands for another revision or library."""
+
+    code = "model_conflict"
+
+
+class ModelLimitError(InvalidRequestError):
+    """As many models are loaded as ``MAX_LOADED_MODELS`` allows."""
+
+    code = "model_limit_reached"
+
+
+class ModalityError(InvalidRequestError):
+    """The model lacks the modality asked for."""
+
+    code = "unsupported_modality"
+
+
+class NotFoundError(RequestError):
+    """What the request names does not exist."""
+
+    code = "not_found"
+
+
+class RouteNotFoundError(NotFoundError):
+    """No such route."""
+
+    code = "route_not_found"
+
+
+class ModelNotLoadedError(NotFoundError):
+    """The model is not loaded."""
+
+    code = "model_not_loaded"
+
+
+class ModelNotFoundError(NotFoundError):
+    """The model is not in the model repository."""
+
+    code = "model_not_found"
+
+
+class SourceNotFoundError(NotFoundError):
+    """Neither the hub nor the directory of local models has this name or revision."""
+
+    code = "source_not_found"
+
+
+class MethodNotAllowedError(RequestError):
+    """The route exists, but not with this HTTP method."""
+
+    code = "method_not_allowed"
+
+
+class TooLargeError(RequestError):
+    """A body, a number of items, a text or an image is over its limit."""
+
+    code = "too_large"
+
+
+class AuthenticationError(RequestError):
+    """The key is missing or wrong."""
+
+    code = "invalid_api_key"
+
+
+class PermissionDeniedError(RequestError):
+    """The key is right, but lacks the scope."""
+
+    code = "permission_denied"
+
+
+class OverloadError(IngrainError):
+    """The server has more work than it may queue."""
+
+    code = "overloaded"
+
+
+class QueueFullError(OverloadError):
+    """The queue of a graph, or of requests, is full."""
+
+    code = "queue_full"
+
+
+class EngineError(IngrainError):
+    """The engine that runs the graphs is at fault."""
+
+    code = "engine_error"
+
+
+class EngineUnavailableError(EngineError):
+    """The engine cannot be reached, or is being restarted."""
+
+    code = "engine_unavailable"
+
+
+class ModelLoadingError(EngineError):
+    """The model is known, and is still being loaded."""
+
+    code = "model_loading"
+
+
+class DeadlineExceededError(EngineError):
+    """The request's deadline passed before its vectors were ready."""
+
+    code = "deadline_exceeded"
+
+
+class InferenceError(EngineError):
+    """The engine took the batch and failed on it."""
+
+    code = "inference_failed"
+
+
+class NotFiniteError(EngineError):
+    """The graph answered NaN or infinity."""
+
+    code = "not_finite"
+
+
+class SettingsError(IngrainError):
+    """A setting has a value that cannot be used; the message names variable and flag."""
+
+    code = "invalid_setting"
+
+
+class SourceError(IngrainError):
+    """The place a model comes from is at fault."""
+
+    code = "source_error"
+
+
+class SourceForbiddenError(SourceError):
+    """The hub wants a token, or the token given may not read this model."""
+
+    code = "source_forbidden"
+
+
+class SourceUnavailableError(SourceError):
+    """The hub cannot be reached, or the download broke off."""
+
+    code = "source_unavailable"
+
+
+class ExportError(IngrainError):
+    """Turning a source into graphs failed."""
+
+    code = "export_failed"
+
+
+class ExportUnavailableError(ExportError):
+    """This installation has no exporter (``ingrain[export]``)."""
+
+    code = "export_unavailable"
+
+
+class ExportTimeoutError(ExportError):
+    """The export took longer than its deadline."""
+
+    code = "export_timeout"
+
+
+class ExportCrashedError(ExportError):
+    """The export process died."""
+
+    code = "export_crashed"
+
+
+class VerificationError(ExportError):
+    """The graph's numbers differ from the source's by more than the tolerance."""
+
+    code = "verification_failed"
+
+
+class RepositoryError(IngrainError):
+    """An entry of the model repository is at fault."""
+
+    code = "repository_error"
+
+
+class DamagedEntryError(RepositoryError):
+    """Files of an entry are missing or do not match their checksums."""
+
+    code = "damaged_entry"
+
+
+class NewerFormatError(RepositoryError):
+    """The entry was written by a newer Ingrain."""
+
+    code = "newer_format"

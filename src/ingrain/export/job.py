@@ -1,0 +1,67 @@
+"""What the server and the export process say to each other: one job in, progress and one result out, as JSON lines."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ingrain.repository.manifest import Library, Manifest
+
+
+class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What to export, and where to.
+
+    Attributes:
+        name: What the user calls the model.
+        library: The source library.
+        pretrained: OpenCLIP's weight tag.
+        revision: Branch, tag or commit on the hub.
+        output: Empty folder for the result: ``model/`` (manifest.json and side files) and one folder a graph, named
+            as in the manifest, holding ``1/model.onnx``.
+        local_models_dir: Directory whose folders are models; looked up before the hub.
+        token: Hub token.
+        offline: True to use only what the hub's cache holds.
+        trust_remote_code: True to run code that comes with the model.
+        tolerance: Largest difference to the source's vectors that is published.
+    """
+
+    name: str
+    library: Library
+    pretrained: str | None = None
+    revision: str | None = None
+    output: str
+    local_models_dir: str | None = None
+    token: str | None = None
+    offline: bool = False
+    trust_remote_code: bool = False
+    tolerance: float = 1e-4
+
+
+Phase = Literal["download", "read", "export", "verify"]
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """How far a phase is: ``done`` of ``total`` in ``unit`` ("bytes", "graphs", "cases"); total 0 if unknown."""
+
+    phase: Phase
+    detail: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The job failed with one of our errors: the code of its class, and its message."""
+
+    code: str
+    message: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The output folder is complete."""
+
+    manifest: Manifest
+
+
+Event = Progress | Failed | Finished
