@@ -1,0 +1,1 @@
+"""Where a model comes from: a local folder, or the hub."""

@@ -1,0 +1,50 @@
+"""Finds the folder of a local model, and never one outside the directory that the operator named."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from ingrain.errors import SourceNotFoundError
+
+
+def find_local(name: str, models_dir: Path) -> Path | None:
+    """Return the folder of a model below the directory of local models.
+
+    Args:
+        name: What the user wrote: one folder name, or several joined by ``/``.
+        models_dir: The directory that holds local models; missing is the same as empty.
+
+    Returns:
+        The folder with all symbolic links resolved, or None where there is no such folder or where ``name`` cannot be
+        one (absolute, with ``.`` or ``..`` parts, a backslash or a control character).
+
+    Raises:
+        SourceNotFoundError: The name leads out of the directory through a symbolic link.
+    """
+    if not is_plain_relative(name):
+        return None
+    root = models_dir.resolve()
+    try:
+        folder = (root / name).resolve()
+        found = folder.is_dir()
+    except (OSError, RuntimeError):
+        # A part longer than the file system allows, or a loop of links: no such folder either way.
+        return None
+    if not folder.is_relative_to(root) or folder == root:
+        raise SourceNotFoundError(
+            f"{name!r} leads out of the directory of local models; copy the model's folder into that directory.",
+            param="name",
+        )
+    return folder if found else None
+
+
+def is_plain_relative(path: str) -> bool:
+    """Return True where a path from outside is relative and cannot climb, on every platform and in every library.
+
+    >>> is_plain_relative("org/model"), is_plain_relative("../model"), is_plain_relative("a/./b")
+    (True, False, False)
+    """
+    if "\\" in path or any(ord(char) < 32 or ord(char) == 127 for char in path):
+        return False
+    parts = path.split("/")
+    return all(part not in {"", ".", ".."} for part in parts) and not PurePosixPath(path).is_absolute()
