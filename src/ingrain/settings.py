@@ -1,0 +1,223 @@
+"""Every setting: its environment variable, its flag, its default and what it means, in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from ingrain.errors import SettingsError
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+def _setting(env: str, description: str, *, secret: bool = False) -> Meta:
+    return Meta(description=description, extra={"env": env, "secret": secret})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decides. A flag wins over the environment, which wins over the default."""
+
+    host: Annotated[str, _setting("INGRAIN_HOST", "Address that both planes listen on.")] = "127.0.0.1"
+    inference_port: Annotated[Port, _setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
+    model_port: Annotated[Port, _setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
+    repository: Annotated[
+        Path, _setting("INGRAIN_REPOSITORY", "Folder of the model repository; Triton's part of it is `triton/`.")
+    ] = Path("~/.local/share/ingrain")
+    local_models_dir: Annotated[
+        Path | None,
+        _setting("INGRAIN_LOCAL_MODELS_DIR", "Folder whose sub-folders are models, looked up before the hub."),
+    ] = None
+    models: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_MODELS",
+            "Models to load at start, separated by commas: `name`, `name@revision` or `library:name@revision`; "
+            "for OpenCLIP what follows `@` is the `pretrained` tag.",
+        ),
+    ] = ()
+    engine: Annotated[
+        Literal["auto", "embedded", "triton", "onnxruntime"],
+        _setting(
+            "INGRAIN_ENGINE",
+            "What runs the graphs. `auto`: the Triton at TRITON_GRPC_URL if that is set, else the embedded Triton, "
+            "else ONNX Runtime in this process.",
+        ),
+    ] = "auto"
+    triton_grpc_url: Annotated[
+        str | None, _setting("TRITON_GRPC_URL", "`host:port` of a running Triton's gRPC service.")
+    ] = None
+    triton_backend: Annotated[
+        Literal["onnxruntime", "python"],
+        _setting(
+            "INGRAIN_TRITON_BACKEND",
+            "Backend that graphs use in the Triton at TRITON_GRPC_URL. `python` needs the onnxruntime package there.",
+        ),
+    ] = "onnxruntime"
+    max_batch_size: Annotated[Positive, _setting("MAX_BATCH_SIZE", "Most items in one batch of the engine.")] = 32
+    max_batch_tokens: Annotated[
+        Positive, _setting("INGRAIN_MAX_BATCH_TOKENS", "Most tokens in one batch, padding included.")
+    ] = 4096
+    dynamic_batching: Annotated[
+        bool, _setting("DYNAMIC_BATCHING", "Let Triton merge batches of several front ends.")
+    ] = True
+    instance_kind: Annotated[
+        Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"],
+        _setting("INSTANCE_KIND", "Where graphs run. KIND_AUTO: on the GPU if Triton sees one, else on the CPU."),
+    ] = "KIND_AUTO"
+    model_instances: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _setting(
+            "MODEL_INSTANCES",
+            "Copies of a graph that run side by side; 0: one a core (four at most) where the engine is on this "
+            "machine's CPU, else one.",
+        ),
+    ] = 0
+    threads_per_instance: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _setting("INGRAIN_THREADS_PER_INSTANCE", "CPU threads of one copy; 0: the cores divided by the copies."),
+    ] = 0
+    tensorrt_enabled: Annotated[bool, _setting("TENSORRT_ENABLED", "Run graphs through TensorRT (GPU only).")] = False
+    fp16_enabled: Annotated[bool, _setting("FP16_ENABLED", "Let TensorRT compute in half precision.")] = False
+    max_loaded_models: Annotated[
+        Annotated[int, Meta(ge=0)], _setting("MAX_LOADED_MODELS", "Most models loaded at once; 0: no limit.")
+    ] = 0
+    max_body_bytes: Annotated[Positive, _setting("INGRAIN_MAX_BODY_BYTES", "Largest request body in bytes.")] = (
+        64 * 1024 * 1024
+    )
+    max_items: Annotated[Positive, _setting("INGRAIN_MAX_ITEMS", "Most texts and images in one request.")] = 10_000
+    max_text_chars: Annotated[Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Longest text in characters.")] = 200_000
+    max_queue_tokens: Annotated[
+        Positive,
+        _setting("INGRAIN_MAX_QUEUE_TOKENS", "Most tokens that wait for one graph; more is answered with 429."),
+    ] = 1_000_000
+    max_requests: Annotated[
+        Positive, _setting("INGRAIN_MAX_REQUESTS", "Most inference requests in progress; more is answered with 429.")
+    ] = 2048
+    request_timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)],
+        _setting("INGRAIN_REQUEST_TIMEOUT_S", "Seconds after which an inference request is answered with 504."),
+    ] = 60.0
+    load_timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)],
+        _setting("INGRAIN_LOAD_TIMEOUT_S", "Seconds that the engine may take to load one graph."),
+    ] = 600.0
+    export_timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)],
+        _setting("INGRAIN_EXPORT_TIMEOUT_S", "Seconds that conversion and proof of a model may take, download apart."),
+    ] = 1800.0
+    shutdown_timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)],
+        _setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),
+    ] = 20.0
+    trust_remote_code: Annotated[
+        bool, _setting("INGRAIN_TRUST_REMOTE_CODE", "Run Python code that comes with a model while it is converted.")
+    ] = False
+    hf_token: Annotated[
+        str | None, _setting("HF_TOKEN", "Token for gated and private models of the hub.", secret=True)
+    ] = None
+    offline: Annotated[bool, _setting("HF_HUB_OFFLINE", "Use only what the hub's cache on this disk holds.")] = False
+    api_keys: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_API_KEYS",
+            "Keys, separated by commas, each `key` (all scopes) or `key:scope+scope` of `infer`, `models`, `metrics`. "
+            "A scope that no key names needs none.",
+            secret=True,
+        ),
+    ] = ()
+    api_keys_file: Annotated[
+        Path | None, _setting("INGRAIN_API_KEYS_FILE", "File with one key a line, written as in INGRAIN_API_KEYS.")
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _setting("INGRAIN_LOG_LEVEL", "Least level that is logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], _setting("INGRAIN_LOG_FORMAT", "Log lines for people or for machines.")
+    ] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingInfo:
+    """What a flag parser, a reference page or an error message wants to know about one setting."""
+
+    field: str
+    env: str
+    flag: str
+    description: str
+    type: Any
+    default: Any
+    secret: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values allowed, where there are only a few."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+
+def describe() -> list[SettingInfo]:
+    """Return every setting, in the order of the class."""
+    infos = []
+    for field in msgspec.structs.fields(Settings):
+        kind, meta = field.type, None
+        while get_origin(kind) is Annotated:
+            kind, *metas = get_args(kind)
+            meta = next((m for m in metas if m.extra), meta)
+        assert meta is not None
+        assert meta.extra is not None
+        infos.append(
+            SettingInfo(
+                field=field.name,
+                env=meta.extra["env"],
+                flag="--" + field.name.replace("_", "-"),
+                description=meta.description or "",
+                type=kind,
+                default=field.default,
+                secret=meta.extra["secret"],
+            )
+        )
+    return infos
+
+
+def load_settings(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Put the settings together.
+
+    Args:
+        flags: Values by field name that were given on the command line; None stands for "not given".
+        environ: The environment; the process's own if None. An empty variable stands for "not given".
+
+    Raises:
+        SettingsError: A value cannot be used; the message names the variable or flag, the value and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    for info, field in zip(describe(), msgspec.structs.fields(Settings), strict=True):
+        given, where = (flags or {}).get(info.field), info.flag
+        if given is None:
+            given, where = environ.get(info.env, "").strip() or None, info.env
+        if given is not None:
+            values[info.field] = _convert(given, info, field.type, where)
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def _convert(given: object, info: SettingInfo, declared: object, where: str) -> object:
+    value: object = given
+    if isinstance(given, str):
+        if get_origin(info.type) is tuple:
+            value = [part.strip() for part in given.split(",") if part.strip()]
+        elif info.type is bool:
+            value = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(given.lower(), given)
+    if Path in (info.type, *get_args(info.type)):
+        return Path(str(value)).expanduser()
+    try:
+        return msgspec.convert(value, declared, strict=False)
+    except msgspec.ValidationError as error:
+        allowed = f"one of {', '.join(info.choices)}" if info.choices else str(error).partition(" - at")[0].lower()
+        shown = "(hidden)" if info.secret else repr(given)
+        raise SettingsError(f"{where} is {shown}, which cannot be used: {allowed}.", param=where) from error
