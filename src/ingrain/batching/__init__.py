@@ -1,0 +1,1 @@
+"""Many requests in, few engine calls out."""

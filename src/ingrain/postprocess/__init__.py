@@ -1,0 +1,1 @@
+"""What the graphs answer, made into what the caller asked for."""

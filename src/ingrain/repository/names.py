@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import get_args
 
 from ingrain.repository.manifest import Library, Role
 
 _SLUG_LENGTH = 48
 _DIGEST_LENGTH = 10
+_GRAPH_NAME = re.compile(rf"(?P<key>[a-z0-9-]+-[0-9a-f]{{{_DIGEST_LENGTH}}})\.(?:{'|'.join(get_args(Role))})")
 
 
 def model_key(name: str, library: Library, pretrained: str | None = None) -> str:
@@ -29,3 +31,9 @@ def model_key(name: str, library: Library, pretrained: str | None = None) -> str
 def graph_name(key: str, role: Role) -> str:
     """Return Triton's name of one graph of the model with this key."""
     return f"{key}.{role}"
+
+
+def key_of_graph(name: str) -> str | None:
+    """Return the key in a graph's name, or None for a name that is not one of ours."""
+    match = _GRAPH_NAME.fullmatch(name)
+    return match["key"] if match else None

@@ -1,0 +1,242 @@
+"""Items of concurrent requests in, engine calls out, vectors back to each request in its own order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.batching.queue import BatchLimits, BatchQueue
+from ingrain.errors import (
+    DeadlineExceededError,
+    EngineUnavailableError,
+    InferenceError,
+    IngrainError,
+    ModelNotLoadedError,
+    QueueFullError,
+)
+
+P = TypeVar("P")
+Rows = NDArray[np.float32]
+RunBatch = Callable[[Sequence[P]], Awaitable[Rows]]
+"""Runs one batch in the engine: payloads in, ``float32 [B, …]`` out, rows in the same order."""
+
+_SMOOTHING = 0.2
+_FIRST_GUESS_TOKENS_PER_S = 5_000.0
+
+
+@dataclass(slots=True, eq=False)
+class _Request(Generic[P]):
+    """The items of one request that still miss their rows."""
+
+    payloads: Sequence[P]
+    future: asyncio.Future[Rows]
+    deadline: float
+    missing: int
+    rows: Rows | None = None
+
+    def fill(self, index: int, row: Rows) -> None:
+        if self.rows is None:
+            self.rows = np.empty((len(self.payloads), *row.shape), row.dtype)
+        self.rows[index] = row
+        self.missing -= 1
+        if not self.missing and not self.future.done():
+            self.future.set_result(self.rows)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class BatcherStatistics:
+    """What a batcher did since it was made; tokens are without padding."""
+
+    batches: int = 0
+    items: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    rejected_requests: int = 0
+    late_requests: int = 0
+    batch_sizes: dict[int, int] = field(default_factory=dict)
+
+
+class Batcher(Generic[P]):
+    """Queues the items of many requests for one graph and keeps the engine busy with batches of them.
+
+    There is no timer: while batches run, the next ones gather; an idle engine gets work at once.
+
+    Args:
+        run: Runs one batch.
+        length: Length of a payload in tokens.
+        limits: How large and uneven a batch may be.
+        in_flight: Batches in the engine at the same time; one more than the engine's instances keeps it busy.
+        max_queue_tokens: Tokens that may wait. A request that finds an empty queue is taken whatever its size.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        run: RunBatch[P],
+        length: Callable[[P], int],
+        *,
+        limits: BatchLimits,
+        in_flight: int,
+        max_queue_tokens: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.statistics = BatcherStatistics()
+        self._run = run
+        self._length = length
+        self._in_flight = in_flight
+        self._max_queue_tokens = max_queue_tokens
+        self._clock = clock
+        self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(limits)
+        self._running: set[asyncio.Task[None]] = set()
+        self._waiting: set[_Request[P]] = set()
+        self._wake_up: asyncio.Handle | None = None
+        self._tokens_per_s = _FIRST_GUESS_TOKENS_PER_S
+        self._busy_since = 0.0
+        self._busy_tokens = 0
+        self._closed: IngrainError | None = None
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens that wait, those of the running batches not among them."""
+        return self._queue.tokens
+
+    async def submit(self, payloads: Sequence[P], *, timeout_s: float) -> Rows:
+        """Compute the rows of one request.
+
+        Args:
+            payloads: ``N`` items, at least one.
+            timeout_s: Seconds until nobody wants the answer any more.
+
+        Returns:
+            ``float32 [N, …]`` in the order of the payloads.
+
+        Raises:
+            QueueFullError: Too much waits already.
+            DeadlineExceededError: The time passed.
+            EngineError: The engine failed on the request's items.
+        """
+        if self._closed is not None:
+            raise self._closed
+        lengths = [max(1, self._length(payload)) for payload in payloads]
+        self._refuse_when_full(sum(lengths))
+        request = _Request(
+            payloads=payloads,
+            future=asyncio.get_running_loop().create_future(),
+            deadline=self._clock() + timeout_s,
+            missing=len(payloads),
+        )
+        self._queue.add(((request, index), length) for index, length in enumerate(lengths))
+        self._waiting.add(request)
+        self._schedule()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await request.future
+        except TimeoutError:
+            self.statistics.late_requests += 1
+            raise DeadlineExceededError(
+                f"The request was not finished within its {timeout_s:g} s.", retry_after_s=self._drain_time_s()
+            ) from None
+        finally:
+            self._waiting.discard(request)
+
+    def close(self, error: IngrainError) -> None:
+        """Answer all that waits, and all that comes, with this error; running batches finish."""
+        self._closed = error
+        while self._queue.take():
+            pass
+        for request in list(self._waiting):
+            request.fail(error)
+
+    def _refuse_when_full(self, tokens: int) -> None:
+        queued = self._queue.tokens
+        if queued and queued + tokens > self._max_queue_tokens:
+            self.statistics.rejected_requests += 1
+            raise QueueFullError(
+                f"The queue of this model is full: {queued} tokens wait, this request has {tokens}, and the limit is "
+                f"{self._max_queue_tokens}. Try again later.",
+                retry_after_s=self._drain_time_s(),
+                facts={"queuedTokens": queued, "limit": self._max_queue_tokens},
+            )
+
+    def _drain_time_s(self) -> float:
+        return self._queue.tokens / self._tokens_per_s
+
+    def _schedule(self) -> None:
+        # One turn of the event loop later, so that requests that arrive together share a batch.
+        if self._wake_up is None:
+            self._wake_up = asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._wake_up = None
+        while len(self._running) < self._in_flight and (taken := self._queue.take()):
+            batch = [entry for entry in taken if self._is_wanted(entry[0])]
+            if batch:
+                if not self._running:
+                    self._busy_since, self._busy_tokens = self._clock(), 0
+                task = asyncio.create_task(self._run_batch(batch))
+                self._running.add(task)
+                task.add_done_callback(self._finished)
+
+    def _is_wanted(self, request: _Request[P]) -> bool:
+        return not request.future.done() and request.deadline > self._clock()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._dispatch()
+
+    async def _run_batch(self, batch: list[tuple[_Request[P], int]]) -> None:
+        payloads = [request.payloads[index] for request, index in batch]
+        try:
+            rows = await self._run(payloads)
+        except (EngineUnavailableError, ModelNotLoadedError) as error:
+            _fail_all(batch, error)
+        except InferenceError as error:
+            # One bad item must not fail its neighbours: each is tried once more alone.
+            if len(batch) == 1:
+                _fail_all(batch, error)
+            else:
+                await self._run_apart(batch)
+        except IngrainError as error:
+            _fail_all(batch, error)
+        except BaseException:
+            _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
+            raise
+        else:
+            for (request, index), row in zip(batch, rows, strict=True):
+                request.fill(index, row)
+            self._count(payloads)
+
+    async def _run_apart(self, batch: list[tuple[_Request[P], int]]) -> None:
+        for entry in batch:
+            if self._is_wanted(entry[0]):
+                await self._run_batch([entry])
+
+    def _count(self, payloads: Sequence[P]) -> None:
+        lengths = [self._length(payload) for payload in payloads]
+        tokens = sum(lengths)
+        counted = self.statistics
+        counted.batches += 1
+        counted.items += len(lengths)
+        counted.tokens += tokens
+        counted.padded_tokens += len(lengths) * max(lengths)
+        counted.batch_sizes[len(lengths)] = counted.batch_sizes.get(len(lengths), 0) + 1
+        self._busy_tokens += tokens
+        elapsed = self._clock() - self._busy_since
+        if elapsed > 0:
+            rate = self._busy_tokens / elapsed
+            self._tokens_per_s += _SMOOTHING * (rate - self._tokens_per_s)
+
+
+def _fail_all(batch: list[tuple[_Request[P], int]], error: IngrainError) -> None:
+    for request, _ in batch:
+        request.fail(error)

@@ -1,0 +1,107 @@
+"""Which of the waiting items go into the next batch: a pure policy, no clock and no event loop."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """How large and how uneven a batch may be.
+
+    Attributes:
+        max_items: Most items.
+        max_tokens: Most tokens, padding included; an item that is longer alone still gets a batch of its own.
+        max_padding: Largest share of padding in the padded tokens.
+        free_padding_tokens: Difference in length that is always accepted, so that very short texts share batches.
+        equal_lengths_only: True where a vector depends on the padding beside it.
+    """
+
+    max_items: int = 32
+    max_tokens: int = 4096
+    max_padding: float = 0.10
+    free_padding_tokens: int = 1
+    equal_lengths_only: bool = False
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[T]):
+    """An item in the queue; ordered by ``turn``, then by arrival."""
+
+    turn: int
+    number: int
+    payload: T
+
+    def __lt__(self, other: _Waiting[T]) -> bool:
+        return (self.turn, self.number) < (other.turn, other.number)
+
+
+class BatchQueue(Generic[T]):
+    """Holds items by length and hands out batches of similar length, fair between requests.
+
+    Each item has a *turn*: the queue's own token clock when its request came, plus the tokens of the same request that
+    go before it (start-time fair queueing: Goyal, Vin and Cheng 1996). The item with the smallest turn is always in the
+    next batch, so a request of one item waits behind about one item of a request of ten thousand, and nobody is
+    overtaken for ever. Items of the nearest lengths then fill the batch as far as the limits allow.
+    """
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self.limits = limits
+        self.tokens = 0
+        self._clock = 0
+        self._number = 0
+        self._by_length: dict[int, list[_Waiting[T]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_length.values()))
+
+    def add(self, request: Iterable[tuple[T, int]]) -> None:
+        """Queue the items of one request.
+
+        Args:
+            request: Pairs of payload and length in tokens, at least 1.
+        """
+        turn = self._clock
+        for payload, length in request:
+            self._number += 1
+            heapq.heappush(self._by_length.setdefault(length, []), _Waiting(turn, self._number, payload))
+            turn += length
+            self.tokens += length
+
+    def take(self) -> list[T]:
+        """Remove and return the next batch; empty if nothing waits."""
+        if not self._by_length:
+            return []
+        anchor = min(self._by_length, key=lambda length: self._by_length[length][0])
+        self._clock = max(self._clock, self._by_length[anchor][0].turn)
+        batch: list[T] = []
+        real = longest = 0
+        for length in self._nearest(anchor):
+            waiting = self._by_length[length]
+            while waiting and self._fits(len(batch), real, max(longest, length), length):
+                longest = max(longest, length)
+                real += length
+                batch.append(heapq.heappop(waiting).payload)
+            if not waiting:
+                del self._by_length[length]
+            if len(batch) >= self.limits.max_items or self.limits.equal_lengths_only:
+                break
+        self.tokens -= real
+        return batch
+
+    def _nearest(self, anchor: int) -> list[int]:
+        return sorted(self._by_length, key=lambda length: (abs(length - anchor), length))
+
+    def _fits(self, count: int, real: int, longest: int, length: int) -> bool:
+        if count == 0:
+            return True
+        padded = (count + 1) * longest
+        if count >= self.limits.max_items or padded > self.limits.max_tokens:
+            return False
+        padding = padded - real - length
+        return padding <= self.limits.max_padding * padded or padding <= self.limits.free_padding_tokens * (count + 1)
