@@ -48,3 +48,8 @@ def is_plain_relative(path: str) -> bool:
         return False
     parts = path.split("/")
     return all(part not in {"", ".", ".."} for part in parts) and not PurePosixPath(path).is_absolute()
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the files of a model's folder, relative to it, in the form that the hub lists them."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

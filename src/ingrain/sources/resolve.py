@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ingrain.errors import InvalidRequestError, SourceNotFoundError
+from ingrain.errors import InvalidRequestError
 from ingrain.export.job import ExportJob, Progress
-from ingrain.sources.local import find_local
+from ingrain.sources.files import choose_files
+from ingrain.sources.hub import Hub, fetch_model
+from ingrain.sources.local import find_local, list_files
+from ingrain.sources.names import check_revision, hub_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,23 +31,42 @@ class ResolvedSource:
 
 
 def resolve(job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSource:
-    """Find the files of the model that a job names.
+    """Find the files of the model that a job names: below the directory of local models, else on the hub.
 
     Args:
-        job: The export job.
-        progress: Called with the progress of a download.
+        job: The export job. ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_CACHE`` are taken from the environment.
+        progress: Called with ``phase="download"``; ``done`` never falls, and ends at ``total``.
 
     Raises:
-        InvalidRequestError: A revision was given for a local folder.
-        SourceNotFoundError: There is no such model.
+        InvalidRequestError: The name or the revision is malformed, or a revision was given for a local folder.
+        SourceNotFoundError: There is no such model or revision, or offline mode is on and the cache lacks it.
+        SourceForbiddenError: The hub wants a token, or another one.
+        SourceUnavailableError: The hub cannot be reached, or the download broke off.
+        UnsupportedModelError: The weights are not there as safetensors.
     """
     if job.local_models_dir is not None:
         folder = find_local(job.name, Path(job.local_models_dir))
         if folder is not None:
-            if job.revision is not None:
-                raise InvalidRequestError(
-                    f"{job.name!r} is a local folder, which has no revisions; leave 'revision' out.", param="revision"
-                )
-            progress(Progress(phase="download", detail="local folder"))
-            return ResolvedSource(folder=folder, commit=None, origin="local")
-    raise SourceNotFoundError(f"{job.name!r} is no folder below the directory of local models.", param="name")
+            return _local(folder, job, progress)
+    if job.revision is not None:
+        check_revision(job.revision)
+    snapshot = fetch_model(
+        hub_id(job.name, job.library),
+        library=job.library,
+        revision=job.revision,
+        trust_remote_code=job.trust_remote_code,
+        hub=Hub(token=job.token, offline=job.offline),
+        progress=progress,
+    )
+    return ResolvedSource(folder=snapshot.folder, commit=snapshot.commit, origin="hub")
+
+
+def _local(folder: Path, job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSource:
+    """Hold a local folder to the same rule as the hub: weights in safetensors."""
+    if job.revision is not None:
+        raise InvalidRequestError(
+            f"{job.name!r} is a local folder, which has no revisions; leave 'revision' out.", param="revision"
+        )
+    choose_files(list_files(folder), job.library, trust_remote_code=job.trust_remote_code, model=job.name)
+    progress(Progress(phase="download", detail="local folder"))
+    return ResolvedSource(folder=folder, commit=None, origin="local")

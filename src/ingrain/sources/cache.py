@@ -1,0 +1,95 @@
+"""The hub's cache on disk, in the layout that every library of the hub shares.
+
+::
+
+    models--ORG--NAME/blobs/ETAG                    a file's bytes
+                     /snapshots/COMMIT/PATH    ->   ../../blobs/ETAG
+                     /refs/REVISION                 the commit that a branch or tag stood for
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+PARTIAL_SUFFIX = ".ingrain-partial"
+_PARTIAL_LIFE_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCache:
+    """The cache's folder of one model."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, cache_dir: Path, repo_id: str) -> ModelCache:
+        """Return the folder of a model below the cache's root."""
+        return cls(cache_dir / f"models--{repo_id.replace('/', '--')}")
+
+    def blob(self, etag: str) -> Path:
+        """Return where the bytes of a file belong."""
+        return self.folder / "blobs" / etag
+
+    def partial(self, etag: str) -> Path:
+        """Return where the bytes of a file gather until all are there; a later download goes on with them."""
+        return self.folder / "blobs" / f"{etag}{PARTIAL_SUFFIX}"
+
+    def snapshot(self, commit: str) -> Path:
+        """Return the folder that looks like the model at a commit."""
+        return self.folder / "snapshots" / commit
+
+    def has(self, commit: str, path: str) -> bool:
+        """Return True where a file of a commit is complete."""
+        return (self.snapshot(commit) / path).is_file()
+
+    def link(self, commit: str, path: str, etag: str) -> None:
+        """Make the bytes of a blob appear as a file of a commit."""
+        pointer = self.snapshot(commit) / path
+        if pointer.is_file():
+            return
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        fresh = pointer.with_name(f"{pointer.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+        try:
+            fresh.symlink_to(os.path.relpath(self.blob(etag), pointer.parent))
+        except OSError:
+            # A file system without symbolic links: the shared layout allows a copy in their place.
+            shutil.copyfile(self.blob(etag), fresh)
+        fresh.replace(pointer)
+
+    def read_ref(self, revision: str) -> str | None:
+        """Return the commit that a revision stood for when it was last fetched, or None."""
+        if COMMIT.fullmatch(revision):
+            return revision
+        try:
+            commit = (self.folder / "refs" / revision).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+        return commit if COMMIT.fullmatch(commit) else None
+
+    def write_ref(self, revision: str, commit: str) -> None:
+        """Remember which commit a branch or tag stands for."""
+        if COMMIT.fullmatch(revision):
+            return
+        ref = self.folder / "refs" / revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        fresh = ref.with_name(f".{ref.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+        fresh.write_text(commit, encoding="ascii")
+        fresh.replace(ref)
+
+    def drop_old_partials(self) -> None:
+        """Delete downloads that nobody has gone on with for a week: their model has changed since."""
+        limit = time.time() - _PARTIAL_LIFE_S
+        for partial in (self.folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"):
+            try:
+                if partial.stat().st_mtime < limit:
+                    partial.unlink()
+            except OSError:
+                # Another process was faster.
+                continue

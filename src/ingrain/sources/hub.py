@@ -1,0 +1,257 @@
+"""Receives a model's id on the hub, and hands on a folder of the hub's cache with all files that the library reads."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
+from huggingface_hub.utils import build_hf_headers
+
+from ingrain.errors import SourceUnavailableError, UnsupportedModelError
+from ingrain.export.job import Progress
+from ingrain.repository.manifest import Library
+from ingrain.sources.blob import Blob, fetch_blob
+from ingrain.sources.cache import COMMIT, ModelCache
+from ingrain.sources.files import choose_files
+from ingrain.sources.hub_errors import offline_error, translated
+from ingrain.sources.local import is_plain_relative, list_files
+from ingrain.sources.retry import Patience, Retries
+
+logger = logging.getLogger("ingrain.sources")
+
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REPORT_EVERY_S = 0.2
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or str(constants.ENDPOINT)
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE).expanduser()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """Which hub, and what may be asked of it.
+
+    Attributes:
+        endpoint: Its address; ``HF_ENDPOINT``, else the public hub.
+        cache_dir: The cache that all libraries of the hub share; ``HF_HUB_CACHE`` or ``HF_HOME``.
+        token: For gated and private models; None for the one that the hub's own tools have stored, if any.
+        offline: True to use only the cache. ``HF_HUB_OFFLINE`` does the same.
+        patience: How long to wait, and how often to try.
+    """
+
+    endpoint: str = field(default_factory=_endpoint)
+    cache_dir: Path = field(default_factory=_cache_dir)
+    token: str | None = field(default=None, repr=False)
+    offline: bool = False
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A model in the cache, at one commit (40 hex digits)."""
+
+    folder: Path
+    commit: str
+
+
+def fetch_model(
+    repo_id: str,
+    *,
+    library: Library,
+    revision: str | None,
+    trust_remote_code: bool,
+    hub: Hub,
+    progress: Callable[[Progress], None],
+) -> Snapshot:
+    """Fetch the files of a model that are not in the cache yet.
+
+    A hub that cannot be reached does not matter where the cache has the model as it was when last fetched.
+
+    Args:
+        repo_id: The model's id on the hub.
+        library: The source library, which decides what files are read.
+        revision: Branch, tag or commit; None for the main branch.
+        trust_remote_code: True to fetch Python files as well.
+        hub: The hub.
+        progress: Called with bytes done and in total, over all files.
+
+    Raises:
+        SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
+        SourceForbiddenError: A token is needed.
+        SourceUnavailableError: The hub cannot be reached, or the download broke off more often than patience allows.
+        UnsupportedModelError: The weights are not there as safetensors; nothing has been fetched.
+    """
+    cache = ModelCache.of(hub.cache_dir, repo_id)
+    if hub.offline or is_offline_mode():
+        cached = _cached(cache, repo_id, library, revision)
+        if cached is None:
+            raise offline_error(repo_id, revision)
+        return cached
+    try:
+        commit, blobs = _listing(repo_id, library, revision, trust_remote_code, hub)
+    except SourceUnavailableError as error:
+        cached = _cached(cache, repo_id, library, revision)
+        if cached is None:
+            raise
+        logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
+        return cached
+    with translated(repo_id, revision):
+        _fetch_missing(cache, commit, blobs, hub, progress)
+        for blob in blobs:
+            cache.link(commit, blob.path, blob.digest)
+        # Last, so that a revision in the cache always stands for a complete model.
+        cache.write_ref(revision or constants.DEFAULT_REVISION, commit)
+    return Snapshot(folder=cache.snapshot(commit), commit=commit)
+
+
+def _listing(
+    repo_id: str, library: Library, revision: str | None, trust_remote_code: bool, hub: Hub
+) -> tuple[str, list[Blob]]:
+    """Ask the hub which commit a revision stands for and what it holds, and choose from that."""
+    try:
+        with translated(repo_id, revision):
+            info = _model_info(repo_id, revision, hub)
+    except (ValueError, TypeError, KeyError) as error:
+        # Not JSON, or not the hub's: a proxy's login page, an address that is no hub.
+        raise _malformed(repo_id) from error
+    commit = str(info.sha)
+    siblings = {str(sibling.rfilename): sibling for sibling in info.siblings or ()}
+    chosen = choose_files(siblings, library, trust_remote_code=trust_remote_code, model=repo_id)
+    blobs = [_blob(siblings[path], commit, repo_id, hub) for path in chosen]
+    if not COMMIT.fullmatch(commit) or not all(map(_is_sound, blobs)):
+        # These become paths in the cache, so a hub that is broken or hostile ends here.
+        raise _malformed(repo_id)
+    return commit, blobs
+
+
+def _model_info(repo_id: str, revision: str | None, hub: Hub) -> Any:
+    api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="ingrain")
+    retries = Retries(hub.patience)
+    while True:
+        try:
+            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=hub.patience.silence_s)
+        except Exception as error:  # Retries decides by type what is worth another try, and raises the rest again.
+            retries.wait_or_raise(error)
+
+
+def _malformed(repo_id: str) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"What was asked for the files of {repo_id!r} did not answer as the hub does. Check HF_ENDPOINT and the proxy."
+    )
+
+
+def _blob(sibling: Any, commit: str, repo_id: str, hub: Hub) -> Blob:
+    path = str(sibling.rfilename)
+    return Blob(
+        path=path,
+        url=str(hf_hub_url(repo_id, path, revision=commit, endpoint=hub.endpoint)),
+        size_bytes=int(sibling.lfs.size if sibling.lfs else sibling.size if sibling.size is not None else -1),
+        digest=str(sibling.lfs.sha256 if sibling.lfs else sibling.blob_id),
+    )
+
+
+def _is_sound(blob: Blob) -> bool:
+    return bool(_DIGEST.fullmatch(blob.digest)) and blob.size_bytes >= 0 and is_plain_relative(blob.path)
+
+
+def _fetch_missing(
+    cache: ModelCache, commit: str, blobs: list[Blob], hub: Hub, progress: Callable[[Progress], None]
+) -> None:
+    """Fetch one file after the other, each with its own retries."""
+    missing = [blob for blob in blobs if not cache.has(commit, blob.path) and not cache.blob(blob.digest).is_file()]
+    meter = _Meter(progress, total_bytes=sum(blob.size_bytes for blob in blobs))
+    meter.finish(sum(blob.size_bytes for blob in blobs if blob not in missing), "files in the cache")
+    cache.drop_old_partials()
+    _check_disk(cache, missing)
+    headers = build_hf_headers(token=hub.token, library_name="ingrain")
+    for blob in missing:
+        fetch_blob(
+            blob,
+            destination=cache.blob(blob.digest),
+            partial=cache.partial(blob.digest),
+            headers=headers,
+            patience=hub.patience,
+            on_bytes=functools.partial(meter.at, path=blob.path),
+        )
+        meter.finish(blob.size_bytes, blob.path)
+
+
+def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
+    """Refuse a download that cannot fit before it starts.
+
+    Raises:
+        OSError: Without enough space on the cache's disk.
+    """
+    have = sum(partial.stat().st_size for blob in missing if (partial := cache.partial(blob.digest)).is_file())
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(cache.folder).free < sum(blob.size_bytes for blob in missing) - have:
+        raise OSError(errno.ENOSPC, "not enough space for the download")
+
+
+def _cached(cache: ModelCache, repo_id: str, library: Library, revision: str | None) -> Snapshot | None:
+    """Return what the cache holds of a revision, where that is a whole model."""
+    commit = cache.read_ref(revision or constants.DEFAULT_REVISION)
+    if commit is None:
+        return None
+    folder = cache.snapshot(commit)
+    paths = list_files(folder)
+    try:
+        # Another library may have fetched single files only.
+        choose_files(paths, library, trust_remote_code=False, model=repo_id)
+    except UnsupportedModelError:
+        return None
+    if not all(_shards_are_there(folder / path) for path in paths if path.endswith(".safetensors.index.json")):
+        return None
+    return Snapshot(folder=folder, commit=commit)
+
+
+def _shards_are_there(index: Path) -> bool:
+    try:
+        shards = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError):
+        return False
+    return all((index.parent / shard).is_file() for shard in shards)
+
+
+class _Meter:
+    """Turns the bytes of single files into progress that only ever grows, a few times a second."""
+
+    def __init__(self, progress: Callable[[Progress], None], *, total_bytes: int) -> None:
+        self._progress = progress
+        self._total_bytes = total_bytes
+        self._finished_bytes = 0
+        self._shown_bytes = 0
+        self._shown_at = float("-inf")
+
+    def at(self, done_bytes: int, path: str) -> None:
+        """Report the bytes of the file that is being fetched."""
+        if time.monotonic() - self._shown_at >= _REPORT_EVERY_S:
+            self._show(self._finished_bytes + done_bytes, path)
+
+    def finish(self, size_bytes: int, path: str) -> None:
+        """Report that a file is complete."""
+        self._finished_bytes += size_bytes
+        self._show(self._finished_bytes, path)
+
+    def _show(self, done_bytes: int, detail: str) -> None:
+        self._shown_at = time.monotonic()
+        # A file that is fetched anew must not take back what was shown.
+        self._shown_bytes = min(max(self._shown_bytes, done_bytes), self._total_bytes)
+        self._progress(
+            Progress(phase="download", detail=detail, done=self._shown_bytes, total=self._total_bytes, unit="bytes")
+        )

@@ -1,0 +1,114 @@
+"""Receives what huggingface_hub or the disk raised, and hands on our error; by type and status, never by text."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from ingrain.errors import IngrainError, SourceForbiddenError, SourceNotFoundError, SourceUnavailableError
+
+RETRY_AFTER_S = 30.0
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def translated(repo_id: str, revision: str | None) -> Iterator[None]:
+    """Raise Ingrain's error in place of another library's, within the block.
+
+    Args:
+        repo_id: The model's id on the hub.
+        revision: Branch, tag or commit asked for, if one was.
+
+    Raises:
+        SourceNotFoundError: No such model, or no such revision of it; or offline mode is on.
+        SourceForbiddenError: A token is missing, wrong, or may not read this model.
+        SourceUnavailableError: The hub cannot be reached or is out of order, or the cache cannot take the files.
+    """
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise _from_answer(error, repo_id, revision) from error
+    except OfflineModeIsEnabled as error:
+        raise offline_error(repo_id, revision) from error
+    except HTTPError as error:
+        raise SourceUnavailableError(
+            f"The hub cannot be reached, or broke off while {repo_id!r} was fetched. Check the network and "
+            "HF_ENDPOINT; what was fetched is kept, and the next try goes on from there.",
+            retry_after_s=RETRY_AFTER_S,
+        ) from error
+    except OSError as error:
+        raise _from_disk(error, repo_id) from error
+
+
+def offline_error(repo_id: str, revision: str | None) -> SourceNotFoundError:
+    """Return the error of a model that is not in the cache while the hub may not be asked."""
+    at = f" at revision {revision!r}" if revision else ""
+    return SourceNotFoundError(
+        f"Offline mode is on, and {repo_id!r}{at} is not complete in the hub's cache. Switch offline mode off "
+        "(HF_HUB_OFFLINE), or put the model's folder below the directory of local models.",
+        param="name",
+    )
+
+
+def retry_after_s(error: HfHubHTTPError) -> float | None:
+    """Return the seconds that the hub asks to wait, where it says so in seconds."""
+    value = error.response.headers.get("Retry-After", "").strip()
+    return float(value) if value.isdigit() else None
+
+
+def _from_answer(error: HfHubHTTPError, repo_id: str, revision: str | None) -> IngrainError:
+    status = error.response.status_code
+    if isinstance(error, RevisionNotFoundError):
+        return SourceNotFoundError(f"{repo_id!r} has no revision {revision!r} on the hub.", param="revision")
+    if isinstance(error, GatedRepoError):
+        return SourceForbiddenError(
+            f"{repo_id!r} is gated: accept its licence on the hub's page of the model, and set HF_TOKEN to a token of "
+            "the account that did."
+        )
+    if isinstance(error, DisabledRepoError):
+        return SourceForbiddenError(f"Access to {repo_id!r} has been disabled on the hub.")
+    if isinstance(error, RepositoryNotFoundError) or status == 404:
+        # The hub gives one answer for a model that is not there and for a private one, so that nobody can tell.
+        return SourceNotFoundError(
+            f"The hub has no model {repo_id!r}, or it is private: check the name, and for a private model set HF_TOKEN "
+            "to a token that may read it.",
+            param="name",
+        )
+    if status in {401, 403}:
+        return SourceForbiddenError(
+            f"The hub refuses access to {repo_id!r}: set HF_TOKEN to a valid token that may read it."
+        )
+    return SourceUnavailableError(
+        f"The hub answered with status {status} when {repo_id!r} was fetched; try again later.",
+        retry_after_s=retry_after_s(error) or RETRY_AFTER_S,
+    )
+
+
+def _from_disk(error: OSError, repo_id: str) -> SourceUnavailableError:
+    if error.errno in _DISK_FULL:
+        return SourceUnavailableError(
+            f"The disk of the hub's cache is full, so {repo_id!r} cannot be fetched. Free some space, or set HF_HOME "
+            "to a folder on a larger disk."
+        )
+    if error.errno in _NOT_WRITABLE:
+        return SourceUnavailableError(
+            f"The hub's cache cannot be written, so {repo_id!r} cannot be fetched. Set HF_HOME to a writable folder."
+        )
+    name = errno.errorcode.get(error.errno or 0, "no number")
+    return SourceUnavailableError(
+        f"Fetching {repo_id!r} failed while its files were read or written ({name}).",
+        retry_after_s=RETRY_AFTER_S,
+    )
