@@ -18,6 +18,7 @@ from ingrain.errors import (
     InferenceError,
     IngrainError,
     ModelNotLoadedError,
+    NotFiniteError,
     QueueFullError,
 )
 
@@ -200,7 +201,7 @@ class Batcher(Generic[P]):
             rows = await self._run(payloads)
         except (EngineUnavailableError, ModelNotLoadedError) as error:
             _fail_all(batch, error)
-        except InferenceError as error:
+        except (InferenceError, NotFiniteError) as error:
             # One bad item must not fail its neighbours: each is tried once more alone.
             if len(batch) == 1:
                 _fail_all(batch, error)

@@ -1,0 +1,206 @@
+"""The table of routes: what there is, on which plane, with which body and which key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ingrain.api import types
+
+Plane = Literal["inference", "model"]
+Scope = Literal["infer", "models", "metrics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryParameter:
+    """A parameter in the query string."""
+
+    name: str
+    description: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteInfo:
+    """One route of the API.
+
+    Attributes:
+        name: What server and client call it.
+        plane: Which port it is on; None for both.
+        method: HTTP method.
+        path: Path.
+        summary: One sentence.
+        request: Type of the JSON body, if it takes one.
+        answer: Type of the JSON answer, if it is JSON.
+        query: Parameters in the query string.
+        scope: Scope that a key needs; None for routes that are always open.
+        first_generation: True for routes kept for older clients.
+        limited: True where requests count against INGRAIN_MAX_REQUESTS.
+        errors: Statuses it may answer besides 401, 403 and 500.
+    """
+
+    name: str
+    plane: Plane | None
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    summary: str
+    request: type[types.Request] | None = None
+    answer: type | None = None
+    query: tuple[QueryParameter, ...] = ()
+    scope: Scope | None = None
+    first_generation: bool = False
+    limited: bool = False
+    errors: tuple[int, ...] = ()
+
+
+_MODEL_QUERY = (
+    QueryParameter(name="name", description="What the source library calls the model.", required=True),
+    QueryParameter(name="library", description="Source library, where several models share a name."),
+    QueryParameter(name="pretrained", description="Weight tag of an OpenCLIP model."),
+)
+_INFER_ERRORS = (400, 404, 413, 429, 503, 504)
+_LOAD_ERRORS = (400, 404, 413, 503, 504)
+
+
+def _infer(name: str, path: str, summary: str, request: type, answer: type, *, first: bool = False) -> RouteInfo:
+    return RouteInfo(
+        name=name,
+        plane="inference",
+        method="POST",
+        path=path,
+        summary=summary,
+        request=request,
+        answer=answer,
+        scope="infer",
+        limited=True,
+        first_generation=first,
+        errors=_INFER_ERRORS,
+    )
+
+
+def _load(name: str, path: str, summary: str, request: type, *, first: bool = False) -> RouteInfo:
+    return RouteInfo(
+        name=name,
+        plane="model",
+        method="POST",
+        path=path,
+        summary=summary,
+        request=request,
+        answer=types.MessageAnswer,
+        scope="models",
+        first_generation=first,
+        errors=_LOAD_ERRORS,
+    )
+
+
+ROUTES: tuple[RouteInfo, ...] = (
+    RouteInfo(
+        name="health",
+        plane=None,
+        method="GET",
+        path="/health",
+        summary="Tell that the process is alive.",
+        answer=types.MessageAnswer,
+    ),
+    RouteInfo(
+        name="ready",
+        plane=None,
+        method="GET",
+        path="/ready",
+        summary="Tell whether the engine answers and every model that should be loaded is; 503 with the reasons if not.",
+        answer=types.ReadyAnswer,
+        errors=(503,),
+    ),
+    _infer("embed_text", "/embed_text", "Embed texts.", types.EmbedTextRequest, types.EmbeddingsAnswer),
+    _infer("embed", "/embed", "Embed texts, and images beside them.", types.EmbedRequest, types.EmbedAnswer),
+    _infer("infer_text", "/infer_text", "As /embed_text.", types.EmbedTextRequest, types.EmbeddingsAnswer, first=True),
+    _infer("infer", "/infer", "As /embed.", types.EmbedRequest, types.EmbedAnswer, first=True),
+    RouteInfo(
+        name="metrics",
+        plane="inference",
+        method="GET",
+        path="/metrics",
+        summary="Statistics of the engine as JSON, or Prometheus text where `Accept` prefers text/plain or OpenMetrics.",
+        answer=types.MetricsAnswer,
+        scope="metrics",
+        errors=(503,),
+    ),
+    _load("load_model", "/load_model", "Load a model, converting it first if need be.", types.LoadModelRequest),
+    RouteInfo(
+        name="unload_model",
+        plane="model",
+        method="POST",
+        path="/unload_model",
+        summary="Unload a model; it stays in the repository.",
+        request=types.ModelRequest,
+        answer=types.MessageAnswer,
+        scope="models",
+        errors=(400, 404, 413),
+    ),
+    RouteInfo(
+        name="delete_model",
+        plane="model",
+        method="DELETE",
+        path="/delete_model",
+        summary="Unload a model and remove it from the repository.",
+        request=types.ModelRequest,
+        answer=types.MessageAnswer,
+        scope="models",
+        errors=(400, 404, 413),
+    ),
+    RouteInfo(
+        name="loaded_models",
+        plane="model",
+        method="GET",
+        path="/loaded_models",
+        summary="List the loaded models.",
+        answer=types.LoadedModelsAnswer,
+        scope="models",
+    ),
+    RouteInfo(
+        name="repository_models",
+        plane="model",
+        method="GET",
+        path="/repository_models",
+        summary="List all models of the repository with their state.",
+        answer=types.RepositoryModelsAnswer,
+        scope="models",
+    ),
+    RouteInfo(
+        name="model_embedding_size",
+        plane="model",
+        method="GET",
+        path="/model_embedding_size",
+        summary="Tell the width of a model's vectors.",
+        answer=types.EmbeddingSizeAnswer,
+        query=_MODEL_QUERY,
+        scope="models",
+        errors=(400, 404),
+    ),
+    _load(
+        "load_sentence_transformer_model",
+        "/load_sentence_transformer_model",
+        "As /load_model with library sentence_transformers.",
+        types.NamedModelRequest,
+        first=True,
+    ),
+    _load(
+        "load_clip_model",
+        "/load_clip_model",
+        "As /load_model with library open_clip.",
+        types.NamedModelRequest,
+        first=True,
+    ),
+    _load(
+        "load_timm_model",
+        "/load_timm_model",
+        "As /load_model with library timm.",
+        types.NamedModelRequest,
+        first=True,
+    ),
+)
+
+
+def routes_of(plane: Plane) -> list[RouteInfo]:
+    """Return the routes that a plane serves."""
+    return [route for route in ROUTES if route.plane in (None, plane)]

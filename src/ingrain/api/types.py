@@ -1,0 +1,204 @@
+"""Bodies of requests and answers; these types are the schema of the API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from ingrain.repository.manifest import Library
+
+Name = Annotated[str, Meta(min_length=1, max_length=512, description="What the source library calls the model.")]
+Texts = Annotated[
+    str | Annotated[list[str], Meta(min_length=1)],
+    Meta(description="One text or several; the answer has one vector for each, in order."),
+]
+Normalize = Annotated[bool | None, Meta(description="Bring each vector to unit length (default true).")]
+NDims = Annotated[
+    Annotated[int, Meta(ge=1)] | None,
+    Meta(description="Keep only the first dimensions, before normalizing; all if not given."),
+]
+LibraryField = Annotated[Library | None, Meta(description="Source library, where several models share a name.")]
+Pretrained = Annotated[str | None, Meta(max_length=256, description="Weight tag of an OpenCLIP model.")]
+Revision = Annotated[str | None, Meta(max_length=256, description="Branch, tag or commit on the hub.")]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Base of native request bodies: camelCase (snake_case is taken too), null means not given, nothing unknown."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of answers."""
+
+
+class EmbedTextRequest(Request):
+    """Texts to embed."""
+
+    name: Name
+    text: Texts
+    normalize: Normalize = None
+    n_dims: NDims = None
+    library: LibraryField = None
+    pretrained: Pretrained = None
+
+
+class EmbedRequest(Request):
+    """Texts to embed; models with an image tower take images beside them."""
+
+    name: Name
+    text: Texts | None = None
+    normalize: Normalize = None
+    n_dims: NDims = None
+    library: LibraryField = None
+    pretrained: Pretrained = None
+
+
+class LoadModelRequest(Request):
+    """A model to load."""
+
+    name: Name
+    library: Annotated[Library, Meta(description="Source library.")]
+    pretrained: Pretrained = None
+    revision: Revision = None
+
+
+class ModelRequest(Request):
+    """A model to unload or delete."""
+
+    name: Name
+    library: LibraryField = None
+    pretrained: Pretrained = None
+
+
+class NamedModelRequest(Request):
+    """A model to load by a first-generation route, which knows the library by itself."""
+
+    name: Name
+    pretrained: Pretrained = None
+
+
+class MessageAnswer(Answer):
+    """A sentence."""
+
+    message: str
+
+
+class ReadyAnswer(Answer):
+    """Whether everything that should be served is, and if not, why."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class EmbeddingsAnswer(Answer):
+    """Vectors in the order of the items."""
+
+    embeddings: list[list[float]]
+    processing_time_ms: float
+
+
+class EmbedAnswer(Answer):
+    """Vectors by modality; null where none were asked for."""
+
+    text_embeddings: list[list[float]] | None
+    image_embeddings: list[list[float]] | None
+    processing_time_ms: float
+
+
+class LoadedModel(Answer):
+    """A loaded model."""
+
+    name: str
+    library: Library
+
+
+class LoadedModelsAnswer(Answer):
+    """The loaded models."""
+
+    models: list[LoadedModel]
+
+
+class RepositoryModel(Answer, omit_defaults=True):
+    """A model of the repository and its state in Triton's words; ``reason`` says why it is not ready."""
+
+    name: str
+    library: Library | None
+    state: str
+    pretrained: str | None = None
+    reason: str | None = None
+
+
+class RepositoryModelsAnswer(Answer):
+    """The models of the repository."""
+
+    models: list[RepositoryModel]
+
+
+class EmbeddingSizeAnswer(Answer):
+    """Width of a model's vectors."""
+
+    embedding_size: int
+
+
+class DurationStat(msgspec.Struct, frozen=True):
+    """How often and how long in all; numbers as text, as in Triton's JSON."""
+
+    count: str
+    ns: str
+
+
+class BatchStat(Answer):
+    """Executions of one batch size."""
+
+    batch_size: str
+    compute_input: DurationStat
+    compute_infer: DurationStat
+    compute_output: DurationStat
+
+
+class InferenceStat(msgspec.Struct, frozen=True):
+    """Where the time of inference went."""
+
+    success: DurationStat | None
+    fail: DurationStat | None
+    queue: DurationStat | None
+    compute_input: DurationStat | None
+    compute_infer: DurationStat | None
+    compute_output: DurationStat | None
+    cache_hit: DurationStat | None
+    cache_miss: DurationStat | None
+
+
+class ModelStat(Answer):
+    """The engine's statistics of one graph, under the user's name of the model."""
+
+    name: str
+    version: str
+    last_inference: str | None
+    inference_count: str | None
+    execution_count: str | None
+    inference_stats: InferenceStat
+    batch_stats: list[BatchStat] | None
+
+
+class MetricsAnswer(Answer):
+    """The engine's statistics."""
+
+    model_stats: list[ModelStat]
+
+
+class ErrorDetail(Answer):
+    """What went wrong; further facts by error."""
+
+    code: str
+    message: str
+    param: str | None
+    request_id: str
+
+
+class ErrorAnswer(Answer):
+    """Body of every error."""
+
+    message: str
+    error: ErrorDetail

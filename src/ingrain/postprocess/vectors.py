@@ -1,0 +1,27 @@
+"""Vectors as the graph gives them, cut and brought to unit length as the caller wants them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SMALLEST_NORM = 1e-12
+
+
+def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool) -> NDArray[np.float32]:
+    """Cut vectors to their first dimensions, then bring them to unit length; the order matters.
+
+    Args:
+        rows: ``float32 [N, D]``.
+        dimensions: Leading dimensions to keep, at most ``D``; all if None.
+        normalize: True for unit length. A vector of zeros stays one, as in ``torch.nn.functional.normalize``.
+
+    Returns:
+        ``float32 [N, dimensions or D]``, contiguous; ``rows`` itself where nothing is to be done.
+    """
+    if dimensions is not None and dimensions < rows.shape[1]:
+        rows = rows[:, :dimensions]
+    if normalize:
+        norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float32))
+        rows = rows / np.maximum(norms, _SMALLEST_NORM)[:, None]
+    return np.ascontiguousarray(rows)

@@ -1,0 +1,424 @@
+"""Loads and unloads models, and keeps them loaded whatever happens to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingrain.engine.protocol import Engine
+from ingrain.errors import (
+    DamagedEntryError,
+    EngineError,
+    EngineUnavailableError,
+    IngrainError,
+    ModelConflictError,
+    ModelLimitError,
+    ModelNotFoundError,
+    RequestError,
+)
+from ingrain.export.job import Progress
+from ingrain.loaded_model import LoadedModel, QueueLimits, open_model
+from ingrain.registry.slots import (
+    ModelStatus,
+    Slot,
+    SlotTable,
+    ambiguous,
+    key_of,
+    not_loaded,
+    not_ready,
+    status_of,
+)
+from ingrain.repository.desired import ModelRef, read_desired, write_desired
+from ingrain.repository.manifest import Graph, Library, Manifest
+from ingrain.repository.store import BrokenEntry, Entry, Repository
+
+Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
+"""Fetches, converts and proves a model into an empty folder."""
+PrepareGraph = Callable[[Graph], None]
+"""Completes a graph's folder for the engine in use (``config.pbtxt``); blocks on the disk."""
+
+_RECONCILE_EVERY_S = 2.0
+_FIRST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 60.0
+
+log = logging.getLogger("ingrain.registry")
+
+
+@dataclass(slots=True, kw_only=True)
+class Registry:
+    """Makes the engine's models those that should be loaded.
+
+    The list of models that should be loaded lies in the repository. Processes that share a repository follow it, so
+    that what one loads or unloads the others serve or drop within seconds, and what was loaded is loaded again after
+    a restart of the server or of Triton.
+
+    Attributes:
+        repository: Where published models are.
+        engine: What runs them.
+        export: Makes a model that the repository lacks.
+        prepare_graph: Completes a graph's folder before the engine loads it.
+        queue_limits: Limits of each model's queues.
+        max_loaded_models: Most models at once; 0 for no limit.
+        load_timeout_s: Seconds that the engine may take to load one graph.
+    """
+
+    repository: Repository
+    engine: Engine
+    export: Export
+    prepare_graph: PrepareGraph
+    queue_limits: QueueLimits = field(default_factory=QueueLimits)
+    max_loaded_models: int = 0
+    load_timeout_s: float = 600.0
+    _slots: SlotTable = field(default_factory=SlotTable, init=False)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
+    _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
+    _desired: set[str] = field(default_factory=set, init=False)
+    _desired_stamp: int = field(default=-1, init=False)
+    _reconciler: asyncio.Task[None] | None = field(default=None, init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    async def start(self, models: Iterable[ModelRef] = ()) -> None:
+        """Begin to load the models given and those that were loaded last time; return before they are ready."""
+        self.engine.on_restart(self._engine_restarted)
+        for ref in (*(await self._read_desired()).values(), *models):
+            if self._slots.of(ref) is None:
+                try:
+                    self._begin(ref, pinned=True)
+                except ModelLimitError as error:
+                    log.error("%s", error.message)
+        self._reconciler = asyncio.create_task(self._reconcile_forever(), name="reconcile models")
+
+    async def close(self) -> None:
+        """Stop loading and answer what waits; the list of models that should be loaded stays as it is."""
+        tasks = [task for task in (self._reconciler, *(slot.task for slot in self._slots)) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for slot in self._slots:
+            self._drop(slot, EngineUnavailableError("The server is shutting down.", retry_after_s=5))
+
+    def get(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> LoadedModel:
+        """Return a model that can be inferred now.
+
+        Raises:
+            ModelNotLoadedError: Nobody asked for it to be loaded.
+            ModelLoadingError: It is on its way, or the engine is; try again later.
+            ModelConflictError: Several loaded models have this name; ``pretrained`` or ``library`` decides.
+        """
+        slot = self._slots.one(name, library, pretrained)
+        if slot.model is None or slot.state != "READY":
+            raise not_ready(slot)
+        return slot.model
+
+    async def load(self, ref: ModelRef) -> bool:
+        """Load a model, making it first where the repository lacks it.
+
+        Returns:
+            True if it was loaded now, False if it already was.
+
+        Raises:
+            ModelLimitError: As many are loaded as may be.
+            ModelConflictError: The repository holds another revision under this name.
+            SourceError, ExportError, RepositoryError, EngineError: What stood in the way.
+        """
+        slot = self._slots.of(ref)
+        if slot is not None and slot.state == "READY" and slot.model is not None:
+            _check_revision(ref, slot.model.manifest)
+            return False
+        if slot is None or slot.task is None or slot.task.done():
+            slot = self._begin(ref, slot)
+        assert slot.task is not None
+        # The caller may go away; the model is loaded all the same.
+        await asyncio.shield(asyncio.wait([slot.task]))
+        if slot.error is not None:
+            raise slot.error
+        if slot.task.cancelled():
+            raise not_loaded(ref.name)
+        return True
+
+    async def unload(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
+        """Unload a model, or stop loading it.
+
+        Raises:
+            ModelNotLoadedError: It is not loaded.
+        """
+        await self._stop(self._slots.one(name, library, pretrained))
+
+    async def delete(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
+        """Unload a model if it is loaded, and remove it from the repository.
+
+        Raises:
+            ModelNotFoundError: The repository does not have it.
+        """
+        slots = list(self._slots.matching(name, library, pretrained))
+        entries = await asyncio.to_thread(self._entries_named, name, library, pretrained)
+        keys = {slot.key for slot in slots} | {entry.key for entry in entries}
+        if not keys:
+            raise _not_found(name)
+        if len(keys) > 1:
+            raise ambiguous(name)
+        for slot in slots:
+            await self._stop(slot)
+        (key,) = keys
+        async with self._lock(key):
+            await asyncio.to_thread(self.repository.delete, key)
+
+    def statuses(self) -> list[ModelStatus]:
+        """Return the models that should be loaded, ready or not."""
+        return [status_of(slot) for slot in self._slots]
+
+    async def repository_statuses(self) -> list[ModelStatus]:
+        """Return all models of the repository, and those on their way into it, by name."""
+        statuses = {slot.key: status_of(slot) for slot in self._slots}
+        for entry in await asyncio.to_thread(self.repository.entries):
+            statuses.setdefault(entry.key, _stored_status(entry))
+        return sorted(statuses.values(), key=lambda status: (status.name, status.pretrained or ""))
+
+    async def manifest(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> Manifest:
+        """Return the manifest of a model of the repository, loaded or not.
+
+        Raises:
+            ModelNotFoundError: The repository does not have it.
+            ModelConflictError: Several have this name.
+        """
+        found = await asyncio.to_thread(self._entries_named, name, library, pretrained)
+        entries = [entry for entry in found if isinstance(entry, Entry)]
+        if not entries:
+            raise _not_found(name)
+        if len(entries) > 1:
+            raise ambiguous(name)
+        return entries[0].manifest
+
+    def user_names(self) -> dict[str, str]:
+        """Return what the user calls each graph: the model's name, with the tower where a model has several."""
+        names = {}
+        for slot in self._slots:
+            if slot.model is not None:
+                graphs = slot.model.manifest.graphs
+                for graph in graphs:
+                    names[graph.name] = slot.ref.name if len(graphs) == 1 else f"{slot.ref.name}/{graph.role}"
+        return names
+
+    async def refresh(self) -> bool:
+        """Follow what another process changed in the list of models; tell whether it changed."""
+        if await asyncio.to_thread(self._stamp) == self._desired_stamp:
+            return False
+        before = set(self._desired)
+        desired = await self._read_desired()
+        for key, ref in desired.items():
+            if key not in before and self._slots.of(ref) is None:
+                self._begin(ref, pinned=True)
+        for slot in self._slots:
+            if slot.key in before and slot.key not in desired and slot.state == "READY":
+                self._drop(slot, not_loaded(slot.ref.name))
+        return True
+
+    def suspect(self) -> None:
+        """Compare with the engine now: a call has just found a model missing or the engine away."""
+        self._wake.set()
+
+    # --- one model -----------------------------------------------------------------------------------------------
+
+    def _begin(self, ref: ModelRef, slot: Slot | None = None, *, pinned: bool = False) -> Slot:
+        if slot is None:
+            self._check_limit(ref)
+            slot = self._slots.add(ref, pinned=pinned)
+        slot.ref = ref
+        slot.state, slot.error, slot.retry_at = "LOADING", None, math.inf
+        slot.task = asyncio.create_task(self._load(slot), name=f"load {slot.key}")
+        return slot
+
+    async def _load(self, slot: Slot) -> None:
+        """Bring a slot to READY, or leave the reason in it; never raises but when cancelled."""
+        try:
+            async with self._lock(slot.key):
+                entry = await self._obtain(slot)
+                for graph in entry.manifest.graphs:
+                    await asyncio.to_thread(self.prepare_graph, graph)
+                    async with asyncio.timeout(self.load_timeout_s):
+                        await self.engine.load(graph)
+                if slot.model is None:
+                    slot.model = await asyncio.to_thread(open_model, entry, self.engine, self.queue_limits)
+                await self._remember(slot)
+        except TimeoutError:
+            self._failed(slot, EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30))
+        except IngrainError as error:
+            self._failed(slot, error)
+        except Exception:  # a load must end in a state that can be seen, whatever broke
+            log.exception("Loading %r failed", slot.ref.name)
+            message = f"Model {slot.ref.name!r} could not be loaded because of an internal error."
+            self._failed(slot, IngrainError(message))
+        else:
+            slot.state, slot.progress, slot.retries = "READY", None, 0
+            log.info("Model %r is ready", slot.ref.name)
+
+    async def _obtain(self, slot: Slot) -> Entry:
+        """Return the model's entry, made first where the repository has none that can be served."""
+        try:
+            entry = await asyncio.to_thread(self.repository.find, slot.key)
+            if entry is not None:
+                _check_revision(slot.ref, entry.manifest)
+                await asyncio.to_thread(self.repository.check, entry)
+                return entry
+        except DamagedEntryError as error:
+            log.warning("Model %r is damaged in the repository and is made again: %s", slot.ref.name, error.message)
+
+        def on_progress(progress: Progress) -> None:
+            if slot.progress is None or slot.progress.phase != progress.phase:
+                log.info("Model %r: %s", slot.ref.name, progress.phase)
+            slot.progress = progress
+
+        # One export at a time: each wants all cores and as much memory as the model has weights, several times.
+        async with self._export_turn:
+            with self.repository.staging() as folder:
+                await self.export(slot.ref, folder, on_progress)
+                return await asyncio.to_thread(self.repository.publish, folder)
+
+    def _failed(self, slot: Slot, error: IngrainError) -> None:
+        slot.state, slot.error, slot.progress = "UNAVAILABLE", error, None
+        log.error("Model %r is not loaded: %s", slot.ref.name, error.message)
+        if not slot.pinned and slot.key not in self._desired:
+            self._drop(slot, error)
+        elif not isinstance(error, RequestError):
+            slot.retry_at = asyncio.get_running_loop().time() + min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**slot.retries)
+            slot.retries += 1
+
+    async def _stop(self, slot: Slot) -> None:
+        if slot.task is not None and not slot.task.done():
+            slot.task.cancel()
+            await asyncio.wait([slot.task])
+        graphs = slot.model.manifest.graphs if slot.model is not None else ()
+        slot.state = "UNLOADING"
+        await self._forget(slot)
+        self._drop(slot, not_loaded(slot.ref.name))
+        async with self._lock(slot.key):
+            for graph in graphs:
+                try:
+                    await self.engine.unload(graph.name)
+                except EngineError as error:
+                    log.warning(
+                        "Model %r is dropped, but the engine did not unload it: %s", slot.ref.name, error.message
+                    )
+
+    def _drop(self, slot: Slot, error: IngrainError) -> None:
+        self._slots.remove(slot)
+        if slot.model is not None:
+            slot.model.close(error)
+            slot.model = None
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    def _check_limit(self, ref: ModelRef) -> None:
+        loaded = sorted(slot.ref.name for slot in self._slots)
+        if self.max_loaded_models and len(loaded) >= self.max_loaded_models:
+            raise ModelLimitError(
+                f"Model {ref.name!r} cannot be loaded: MAX_LOADED_MODELS is {self.max_loaded_models}, and "
+                f"{', '.join(map(repr, loaded))} {'is' if len(loaded) == 1 else 'are'} loaded. "
+                "Unload one with POST /unload_model.",
+                param="name",
+                facts={"loadedModels": loaded, "limit": self.max_loaded_models},
+            )
+
+    def _entries_named(self, name: str, library: Library | None, pretrained: str | None) -> list[Entry | BrokenEntry]:
+        def matches(entry: Entry | BrokenEntry) -> bool:
+            if isinstance(entry, BrokenEntry):
+                return entry.name == name
+            m = entry.manifest
+            return m.name == name and library in (None, m.library) and pretrained in (None, m.pretrained)
+
+        return [entry for entry in self.repository.entries() if matches(entry)]
+
+    # --- all models ----------------------------------------------------------------------------------------------
+
+    def _engine_restarted(self) -> None:
+        """Load again what the engine has forgotten."""
+        for slot in self._slots:
+            if slot.task is None or slot.task.done():
+                self._begin(slot.ref, slot)
+
+    async def _reconcile_forever(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_RECONCILE_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass  # time for a look of our own
+            self._wake.clear()
+            try:
+                await self.refresh()
+                await self._retry_and_repair()
+            except IngrainError as error:
+                log.warning("Models could not be compared with the engine: %s", error.message)
+            except OSError as error:
+                log.warning("The model repository could not be read: %s", error.strerror)
+
+    async def _retry_and_repair(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for slot in self._slots:
+            if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
+                self._begin(slot.ref, slot)
+            elif slot.state == "READY" and slot.model is not None:
+                for graph in slot.model.manifest.graphs:
+                    if not await self.engine.ready(graph.name) and await self.engine.live() and slot.state == "READY":
+                        log.warning("Model %r is gone from the engine and is loaded again", slot.ref.name)
+                        self._begin(slot.ref, slot)
+
+    # --- the list in the repository ------------------------------------------------------------------------------
+
+    async def _read_desired(self) -> dict[str, ModelRef]:
+        self._desired_stamp = await asyncio.to_thread(self._stamp)
+        desired = {key_of(ref): ref for ref in await asyncio.to_thread(read_desired, self.repository.root)}
+        self._desired = set(desired)
+        return desired
+
+    async def _remember(self, slot: Slot) -> None:
+        slot.pinned = True
+        await asyncio.to_thread(self._edit_desired, slot, listed=True)
+
+    async def _forget(self, slot: Slot) -> None:
+        await asyncio.to_thread(self._edit_desired, slot, listed=False)
+
+    def _edit_desired(self, slot: Slot, *, listed: bool) -> None:
+        with self.repository.locked():
+            models = {key_of(ref): ref for ref in read_desired(self.repository.root)}
+            if (slot.key in models) != listed:
+                if listed:
+                    models[slot.key] = slot.ref
+                else:
+                    del models[slot.key]
+                write_desired(self.repository.root, tuple(models.values()))
+        (self._desired.add if listed else self._desired.discard)(slot.key)
+
+    def _stamp(self) -> int:
+        try:
+            return (self.repository.root / "desired.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+
+def _check_revision(ref: ModelRef, manifest: Manifest) -> None:
+    if ref.revision not in (None, manifest.revision, manifest.commit):
+        stored = manifest.revision or manifest.commit or "the default one"
+        raise ModelConflictError(
+            f"Model {ref.name!r} is in the repository at revision {stored!r}, not {ref.revision!r}. "
+            "Delete it with DELETE /delete_model, then load the revision you want.",
+            param="revision",
+        )
+
+
+def _not_found(name: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"Model {name!r} is not in the repository. GET /repository_models lists what is.", param="name"
+    )
+
+
+def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
+    if isinstance(entry, BrokenEntry):
+        return ModelStatus(name=entry.name, library=None, state="UNAVAILABLE", reason=entry.error.message)
+    m = entry.manifest
+    return ModelStatus(name=m.name, library=m.library, state="UNAVAILABLE", pretrained=m.pretrained)

@@ -1,0 +1,169 @@
+"""The models that should be loaded, by key and by the name that requests use."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ingrain.errors import (
+    IngrainError,
+    ModelConflictError,
+    ModelLoadingError,
+    ModelNotLoadedError,
+)
+from ingrain.export.job import Progress
+from ingrain.loaded_model import LoadedModel
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Library
+from ingrain.repository.names import model_key
+
+State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
+"""Triton's words for the state of a model."""
+
+_LOADING_RETRY_AFTER_S = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A model that should be loaded, and how far it is.
+
+    Attributes:
+        ref: What was asked for.
+        key: The model's key in the repository.
+        pinned: True if it stays listed when loading fails, and is tried again.
+        state: Triton's word.
+        model: What requests use; kept while the engine is away.
+        task: The loading in progress, or the last one.
+        error: Why it is not ready.
+        progress: How far an export is.
+        retries: Failed attempts since it was last ready.
+        retry_at: Event-loop time of the next attempt.
+    """
+
+    ref: ModelRef
+    key: str
+    pinned: bool = False
+    state: State = "LOADING"
+    model: LoadedModel | None = None
+    task: asyncio.Task[None] | None = None
+    error: IngrainError | None = None
+    progress: Progress | None = None
+    retries: int = 0
+    retry_at: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """One line of a list of models; ``reason`` says why a model is not ready."""
+
+    name: str
+    library: Library | None
+    state: State
+    pretrained: str | None = None
+    reason: str | None = None
+
+
+class SlotTable:
+    """Finds slots by key, and by name with optional library and tag."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, Slot] = {}
+        self._by_name: dict[str, list[Slot]] = {}
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(list(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def of(self, ref: ModelRef) -> Slot | None:
+        """Return the slot of exactly this model."""
+        return self._by_key.get(key_of(ref))
+
+    def add(self, ref: ModelRef, *, pinned: bool) -> Slot:
+        """Make a slot for a model that has none."""
+        slot = Slot(ref=ref, key=key_of(ref), pinned=pinned)
+        self._by_key[slot.key] = slot
+        self._by_name.setdefault(ref.name, []).append(slot)
+        return slot
+
+    def remove(self, slot: Slot) -> None:
+        """Forget a slot; nothing happens if it is forgotten already."""
+        if self._by_key.get(slot.key) is slot:
+            del self._by_key[slot.key]
+            self._by_name[slot.ref.name].remove(slot)
+            if not self._by_name[slot.ref.name]:
+                del self._by_name[slot.ref.name]
+
+    def matching(self, name: str, library: Library | None, pretrained: str | None) -> list[Slot]:
+        """Return the slots that a request may mean."""
+        slots = self._by_name.get(name, [])
+        if library is None and pretrained is None:
+            return slots
+        return [s for s in slots if library in (None, s.ref.library) and pretrained in (None, s.ref.pretrained)]
+
+    def one(self, name: str, library: Library | None, pretrained: str | None) -> Slot:
+        """Return the slot that a request means.
+
+        Raises:
+            ModelNotLoadedError: There is none.
+            ModelConflictError: There are several.
+        """
+        slots = self.matching(name, library, pretrained)
+        if not slots:
+            raise not_loaded(name)
+        if len(slots) > 1:
+            raise ambiguous(name)
+        return slots[0]
+
+
+def key_of(ref: ModelRef) -> str:
+    """Return the repository key of a model."""
+    return model_key(ref.name, ref.library, ref.pretrained)
+
+
+def status_of(slot: Slot) -> ModelStatus:
+    """Return what a list of models says of a slot."""
+    reason = slot.error.message if slot.error is not None else None
+    if slot.state == "LOADING":
+        reason = _describe(slot.progress)
+    return ModelStatus(
+        name=slot.ref.name,
+        library=slot.ref.library,
+        state=slot.state,
+        pretrained=slot.ref.pretrained,
+        reason=reason,
+    )
+
+
+def not_loaded(name: str) -> ModelNotLoadedError:
+    """Return the error for a model that nobody asked to be loaded."""
+    return ModelNotLoadedError(
+        f"Model {name!r} is not loaded. Load it with POST /load_model on the model plane.", param="name"
+    )
+
+
+def not_ready(slot: Slot) -> IngrainError:
+    """Return the error for a model that should be loaded, but cannot be inferred now."""
+    failed = slot.error if slot.state == "UNAVAILABLE" else None
+    why = failed.message if failed is not None else _describe(slot.progress)
+    return ModelLoadingError(
+        f"Model {slot.ref.name!r} is not ready: {why}", param="name", retry_after_s=_LOADING_RETRY_AFTER_S
+    )
+
+
+def ambiguous(name: str) -> ModelConflictError:
+    """Return the error for a name that several models have."""
+    return ModelConflictError(
+        f"Several models are called {name!r}. Say which one with `pretrained` or `library`.", param="name"
+    )
+
+
+def _describe(progress: Progress | None) -> str:
+    if progress is None:
+        return "it is being loaded."
+    share = f" ({100 * progress.done // progress.total} %)" if progress.total else ""
+    return f"it is being loaded, phase {progress.phase}{share}."
