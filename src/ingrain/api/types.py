@@ -20,8 +20,9 @@ NDims = Annotated[
     Meta(description="Keep only the first dimensions, before normalizing; all if not given."),
 ]
 LibraryField = Annotated[Library | None, Meta(description="Source library, where several models share a name.")]
-Pretrained = Annotated[str | None, Meta(max_length=256, description="Weight tag of an OpenCLIP model.")]
-Revision = Annotated[str | None, Meta(max_length=256, description="Branch, tag or commit on the hub.")]
+Word = Annotated[str, Meta(min_length=1, max_length=256)]
+Pretrained = Annotated[Word | None, Meta(description="Weight tag of an OpenCLIP model.")]
+Revision = Annotated[Word | None, Meta(description="Branch, tag or commit on the hub.")]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -32,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of answers."""
 
 
-class EmbedTextRequest(Request):
+class EmbedTextRequest(Request, frozen=True, kw_only=True):
     """Texts to embed."""
 
     name: Name
@@ -43,7 +44,7 @@ class EmbedTextRequest(Request):
     pretrained: Pretrained = None
 
 
-class EmbedRequest(Request):
+class EmbedRequest(Request, frozen=True, kw_only=True):
     """Texts to embed; models with an image tower take images beside them."""
 
     name: Name
@@ -54,7 +55,7 @@ class EmbedRequest(Request):
     pretrained: Pretrained = None
 
 
-class LoadModelRequest(Request):
+class LoadModelRequest(Request, frozen=True, kw_only=True):
     """A model to load."""
 
     name: Name
@@ -63,7 +64,7 @@ class LoadModelRequest(Request):
     revision: Revision = None
 
 
-class ModelRequest(Request):
+class ModelRequest(Request, frozen=True, kw_only=True):
     """A model to unload or delete."""
 
     name: Name
@@ -71,34 +72,34 @@ class ModelRequest(Request):
     pretrained: Pretrained = None
 
 
-class NamedModelRequest(Request):
+class NamedModelRequest(Request, frozen=True, kw_only=True):
     """A model to load by a first-generation route, which knows the library by itself."""
 
     name: Name
     pretrained: Pretrained = None
 
 
-class MessageAnswer(Answer):
+class MessageAnswer(Answer, frozen=True, kw_only=True):
     """A sentence."""
 
     message: str
 
 
-class ReadyAnswer(Answer):
+class ReadyAnswer(Answer, frozen=True, kw_only=True):
     """Whether everything that should be served is, and if not, why."""
 
     ready: bool
     reasons: list[str]
 
 
-class EmbeddingsAnswer(Answer):
+class EmbeddingsAnswer(Answer, frozen=True, kw_only=True):
     """Vectors in the order of the items."""
 
     embeddings: list[list[float]]
     processing_time_ms: float
 
 
-class EmbedAnswer(Answer):
+class EmbedAnswer(Answer, frozen=True, kw_only=True):
     """Vectors by modality; null where none were asked for."""
 
     text_embeddings: list[list[float]] | None
@@ -106,20 +107,20 @@ class EmbedAnswer(Answer):
     processing_time_ms: float
 
 
-class LoadedModel(Answer):
+class LoadedModel(Answer, frozen=True, kw_only=True):
     """A loaded model."""
 
     name: str
     library: Library
 
 
-class LoadedModelsAnswer(Answer):
+class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
     """The loaded models."""
 
     models: list[LoadedModel]
 
 
-class RepositoryModel(Answer, omit_defaults=True):
+class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """A model of the repository and its state in Triton's words; ``reason`` says why it is not ready."""
 
     name: str
@@ -129,13 +130,13 @@ class RepositoryModel(Answer, omit_defaults=True):
     reason: str | None = None
 
 
-class RepositoryModelsAnswer(Answer):
+class RepositoryModelsAnswer(Answer, frozen=True, kw_only=True):
     """The models of the repository."""
 
     models: list[RepositoryModel]
 
 
-class EmbeddingSizeAnswer(Answer):
+class EmbeddingSizeAnswer(Answer, frozen=True, kw_only=True):
     """Width of a model's vectors."""
 
     embedding_size: int
@@ -148,7 +149,7 @@ class DurationStat(msgspec.Struct, frozen=True):
     ns: str
 
 
-class BatchStat(Answer):
+class BatchStat(Answer, frozen=True, kw_only=True):
     """Executions of one batch size."""
 
     batch_size: str
@@ -170,7 +171,7 @@ class InferenceStat(msgspec.Struct, frozen=True):
     cache_miss: DurationStat | None
 
 
-class ModelStat(Answer):
+class ModelStat(Answer, frozen=True, kw_only=True):
     """The engine's statistics of one graph, under the user's name of the model."""
 
     name: str
@@ -182,13 +183,13 @@ class ModelStat(Answer):
     batch_stats: list[BatchStat] | None
 
 
-class MetricsAnswer(Answer):
+class MetricsAnswer(Answer, frozen=True, kw_only=True):
     """The engine's statistics."""
 
     model_stats: list[ModelStat]
 
 
-class ErrorDetail(Answer):
+class ErrorDetail(Answer, frozen=True, kw_only=True):
     """What went wrong; further facts by error."""
 
     code: str
@@ -197,7 +198,7 @@ class ErrorDetail(Answer):
     request_id: str
 
 
-class ErrorAnswer(Answer):
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
     """Body of every error."""
 
     message: str

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ingrain.batching.batcher import Batcher
 from ingrain.engine.protocol import Engine
 from ingrain.errors import (
     DamagedEntryError,
@@ -22,6 +23,7 @@ from ingrain.errors import (
 )
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel, QueueLimits, open_model
+from ingrain.preprocess.text import TokenizedText
 from ingrain.registry.slots import (
     ModelStatus,
     Slot,
@@ -202,6 +204,11 @@ class Registry:
                 for graph in graphs:
                     names[graph.name] = slot.ref.name if len(graphs) == 1 else f"{slot.ref.name}/{graph.role}"
         return names
+
+    def text_queues(self) -> list[tuple[str, Batcher[TokenizedText]]]:
+        """Return the text queue of each model that has one, by the user's name."""
+        models = [(slot.ref.name, slot.model) for slot in self._slots if slot.model is not None]
+        return [(name, model.text_queue) for name, model in models if model.text_queue is not None]
 
     async def refresh(self) -> bool:
         """Follow what another process changed in the list of models; tell whether it changed."""

@@ -1,0 +1,81 @@
+"""Who may call what: keys with scopes."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import get_args
+
+from ingrain.api.routes import Scope
+from ingrain.errors import AuthenticationError, PermissionDeniedError, SettingsError
+
+_SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+
+class KeyRing:
+    """Keys and what each may do. A scope that no key has is open to everybody."""
+
+    def __init__(self, keys: Mapping[str, frozenset[Scope]]) -> None:
+        self._keys = {key.encode(): scopes for key, scopes in keys.items()}
+        self._guarded = frozenset().union(*keys.values())
+
+    def check(self, scope: Scope | None, authorization: str | None) -> None:
+        """Let a request pass, or not.
+
+        Args:
+            scope: What the route needs; None for routes that are always open.
+            authorization: The request's ``Authorization`` header.
+
+        Raises:
+            AuthenticationError: A key is needed, and is missing or wrong.
+            PermissionDeniedError: The key lacks the scope.
+        """
+        if scope is None or scope not in self._guarded:
+            return
+        kind, _, given = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or not given.strip():
+            raise AuthenticationError("An API key is needed: send `Authorization: Bearer KEY`.")
+        scopes = self._find(given.strip().encode())
+        if scopes is None:
+            raise AuthenticationError("The API key is not valid.")
+        if scope not in scopes:
+            raise PermissionDeniedError(f"The API key lacks the scope {scope!r}.")
+
+    def _find(self, given: bytes) -> frozenset[Scope] | None:
+        """Compare with every key in constant time, so that the time tells nothing."""
+        found = None
+        for key, scopes in self._keys.items():
+            if hmac.compare_digest(key, given):
+                found = scopes
+        return found
+
+
+def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
+    """Read keys from the setting and the file, each ``key`` or ``key:scope+scope``.
+
+    Raises:
+        SettingsError: A scope is unknown, or the file cannot be read; no key is shown.
+    """
+    lines = list(keys)
+    if file is not None:
+        try:
+            lines += [line.strip() for line in file.read_text("utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                "The file INGRAIN_API_KEYS_FILE cannot be read.", param="INGRAIN_API_KEYS_FILE"
+            ) from error
+    ring: dict[str, frozenset[Scope]] = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            key, _, names = line.partition(":")
+            ring[key] = _scopes(names)
+    return KeyRing(ring)
+
+
+def _scopes(names: str) -> frozenset[Scope]:
+    wanted = names.split("+") if names else _SCOPES
+    scopes = frozenset(scope for scope in _SCOPES if scope in wanted)
+    if len(scopes) != len(set(wanted)):
+        raise SettingsError(f"INGRAIN_API_KEYS has an unknown scope; the scopes are {', '.join(_SCOPES)}.")
+    return scopes

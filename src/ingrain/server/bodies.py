@@ -1,0 +1,108 @@
+"""Bytes of a request, bounded and decoded into its type."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request as HttpRequest
+
+from ingrain.api.types import Request
+from ingrain.errors import InvalidRequestError, TooLargeError
+
+R = TypeVar("R", bound=Request)
+
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+
+
+async def read_body(request: HttpRequest, max_bytes: int) -> bytes:
+    """Read a body, at most ``max_bytes``.
+
+    Raises:
+        TooLargeError: The body is longer; the rest of it is not read.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def decode(body: bytes, kind: type[R]) -> R:
+    """Decode a JSON body whose fields are in camelCase or snake_case.
+
+    Raises:
+        InvalidRequestError: It is not JSON, or a field is unknown, missing, or of a wrong type or value.
+    """
+    try:
+        decoder: msgspec.json.Decoder[R] = _decoder(kind)
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        return _decode_slowly(body, kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequestError("The body is not valid JSON.") from error
+
+
+def _decode_slowly(body: bytes, kind: type[R]) -> R:
+    """Take snake_case names too, and find out what to say of a body that does not fit."""
+    raw = msgspec.json.decode(body)
+    if not isinstance(raw, dict):
+        raise InvalidRequestError("The body must be a JSON object.")
+    names = _names(kind)
+    known = list(dict.fromkeys(names.values()))
+    unknown = [field for field in raw if field not in names]
+    if unknown:
+        raise InvalidRequestError(
+            f"Unknown field {unknown[0]!r}. The fields are {', '.join(known)}.",
+            param=unknown[0],
+            facts={"knownFields": known},
+        )
+    renamed: dict[str, Any] = {}
+    for field, value in raw.items():
+        if names[field] in renamed:
+            raise InvalidRequestError(f"Field {names[field]!r} is given twice.", param=field)
+        renamed[names[field]] = value
+    try:
+        return msgspec.convert(renamed, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(error) from error
+
+
+def _explain(error: msgspec.ValidationError) -> InvalidRequestError:
+    """Say which field is wrong. msgspec puts the path behind its sentence, in a form that it documents."""
+    match = _PATH.match(str(error))
+    assert match is not None
+    path = (match["path"] or "$").removeprefix("$").removeprefix(".")
+    what = match["what"].replace("`", "")
+    subject = f"Field {path!r}" if path else "The body"
+    return InvalidRequestError(f"{subject} is not valid: {what[:1].lower()}{what[1:]}.", param=path or None)
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        f"The body is larger than {max_bytes} bytes, the limit of this server (INGRAIN_MAX_BODY_BYTES).",
+        facts={"limit": max_bytes},
+    )
+
+
+@cache
+def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    return msgspec.json.Decoder(kind)
+
+
+@cache
+def _names(kind: type[Request]) -> dict[str, str]:
+    """Map each accepted spelling of a field to the wire's."""
+    names = {}
+    for field in msgspec.structs.fields(kind):
+        names[field.encode_name] = field.encode_name
+        names[field.name] = field.encode_name
+    return names

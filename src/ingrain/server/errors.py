@@ -1,0 +1,47 @@
+"""Errors become statuses and bodies here, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+from starlette.responses import Response
+
+from ingrain import errors
+from ingrain.errors import IngrainError
+
+STATUS: dict[type[IngrainError], int] = {
+    errors.RequestError: 400,
+    errors.NotFoundError: 404,
+    errors.MethodNotAllowedError: 405,
+    errors.TooLargeError: 413,
+    errors.AuthenticationError: 401,
+    errors.PermissionDeniedError: 403,
+    errors.OverloadError: 429,
+    errors.EngineUnavailableError: 503,
+    errors.ModelLoadingError: 503,
+    errors.DeadlineExceededError: 504,
+    errors.SourceForbiddenError: 400,
+    errors.SourceUnavailableError: 503,
+    errors.ExportUnavailableError: 503,
+    errors.ExportTimeoutError: 504,
+    IngrainError: 500,
+}
+"""Status by class; a class that is not listed has that of its nearest listed ancestor."""
+
+
+def status_of(error: IngrainError) -> int:
+    """Return the HTTP status of an error."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def error_response(error: IngrainError, request_id: str) -> Response:
+    """Build the answer for an error: message, code, field, facts, and when to try again."""
+    detail = {"code": error.code, "message": error.message, "param": error.param, "requestId": request_id}
+    body = {"message": error.message, "error": {**error.facts, **detail}}
+    response = Response(orjson.dumps(body), status_of(error), media_type="application/json")
+    if error.retry_after_s is not None:
+        response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, errors.AuthenticationError):
+        response.headers["www-authenticate"] = "Bearer"
+    return response

@@ -1,0 +1,33 @@
+"""Routes of the first generation, kept for older clients: each is one of today's under another name."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingrain.api import types
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Library
+from ingrain.server import inference
+from ingrain.server.bodies import decode, read_body
+from ingrain.server.endpoint import Handler
+from ingrain.server.models import load
+from ingrain.server.services import Services
+
+
+def _load_with(library: Library) -> Handler:
+    async def handler(services: Services, request: Request) -> Response:
+        body = decode(await read_body(request, services.settings.max_body_bytes), types.NamedModelRequest)
+        return await load(services, ModelRef(name=body.name, library=library, pretrained=body.pretrained))
+
+    return handler
+
+
+HANDLERS: dict[str, Handler] = {
+    "infer_text": inference.embed_text,
+    "infer": inference.embed,
+    "load_sentence_transformer_model": _load_with("sentence_transformers"),
+    "load_clip_model": _load_with("open_clip"),
+    "load_timm_model": _load_with("timm"),
+}
+"""By name in the table of routes."""

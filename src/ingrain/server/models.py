@@ -1,0 +1,114 @@
+"""The model plane: one short function a route."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingrain.api import types
+from ingrain.errors import InvalidRequestError
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Library, Manifest
+from ingrain.server.answers import struct_answer
+from ingrain.server.bodies import decode, read_body
+from ingrain.server.services import Services
+
+
+async def health(services: Services, request: Request) -> Response:
+    """Answer that the process lives."""
+    del services, request
+    return _message("The model server is running.")
+
+
+async def load_model(services: Services, request: Request) -> Response:
+    """Load a model, making it first where the repository lacks it."""
+    body = decode(await read_body(request, services.settings.max_body_bytes), types.LoadModelRequest)
+    return await load(
+        services, ModelRef(name=body.name, library=body.library, pretrained=body.pretrained, revision=body.revision)
+    )
+
+
+async def load(services: Services, ref: ModelRef) -> Response:
+    """Load a model and say whether it was loaded before."""
+    loaded_now = await services.registry.load(ref)
+    return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}.")
+
+
+async def unload_model(services: Services, request: Request) -> Response:
+    """Unload a model."""
+    body = decode(await read_body(request, services.settings.max_body_bytes), types.ModelRequest)
+    await services.registry.unload(body.name, library=body.library, pretrained=body.pretrained)
+    return _message(f"Model {body.name} unloaded successfully.")
+
+
+async def delete_model(services: Services, request: Request) -> Response:
+    """Remove a model from the repository."""
+    body = decode(await read_body(request, services.settings.max_body_bytes), types.ModelRequest)
+    await services.registry.delete(body.name, library=body.library, pretrained=body.pretrained)
+    return _message(f"Model {body.name} deleted successfully.")
+
+
+async def loaded_models(services: Services, request: Request) -> Response:
+    """List the models that can be inferred."""
+    del request
+    models = [
+        types.LoadedModel(name=status.name, library=status.library)
+        for status in services.registry.statuses()
+        if status.state == "READY" and status.library is not None
+    ]
+    return struct_answer(types.LoadedModelsAnswer(models=models))
+
+
+async def repository_models(services: Services, request: Request) -> Response:
+    """List all models with their states."""
+    del request
+    models = [
+        types.RepositoryModel(
+            name=status.name,
+            library=status.library,
+            state=status.state,
+            pretrained=status.pretrained,
+            reason=status.reason,
+        )
+        for status in await services.registry.repository_statuses()
+    ]
+    return struct_answer(types.RepositoryModelsAnswer(models=models))
+
+
+async def model_embedding_size(services: Services, request: Request) -> Response:
+    """Tell the width of a model's vectors."""
+    manifest = await _manifest(services, request)
+    return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
+
+
+async def _manifest(services: Services, request: Request) -> Manifest:
+    """Find the model that the query names."""
+    known = ("name", "library", "pretrained")
+    for field in request.query_params:
+        if field not in known:
+            raise InvalidRequestError(
+                f"Unknown query parameter {field!r}. The parameters are {', '.join(known)}.", param=field
+            )
+    name = request.query_params.get("name")
+    if not name:
+        raise InvalidRequestError("Query parameter 'name' is missing.", param="name")
+    return await services.registry.manifest(
+        name, library=_library(request.query_params.get("library")), pretrained=request.query_params.get("pretrained")
+    )
+
+
+def _library(given: str | None) -> Library | None:
+    for library in get_args(Library):
+        if given == library:
+            return library  # type: ignore[no-any-return]  # get_args forgets that it is a Library
+    if given:
+        raise InvalidRequestError(
+            f"library is {given!r}; it must be one of {', '.join(get_args(Library))}.", param="library"
+        )
+    return None
+
+
+def _message(text: str) -> Response:
+    return struct_answer(types.MessageAnswer(message=text))

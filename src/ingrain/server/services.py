@@ -1,0 +1,36 @@
+"""What the handlers of both planes work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ingrain.engine.protocol import Engine
+from ingrain.pipeline import Pipeline
+from ingrain.registry.registry import Registry
+from ingrain.server.auth import KeyRing
+from ingrain.server.telemetry import Telemetry
+from ingrain.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """One of each, shared by the two planes of a process.
+
+    Attributes:
+        settings: The operator's.
+        engine: Runs the graphs.
+        registry: Knows the models.
+        pipeline: Turns requests into vectors.
+        telemetry: Counts.
+        keys: Who may call what.
+        starting: Tells why the server is not ready yet as a whole, or None.
+    """
+
+    settings: Settings
+    engine: Engine
+    registry: Registry
+    pipeline: Pipeline
+    telemetry: Telemetry
+    keys: KeyRing
+    starting: Callable[[], str | None]

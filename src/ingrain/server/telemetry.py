@@ -1,0 +1,148 @@
+"""What the server tells of itself: the engine's statistics as JSON, everything as Prometheus text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+
+from ingrain.api.types import BatchStat, DurationStat, InferenceStat, ModelStat
+from ingrain.engine.protocol import Duration, GraphStatistics
+from ingrain.registry.registry import Registry
+
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Telemetry:
+    """Counts requests, and gathers what queues and engine counted when somebody asks."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._collectors = CollectorRegistry()
+        self.in_progress = Gauge("ingrain_requests_in_progress", "Requests being answered.", registry=self._collectors)
+        self._requests = Counter(
+            "ingrain_requests", "Requests answered.", ["route", "status"], registry=self._collectors
+        )
+        self._seconds = Histogram(
+            "ingrain_request_seconds",
+            "Time from the first byte of a request to the answer.",
+            ["route"],
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self._collectors,
+        )
+        self._collectors.register(_QueueCollector(registry))
+
+    def observe(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
+        """Return the exposition and its media type, in the format that ``accept`` prefers."""
+        encode, media_type = choose_encoder(accept)
+        once = CollectorRegistry()
+        once.register(_Fixed(_engine_metrics(statistics, self._registry.user_names())))
+        return encode(self._collectors).removesuffix(b"# EOF\n") + encode(once), media_type
+
+
+def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> list[ModelStat]:
+    """Return the engine's statistics under the user's names, numbers as text as Triton's JSON gives them."""
+    return [
+        ModelStat(
+            name=names[graph.name],
+            version=graph.version,
+            last_inference=str(graph.last_inference_ms),
+            inference_count=str(graph.inference_count),
+            execution_count=str(graph.execution_count),
+            inference_stats=InferenceStat(
+                **{field: _duration(graph.durations.get(field)) for field in InferenceStat.__struct_fields__}
+            ),
+            batch_stats=[
+                BatchStat(
+                    batch_size=str(batch.batch_size),
+                    compute_input=_some_duration(batch.compute_input),
+                    compute_infer=_some_duration(batch.compute_infer),
+                    compute_output=_some_duration(batch.compute_output),
+                )
+                for batch in graph.batches
+            ]
+            or None,
+        )
+        for graph in statistics
+        if graph.name in names
+    ]
+
+
+def prefers_prometheus(accept: str) -> bool:
+    """Tell whether an ``Accept`` header ranks Prometheus text or OpenMetrics above JSON."""
+    best_text = best_json = 0.0
+    for part in accept.split(","):
+        media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weights = [p[2:] for p in parameters if p.startswith("q=")]
+        try:
+            weight = float(weights[0]) if weights else 1.0
+        except ValueError:
+            weight = 0.0
+        if media in ("text/plain", "application/openmetrics-text"):
+            best_text = max(best_text, weight)
+        elif media in ("application/json", "application/*"):
+            best_json = max(best_json, weight)
+    return best_text > best_json
+
+
+def _duration(duration: Duration | None) -> DurationStat | None:
+    return None if duration is None else _some_duration(duration)
+
+
+def _some_duration(duration: Duration) -> DurationStat:
+    return DurationStat(count=str(duration.count), ns=str(duration.ns))
+
+
+class _QueueCollector:
+    """Reads the queues of the loaded models each time it is asked."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait for a batch.", labels=["model"])
+        batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
+        items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])
+        tokens = CounterMetricFamily("ingrain_batch_tokens", "Tokens in those batches.", labels=["model"])
+        padded = CounterMetricFamily(
+            "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
+        )
+        for name, queue in self._registry.text_queues():
+            counted = queue.statistics
+            waiting.add_metric([name], queue.queued_tokens)
+            batches.add_metric([name], counted.batches)
+            items.add_metric([name], counted.items)
+            tokens.add_metric([name], counted.tokens)
+            padded.add_metric([name], counted.padded_tokens)
+        yield from (waiting, batches, items, tokens, padded)
+
+
+class _Fixed:
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
+
+
+def _engine_metrics(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> Iterator[Metric]:
+    inferences = CounterMetricFamily("ingrain_engine_inferences", "Items inferred.", labels=["model"])
+    executions = CounterMetricFamily("ingrain_engine_executions", "Batches executed.", labels=["model"])
+    seconds = CounterMetricFamily("ingrain_engine_seconds", "Time spent by stage.", labels=["model", "stage"])
+    for graph in statistics:
+        if graph.name in names:
+            inferences.add_metric([names[graph.name]], graph.inference_count)
+            executions.add_metric([names[graph.name]], graph.execution_count)
+            for stage, duration in graph.durations.items():
+                seconds.add_metric([names[graph.name], stage], duration.ns / 1e9)
+    yield from (inferences, executions, seconds)
