@@ -14,6 +14,7 @@ from ingrain.errors import InvalidRequestError, TooLargeError
 
 R = TypeVar("R", bound=Request)
 
+_NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 
 
@@ -47,13 +48,16 @@ def decode(body: bytes, kind: type[R]) -> R:
         return decoder.decode(body)
     except msgspec.ValidationError:
         return _decode_slowly(body, kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except _NOT_JSON as error:
         raise InvalidRequestError("The body is not valid JSON.") from error
 
 
 def _decode_slowly(body: bytes, kind: type[R]) -> R:
     """Take snake_case names too, and find out what to say of a body that does not fit."""
-    raw = msgspec.json.decode(body)
+    try:
+        raw = msgspec.json.decode(body)
+    except _NOT_JSON as error:
+        raise InvalidRequestError("The body is not valid JSON.") from error
     if not isinstance(raw, dict):
         raise InvalidRequestError("The body must be a JSON object.")
     names = _names(kind)

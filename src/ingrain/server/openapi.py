@@ -23,7 +23,7 @@ _STATUS_TEXT = {
     503: "The engine is away or the model is still loading; try again after `Retry-After` seconds.",
     504: "The deadline passed.",
 }
-_PORTS = {"inference": "inference plane (port 8686)", "model": "model plane (port 8687)", None: "both planes"}
+_PLANES = {"inference": "inference plane, port 8686", "model": "model plane, port 8687", None: "both planes"}
 
 
 def openapi_document() -> dict[str, Any]:
@@ -62,8 +62,8 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "description": f"On the {_PORTS[route.plane]}.",
-        "tags": [_PORTS[route.plane]],
+        "description": f"On the {_PLANES[route.plane]}." if route.plane else "On both planes.",
+        "tags": [_PLANES[route.plane]],
         "responses": {"200": {"description": "Done.", **_json(references[route.answer] if route.answer else None)}},
     }
     if route.first_generation:
