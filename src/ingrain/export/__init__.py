@@ -1,0 +1,1 @@
+"""A source becomes proved ONNX graphs, in a process of its own; the only code that imports torch."""

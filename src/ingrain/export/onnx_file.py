@@ -1,0 +1,193 @@
+"""Receives a torch module, hands on an ONNX file that ONNX Runtime opens, with named dynamic axes and no traces of us."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ingrain.errors import ExportError
+from ingrain.repository.manifest import DType, Tensor
+
+# Above this, weights lie beside the graph: a protobuf holds 2 GiB at most.
+EXTERNAL_DATA_BYTES = 1_800_000_000
+# What Triton's onnxruntime backend of the supported containers reads.
+MAX_OPSET, MAX_IR_VERSION = 21, 10
+_LEGACY_OPSET = 17
+_DTYPES: dict[str, DType] = {
+    "tensor(float)": "FP32",
+    "tensor(float16)": "FP16",
+    "tensor(int64)": "INT64",
+    "tensor(int32)": "INT32",
+    "tensor(uint8)": "UINT8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to export.
+
+    Attributes:
+        exporter: ``dynamo`` (torch.export) or ``torchscript`` (the deprecated tracer).
+        attention: The attention implementation that the network is switched to; None where there is none.
+    """
+
+    exporter: Literal["dynamo", "torchscript"]
+    attention: str | None
+
+    def __str__(self) -> str:
+        return self.exporter if self.attention is None else f"{self.exporter}, {self.attention}"
+
+
+class CannotConvert(Exception):  # noqa: N818  # it never leaves the exporting modules
+    """An exporter did not manage the module, or wrote a file that cannot be used."""
+
+
+def write_onnx(
+    graph: Any, arrays: dict[str, np.ndarray[Any, Any]], output: str, path: Path, recipe: Recipe, axes: Sequence[str]
+) -> None:
+    """Export a torch module.
+
+    Args:
+        graph: The module; takes the tensors in the order of ``arrays``.
+        arrays: Sample inputs by name.
+        output: Name of the one output.
+        path: File to write; weights above 1.8 GB go to ``<path>.data``.
+        recipe: How.
+        axes: Names of the leading axes of every input, all dynamic.
+
+    Raises:
+        CannotConvert: The exporter failed.
+    """
+    import torch
+
+    tensors = tuple(torch.from_numpy(array) for array in arrays.values())
+    dynamic = tuple(dict(enumerate(axes)) for _ in tensors)
+    external = sum(p.numel() * p.element_size() for p in graph.parameters()) > EXTERNAL_DATA_BYTES
+    try:
+        with torch.no_grad():
+            if recipe.exporter == "dynamo":
+                # The tensors arrive as *args, hence the shapes one level deeper.
+                program = torch.onnx.export(
+                    graph, tensors, dynamo=True, dynamic_shapes=(dynamic,), input_names=list(arrays),
+                    output_names=[output], verbose=False,
+                )  # fmt: skip
+                _strip(program.model)
+                _make_unique(program.model, output)
+                program.save(str(path), external_data=external)
+            else:
+                torch.onnx.export(
+                    graph, tensors, str(path), dynamo=False, opset_version=_LEGACY_OPSET, input_names=list(arrays),
+                    output_names=[output], dynamic_axes={name: dict(enumerate(axes)) for name in arrays} | {output: {0: axes[0]}},
+                )  # fmt: skip
+                _strip_file(path, external)
+    except Exception as error:  # torch's exporters raise whatever the network makes them stumble over
+        raise CannotConvert(f"{type(error).__name__}: {error}") from error
+    finally:
+        gc.collect()
+    _check_file(path)
+
+
+def open_session(path: Path, threads: int = 0) -> Any:
+    """Open an ONNX file as the engines do.
+
+    Args:
+        path: The file.
+        threads: Threads of one operator; 0 for all cores.
+
+    Raises:
+        CannotConvert: ONNX Runtime refuses the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise CannotConvert(f"{type(error).__name__}: {error}") from error
+
+
+def describe_inputs(session: Any, axes: Sequence[str]) -> tuple[Tensor, ...]:
+    """Return a session's inputs with -1 for dynamic axes.
+
+    Raises:
+        CannotConvert: An axis that must be dynamic was burnt in.
+    """
+    inputs = tuple(_describe(value) for value in session.get_inputs())
+    for value in inputs:
+        if value.shape != (-1,) * len(axes):
+            raise CannotConvert(f"the input {value.name} has the fixed shape {value.shape}")
+    return inputs
+
+
+def describe_outputs(session: Any, width: int) -> tuple[Tensor, ...]:
+    """Return a session's outputs; their last axis is the width that was measured, where the graph does not say it.
+
+    Raises:
+        ExportError: The graph says another width than was measured.
+    """
+    outputs = tuple(_describe(value) for value in session.get_outputs())
+    if any(value.shape[-1] not in (-1, width) for value in outputs):
+        raise ExportError("The graph's output has another width than its vectors.")
+    return tuple(Tensor(value.name, value.dtype, (-1, width)) for value in outputs)
+
+
+def _describe(value: Any) -> Tensor:
+    shape = tuple(axis if isinstance(axis, int) else -1 for axis in value.shape)
+    return Tensor(name=value.name, dtype=_DTYPES[value.type], shape=shape)
+
+
+def _strip(model: Any) -> None:
+    """Remove what the exporter notes about its own run (stack traces, paths): the same model gives the same file."""
+    model.metadata_props.clear()
+    model.doc_string = None
+    graphs = [model.graph, *model.functions.values()]
+    for graph in graphs:
+        graph.metadata_props.clear()
+        graph.doc_string = None
+        for node in graph.all_nodes() if hasattr(graph, "all_nodes") else graph:
+            node.metadata_props.clear()
+            node.doc_string = None
+            for value in node.outputs:
+                value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def _make_unique(model: Any, output: str) -> None:
+    """Rename values inside the graph that the exporter called as the output is called."""
+    taken = {id(value) for value in model.graph.outputs}
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if value.name == output and id(value) not in taken:
+                value.name = f"{output}_inside"
+
+
+def _strip_file(path: Path, external: bool) -> None:
+    """Do the same for a file of the older exporter."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    onnx.save(model, str(path), save_as_external_data=external, location=f"{path.name}.data")
+
+
+def _check_file(path: Path) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise CannotConvert(f"the file is no valid ONNX: {error}") from error
+    model = onnx.load(str(path), load_external_data=False)
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset > MAX_OPSET or model.ir_version > MAX_IR_VERSION:
+        raise CannotConvert(f"opset {opset} or IR {model.ir_version} is newer than {MAX_OPSET} and {MAX_IR_VERSION}")

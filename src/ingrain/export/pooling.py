@@ -1,0 +1,90 @@
+"""Token embeddings in, one vector a text out: the pooling modes of sentence-transformers, written for export."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pool(tokens: Tensor, attention_mask: Tensor, pooling_mask: Tensor, modes: tuple[str, ...]) -> Tensor:
+    """Pool token embeddings as ``sentence_transformers``' ``Pooling`` (6.2) does, and concatenate the modes.
+
+    Without data-dependent control flow, so that batch and length stay dynamic in the graph; for padding on either side.
+
+    Args:
+        tokens: float32 ``[B, T, H]``.
+        attention_mask: int64 ``[B, T]``, 1 where there is a token.
+        pooling_mask: int64 ``[B, T]``, 1 where a token counts; the attention mask itself, or without the prompt.
+        modes: One or more of ``cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken``, in order.
+
+    Returns:
+        float32 ``[B, H * len(modes)]``.
+
+    Raises:
+        KeyError: An unknown mode.
+    """
+    vectors = [_MODES[mode](tokens, attention_mask, pooling_mask) for mode in modes]
+    return vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
+
+
+def _cls(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
+    return _pick(tokens, _first(pooling_mask))
+
+
+def _last_token(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
+    """Take the last token that counts; zeros where none does, as the source multiplies by the mask."""
+    width = tokens.shape[1]
+    last = width - 1 - _first(pooling_mask.flip(1))
+    # Where no token counts, the source looks at position 0, which its mask turns into zeros.
+    any_token = pooling_mask.sum(dim=1, keepdim=True).clamp(max=1)
+    return _pick(tokens, last) * any_token.to(tokens.dtype)
+
+
+def _max(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
+    return tokens.masked_fill(pooling_mask.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
+
+
+def _mean(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
+    total, count = _sums(tokens, pooling_mask.to(tokens.dtype))
+    return total / count
+
+
+def _mean_sqrt_len(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
+    total, count = _sums(tokens, pooling_mask.to(tokens.dtype))
+    return total / torch.sqrt(count)
+
+
+def _weighted_mean(tokens: Tensor, attention_mask: Tensor, pooling_mask: Tensor) -> Tensor:
+    """Weigh tokens by position, counted from the first token of the whole text, prompt included."""
+    position = attention_mask.cumsum(dim=1)
+    total, weight = _sums(tokens, (pooling_mask * position).to(tokens.dtype))
+    return total / weight
+
+
+def _sums(tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    total = (tokens * weights.unsqueeze(-1)).sum(dim=1)
+    return total, weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
+
+
+def _first(mask: Tensor) -> Tensor:
+    """Return the index of the first 1 of each row, ``int64 [B]``; 0 where there is none."""
+    # Found by arithmetic: ArgMax on int64 is not implemented everywhere, and its choice among equals is not specified.
+    before = (mask.cumsum(dim=1) == 0).to(torch.int64).sum(dim=1)
+    return before * mask.sum(dim=1).clamp(max=1)
+
+
+def _pick(tokens: Tensor, index: Tensor) -> Tensor:
+    """Take one token of each row: float32 ``[B, T, H]`` by int64 ``[B]`` to float32 ``[B, H]``."""
+    wide = index.reshape(-1, 1, 1).expand(-1, 1, tokens.shape[2])
+    return torch.gather(tokens, 1, wide).squeeze(1)
+
+
+_MODES = {
+    "cls": _cls,
+    "max": _max,
+    "mean": _mean,
+    "mean_sqrt_len_tokens": _mean_sqrt_len,
+    "weightedmean": _weighted_mean,
+    "lasttoken": _last_token,
+}
+MODES = tuple(_MODES)

@@ -1,0 +1,102 @@
+"""What cannot be converted, and why: the reasons that a user is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ingrain.errors import UnsupportedModelError
+
+_WORDS = (
+    "it splits texts into words with rules of its own that the serving tokenizer does not have, so its vectors cannot "
+    "be reproduced"
+)
+_MODULES = {
+    "BoW": _WORDS,
+    "WordEmbeddings": _WORDS,
+    "WordWeights": "it weighs the words of word embeddings, whose word splitting cannot be reproduced",
+    "LSTM": "it runs only on top of word embeddings, whose word splitting cannot be reproduced",
+    "Router": "it holds several encoders and chooses by task; save the one you want as a model of its own",
+    "Asym": "it holds several encoders and chooses by key; save the one you want as a model of its own",
+}
+
+_CHUNKED = (
+    "its attention works on chunks whose number is fixed while exporting, so a graph is right for one text length only"
+)
+_ARCHITECTURES = {
+    "longformer": _CHUNKED,
+    "led": _CHUNKED,
+    "longt5": _CHUNKED,
+    "bigbird_pegasus": _CHUNKED,
+    "funnel": "it halves the sequence as it goes, by steps that are fixed while exporting for one text length",
+    "reformer": "its attention hashes tokens into buckets at run time, which ONNX cannot express",
+    "nystromformer": "its landmark attention needs texts of one fixed length",
+    "canine": "it downsamples characters in blocks that are fixed while exporting for one text length",
+    "prophetnet": "its n-gram attention cannot be converted",
+    "mamba": "its state-space scan is a loop over tokens, which is fixed while exporting for one text length",
+    "mamba2": "its state-space scan is a loop over tokens, which is fixed while exporting for one text length",
+}
+
+
+def refuse_module(kind: str) -> None:
+    """Raise where a module of this class is known and cannot be converted.
+
+    Raises:
+        UnsupportedModelError: With the reason.
+    """
+    if kind in _MODULES:
+        raise UnsupportedModelError(f"The module {kind!r} cannot be served: {_MODULES[kind]}.", param="name")
+
+
+def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> None:
+    """Raise where a network's ``config.json`` names an architecture that cannot be converted.
+
+    Args:
+        config: The contents of ``config.json``.
+        trust_remote_code: True to let architectures pass whose code comes with the model.
+
+    Raises:
+        UnsupportedModelError: With the reason.
+    """
+    model_type = config.get("model_type")
+    if model_type in _ARCHITECTURES:
+        raise UnsupportedModelError(
+            f"Models of the type {model_type!r} cannot be converted: {_ARCHITECTURES[model_type]}.", param="name"
+        )
+    if model_type == "big_bird" and config.get("attention_type", "block_sparse") == "block_sparse":
+        raise UnsupportedModelError(
+            "BigBird with block-sparse attention cannot be converted: it changes its attention at a certain text "
+            "length, and a graph holds one of the two. Set 'attention_type' to 'original_full' in its config.json.",
+            param="name",
+        )
+    _refuse_length_dependent_positions(config)
+    if "auto_map" in config and not trust_remote_code and not _is_native(model_type):
+        raise UnsupportedModelError(
+            f"The model's architecture {model_type!r} is code that comes with the model; "
+            "it is run only where remote code is allowed.",
+            param="name",
+        )
+    if not trust_remote_code and not _is_native(model_type):
+        raise UnsupportedModelError(
+            f"The installed transformers does not know the architecture {model_type!r}; a newer one may.", param="name"
+        )
+
+
+def _refuse_length_dependent_positions(config: dict[str, Any]) -> None:
+    """Refuse rotary positions that are computed differently for long texts: a graph holds one way only."""
+    scaling = config.get("rope_parameters") or config.get("rope_scaling")
+    if not isinstance(scaling, dict):
+        return
+    # One set for the whole network, or one a kind of layer.
+    for rules in (scaling, *(value for value in scaling.values() if isinstance(value, dict))):
+        kind = rules.get("rope_type", rules.get("type"))
+        if kind in ("dynamic", "longrope"):
+            raise UnsupportedModelError(
+                f"The model's rotary positions ({kind!r}) depend on the text's length, which a graph cannot express.",
+                param="name",
+            )
+
+
+def _is_native(model_type: object) -> bool:
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING

@@ -1,0 +1,141 @@
+"""Receives the folder of a sentence-transformers model, hands on one proved graph from token ids to the vector."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.errors import UnsupportedModelError, VerificationError
+from ingrain.export import entry, verify
+from ingrain.export.checkpoint import inspect
+from ingrain.export.job import ExportJob, Progress
+from ingrain.export.onnx_file import CannotConvert, Recipe, describe_inputs, describe_outputs, open_session, write_onnx
+from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+from ingrain.export.text_graph import build_graph
+from ingrain.export.threads import export_threads
+from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.repository.manifest import Graph, Manifest, Role, Verification
+
+OUTPUT = "embedding"
+_ROLE: Role = "text_encoder"
+_AXES = ("batch", "tokens")
+
+Report = Callable[[Progress], None]
+
+
+def export(job: ExportJob, folder: Path, commit: str | None, report: Report) -> Manifest:
+    """Export one model.
+
+    Args:
+        job: What to export; ``job.output`` gets the result.
+        folder: The model's folder.
+        commit: The hub's commit, for the manifest.
+        report: Called with progress.
+
+    Returns:
+        The manifest, not written yet.
+
+    Raises:
+        UnsupportedModelError: The model cannot be converted, with the reason.
+        VerificationError: The graph differs from the source.
+        ExportError: The source library cannot load the model, or its weights are unusable.
+    """
+    checkpoint = inspect(folder, trust_remote_code=job.trust_remote_code)
+    source = SentenceTransformersSource(checkpoint, trust_remote_code=job.trust_remote_code)
+    text = source.save_tokenizer(entry.model_folder(job))
+    preprocessor = TextPreprocessor(text, entry.model_folder(job))
+    references = verify.ask_source(
+        source,
+        preprocessor,
+        build_graph(source.model).inputs,
+        tolerance=job.tolerance,
+        report=_counter(report, "read", "reference vectors"),
+    )
+    graph, verification = _convert(job, source, preprocessor, references, report)
+    return entry.describe_model(
+        job,
+        commit=commit,
+        architecture=source.architecture,
+        embedding_size=references.width,
+        graphs=(graph,),
+        text=text,
+        verification={_ROLE: verification},
+    )
+
+
+def _convert(
+    job: ExportJob,
+    source: SentenceTransformersSource,
+    preprocessor: TextPreprocessor,
+    references: verify.References,
+    report: Report,
+) -> tuple[Graph, Verification]:
+    """Try one way of exporting after the other until a graph is proved."""
+    path = entry.graph_folder(job, _ROLE) / "model.onnx"
+    refusal: VerificationError | None = None
+    for recipe in list(_recipes(source.model)):
+        report(Progress("export", str(recipe), 0, 1, "graphs"))
+        try:
+            _write(source, recipe, preprocessor, path)
+            session = open_session(path, export_threads())
+            inputs = describe_inputs(session, _AXES)
+            verification = verify.prove(
+                session, references, preprocessor, tolerance=job.tolerance, report=_counter(report, "verify", "vectors")
+            )
+            outputs = describe_outputs(session, references.width)
+        except (CannotConvert, VerificationError) as error:
+            # The next way may manage; the operator's log keeps what was wrong with this one.
+            print(f"{recipe} did not work:", file=sys.stderr)  # noqa: T201  # the worker's stderr is its log
+            traceback.print_exc()
+            refusal = error if isinstance(error, VerificationError) else refusal
+            continue
+        only = references.equal_lengths_only
+        return entry.describe_graph(job, _ROLE, inputs, outputs, equal_lengths_only=only), verification
+    raise refusal or UnsupportedModelError(
+        f"The network {source.architecture!r} cannot be converted to ONNX: no exporter can express it.", param="name"
+    )
+
+
+def _recipes(model: Any) -> Iterator[Recipe]:
+    """Yield the ways to try: the plainest attention first, the deprecated tracer last."""
+    network = getattr(model[0], "model", None)
+    if network is None:
+        yield from (Recipe("dynamo", None), Recipe("torchscript", None))
+        return
+    yield Recipe("dynamo", "eager")
+    if getattr(network, "_supports_sdpa", False):
+        yield Recipe("dynamo", "sdpa")
+    yield Recipe("torchscript", "eager")
+
+
+def _write(source: SentenceTransformersSource, recipe: Recipe, preprocessor: TextPreprocessor, path: Path) -> None:
+    """Write the graph, and let go of the source's weights: ONNX Runtime will hold a copy of its own."""
+    for leftover in path.parent.iterdir():
+        leftover.unlink()
+    source.load()
+    if recipe.attention is not None:
+        source.model[0].model.set_attn_implementation(recipe.attention)
+    graph = build_graph(source.model)
+    write_onnx(graph, _sample(preprocessor, graph.inputs), OUTPUT, path, recipe, _AXES)
+    del graph
+    source.release()
+    gc.collect()
+
+
+def _sample(preprocessor: TextPreprocessor, inputs: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
+    """Return two texts of different lengths with padding: what an exporter follows must be the general case."""
+    return collate(preprocessor.encode(["a river runs to the sea, slowly", "stone"]), preprocessor.config, inputs)
+
+
+def _counter(report: Report, phase: Any, detail: str) -> Callable[[int, int], None]:
+    def count(done: int, total: int) -> None:
+        report(Progress(phase, detail, done, total, "cases"))
+
+    return count

@@ -1,0 +1,101 @@
+"""Receives the source's tokenizer, hands on the file and the rules that make the same token ids while serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tokenizers import Tokenizer
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.repository.manifest import TextPreprocess
+
+# Where the source sets no limit at all, a text is cut here: one text must not take all memory.
+MAX_TOKENS_WITHOUT_LIMIT = 8192
+_NO_LIMIT = 1_000_000
+
+
+def transformer_limit(module: Any) -> int:
+    """Return the longest sequence of a ``Transformer`` module, special tokens included.
+
+    It is the source's own maximum, where the position table has room for it: RoBERTa and its kin begin to count
+    positions after the padding id, and a folder that does not say so makes the source itself fail on long texts.
+    """
+    limit = module.max_seq_length
+    limit = MAX_TOKENS_WITHOUT_LIMIT if limit is None or limit > _NO_LIMIT else int(limit)
+    for part in module.model.modules():
+        table, offset = getattr(part, "position_embeddings", None), getattr(part, "padding_idx", None)
+        if type(table).__name__ == "Embedding" and isinstance(offset, int):
+            limit = min(limit, table.num_embeddings - offset - 1)
+    return limit
+
+
+def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
+    """Write the tokenizer of a model whose first module is a ``Transformer``.
+
+    Args:
+        model: A ``SentenceTransformer``; its maximum length is set to the one that the graph serves.
+        folder: Where ``tokenizer.json`` goes: truncation at the maximum, no padding.
+
+    Returns:
+        The rules of serving.
+
+    Raises:
+        UnsupportedModelError: The tokenizer has no fast form, or no padding token.
+    """
+    module = model[0]
+    tokenizer = module.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not getattr(tokenizer, "is_fast", False) or not isinstance(backend, Tokenizer):
+        raise UnsupportedModelError(
+            f"The tokenizer {type(tokenizer).__name__!r} has no fast form (tokenizer.json), so it cannot be served.",
+            param="name",
+        )
+    if tokenizer.pad_token_id is None:
+        raise UnsupportedModelError("The tokenizer has no padding token, so texts cannot share a batch.", param="name")
+    if tokenizer.split_special_tokens:
+        raise UnsupportedModelError(
+            "The tokenizer splits special tokens that a text contains, which its file cannot say.", param="name"
+        )
+    limit = transformer_limit(module)
+    module.max_seq_length = limit
+    _write(backend, folder, limit, tokenizer.truncation_side)
+    return TextPreprocess(
+        max_tokens=limit,
+        padding_side=cast(Literal["right", "left"], tokenizer.padding_side),
+        pad_id=tokenizer.pad_token_id,
+        pad_type_id=tokenizer.pad_token_type_id,
+        **_prompts(model),
+        include_prompt=all(getattr(part, "include_prompt", True) for part in model),
+    )
+
+
+def save_static_tokenizer(model: Any, folder: Path) -> TextPreprocess:
+    """Write the tokenizer of a model whose first module is a ``StaticEmbedding``.
+
+    Args:
+        model: A ``SentenceTransformer``; where its tokenizer cuts nothing, it is told to cut where the graph does.
+        folder: Where ``tokenizer.json`` goes.
+    """
+    backend = model[0].tokenizer
+    truncation = backend.truncation
+    if truncation is None:
+        backend.enable_truncation(MAX_TOKENS_WITHOUT_LIMIT)
+        truncation = backend.truncation
+    limit = int(truncation["max_length"])
+    _write(backend, folder, limit, truncation["direction"])
+    return TextPreprocess(max_tokens=limit, add_special_tokens=False, allow_empty=True, **_prompts(model))
+
+
+def _write(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
+    copy = Tokenizer.from_str(backend.to_str())
+    copy.no_padding()
+    copy.enable_truncation(limit, direction=direction)
+    copy.save(str(folder / "tokenizer.json"))
+
+
+def _prompts(model: Any) -> dict[str, Any]:
+    return {
+        "prompts": {name: prompt for name, prompt in model.prompts.items() if prompt},
+        "default_prompt_name": model.default_prompt_name if model.prompts.get(model.default_prompt_name) else None,
+    }

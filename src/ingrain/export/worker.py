@@ -1,0 +1,135 @@
+"""The export process: receives one job as a JSON line on stdin, hands on events as JSON lines on stdout."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ingrain.errors import ExportError, IngrainError
+from ingrain.export.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.repository.manifest import Manifest
+
+_PR_SET_PDEATHSIG = 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+def main() -> int:
+    """Run one export and return the exit status: 0 when an end event (finished or failed) was written."""
+    emit = _take_stdout()
+    job = _read_job()
+    _die_with_parent()
+    try:
+        emit(Finished(manifest=run_job(job, emit)))
+    except IngrainError as error:
+        traceback.print_exc()
+        emit(Failed(code=error.code, message=error.message))
+    except MemoryError:
+        traceback.print_exc()
+        emit(Failed(code=ExportError.code, message=f"Exporting {job.name!r} needs more memory than there is."))
+    except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
+        traceback.print_exc()
+        emit(
+            Failed(
+                code=ExportError.code,
+                message=f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
+                "the server's log has the details.",
+            )
+        )
+    return 0
+
+
+def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
+    """Resolve, export and verify one model, and write it to the job's output folder.
+
+    Args:
+        job: What to export.
+        emit: Called with every event of progress.
+
+    Returns:
+        The manifest, which is also written as ``model/manifest.json``.
+
+    Raises:
+        IngrainError: The model cannot be had, converted or proved.
+    """
+    from ingrain.sources.resolve import resolve
+
+    def report(progress: Progress) -> None:
+        emit(progress)
+
+    report(Progress(phase="download"))
+    source = resolve(job, report)
+    report(Progress(phase="read"))
+    _prepare_torch()
+    from ingrain.export.libraries import exporter_of
+
+    manifest = exporter_of(job.library)(job, source.folder, source.commit, report)
+    (Path(job.output) / "model" / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    return manifest
+
+
+def _take_stdout() -> Callable[[Event], None]:
+    """Keep stdout for events alone: from here on, what libraries print goes to stderr, C code included."""
+    stream = os.fdopen(os.dup(_STDOUT), "wb", buffering=0)
+    os.dup2(_STDERR, _STDOUT)
+    sys.stdout = sys.stderr
+    lock = threading.Lock()
+
+    def emit(event: Event) -> None:
+        line = msgspec.json.encode(event) + b"\n"
+        with lock:
+            try:
+                stream.write(line)
+            except BrokenPipeError:
+                os._exit(1)  # nobody listens any more
+
+    return emit
+
+
+def _read_job() -> ExportJob:
+    """Read the job, and leave stdin open: its end is how a dead parent is noticed."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        block = os.read(_STDIN, 1)
+        if not block:
+            break
+        line += block
+    return msgspec.json.decode(bytes(line), type=ExportJob)
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent does, so that a killed server leaves no export behind."""
+    threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
+    if sys.platform == "linux":
+        # The kernel's own way works even while a library holds the GIL, which would starve the thread above.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _exit_at_end_of_stdin() -> None:
+    while os.read(_STDIN, 4096):
+        pass
+    os._exit(1)
+
+
+def _prepare_torch() -> None:
+    """Set threads and mend torchvision before the first import of a source library."""
+    import torch
+
+    from ingrain.export import torchvision_shim
+    from ingrain.export.threads import export_threads
+
+    threads = export_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    torchvision_shim.install()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
