@@ -1,0 +1,62 @@
+# Two images from one file:
+#   serve  what the repository holds is served; no torch, so no new model can be converted
+#   full   also converts models (the default)
+#
+#   docker build --target serve -t ingrain:serve .
+#   docker build -t ingrain:full .
+#
+# The versions are those of requirements/constraints.txt. PIP_INDEX_URL and PIP_EXTRA_INDEX_URL name other package
+# indexes at build time; with PyTorch's own CPU index as the extra one, `full` is several gigabytes smaller.
+
+FROM python:3.11.14-slim-bookworm AS python
+ENV PATH=/opt/ingrain/bin:$PATH
+
+# The packages come before the sources, so that a change of the code installs nothing anew. For them the build needs
+# only the name, the version and the requirements of Ingrain.
+FROM python AS serve-packages
+WORKDIR /build
+COPY requirements/constraints.txt requirements/
+COPY pyproject.toml README.md LICENSE ./
+COPY src/ingrain/__init__.py src/ingrain/
+# Newer versions of pip keep the constraints of the build's own environment apart.
+ENV PIP_CONSTRAINT=/build/requirements/constraints.txt \
+    PIP_BUILD_CONSTRAINT=/build/requirements/constraints.txt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+RUN python -m venv /opt/ingrain
+RUN --mount=type=cache,target=/root/.cache/pip pip install '.[serve]'
+
+FROM serve-packages AS full-packages
+RUN --mount=type=cache,target=/root/.cache/pip pip install '.[serve,export]'
+
+FROM serve-packages AS serve-install
+COPY src src
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-reinstall .
+
+FROM full-packages AS full-install
+COPY src src
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-reinstall .
+
+FROM python AS runtime
+# A named volume takes the owner of the folder that it is mounted over.
+RUN useradd --uid 1000 --user-group --no-create-home --home-dir /cache ingrain \
+    && install --directory --owner=ingrain --group=ingrain /repository /repository/triton /cache
+COPY --chmod=755 docker/health.py /usr/local/bin/ingrain-health
+ENV INGRAIN_HOST=0.0.0.0 \
+    INGRAIN_REPOSITORY=/repository \
+    HF_HOME=/cache/huggingface \
+    PYTHONUNBUFFERED=1
+USER 1000:1000
+WORKDIR /repository
+EXPOSE 8686 8687
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["ingrain-health"]
+ENTRYPOINT ["ingrain"]
+CMD ["serve"]
+
+FROM runtime AS serve
+COPY --from=serve-install /opt/ingrain /opt/ingrain
+
+FROM runtime AS full
+COPY --from=full-install /opt/ingrain /opt/ingrain
