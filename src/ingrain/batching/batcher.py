@@ -99,7 +99,6 @@ class Batcher(Generic[P]):
         self._clock = clock
         self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(limits)
         self._running: set[asyncio.Task[None]] = set()
-        self._waiting: set[_Request[P]] = set()
         self._wake_up: asyncio.Handle | None = None
         self._tokens_per_s = _FIRST_GUESS_TOKENS_PER_S
         self._busy_since = 0.0
@@ -137,7 +136,6 @@ class Batcher(Generic[P]):
             missing=len(payloads),
         )
         self._queue.add(((request, index), length) for index, length in enumerate(lengths))
-        self._waiting.add(request)
         self._schedule()
         try:
             async with asyncio.timeout(timeout_s):
@@ -147,16 +145,12 @@ class Batcher(Generic[P]):
             raise DeadlineExceededError(
                 f"The request was not finished within its {timeout_s:g} s.", retry_after_s=self._drain_time_s()
             ) from None
-        finally:
-            self._waiting.discard(request)
 
     def close(self, error: IngrainError) -> None:
         """Answer all that waits, and all that comes, with this error; running batches finish."""
         self._closed = error
-        while self._queue.take():
-            pass
-        for request in list(self._waiting):
-            request.fail(error)
+        while taken := self._queue.take():
+            _fail_all(taken, error)
 
     def _refuse_when_full(self, tokens: int) -> None:
         queued = self._queue.tokens

@@ -11,7 +11,7 @@ import orjson
 
 
 class _JsonLines(logging.Formatter):
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

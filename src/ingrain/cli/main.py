@@ -1,0 +1,82 @@
+"""The `ingrain` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ingrain import __version__
+from ingrain.errors import IngrainError
+from ingrain.settings import SettingInfo, describe, load_settings
+
+_SERVE_EXAMPLES = """\
+examples:
+  ingrain serve --models sentence-transformers/all-MiniLM-L6-v2
+  ingrain serve --local-models-dir ./models --models my-model,other-model
+  TRITON_GRPC_URL=triton:8001 ingrain serve --repository /repository
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage or settings."""
+    options = vars(_parser().parse_args(arguments))
+    command = options.pop("command")
+    try:
+        if command == "serve":
+            return _serve(options)
+    except IngrainError as error:
+        print(f"ingrain: {error.message}", file=sys.stderr)
+        return 2 if error.code == "invalid_setting" else 1
+    return 0
+
+
+def _serve(options: dict[str, object]) -> int:
+    settings = load_settings(options)
+    try:
+        from ingrain.server.run import run
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        print(f"ingrain: {package!r} is not installed. Run: pip install 'ingrain[serve,triton]'", file=sys.stderr)
+        return 1
+    run(settings)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ingrain", description="Embeddings of any model, through Triton.")
+    parser.add_argument("--version", action="version", version=f"ingrain {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="start the server",
+        description="Start the server: the inference plane and the model plane.",
+        epilog=_SERVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for info in describe():
+        _add_flag(serve, info)
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, info: SettingInfo) -> None:
+    """Add a setting's flag; values stay text until the settings are put together."""
+    shown = f" Default: {_shown(info.default)}." if _shown(info.default) else ""
+    text = f"{info.description}{shown} [{info.env}]".replace("%", "%%").replace("`", "")
+    if info.type is bool:
+        parser.add_argument(
+            info.flag, dest=info.field, nargs="?", const="true", metavar="true|false", default=None, help=text
+        )
+    else:
+        metavar = "|".join(info.choices) or info.field.rsplit("_", 1)[-1].upper()
+        parser.add_argument(info.flag, dest=info.field, metavar=metavar, default=None, help=text)
+
+
+def _shown(default: object) -> str:
+    if default is None or default == ():
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

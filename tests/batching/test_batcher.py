@@ -1,0 +1,169 @@
+"""The batcher: requests in, shared engine calls, rows back to where they belong."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from ingrain.batching.batcher import Batcher
+from ingrain.batching.queue import BatchLimits
+from ingrain.errors import DeadlineExceededError, EngineUnavailableError, InferenceError, QueueFullError
+
+
+class Graph:
+    """Runs batches of numbers as an engine would: answers after its gate opens, counts, fails where told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.poison: int | None = None
+
+    async def run(self, payloads):
+        self.batches.append(list(payloads))
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        if self.poison in payloads:
+            raise InferenceError("bad item")
+        return np.array([[p, 2 * p] for p in payloads], np.float32)
+
+
+def make(graph: Graph, **changes) -> Batcher[int]:
+    options = {"limits": BatchLimits(max_items=8), "in_flight": 2, "max_queue_tokens": 1000} | changes
+    return Batcher(graph.run, lambda payload: 4, **options)
+
+
+async def test_rows_come_back_in_the_order_of_each_request():
+    graph = Graph()
+    batcher = make(graph)
+    requests = [list(range(start, start + 13)) for start in range(0, 1300, 100)]
+    answers = await asyncio.gather(*(batcher.submit(r, timeout_s=5) for r in requests))
+    for request, rows in zip(requests, answers, strict=True):
+        assert rows.tolist() == [[p, 2 * p] for p in request]
+
+
+async def test_requests_that_arrive_together_share_one_engine_call():
+    graph = Graph()
+    batcher = make(graph)
+    await asyncio.gather(*(batcher.submit([n], timeout_s=5) for n in range(8)))
+    assert len(graph.batches) == 1
+
+
+async def test_what_comes_while_the_engine_is_busy_gathers():
+    """With all places taken, sixteen single requests leave as two full batches."""
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph)
+    first = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(2)]
+    for task in first:
+        await asyncio.sleep(0.01)
+        del task
+    more = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(10, 26)]
+    await asyncio.sleep(0.01)
+    before = len(graph.batches)
+    graph.gate.set()
+    await asyncio.gather(*first, *more)
+    assert len(graph.batches) - before <= 3
+    assert max(map(len, graph.batches)) == 8
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph, in_flight=1, max_queue_tokens=40)
+    running = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(8)]
+    await asyncio.sleep(0.01)
+    waiting = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(10)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(QueueFullError) as caught:
+        await batcher.submit([99], timeout_s=5)
+    assert caught.value.retry_after_s is not None
+    assert caught.value.retry_after_s > 0
+    graph.gate.set()
+    await asyncio.gather(*running, *waiting)
+
+
+async def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits():
+    graph = Graph()
+    rows = await make(graph, max_queue_tokens=8).submit(list(range(100)), timeout_s=5)
+    assert rows.shape == (100, 2)
+
+
+async def test_one_bad_item_fails_alone():
+    """The request with the bad item fails; its neighbours of the same batch get their rows."""
+    graph = Graph()
+    graph.poison = 3
+    batcher = make(graph)
+    answers = await asyncio.gather(*(batcher.submit([n], timeout_s=5) for n in range(8)), return_exceptions=True)
+    assert [type(a) for n, a in enumerate(answers) if n == 3] == [InferenceError]
+    assert all(a.tolist() == [[n, 2 * n]] for n, a in enumerate(answers) if n != 3)
+
+
+async def test_an_engine_that_is_away_fails_the_batch_once():
+    graph = Graph()
+    graph.error = EngineUnavailableError("away", retry_after_s=1)
+    with pytest.raises(EngineUnavailableError):
+        await make(graph).submit([1, 2, 3], timeout_s=5)
+    assert len(graph.batches) == 1
+
+
+async def test_an_error_that_nobody_foresaw_fails_the_requests_and_not_the_batcher():
+    graph = Graph()
+    graph.error = ValueError("surprise")
+    batcher = make(graph)
+    loop = asyncio.get_running_loop()
+    seen = []
+    loop.set_exception_handler(lambda _, context: seen.append(context))
+    with pytest.raises(InferenceError):
+        await batcher.submit([1], timeout_s=5)
+    graph.error = None
+    assert (await batcher.submit([1], timeout_s=5)).tolist() == [[1, 2]]
+
+
+async def test_a_late_request_gets_its_error_on_time_and_its_items_never_reach_the_engine():
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph, in_flight=1)
+    running = asyncio.create_task(batcher.submit([1], timeout_s=5))
+    await asyncio.sleep(0.01)
+    with pytest.raises(DeadlineExceededError):
+        await batcher.submit([2], timeout_s=0.05)
+    graph.gate.set()
+    await running
+    await asyncio.sleep(0.01)
+    assert graph.batches == [[1]]
+
+
+async def test_a_cancelled_request_leaves_the_queue():
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph, in_flight=1)
+    running = asyncio.create_task(batcher.submit([1], timeout_s=5))
+    await asyncio.sleep(0.01)
+    gone = asyncio.create_task(batcher.submit([2], timeout_s=5))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.sleep(0)
+    graph.gate.set()
+    await running
+    await asyncio.sleep(0.01)
+    assert graph.batches == [[1]]
+    assert batcher.queued_tokens == 0
+
+
+async def test_closing_answers_what_waits_and_what_comes_and_lets_running_batches_finish():
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph, in_flight=1)
+    running = asyncio.create_task(batcher.submit([1], timeout_s=5))
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(batcher.submit([2], timeout_s=5))
+    await asyncio.sleep(0.01)
+    batcher.close(EngineUnavailableError("closed"))
+    for call in (waiting, batcher.submit([3], timeout_s=5)):
+        with pytest.raises(EngineUnavailableError):
+            await call
+    graph.gate.set()
+    assert (await running).tolist() == [[1, 2]]

@@ -1,0 +1,92 @@
+"""The policy of batching: complete, bounded, fair."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingrain.batching.queue import BatchLimits, BatchQueue
+
+lengths = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=60), min_size=1, max_size=8)
+limits = st.builds(
+    BatchLimits,
+    max_items=st.integers(1, 64),
+    max_tokens=st.integers(1, 4096),
+    max_padding=st.floats(0, 0.5),
+    equal_lengths_only=st.booleans(),
+)
+
+
+def drain(queue: BatchQueue) -> list[list]:
+    batches = []
+    while batch := queue.take():
+        batches.append(batch)
+    return batches
+
+
+@given(lengths, limits)
+def test_every_item_leaves_exactly_once_within_the_limits(requests, limits):
+    """Whatever is queued comes out once, in batches no larger or more uneven than allowed."""
+    queue = BatchQueue(limits)
+    everything = []
+    for number, request in enumerate(requests):
+        items = [((number, index, length), length) for index, length in enumerate(request)]
+        everything += [payload for payload, _ in items]
+        queue.add(items)
+    batches = drain(queue)
+    assert sorted(item for batch in batches for item in batch) == sorted(everything)
+    assert len(queue) == queue.tokens == 0
+    for batch in batches:
+        sizes = [length for _, _, length in batch]
+        padded = len(sizes) * max(sizes)
+        assert len(sizes) <= limits.max_items
+        assert len(sizes) == 1 or padded <= limits.max_tokens
+        if limits.equal_lengths_only:
+            assert len(set(sizes)) == 1
+        allowed = max(limits.max_padding * padded, limits.free_padding_tokens * len(sizes))
+        assert padded - sum(sizes) <= allowed + 1e-9
+
+
+@given(st.integers(100, 2000), st.integers(1, 64))
+def test_a_single_query_waits_for_about_one_batch_of_a_huge_request(size, length):
+    """A request of one item that comes after a huge one is in one of the next two batches."""
+    queue = BatchQueue(BatchLimits(max_items=32, max_tokens=4096))
+    queue.add([("huge", 16)] * size)
+    queue.take()
+    queue.add([("single", length)])
+    assert any("single" in queue.take() for _ in range(2))
+
+
+def test_a_lone_long_item_is_not_overtaken_for_ever():
+    """While short items keep coming, the long one that waits is served within a few batches."""
+    queue = BatchQueue(BatchLimits(max_items=8, max_tokens=1024))
+    queue.add([("short", 8)] * 100)
+    queue.add([("long", 500)])
+    batches = [queue.take()]
+    while "long" not in batches[-1] and len(batches) < 200:
+        queue.add([("short", 8)] * 8)
+        batches.append(queue.take())
+    assert len(batches) < 20
+
+
+def test_an_item_longer_than_the_budget_gets_a_batch_of_its_own():
+    queue = BatchQueue(BatchLimits(max_tokens=100))
+    queue.add([("long", 500), ("long", 500)])
+    assert queue.take() == ["long"]
+    assert queue.take() == ["long"]
+
+
+def test_similar_lengths_share_a_batch_and_different_ones_do_not():
+    queue = BatchQueue(BatchLimits(max_padding=0.1))
+    queue.add([("a", 10), ("b", 100), ("c", 10), ("d", 98)])
+    assert sorted(queue.take()) == ["a", "c"]
+    assert sorted(queue.take()) == ["b", "d"]
+
+
+def test_the_clock_only_moves_forward():
+    """A request that comes when old work has long been served does not jump before newer work."""
+    queue = BatchQueue(BatchLimits(max_items=1))
+    queue.add([("first", 10), ("second", 10)])
+    queue.take()
+    queue.take()
+    queue.add([("third", 10)])
+    queue.add([("fourth", 10)])
+    assert queue.take() == ["third"]

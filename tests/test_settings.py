@@ -1,0 +1,90 @@
+"""Settings: flag over environment over default, and errors that name the variable."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ingrain.errors import SettingsError
+from ingrain.settings import Settings, describe, load_settings
+
+
+def test_defaults_hold_where_nothing_is_given():
+    assert load_settings({}, {}) == Settings()
+
+
+def test_a_flag_wins_over_the_environment():
+    assert load_settings({"max_batch_size": "4"}, {"MAX_BATCH_SIZE": "8"}).max_batch_size == 4
+    assert load_settings({"max_batch_size": None}, {"MAX_BATCH_SIZE": "8"}).max_batch_size == 8
+
+
+def test_an_empty_variable_is_not_given():
+    """Compose files pass variables that are not set as empty text."""
+    assert load_settings({}, {"TRITON_GRPC_URL": "", "MAX_BATCH_SIZE": " "}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TRITON_GRPC_URL",
+        "MAX_BATCH_SIZE",
+        "MAX_LOADED_MODELS",
+        "DYNAMIC_BATCHING",
+        "INSTANCE_KIND",
+        "MODEL_INSTANCES",
+        "TENSORRT_ENABLED",
+        "FP16_ENABLED",
+    ],
+)
+def test_the_established_names_stay(name):
+    assert name in {info.env for info in describe()}
+
+
+def test_new_names_begin_with_ingrain_or_are_the_hubs_own():
+    established = {
+        *("TRITON_GRPC_URL", "MAX_BATCH_SIZE", "MAX_LOADED_MODELS", "DYNAMIC_BATCHING", "INSTANCE_KIND"),
+        *("MODEL_INSTANCES", "TENSORRT_ENABLED", "FP16_ENABLED", "HF_TOKEN", "HF_HUB_OFFLINE"),
+    }
+    assert {info.env for info in describe() if not info.env.startswith("INGRAIN_")} == established
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("DYNAMIC_BATCHING", "off", "dynamic_batching", False),
+        ("DYNAMIC_BATCHING", "TRUE", "dynamic_batching", True),
+        ("TENSORRT_ENABLED", "1", "tensorrt_enabled", True),
+        ("INGRAIN_MODELS", "a, b@rev ,", "models", ("a", "b@rev")),
+        ("INGRAIN_REQUEST_TIMEOUT_S", "2.5", "request_timeout_s", 2.5),
+        ("INGRAIN_REPOSITORY", "/data", "repository", Path("/data")),
+        ("INSTANCE_KIND", "KIND_GPU", "instance_kind", "KIND_GPU"),
+    ],
+)
+def test_text_becomes_values(variable, text, field, value):
+    assert getattr(load_settings({}, {variable: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("MAX_BATCH_SIZE", "many", "MAX_BATCH_SIZE is 'many'"),
+        ("MAX_BATCH_SIZE", "0", ">= 1"),
+        ("INSTANCE_KIND", "gpu0", "KIND_GPU"),
+        ("INGRAIN_INFERENCE_PORT", "70000", "65535"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(variable, text, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, {variable: text})
+    assert said in caught.value.message
+    assert variable in caught.value.message
+
+
+def test_help_lists_every_flag_and_variable():
+    done = subprocess.run(
+        [sys.executable, "-m", "ingrain.cli.main", "serve", "--help"], capture_output=True, text=True, check=True
+    )
+    for info in describe():
+        assert info.flag in done.stdout
+        assert info.env in done.stdout
