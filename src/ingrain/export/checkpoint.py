@@ -1,4 +1,4 @@
-"""Receives the folder of a sentence-transformers model; refuses, before any of it is loaded, what must not or cannot be."""
+"""Receives a sentence-transformers folder; refuses, before any of it is loaded, what must not or cannot be."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _MODULE_OPTIONS: dict[str, set[str]] = {
     "Normalize": {"module_input_name", "module_output_name"},
 }  # fmt: skip
 _TRANSFORMER_OPTIONS = {
-    "max_seq_length", "do_lower_case", "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args",
-    "config_kwargs", "modality_config", "module_output_name", "transformer_task", "unpad_inputs", "processing_kwargs",
-    "query_length", "document_length", "query_expansion",
+    "max_seq_length", "do_lower_case", "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs",
+    "config_args", "config_kwargs", "modality_config", "module_output_name", "transformer_task", "unpad_inputs",
+    "processing_kwargs", "query_length", "document_length", "query_expansion",
 }  # fmt: skip
 _MODEL_ARGS = {
     "attn_implementation",

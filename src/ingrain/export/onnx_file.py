@@ -1,4 +1,4 @@
-"""Receives a torch module, hands on an ONNX file that ONNX Runtime opens, with named dynamic axes and no traces of us."""
+"""Receives a torch module, hands on an ONNX file that ONNX Runtime opens, with named dynamic axes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def write_onnx(
             else:
                 torch.onnx.export(
                     graph, tensors, str(path), dynamo=False, opset_version=_LEGACY_OPSET, input_names=list(arrays),
-                    output_names=[output], dynamic_axes={name: dict(enumerate(axes)) for name in arrays} | {output: {0: axes[0]}},
+                    output_names=[output],
+                    dynamic_axes={name: dict(enumerate(axes)) for name in arrays} | {output: {0: axes[0]}},
                 )  # fmt: skip
                 _strip_file(path, external)
     except Exception as error:  # torch's exporters raise whatever the network makes them stumble over

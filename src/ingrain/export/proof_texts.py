@@ -37,10 +37,13 @@ AWKWARD = (
     "\ud7ff\ue000\ufffd\uffff private",
 )
 
+# fmt: off
 _WORDS = (
-    "river stone Berlin 42 quantum coffee naïve élan дерево солнце 你好 世界 東京 서울 שלום سلام नमस्ते ภาษา Ελλάδα "
-    "running unbelievably antidisestablishmentarianism e-mail don't #tag 🙂 3.14 the of and to in is it"
-).split()
+    "river", "stone", "Berlin", "42", "quantum", "coffee", "naïve", "élan", "дерево", "солнце", "你好", "世界", "東京",
+    "서울", "שלום", "سلام", "नमस्ते", "ภาษา", "Ελλάδα", "running", "unbelievably", "antidisestablishmentarianism",
+    "e-mail", "don't", "#tag", "🙂", "3.14", "the", "of", "and", "to", "in", "is", "it",
+)
+# fmt: on
 
 # Blocks of Unicode that random texts are drawn from: living scripts, symbols, astral planes, unassigned.
 _BLOCKS = (

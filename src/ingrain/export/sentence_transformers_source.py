@@ -30,7 +30,7 @@ class SentenceTransformersSource:
     def __init__(self, checkpoint: Checkpoint, *, trust_remote_code: bool) -> None:
         self._checkpoint = checkpoint
         self._trust_remote_code = trust_remote_code
-        self.model: Any = None
+        self._model: Any = None
         self.load()
         first = self.model[0]
         self.is_static = type(first).__name__ == "StaticEmbedding"
@@ -42,13 +42,18 @@ class SentenceTransformersSource:
             else list(first.tokenizer.all_special_tokens)
         )
 
+    @property
+    def model(self) -> Any:
+        """The loaded ``SentenceTransformer``."""
+        return self._model
+
     def load(self) -> None:
         """Load the model in float32, whatever its weights are stored in; nothing happens where it is loaded.
 
         Raises:
             ExportError: The library cannot load the model.
         """
-        if self.model is not None:
+        if self._model is not None:
             return
         import torch
         from sentence_transformers import SentenceTransformer
@@ -70,11 +75,11 @@ class SentenceTransformersSource:
                 f"sentence-transformers cannot load the model ({type(error).__name__}); "
                 "files are missing or do not fit together, and the server's log says which."
             ) from error
-        self.model = model.float().eval().requires_grad_(False)
+        self._model = model.float().eval().requires_grad_(False)
 
     def release(self) -> None:
         """Let go of the weights."""
-        self.model = None
+        self._model = None
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
         """Write the serving tokenizer; the source is told to cut where it does.

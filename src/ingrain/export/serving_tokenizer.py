@@ -24,9 +24,10 @@ def transformer_limit(module: Any) -> int:
     limit = module.max_seq_length
     limit = MAX_TOKENS_WITHOUT_LIMIT if limit is None or limit > _NO_LIMIT else int(limit)
     for part in module.model.modules():
-        table, offset = getattr(part, "position_embeddings", None), getattr(part, "padding_idx", None)
+        table: Any = getattr(part, "position_embeddings", None)
+        offset = getattr(part, "padding_idx", None)
         if type(table).__name__ == "Embedding" and isinstance(offset, int):
-            limit = min(limit, table.num_embeddings - offset - 1)
+            limit = min(limit, int(table.num_embeddings) - offset - 1)
     return limit
 
 

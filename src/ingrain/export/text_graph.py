@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ingrain.errors import UnsupportedModelError
@@ -26,7 +25,9 @@ class TextGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so
         truncate_dim: Width that the source cuts its vectors to, if it does.
     """
 
-    def __init__(self, encoder: nn.Module, tail: list[nn.Module], inputs: tuple[str, ...], truncate_dim: int | None) -> None:
+    def __init__(
+        self, encoder: nn.Module, tail: list[nn.Module], inputs: tuple[str, ...], truncate_dim: int | None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.tail = nn.ModuleList(tail)
@@ -63,7 +64,13 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
     """
 
     def __init__(
-        self, network: nn.Module, method: str, path: tuple[str, ...], feature: str, layers: bool, arguments: tuple[str, ...]
+        self,
+        network: nn.Module,
+        method: str,
+        path: tuple[str, ...],
+        feature: str,
+        layers: bool,
+        arguments: tuple[str, ...],
     ) -> None:
         super().__init__()
         self.network = network
@@ -142,9 +149,13 @@ def build_graph(model: Any) -> TextGraph:
         if not include_prompt:
             inputs = (*inputs, "pooling_mask")
     else:
-        raise UnsupportedModelError(f"The model begins with the module {kind!r}, which Ingrain does not know.", param="name")
+        raise UnsupportedModelError(
+            f"The model begins with the module {kind!r}, which Ingrain does not know.", param="name"
+        )
     tail = [_step(module) for module in rest]
-    return TextGraph(encoder, tail, inputs, model.truncate_dim).eval()
+    graph = TextGraph(encoder, tail, inputs, model.truncate_dim)
+    graph.eval()
+    return graph
 
 
 def _transformer_encoder(module: Any) -> TransformerEncoder:

@@ -1,6 +1,6 @@
 """Receives what the source says and a graph, hands on the measured difference; nothing is published without it.
 
-What is compared: token ids on several hundred texts; vectors of single texts of 1 to the maximum of tokens and longer, of
+What is compared: token ids on several hundred texts; vectors of texts of 1 to the maximum of tokens and longer, of
 awkward and empty texts, of every prompt, alone and in padded batches.
 """
 
@@ -21,7 +21,7 @@ from ingrain.repository.manifest import Verification
 Floats = NDArray[np.float32]
 Arrays = dict[str, NDArray[np.int64]]
 
-# Attention of one text costs heads x tokens squared, so that a single text of 8192 tokens can take minutes and gigabytes.
+# Attention of one text costs heads x tokens squared: a single text of 8192 tokens can take minutes and gigabytes.
 # Lengths above these are not run; positions and masks are computed in one way for all lengths, and what differs
 # with the length (windows, chunks, position tables) shows well below.
 LONGEST_PROVED = 2048
@@ -105,8 +105,8 @@ def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, input
             differing = _differing_rows(ours[name], theirs[name])
             if differing:
                 raise VerificationError(
-                    f"The exported tokenizer gives other {name} than the source's for {differing} of {len(items)} "
-                    f"texts (number {start + 1} to {start + len(batch)} of {len(texts)}), so the model was not published."
+                    f"The exported tokenizer gives other {name} than the source's for {differing} of the texts "
+                    f"{start + 1} to {start + len(batch)} (of {len(texts)}), so the model was not published."
                 )
     return len(texts)
 
