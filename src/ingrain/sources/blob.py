@@ -138,7 +138,8 @@ def _append(
         if have and not _continues(response, have):
             file.truncate(0)
             have = 0
-        for chunk in response.iter_bytes(_CHUNK_BYTES):
+        # As the network brings them: a chunk of a set size would be lost with the connection until it is full.
+        for chunk in response.iter_bytes():
             file.write(chunk[: max(0, blob.size_bytes - have)])
             have += len(chunk)
             if have > blob.size_bytes:

@@ -131,10 +131,12 @@ def _listing(
         raise _malformed(repo_id) from error
     commit = str(info.sha)
     siblings = {str(sibling.rfilename): sibling for sibling in info.siblings or ()}
+    # Commit, paths and digests become paths in the cache, so a hub that is broken or hostile ends here.
+    if not COMMIT.fullmatch(commit) or not all(map(is_plain_relative, siblings)):
+        raise _malformed(repo_id)
     chosen = choose_files(siblings, library, trust_remote_code=trust_remote_code, model=repo_id)
     blobs = [_blob(siblings[path], commit, repo_id, hub) for path in chosen]
-    if not COMMIT.fullmatch(commit) or not all(map(_is_sound, blobs)):
-        # These become paths in the cache, so a hub that is broken or hostile ends here.
+    if not all(_DIGEST.fullmatch(blob.digest) and blob.size_bytes >= 0 for blob in blobs):
         raise _malformed(repo_id)
     return commit, blobs
 
@@ -163,10 +165,6 @@ def _blob(sibling: Any, commit: str, repo_id: str, hub: Hub) -> Blob:
         size_bytes=int(sibling.lfs.size if sibling.lfs else sibling.size if sibling.size is not None else -1),
         digest=str(sibling.lfs.sha256 if sibling.lfs else sibling.blob_id),
     )
-
-
-def _is_sound(blob: Blob) -> bool:
-    return bool(_DIGEST.fullmatch(blob.digest)) and blob.size_bytes >= 0 and is_plain_relative(blob.path)
 
 
 def _fetch_missing(

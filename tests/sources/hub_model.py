@@ -1,0 +1,71 @@
+"""A model for the hub of the tests, and a way to fetch it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingrain.export.job import Progress
+from ingrain.sources.hub import Hub, Snapshot, fetch_model
+from ingrain.sources.retry import Patience
+from ingrain.testing.hub_server import HubServer
+
+QUICK = Patience(
+    connect_s=2, silence_s=0.5, retries=3, first_delay_s=0.01, longest_delay_s=0.05, longest_retry_after_s=2
+)
+
+WEIGHTS = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(100_000))  # 3.2 MB without pattern
+
+MODEL = {
+    "config.json": b'{"model_type": "bert"}',
+    "modules.json": b"[]",
+    "1_Pooling/config.json": b"{}",
+    "tokenizer.json": b'{"a": 1}' * 1000,
+    "vocab.txt": "[PAD]\nüber\n".encode(),
+    "README.md": b"# A model",
+    "model.safetensors": WEIGHTS,
+    "pytorch_model.bin": b"pickle" * 1000,
+    "onnx/model.onnx": b"onnx" * 1000,
+    "onnx/config.json": b"{}",
+    "tf_model.h5": b"h5" * 1000,
+    "modeling_custom.py": b"print('code')",
+}
+
+FETCHED = {"config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json", "vocab.txt", "model.safetensors"}
+
+
+@dataclass
+class Fetcher:
+    """Fetches from the server of the test into a cache of its own, and keeps what progress was reported."""
+
+    hub: HubServer
+    cache_dir: Path
+    progress: list[Progress] = field(default_factory=list)
+
+    def __call__(
+        self,
+        repo_id: str = "org/model",
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        offline: bool = False,
+        trust_remote_code: bool = False,
+        endpoint: str | None = None,
+        patience: Patience = QUICK,
+    ) -> Snapshot:
+        return fetch_model(
+            repo_id,
+            library="sentence_transformers",
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            hub=Hub(
+                endpoint=endpoint or self.hub.url,
+                cache_dir=self.cache_dir,
+                token=token,
+                offline=offline,
+                patience=patience,
+            ),
+            progress=self.progress.append,
+        )
+
+    def weights(self, repo_id: str = "org/model") -> Path:
+        return self.cache_dir / f"models--{repo_id.replace('/', '--')}" / "blobs" / hashlib.sha256(WEIGHTS).hexdigest()

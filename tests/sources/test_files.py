@@ -1,0 +1,84 @@
+import pytest
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.sources.files import choose_files
+
+ST = ["modules.json", "config.json", "tokenizer.json", "1_Pooling/config.json"]
+
+
+def choose(*paths: str, trust_remote_code: bool = False) -> set[str]:
+    return set(choose_files(paths, "sentence_transformers", trust_remote_code=trust_remote_code, model="org/model"))
+
+
+def test_shards_and_their_index_are_chosen() -> None:
+    files = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}
+    assert choose(*ST, *files) == {*ST, *files}
+
+
+def test_variants_exports_and_checkpoints_are_left() -> None:
+    left = [
+        "model.fp16.safetensors",
+        "consolidated.safetensors",
+        "onnx/model.onnx",
+        "onnx/tokenizer.json",
+        "openvino/openvino_model.bin",
+        "openvino/config.json",
+        "checkpoint-500/model.safetensors",
+        "checkpoint-500/pytorch_model.bin",
+        ".git/config.json",
+        "eval/results.json",
+        "pytorch_model.bin",
+        "training_args.bin",
+        "rust_model.ot",
+        "flax_model.msgpack",
+    ]
+    assert choose(*ST, "model.safetensors", *left) == {*ST, "model.safetensors"}
+
+
+def test_weights_come_last() -> None:
+    """What is small and may be refused (gated) is asked for first."""
+    chosen = choose_files(
+        ["model.safetensors", "0_Dense/model.safetensors", *ST],
+        "sentence_transformers",
+        trust_remote_code=False,
+        model="m",
+    )
+    assert chosen[-2:] == ["0_Dense/model.safetensors", "model.safetensors"]
+
+
+def test_static_model_without_weights_in_the_root_is_fine() -> None:
+    files = {"modules.json", "0_StaticEmbedding/model.safetensors", "0_StaticEmbedding/tokenizer.json"}
+    assert choose(*files, "training_args.bin") == files
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        ((*ST, "pytorch_model.bin"), "pytorch_model.bin"),
+        ((*ST, "pytorch_model-00001-of-00002.bin"), "pytorch_model-00001-of-00002.bin"),
+        ((*ST, "tf_model.h5"), "tf_model.h5"),
+        ((*ST, "model.safetensors", "2_Dense/config.json", "2_Dense/pytorch_model.bin"), "2_Dense/pytorch_model.bin"),
+        ((*ST, "pytorch_model.bin", "2_Dense/model.safetensors"), "pytorch_model.bin"),
+        ((*ST, "query_0_Transformer/pytorch_model.bin", "model.safetensors"), "query_0_Transformer/pytorch_model.bin"),
+    ],
+)
+def test_any_part_in_pickle_alone_is_refused_by_name(paths: tuple[str, ...], named: str) -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        choose(*paths)
+    assert repr(named) in str(caught.value)
+    assert "save_pretrained" in str(caught.value)
+
+
+def test_adapter_is_refused_with_what_to_do() -> None:
+    with pytest.raises(UnsupportedModelError, match="merge_and_unload"):
+        choose("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")
+
+
+def test_no_weights_at_all_are_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="no weights"):
+        choose(*ST, "model.gguf")
+
+
+def test_code_is_chosen_only_when_trusted() -> None:
+    assert "modeling.py" not in choose(*ST, "model.safetensors", "modeling.py")
+    assert "modeling.py" in choose(*ST, "model.safetensors", "modeling.py", trust_remote_code=True)

@@ -1,0 +1,83 @@
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from ingrain.errors import InvalidRequestError, UnsupportedModelError
+from ingrain.sources.names import BARE_NAMES, check_revision, hub_id
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("intfloat/e5-small-v2", "intfloat/e5-small-v2"),
+        ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("bert-base-uncased", "bert-base-uncased"),
+        ("BERT-base-uncased", "BERT-base-uncased"),
+        ("distilgpt2", "distilgpt2"),
+    ],
+)
+def test_bare_names_mean_what_the_source_library_means(name: str, expected: str) -> None:
+    assert hub_id(name, "sentence_transformers") == expected
+
+
+def test_bare_names_are_those_of_the_source_library() -> None:
+    """Read from the library's text, for importing it takes seconds."""
+    package = importlib.util.find_spec("sentence_transformers")
+    assert package is not None
+    assert package.origin is not None
+    tree = ast.parse((Path(package.origin).parent / "util" / "misc.py").read_text())
+    (names,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ORIGINAL_TRANSFORMER_MODELS"
+    ]
+    assert frozenset(names) == BARE_NAMES
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a/b/c",
+        "/a",
+        "a/",
+        "../a",
+        "a b",
+        "a--b",
+        "a..b",
+        "a.git",
+        ".a",
+        "a\0",
+        "a\n",
+        "ünï/code",
+        "x" * 97,
+        "a?b",
+        "a#b",
+    ],
+)
+def test_nonsense_is_no_hub_id(name: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        hub_id(name, "sentence_transformers")
+    assert caught.value.param == "name"
+
+
+def test_library_without_a_source_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError):
+        hub_id("ViT-B-32", "open_clip")
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/12", "feature/a_b", "a" * 40, "release@2", "1.0+cu"])
+def test_branches_tags_and_commits_are_revisions(revision: str) -> None:
+    check_revision(revision)
+
+
+@pytest.mark.parametrize(
+    "revision",
+    ["", "..", "../main", "a/../b", "/main", "a//b", "main/", ".hidden", "a b", "a\0", "a\n", "a\\b", "x" * 256],
+)
+def test_revisions_that_could_climb_are_refused(revision: str) -> None:
+    """A revision is a path in the hub's cache."""
+    with pytest.raises(InvalidRequestError):
+        check_revision(revision)
