@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import Backend as Backend
 
 Array = NDArray[np.generic]
 Arrays = Mapping[str, Array]
-Backend = Literal["onnxruntime", "python"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,141 @@
+"""Runs ``model.onnx`` on ONNX Runtime inside Triton's Python backend.
+
+The file is copied beside each graph and imported by Triton's stub process, which has numpy and onnxruntime and not
+necessarily Ingrain, so nothing else is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class TritonPythonModel:
+    """One instance of a graph; Triton calls ``execute`` with all requests that its batcher merged."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the graph.
+
+        Args:
+            args: Triton's description of this instance: ``model_config`` (JSON), ``model_repository`` (this model's
+                folder), ``model_version``, ``model_instance_kind``, ``model_instance_device_id``.
+        """
+        end_with_server()
+        config = json.loads(args["model_config"])
+        parameters = {key: entry["string_value"] for key, entry in config["parameters"].items()}
+        self.input_names = [tensor["name"] for tensor in config["input"]]
+        self.output_names = [tensor["name"] for tensor in config["output"]]
+        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        providers = choose_providers(args["model_instance_kind"], args["model_instance_device_id"])
+        on_gpu = providers[0] != "CPUExecutionProvider"
+        disabled = [] if on_gpu else [name for name in parameters["disabled_optimizers"].split(",") if name]
+        self.session = ort.InferenceSession(
+            os.fspath(path),
+            sess_options=session_options(int(parameters["threads"])),
+            providers=providers,
+            disabled_optimizers=disabled,
+        )
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Run the requests, those of equal shape together, and answer in their order.
+
+        Args:
+            requests: ``pb_utils.InferenceRequest``, inputs with axis 0 the batch.
+
+        Returns:
+            ``pb_utils.InferenceResponse``, one a request.
+        """
+        inputs = [self._inputs(request) for request in requests]
+        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for position, arrays in enumerate(inputs):
+            groups.setdefault(tuple(array.shape[1:] for array in arrays.values()), []).append(position)
+        responses: list[Any] = [None] * len(requests)
+        for positions in groups.values():
+            results = self._run_group([inputs[position] for position in positions])
+            for position, result in zip(positions, results, strict=True):
+                responses[position] = respond(result, requests[position].requested_output_names())
+        return responses
+
+    def _inputs(self, request: Any) -> Arrays:
+        """Return views of the request's arrays, which lie in memory shared with Triton."""
+        return {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.input_names}
+
+    def _run_group(self, group: list[Arrays]) -> list[Arrays | Exception]:
+        """Run arrays of equal shape as one batch; if that fails, one by one, so that only the culprit fails."""
+        if len(group) == 1:
+            return [self._run(group[0])]
+        merged = {name: np.concatenate([arrays[name] for arrays in group]) for name in self.input_names}
+        outputs = self._run(merged)
+        if isinstance(outputs, Exception):
+            return [self._run(arrays) for arrays in group]
+        results: list[Arrays | Exception] = []
+        start = 0
+        for arrays in group:
+            stop = start + len(arrays[self.input_names[0]])
+            results.append({name: output[start:stop] for name, output in outputs.items()})
+            start = stop
+        return results
+
+    def _run(self, inputs: Arrays) -> Arrays | Exception:
+        try:
+            outputs = self.session.run(self.output_names, inputs)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base; each must become a response.
+            return error
+        return dict(zip(self.output_names, outputs, strict=True))
+
+
+def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:
+    """Turn a result into Triton's response, with the outputs that the request asked for."""
+    if isinstance(result, Exception):
+        error = pb_utils.TritonError(f"{type(result).__name__}: {result}", pb_utils.TritonError.INVALID_ARG)
+        return pb_utils.InferenceResponse(error=error)
+    tensors = [pb_utils.Tensor(name, array) for name, array in result.items() if name in wanted]
+    return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """Return options for ``threads`` threads that sleep, not spin, while there is nothing to do.
+
+    Spinning threads take the cores that other instances and the HTTP front end need.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def choose_providers(kind: str, device_id: str) -> list[Any]:
+    """Return ONNX Runtime's providers, best first: CUDA where Triton gave this instance a GPU and it can be used."""
+    if kind == "GPU" and "CUDAExecutionProvider" in ort.get_available_providers():
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # finds CUDA and cuDNN where their wheels put them
+        return [("CUDAExecutionProvider", {"device_id": device_id}), "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def end_with_server() -> None:
+    """End this process when tritonserver is gone, however it went.
+
+    The stub looks for a process with its parent's id, and so outlives a parent that nobody has reaped yet.
+    """
+    server = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == server:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-server", daemon=True).start()

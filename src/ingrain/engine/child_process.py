@@ -1,0 +1,100 @@
+"""A child process that ends with us, takes its own children with it, and tells when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+# Runs between fork and exec in a Python of its own, for code of ours between fork and exec could meet locks that
+# other threads (gRPC's) held at the fork. Linux sends the signal when the thread that forked ends.
+_TIE_TO_PARENT = (
+    "import ctypes, os, signal, sys\n"
+    "PR_SET_PDEATHSIG = 1\n"
+    "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)\n"
+    "if os.getppid() != int(sys.argv[1]):\n"
+    "    sys.exit('the parent is gone')\n"
+    "os.execv(sys.argv[2], sys.argv[2:])\n"
+)
+
+
+class ChildProcess:
+    """A running command, in a session of its own.
+
+    The command gets SIGTERM when this process ends, even by SIGKILL. When the command ends, whatever is left of its
+    process group is killed before anything else happens.
+
+    Args:
+        command: Absolute path of the program, and its arguments.
+        environment: The whole environment.
+        on_line: Called in a thread of its own with each line of output (stdout and stderr).
+
+    Attributes:
+        pid: The command's process id.
+        exited: Done when the command has ended and its output is read; holds the exit code, negative for a signal.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._on_line = on_line
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), *command],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._reader = threading.Thread(target=self._read, name=f"output of {self.pid}", daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait, name=f"exit of {self.pid}", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the command has not been seen to end."""
+        return not self.exited.done()
+
+    async def stop(self, deadline_s: float) -> int:
+        """Ask the command to end, kill it after ``deadline_s`` seconds, and return its exit code."""
+        self.signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(asyncio.shield(self.exited), deadline_s)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            return await asyncio.shield(self.exited)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the command, if it still runs."""
+        self._process.send_signal(number)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in output:
+                self._on_line(line.rstrip("\n"))
+
+    def _wait(self) -> None:
+        # WNOWAIT leaves the dead command as it is: until it is reaped, no other process can get its group's id.
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the group died with its leader
+        code = self._process.wait()
+        self._reader.join()
+        try:
+            self._loop.call_soon_threadsafe(self._set_exited, code)
+        except RuntimeError:
+            pass  # the loop is closed; nobody waits
+
+    def _set_exited(self, code: int) -> None:
+        if not self.exited.done():
+            self.exited.set_result(code)

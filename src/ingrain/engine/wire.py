@@ -1,0 +1,120 @@
+"""Arrays to the bytes of Triton's gRPC protocol (KServe v2), and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import service_pb2
+
+from ingrain.engine.protocol import Array, Arrays, BatchStatistics, Duration, GraphStatistics
+
+_DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "INT8": np.dtype(np.int8),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+# Field 7 of ModelInferRequest, raw_input_contents, as a length-delimited field.
+_RAW_INPUT_TAG = b"\x3a"
+
+
+def encode_infer(name: str, inputs: Arrays) -> bytes:
+    """Return a serialized ``ModelInferRequest``.
+
+    Everything but the arrays is the same for every batch of one shape and is kept; the arrays' bytes are copied
+    once, behind it, which is how protobuf writes a repeated field.
+
+    Args:
+        name: The graph's name.
+        inputs: Arrays by input name.
+
+    Raises:
+        ValueError: Triton has no name for an array's dtype.
+    """
+    parts: list[bytes | memoryview] = [_header(name, tuple((key, a.dtype, a.shape) for key, a in inputs.items()))]
+    for array in inputs.values():
+        content = np.ascontiguousarray(array)
+        parts += [_RAW_INPUT_TAG, _varint(content.nbytes), content.reshape(-1).view(np.uint8).data]
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _header(name: str, tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> bytes:
+    request = service_pb2.ModelInferRequest(model_name=name)
+    for key, dtype, shape in tensors:
+        if dtype not in _NAMES:
+            raise ValueError(f"input {key!r} has dtype {dtype}, which Triton does not know")
+        request.inputs.add(name=key, datatype=_NAMES[dtype], shape=shape)
+    header: bytes = request.SerializeToString()
+    return header
+
+
+def _varint(value: int) -> bytes:
+    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def decode_infer(response: service_pb2.ModelInferResponse) -> dict[str, Array]:
+    """Return read-only views of a response's arrays by output name.
+
+    Raises:
+        ValueError: An array's bytes do not match its shape, or its dtype is unknown.
+    """
+    if len(response.outputs) != len(response.raw_output_contents):
+        raise ValueError("the response's arrays are not raw")
+    arrays: dict[str, Array] = {}
+    for output, content in zip(response.outputs, response.raw_output_contents, strict=True):
+        dtype = _DTYPES.get(output.datatype)
+        if dtype is None:
+            raise ValueError(f"output {output.name!r} has dtype {output.datatype!r}")
+        arrays[output.name] = np.frombuffer(content, dtype).reshape(tuple(output.shape))
+    return arrays
+
+
+def decode_statistics(response: service_pb2.ModelStatisticsResponse) -> list[GraphStatistics]:
+    """Return Triton's statistics in our terms."""
+    return [_graph_statistics(model) for model in response.model_stats]
+
+
+_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
+
+
+def _graph_statistics(model: service_pb2.ModelStatistics) -> GraphStatistics:
+    return GraphStatistics(
+        name=model.name,
+        version=model.version,
+        last_inference_ms=model.last_inference,
+        inference_count=model.inference_count,
+        execution_count=model.execution_count,
+        durations={key: _duration(getattr(model.inference_stats, key)) for key in _DURATIONS},
+        batches=_batches(model.batch_stats),
+    )
+
+
+def _batches(batches: Sequence[service_pb2.InferBatchStatistics]) -> tuple[BatchStatistics, ...]:
+    return tuple(
+        BatchStatistics(
+            batch_size=batch.batch_size,
+            compute_input=_duration(batch.compute_input),
+            compute_infer=_duration(batch.compute_infer),
+            compute_output=_duration(batch.compute_output),
+        )
+        for batch in sorted(batches, key=lambda batch: batch.batch_size)
+    )
+
+
+def _duration(value: service_pb2.StatisticDuration) -> Duration:
+    return Duration(count=value.count, ns=value.ns)

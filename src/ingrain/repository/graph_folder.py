@@ -1,0 +1,70 @@
+"""A graph's folder in Triton's model repository: what stands there beside ``model.onnx``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import Backend, ExecutionPolicy
+from ingrain.repository.triton_config import graph_config, to_pbtxt
+
+VERSION = "1"
+
+
+def write_graph_folder(
+    folder: Path, graph: Graph, backend: Backend, policy: ExecutionPolicy, *, max_tokens: int | None = None
+) -> bool:
+    """Write ``config.pbtxt`` and, for the Python backend, ``1/model.py``; leave equal files alone.
+
+    Each file is replaced at once, so that neither Triton nor another Ingrain ever reads half of one.
+
+    Args:
+        folder: ``<repository>/triton/<graph name>``; made if it is not there.
+        graph: The graph whose ``1/model.onnx`` is or will be in the folder.
+        backend: Which of Triton's backends runs the graph.
+        policy: How it is to be executed.
+        max_tokens: Longest sequence that a text graph takes.
+
+    Returns:
+        True if anything changed; a loaded graph must then be unloaded and loaded for it to take effect.
+    """
+    config = to_pbtxt(graph_config(graph, backend, policy, max_tokens=max_tokens))
+    version = folder / VERSION
+    version.mkdir(parents=True, exist_ok=True)
+    model = version / "model.py"
+    changed = False
+    if backend == "python":
+        changed = _replace(model, _python_model())
+    elif model.exists():
+        model.unlink()
+        changed = True
+    return _replace(folder / "config.pbtxt", config.encode()) or changed
+
+
+def _python_model() -> bytes:
+    """Return the source of the Python backend's model, which is data to us: it runs inside Triton."""
+    return (files("ingrain") / "engine" / "backend" / "model.py").read_bytes()
+
+
+def _replace(path: Path, content: bytes) -> bool:
+    try:
+        if path.read_bytes() == content:
+            return False
+    except FileNotFoundError:
+        pass
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            # mkstemp makes files that only we can read; Triton may run as another user.
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return True

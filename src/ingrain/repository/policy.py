@@ -1,0 +1,36 @@
+"""How a graph is to be executed, apart from what it computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Backend = Literal["onnxruntime", "python"]
+"""Triton's native ONNX Runtime backend (containers), or the Python backend with our model (the embedded Triton)."""
+
+InstanceKind = Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU", "KIND_MODEL"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionPolicy:
+    """What an operator decides about execution; it goes into ``config.pbtxt``.
+
+    Attributes:
+        max_batch_size: Largest batch that one call may hold; a larger one is an error in Triton.
+        dynamic_batching: Let Triton merge calls of equal shape.
+        instance_kind: Where instances run. ``KIND_AUTO`` is the GPU where Triton sees one.
+        instances: Copies of the graph, each with its own weights (a GPU each, where there are several).
+        threads: Intra-op threads of one instance.
+        tensorrt: Run what TensorRT can run on it (GPU and native backend only).
+        fp16: Let TensorRT compute in half precision.
+        tensorrt_cache_dir: Where Triton, not we, keeps built engines; a volume there saves minutes at a restart.
+    """
+
+    max_batch_size: int = 64
+    dynamic_batching: bool = True
+    instance_kind: InstanceKind = "KIND_AUTO"
+    instances: int = 1
+    threads: int = 1
+    tensorrt: bool = False
+    fp16: bool = False
+    tensorrt_cache_dir: str = "/var/cache/ingrain-tensorrt"

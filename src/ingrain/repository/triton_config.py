@@ -1,0 +1,171 @@
+"""A manifest's graph and an execution policy in, Triton's ``config.pbtxt`` out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from ingrain.repository.manifest import Graph, Tensor
+from ingrain.repository.policy import Backend, ExecutionPolicy
+
+__all__ = ["Backend", "ExecutionPolicy", "graph_config", "to_pbtxt"]
+
+_SHORT_TOKENS = 8
+_LONG_TOKENS_CPU = 64
+_LONG_TOKENS_GPU = 256
+_WARM_BATCH_CPU = 4
+_UNKNOWN_MAX_TOKENS = 16
+
+
+def to_pbtxt(config: model_config_pb2.ModelConfig) -> str:
+    """Return a configuration as the text that Triton reads."""
+    text: str = text_format.MessageToString(config)
+    return text
+
+
+def graph_config(
+    graph: Graph, backend: Backend, policy: ExecutionPolicy, *, max_tokens: int | None = None
+) -> model_config_pb2.ModelConfig:
+    """Build the configuration of one graph.
+
+    Inputs and outputs are all listed, for Triton is run without auto-completion, which would load each graph twice.
+
+    Args:
+        graph: Tensors as ONNX Runtime reports them, batch axis first.
+        backend: Which of Triton's backends runs the graph.
+        policy: How it is to be executed.
+        max_tokens: Longest sequence that a text graph takes; bounds warm-up and TensorRT's shapes.
+
+    Raises:
+        ValueError: A tensor has no dynamic batch axis, or no axis beside it.
+    """
+    config = model_config_pb2.ModelConfig(
+        name=graph.name, backend=backend, max_batch_size=policy.max_batch_size, instance_group=[_instances(policy)]
+    )
+    for tensor in graph.inputs:
+        config.input.add(name=tensor.name, data_type=_data_type(tensor), dims=_dims(tensor))
+    for tensor in graph.outputs:
+        config.output.add(name=tensor.name, data_type=_data_type(tensor), dims=_dims(tensor))
+    if policy.dynamic_batching:
+        config.dynamic_batching.SetInParent()
+    for key, value in _parameters(graph, backend, policy).items():
+        config.parameters[key].string_value = value
+    if backend == "onnxruntime":
+        _optimize(config, graph, policy, max_tokens)
+    config.model_warmup.extend(_warmups(graph, policy, max_tokens))
+    return config
+
+
+def _instances(policy: ExecutionPolicy) -> model_config_pb2.ModelInstanceGroup:
+    kind = model_config_pb2.ModelInstanceGroup.Kind.Value(policy.instance_kind)
+    return model_config_pb2.ModelInstanceGroup(count=policy.instances, kind=kind)
+
+
+def _data_type(tensor: Tensor) -> int:
+    value: int = model_config_pb2.DataType.Value(f"TYPE_{tensor.dtype}")
+    return value
+
+
+def _dims(tensor: Tensor) -> tuple[int, ...]:
+    """Return a shape without its batch axis, as Triton wants it where ``max_batch_size`` is above 0."""
+    if len(tensor.shape) < 2 or tensor.shape[0] != -1:
+        raise ValueError(f"tensor {tensor.name!r} has shape {tensor.shape}, not a dynamic batch axis and others")
+    return tensor.shape[1:]
+
+
+def _is_text(graph: Graph) -> bool:
+    return graph.role == "text_encoder"
+
+
+def _parameters(graph: Graph, backend: Backend, policy: ExecutionPolicy) -> dict[str, str]:
+    if backend == "onnxruntime":
+        return {
+            "intra_op_thread_count": str(policy.threads),
+            "inter_op_thread_count": "1",
+            "execution_mode": "0",  # sequential: encoders have no branches worth a second thread
+        }
+    return {
+        "threads": str(policy.threads),
+        # On CPU ONNX Runtime's fused SkipLayerNormalization is slower than the Add and LayerNormalization it replaces.
+        "disabled_optimizers": "SkipLayerNormFusion" if _is_text(graph) else "",
+        # Our model reads inputs as numpy arrays.
+        "FORCE_CPU_ONLY_INPUT_TENSORS": "yes",
+    }
+
+
+def _optimize(
+    config: model_config_pb2.ModelConfig, graph: Graph, policy: ExecutionPolicy, max_tokens: int | None
+) -> None:
+    if policy.instance_kind == "KIND_CPU":
+        if _is_text(graph):
+            # Level -1 is BASIC. The native backend cannot switch off a single fusion, and without the extended ones
+            # text encoders are a tenth faster on CPU. Convolutions need theirs (the NCHWc layout).
+            config.optimization.graph.level = -1
+        return
+    if policy.tensorrt:
+        accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
+        for key, value in _tensorrt(graph, policy, max_tokens).items():
+            accelerator.parameters[key] = value
+
+
+def _tensorrt(graph: Graph, policy: ExecutionPolicy, max_tokens: int | None) -> dict[str, str]:
+    """Return the options of ONNX Runtime's TensorRT provider, in the words of Triton's backend."""
+    cache = f"{policy.tensorrt_cache_dir.rstrip('/')}/{graph.name}"
+    options = {
+        "precision_mode": "FP16" if policy.fp16 else "FP32",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": cache,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": cache,
+    }
+    if policy.fp16:
+        options["trt_layer_norm_fp32_fallback"] = "1"  # sums of squares overflow half precision
+    if max_tokens is not None or not _is_dynamic(graph):
+        # Without a profile of all shapes TensorRT builds a new engine, for minutes, whenever a shape is new.
+        longest = max_tokens or 1
+        batch = policy.max_batch_size
+        options["trt_profile_min_shapes"] = _profile(graph.inputs, 1, 1)
+        options["trt_profile_opt_shapes"] = _profile(graph.inputs, max(1, batch // 2), min(longest, _LONG_TOKENS_CPU))
+        options["trt_profile_max_shapes"] = _profile(graph.inputs, batch, longest)
+    return options
+
+
+def _is_dynamic(graph: Graph) -> bool:
+    return any(-1 in tensor.shape[1:] for tensor in graph.inputs)
+
+
+def _profile(inputs: Sequence[Tensor], batch: int, tokens: int) -> str:
+    shapes = ((tensor.name, (batch, *_concrete(tensor, tokens))) for tensor in inputs)
+    return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes)
+
+
+def _concrete(tensor: Tensor, tokens: int) -> tuple[int, ...]:
+    return tuple(tokens if size == -1 else size for size in _dims(tensor))
+
+
+def _warmups(graph: Graph, policy: ExecutionPolicy, max_tokens: int | None) -> list[model_config_pb2.ModelWarmup]:
+    """Return one lone short item and one fuller batch, so that memory and kernels are there before a user is.
+
+    Zeros are valid token ids and pixels; random data would not be. On CPU the batch stays small, for a restart of
+    Triton waits for it.
+    """
+    on_cpu = policy.instance_kind == "KIND_CPU"
+    longest = max_tokens or _UNKNOWN_MAX_TOKENS
+    batch = min(policy.max_batch_size, _WARM_BATCH_CPU if on_cpu else policy.max_batch_size)
+    long_tokens = min(longest, _LONG_TOKENS_CPU if on_cpu else _LONG_TOKENS_GPU)
+    return [
+        _warmup("one", graph.inputs, 1, min(longest, _SHORT_TOKENS)),
+        _warmup("batch", graph.inputs, batch, long_tokens),
+    ]
+
+
+def _warmup(name: str, inputs: Sequence[Tensor], batch: int, tokens: int) -> model_config_pb2.ModelWarmup:
+    warmup = model_config_pb2.ModelWarmup(name=name, batch_size=batch)
+    for tensor in inputs:
+        sample = warmup.inputs[tensor.name]
+        sample.data_type = _data_type(tensor)
+        sample.dims.extend(_concrete(tensor, tokens))
+        sample.zero_data = True
+    return warmup
