@@ -40,8 +40,8 @@ from ingrain.repository.store import BrokenEntry, Entry, Repository
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
 """Fetches, converts and proves a model into an empty folder."""
-PrepareGraph = Callable[[Graph], None]
-"""Completes a graph's folder for the engine in use (``config.pbtxt``); blocks on the disk."""
+PrepareGraph = Callable[[Manifest, Graph], bool]
+"""Completes a graph's folder for the engine in use (``config.pbtxt``), tells whether it changed; blocks on disk."""
 
 _RECONCILE_EVERY_S = 2.0
 _FIRST_RETRY_S = 1.0
@@ -205,6 +205,10 @@ class Registry:
                     names[graph.name] = slot.ref.name if len(graphs) == 1 else f"{slot.ref.name}/{graph.role}"
         return names
 
+    def progress(self) -> list[tuple[str, Progress]]:
+        """Return how far each export in progress is, by the user's name."""
+        return [(slot.ref.name, slot.progress) for slot in self._slots if slot.progress is not None]
+
     def text_queues(self) -> list[tuple[str, Batcher[TokenizedText]]]:
         """Return the text queue of each model that has one, by the user's name."""
         models = [(slot.ref.name, slot.model) for slot in self._slots if slot.model is not None]
@@ -245,8 +249,10 @@ class Registry:
             async with self._lock(slot.key):
                 entry = await self._obtain(slot)
                 for graph in entry.manifest.graphs:
-                    await asyncio.to_thread(self.prepare_graph, graph)
                     async with asyncio.timeout(self.load_timeout_s):
+                        if await asyncio.to_thread(self.prepare_graph, entry.manifest, graph):
+                            # Triton's reload in place can hang its shutdown when it fails; unload first.
+                            await self.engine.unload(graph.name)
                         await self.engine.load(graph)
                 if slot.model is None:
                     slot.model = await asyncio.to_thread(open_model, entry, self.engine, self.queue_limits)

@@ -1,0 +1,89 @@
+"""Which engine the settings mean, and how it is to execute graphs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Literal
+
+from ingrain.engine.protocol import Engine
+from ingrain.engine.tritonserver import available
+from ingrain.errors import SettingsError
+from ingrain.repository.policy import ExecutionPolicy
+from ingrain.repository.store import Repository
+from ingrain.settings import Settings
+
+_MOST_INSTANCES = 4
+
+EngineName = Literal["embedded", "triton", "onnxruntime"]
+
+log = logging.getLogger("ingrain.engine")
+
+
+def engine_name(settings: Settings) -> EngineName:
+    """Return the engine that the settings mean.
+
+    Raises:
+        SettingsError: It was named, and cannot be used.
+    """
+    if settings.engine == "triton" and not settings.triton_grpc_url:
+        raise SettingsError(
+            "INGRAIN_ENGINE is 'triton'; set TRITON_GRPC_URL to its gRPC address.", param="INGRAIN_ENGINE"
+        )
+    if settings.engine == "embedded" and (reason := available()) is not None:
+        raise SettingsError(
+            f"INGRAIN_ENGINE is 'embedded', which cannot be used here: {reason}", param="INGRAIN_ENGINE"
+        )
+    if settings.engine != "auto":
+        return settings.engine
+    if settings.triton_grpc_url:
+        return "triton"
+    reason = available()
+    if reason is None:
+        return "embedded"
+    log.warning("Graphs run in this process, for the embedded Triton cannot be used: %s", reason)
+    return "onnxruntime"
+
+
+def execution_policy(settings: Settings) -> ExecutionPolicy:
+    """Return how graphs are executed, with what the settings leave open decided.
+
+    Under load two copies of one thread each do half as much again as one copy of two threads (triton-notes.md), so an
+    engine on this machine's CPU gets a copy for each core. What a remote Triton has is not known here: one copy, and
+    ONNX Runtime's own choice of threads.
+    """
+    local = engine_name(settings) != "triton" and settings.instance_kind != "KIND_GPU"
+    cores = len(os.sched_getaffinity(0))
+    instances = settings.model_instances or (min(cores, _MOST_INSTANCES) if local else 1)
+    threads = settings.threads_per_instance or (max(1, cores // instances) if local else 0)
+    return ExecutionPolicy(
+        max_batch_size=settings.max_batch_size,
+        dynamic_batching=settings.dynamic_batching,
+        instance_kind=settings.instance_kind,
+        instances=instances,
+        threads=threads,
+        tensorrt=settings.tensorrt_enabled,
+        fp16=settings.fp16_enabled,
+    )
+
+
+def choose_engine(settings: Settings, repository: Repository, policy: ExecutionPolicy) -> Engine:
+    """Make the engine that the settings mean; it is not started yet."""
+    name = engine_name(settings)
+    if name == "triton":
+        from ingrain.engine.triton import TritonEngine
+
+        assert settings.triton_grpc_url is not None
+        return TritonEngine(
+            settings.triton_grpc_url,
+            backend=settings.triton_backend,
+            instances=policy.instances,
+            load_timeout_s=settings.load_timeout_s,
+        )
+    if name == "embedded":
+        from ingrain.engine.embedded import EmbeddedEngine
+
+        return EmbeddedEngine(repository.triton, instances=policy.instances, load_timeout_s=settings.load_timeout_s)
+    from ingrain.engine.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(repository.triton, instances=policy.instances, threads=policy.threads)

@@ -1,0 +1,180 @@
+"""Put the server together from its settings, run it, and take it apart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingrain.engine.protocol import Engine
+from ingrain.engine.select import choose_engine, execution_policy
+from ingrain.errors import EngineUnavailableError
+from ingrain.export.job import ExportJob, Progress
+from ingrain.export.runner import run_export
+from ingrain.loaded_model import QueueLimits
+from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.registry.registry import Export, PrepareGraph, Registry
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.graph_folder import write_graph_folder
+from ingrain.repository.manifest import Graph, Manifest
+from ingrain.repository.policy import ExecutionPolicy
+from ingrain.repository.store import Repository
+from ingrain.server.app import build_app
+from ingrain.server.auth import parse_keys
+from ingrain.server.banner import announce, watch_progress
+from ingrain.server.listen import open_socket, serve_apps, stop_on_signals
+from ingrain.server.logs import configure_logs
+from ingrain.server.model_names import parse_model
+from ingrain.server.services import Services
+from ingrain.server.telemetry import Telemetry
+from ingrain.settings import Settings
+
+_ENGINE_RETRY_S = 2.0
+
+log = logging.getLogger("ingrain.server")
+
+
+@dataclass(slots=True)
+class _Startup:
+    """Whether the engine has been started."""
+
+    waiting_for: str | None = "The engine is being started."
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+        RepositoryError: The model repository cannot be written.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    models = [parse_model(text) for text in settings.models]
+    repository = Repository(settings.repository.resolve())
+    repository.prepare()
+    services, startup = build_services(settings, repository)
+    listeners = [
+        open_socket(settings.host, settings.inference_port, "INGRAIN_INFERENCE_PORT"),
+        open_socket(settings.host, settings.model_port, "INGRAIN_MODEL_PORT"),
+    ]
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, services, startup, models, listeners))
+
+
+def build_services(settings: Settings, repository: Repository) -> tuple[Services, _Startup]:
+    """Connect engine, registry and pipeline; nothing is started."""
+    policy = execution_policy(settings)
+    engine = choose_engine(settings, repository, policy)
+    registry = Registry(
+        repository=repository,
+        engine=engine,
+        export=_exporter(settings),
+        prepare_graph=_graph_writer(repository, engine, policy),
+        queue_limits=QueueLimits(
+            max_batch_size=settings.max_batch_size,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queue_tokens=settings.max_queue_tokens,
+            engine_timeout_s=settings.request_timeout_s,
+        ),
+        max_loaded_models=settings.max_loaded_models,
+        load_timeout_s=settings.load_timeout_s,
+    )
+    limits = RequestLimits(
+        max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
+    )
+    startup = _Startup()
+    services = Services(
+        settings=settings,
+        engine=engine,
+        registry=registry,
+        pipeline=Pipeline(registry, limits),
+        telemetry=Telemetry(registry),
+        keys=parse_keys(settings.api_keys, settings.api_keys_file),
+        starting=lambda: startup.waiting_for,
+    )
+    return services, startup
+
+
+async def _serve(
+    settings: Settings,
+    services: Services,
+    startup: _Startup,
+    models: list[ModelRef],
+    listeners: list[socket.socket],
+) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    apps = [
+        (build_app("inference", services), listeners[0]),
+        (build_app("model", services), listeners[1]),
+    ]
+    starting = asyncio.create_task(_start(services, startup, models, stop))
+    announcing = asyncio.create_task(announce(settings, services, listeners))
+    watching = asyncio.create_task(watch_progress(services))
+    try:
+        await serve_apps(apps, stop, settings.shutdown_timeout_s)
+    finally:
+        for task in (starting, announcing, watching):
+            task.cancel()
+        await asyncio.gather(starting, announcing, watching, return_exceptions=True)
+        await services.registry.close()
+        await services.engine.close()
+
+
+async def _start(services: Services, startup: _Startup, models: list[ModelRef], stop: asyncio.Event) -> None:
+    """Start the engine, however often it takes, then the models; a fault nobody foresaw ends the server."""
+    try:
+        while True:
+            try:
+                await services.engine.start()
+                break
+            except EngineUnavailableError as error:
+                log.warning("%s Trying again in %g s.", error.message, _ENGINE_RETRY_S)
+                startup.waiting_for = error.message
+                await asyncio.sleep(_ENGINE_RETRY_S)
+        await services.registry.start(models)
+        startup.waiting_for = None
+    except Exception:
+        log.exception("The server could not be started")
+        stop.set()
+        raise
+
+
+def _exporter(settings: Settings) -> Export:
+    async def export(ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
+        job = ExportJob(
+            name=ref.name,
+            library=ref.library,
+            pretrained=ref.pretrained,
+            revision=ref.revision,
+            output=str(output),
+            local_models_dir=str(settings.local_models_dir.resolve()) if settings.local_models_dir else None,
+            token=settings.hf_token,
+            offline=settings.offline,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        await run_export(job, timeout_s=settings.export_timeout_s, on_progress=on_progress)
+
+    return export
+
+
+def _graph_writer(repository: Repository, engine: Engine, policy: ExecutionPolicy) -> PrepareGraph:
+    def write(manifest: Manifest, graph: Graph) -> bool:
+        max_tokens = manifest.text.max_tokens if manifest.text is not None else None
+        folder = repository.graph_folder(graph.name)
+        return write_graph_folder(folder, graph, engine.backend, policy, max_tokens=max_tokens)
+
+    return write
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if os.name == "nt":
+        return None
+    import uvloop
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
