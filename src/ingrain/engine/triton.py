@@ -13,6 +13,7 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
+from ingrain.engine.statistics import since
 from ingrain.engine.wire import decode_infer, decode_statistics, encode_infer
 from ingrain.errors import (
     DeadlineExceededError,
@@ -85,6 +86,8 @@ class TritonEngine:
         self._stub: Any = None
         self._infer: Any = None
         self._loaded: set[str] = set()
+        # What Triton had counted when a graph was loaded: warm-up, which no user sent.
+        self._warmups: dict[str, GraphStatistics] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._watcher: asyncio.Task[None] | None = None
@@ -163,6 +166,7 @@ class TritonEngine:
                     raise EngineError(
                         f"Triton refused to load graph {graph.name!r}; its log says why", facts=error.facts
                     ) from error
+                self._warmups |= {found.name: found for found in await self._statistics(graph.name)}
             self._loaded.add(graph.name)
 
     async def unload(self, name: str) -> None:
@@ -226,13 +230,12 @@ class TritonEngine:
             raise InferenceError(f"graph {name!r} answered with arrays that cannot be read") from error
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return Triton's statistics of each loaded graph.
+        """Return Triton's statistics of each loaded graph, warm-up left out.
 
         Raises:
             EngineUnavailableError: Triton does not answer.
         """
-        request = service_pb2.ModelStatisticsRequest()
-        return decode_statistics(await self._call("ModelStatistics", request, _CONTROL_TIMEOUT_S))
+        return [since(self._warmups.get(found.name), found) for found in await self._statistics()]
 
     def on_restart(self, callback: Callable[[], None]) -> None:
         """Register a callback, called in the event loop when Triton is back or has forgotten a graph."""
@@ -248,6 +251,10 @@ class TritonEngine:
             return not await self._is_ready(name)
         except EngineError:
             return False
+
+    async def _statistics(self, name: str = "") -> list[GraphStatistics]:
+        request = service_pb2.ModelStatisticsRequest(name=name)
+        return decode_statistics(await self._call("ModelStatistics", request, _CONTROL_TIMEOUT_S))
 
     async def _state(self, name: str) -> str:
         index = await self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), _CONTROL_TIMEOUT_S)

@@ -36,7 +36,8 @@ def expected_embedding(
     """Return what the text graphs answer: the mean of the table's rows under the mask, float32 ``[B, WIDTH]``."""
     mask = attention_mask[:, :, None].astype(np.float32)
     total: NDArray[np.float32] = (embedding_table(seed)[input_ids] * mask).sum(1)
-    return total / np.maximum(mask.sum(1), np.float32(1))
+    mean: NDArray[np.float32] = total / np.maximum(mask.sum(1), np.float32(1))
+    return mean
 
 
 def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0) -> None:
@@ -71,7 +72,7 @@ def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0) -> None:
 
 
 def write_image_graph(path: Path, *, size: int = 4) -> None:
-    """Write a graph ``pixel_values`` (uint8 ``[B, size, size, 3]``) to their mean, ``embedding`` (float32 ``[B, 3]``)."""
+    """Write a graph ``pixel_values`` (uint8 ``[B, size, size, 3]``) to their mean, ``embedding`` (FP32 ``[B, 3]``)."""
     nodes = [
         helper.make_node("Cast", ["pixel_values"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels"], ["embedding"], axes=[1, 2], keepdims=0),

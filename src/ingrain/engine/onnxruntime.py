@@ -1,0 +1,217 @@
+"""Graphs on ONNX Runtime in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnxruntime
+
+from ingrain.engine.protocol import Array, Arrays, GraphStatistics
+from ingrain.engine.statistics import Recorder
+from ingrain.errors import (
+    DeadlineExceededError,
+    EngineError,
+    EngineUnavailableError,
+    InferenceError,
+    ModelNotLoadedError,
+)
+from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import Backend
+
+logger = logging.getLogger(__name__)
+
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """A graph and its sessions: as many as may run at once, or one where runs share it without sharing threads."""
+
+    outputs: list[str]
+    sessions: list[onnxruntime.InferenceSession]
+    slots: asyncio.Semaphore
+    recorder: Recorder
+    free: list[onnxruntime.InferenceSession] = field(default_factory=list)
+
+
+class OnnxRuntimeEngine:
+    """An engine without a server. ONNX Runtime lets go of the interpreter's lock while it computes.
+
+    Args:
+        locate: From a graph's name to its ``model.onnx``; or the folder whose ``<name>/1/model.onnx`` it is.
+        instances: How many batches of one graph run at the same time.
+        threads: Threads of one batch.
+        providers: ONNX Runtime's execution providers, best first.
+    """
+
+    def __init__(
+        self,
+        locate: Callable[[str], Path] | Path,
+        *,
+        instances: int = 1,
+        threads: int = 1,
+        providers: Sequence[str] = (_CPU,),
+    ) -> None:
+        self.backend: Backend = "onnxruntime"
+        self.instances = instances
+        self._locate = (lambda name: locate / name / "1" / "model.onnx") if isinstance(locate, Path) else locate
+        self._threads = threads
+        self._providers = list(providers)
+        self._graphs: dict[str, _Loaded] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._running: list[onnxruntime.RunOptions] = []
+
+    async def start(self) -> None:
+        """Be ready for graphs."""
+        if self._pool is None:
+            # Threads are made when needed; the slots of each graph are what limits them.
+            self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="onnxruntime")
+
+    async def close(self) -> None:
+        """Let go of all graphs; batches that still run are stopped."""
+        pool, self._pool = self._pool, None
+        self._graphs.clear()
+        for options in self._running:
+            options.terminate = True
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown)
+
+    async def live(self) -> bool:
+        """Tell whether the engine was started and not closed."""
+        return self._pool is not None
+
+    async def load(self, graph: Graph) -> None:
+        """Load a graph; loading a loaded graph changes nothing.
+
+        Raises:
+            EngineUnavailableError: The engine is closed.
+            EngineError: ONNX Runtime refuses the graph.
+        """
+        pool = self._running_pool()
+        async with self._loading.setdefault(graph.name, asyncio.Lock()):
+            if graph.name in self._graphs:
+                return
+            path = self._locate(graph.name)
+            try:
+                sessions = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph)
+            except Exception as error:  # ONNX Runtime's exceptions have no common base.
+                logger.warning("ONNX Runtime refused %s: %s", path, error)
+                raise EngineError(f"ONNX Runtime refused to load graph {graph.name!r}; the log says why") from error
+            self._graphs[graph.name] = _Loaded(
+                outputs=[output.name for output in sessions[0].get_outputs()],
+                sessions=sessions,
+                slots=asyncio.Semaphore(self.instances),
+                recorder=Recorder(graph.name),
+                free=self._free_list(sessions),
+            )
+
+    async def unload(self, name: str) -> None:
+        """Let go of a graph; unloading an unknown one changes nothing. Batches that run keep it until they end."""
+        self._running_pool()
+        self._graphs.pop(name, None)
+
+    async def ready(self, name: str) -> bool:
+        """Tell whether a graph can be inferred now."""
+        return self._pool is not None and name in self._graphs
+
+    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+        """Run one batch.
+
+        Args:
+            name: The graph's name.
+            inputs: Arrays by input name, axis 0 the batch ``B``.
+            timeout_s: Seconds to wait; then the run is stopped.
+
+        Returns:
+            Arrays by output name, axis 0 ``B``.
+
+        Raises:
+            ModelNotLoadedError: The graph is not loaded.
+            EngineUnavailableError: The engine is closed.
+            DeadlineExceededError: ``timeout_s`` passed.
+            InferenceError: ONNX Runtime refused the batch or failed on it.
+        """
+        pool = self._running_pool()
+        graph = self._graphs.get(name)
+        if graph is None:
+            raise ModelNotLoadedError(f"graph {name!r} is not loaded")
+        if len({len(array) for array in inputs.values()}) != 1:
+            raise InferenceError(f"graph {name!r} was sent inputs of different batch sizes, or none")
+        arrived = time.perf_counter_ns()
+        try:
+            async with asyncio.timeout(timeout_s), graph.slots:
+                return await self._run(pool, graph, inputs, arrived)
+        except TimeoutError as error:
+            graph.recorder.failed(time.perf_counter_ns() - arrived)
+            raise DeadlineExceededError(f"graph {name!r}: no answer within {timeout_s:g} s") from error
+        except InferenceError:
+            graph.recorder.failed(time.perf_counter_ns() - arrived)
+            raise
+
+    async def statistics(self) -> list[GraphStatistics]:
+        """Return what was counted for each loaded graph."""
+        return [graph.recorder.snapshot() for graph in self._graphs.values()]
+
+    def on_restart(self, callback: Callable[[], None]) -> None:
+        """Do nothing: this engine cannot die without the process."""
+
+    def _running_pool(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            raise EngineUnavailableError("the engine is closed")
+        return self._pool
+
+    def _free_list(self, sessions: list[onnxruntime.InferenceSession]) -> list[onnxruntime.InferenceSession]:
+        """Return a session for each slot; one and the same where a run needs no thread but the caller's."""
+        return (sessions * self.instances)[: self.instances]
+
+    def _open(self, path: Path, graph: Graph) -> list[onnxruntime.InferenceSession]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors come as exceptions
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # On CPU the fused SkipLayerNormalization is slower than what it replaces.
+        disabled = ["SkipLayerNormFusion"] if graph.role == "text_encoder" and self._providers == [_CPU] else []
+        # With one thread a run is the caller's own, and one set of weights serves any number of runs at once.
+        count = 1 if self._threads == 1 else self.instances
+        return [
+            onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=self._providers, disabled_optimizers=disabled
+            )
+            for _ in range(count)
+        ]
+
+    async def _run(self, pool: ThreadPoolExecutor, graph: _Loaded, inputs: Arrays, arrived: int) -> dict[str, Array]:
+        self._running_pool()  # it may have been closed while this batch waited for its slot
+        session = graph.free.pop()
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        begun = time.perf_counter_ns()
+        run = asyncio.get_running_loop().run_in_executor(pool, session.run, graph.outputs, dict(inputs), options)
+        self._running.append(options)
+        try:
+            outputs = await asyncio.shield(run)
+        except asyncio.CancelledError:
+            options.terminate = True
+            # The slot is free again when the run has ended, not when nobody waits for it any more.
+            await asyncio.wait([run])
+            run.exception()  # seen
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common base.
+            self._running_pool()  # stopped by close
+            logger.warning("ONNX Runtime failed on a batch: %s", error)
+            raise InferenceError("ONNX Runtime refused the batch or failed on it; the log says why") from error
+        finally:
+            self._running.remove(options)
+            graph.free.append(session)
+        now = time.perf_counter_ns()
+        items = len(next(iter(inputs.values())))
+        graph.recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=now - begun)
+        return dict(zip(graph.outputs, outputs, strict=True))

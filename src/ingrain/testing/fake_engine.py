@@ -1,0 +1,238 @@
+"""An engine without a network: vectors that follow from the ids alone, and every failure on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.engine.protocol import Array, Arrays, GraphStatistics
+from ingrain.engine.statistics import Recorder
+from ingrain.errors import (
+    DeadlineExceededError,
+    EngineError,
+    EngineUnavailableError,
+    InferenceError,
+    ModelNotLoadedError,
+)
+from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import Backend
+
+_DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
+_WEYL = np.uint64(0x9E3779B97F4A7C15)
+
+
+def fake_vector(input_ids: Sequence[int], size: int) -> NDArray[np.float32]:
+    """Return the vector that the fake answers for a text's token ids, float32 ``[size]`` in [-1, 1)."""
+    ids = np.asarray([input_ids], np.int64)
+    return _text_vectors(ids, np.ones_like(ids), size)[0]
+
+
+class FakeEngine:
+    """An engine for tests. It keeps to the protocol in all things but the numbers.
+
+    A text's vector depends on its ids and their order, and not on its padding, the batch or the time; an image's on
+    its pixels.
+
+    Args:
+        instances: How many batches of one graph run at the same time.
+        latency_s: Seconds that a batch takes.
+        latency_per_item_s: Seconds more for each of its items.
+        load_latency_s: Seconds that a load takes.
+
+    Attributes:
+        batches: Name and shape of the first input of each batch that was run, in order.
+        loads: Names of graphs that were loaded, in order.
+        most_in_flight: Most batches that ran at the same time.
+        poison_id: A batch that holds this token id fails with ``InferenceError``.
+        nan_id: A row that holds this token id gets NaN.
+        refused: Names of graphs whose load fails with ``EngineError``.
+    """
+
+    def __init__(
+        self,
+        *,
+        instances: int = 1,
+        latency_s: float = 0.0,
+        latency_per_item_s: float = 0.0,
+        load_latency_s: float = 0.0,
+    ) -> None:
+        self.backend: Backend = "onnxruntime"
+        self.instances = instances
+        self.latency_s = latency_s
+        self.latency_per_item_s = latency_per_item_s
+        self.load_latency_s = load_latency_s
+        self.batches: list[tuple[str, tuple[int, ...]]] = []
+        self.loads: list[str] = []
+        self.most_in_flight = 0
+        self.poison_id: int | None = None
+        self.nan_id: int | None = None
+        self.refused: set[str] = set()
+        self._graphs: dict[str, Graph] = {}
+        self._recorders: dict[str, Recorder] = {}
+        self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(self.instances))
+        self._in_flight = 0
+        self._callbacks: list[Callable[[], None]] = []
+        self._death: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Start."""
+        self._death = asyncio.get_running_loop().create_future()
+
+    async def close(self) -> None:
+        """End; later calls raise ``EngineUnavailableError``."""
+        self.die()
+
+    def die(self) -> None:
+        """Die at once, as by ``kill -9``: graphs are forgotten, batches in flight and later calls fail."""
+        if self._death is not None and not self._death.done():
+            self._death.set_result(None)
+        self._graphs.clear()
+        self._recorders.clear()
+
+    def come_back(self) -> None:
+        """Be alive again, without any graph, and call the ``on_restart`` callbacks."""
+        self._death = asyncio.get_running_loop().create_future()
+        for callback in self._callbacks:
+            callback()
+
+    async def live(self) -> bool:
+        """Tell whether the engine was started and has not died."""
+        return self._death is not None and not self._death.done()
+
+    async def load(self, graph: Graph) -> None:
+        """Load a graph; loading a loaded graph changes nothing.
+
+        Raises:
+            EngineUnavailableError: The engine is dead.
+            EngineError: The graph is one of ``refused``.
+        """
+        await self._spend(self.load_latency_s if graph.name not in self._graphs else 0)
+        if graph.name in self.refused:
+            raise EngineError(f"the fake refuses graph {graph.name!r}")
+        if graph.name not in self._graphs:
+            self.loads.append(graph.name)
+            self._graphs[graph.name] = graph
+            self._recorders[graph.name] = Recorder(graph.name)
+
+    async def unload(self, name: str) -> None:
+        """Unload a graph; unloading an unknown one changes nothing."""
+        await self._spend(0)
+        self._graphs.pop(name, None)
+        self._recorders.pop(name, None)
+
+    async def ready(self, name: str) -> bool:
+        """Tell whether a graph can be inferred now."""
+        return name in self._graphs
+
+    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+        """Run one batch; see ``Engine.infer``."""
+        await self._spend(0)
+        if name not in self._graphs:
+            raise ModelNotLoadedError(f"graph {name!r} is not loaded")
+        graph, recorder = self._graphs[name], self._recorders[name]
+        arrived = time.perf_counter_ns()
+        try:
+            async with asyncio.timeout(timeout_s), self._slots[name]:
+                begun = time.perf_counter_ns()
+                outputs = await self._run(graph, inputs)
+        except TimeoutError as error:
+            recorder.failed(time.perf_counter_ns() - arrived)
+            raise DeadlineExceededError(f"graph {name!r}: no answer within {timeout_s:g} s") from error
+        except InferenceError:
+            recorder.failed(time.perf_counter_ns() - arrived)
+            raise
+        items = self.batches[-1][1][0]
+        recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=time.perf_counter_ns() - begun)
+        return outputs
+
+    async def statistics(self) -> list[GraphStatistics]:
+        """Return what was counted for each loaded graph."""
+        return [recorder.snapshot() for recorder in self._recorders.values()]
+
+    def on_restart(self, callback: Callable[[], None]) -> None:
+        """Register a callback, called by ``come_back``."""
+        self._callbacks.append(callback)
+
+    async def _run(self, graph: Graph, inputs: Arrays) -> dict[str, Array]:
+        _check(graph, inputs)
+        items = len(inputs[graph.inputs[0].name])
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            await self._spend(self.latency_s + self.latency_per_item_s * items)
+        finally:
+            self._in_flight -= 1
+        ids = inputs.get("input_ids")
+        if ids is not None and self.poison_id is not None and bool((ids == self.poison_id).any()):
+            raise InferenceError(f"graph {graph.name!r} failed on the batch")
+        outputs: dict[str, Array] = {}
+        for output in graph.outputs:
+            vectors = _vectors(inputs, output.shape[-1])
+            if ids is not None and self.nan_id is not None:
+                vectors[(ids == self.nan_id).any(axis=1)] = np.nan
+            outputs[output.name] = vectors.astype(_DTYPES[output.dtype])
+        self.batches.append((graph.name, inputs[graph.inputs[0].name].shape))
+        return outputs
+
+    async def _spend(self, seconds: float) -> None:
+        """Let time pass; raise if the engine is dead or dies meanwhile."""
+        if self._death is not None and not self._death.done():
+            if seconds <= 0:
+                return
+            await asyncio.wait([self._death], timeout=seconds)
+            if not self._death.done():
+                return
+        raise EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=1.0)
+
+
+def _check(graph: Graph, inputs: Arrays) -> None:
+    """Refuse what Triton refuses."""
+    if set(inputs) != {tensor.name for tensor in graph.inputs}:
+        raise InferenceError(f"graph {graph.name!r} takes other inputs than {sorted(inputs)}")
+    for tensor in graph.inputs:
+        array = inputs[tensor.name]
+        fits = len(array.shape) == len(tensor.shape) and all(
+            wanted in (-1, size) for wanted, size in zip(tensor.shape, array.shape, strict=True)
+        )
+        if array.dtype != _DTYPES[tensor.dtype] or not fits:
+            raise InferenceError(f"input {tensor.name!r} of graph {graph.name!r} has a wrong dtype or shape")
+    if len({inputs[tensor.name].shape[0] for tensor in graph.inputs}) != 1:
+        raise InferenceError(f"inputs of graph {graph.name!r} differ in batch size")
+    mask = inputs.get("attention_mask")
+    if mask is not None and mask.shape != inputs["input_ids"].shape:
+        raise InferenceError(f"ids and mask of graph {graph.name!r} differ in shape")
+
+
+def _vectors(inputs: Arrays, size: int) -> NDArray[np.float32]:
+    if "input_ids" in inputs:
+        ids = inputs["input_ids"].astype(np.int64)
+        return _text_vectors(ids, inputs.get("attention_mask", np.ones_like(ids)).astype(np.int64), size)
+    rows = next(iter(inputs.values()))
+    seeds = np.array([zlib.crc32(np.ascontiguousarray(row).tobytes()) for row in rows], np.uint64)
+    return _spread(seeds, size)
+
+
+def _text_vectors(ids: NDArray[np.int64], mask: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """Return float32 ``[B, size]``; sums of whole numbers, so that padding cannot change the last bit."""
+    position = np.cumsum(mask, axis=1).astype(np.uint64)
+    tokens = _mix(ids.astype(np.uint64) * np.uint64(1 << 20) + position) * (mask != 0)
+    seeds: NDArray[np.uint64] = tokens.sum(axis=1, dtype=np.uint64)
+    return _spread(seeds, size)
+
+
+def _spread(seeds: NDArray[np.uint64], size: int) -> NDArray[np.float32]:
+    bits = _mix(seeds[:, None] + np.arange(1, size + 1, dtype=np.uint64)[None, :] * _WEYL)
+    return ((bits >> np.uint64(40)).astype(np.float32) / np.float32(1 << 23)) - np.float32(1)
+
+
+def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scatter 64-bit numbers: multiply by an odd number and fold the upper half into the lower, twice."""
+    for _ in range(2):
+        bits = (bits ^ (bits >> np.uint64(32))) * _WEYL
+    return bits ^ (bits >> np.uint64(29))
