@@ -64,6 +64,8 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         prompts: The model's own prompts by name.
         default_prompt_name: The prompt that the source's ``encode`` applies when none is named.
         include_prompt: False where prompt tokens are left out of pooling (the graph then has a ``pooling_mask``).
+        clean: How text is cleaned before it is tokenized, in OpenCLIP's words.
+        fixed_length: True where padding attends (SigLIP, CLIPA), so that every text is padded to ``max_tokens``.
     """
 
     max_tokens: int
@@ -76,6 +78,76 @@ class TextPreprocess(msgspec.Struct, frozen=True):
     prompts: dict[str, str] = {}
     default_prompt_name: str | None = None
     include_prompt: bool = True
+    clean: Literal["none", "clip_lower", "clip_whitespace", "clip_canonicalize"] = "none"
+    fixed_length: bool = False
+
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
+
+class ToRgb(msgspec.Struct, frozen=True, tag="to_rgb"):
+    """Convert to RGB as the source library does; where in the order it stands matters for palettes and alpha."""
+
+
+class Resize(msgspec.Struct, frozen=True, tag="resize"):
+    """Resize to ``(height, width)``.
+
+    Attributes:
+        size: Target; with ``shortest`` and ``longest`` the side of that name comes to it and the other follows.
+        mode: ``shortest`` and ``longest`` keep the aspect ratio, ``squash`` does not.
+        interpolation: Pillow's filter of that name.
+    """
+
+    size: tuple[int, int]
+    mode: Literal["shortest", "longest", "squash"]
+    interpolation: Interpolation
+
+
+class CenterCrop(msgspec.Struct, frozen=True, tag="center_crop"):
+    """Cut the middle out, padding with ``fill`` where the picture is smaller."""
+
+    size: tuple[int, int]
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+
+class CenterPad(msgspec.Struct, frozen=True, tag="center_pad"):
+    """Put the picture into the middle of a canvas of colour ``fill``."""
+
+    size: tuple[int, int]
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+
+ImageStep = ToRgb | Resize | CenterCrop | CenterPad
+
+
+class ImagePreprocess(msgspec.Struct, frozen=True):
+    """How a picture becomes pixels: ``uint8 [H, W, 3]``. Scaling by 255, mean and deviation are in the graph.
+
+    Attributes:
+        size: ``(height, width)`` that the graph takes.
+        steps: The source library's own geometry, in its order.
+        mean: What the graph subtracts, by channel, of pixels in 0 to 1.
+        std: What it then divides by.
+    """
+
+    size: tuple[int, int]
+    steps: tuple[ImageStep, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Similarity(msgspec.Struct, frozen=True):
+    """How a CLIP model turns the cosine of text and image into a score.
+
+    Attributes:
+        scale: Factor, already exponentiated.
+        bias: Added after it.
+        activation: ``softmax`` over the labels (CLIP) or ``sigmoid`` each (SigLIP).
+    """
+
+    scale: float
+    bias: float = 0.0
+    activation: Literal["softmax", "sigmoid"] = "softmax"
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -114,6 +186,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         embedding_size: Width of the vectors, ``D``.
         graphs: The graphs of the model.
         text: How texts are prepared, where the model takes text.
+        image: How pictures are prepared, where the model takes pictures.
+        labels: Names of the classes, where the model has a classifier.
+        similarity: How text and image vectors are compared, where the model has both towers.
         files: Side files (the tokenizer), relative to the manifest's folder.
         verification: The measured differences by role.
     """
@@ -129,6 +204,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     embedding_size: int
     graphs: tuple[Graph, ...]
     text: TextPreprocess | None = None
+    image: ImagePreprocess | None = None
+    labels: tuple[str, ...] = ()
+    similarity: Similarity | None = None
     files: tuple[StoredFile, ...] = ()
     verification: dict[Role, Verification] = {}
     format: int = MANIFEST_FORMAT
