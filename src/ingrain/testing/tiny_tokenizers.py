@@ -1,0 +1,112 @@
+"""Tokenizers of every common kind, trained in a moment on a few lines; nothing comes from a hub."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Kind = Literal["wordpiece", "roberta", "bytes", "unigram"]
+Template = Literal["cls_sep", "bos_eos", "bos", "eos", "sep_cls", "none"]
+
+VOCABULARY_SIZE = 420
+_LINES = (
+    "the river runs to the sea, slowly and quietly past old stone houses",
+    "a quick brown fox jumps over the lazy dog while coffee gets cold in Berlin",
+    "running, unbelievable prices: 42 euros on 13 March; don't e-mail me!",
+    "Съешь же ещё этих мягких французских булок, да выпей чаю",
+    "今天天气很好 我们去公园吧 東京 你好 世界 동해물과 백두산이 서울",
+    "مرحبا بالعالم שלום עולם नमस्ते दुनिया สวัสดีชาวโลก Ελλάδα café naïve Straße",
+    "🙂 👍 https://example.org/a?b=c def f(x): return x**2 # code",
+    "query: passage: Represent this sentence for searching: ",
+)
+_SPECIAL = {
+    "wordpiece": {"pad": "[PAD]", "unk": "[UNK]", "bos": "[CLS]", "eos": "[SEP]", "mask": "[MASK]"},
+    "roberta": {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"},
+    "bytes": {"pad": "<|pad|>", "bos": "<|begin|>", "eos": "<|end|>"},
+    "unigram": {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"},
+}
+
+
+def build_tokenizer(
+    kind: Kind,
+    template: Template,
+    *,
+    padding_side: Literal["right", "left"] = "right",
+    token_type_ids: bool = False,
+    max_tokens: int = 80,
+) -> Any:
+    """Build a fast transformers tokenizer.
+
+    Args:
+        kind: WordPiece (lower case), byte-level BPE with RoBERTa's or a decoder's special tokens, or Unigram.
+        template: Special tokens put around a text.
+        padding_side: Side of padding.
+        token_type_ids: True where the tokenizer makes them.
+        max_tokens: ``model_max_length``.
+
+    Returns:
+        A ``PreTrainedTokenizerFast``; padding has id 0 for WordPiece and ``bytes``, 1 otherwise.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    special = _SPECIAL[kind]
+    backend = _train(kind, list(special.values()))
+    _surround(backend, template, special)
+    names = {"bos": "bos_token", "eos": "eos_token", "pad": "pad_token", "unk": "unk_token", "mask": "mask_token"}
+    arguments: dict[str, Any] = {names[role]: token for role, token in special.items()}
+    if kind == "wordpiece":
+        arguments = {"pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
+        arguments |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+    inputs = ["input_ids", "token_type_ids", "attention_mask"] if token_type_ids else ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        padding_side=padding_side,
+        model_input_names=inputs,
+        model_max_length=max_tokens,
+        pad_token_type_id=3 if template == "sep_cls" else 0,
+        **arguments,
+    )
+
+
+def _train(kind: Kind, special: list[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    if kind == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106  # no password
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer: Any = trainers.WordPieceTrainer(vocab_size=VOCABULARY_SIZE, special_tokens=special)
+    elif kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.NFKC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=VOCABULARY_SIZE, special_tokens=special, unk_token="<unk>")  # noqa: S106
+    else:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=kind == "roberta")
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=VOCABULARY_SIZE, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        )
+    tokenizer.train_from_iterator(_LINES * 4, trainer)
+    return tokenizer
+
+
+def _surround(tokenizer: Any, template: Template, special: dict[str, str]) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    bos, eos = special.get("bos", ""), special["eos"]
+    patterns = {
+        "cls_sep": f"{bos} $A {eos}",
+        "bos_eos": f"{bos} $A {eos}",
+        "bos": f"{bos} $A",
+        "eos": f"$A {eos}",
+        "sep_cls": f"$A:0 {eos}:0 {bos}:2",  # XLNet: the class token last, with a type of its own
+        "none": None,
+    }
+    pattern = patterns[template]
+    if pattern is None:
+        return
+    tokens = [(token, tokenizer.token_to_id(token)) for token in (bos, eos)]
+    tokenizer.post_processor = TemplateProcessing(single=pattern, special_tokens=tokens)
