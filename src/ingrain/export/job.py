@@ -52,10 +52,13 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The job failed with one of our errors: the code of its class, and its message."""
+    """The job failed with one of our errors: the code of its class, its message and its other attributes."""
 
     code: str
     message: str
+    param: str | None = None
+    retry_after_s: float | None = None
+    facts: dict[str, object] = {}
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
