@@ -1,0 +1,96 @@
+"""A real server for a benchmark: its own process, its own ports, ended with the benchmark."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Ports and process of a running server."""
+
+    inference_port: int
+    model_port: int
+    process: subprocess.Popen
+
+    def get(self, path: str) -> dict:
+        """Return the JSON answer of the inference plane."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.inference_port}{path}") as answer:
+            return json.load(answer)
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds so far of the front end, of tritonserver, and of Triton's Python processes."""
+        front = psutil.Process(self.process.pid)
+        used = {"front end": _seconds(front), "tritonserver": 0.0, "graphs": 0.0}
+        for child in front.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used["graphs" if "stub" in child.name() else "tritonserver"] += _seconds(child)
+        return used
+
+
+def _seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+@contextlib.contextmanager
+def running_server(repository: Path, models_dir: Path, model: str, **environment: str) -> Iterator[Server]:
+    """Start ``ingrain serve`` with one model and yield it when it is ready."""
+    ports = _free_ports(2)
+    flags = {
+        "repository": repository,
+        "local-models-dir": models_dir,
+        "models": model,
+        "inference-port": ports[0],
+        "model-port": ports[1],
+        "log-level": "warning",
+    }
+    arguments = [f"--{flag}={value}" for flag, value in flags.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ingrain", "serve", *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+    )
+    server = Server(ports[0], ports[1], process)
+    try:
+        deadline = time.monotonic() + 600
+        while not _is_ready(server):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the server did not become ready")
+            time.sleep(0.2)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _is_ready(server: Server) -> bool:
+    try:
+        return bool(server.get("/ready")["ready"])
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
