@@ -1,115 +1,142 @@
 """Exports a small model of everything we know and the real ones at hand, and writes what was measured as a table.
 
-Run as ``python -m ingrain.export.compat``; one process a model. Results are kept in a file beside the table, so that a
-run that was cut off goes on, and only what is new is run.
+Run as ``python -m ingrain.export.compat``; one process a model. Results are kept in a file, so that a run that was cut
+off goes on, and only what is new is run.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+import traceback
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from ingrain.errors import IngrainError
 from ingrain.export.compat_subjects import Subject, subjects
 from ingrain.export.compat_table import Result, render
-from ingrain.export.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.export.job import Event, ExportJob, Progress
+from ingrain.export.worker import run_job
 
-_DEADLINE_S = 600
+_DEADLINE_S = 900.0
 
 
 def main() -> int:
-    """Run what has no result yet, and write the table."""
+    """Run what has no result yet, write the table, and return 1 where a result is not what it should be."""
     arguments = _parse()
     kept: dict[str, Result] = {}
     if arguments.results.is_file() and not arguments.fresh:
         kept = msgspec.json.decode(arguments.results.read_bytes(), type=dict[str, Result])
-    chosen = [subject for subject in subjects() if not arguments.only or arguments.only.lower() in subject.key.lower()]
-    for subject in chosen:
-        if subject.key in kept and not arguments.only:
-            continue
-        kept[subject.key] = result = run(subject)
-        _write(arguments.results, msgspec.json.format(msgspec.json.encode(kept)))
-        print(f"{subject.key}: {result.summary}", flush=True)  # noqa: T201  # a command for people
-    order = {subject.key: kept[subject.key] for subject in subjects() if subject.key in kept}
-    _write(arguments.table, render(order.values()).encode())
-    return 1 if any(result.unexpected for result in order.values()) else 0
+    _warm_up()
+    for subject in subjects():
+        wanted = not arguments.only or arguments.only.lower() in subject.key.lower()
+        if wanted and (arguments.only or subject.key not in kept):
+            kept[subject.key] = result = run(subject, arguments.results.parent)
+            _write(arguments.results, msgspec.json.format(msgspec.json.encode(kept)))
+            print(f"{subject.key}: {result.summary}", flush=True)  # noqa: T201  # a command for people
+    rows = [kept[subject.key] for subject in subjects() if subject.key in kept]
+    _write(arguments.table, render(rows).encode())
+    return 1 if any(row.unexpected for row in rows) else 0
 
 
-def run(subject: Subject) -> Result:
-    """Build one model and export it in a process of its own."""
+def run(subject: Subject, logs: Path) -> Result:
+    """Build one model and export it in a process of its own.
+
+    Args:
+        subject: The model.
+        logs: Folder that gets what the process printed, where something went wrong.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / "compatibility.log"
+    # Forked, so that the libraries are imported once for all models.
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_export, args=(subject, log, sender), daemon=True)
+    started = time.monotonic()
+    process.start()
+    sender.close()
+    end: Result | None = None
+    if receiver.poll(_DEADLINE_S):
+        with suppress(EOFError):  # it died; that is told below
+            end = msgspec.json.decode(receiver.recv_bytes(), type=Result)
+    process.kill()
+    process.join()
+    receiver.close()
+    end = end or _row(subject, code="export_crashed", reason="The process ended, or was ended, without a result.")
+    if end.unexpected:
+        sys.stderr.write(log.read_text(errors="replace")[-4000:])
+    return msgspec.structs.replace(end, seconds=round(time.monotonic() - started, 1))
+
+
+def _export(subject: Subject, log: Path, sender: Any) -> None:
+    """Export one model; the child's side."""
+    with log.open("wb", buffering=0) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
     with tempfile.TemporaryDirectory(prefix="ingrain-compat-") as scratch:
-        models = Path(scratch) / "models"
-        models.mkdir()
-        subject.place(models / "model")
-        output = Path(scratch) / "output"
-        output.mkdir()
-        job = ExportJob(name="model", library=subject.library, output=str(output), local_models_dir=str(models))
-        started = time.monotonic()
-        log = Path(scratch) / "log"
-        events = _export(job, log)
-        return _judge(subject, events, time.monotonic() - started, log)
+        sender.send_bytes(msgspec.json.encode(_export_in(subject, Path(scratch))))
 
 
-def _export(job: ExportJob, log: Path) -> list[Event]:
-    environment = {**os.environ, "INGRAIN_EXPORT_THREADS": "1"}
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ingrain.export.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        # stdin stays open: its end would end the worker.
-        process.stdin.write(msgspec.json.encode(job) + b"\n")
-        process.stdin.flush()
-        deadline = time.monotonic() + _DEADLINE_S
-        events: list[Event] = []
-        for line in process.stdout:
-            events.append(msgspec.json.decode(line, type=Event))
-            if time.monotonic() > deadline:
-                process.kill()
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
-    return events
-
-
-def _judge(subject: Subject, events: Iterable[Event], seconds: float, log: Path) -> Result:
-    end: Event | None = None
+def _export_in(subject: Subject, scratch: Path) -> Result:
     exporter = ""
-    for event in events:
-        if isinstance(event, Progress):
-            exporter = event.detail if event.phase == "export" else exporter
-        else:
-            end = event
-    result = Result(
-        group=subject.group, name=subject.name, seconds=round(seconds, 1), expected_refusal=subject.expected_refusal
+
+    def note(event: Event) -> None:
+        nonlocal exporter
+        if isinstance(event, Progress) and event.phase == "export":
+            exporter = event.detail
+
+    (scratch / "models").mkdir()
+    (scratch / "output").mkdir()
+    job = ExportJob(
+        name="model",
+        library=subject.library,
+        output=str(scratch / "output"),
+        local_models_dir=str(scratch / "models"),
     )
-    if isinstance(end, Finished):
-        graph = end.manifest.graphs[0]
-        return msgspec.structs.replace(
-            result,
-            architecture=end.manifest.architecture,
-            exporter=exporter,
-            verification=end.manifest.verification[graph.role],
-            equal_lengths_only=graph.equal_lengths_only,
-        )
-    if isinstance(end, Failed):
-        if end.code == "export_failed":
-            sys.stderr.write(log.read_text(errors="replace")[-3000:])
-        return msgspec.structs.replace(result, code=end.code, reason=end.message)
-    sys.stderr.write(log.read_text(errors="replace")[-3000:])
-    return msgspec.structs.replace(result, code="export_crashed", reason="The process ended without a result.")
+    try:
+        subject.place(scratch / "models" / "model")
+        manifest = run_job(job, note)
+    except IngrainError as error:
+        traceback.print_exc()
+        return _row(subject, code=error.code, reason=error.message)
+    except Exception as error:  # the table has a row for whatever a library makes of a model
+        traceback.print_exc()
+        return _row(subject, code="export_failed", reason=f"An unexpected {type(error).__name__}.")
+    graph = manifest.graphs[0]
+    return _row(
+        subject,
+        architecture=manifest.architecture,
+        exporter=exporter,
+        verification=manifest.verification[graph.role],
+        equal_lengths_only=graph.equal_lengths_only,
+    )
+
+
+def _row(subject: Subject, **measured: Any) -> Result:
+    return Result(
+        group=subject.group, name=subject.name, expected_refusal=subject.expected_refusal, seconds=0.0, **measured
+    )
+
+
+def _warm_up() -> None:
+    """Import all that an export needs, and use one thread: forked children must find no threads."""
+    os.environ |= {"INGRAIN_EXPORT_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    from ingrain.testing.tiny_models import prepare_libraries
+
+    prepare_libraries()
+    import onnxscript  # noqa: F401
+    import sentence_transformers  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+    torch.onnx.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), dynamo=True, verbose=False)
 
 
 def _write(path: Path, content: bytes) -> None:

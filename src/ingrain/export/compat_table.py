@@ -11,7 +11,7 @@ from ingrain.repository.manifest import Verification
 
 _HEAD = """# Compatibility
 
-Written by `make compat`; not by hand. Every row was exported by the same process that the server starts, proved in ONNX
+Written by `make compat`; not by hand. Every row was exported by the code that the server runs for it, proved in ONNX
 Runtime on the CPU, and compared with the source library's own vectors (sentence-transformers' `encode`, float32).
 
 - **difference**: the largest difference of any element of a vector, both vectors at unit length.
@@ -33,7 +33,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         group: Heading of the table.
         name: The row's name.
-        seconds: Wall-clock time of the process, one thread.
+        seconds: Wall-clock time on one thread, imports apart; building the small model is part of it.
         expected_refusal: True where a refusal is right.
         architecture: The source's word for the network.
         exporter: The way of exporting that was proved.

@@ -30,7 +30,15 @@ def main() -> int:
         emit(Finished(manifest=run_job(job, emit)))
     except IngrainError as error:
         traceback.print_exc()
-        emit(Failed(code=error.code, message=error.message))
+        emit(
+            Failed(
+                code=error.code,
+                message=error.message,
+                param=error.param,
+                retry_after_s=error.retry_after_s,
+                facts=error.facts,
+            )
+        )
     except MemoryError:
         traceback.print_exc()
         emit(Failed(code=ExportError.code, message=f"Exporting {job.name!r} needs more memory than there is."))

@@ -38,6 +38,8 @@ class TextPreprocessor:
         self.config = config
         self._tokenizer = Tokenizer.from_file(str(folder / config.tokenizer))
         self._tokenizer.no_padding()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special_ids = {index for index, token in added.items() if token.special}
         self._prompt_tokens: dict[str, int] = {}
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenizedText]:
@@ -57,9 +59,7 @@ class TextPreprocessor:
             texts = [prompt + text for text in texts]
             if not self.config.include_prompt:
                 prompt_tokens = self._count_prompt_tokens(prompt)
-        encodings = self._tokenizer.encode_batch_fast(
-            list(texts), add_special_tokens=self.config.add_special_tokens
-        )
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
         return [TokenizedText(encoding.ids, encoding.type_ids, prompt_tokens) for encoding in encodings]
 
     @property
@@ -71,11 +71,10 @@ class TextPreprocessor:
     def _count_prompt_tokens(self, prompt: str) -> int:
         """Count a prompt's tokens as sentence-transformers does: special tokens included, the end token not."""
         if prompt not in self._prompt_tokens:
-            encoding = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens)
-            count = len(encoding.ids)
-            if count and encoding.special_tokens_mask[-1]:
-                count -= 1
-            self._prompt_tokens[prompt] = count
+            ids = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens).ids
+            # By id, as the source does it: a special token that the prompt itself ends in counts as the end token too.
+            ends = bool(ids) and ids[-1] in self._special_ids
+            self._prompt_tokens[prompt] = len(ids) - 1 if ends else len(ids)
         return self._prompt_tokens[prompt]
 
 
