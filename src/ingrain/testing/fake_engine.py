@@ -30,7 +30,8 @@ _WEYL = np.uint64(0x9E3779B97F4A7C15)
 def fake_vector(input_ids: Sequence[int], size: int) -> NDArray[np.float32]:
     """Return the vector that the fake answers for a text's token ids, float32 ``[size]`` in [-1, 1)."""
     ids = np.asarray([input_ids], np.int64)
-    return _text_vectors(ids, np.ones_like(ids), size)[0]
+    vector: NDArray[np.float32] = _text_vectors(ids, np.ones_like(ids), size)[0]
+    return vector
 
 
 class FakeEngine:
@@ -147,7 +148,7 @@ class FakeEngine:
         except InferenceError:
             recorder.failed(time.perf_counter_ns() - arrived)
             raise
-        items = self.batches[-1][1][0]
+        items = len(next(iter(inputs.values())))
         recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=time.perf_counter_ns() - begun)
         return outputs
 
@@ -182,13 +183,11 @@ class FakeEngine:
 
     async def _spend(self, seconds: float) -> None:
         """Let time pass; raise if the engine is dead or dies meanwhile."""
-        if self._death is not None and not self._death.done():
-            if seconds <= 0:
-                return
-            await asyncio.wait([self._death], timeout=seconds)
-            if not self._death.done():
-                return
-        raise EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=1.0)
+        death = self._death
+        if death is not None and not death.done() and seconds > 0:
+            await asyncio.wait([death], timeout=seconds)
+        if death is None or death.done():
+            raise EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=1.0)
 
 
 def _check(graph: Graph, inputs: Arrays) -> None:

@@ -1,0 +1,143 @@
+"""The engines under the contract, each with its graphs, its truth, and a way to die and come back."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ingrain.engine.embedded import EmbeddedEngine
+from ingrain.engine.onnxruntime import OnnxRuntimeEngine
+from ingrain.engine.protocol import Engine
+from ingrain.engine.triton import TritonEngine
+from ingrain.engine.tritonserver import TritonServer
+from ingrain.repository.graph_folder import write_graph_folder
+from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import ExecutionPolicy
+from ingrain.testing import graphs
+from ingrain.testing.fake_engine import FakeEngine, fake_vector
+
+SEEDS = {"tiny": 0, "other": 1, "counted": 2}
+SLOW_ITERATIONS = 1500
+
+
+class Harness:
+    """An engine with a repository of small graphs: ``tiny``, ``other``, ``counted``, and ``slow`` (about a second)."""
+
+    engine: Engine
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    async def start(self) -> None:
+        await self.engine.start()
+        self.graphs = {name: self._write(name, graphs_seed) for name, graphs_seed in SEEDS.items()}
+        self.graphs["slow"] = self._write("slow", 0, SLOW_ITERATIONS)
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+    async def crash(self) -> None:
+        """Kill the engine as the kernel would."""
+        raise NotImplementedError
+
+    async def recover(self) -> None:
+        """Bring it back, where it does not come back by itself."""
+
+    @contextmanager
+    def slowly(self) -> Iterator[str]:
+        """Give the name of a graph that takes about a second."""
+        yield "slow"
+
+    def expected(self, name: str, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return graphs.expected_embedding(ids, mask, SEEDS.get(name, 0))
+
+    def _write(self, name: str, seed: int, iterations: int = 0) -> Graph:
+        folder = self.root / name
+        path = folder / "1" / "model.onnx"
+        graphs.write_text_graph(path, seed=seed, iterations=iterations)
+        graph = graphs.describe_graph(name, path)
+        instances = 1 if iterations else 2
+        policy = ExecutionPolicy(max_batch_size=16, instance_kind="KIND_CPU", instances=instances)
+        write_graph_folder(folder, graph, self.engine.backend, policy)
+        return graph
+
+
+class Embedded(Harness):
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.engine = EmbeddedEngine(root, instances=2)
+
+    async def crash(self) -> None:
+        os.kill(self.engine.pid, signal.SIGKILL)
+
+
+class Triton(Harness):
+    """A tritonserver that is not ours, at a URL."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+        self.engine = TritonEngine(f"grpc://127.0.0.1:{self.port}", backend="python", instances=2, watch_interval_s=0.3)
+
+    async def start(self) -> None:
+        self.server = TritonServer(self.root, tcp_port=self.port)
+        await super().start()
+
+    async def close(self) -> None:
+        await super().close()
+        await self.server.stop(10)
+
+    async def crash(self) -> None:
+        os.kill(self.server.pid, signal.SIGKILL)
+        await self.server.exited
+
+    async def recover(self) -> None:
+        self.server = TritonServer(self.root, tcp_port=self.port)
+
+
+class InProcess(Harness):
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.engine = OnnxRuntimeEngine(root, instances=2)
+
+
+class Fake(Harness):
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.engine = FakeEngine(instances=2)
+
+    async def crash(self) -> None:
+        self.engine.die()
+
+    async def recover(self) -> None:
+        await asyncio.sleep(0.2)
+        self.engine.come_back()
+
+    @contextmanager
+    def slowly(self) -> Iterator[str]:
+        self.engine.latency_s = 1.0
+        yield "slow"
+        self.engine.latency_s = 0.0
+
+    def expected(self, name: str, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        rows = [fake_vector(row[keep != 0], graphs.WIDTH) for row, keep in zip(ids, mask, strict=True)]
+        return np.stack(rows)
+
+
+ALL: dict[str, type[Harness]] = {"embedded": Embedded, "triton": Triton, "onnxruntime": InProcess, "fake": Fake}
+MORTAL = {name: ALL[name] for name in ("embedded", "triton", "fake")}
+
+
+def batch(items: int, tokens: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return a batch of random ids, rows of random lengths padded on the right with id 0."""
+    rng = np.random.default_rng((items, tokens, seed))
+    lengths = rng.integers(1, tokens + 1, items)
+    lengths[0] = tokens
+    mask = (np.arange(tokens)[None, :] < lengths[:, None]).astype(np.int64)
+    return {"input_ids": rng.integers(1, graphs.VOCABULARY, (items, tokens)) * mask, "attention_mask": mask}
