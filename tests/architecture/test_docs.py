@@ -1,0 +1,71 @@
+"""What the documents say exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ingrain.settings import describe
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+# Read by the hub's own library or by Compose, not by our settings.
+OTHER_VARIABLES = {
+    "INGRAIN_BIND",
+    "INGRAIN_MODEL_BIND",
+    "INGRAIN_TAG",
+    "INGRAIN_TARGET",
+}
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as a forge writes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", document.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def ids(document: Path) -> str:
+    """Name a document in the test's name."""
+    return str(document.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_relative_links_lead_somewhere(document):
+    """Each relative link names a file of the tree, and each anchor a heading of that file."""
+    dead = []
+    for link in LINK.findall(FENCE.sub("", document.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_make_verbs_in_the_documents_exist(document):
+    """Every `make VERB` that a document tells people to run is a verb of the Makefile."""
+    verbs = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    told = set(re.findall(r"(?:`|^\s*|\$ )make ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
+    assert told <= verbs
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_variables_in_the_documents_are_settings(document):
+    """Every INGRAIN_… variable that a document names is read by the server, or by the Compose file."""
+    told = set(re.findall(r"\bINGRAIN_[A-Z_]+[A-Z]\b", document.read_text(encoding="utf-8")))
+    assert told - OTHER_VARIABLES <= {setting.env for setting in describe()}
+
+
+def test_every_document_is_reached_from_the_index():
+    """The map in docs/index.md leads to every other document below docs/."""
+    index = ROOT / "docs" / "index.md"
+    linked = {
+        (index.parent / link.partition("#")[0]).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))
+    }
+    assert {path for path in DOCUMENTS if path.is_relative_to(index.parent)} - linked == {index}
