@@ -93,7 +93,9 @@ class Resize(msgspec.Struct, frozen=True, tag="resize"):
     """Resize to ``(height, width)``.
 
     Attributes:
-        size: Target; with ``shortest`` and ``longest`` the side of that name comes to it and the other follows.
+        size: Target; with ``shortest`` and ``longest`` the side of that name comes to it and the other follows:
+            cut to whole pixels for ``shortest`` with a square target (torchvision's ``Resize``), else rounded (timm's
+            and OpenCLIP's ``ResizeKeepRatio``).
         mode: ``shortest`` and ``longest`` keep the aspect ratio, ``squash`` does not.
         interpolation: Pillow's filter of that name.
     """
@@ -104,20 +106,19 @@ class Resize(msgspec.Struct, frozen=True, tag="resize"):
 
 
 class CenterCrop(msgspec.Struct, frozen=True, tag="center_crop"):
-    """Cut the middle out, padding with ``fill`` where the picture is smaller."""
+    """Cut the middle out, padding with ``fill`` first where the picture is smaller.
+
+    Attributes:
+        size: ``(height, width)`` to cut out.
+        fill: Colour of the padding; one number stands for every band of the mode that the picture has at this step,
+            so that 0 is the first colour of a palette, transparent in RGBA and white in CMYK.
+    """
 
     size: tuple[int, int]
-    fill: tuple[int, int, int] = (0, 0, 0)
+    fill: int | tuple[int, int, int] = 0
 
 
-class CenterPad(msgspec.Struct, frozen=True, tag="center_pad"):
-    """Put the picture into the middle of a canvas of colour ``fill``."""
-
-    size: tuple[int, int]
-    fill: tuple[int, int, int] = (0, 0, 0)
-
-
-ImageStep = ToRgb | Resize | CenterCrop | CenterPad
+ImageStep = ToRgb | Resize | CenterCrop
 
 
 class ImagePreprocess(msgspec.Struct, frozen=True):
