@@ -74,6 +74,9 @@ def _decode_slowly(body: bytes, kind: type[R]) -> R:
         if names[field] in renamed:
             raise InvalidRequestError(f"Field {names[field]!r} is given twice.", param=field)
         renamed[names[field]] = value
+    missing = [f.encode_name for f in msgspec.structs.fields(kind) if f.required and f.encode_name not in renamed]
+    if missing:
+        raise InvalidRequestError(f"Field {missing[0]!r} is missing.", param=missing[0])
     try:
         return msgspec.convert(renamed, kind)
     except msgspec.ValidationError as error:

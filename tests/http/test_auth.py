@@ -1,0 +1,59 @@
+"""Keys: needed on every route of the table once one exists for its scope, and nowhere before."""
+
+import pytest
+from planes import running_planes
+
+from ingrain.api.routes import ROUTES
+from ingrain.errors import SettingsError
+from ingrain.server.auth import parse_keys
+from ingrain.settings import Settings
+
+CLOSED = [route for route in ROUTES if route.scope is not None]
+
+
+async def call(planes, route, key=None):
+    client = planes.model if route.plane == "model" else planes.inference
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return await client.request(route.method, route.path, headers=headers)
+
+
+@pytest.mark.parametrize("route", CLOSED, ids=lambda route: route.path)
+async def test_every_guarded_route_refuses_without_a_key(tmp_path, route):
+    async with running_planes(tmp_path, Settings(api_keys=("good",))) as planes:
+        for key, status in ((None, 401), ("bad", 401)):
+            answer = await call(planes, route, key)
+            assert answer.status_code == status
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert (await call(planes, route, "good")).status_code not in (401, 403)
+
+
+async def test_health_and_readiness_need_no_key(tmp_path):
+    async with running_planes(tmp_path, Settings(api_keys=("good",))) as planes:
+        for path in ("/health", "/ready"):
+            assert (await planes.inference.get(path)).status_code == 200
+
+
+async def test_a_key_opens_its_scopes_only(tmp_path):
+    keys = ("reader:infer+metrics", "admin:models")
+    async with running_planes(tmp_path, Settings(api_keys=keys)) as planes:
+        for route in CLOSED:
+            reader, admin = await call(planes, route, "reader"), await call(planes, route, "admin")
+            assert (reader.status_code == 403) is (route.scope == "models")
+            assert (admin.status_code == 403) is (route.scope != "models")
+
+
+async def test_a_scope_without_any_key_stays_open(tmp_path):
+    async with running_planes(tmp_path, Settings(api_keys=("admin:models",))) as planes:
+        assert (await planes.inference.get("/metrics")).status_code == 200
+
+
+def test_keys_are_read_from_a_file_too(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# comment\n\nfrom-file:infer\n")
+    parse_keys((), file).check("infer", "Bearer from-file")
+
+
+def test_a_wrong_scope_is_named_and_no_key_shown():
+    with pytest.raises(SettingsError) as caught:
+        parse_keys(["secret:infer+everything"])
+    assert "secret" not in caught.value.message

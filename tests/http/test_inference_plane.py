@@ -1,0 +1,159 @@
+"""The inference plane's contract: right vectors, in order, in the shapes of the wire."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
+
+from ingrain.settings import Settings
+from ingrain.testing.fake_engine import fake_vector
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def truth(text):
+    return fake_vector(ids_of(text), WIDTH)
+
+
+async def test_health_tells_that_the_process_lives(planes):
+    answer = await planes.inference.get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"message": "The inference server is running."})
+
+
+async def test_a_list_gives_a_vector_each_in_order(planes):
+    texts = ["red", "green blue", "", "w1 w2 w3"]
+    answer = (await planes.embed(texts)).json()
+    assert set(answer) == {"embeddings", "processingTimeMs"}
+    np.testing.assert_allclose(answer["embeddings"], [unit(truth(text)) for text in texts], atol=1e-6)
+    assert answer["processingTimeMs"] > 0
+
+
+async def test_a_string_is_a_list_of_one(planes):
+    answer = (await planes.embed("red")).json()
+    np.testing.assert_allclose(answer["embeddings"], [unit(truth("red"))], atol=1e-6)
+
+
+async def test_normalize_false_gives_the_graphs_own_vector(planes):
+    answer = (await planes.embed("red", normalize=False)).json()
+    np.testing.assert_allclose(answer["embeddings"], [truth("red")], atol=1e-6)
+
+
+async def test_dimensions_are_cut_first_and_normalized_then(planes):
+    answer = (await planes.embed("red", nDims=3)).json()
+    np.testing.assert_allclose(answer["embeddings"], [unit(truth("red")[:3])], atol=1e-6)
+
+
+@pytest.mark.parametrize("fields", [{"nDims": 3}, {"n_dims": 3}, {"nDims": 3, "normalize": None, "pretrained": None}])
+async def test_camel_and_snake_case_are_taken_and_null_is_not_given(planes, fields):
+    np.testing.assert_allclose(
+        (await planes.embed("red", **fields)).json()["embeddings"], [unit(truth("red")[:3])], atol=1e-6
+    )
+
+
+async def test_long_text_is_cut_with_the_end_token_kept(planes):
+    text = " ".join(f"w{n % 100}" for n in range(100))
+    assert len(ids_of(text)) == MAX_TOKENS
+    np.testing.assert_allclose((await planes.embed(text)).json()["embeddings"], [unit(truth(text))], atol=1e-6)
+
+
+async def test_embed_answers_by_modality(planes):
+    answer = await planes.inference.post("/embed", json={"name": "org/model", "text": ["red"]})
+    body = answer.json()
+    assert set(body) == {"textEmbeddings", "imageEmbeddings", "processingTimeMs"}
+    assert body["imageEmbeddings"] is None
+    assert len(body["textEmbeddings"]) == 1
+
+
+@pytest.mark.parametrize(("old", "new"), [("/infer_text", "/embed_text"), ("/infer", "/embed")])
+async def test_first_generation_routes_answer_as_todays(planes, old, new):
+    body = {"name": "org/model", "text": ["red", "blue"], "pretrained": None}
+    answers = [(await planes.inference.post(path, json=body)).json() for path in (old, new)]
+    for answer in answers:
+        del answer["processingTimeMs"]
+    assert answers[0] == answers[1]
+
+
+async def test_concurrent_requests_share_engine_calls(planes):
+    """A hundred requests of one text each need far fewer calls, and each gets its own vector."""
+    planes.engine.latency_s = 0.02
+    texts = [f"w{n}" for n in range(100)]
+    before = len(planes.engine.batches)
+    answers = await asyncio.gather(*(planes.embed(text) for text in texts))
+    for text, answer in zip(texts, answers, strict=True):
+        np.testing.assert_allclose(answer.json()["embeddings"], [unit(truth(text))], atol=1e-6)
+    assert len(planes.engine.batches) - before < 20
+
+
+async def test_metrics_are_the_engines_under_the_users_names(planes):
+    await planes.embed(["red", "blue"])
+    (stats,) = (await planes.inference.get("/metrics")).json()["modelStats"]
+    assert stats["name"] == "org/model"
+    assert stats["inferenceCount"] == "2"
+    assert stats["inferenceStats"]["success"]["count"].isdecimal()
+    assert set(stats) == {
+        *("name", "version", "lastInference", "inferenceCount", "executionCount", "inferenceStats", "batchStats")
+    }
+    assert set(stats["batchStats"][0]) == {"batchSize", "computeInput", "computeInfer", "computeOutput"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "text"),
+    [
+        ("*/*", False),
+        ("application/json", False),
+        ("text/plain", True),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", True),
+        ("text/plain;q=0.1, application/json", False),
+    ],
+)
+async def test_prometheus_gets_its_format_only_where_it_is_preferred(planes, accept, text):
+    await planes.embed("red")
+    answer = await planes.inference.get("/metrics", headers={"accept": accept})
+    assert answer.status_code == 200
+    if text:
+        assert 'ingrain_engine_inferences_total{model="org/model"}' in answer.text
+        assert 'ingrain_requests_total{route="/embed_text",status="200"}' in answer.text
+        assert answer.text.count("# EOF") <= 1
+    else:
+        assert "modelStats" in answer.json()
+
+
+async def test_ready_says_why_it_is_not(planes):
+    assert (await planes.inference.get("/ready")).json() == {"ready": True, "reasons": []}
+    planes.engine.die()
+    answer = await planes.inference.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["reasons"]
+
+
+async def test_more_requests_than_allowed_are_refused_at_once(tmp_path):
+    async with running_planes(tmp_path, Settings(max_requests=2)) as planes:
+        await planes.load()
+        planes.engine.latency_s = 0.2
+        answers = await asyncio.gather(*(planes.embed("red") for _ in range(6)))
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert len(refused) == 4
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+
+
+async def test_a_full_queue_is_429_with_retry_after(tmp_path):
+    async with running_planes(tmp_path, Settings(max_queue_tokens=8)) as planes:
+        await planes.load()
+        planes.engine.latency_s = 0.1
+        answers = await asyncio.gather(*(planes.embed(["red"] * 64) for _ in range(8)))
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert {answer.status_code for answer in answers} == {200, 429}
+
+
+async def test_a_request_past_its_deadline_is_504(tmp_path):
+    async with running_planes(tmp_path, Settings(request_timeout_s=0.1)) as planes:
+        await planes.load()
+        planes.engine.latency_s = 1.0
+        answer = await planes.embed("red")
+        assert answer.status_code == 504
+        assert answer.json()["error"]["code"] == "deadline_exceeded"

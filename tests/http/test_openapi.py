@@ -1,0 +1,61 @@
+"""The API's documentation is complete and true."""
+
+import re
+
+from ingrain.api.routes import ROUTES
+from ingrain.server.app import HANDLERS
+from ingrain.server.openapi import openapi_document
+
+
+def references(node):
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_every_route_of_the_table_is_documented_and_answered():
+    document = openapi_document()
+    for route in ROUTES:
+        operation = document["paths"][route.path][route.method.lower()]
+        assert operation["operationId"] == route.name
+        for plane in ("inference", "model"):
+            if route.plane in (None, plane):
+                assert route.name in HANDLERS[plane]
+
+
+def test_every_reference_leads_to_a_schema():
+    document = openapi_document()
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+async def test_the_document_and_the_page_are_served_on_both_planes(planes):
+    for client in (planes.inference, planes.model):
+        assert (await client.get("/openapi.json")).json() == openapi_document()
+        page = (await client.get("/docs")).text
+        for route in ROUTES:
+            assert route.path in page
+        assert not re.findall(r'(?:src|href)="https?:', page), "the page must not need anything from outside"
+
+
+async def test_answers_have_the_fields_that_are_documented(planes):
+    """Every JSON answer that can be asked for here has exactly its schema's fields."""
+    schemas = openapi_document()["components"]["schemas"]
+    answers = {
+        "EmbeddingsAnswer": await planes.embed("red"),
+        "EmbedAnswer": await planes.inference.post("/embed", json={"name": "org/model", "text": "red"}),
+        "MetricsAnswer": await planes.inference.get("/metrics"),
+        "ReadyAnswer": await planes.inference.get("/ready"),
+        "LoadedModelsAnswer": await planes.model.get("/loaded_models"),
+        "RepositoryModelsAnswer": await planes.model.get("/repository_models"),
+        "EmbeddingSizeAnswer": await planes.model.get("/model_embedding_size", params={"name": "org/model"}),
+        "MessageAnswer": await planes.model.get("/health"),
+        "ErrorAnswer": await planes.embed("red", name="absent"),
+    }
+    for schema, answer in answers.items():
+        assert set(answer.json()) == set(schemas[schema]["properties"]), schema

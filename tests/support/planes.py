@@ -1,0 +1,179 @@
+"""Both planes in this process: the real application, registry, repository and queues on the fake engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import msgspec
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from ingrain.errors import IngrainError
+from ingrain.export.job import Progress
+from ingrain.loaded_model import QueueLimits
+from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.registry.registry import Registry
+from ingrain.repository.checksums import describe_file
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Graph, Manifest, Tensor, TextPreprocess
+from ingrain.repository.names import graph_name, model_key
+from ingrain.repository.store import Repository
+from ingrain.server.app import build_app
+from ingrain.server.auth import parse_keys
+from ingrain.server.services import Services
+from ingrain.server.telemetry import Telemetry
+from ingrain.settings import Settings
+from ingrain.testing.fake_engine import FakeEngine
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "blue", "poison", "broken", *(f"w{n}" for n in range(100))]
+WIDTH = 8
+MAX_TOKENS = 32
+POISON_ID = WORDS.index("poison")
+NAN_ID = WORDS.index("broken")
+
+
+def write_tokenizer(path: Path) -> None:
+    """Write a tokenizer of whole words with BERT's special tokens."""
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.save(str(path))
+
+
+def ids_of(text: str) -> list[int]:
+    """Return a text's ids as the tokenizer above gives them."""
+    known = {word: n for n, word in enumerate(WORDS)}
+    return [2, *[known.get(word, 1) for word in text.split()][: MAX_TOKENS - 2], 3]
+
+
+def stage_model(folder: Path, ref: ModelRef) -> None:
+    """Write what an export leaves: a manifest, a tokenizer and a graph, which the fake engine never reads."""
+    key = model_key(ref.name, ref.library, ref.pretrained)
+    graph = graph_name(key, "text_encoder")
+    (folder / graph / "1").mkdir(parents=True)
+    (folder / graph / "1" / "model.onnx").write_bytes(b"graph of " + ref.name.encode())
+    (folder / "model").mkdir()
+    write_tokenizer(folder / "model" / "tokenizer.json")
+    ids = {name: Tensor(name=name, dtype="INT64", shape=(-1, -1)) for name in ("input_ids", "attention_mask")}
+    manifest = Manifest(
+        name=ref.name,
+        library=ref.library,
+        pretrained=ref.pretrained,
+        revision=ref.revision,
+        architecture="Fake",
+        created_at="2026-11-22T00:00:00Z",
+        versions={},
+        embedding_size=WIDTH,
+        graphs=(
+            Graph(
+                name=graph,
+                role="text_encoder",
+                inputs=tuple(ids.values()),
+                outputs=(Tensor(name="embedding", dtype="FP32", shape=(-1, WIDTH)),),
+                files=(describe_file(folder / graph, "1/model.onnx"),),
+            ),
+        ),
+        text=TextPreprocess(max_tokens=MAX_TOKENS),
+        files=(describe_file(folder / "model", "tokenizer.json"),),
+    )
+    (folder / "model" / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+
+
+@dataclass
+class FakeExport:
+    """Stands where the export process does; ``hold`` delays it, ``error`` fails it."""
+
+    runs: list[ModelRef] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+    error: IngrainError | None = None
+
+    async def __call__(self, ref: ModelRef, folder: Path, on_progress) -> None:
+        self.runs.append(ref)
+        on_progress(Progress(phase="export", done=1, total=4, unit="graphs"))
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.error is not None:
+            raise self.error
+        stage_model(folder, ref)
+
+
+@dataclass
+class Planes:
+    """Two HTTP clients, and what is behind them."""
+
+    inference: httpx.AsyncClient
+    model: httpx.AsyncClient
+    services: Services
+    engine: FakeEngine
+    export: FakeExport
+
+    async def load(self, name: str = "org/model") -> None:
+        answer = await self.model.post("/load_model", json={"name": name, "library": "sentence_transformers"})
+        assert answer.status_code == 200, answer.text
+
+    async def embed(self, text, name: str = "org/model", **fields) -> httpx.Response:
+        return await self.inference.post("/embed_text", json={"name": name, "text": text, **fields})
+
+
+def make_registry(root: Path, engine: FakeEngine, export: FakeExport, **changes) -> Registry:
+    """Make a registry on a prepared repository."""
+    repository = Repository(root)
+    repository.prepare()
+    return Registry(
+        repository=repository,
+        engine=engine,
+        export=export,
+        prepare_graph=lambda manifest, graph: False,
+        **changes,
+    )
+
+
+@asynccontextmanager
+async def running_planes(root: Path, settings: Settings | None = None, models=()) -> AsyncIterator[Planes]:
+    """Run both planes on a repository below ``root``."""
+    settings = settings or Settings()
+    engine, export = FakeEngine(instances=2), FakeExport()
+    engine.poison_id, engine.nan_id = POISON_ID, NAN_ID
+    registry = make_registry(
+        root,
+        engine,
+        export,
+        queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens),
+        max_loaded_models=settings.max_loaded_models,
+    )
+    services = Services(
+        settings=settings,
+        engine=engine,
+        registry=registry,
+        pipeline=Pipeline(
+            registry,
+            RequestLimits(
+                max_items=settings.max_items,
+                max_text_chars=settings.max_text_chars,
+                timeout_s=settings.request_timeout_s,
+            ),
+        ),
+        telemetry=Telemetry(registry),
+        keys=parse_keys(settings.api_keys, settings.api_keys_file),
+        starting=lambda: None,
+    )
+    await engine.start()
+    await registry.start(models)
+    try:
+        async with (
+            httpx.AsyncClient(transport=_transport("inference", services), base_url="http://ingrain") as inference,
+            httpx.AsyncClient(transport=_transport("model", services), base_url="http://ingrain") as model,
+        ):
+            yield Planes(inference, model, services, engine, export)
+    finally:
+        await registry.close()
+        await engine.close()
+
+
+def _transport(plane, services: Services) -> httpx.ASGITransport:
+    return httpx.ASGITransport(build_app(plane, services))
