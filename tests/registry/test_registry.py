@@ -1,0 +1,166 @@
+"""The registry: what should be loaded is, whatever restarts, and processes that share a repository agree."""
+
+import asyncio
+
+import pytest
+from planes import FakeExport, make_registry
+
+from ingrain.errors import EngineError, ModelLoadingError, ModelNotLoadedError, SourceUnavailableError
+from ingrain.repository.desired import ModelRef, read_desired
+from ingrain.testing.fake_engine import FakeEngine
+
+A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
+
+
+class Server:
+    """A registry with its engine and export, on a repository that others may share."""
+
+    def __init__(self, root, **changes) -> None:
+        self.engine, self.export = FakeEngine(), FakeExport()
+        self.registry = make_registry(root, self.engine, self.export, **changes)
+
+    async def __aenter__(self):
+        await self.engine.start()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.registry.close()
+        await self.engine.close()
+
+    async def until_ready(self, name: str) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    self.registry.get(name)
+                    return
+                except (ModelNotLoadedError, ModelLoadingError):
+                    await self.registry.refresh()
+                    await asyncio.sleep(0.01)
+
+
+async def test_what_was_loaded_is_loaded_again_after_a_restart(tmp_path):
+    async with Server(tmp_path) as first:
+        await first.registry.start()
+        await first.registry.load(A)
+        await first.registry.load(B)
+        await first.registry.unload("org/b")
+    async with Server(tmp_path) as second:
+        await second.registry.start()
+        await second.until_ready("org/a")
+        assert second.export.runs == []
+        with pytest.raises(ModelNotLoadedError):
+            second.registry.get("org/b")
+
+
+async def test_models_given_at_start_are_loaded_and_remembered(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.start([A])
+        await server.until_ready("org/a")
+    assert read_desired(tmp_path) == (A,)
+
+
+async def test_an_engine_that_comes_back_empty_gets_its_models_again(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        await server.registry.load(A)
+        model = server.registry.get("org/a")
+        server.engine.die()
+        server.engine.come_back()
+        await server.until_ready("org/a")
+        assert len(server.engine.loads) == 2
+        assert server.registry.get("org/a") is model
+
+
+async def test_a_model_that_the_engine_lost_by_itself_is_loaded_again(tmp_path):
+    """A Triton in which somebody unloaded our model gets it back when a call has found it missing."""
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        await server.registry.load(A)
+        (graph,) = server.registry.get("org/a").manifest.graphs
+        await server.engine.unload(graph.name)
+        server.registry.suspect()
+        async with asyncio.timeout(5):
+            while not await server.engine.ready(graph.name):
+                await asyncio.sleep(0.01)
+
+
+async def test_processes_that_share_a_repository_follow_each_other(tmp_path):
+    async with Server(tmp_path) as one, Server(tmp_path) as two:
+        await one.registry.start()
+        await two.registry.start()
+        await one.registry.load(A)
+        await two.until_ready("org/a")
+        assert two.export.runs == []
+        await two.registry.unload("org/a")
+        await one.registry.refresh()
+        with pytest.raises(ModelNotLoadedError):
+            one.registry.get("org/a")
+
+
+async def test_a_model_given_at_start_is_tried_again_when_its_source_was_away(tmp_path):
+    async with Server(tmp_path) as server:
+        server.export.error = SourceUnavailableError("The hub does not answer.")
+        await server.registry.start([A])
+        await asyncio.sleep(0.1)
+        (status,) = server.registry.statuses()
+        assert (status.state, status.reason) == ("UNAVAILABLE", "The hub does not answer.")
+        server.export.error = None
+        await server.until_ready("org/a")
+
+
+async def test_a_graph_that_the_engine_refuses_is_reported_and_not_remembered(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        await server.registry.load(A)
+        (graph,) = server.registry.get("org/a").manifest.graphs
+        await server.registry.unload("org/a")
+        server.engine.refused.add(graph.name)
+        with pytest.raises(EngineError):
+            await server.registry.load(A)
+        assert server.registry.statuses() == []
+        assert read_desired(tmp_path) == ()
+
+
+async def test_a_damaged_entry_is_made_again(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        await server.registry.load(A)
+        (graph,) = server.registry.get("org/a").manifest.graphs
+        await server.registry.unload("org/a")
+        server.registry.repository.locate_graph(graph).write_bytes(b"rotten")
+        await server.registry.load(A)
+        assert server.export.runs == [A, A]
+
+
+async def test_a_caller_who_goes_away_does_not_stop_the_load(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        server.export.hold = asyncio.Event()
+        caller = asyncio.create_task(server.registry.load(A))
+        await asyncio.sleep(0.02)
+        caller.cancel()
+        server.export.hold.set()
+        await server.until_ready("org/a")
+
+
+async def test_weights_of_one_name_are_told_apart_by_their_tag(tmp_path):
+    tags = [ModelRef(name="ViT-B-32", library="open_clip", pretrained=tag) for tag in ("openai", "laion")]
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        for ref in tags:
+            await server.registry.load(ref)
+        for ref in tags:
+            assert server.registry.get("ViT-B-32", pretrained=ref.pretrained).manifest.pretrained == ref.pretrained
+        with pytest.raises(Exception, match="pretrained"):
+            server.registry.get("ViT-B-32")
+        await server.registry.unload("ViT-B-32", pretrained="openai")
+        assert server.registry.get("ViT-B-32").manifest.pretrained == "laion"
+
+
+async def test_closing_leaves_no_task_behind(tmp_path):
+    async with Server(tmp_path) as server:
+        server.export.hold = asyncio.Event()
+        await server.registry.start([A])
+        await asyncio.sleep(0.02)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert list((tmp_path / "staging").iterdir()) == []
