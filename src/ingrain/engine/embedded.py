@@ -12,7 +12,7 @@ from ingrain.engine import owned_names
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton import TritonEngine
 from ingrain.engine.tritonserver import TritonServer, available
-from ingrain.errors import EngineUnavailableError
+from ingrain.errors import EngineUnavailableError, InferenceError
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
 
@@ -21,6 +21,7 @@ __all__ = ["EmbeddedEngine", "available"]
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 3.0
+_LOOK_INTERVAL_S = 0.5
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 10.0
 _STABLE_S = 30.0
@@ -29,7 +30,7 @@ _STABLE_S = 30.0
 class EmbeddedEngine:
     """An engine that is a tritonserver in a child process.
 
-    When it dies, calls in flight and calls until it is back raise ``EngineUnavailableError``, it is started again
+    When it or one of its stubs dies, calls in flight and calls until it is back raise ``EngineUnavailableError``, it is started again
     with a growing pause, and the ``on_restart`` callbacks are called. It ends with this process, even by SIGKILL.
 
     Args:
@@ -112,8 +113,28 @@ class EmbeddedEngine:
         return self._triton is not None and await self._triton.ready(name)
 
     async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
-        """Run one batch; see ``TritonEngine.infer``."""
-        return await self._client().infer(name, inputs, timeout_s=timeout_s)
+        """Run one batch.
+
+        Args:
+            name: The graph's name.
+            inputs: Arrays by input name, axis 0 the batch ``B``.
+            timeout_s: Seconds to wait.
+
+        Returns:
+            Read-only arrays by output name, axis 0 ``B``.
+
+        Raises:
+            ModelNotLoadedError: The graph is not loaded.
+            EngineUnavailableError: tritonserver or one of its stubs died; all are being restarted.
+            DeadlineExceededError: ``timeout_s`` passed.
+            InferenceError: The graph failed on the batch.
+        """
+        try:
+            return await self._client().infer(name, inputs, timeout_s=timeout_s)
+        except InferenceError as error:
+            if self._server is not None and self._server.dead_stubs():
+                raise EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S) from error
+            raise
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return tritonserver's statistics of each loaded graph; they begin anew when it is restarted.
@@ -163,7 +184,7 @@ class EmbeddedEngine:
         while True:
             started = time.monotonic()
             assert self._server is not None
-            code = await asyncio.shield(self._server.exited)
+            code = await self._until_dead(self._server)
             await self._forget_client()
             logger.error("tritonserver ended with code %d; starting it again", code)
             if time.monotonic() - started > _STABLE_S:
@@ -171,6 +192,19 @@ class EmbeddedEngine:
             backoff_s = await self._relaunch(backoff_s)
             for callback in self._callbacks:
                 callback()
+
+    async def _until_dead(self, server: TritonServer) -> int:
+        """Wait for the server's end, and bring it about when one of its stubs has died."""
+        dead: frozenset[int] = frozenset()
+        while True:
+            done, _ = await asyncio.wait([server.exited], timeout=_LOOK_INTERVAL_S)
+            if done:
+                return server.exited.result()
+            before, dead = dead, server.dead_stubs()
+            # A stub that ends with its graph is dead for a moment, until Triton reaps it; one that was killed stays so.
+            if before & dead:
+                logger.error("a Python stub of tritonserver died (out of memory?)")
+                server.kill()
 
     async def _relaunch(self, backoff_s: float) -> float:
         """Start tritonserver as often as it takes; return the pause before the next time."""

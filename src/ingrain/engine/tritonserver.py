@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import sysconfig
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from ingrain.engine import owned_names
 from ingrain.engine.child_process import ChildProcess
+from ingrain.engine.process_tree import dead_children
 from ingrain.errors import EngineUnavailableError
 
 logger = logging.getLogger("ingrain.triton")
@@ -223,6 +225,14 @@ class TritonServer:
             await asyncio.sleep(_POLL_S)
         self._log.complain()
         raise EngineUnavailableError(f"tritonserver did not answer within {timeout_s:g} s of its start")
+
+    def dead_stubs(self) -> frozenset[int]:
+        """Return the ids of Python stubs that died. Triton does not start them again, nor lets go of their graph."""
+        return dead_children(self.pid)
+
+    def kill(self) -> None:
+        """Kill the server at once."""
+        self._process.signal(signal.SIGKILL)
 
     async def stop(self, deadline_s: float) -> None:
         """End the server, gracefully within ``deadline_s`` seconds, and remove what it left behind."""
