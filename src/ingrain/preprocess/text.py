@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from ingrain.preprocess.clean import clean_texts
 from ingrain.repository.manifest import TextPreprocess
 
 
@@ -59,6 +60,7 @@ class TextPreprocessor:
             texts = [prompt + text for text in texts]
             if not self.config.include_prompt:
                 prompt_tokens = self._count_prompt_tokens(prompt)
+        texts = clean_texts(texts, self.config.clean)
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
         return [TokenizedText(encoding.ids, encoding.type_ids, prompt_tokens) for encoding in encodings]
 
@@ -87,11 +89,14 @@ def collate(
         items: ``B`` texts.
         config: Padding side and ids.
         inputs: Names of the graph's inputs, of ``input_ids, attention_mask, token_type_ids, pooling_mask``.
-        length: Length ``T`` to pad to; that of the longest text if None, never under 1.
+        length: Length ``T`` to pad to; that of the longest text if None, never under 1. Always ``max_tokens`` where the
+            model wants a fixed length.
 
     Returns:
         ``int64 [B, T]`` by input name.
     """
+    if config.fixed_length:
+        length = config.max_tokens
     width = max(1, length or 0, max(map(len, items), default=1))
     shape = (len(items), width)
     arrays = {
