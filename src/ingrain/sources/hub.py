@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ logger = logging.getLogger("ingrain.sources")
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPORT_EVERY_S = 0.2
+_LISTING_RETRIES = 2
 
 
 def _endpoint() -> str:
@@ -143,10 +144,12 @@ def _listing(
 
 def _model_info(repo_id: str, revision: str | None, hub: Hub) -> Any:
     api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="ingrain")
-    retries = Retries(hub.patience)
+    # Nothing has been fetched yet that patience could save, and somebody may be waiting for the error.
+    retries = Retries(replace(hub.patience, retries=min(hub.patience.retries, _LISTING_RETRIES)))
+    timeouts = hub.patience.timeouts()
     while True:
         try:
-            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=hub.patience.silence_s)
+            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeouts)
         except Exception as error:  # Retries decides by type what is worth another try, and raises the rest again.
             retries.wait_or_raise(error)
 
