@@ -8,7 +8,10 @@
     │   │   ├── UnsupportedModelError   a model that cannot be converted, with the reason
     │   │   ├── ModelConflictError      the name is taken by another revision, or is ambiguous
     │   │   ├── ModelLimitError         MAX_LOADED_MODELS is reached
-    │   │   └── ModalityError           the model has no such tower
+    │   │   ├── ModalityError           the model has no such tower
+    │   │   ├── ImageError              a picture that cannot be read
+    │   │   ├── FetchRefusedError       a URL that may not be fetched
+    │   │   └── FetchFailedError        a URL whose host did not deliver
     │   ├── NotFoundError
     │   │   ├── RouteNotFoundError
     │   │   ├── ModelNotLoadedError
@@ -110,6 +113,24 @@ class ModalityError(InvalidRequestError):
     """The model lacks the modality asked for."""
 
     code = "unsupported_modality"
+
+
+class ImageError(InvalidRequestError):
+    """A picture is of no known format, damaged, or cannot be prepared for the model."""
+
+    code = "invalid_image"
+
+
+class FetchRefusedError(InvalidRequestError):
+    """A URL is malformed, or leads to where this server does not fetch from."""
+
+    code = "fetch_refused"
+
+
+class FetchFailedError(InvalidRequestError):
+    """The host that a URL names could not be reached, was too slow, or answered with an error."""
+
+    code = "fetch_failed"
 
 
 class NotFoundError(RequestError):

@@ -141,6 +141,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         Literal["text", "json"], _setting("INGRAIN_LOG_FORMAT", "Log lines for people or for machines.")
     ] = "text"
+    image_fetch: Annotated[
+        Literal["off", "allowlist", "public"],
+        _setting(
+            "INGRAIN_IMAGE_FETCH",
+            "Which URLs callers may have fetched: none, those of INGRAIN_FETCH_HOSTS, or any public one. "
+            "Private addresses are never fetched from. Data URIs and base64 always work.",
+        ),
+    ] = "public"
+    fetch_hosts: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_FETCH_HOSTS",
+            "Hosts that INGRAIN_IMAGE_FETCH=allowlist allows, separated by commas; `*.example.com` stands for "
+            "all names below `example.com`.",
+        ),
+    ] = ()
+    fetch_allow: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_FETCH_ALLOW",
+            "`host:port` pairs, separated by commas, that may be fetched from although their address is private.",
+        ),
+    ] = ()
+    fetch_timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)],
+        _setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, redirects included."),
+    ] = 10.0
+    max_fetches: Annotated[Positive, _setting("INGRAIN_MAX_FETCHES", "Most fetches at once, of all requests.")] = 64
+    max_fetches_per_request: Annotated[
+        Positive, _setting("INGRAIN_MAX_FETCHES_PER_REQUEST", "Most image URLs in one request.")
+    ] = 256
+    max_image_bytes: Annotated[
+        Positive, _setting("INGRAIN_MAX_IMAGE_BYTES", "Largest image file in bytes, fetched or sent.")
+    ] = 20 * 1024 * 1024
+    max_image_pixels: Annotated[
+        Annotated[int, Meta(ge=1, le=178_000_000)],
+        _setting("INGRAIN_MAX_IMAGE_PIXELS", "Most pixels (width times height) of an image."),
+    ] = 25_000_000
+    image_threads: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one a core."),
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,80 @@
+"""Which addresses are public: globally routable, also once every IPv4 address hidden in an IPv6 one is taken out."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+_TEREDO = IPv6Network("2001::/32")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_LOW_32_BITS = 0xFFFFFFFF
+
+# Written out, because what the standard library calls global has changed between Python's releases.
+_NOT_PUBLIC_V4 = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+        "168.63.129.16/32",  # Azure's platform service: a public number that is only reachable from inside
+    )
+)
+_NOT_PUBLIC_V6 = tuple(
+    IPv6Network(text)
+    for text in (
+        "2001::/23",  # IETF protocol assignments; Teredo, which lies in it, is judged by what it holds
+        "2001:db8::/32",
+        "3fff::/20",
+    )
+)
+
+
+def is_public(text: str) -> bool:
+    """Tell whether an address may be connected to on behalf of a stranger.
+
+    Args:
+        text: An IPv4 or IPv6 address as the resolver gives it; anything else, also one with a zone, is not public.
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return _is_public_v4(address) if isinstance(address, IPv4Address) else _is_public_v6(address)
+
+
+def _is_public_v4(address: IPv4Address) -> bool:
+    return address.is_global and not any(address in network for network in _NOT_PUBLIC_V4)
+
+
+def _is_public_v6(address: IPv6Address) -> bool:
+    if address.scope_id is not None:
+        return False
+    hidden = _hidden_v4(address)
+    if hidden:
+        return all(map(_is_public_v4, hidden))
+    return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_V6)
+
+
+def _hidden_v4(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """Return the IPv4 addresses that a translator or tunnel on the way would take out of an IPv6 address."""
+    number = int(address)
+    if address in _MAPPED or address in _NAT64:
+        return (IPv4Address(number & _LOW_32_BITS),)
+    if address in _SIX_TO_FOUR:
+        return (IPv4Address(number >> 80 & _LOW_32_BITS),)
+    if address in _TEREDO:  # RFC 4380: the server as it is, the client with every bit turned
+        return (IPv4Address(number >> 64 & _LOW_32_BITS), IPv4Address(~number & _LOW_32_BITS))
+    return ()

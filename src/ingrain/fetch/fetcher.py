@@ -1,0 +1,226 @@
+"""The one fetcher: every byte that Ingrain gets from a URL of a caller's choosing comes through here."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from io import BufferedWriter
+from pathlib import Path
+
+import anyio
+import httpcore
+import httpx
+
+from ingrain import __version__
+from ingrain.errors import FetchFailedError, RepositoryError, TooLargeError
+from ingrain.fetch.network import GuardedNetwork, NotPublicError, Resolver, resolve
+from ingrain.fetch.policy import FetchPolicy, refused_address
+from ingrain.fetch.targets import Target, refused
+
+Sink = Callable[[bytes], Awaitable[None]]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WRITE_BYTES = 4 * 1024 * 1024
+_BROKEN = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    OSError,  # TLS errors in the middle of an answer arrive as they are
+    ValueError,  # a peer's header or name that some layer cannot decode
+)
+
+
+class Fetcher:
+    """Fetches by GET under one policy. Belongs to one event loop; connections are kept for two seconds.
+
+    Args:
+        policy: What may be fetched, and how long it may take.
+        resolver: Finds addresses; the system's unless given.
+        network: Opens connections to addresses already judged; TCP unless given.
+        tls: Whom to trust; the usual authorities unless given.
+    """
+
+    def __init__(
+        self,
+        policy: FetchPolicy,
+        *,
+        resolver: Resolver = resolve,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.policy = policy
+        self._at_once = asyncio.Semaphore(policy.max_at_once)
+        # The pool below httpx's client: no proxy, cookie, redirect, authentication or decoding of its own.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls or httpx.create_ssl_context(),
+            max_connections=policy.max_at_once,
+            max_keepalive_connections=16,
+            keepalive_expiry=2.0,
+            network_backend=GuardedNetwork(policy, resolver, network),
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.aclose()
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        param: str = "url",
+        timeout_s: float | None = None,
+    ) -> bytes:
+        """Return what a URL holds.
+
+        Args:
+            url: An http or https URL.
+            max_bytes: Longest body.
+            headers: What ``check_download_headers`` let through; never sent to another host than the URL's.
+            param: Path of the field that the URL stands in, for errors.
+            timeout_s: Seconds for all of it; the policy's if None.
+
+        Raises:
+            FetchRefusedError: The URL is malformed, or it or a redirect leads to where the policy forbids.
+            FetchFailedError: The host was not reached, too slow, or answered with an error.
+            TooLargeError: The body is longer than ``max_bytes``.
+        """
+        pieces: list[bytes] = []
+
+        async def keep(piece: bytes) -> None:
+            pieces.append(piece)
+
+        await self._transfer(url, keep, max_bytes, headers or {}, param, timeout_s)
+        return b"".join(pieces)
+
+    async def fetch_to_file(
+        self,
+        url: str,
+        path: Path,
+        *,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        param: str = "url",
+        timeout_s: float | None = None,
+    ) -> int:
+        """Write what a URL holds to a new file; a fetch that fails leaves none.
+
+        Returns:
+            The file's size in bytes.
+
+        Raises:
+            FileExistsError: There is such a file already; it is left alone.
+            RepositoryError: The disk is full, or does not take the file.
+            FetchRefusedError, FetchFailedError, TooLargeError: As for :meth:`fetch`.
+        """
+        file = await asyncio.to_thread(open, path, "xb", _WRITE_BYTES)
+
+        async def write(piece: bytes) -> None:
+            try:
+                await asyncio.to_thread(file.write, piece)
+            except OSError as error:
+                raise RepositoryError("A downloaded file could not be written to disk.") from error
+
+        try:
+            await self._transfer(url, write, max_bytes, headers or {}, param, timeout_s)
+            size = file.tell()
+            await asyncio.to_thread(file.close)
+        except BaseException:  # cancellation too must leave nothing behind
+            _discard(file, path)
+            raise
+        return size
+
+    async def _transfer(
+        self, url: str, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str, timeout_s: float | None
+    ) -> None:
+        """Follow a URL to its body under the deadline, and say in the caller's words what went wrong."""
+        target = Target.parse(url, param=param)
+        self.policy.check(target, param=param)
+        total_s = self.policy.total_timeout_s if timeout_s is None else timeout_s
+        async with self._at_once:
+            try:
+                async with asyncio.timeout(total_s):
+                    await self._follow(target, sink, max_bytes, headers, param)
+            except TimeoutError as error:
+                raise _failed(param, f"it took longer than {total_s:g} seconds") from error
+            except httpcore.TimeoutException as error:
+                raise _failed(param, f"host {target.host!r}, or one that it redirects to, is too slow") from error
+            except _BROKEN as error:
+                raise _failed(param, f"host {target.host!r}, or one that it redirects to, broke off") from error
+
+    async def _follow(self, first: Target, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str) -> None:
+        target, may_send = first, True
+        for _ in range(self.policy.max_redirects + 1):
+            location = await self._visit(target, sink, max_bytes, headers if may_send else {}, param)
+            if location is None:
+                return
+            target = target.redirected(location, param=param)
+            self.policy.check(target, param=param)
+            # Once dropped they stay dropped, also if a later redirect comes back.
+            may_send = may_send and target.keeps_headers_of(first)
+        raise refused(param, f"it redirects more than {self.policy.max_redirects} times")
+
+    async def _visit(
+        self, target: Target, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str
+    ) -> str | None:
+        """Send one request; pass its body on, or return where it redirects to."""
+        seconds = {"connect": self.policy.connect_timeout_s, "read": self.policy.read_timeout_s}
+        timeout = {**seconds, "write": self.policy.read_timeout_s, "pool": self.policy.total_timeout_s}
+        request_headers = {
+            "Host": target.url.netloc.decode("ascii"),
+            "Accept": "*/*",
+            "User-Agent": f"ingrain/{__version__}",
+            **headers,
+            "Accept-Encoding": "identity",
+        }
+        try:
+            async with self._pool.stream(
+                "GET",
+                target.origin_url,
+                headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in request_headers.items()],
+                extensions={"timeout": timeout},
+            ) as response:
+                fields = {name.lower(): value for name, value in response.headers}
+                if response.status in _REDIRECTS and b"location" in fields:
+                    return fields[b"location"].decode("utf-8")
+                _check_answer(response.status, fields, target, max_bytes, param)
+                received = 0
+                async for piece in response.aiter_stream():
+                    received += len(piece)
+                    if received > max_bytes:
+                        raise _too_large(param, max_bytes)
+                    await sink(piece)
+        except NotPublicError as error:
+            raise refused_address(param, target.host) from error
+        return None
+
+
+def _discard(file: BufferedWriter, path: Path) -> None:
+    try:
+        file.close()
+    except OSError:
+        pass  # a full disk fails here once more; the file goes all the same
+    path.unlink(missing_ok=True)
+
+
+def _check_answer(status: int, fields: Mapping[bytes, bytes], target: Target, max_bytes: int, param: str) -> None:
+    if status != 200:
+        raise _failed(param, f"host {target.host!r} answered with status {status}", httpStatus=status)
+    if fields.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+        # A few kilobytes may unpack to gigabytes; pictures are packed already.
+        raise _failed(param, f"host {target.host!r} sent a compressed body, which was not asked for")
+    length = fields.get(b"content-length", b"0")
+    if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
+        raise _too_large(param, max_bytes)
+
+
+def _failed(param: str, why: str, **facts: object) -> FetchFailedError:
+    return FetchFailedError(f"{param} could not be fetched: {why}.", param=param, facts=facts)
+
+
+def _too_large(param: str, max_bytes: int) -> TooLargeError:
+    return TooLargeError(f"{param} is larger than {max_bytes} bytes.", param=param, facts={"limit": max_bytes})

@@ -1,0 +1,92 @@
+"""The connections of the fetcher: a name is resolved once, its addresses are judged, and only they are connected to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import httpcore
+
+from ingrain.fetch.addresses import is_public
+from ingrain.fetch.policy import FetchPolicy
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Answers the addresses of a name, best first; raises OSError where there are none."""
+
+_MAX_ADDRESSES_TRIED = 3
+
+
+class NotPublicError(Exception):
+    """A name has no address, or one that is not public; the fetcher says so in the caller's words."""
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """Ask the system's resolver, off the event loop.
+
+    Raises:
+        OSError: The name has no address.
+        UnicodeError: The name cannot be asked for.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class GuardedNetwork(httpcore.AsyncNetworkBackend):
+    """The seam below HTTP and TLS: ``Host`` and SNI stay the name, the connection goes to the address that was judged.
+
+    Args:
+        policy: Says which hosts are excepted.
+        resolver: Finds addresses; the system's unless given.
+        inner: Opens connections; TCP unless given.
+    """
+
+    def __init__(
+        self, policy: FetchPolicy, resolver: Resolver = resolve, inner: httpcore.AsyncNetworkBackend | None = None
+    ) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._inner = inner or httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to an address of the host, if every one of them is public.
+
+        Raises:
+            NotPublicError: One is not, or there is none.
+            httpcore.ConnectError: None of them took the connection.
+            httpcore.ConnectTimeout: Time ran out.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = (await self._judged(host, port))[:_MAX_ADDRESSES_TRIED]
+                for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+                    # An address that swallows packets must leave time for the next one.
+                    share = None if timeout is None else timeout / (left + 1)
+                    try:
+                        return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
+                    except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                        if not left:
+                            raise
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout from error
+        raise NotPublicError
+
+    async def _judged(self, host: str, port: int) -> Sequence[str]:
+        try:
+            addresses = await self._resolver(host, port)
+        except (OSError, UnicodeError) as error:
+            raise NotPublicError from error
+        if not addresses or not (self._policy.excepts(host, port) or all(map(is_public, addresses))):
+            raise NotPublicError
+        return addresses
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; the pool calls this between attempts."""
+        await asyncio.sleep(seconds)
