@@ -52,6 +52,8 @@ def run(settings: Settings) -> None:
         SettingsError: A setting cannot be used.
         RepositoryError: The model repository cannot be written.
     """
+    # The engine's child processes never use our gRPC channels; without this gRPC warns at each fork.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
     models = [parse_model(text) for text in settings.models]
     repository = Repository(settings.repository.resolve())
@@ -61,6 +63,8 @@ def run(settings: Settings) -> None:
         open_socket(settings.host, settings.inference_port, "INGRAIN_INFERENCE_PORT"),
         open_socket(settings.host, settings.model_port, "INGRAIN_MODEL_PORT"),
     ]
+    inference, model = (f"http://{settings.host}:{listener.getsockname()[1]}" for listener in listeners)
+    log.info("Listening: inference plane %s, model plane %s", inference, model)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, services, startup, models, listeners))
 

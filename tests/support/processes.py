@@ -1,0 +1,112 @@
+"""Real server processes for end-to-end tests: the `ingrain` command on ports of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+
+import httpx
+import psutil
+
+MINILM = "all-MiniLM-L6-v2"
+
+
+def package_folder(package: str, folder: str) -> Path:
+    """Return a folder that an installed package carries, without importing the package."""
+    return Path(str(distribution(package).locate_file(folder)))
+
+
+@dataclass
+class ServerProcess:
+    """A running `ingrain serve`."""
+
+    process: subprocess.Popen
+    inference: str
+    model: str
+    log: Path
+
+    def embed(self, text, name: str = MINILM, **fields) -> httpx.Response:
+        body = {"name": name, "text": text, **fields}
+        return httpx.post(f"{self.inference}/embed_text", json=body, timeout=120)
+
+    def load(self, name: str, **fields) -> httpx.Response:
+        body = {"name": name, "library": "sentence_transformers", **fields}
+        return httpx.post(f"{self.model}/load_model", json=body, timeout=300)
+
+    def reasons(self) -> list[str]:
+        return httpx.get(f"{self.inference}/ready", timeout=10).json()["reasons"]
+
+    def wait_until_ready(self, seconds: float = 300) -> None:
+        self.wait_until(lambda: not self.reasons(), seconds)
+
+    def wait_until(self, holds, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            with contextlib.suppress(httpx.HTTPError):
+                if holds():
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds} s:\n{self.log.read_text()[-4000:]}")
+
+    def children(self, word: str) -> list[psutil.Process]:
+        """Return the processes below the server whose command line holds the word."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any(word in part for part in child.cmdline()):
+                    found.append(child)
+        return found
+
+    def stop(self, seconds: float = 30) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+@contextlib.contextmanager
+def serve(root: Path, *flags: str, **environment: str) -> Iterator[ServerProcess]:
+    """Run `ingrain serve` with its repository and log below ``root``; it ends with the block."""
+    root.mkdir(parents=True, exist_ok=True)
+    log = root / f"serve-{time.monotonic_ns()}.log"
+    arguments = [f"--repository={root / 'repository'}", "--inference-port=0", "--model-port=0", *flags]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ingrain", "serve", *arguments],
+            env={**os.environ, "INGRAIN_EXPORT_THREADS": "2", **environment},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        inference, model = _addresses(process, log)
+        yield ServerProcess(process, inference, model, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _addresses(process: subprocess.Popen, log: Path) -> tuple[str, str]:
+    """Read from the log where the two planes listen."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        text = log.read_text()
+        if "Listening: " in text:
+            line = next(line for line in text.splitlines() if "Listening: " in line)
+            words = line.replace(",", " ").split()
+            inference, model = (word for word in words if word.startswith("http://"))
+            return inference, model
+        assert process.poll() is None, text
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())

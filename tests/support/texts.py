@@ -1,0 +1,26 @@
+"""Real texts and judgements that the gensim package carries; read as files, the package is never imported."""
+
+import csv
+import re
+
+from processes import package_folder
+
+_DATA = package_folder("gensim", "gensim/test/test_data")
+
+
+def articles() -> list[str]:
+    """Return 300 news articles of the Lee background corpus, 30 to 350 words each."""
+    return (_DATA / "lee_background.cor").read_text("utf-8").splitlines()
+
+
+def sentences() -> list[str]:
+    """Return the articles' sentences."""
+    split = (part.strip() for article in articles() for part in re.split(r"(?<=[.!?])\s+", article))
+    return [part for part in split if part]
+
+
+def word_pairs() -> list[tuple[str, str, float]]:
+    """Return WordSim-353: pairs of words and how similar people find them."""
+    with (_DATA / "wordsim353.tsv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file, delimiter="\t") if not row[0].startswith("#")]
+    return [(first, second, float(score)) for first, second, score in rows]
