@@ -1,0 +1,76 @@
+"""The lock: every version is pinned, in one place, and is what these tests run on."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ROOT / "requirements"
+
+
+def lines(name: str) -> list[str]:
+    """Return a requirements file's lines without comments."""
+    text = (REQUIREMENTS / name).read_text(encoding="utf-8")
+    return [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
+
+
+PINNED = dict(line.split("==") for line in lines("constraints.txt"))
+
+
+def needed() -> list[Requirement]:
+    """Return every requirement of the project, its extras, its build and its checks."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    texts = [
+        *project["build-system"]["requires"],
+        *project["project"]["dependencies"],
+        *(text for extra in project["project"]["optional-dependencies"].values() for text in extra),
+        *lines("dev.txt"),
+    ]
+    found = [Requirement(text) for text in texts]
+    return [requirement for requirement in found if requirement.name != "ingrain"]
+
+
+def test_every_requirement_is_pinned_within_its_range():
+    """Nothing that the project asks for is left to what an index offers today."""
+    for requirement in needed():
+        pin = PINNED.get(canonicalize_name(requirement.name))
+        assert pin is not None, f"{requirement.name} is not in constraints.txt: run `make lock`"
+        assert requirement.specifier.contains(pin, prereleases=True), f"{requirement} does not allow {pin}"
+
+
+def test_versions_held_by_hand_are_in_the_lock():
+    """`make lock` has been run since pins.txt was changed."""
+    assert {(name, PINNED.get(name)) for name in (line.split("==")[0] for line in lines("pins.txt"))} == {
+        tuple(line.split("==")) for line in lines("pins.txt")
+    }
+
+
+def test_the_tests_run_on_the_pinned_versions():
+    """What is installed here is what the lock says; a build label (`+cpu`) does not count."""
+    differing = {}
+    for name, pin in PINNED.items():
+        try:
+            installed = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            installed = "not installed"
+        if installed != pin:
+            differing[name] = (installed, pin)
+    assert differing == {}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in REQUIREMENTS.glob("*.txt")))
+def test_no_index_is_named(name):
+    """Where packages come from is the machine's business: no URL, no index, no links."""
+    assert not re.search(r"://|index-url|find-links|trusted-host", (REQUIREMENTS / name).read_text(encoding="utf-8"))
+
+
+def test_packages_of_data_are_exact():
+    """The real models and texts are part of what tests measure, so their versions are exact."""
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\d.]+", line) for line in lines("models.txt"))

