@@ -126,9 +126,7 @@ async def test_wrong_batch_is_an_inference_error_and_the_next_batch_is_served(ha
 
 async def test_concurrent_batches_get_their_own_answers(harness):
     """64 batches of many shapes at once: each answer belongs to its question."""
-    await asyncio.gather(
-        *(check(harness, "tiny", batch(1 + seed % 5, 1 + seed % 3, seed)) for seed in range(64))
-    )
+    await asyncio.gather(*(check(harness, "tiny", batch(1 + seed % 5, 1 + seed % 3, seed)) for seed in range(64)))
 
 
 async def test_statistics_count_items_and_batches_without_warm_up(harness):

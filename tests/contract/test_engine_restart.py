@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", MORTAL)
 async def test_dies_in_flight_and_comes_back_without_one_wrong_vector(kind, tmp_path):
-    """kill -9 with batches in flight: they fail at once, callbacks come, and 10 s later it serves as before."""
+    """By kill -9 with batches in flight: they fail at once, callbacks come, and 10 s later it serves as before."""
     harness = MORTAL[kind](tmp_path)
     engine = harness.engine
     back = asyncio.Event()

@@ -61,6 +61,19 @@ def left_behind(owner):
     return [path for place in places for path in place.glob(f"ingrain-triton-*-{owner}-*")]
 
 
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def listening(pid):
+    """Return the TCP sockets on which a process listens."""
+    own = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+    lines = [
+        line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    return own & {f"socket:[{line[9]}]" for line in lines if line[3] == "0A"}
+
+
 async def until(condition, timeout_s):
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -75,7 +88,9 @@ def test_is_available_here():
 async def test_ends_with_us_even_by_kill_9(tmp_path, write_graph):
     """Neither tritonserver nor its Python stubs outlive the process that started them; the next start sweeps up."""
     write_graph(tmp_path, "python")
-    owner = subprocess.Popen([sys.executable, "-c", ALONE, tmp_path], stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+        [sys.executable, "-c", ALONE, tmp_path], stdout=subprocess.PIPE, text=True
+    )
     with owner:
         server = int(owner.stdout.readline())
         processes = [server, *children(server)]
@@ -87,7 +102,9 @@ async def test_ends_with_us_even_by_kill_9(tmp_path, write_graph):
     assert left_behind(owner.pid) == []
 
 
-async def test_stubs_end_when_the_server_is_killed_and_nothing_is_left_in_shared_memory(embedded, tmp_path, write_graph):
+async def test_stubs_end_when_the_server_is_killed_and_nothing_is_left_in_shared_memory(
+    embedded, tmp_path, write_graph
+):
     graph = write_graph(tmp_path, "python", instances=2)
     back = asyncio.Event()
     embedded.on_restart(back.set)
@@ -145,15 +162,8 @@ async def test_close_leaves_nothing(tmp_path, write_graph):
 async def test_only_we_can_reach_it(embedded):
     """It listens on a UNIX socket in a folder without rights for others, and on no port."""
     folder = Path(embedded._server.target.removeprefix("unix:")).parent
-    assert folder.stat().st_mode & 0o777 == 0o700
-    inodes = {os.readlink(path) for path in Path(f"/proc/{embedded.pid}/fd").iterdir() if path.is_symlink()}
-    listening = {
-        f"socket:[{line.split()[9]}]"
-        for table in ("tcp", "tcp6")
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        if line.split()[3] == "0A"
-    }
-    assert not inodes & listening
+    assert mode(folder) == 0o700
+    assert not listening(embedded.pid)
 
 
 async def test_one_bad_request_does_not_fail_those_it_was_merged_with(embedded, tmp_path, write_graph):
@@ -185,7 +195,7 @@ async def test_a_server_that_cannot_start_says_so_and_leaves_nothing(tmp_path):
 
 
 async def test_answers_while_an_event_loop_of_another_thread_has_used_grpc(tmp_path, write_graph):
-    """gRPC's state is of the process; an engine in a second loop works after one in a first has ended."""
+    """The state of gRPC is the process's; an engine in a second loop works after one in a first has ended."""
 
     def first():
         async def use():

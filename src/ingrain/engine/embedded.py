@@ -30,8 +30,9 @@ _STABLE_S = 30.0
 class EmbeddedEngine:
     """An engine that is a tritonserver in a child process.
 
-    When it or one of its stubs dies, calls in flight and calls until it is back raise ``EngineUnavailableError``, it is started again
-    with a growing pause, and the ``on_restart`` callbacks are called. It ends with this process, even by SIGKILL.
+    When it or one of its stubs dies, calls in flight and calls until it is back raise ``EngineUnavailableError``, it
+    is started again with a growing pause, and the ``on_restart`` callbacks are called. It ends with this process,
+    even by SIGKILL.
 
     Args:
         repository: Triton's model repository (``<root>/triton``).

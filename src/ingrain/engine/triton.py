@@ -162,7 +162,7 @@ class TritonEngine:
                 request = service_pb2.RepositoryModelLoadRequest(model_name=graph.name)
                 try:
                     await self._call("RepositoryModelLoad", request, self._load_timeout_s)
-                except InferenceError as error:
+                except (InferenceError, ModelNotLoadedError) as error:
                     raise EngineError(
                         f"Triton refused to load graph {graph.name!r}; its log says why", facts=error.facts
                     ) from error
@@ -243,7 +243,10 @@ class TritonEngine:
 
     async def _is_ready(self, name: str) -> bool:
         request = service_pb2.ModelReadyRequest(name=name)
-        return bool((await self._call("ModelReady", request, _CONTROL_TIMEOUT_S)).ready)
+        try:
+            return bool((await self._call("ModelReady", request, _CONTROL_TIMEOUT_S)).ready)
+        except ModelNotLoadedError:
+            return False
 
     async def _is_without(self, name: str) -> bool:
         """Tell whether Triton lives, but cannot run this graph."""

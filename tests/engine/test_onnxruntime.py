@@ -1,0 +1,67 @@
+"""What only the engine in this process does."""
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from ingrain.engine.onnxruntime import OnnxRuntimeEngine
+from ingrain.errors import DeadlineExceededError, EngineError
+
+
+def ones(items, tokens):
+    ids = np.ones((items, tokens), np.int64)
+    return {"input_ids": ids, "attention_mask": ids}
+
+
+@pytest.fixture
+async def engine(tmp_path):
+    engine = OnnxRuntimeEngine(lambda name: tmp_path / name / "1" / "model.onnx", instances=2)
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+async def test_a_run_past_its_deadline_is_stopped_and_frees_its_slot(engine, tmp_path, write_graph):
+    """Both slots are taken by runs of many seconds; after their deadline there is room at once."""
+    await engine.load(write_graph(tmp_path, "onnxruntime", "slow", iterations=40_000))
+    begun = time.monotonic()
+    results = await asyncio.gather(
+        *(engine.infer("slow", ones(1, 1), timeout_s=0.2) for _ in range(5)), return_exceptions=True
+    )
+    assert all(isinstance(result, DeadlineExceededError) for result in results)
+    assert time.monotonic() - begun < 3
+    (statistics,) = await engine.statistics()
+    assert statistics.durations["fail"].count == 5
+    assert statistics.inference_count == 0
+
+
+async def test_waiting_for_a_slot_counts_as_queue(engine, tmp_path, write_graph):
+    await engine.load(write_graph(tmp_path, "onnxruntime", "slow", iterations=100))
+    await asyncio.gather(*(engine.infer("slow", ones(1, 1)) for _ in range(6)))
+    (statistics,) = await engine.statistics()
+    assert statistics.durations["queue"].ns > statistics.durations["compute_infer"].ns / 10
+    assert statistics.durations["success"].ns >= statistics.durations["compute_infer"].ns
+
+
+async def test_several_threads_mean_a_session_for_each_instance(tmp_path, write_graph):
+    graph = write_graph(tmp_path, "onnxruntime")
+    for threads, sessions in ((1, 1), (2, 3)):
+        engine = OnnxRuntimeEngine(tmp_path, instances=3, threads=threads)
+        await engine.start()
+        await engine.load(graph)
+        assert len(engine._graphs["tiny"].sessions) == sessions
+        await asyncio.gather(*(engine.infer("tiny", ones(1, 2)) for _ in range(9)))
+        await engine.close()
+
+
+async def test_a_damaged_graph_is_refused_and_others_serve(engine, tmp_path, write_graph):
+    await engine.load(write_graph(tmp_path, "onnxruntime"))
+    broken = write_graph(tmp_path, "onnxruntime", "broken")
+    path = tmp_path / "broken" / "1" / "model.onnx"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(EngineError, match="broken"):
+        await engine.load(broken)
+    assert not await engine.ready("broken")
+    await engine.infer("tiny", ones(1, 1))
