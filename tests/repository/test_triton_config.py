@@ -135,6 +135,7 @@ def test_tensorrt_without_a_known_length_gets_no_profile():
         (CPU, 5, [(1, 5), (4, 5)]),
         (CPU, None, [(1, 8), (4, 16)]),
         (GPU, 512, [(1, 8), (64, 256)]),
+        (ExecutionPolicy(instance_kind="KIND_AUTO"), 512, [(1, 8), (4, 64)]),
         (ExecutionPolicy(instance_kind="KIND_CPU", max_batch_size=2), 512, [(1, 8), (2, 64)]),
     ],
 )
