@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ingrain.repository.policy import ExecutionPolicy
 from ingrain.settings import describe, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -68,16 +69,24 @@ def test_the_gpu_is_the_default_and_one_line_takes_it_away():
 def test_both_see_one_repository_and_only_ingrain_writes_it(services):
     """Graphs lie at the same path in both containers; Triton's view is read-only."""
     assert "repository:/repository" in services["ingrain"]["volumes"]
-    assert services["triton"]["volumes"] == ["repository:/repository:ro"]
+    assert "repository:/repository:ro" in services["triton"]["volumes"]
     assert "cache:/cache" in services["ingrain"]["volumes"]
-    assert set(read(COMPOSE.read_text(encoding="utf-8"))["volumes"]) == {"repository", "cache"}
+    assert set(read(COMPOSE.read_text(encoding="utf-8"))["volumes"]) == {"repository", "cache", "tensorrt"}
+
+
+def test_tensorrt_keeps_its_engines_where_the_models_say(services):
+    """The folder that config.pbtxt names for built engines is a volume of Triton's, and Triton's user owns it."""
+    folder = ExecutionPolicy().tensorrt_cache_dir
+    assert f"tensorrt:{folder}" in services["triton"]["volumes"]
+    assert services["triton"]["user"] == "1000:1000"
+    assert folder in services["repository"]["entrypoint"]
 
 
 def test_the_folders_exist_and_belong_to_the_user_before_anything_starts(services):
     """Triton stays dead if its folder is missing at its start, so a step before both makes it, owned by uid 1000."""
     first = services["repository"]
     assert first["entrypoint"][:4] == ["install", "--directory", "--owner=1000", "--group=1000"]
-    assert {"/repository", "/repository/triton", "/cache"} == set(first["entrypoint"][4:])
+    assert {"/repository", "/repository/triton", "/cache"} <= set(first["entrypoint"][4:])
     assert first["restart"] == "no"
     for name in ("triton", "ingrain"):
         assert services[name]["depends_on"]["repository"] == {"condition": "service_completed_successfully"}
