@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from io import BufferedWriter
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 import httpcore
@@ -123,12 +123,15 @@ class Fetcher:
             try:
                 await asyncio.to_thread(file.write, piece)
             except OSError as error:
-                raise RepositoryError("A downloaded file could not be written to disk.") from error
+                raise _unwritable() from error
 
         try:
             await self._transfer(url, write, max_bytes, headers or {}, param, timeout_s)
             size = file.tell()
             await asyncio.to_thread(file.close)
+        except OSError as error:  # what was buffered did not fit
+            _discard(file, path)
+            raise _unwritable() from error
         except BaseException:  # cancellation too must leave nothing behind
             _discard(file, path)
             raise
@@ -199,7 +202,7 @@ class Fetcher:
         return None
 
 
-def _discard(file: BufferedWriter, path: Path) -> None:
+def _discard(file: BinaryIO, path: Path) -> None:
     try:
         file.close()
     except OSError:
@@ -216,6 +219,10 @@ def _check_answer(status: int, fields: Mapping[bytes, bytes], target: Target, ma
     length = fields.get(b"content-length", b"0")
     if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
         raise _too_large(param, max_bytes)
+
+
+def _unwritable() -> RepositoryError:
+    return RepositoryError("A downloaded file could not be written to disk.")
 
 
 def _failed(param: str, why: str, **facts: object) -> FetchFailedError:

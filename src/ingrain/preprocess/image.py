@@ -1,0 +1,100 @@
+"""The bytes of a picture in, the pixels out that the graph takes."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Importing a plugin is what makes Pillow know a format; these six are all that it may ever try here.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from ingrain.errors import ImageError, IngrainError, TooLargeError
+from ingrain.preprocess.image_formats import check_format, check_pixels
+from ingrain.preprocess.image_steps import apply_steps, effort_of
+from ingrain.preprocess.pixel_budget import PixelBudget
+from ingrain.repository.manifest import ImagePreprocess
+
+Pixels = NDArray[np.uint8]
+
+DEFAULT_MAX_PIXELS = 25_000_000
+
+
+class ImagePreprocessor:
+    """Prepares pictures as the source library does. Thread-safe; Pillow releases the GIL for most of the time.
+
+    The first frame is taken, and EXIF orientation is left alone: so do torchvision's, OpenCLIP's and timm's transforms
+    on what ``PIL.Image.open`` gives them.
+
+    Args:
+        config: Geometry of the model.
+        max_pixels: Most pixels of a picture, before and after resizing.
+        budget: Shared by all that decode in this process; none if None.
+    """
+
+    def __init__(
+        self, config: ImagePreprocess, *, max_pixels: int = DEFAULT_MAX_PIXELS, budget: PixelBudget | None = None
+    ) -> None:
+        self.config = config
+        self._max_pixels = max_pixels
+        self._budget = budget or PixelBudget(4 * max_pixels)
+
+    def prepare(self, data: bytes, *, param: str = "image[0]") -> Pixels:
+        """Decode and resize one picture.
+
+        Args:
+            data: A JPEG, PNG, WebP, GIF, BMP or TIFF file.
+            param: Path of the field that it came from, for errors.
+
+        Returns:
+            ``uint8 [H, W, 3]``, read-only.
+
+        Raises:
+            ImageError: It is of no such format, damaged, or too narrow for the model.
+            TooLargeError: It has too many pixels, or would have on the way.
+        """
+        name = check_format(data, max_pixels=self._max_pixels, param=param)
+        try:
+            with (
+                Image.open(BytesIO(data), formats=(name,)) as image,
+                self._budget.hold(self._check_size(image, param)),
+            ):
+                image.load()
+                self._check_size(image, param)  # decoders may find that the header was wrong
+                prepared = apply_steps(self.config.steps, image)
+                return np.frombuffer(prepared.tobytes(), np.uint8).reshape(*self.config.size, 3)
+        except IngrainError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise TooLargeError(f"{param} has too many pixels.", param=param) from error
+        except Exception as error:
+            # Pillow's parsers fail on damaged files with whatever they stumble over: OSError, SyntaxError, KeyError,
+            # struct.error and a dozen more. All of them say the same to the caller.
+            raise ImageError(f"{param} is a damaged or incomplete {name} picture.", param=param) from error
+
+    def _check_size(self, image: Image.Image, param: str) -> int:
+        """Return what the picture costs in pixels."""
+        width, height = image.size
+        check_pixels(width, height, max_pixels=self._max_pixels, param=param)
+        effort = effort_of(self.config.steps, width, height) if width and height else None
+        if effort is None or not effort.largest:
+            raise ImageError(f"{param} is too narrow for this model: {width} x {height} pixels.", param=param)
+        # A very low limit on pictures must not refuse what the model itself asks for.
+        limit = max(self._max_pixels, 16 * self.config.size[0] * self.config.size[1])
+        if effort.largest > limit:
+            raise TooLargeError(
+                f"{param} of {width} x {height} pixels would have {effort.largest} pixels while it is resized for this "
+                f"model; the limit is {limit} pixels (INGRAIN_MAX_IMAGE_PIXELS).",
+                param=param,
+                facts={"limit": limit},
+            )
+        return effort.total

@@ -1,0 +1,141 @@
+"""Pictures as callers send them — URLs, data URIs, base64, raw bytes — made into pixels, many side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ingrain.errors import TooLargeError
+from ingrain.fetch.fetcher import Fetcher
+from ingrain.fetch.headers import check_download_headers
+from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor, Pixels
+from ingrain.preprocess.image_source import is_url, read_embedded, too_many_bytes
+from ingrain.preprocess.pixel_budget import PixelBudget
+from ingrain.repository.manifest import ImagePreprocess
+from ingrain.settings import Settings
+
+_SIDE_BY_SIDE = 8
+"""Pictures of one request in progress; one request cannot take all fetches or all memory for itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """What pictures of one request may cost.
+
+    Attributes:
+        max_bytes: Largest file, fetched or sent.
+        max_pixels: Most pixels of a picture.
+        max_fetches: Most URLs in one request.
+        threads: Threads that decode and resize; 0: one a core.
+    """
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_fetches: int = 256
+    threads: int = 0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> ImageLimits:
+        """Read the limits from the settings."""
+        return cls(
+            max_bytes=settings.max_image_bytes,
+            max_pixels=settings.max_image_pixels,
+            max_fetches=settings.max_fetches_per_request,
+            threads=settings.image_threads,
+        )
+
+
+class ImageInput:
+    """Turns the ``image`` field of requests into pixels. Owns the threads that decode; one for the whole process."""
+
+    def __init__(self, fetcher: Fetcher, limits: ImageLimits) -> None:
+        self._fetcher = fetcher
+        self._limits = limits
+        self._budget = PixelBudget(4 * limits.max_pixels)
+        threads = limits.threads or len(os.sched_getaffinity(0))
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingrain-image")
+        self._side_by_side = max(_SIDE_BY_SIDE, threads)
+
+    def preprocessor(self, config: ImagePreprocess) -> ImagePreprocessor:
+        """Return a preprocessor for a model under this process's limits."""
+        return ImagePreprocessor(config, max_pixels=self._limits.max_pixels, budget=self._budget)
+
+    async def load(
+        self,
+        images: Sequence[str | bytes],
+        preprocessor: ImagePreprocessor,
+        *,
+        headers: Mapping[str, str] | None = None,
+        param: str = "image",
+    ) -> list[Pixels]:
+        """Fetch, decode and resize pictures.
+
+        What is wrong at first sight is refused before anything is fetched. The first failure ends the rest.
+
+        Args:
+            images: Each an http or https URL, a data URI, bare base64, or the bytes of a file.
+            preprocessor: Of the model that the pictures are for.
+            headers: The caller's ``imageDownloadHeaders``.
+            param: Name of the field, for errors that name the item (``image[3]``).
+
+        Returns:
+            ``uint8 [H, W, 3]`` by picture, in order.
+
+        Raises:
+            ImageError: An item is not a picture.
+            FetchRefusedError: A URL may not be fetched.
+            FetchFailedError: A URL's host did not deliver.
+            TooLargeError: A picture, or the number of URLs, is over its limit.
+            InvalidRequestError: The headers are at fault.
+        """
+        checked_headers = check_download_headers(headers)
+        self._check_count(images, param)
+        if len(images) == 1:
+            return [await self._one(images[0], preprocessor, checked_headers, f"{param}[0]")]
+        prepared: list[Pixels | None] = [None] * len(images)
+
+        async def work(left: Iterator[tuple[int, str | bytes]]) -> None:
+            for index, image in left:
+                prepared[index] = await self._one(image, preprocessor, checked_headers, f"{param}[{index}]")
+
+        left = iter(enumerate(images))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._side_by_side, len(images))):
+                    group.create_task(work(left))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed.exceptions[0].__cause__
+        return [pixels for pixels in prepared if pixels is not None]
+
+    def close(self) -> None:
+        """End the threads; pictures in progress are finished, and their results dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check_count(self, images: Sequence[str | bytes], param: str) -> None:
+        urls = sum(isinstance(image, str) and is_url(image) for image in images)
+        if urls > self._limits.max_fetches:
+            raise TooLargeError(
+                f"{param} holds {urls} URLs; the limit is {self._limits.max_fetches} "
+                "(INGRAIN_MAX_FETCHES_PER_REQUEST).",
+                param=param,
+                facts={"limit": self._limits.max_fetches},
+            )
+
+    async def _one(
+        self, image: str | bytes, preprocessor: ImagePreprocessor, headers: Mapping[str, str], param: str
+    ) -> Pixels:
+        if isinstance(image, str) and is_url(image):
+            image = await self._fetcher.fetch(image, max_bytes=self._limits.max_bytes, headers=headers, param=param)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._prepare, image, preprocessor, param)
+
+    def _prepare(self, image: str | bytes, preprocessor: ImagePreprocessor, param: str) -> Pixels:
+        data = (
+            image if isinstance(image, bytes) else read_embedded(image, max_bytes=self._limits.max_bytes, param=param)
+        )
+        if len(data) > self._limits.max_bytes:
+            raise too_many_bytes(self._limits.max_bytes, param)
+        return preprocessor.prepare(data, param=param)

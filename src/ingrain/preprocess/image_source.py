@@ -1,0 +1,82 @@
+"""Tell what an ``image`` string is, and unpack it where it holds the picture itself."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from urllib.parse import unquote_to_bytes
+
+from ingrain.errors import FetchRefusedError, ImageError, TooLargeError
+
+# RFC 3986: a colon after a scheme's name. Base64 has no colon, so nothing is both.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
+_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")
+_DATA_HEADER_CHARS = 256
+
+
+def is_url(image: str) -> bool:
+    """Tell whether a string is an http or https URL, which has to be fetched."""
+    return image[:5].lower() == "http:" or image[:6].lower() == "https:"
+
+
+def read_embedded(image: str, *, max_bytes: int, param: str) -> bytes:
+    """Return the bytes of a data URI or of bare base64.
+
+    Base64 may be of the standard or the URL-safe alphabet, with or without padding, with or without line breaks;
+    anything else in it is an error. The media type of a data URI is ignored: a picture's first bytes tell its format.
+
+    Args:
+        image: What the caller sent, not a URL.
+        max_bytes: Most bytes of the picture.
+        param: Path of the field, for errors.
+
+    Raises:
+        ImageError: It is neither.
+        FetchRefusedError: It is a URL of another scheme.
+        TooLargeError: It is longer than ``max_bytes``.
+    """
+    scheme = _SCHEME.match(image)
+    if scheme is None:
+        return _from_base64(image, max_bytes, param)
+    if scheme[1].lower() != "data":
+        raise FetchRefusedError(
+            f"{param} is a {scheme[1].lower()!r} URL; http, https and data are accepted.", param=param
+        )
+    comma = image.find(",", 0, _DATA_HEADER_CHARS)
+    if comma < 0:
+        raise ImageError(f"{param} is a data URI without a comma before its data.", param=param)
+    payload = image[comma + 1 :]
+    if image[:comma].rstrip().lower().endswith(";base64"):
+        return _from_base64(payload, max_bytes, param)
+    _check_length(len(payload), 3 * max_bytes, max_bytes, param)  # each byte takes up to three characters
+    return unquote_to_bytes(payload)
+
+
+def too_many_bytes(max_bytes: int, param: str) -> TooLargeError:
+    """Build the error for a picture's file over its limit."""
+    return TooLargeError(
+        f"{param} is larger than {max_bytes} bytes (INGRAIN_MAX_IMAGE_BYTES).",
+        param=param,
+        facts={"limit": max_bytes},
+    )
+
+
+def _from_base64(text: str, max_bytes: int, param: str) -> bytes:
+    # Four characters for three bytes, and room for line breaks.
+    _check_length(len(text), max_bytes * 3 // 2 + 1024, max_bytes, param)
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        pass  # not the plain form that nearly every caller sends
+    if "%" in text:
+        text = unquote_to_bytes(text).decode("ascii", "replace")
+    text = text.translate(_URL_SAFE).rstrip("=")
+    try:
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError as error:
+        raise ImageError(f"{param} is neither an http(s) URL, a data URI nor base64.", param=param) from error
+
+
+def _check_length(length: int, limit: int, max_bytes: int, param: str) -> None:
+    if length > limit:
+        raise too_many_bytes(max_bytes, param)

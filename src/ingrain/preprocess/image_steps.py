@@ -1,0 +1,109 @@
+"""The manifest's geometry on Pillow pictures, pixel for pixel as torchvision, timm and OpenCLIP do it on theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from ingrain.repository.manifest import CenterCrop, ImageStep, Resize, ToRgb
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What steps ask of the machine for a picture of some size.
+
+    Attributes:
+        largest: Pixels of the largest picture on the way, intermediate ones included; 0 if one has no pixels at all.
+        total: Pixels of all of them.
+    """
+
+    largest: int
+    total: int
+
+
+def effort_of(steps: Sequence[ImageStep], width: int, height: int) -> Effort:
+    """Tell what a picture would cost before any of its pixels is decoded.
+
+    Pillow resizes rows first and keeps the result of that for all rows, so that squashing a picture that is one pixel
+    wide and a million high makes room for a million full rows.
+    """
+    areas = [width * height]
+    for step in steps:
+        match step:
+            case Resize():
+                new_width, new_height = resized_size(step, width, height)
+                areas += [new_width * height, new_width * new_height]
+                width, height = new_width, new_height
+            case CenterCrop():
+                height, width = step.size
+                areas.append(width * height)
+    return Effort(max(areas) if min(areas) > 0 else 0, sum(areas))
+
+
+def apply_steps(steps: Sequence[ImageStep], image: Image.Image) -> Image.Image:
+    """Take a picture through the steps in their order."""
+    for step in steps:
+        match step:
+            case ToRgb():
+                image = image if image.mode == "RGB" else image.convert("RGB")
+            case Resize():
+                image = _resize(image, step)
+            case CenterCrop():
+                image = _center_crop(image, step)
+    return image
+
+
+def resized_size(step: Resize, width: int, height: int) -> tuple[int, int]:
+    """Return the ``(width, height)`` that a step resizes a picture to."""
+    target_height, target_width = step.size
+    if step.mode == "squash":
+        return target_width, target_height
+    if step.mode == "shortest" and target_height == target_width:
+        # torchvision's Resize(int) cuts the longer side to whole pixels.
+        longer = int(target_width * max(width, height) / min(width, height))
+        return (target_width, longer) if width <= height else (longer, target_height)
+    # ResizeKeepRatio of timm and OpenCLIP rounds both sides, by Python's rule: halves go to the even number.
+    ratios = (height / target_height, width / target_width)
+    ratio = min(ratios) if step.mode == "shortest" else max(ratios)
+    return round(width / ratio), round(height / ratio)
+
+
+def _resize(image: Image.Image, step: Resize) -> Image.Image:
+    size = resized_size(step, *image.size)
+    return image if size == image.size else image.resize(size, _FILTERS[step.interpolation])
+
+
+def _center_crop(image: Image.Image, step: CenterCrop) -> Image.Image:
+    height, width = step.size
+    missing_width, missing_height = max(0, width - image.width), max(0, height - image.height)
+    if missing_width or missing_height:
+        # The odd pixel goes to the right and to the bottom.
+        border = (missing_width // 2, missing_height // 2, (missing_width + 1) // 2, (missing_height + 1) // 2)
+        image = _pad(image, border, step.fill)
+    if image.size == (width, height):
+        return image
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _pad(image: Image.Image, border: tuple[int, int, int, int], fill: int | tuple[int, int, int]) -> Image.Image:
+    """Pad by ``(left, top, right, bottom)`` pixels in the picture's own mode, as torchvision's ``pad`` does."""
+    bands = len(image.getbands())
+    colour = (fill,) * bands if isinstance(fill, int) and bands > 1 else fill
+    padded = ImageOps.expand(image, border, colour)
+    if image.mode == "P":
+        palette = image.getpalette()
+        assert palette is not None
+        padded.putpalette(palette)
+    return padded

@@ -1,0 +1,133 @@
+"""How far our pixels are from the source libraries' own transforms, picture by picture.
+
+``python -m ingrain.testing.image_parity docs/images.md`` writes the table into that page.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ingrain.export.image_geometry import preprocess_config_from_open_clip, preprocess_config_from_timm
+from ingrain.export.torchvision_shim import install
+from ingrain.preprocess.image import ImagePreprocessor
+from ingrain.repository.manifest import ImagePreprocess
+from ingrain.testing.images import awkward_pictures, photographs
+
+_BEGIN, _END = "<!-- parity: begin -->", "<!-- parity: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One configuration of a source library.
+
+    Attributes:
+        name: Its words.
+        config: Our translation of it.
+        transform: The library's own transform, from what ``PIL.Image.open`` gives to a tensor.
+    """
+
+    name: str
+    config: ImagePreprocess
+    transform: Callable[[Image.Image], Any]
+
+
+def cases() -> list[Case]:
+    """Return every resize mode, filter and shape that the two libraries' models use, and some that none does."""
+    install()
+    return [*_open_clip_cases(), *_timm_cases()]
+
+
+def difference(case: Case, picture: bytes) -> float:
+    """Return the largest difference of any normalized value, computed from our pixels with the library's own steps."""
+    import torch
+    from torchvision.transforms import Normalize
+
+    with Image.open(BytesIO(picture)) as image:
+        expected = case.transform(image)
+    pixels = ImagePreprocessor(case.config).prepare(picture)
+    scaled = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).to(torch.float32).div(255)
+    ours = Normalize(mean=torch.tensor(case.config.mean), std=torch.tensor(case.config.std))(scaled)
+    if ours.shape != expected.shape:
+        return float("inf")
+    return float((ours - expected).abs().max())
+
+
+def _open_clip_cases() -> list[Case]:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    found = []
+    for resize_mode in ("shortest", "longest", "squash"):
+        for interpolation in ("bicubic", "bilinear"):
+            for size in (224, 256, (224, 320)):
+                cfg = PreprocessCfg(size=size, resize_mode=resize_mode, interpolation=interpolation)
+                name = f"open_clip {resize_mode} {interpolation} {size}"
+                found.append(Case(name, preprocess_config_from_open_clip(cfg), image_transform_v2(cfg, is_train=False)))
+    half = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    cfg = PreprocessCfg(size=240, resize_mode="longest", fill_color=127, **half)
+    found.append(
+        Case("open_clip longest fill 127 240", preprocess_config_from_open_clip(cfg), image_transform_v2(cfg, False))
+    )
+    return found
+
+
+def _timm_cases() -> list[Case]:
+    from timm.data import create_transform
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    found = []
+    for crop_mode, crop_pct, interpolation, height, width in (
+        ("center", 0.875, "bicubic", 224, 224),
+        ("center", 0.95, "bilinear", 288, 288),
+        ("center", 1.0, "bicubic", 240, 240),
+        ("center", 0.9, "lanczos", 192, 256),
+        ("squash", 1.0, "bicubic", 224, 224),
+        ("squash", 0.9, "bilinear", 256, 192),
+        ("border", 0.95, "bicubic", 224, 224),
+        ("border", 1.0, "bilinear", 192, 256),
+    ):
+        config: dict[str, Any] = {"input_size": (3, height, width), "interpolation": interpolation}
+        config |= {"mean": mean, "std": std}
+        config |= {"crop_pct": crop_pct, "crop_mode": crop_mode}
+        transform = create_transform(**config, is_training=False)
+        name = f"timm {crop_mode} {crop_pct} {interpolation} {height}x{width}"
+        found.append(Case(name, preprocess_config_from_timm(config), _after_rgb(transform)))
+    return found
+
+
+def _after_rgb(transform: Callable[[Image.Image], Any]) -> Callable[[Image.Image], Any]:
+    """Convert first, as timm's datasets do before its transforms."""
+    return lambda image: transform(image.convert("RGB"))
+
+
+def table(pictures: Mapping[str, bytes]) -> str:
+    """Return a Markdown table: pictures by largest difference over the cases of each library."""
+    measured = cases()
+    libraries = {name: [case for case in measured if case.name.startswith(name)] for name in ("open_clip", "timm")}
+    columns = " | ".join(f"{name}, {len(of_library)} configurations" for name, of_library in libraries.items())
+    lines = [f"| picture | size | mode | {columns} |", "| --- | --- | --- | --- | --- |"]
+    for name, picture in pictures.items():
+        with Image.open(BytesIO(picture)) as image:
+            facts = f"{image.width} x {image.height} | {image.mode}"
+        worst = [max(difference(case, picture) for case in of_library) for of_library in libraries.values()]
+        lines.append(f"| {name} | {facts} | " + " | ".join(f"{value:g}" for value in worst) + " |")
+    return "\n".join(lines)
+
+
+def main(page: Path) -> None:
+    """Write the table between its marks on a page."""
+    before, _, rest = page.read_text("utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    rows = table({**photographs(), **awkward_pictures()})
+    page.write_text(f"{before}{_BEGIN}\n{rows}\n{_END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
