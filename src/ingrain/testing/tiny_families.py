@@ -181,7 +181,15 @@ FAMILIES: dict[str, Family] = {
     ),
     "Funnel": Family(
         model_type="funnel",
-        config={"block_sizes": [1, 1], "block_repeats": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64},
+        config={
+            "architectures": ["FunnelModel"],
+            "block_sizes": [1, 1],
+            "block_repeats": [1, 1],
+            "d_model": 32,
+            "n_head": 4,
+            "d_head": 8,
+            "d_inner": 64,
+        },
         token_type_ids=True,
         refused=True,
     ),

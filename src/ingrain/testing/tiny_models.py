@@ -83,7 +83,7 @@ def build_pipeline(
         width = parts[0].get_embedding_dimension()
         for kind, arguments in modules:
             part = getattr(library, kind)(**_with_width(kind, dict(arguments), width))
-            _randomize(part)
+            randomize(part)
             width = part.get_embedding_dimension() if hasattr(part, "get_embedding_dimension") else width
             parts.append(part)
     model = SentenceTransformer(modules=parts, device="cpu", prompts=prompts, default_prompt_name=default_prompt_name)
@@ -114,7 +114,7 @@ def build_network(folder: Path, family: Family, *, dtype: str = "float32") -> Pa
         max_tokens=MAX_TOKENS,
     )
     network = AutoModel.from_config(small_config(family, tokenizer))
-    _randomize(network)
+    randomize(network)
     network.to(getattr(torch, dtype)).save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
     return folder
@@ -188,7 +188,7 @@ def _with_width(kind: str, arguments: dict[str, Any], width: int) -> dict[str, A
     return {names[kind]: width, **arguments} if kind in names else arguments
 
 
-def _randomize(module: Any) -> None:
+def randomize(module: Any) -> None:
     """Give every parameter a value that shows: weights wide, norms around 1, biases around 0."""
     import torch
 

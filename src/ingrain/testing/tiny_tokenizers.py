@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-Kind = Literal["wordpiece", "roberta", "bytes", "unigram"]
+Kind = Literal["wordpiece", "roberta", "bytes", "unigram", "t5"]
 Template = Literal["cls_sep", "bos_eos", "bos", "eos", "sep_cls", "none"]
 
 VOCABULARY_SIZE = 420
@@ -23,6 +23,7 @@ _SPECIAL = {
     "roberta": {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"},
     "bytes": {"pad": "<|pad|>", "bos": "<|begin|>", "eos": "<|end|>"},
     "unigram": {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"},
+    "t5": {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"},
 }
 
 
@@ -37,14 +38,15 @@ def build_tokenizer(
     """Build a fast transformers tokenizer.
 
     Args:
-        kind: WordPiece (lower case), byte-level BPE with RoBERTa's or a decoder's special tokens, or Unigram.
+        kind: WordPiece (lower case), byte-level BPE with RoBERTa's or a decoder's special tokens, or Unigram with
+            XLM-RoBERTa's or T5's.
         template: Special tokens put around a text.
         padding_side: Side of padding.
         token_type_ids: True where the tokenizer makes them.
         max_tokens: ``model_max_length``.
 
     Returns:
-        A ``PreTrainedTokenizerFast``; padding has id 0 for WordPiece and ``bytes``, 1 otherwise.
+        A ``PreTrainedTokenizerFast``; padding has id 0 for WordPiece, ``bytes`` and ``t5``, 1 otherwise.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -75,7 +77,7 @@ def _train(kind: Kind, special: list[str]) -> Any:
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         trainer: Any = trainers.WordPieceTrainer(vocab_size=VOCABULARY_SIZE, special_tokens=special)
-    elif kind == "unigram":
+    elif kind in ("unigram", "t5"):
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = normalizers.NFKC()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -108,5 +110,5 @@ def _surround(tokenizer: Any, template: Template, special: dict[str, str]) -> No
     pattern = patterns[template]
     if pattern is None:
         return
-    tokens = [(token, tokenizer.token_to_id(token)) for token in (bos, eos)]
+    tokens = [(token, tokenizer.token_to_id(token)) for token in (bos, eos) if token]
     tokenizer.post_processor = TemplateProcessing(single=pattern, special_tokens=tokens)

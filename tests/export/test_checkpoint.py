@@ -1,0 +1,173 @@
+"""What is refused from a model's JSON files alone, before any of it is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.checkpoint import inspect
+
+TRANSFORMER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
+POOLING = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
+
+
+def write(folder: Path, name: str, content: Any) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Hold the files of a BERT with mean pooling."""
+    write(tmp_path, "modules.json", [TRANSFORMER, POOLING])
+    write(tmp_path, "config.json", {"model_type": "bert"})
+    write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 128, "do_lower_case": False})
+    write(tmp_path, "1_Pooling/config.json", {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True})
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    return tmp_path
+
+
+def refusal(folder: Path, *, trust_remote_code: bool = False) -> str:
+    with pytest.raises(UnsupportedModelError) as caught:
+        inspect(folder, trust_remote_code=trust_remote_code)
+    assert str(folder) not in caught.value.message
+    return caught.value.message
+
+
+def test_a_usual_folder_passes(folder: Path) -> None:
+    checkpoint = inspect(folder, trust_remote_code=False)
+    assert [module.kind for module in checkpoint.modules] == ["Transformer", "Pooling"]
+
+
+def test_the_newer_paths_of_the_modules_pass_too(folder: Path) -> None:
+    modules = "sentence_transformers.sentence_transformer.modules"
+    base = "sentence_transformers.base.modules.transformer.Transformer"
+    write(folder, "modules.json", [TRANSFORMER | {"type": base}, POOLING | {"type": f"{modules}.pooling.Pooling"}])
+    assert [module.kind for module in inspect(folder, trust_remote_code=False).modules] == ["Transformer", "Pooling"]
+
+
+def test_a_plain_transformers_folder_passes(folder: Path) -> None:
+    (folder / "modules.json").unlink()
+    assert inspect(folder, trust_remote_code=False).modules == ()
+
+
+@pytest.mark.parametrize(
+    "dotted",
+    [
+        "sentence_transformers.models.Mystery",
+        "sentence_transformers.util.http_get",
+        "sentence_transformers.cross_encoder.modules.LogitScore",
+    ],
+)
+def test_a_module_that_we_do_not_know_is_refused(folder: Path, dotted: str) -> None:
+    write(folder, "modules.json", [TRANSFORMER, POOLING | {"type": dotted}])
+    assert dotted.rpartition(".")[2] in refusal(folder)
+
+
+def test_code_that_comes_with_the_model_runs_only_where_it_may(folder: Path) -> None:
+    write(folder, "modules.json", [TRANSFORMER, POOLING | {"type": "custom_code.Pooling"}])
+    assert "remote code" in refusal(folder)
+    assert inspect(folder, trust_remote_code=True).custom_code
+
+
+def test_a_network_whose_code_comes_with_the_model_is_refused(folder: Path) -> None:
+    write(folder, "config.json", {"model_type": "brand_new", "auto_map": {"AutoModel": "modeling.New"}})
+    assert "remote code" in refusal(folder)
+
+
+def test_a_network_that_transformers_does_not_know_is_refused(folder: Path) -> None:
+    write(folder, "config.json", {"model_type": "brand_new"})
+    assert "'brand_new'" in refusal(folder)
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc", "1_Pooling/../../x"])
+def test_a_module_outside_the_folder_is_refused(folder: Path, path: str) -> None:
+    write(folder, "modules.json", [TRANSFORMER, POOLING | {"path": path}])
+    assert "out of its folder" in refusal(folder)
+
+
+@pytest.mark.parametrize("pickle", ["pytorch_model.bin", "model.pt"])
+def test_weights_that_are_pickle_only_are_refused(folder: Path, pickle: str) -> None:
+    (folder / "model.safetensors").rename(folder / pickle)
+    assert "convert to safetensors" in refusal(folder)
+
+
+def test_a_dense_module_with_pickle_only_is_refused_although_the_network_is_safe(folder: Path) -> None:
+    dense = {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    write(folder, "modules.json", [TRANSFORMER, POOLING, dense])
+    write(folder, "2_Dense/config.json", {"in_features": 8, "out_features": 4})
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"")
+    assert "convert to safetensors" in refusal(folder)
+
+
+def test_weights_in_shards_pass(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    write(folder, "model.safetensors.index.json", {"weight_map": {}})
+    inspect(folder, trust_remote_code=False)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "word"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode_attention": True}, "pooling_mode_attention"),
+        ("sentence_bert_config.json", {"max_seq_length": 8, "mystery": 1}, "mystery"),
+        ("sentence_bert_config.json", {"model_args": {"quantization_config": {}}}, "quantization_config"),
+        ("sentence_bert_config.json", {"query_length": 32}, "query_length"),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 3}}}, "processing_kwargs"),
+        ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "transformer_task"),
+    ],
+)
+def test_an_option_that_we_do_not_model_is_refused(folder: Path, file: str, content: Any, word: str) -> None:
+    write(folder, file, content)
+    assert word in refusal(folder)
+
+
+def test_an_activation_that_the_source_would_silently_replace_is_refused(folder: Path) -> None:
+    dense = {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    write(folder, "modules.json", [TRANSFORMER, POOLING, dense])
+    write(folder, "2_Dense/config.json", {"in_features": 8, "out_features": 4, "activation_function": "my.Mish"})
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"")
+    assert "'my.Mish'" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"model_type": "longformer"}, "one text length only"),
+        ({"model_type": "funnel"}, "one text length"),
+        ({"model_type": "big_bird"}, "block-sparse"),
+        ({"model_type": "phi3", "rope_scaling": {"type": "longrope"}}, "depend on the text's length"),
+        ({"model_type": "gemma3_text", "rope_parameters": {"full_attention": {"rope_type": "dynamic"}}}, "depend"),
+    ],
+)
+def test_an_architecture_that_cannot_be_converted_is_refused_with_the_reason(
+    folder: Path, config: dict[str, Any], word: str
+) -> None:
+    write(folder, "config.json", config)
+    assert word in refusal(folder)
+
+
+def test_full_attention_makes_a_big_bird_convertible(folder: Path) -> None:
+    write(folder, "config.json", {"model_type": "big_bird", "attention_type": "original_full"})
+    inspect(folder, trust_remote_code=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [("CrossEncoder", "reranker"), ("SparseEncoder", "sparse"), ("MultiVectorEncoder", "a token")]
+)
+def test_models_without_one_dense_vector_a_text_are_refused(folder: Path, kind: str, word: str) -> None:
+    write(folder, "config_sentence_transformers.json", {"model_type": kind})
+    assert word in refusal(folder)
+
+
+def test_an_adapter_is_refused(folder: Path) -> None:
+    write(folder, "adapter_config.json", {})
+    assert "adapter" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["modules.json", "config.json"])
+def test_broken_json_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text("{")
+    assert name in refusal(folder)
