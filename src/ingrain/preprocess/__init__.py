@@ -1,0 +1,1 @@
+"""What callers send, made into what the graphs take."""

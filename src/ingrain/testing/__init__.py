@@ -1,0 +1,1 @@
+"""Real parts for tests: a fake engine, tiny models, a small hub."""
