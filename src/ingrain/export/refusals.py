@@ -68,6 +68,7 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
             "length, and a graph holds one of the two. Set 'attention_type' to 'original_full' in its config.json.",
             param="name",
         )
+    _refuse_experts(config)
     _refuse_length_dependent_positions(config)
     if "auto_map" in config and not trust_remote_code and not _is_native(model_type):
         raise UnsupportedModelError(
@@ -79,6 +80,17 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
         raise UnsupportedModelError(
             f"The installed transformers does not know the architecture {model_type!r}; a newer one may.", param="name"
         )
+
+
+def _refuse_experts(config: dict[str, Any]) -> None:
+    """Refuse mixtures of experts under whichever of its names the number of experts goes."""
+    for name in ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"):
+        if isinstance(config.get(name), int) and config[name] > 1:
+            raise UnsupportedModelError(
+                f"The network {config.get('model_type')!r} is a mixture of experts, which cannot be converted: which "
+                "weights a token meets depends on the token, and ONNX has no operator for that.",
+                param="name",
+            )
 
 
 def _refuse_length_dependent_positions(config: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ingrain.testing.tiny_tokenizers import Kind, Template
@@ -131,7 +131,7 @@ FAMILIES: dict[str, Family] = {
     "Mistral": _decoder("mistral"),
     "Mistral, sliding window": _decoder("mistral", **_SHORT),
     "Ministral": _decoder("ministral", head_dim=8, **_SHORT),
-    "Mixtral": _decoder("mixtral", num_local_experts=4),
+    "Mixtral": replace(_decoder("mixtral", num_local_experts=4), refused=True),
     "Phi": _decoder("phi"),
     "Phi3": _decoder("phi3"),
     "Qwen2": _decoder("qwen2"),
