@@ -31,8 +31,9 @@ def build_bpe_tokenizer(source: Any) -> Tokenizer:
     start, end = (source.encoder[token] for token in special)
     merges = [pair for pair, _ in sorted(source.bpe_ranks.items(), key=lambda entry: int(entry[1]))]
     vocabulary = {token: number for token, number in source.encoder.items() if token not in special}
-    for token, number in zip(special, (start, end), strict=True):
-        merges += _merges_of_word(token, number, merges, vocabulary)
+    vocabulary |= {f"{special[0]}{_END_OF_WORD}": start, f"{special[1]}{_END_OF_WORD}": end}
+    for token in special:
+        merges += _merges_of_word(token, merges, vocabulary)
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=_END_OF_WORD))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -47,9 +48,7 @@ def build_bpe_tokenizer(source: Any) -> Tokenizer:
     return tokenizer
 
 
-def _merges_of_word(
-    word: str, number: int, merges: list[tuple[str, str]], vocabulary: dict[str, int]
-) -> list[tuple[str, str]]:
+def _merges_of_word(word: str, merges: list[tuple[str, str]], vocabulary: dict[str, int]) -> list[tuple[str, str]]:
     """Return merges that make one token of a word's ordinary pieces; new tokens go into the vocabulary."""
     plain = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=_END_OF_WORD)
     pieces = [token.value for token in plain.tokenize(word)]
@@ -58,9 +57,8 @@ def _merges_of_word(
     for right in pieces[1:]:
         added.append((left, right))
         left += right
-        # Tokens in between are never the last word, so that their numbers are never seen.
-        vocabulary.setdefault(left, max(vocabulary.values()) + 1)
-    vocabulary[left] = number
+        # Tokens in between never remain, so that nobody sees their numbers; a file has no room for gaps.
+        vocabulary.setdefault(left, len(vocabulary))
     return added
 
 

@@ -9,7 +9,17 @@ from pathlib import Path
 from ingrain import __version__
 from ingrain.export.job import ExportJob
 from ingrain.repository.checksums import describe_file
-from ingrain.repository.manifest import Graph, Manifest, Role, StoredFile, Tensor, TextPreprocess, Verification
+from ingrain.repository.manifest import (
+    Graph,
+    ImagePreprocess,
+    Manifest,
+    Role,
+    Similarity,
+    StoredFile,
+    Tensor,
+    TextPreprocess,
+    Verification,
+)
 from ingrain.repository.names import graph_name, model_key
 
 _PACKAGES = (
@@ -33,7 +43,12 @@ def model_folder(job: ExportJob) -> Path:
 
 
 def describe_graph(
-    job: ExportJob, role: Role, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, equal_lengths_only: bool
+    job: ExportJob,
+    role: Role,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    *,
+    equal_lengths_only: bool = False,
 ) -> Graph:
     """Describe a graph whose files are complete."""
     name = _graph_name(job, role)
@@ -55,7 +70,10 @@ def describe_model(
     architecture: str,
     embedding_size: int,
     graphs: tuple[Graph, ...],
-    text: TextPreprocess | None,
+    text: TextPreprocess | None = None,
+    image: ImagePreprocess | None = None,
+    labels: tuple[str, ...] = (),
+    similarity: Similarity | None = None,
     verification: dict[Role, Verification],
 ) -> Manifest:
     """Describe a model whose side files are complete."""
@@ -71,6 +89,9 @@ def describe_model(
         embedding_size=embedding_size,
         graphs=graphs,
         text=text,
+        image=image,
+        labels=labels,
+        similarity=similarity,
         files=_files(Path(job.output) / "model"),
         verification=verification,
     )

@@ -13,7 +13,11 @@ from ingrain.repository.manifest import Library, Manifest
 
 Exporter = Callable[[ExportJob, Path, str | None, Callable[[Progress], None]], Manifest]
 
-_MODULES: dict[Library, str] = {"sentence_transformers": "ingrain.export.sentence_transformers"}
+_MODULES: dict[Library, str] = {
+    "sentence_transformers": "ingrain.export.sentence_transformers",
+    "open_clip": "ingrain.export.open_clip",
+    "timm": "ingrain.export.timm",
+}
 
 
 def exporter_of(library: Library) -> Exporter:

@@ -117,12 +117,16 @@ def open_session(path: Path, threads: int = 0) -> Any:
 def describe_inputs(session: Any, axes: Sequence[str]) -> tuple[Tensor, ...]:
     """Return a session's inputs with -1 for dynamic axes.
 
+    Args:
+        session: An ``onnxruntime.InferenceSession``.
+        axes: Names of the leading axes of every input, all dynamic.
+
     Raises:
         CannotConvert: An axis that must be dynamic was burnt in.
     """
     inputs = tuple(_describe(value) for value in session.get_inputs())
     for value in inputs:
-        if value.shape != (-1,) * len(axes):
+        if value.shape[: len(axes)] != (-1,) * len(axes):
             raise CannotConvert(f"the input {value.name} has the fixed shape {value.shape}")
     return inputs
 

@@ -60,7 +60,7 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
         )
     limit = transformer_limit(module)
     module.max_seq_length = limit
-    _write(backend, folder, limit, tokenizer.truncation_side)
+    write_tokenizer(backend, folder, limit, tokenizer.truncation_side)
     return TextPreprocess(
         max_tokens=limit,
         padding_side=cast(Literal["right", "left"], tokenizer.padding_side),
@@ -84,11 +84,12 @@ def save_static_tokenizer(model: Any, folder: Path) -> TextPreprocess:
         backend.enable_truncation(MAX_TOKENS_WITHOUT_LIMIT)
         truncation = backend.truncation
     limit = int(truncation["max_length"])
-    _write(backend, folder, limit, truncation["direction"])
+    write_tokenizer(backend, folder, limit, truncation["direction"])
     return TextPreprocess(max_tokens=limit, add_special_tokens=False, allow_empty=True, **_prompts(model))
 
 
-def _write(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
+def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
+    """Write ``tokenizer.json``: texts are cut at ``limit`` tokens on the side ``direction``, and not padded."""
     copy = Tokenizer.from_str(backend.to_str())
     copy.no_padding()
     copy.enable_truncation(limit, direction=direction)

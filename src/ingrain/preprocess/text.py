@@ -62,6 +62,9 @@ class TextPreprocessor:
                 prompt_tokens = self._count_prompt_tokens(prompt)
         texts = clean_texts(texts, self.config.clean)
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
+        zeroed = self.config.zeroed_id
+        if zeroed is not None:
+            return [TokenizedText([i if i != zeroed else 0 for i in e.ids], e.type_ids) for e in encodings]
         return [TokenizedText(encoding.ids, encoding.type_ids, prompt_tokens) for encoding in encodings]
 
     @property

@@ -66,6 +66,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         include_prompt: False where prompt tokens are left out of pooling (the graph then has a ``pooling_mask``).
         clean: How text is cleaned before it is tokenized, in OpenCLIP's words.
         fixed_length: True where padding attends (SigLIP, CLIPA), so that every text is padded to ``max_tokens``.
+        zeroed_id: Token id that becomes 0 after all else is done (CLIPA's separator).
     """
 
     max_tokens: int
@@ -80,6 +81,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
     include_prompt: bool = True
     clean: Literal["none", "clip_lower", "clip_whitespace", "clip_canonicalize"] = "none"
     fixed_length: bool = False
+    zeroed_id: int | None = None
 
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]

@@ -1,0 +1,41 @@
+"""Receives a network that takes normalized pixels, hands on one that takes them as they come out of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class ImageGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
+    """From ``uint8 [B, H, W, 3]`` to the network's output, scale and normalization folded into one step.
+
+    Args:
+        network: Takes float32 ``[B, 3, H, W]``; answers float32 ``[B, D]``, or a tuple that begins with it.
+        mean: Subtracted by channel, of pixels in 0 to 1.
+        std: Divided by then.
+    """
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        deviation = torch.tensor(std, dtype=torch.float64)
+        shift = -torch.tensor(mean, dtype=torch.float64) / deviation
+        self.register_buffer("scale", (1 / (255 * deviation)).float().reshape(1, 3, 1, 1))
+        self.register_buffer("shift", shift.float().reshape(1, 3, 1, 1))
+        self.eval()
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Compute the output.
+
+        Args:
+            *tensors: uint8 ``[B, H, W, 3]`` alone.
+
+        Returns:
+            float32 ``[B, D]``.
+        """
+        (pixels,) = tensors
+        channels_first = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        output = self.network(channels_first * self.scale + self.shift)
+        return output[0] if isinstance(output, tuple) else output

@@ -1,0 +1,218 @@
+"""OpenCLIP folders with random weights, built on the spot: small ones of every kind of tower, and any other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ingrain.testing.tiny_models import prepare_libraries
+from ingrain.testing.tiny_tokenizers import Kind, Template, build_tokenizer
+
+_SIZE = 32
+_WIDTH = 32
+# A small network's vocabulary of CLIP's own tokenizer cannot be small: its ids are what they are.
+_CLIP_VOCABULARY = 49408
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyClip:
+    """How to build an OpenCLIP folder.
+
+    Attributes:
+        model: ``model_cfg``.
+        preprocess: ``preprocess_cfg``, as far as it is not the default.
+        tokenizer: Kind and template of a stand-in for a Hugging Face tokenizer; None for CLIP's own.
+        text_config: Configuration of a text tower of transformers.
+        any_length: True where the text graph must take any length.
+    """
+
+    model: dict[str, Any]
+    preprocess: dict[str, Any] = field(default_factory=dict)
+    tokenizer: tuple[Kind, Template] | None = None
+    text_config: dict[str, Any] | None = None
+    any_length: bool = True
+
+
+def _clip(
+    *,
+    vision: dict[str, Any] | None = None,
+    text: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    **rest: Any,
+) -> TinyClip:
+    small = {"image_size": _SIZE, "layers": 2, "width": _WIDTH, "patch_size": 8, "head_width": 16}
+    words = {"context_length": 77, "vocab_size": _CLIP_VOCABULARY, "width": _WIDTH, "heads": 2, "layers": 2}
+    config = {"embed_dim": 24, "vision_cfg": vision or small, "text_cfg": words | (text or {}), **(model or {})}
+    return TinyClip(model=config, **rest)
+
+
+def _timm(name: str, **options: Any) -> dict[str, Any]:
+    return {"timm_model_name": name, "timm_pool": "", "timm_proj": "linear", "image_size": 224, **options}
+
+
+def _hugging_face(config: dict[str, Any], tokenizer: tuple[Kind, Template], pooler: str = "mean_pooler") -> TinyClip:
+    text = {
+        "hf_model_name": "example/text-tower",
+        "hf_tokenizer_name": "example/text-tower",
+        "hf_proj_type": "mlp",
+        "hf_pooler_type": pooler,
+    }
+    model = _clip().model | {"text_cfg": text}
+    return TinyClip(model=model, tokenizer=tokenizer, text_config=config)
+
+
+_HF_TOKENS = {"hf_tokenizer_name": "example/tokenizer", "vocab_size": 500}
+_ENCODER = {
+    "vocab_size": 500, "hidden_size": _WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
+    "max_position_embeddings": 96, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
+}  # fmt: skip
+
+TINY_CLIPS: dict[str, TinyClip] = {
+    "CLIP, ViT": _clip(model={"quick_gelu": True}),
+    "CLIP, ResNet": _clip(
+        vision={"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None, "head_width": 16}
+    ),
+    "custom text, ConvNeXt": _clip(
+        vision=_timm("convnext_atto", timm_pool="avg", image_size=96), model={"custom_text": True}
+    ),
+    "not square, longest side": _clip(
+        vision={"image_size": [32, 48], "layers": 2, "width": _WIDTH, "patch_size": 8, "head_width": 16},
+        preprocess={"resize_mode": "longest", "interpolation": "bilinear", "fill_color": 120},
+    ),
+    "SigLIP": _clip(
+        text=_HF_TOKENS
+        | {"context_length": 64, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
+        | {"tokenizer_kwargs": {"clean": "canonicalize"}},
+        model={"custom_text": True, "init_logit_bias": -10},
+        preprocess={"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"},
+        tokenizer=("t5", "eos"),
+        any_length=False,
+    ),
+    "CLIPA": _clip(
+        text=_HF_TOKENS
+        | {"context_length": 32, "no_causal_mask": True, "pool_type": "last"}
+        | {"tokenizer_kwargs": {"strip_sep_token": True}},
+        preprocess={"interpolation": "bilinear", "resize_mode": "squash"},
+        tokenizer=("wordpiece", "cls_sep"),
+        any_length=False,
+    ),
+    "MobileCLIP, padding attends": _clip(
+        text={"no_causal_mask": True},
+        model={"custom_text": True},
+        preprocess={"mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear"},
+        any_length=False,
+    ),
+    "MetaCLIP 2, worldwide": _clip(
+        text=_HF_TOKENS | {"pool_type": "eos", "eos_id": 2}, tokenizer=("unigram", "bos_eos")
+    ),
+    "CoCa": _clip(
+        vision={
+            "image_size": _SIZE, "layers": 2, "width": _WIDTH, "patch_size": 8, "head_width": 16,
+            "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True,
+        },
+        text={"context_length": 76, "embed_cls": True, "output_tokens": True},
+        model={
+            "custom_text": True,
+            "multimodal_cfg": {"context_length": 76, "vocab_size": 50, "width": 24, "heads": 2, "layers": 1},
+        },
+    ),
+    "RoBERTa": _hugging_face({"model_type": "roberta", **_ENCODER}, ("roberta", "bos_eos")),
+    "XLM-RoBERTa, class token": _hugging_face(
+        {"model_type": "xlm-roberta", **_ENCODER}, ("unigram", "bos_eos"), "cls_pooler"
+    ),
+    "mT5": _hugging_face(
+        {
+            "model_type": "mt5", "vocab_size": 500, "d_model": _WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": 2,
+            "num_heads": 4, "is_encoder_decoder": True, "feed_forward_proj": "gated-gelu", "pad_token_id": 0,
+        },
+        ("t5", "eos"),
+    ),
+    "NLLB": _hugging_face(
+        {
+            "model_type": "m2m_100", "vocab_size": 500, "d_model": _WIDTH, "encoder_layers": 2, "decoder_layers": 1,
+            "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
+            "max_position_embeddings": 96, "is_encoder_decoder": True, "pad_token_id": 1,
+        },
+        ("unigram", "bos_eos"),
+        "cls_pooler",
+    ),
+}  # fmt: skip
+
+
+def build_tiny_clip(name: str, folder: Path, *, seed: int = 0) -> Path:
+    """Build the small model of one of ``TINY_CLIPS``.
+
+    Args:
+        name: Key of ``TINY_CLIPS``.
+        folder: Where it goes; made if missing.
+        seed: Seed of the weights.
+
+    Returns:
+        ``folder``.
+    """
+    return build_clip(TINY_CLIPS[name], folder, seed=seed)
+
+
+def build_clip(tiny: TinyClip, folder: Path, *, seed: int = 0) -> Path:
+    """Build an OpenCLIP folder: configuration, tokenizer and random weights as safetensors.
+
+    Args:
+        tiny: What to build.
+        folder: Where it goes; made if missing.
+        seed: Seed of the weights.
+
+    Returns:
+        ``folder``.
+    """
+    prepare_libraries()
+    import torch
+    from safetensors.torch import save_file
+
+    from ingrain.export.clip_checkpoint import CONFIG, TEXT_CONFIG, WEIGHTS
+    from ingrain.export.clip_source import create_network
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_cfg": tiny.model, "preprocess_cfg": tiny.preprocess}
+    (folder / CONFIG).write_text(json.dumps(config))
+    text_config = None
+    if tiny.text_config is not None:
+        (folder / TEXT_CONFIG).parent.mkdir(exist_ok=True)
+        (folder / TEXT_CONFIG).write_text(json.dumps(tiny.text_config))
+        text_config = folder / TEXT_CONFIG.parent
+    if tiny.tokenizer is not None:
+        build_tokenizer(*tiny.tokenizer).save_pretrained(str(folder))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = create_network(tiny.model, tiny.preprocess, text_config).eval()
+        unsettle(network)
+    # Tied weights are written once each: safetensors refuses tensors that share memory.
+    save_file({name: value.clone().contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS[0])
+    return folder
+
+
+def unsettle(network: Any) -> None:
+    """Give a value that shows to what a library sets to a constant: norms, biases, layer scales, running statistics.
+
+    Freshly made networks have blocks that do nothing (scales of 0 or 1e-6), where a wrong graph would look right.
+    """
+    import torch
+
+    with torch.no_grad():
+        for tensor in _constants(network):
+            value = float(tensor.flatten()[0])
+            if value == 0:
+                tensor.normal_(0.0, 0.05)
+            elif value < 0.5:
+                tensor.uniform_(0.1, 0.3)
+            else:
+                tensor.normal_(1.0, 0.1).clamp_(min=0.5)
+
+
+def _constants(network: Any) -> Iterator[Any]:
+    buffers = (value for name, value in network.named_buffers() if name.endswith(("running_mean", "running_var")))
+    for tensor in (*network.parameters(), *buffers):
+        if tensor.numel() > 1 and tensor.is_floating_point() and bool((tensor == tensor.flatten()[0]).all()):
+            yield tensor
