@@ -14,6 +14,7 @@ Texts = Annotated[
     str | Annotated[list[str], Meta(min_length=1)],
     Meta(description="One text or several; the answer has one vector for each, in order."),
 ]
+OptionalTexts = Annotated[Texts | None, Meta(description="One text or several; null for none.")]
 Normalize = Annotated[bool | None, Meta(description="Bring each vector to unit length (default true).")]
 NDims = Annotated[
     Annotated[int, Meta(ge=1)] | None,
@@ -48,7 +49,7 @@ class EmbedRequest(Request, frozen=True, kw_only=True):
     """Texts to embed; models with an image tower take images beside them."""
 
     name: Name
-    text: Texts | None = None
+    text: OptionalTexts = None
     normalize: Normalize = None
     n_dims: NDims = None
     library: LibraryField = None

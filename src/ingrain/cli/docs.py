@@ -1,0 +1,123 @@
+"""Write the pages of ``docs/`` that follow from the code: the settings and the HTTP interface."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ingrain.server.openapi import openapi_document
+from ingrain.settings import describe
+
+_GENERATED = "<!-- Written by `make docs`; change the code instead. -->\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write every generated page into the folder given."""
+    parser = argparse.ArgumentParser(prog="python -m ingrain.cli.docs", description=main.__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("docs"))
+    folder: Path = parser.parse_args(arguments).folder
+    for name, text in pages().items():
+        (folder / name).write_text(text, "utf-8")
+        print(f"wrote {folder / name}")
+
+
+def pages() -> dict[str, str]:
+    """Return the generated pages by file name."""
+    return {"settings.md": settings_page(), "api.md": api_page()}
+
+
+def settings_page() -> str:
+    """Return the table of settings."""
+    rows = []
+    for info in describe():
+        default = "" if info.default is None or info.default == () else f"`{_plain(info.default)}`"
+        choices = f" One of {', '.join(f'`{choice}`' for choice in info.choices)}." if info.choices else ""
+        rows.append(f"| `{info.env}` | `{info.flag}` | {default} | {info.description}{choices} |")
+    head = "| variable | flag of `ingrain serve` | default | meaning |\n| --- | --- | --- | --- |\n"
+    return (
+        f"{_GENERATED}# Settings\n\nA flag wins over the variable, the variable over the default; an empty variable is "
+        f"one that is not given.\n\n{head}" + "\n".join(rows) + "\n"
+    )
+
+
+def api_page() -> str:
+    """Return the HTTP interface, one section a route."""
+    document = openapi_document()
+    schemas = document["components"]["schemas"]
+    parts = [f"{_GENERATED}# HTTP interface\n\n{document['info']['description']}\n"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            parts.append(_section(method, path, operation, schemas))
+    parts.append(_errors(document))
+    return "\n".join(parts)
+
+
+def _section(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
+    old = " First generation, for older clients." if operation.get("deprecated") else ""
+    lines = [f"## {method.upper()} {path}", f"{operation['summary']} {operation['description']}{old}\n"]
+    rows = [
+        (parameter["name"] + " (query)", "string", parameter["required"], parameter["description"])
+        for parameter in operation.get("parameters", [])
+    ]
+    if "requestBody" in operation:
+        schema = _schema(operation["requestBody"], schemas)
+        required = schema.get("required", [])
+        rows += [
+            (name, _type(field), name in required, field.get("description", ""))
+            for name, field in schema["properties"].items()
+        ]
+    if rows:
+        lines.append("| field | type | | meaning |\n| --- | --- | --- | --- |")
+        lines += [
+            f"| `{name}` | {kind} | {'required' if needed else ''} | {meaning} |"
+            for name, kind, needed, meaning in rows
+        ]
+    answer = _schema(operation["responses"]["200"], schemas)["properties"]
+    fields = ", ".join(f"`{name}` ({_type(field)})" for name, field in answer.items())
+    statuses = ", ".join(status for status in operation["responses"] if status != "200")
+    lines.append(f"\nAnswers {fields}. Errors: {statuses}.\n")
+    return "\n".join(lines)
+
+
+def _errors(document: dict[str, Any]) -> str:
+    meanings: dict[str, str] = {}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if response["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer"):
+                    meanings[status] = response["description"]
+    rows = "\n".join(f"| {status} | {meanings[status]} |" for status in sorted(meanings))
+    return (
+        "## Errors\n\nEvery error has the body "
+        '`{"message": …, "error": {"code", "message", "param", "requestId", …}}`; `param` is the path of the field at '
+        "fault. `X-Request-Id` is taken from the request, or made up, and is on every answer.\n\n"
+        f"| status | when |\n| --- | --- |\n{rows}\n"
+    )
+
+
+def _schema(holder: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    reference: str = holder["content"]["application/json"]["schema"]["$ref"]
+    schema: dict[str, Any] = schemas[reference.rsplit("/", 1)[1]]
+    return schema
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[1])
+    if "anyOf" in schema:
+        return " or ".join(_type(option) for option in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    return str(schema.get("type", "any"))
+
+
+def _plain(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+if __name__ == "__main__":
+    main()
