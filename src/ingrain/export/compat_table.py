@@ -56,8 +56,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unexpected(self) -> bool:
-        """True where a model that can be served was refused, or the other way round."""
-        return (self.verification is None) != self.expected_refusal
+        """True where a model that can be served was not proved, or one that cannot was not refused with a reason."""
+        if self.expected_refusal:
+            return self.code != "unsupported_model"
+        return self.verification is None
 
     @property
     def summary(self) -> str:
