@@ -1,0 +1,302 @@
+"""What the fetcher does with hosts that it may talk to: limits, deadlines, redirects, headers."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+import time
+import tracemalloc
+from pathlib import Path
+
+import httpcore
+import pytest
+from fetch_fakes import PUBLIC, FakeNames, PublicNetwork, make_fetcher
+
+from ingrain.errors import FetchFailedError, FetchRefusedError, InvalidRequestError, SettingsError, TooLargeError
+from ingrain.fetch.headers import check_download_headers
+from ingrain.fetch.policy import FetchPolicy
+from ingrain.settings import load_settings
+from ingrain.testing import picture_server as hosts
+from ingrain.testing.picture_server import PictureServer
+
+MIB = 1024 * 1024
+
+
+def _policy(*servers: PictureServer, **more: object) -> FetchPolicy:
+    return FetchPolicy(exceptions=frozenset(("127.0.0.1", server.port) for server in servers), **more)  # type: ignore[arg-type]
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_a_body_arrives_whole(pictures: PictureServer) -> None:
+    body = bytes(range(256)) * 4000
+    pictures.replies["/a.png"] = hosts.answer(body)
+    fetcher = make_fetcher(_policy(pictures))
+    assert await fetcher.fetch(pictures.url("/a.png?size=2"), max_bytes=len(body)) == body
+    await fetcher.aclose()
+    assert pictures.hits[0].target == "/a.png?size=2"
+    assert pictures.hits[0].headers["accept-encoding"] == "identity"
+    assert pictures.hits[0].headers["host"] == f"127.0.0.1:{pictures.port}"
+
+
+HOSTILE = {
+    "too long by its length": (hosts.answer(bytes(MIB + 1)), TooLargeError),
+    "too long by a length that is not sent": (hosts.answer(b"", headers={"Content-Length": "9" * 18}), TooLargeError),
+    "a length of a thousand digits": (hosts.answer(b"", headers={"Content-Length": "9" * 1000}), FetchFailedError),
+    "endless chunks": (hosts.endless_chunks(), TooLargeError),
+    "endless headers": (hosts.endless_headers(), FetchFailedError),
+    "slow drip": (hosts.slow_drip(bytes(1000), 0.05), FetchFailedError),
+    "silence": (hosts.silence(), FetchFailedError),
+    "gzip bomb": (hosts.gzip_bomb(512 * MIB), FetchFailedError),
+    "cut short": (hosts.cut_short(b"half"), FetchFailedError),
+    "not HTTP": (hosts.nonsense(), FetchFailedError),
+    "not found": (hosts.answer(b"", status=404), FetchFailedError),
+    "error": (hosts.answer(b"", status=500), FetchFailedError),
+    "redirect without a location": (hosts.answer(b"", status=302), FetchFailedError),
+    "redirect in no encoding": (hosts.redirect("http://\xff\xfe/"), FetchFailedError),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_a_hostile_host_costs_little_and_is_a_request_error(case: str, pictures: PictureServer) -> None:
+    """Little is: under two seconds with a deadline of one, and a few times the byte limit of memory."""
+    pictures.replies["/"], expected = HOSTILE[case]
+    fetcher = make_fetcher(_policy(pictures, read_timeout_s=0.6, total_timeout_s=1.0))
+    tracemalloc.start()
+    started = time.monotonic()
+    with pytest.raises(expected) as failure:
+        await fetcher.fetch(pictures.url(), max_bytes=MIB, param="image[2]")
+    took_s, (_, peak_bytes) = time.monotonic() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    await fetcher.aclose()
+    assert failure.value.param == "image[2]"
+    assert took_s < 2
+    assert peak_bytes < 8 * MIB
+
+
+async def test_three_redirects_are_followed_and_a_fourth_is_not(pictures: PictureServer) -> None:
+    for hop in range(4):
+        pictures.replies[f"/{hop}"] = hosts.redirect(f"/{hop + 1}")  # relative, as many hosts write it
+    pictures.replies["/4"] = hosts.answer(b"here")
+    fetcher = make_fetcher(_policy(pictures))
+    assert await fetcher.fetch(pictures.url("/1"), max_bytes=10) == b"here"
+    with pytest.raises(FetchRefusedError, match="more than 3 times"):
+        await fetcher.fetch(pictures.url("/0"), max_bytes=10)
+    await fetcher.aclose()
+
+
+async def test_the_callers_headers_go_to_the_first_host_only(pictures: PictureServer) -> None:
+    """Also not to another port, and not again when a redirect comes back."""
+    async with PictureServer() as other:
+        pictures.replies["/a"] = hosts.redirect("/b")
+        pictures.replies["/b"] = hosts.redirect(other.url("/c"))
+        other.replies["/c"] = hosts.redirect(pictures.url("/d"))
+        pictures.replies["/d"] = hosts.answer(b"here")
+        fetcher = make_fetcher(_policy(pictures, other))
+        headers = check_download_headers({"authorization": "Bearer secret", "Cookie": "a=b", "User-Agent": "mine"})
+        assert await fetcher.fetch(pictures.url("/a"), max_bytes=10, headers=headers) == b"here"
+        await fetcher.aclose()
+    sent = {hit.target: hit.headers for hit in (*pictures.hits, *other.hits)}
+    for path in ("/a", "/b"):
+        assert (sent[path]["authorization"], sent[path]["cookie"], sent[path]["user-agent"]) == (
+            "Bearer secret",
+            "a=b",
+            "mine",
+        )
+    for path in ("/c", "/d"):
+        assert "authorization" not in sent[path]
+        assert "cookie" not in sent[path]
+        assert sent[path]["user-agent"].startswith("ingrain/")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "127.0.0.1"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Metadata-Flavor": "Google"},
+        {"X-aws-ec2-metadata-token": "a"},
+        {"Accept-Encoding": "gzip"},
+        {"Transfer-Encoding": "chunked"},
+        {"Cookie": "a=b\r\nX-Injected: 1"},
+        {"Cookie": "a=b\n"},
+        {"Cookie": ""},
+        {"Cookie": " a"},
+        {"Cookie": "\x00"},
+        {"Cookie": "é"},
+        {"Cookie ": "a"},
+        {"cookie": "a", "Cookie": "b"},
+        {"": "a"},
+    ],
+)
+def test_other_headers_and_unprintable_values_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        check_download_headers(headers)
+    assert refusal.value.param is not None
+    assert refusal.value.param.startswith("imageDownloadHeaders")
+
+
+def test_headers_have_a_limit_together() -> None:
+    assert check_download_headers({"Cookie": "a" * 8000})
+    with pytest.raises(TooLargeError):
+        check_download_headers({"Cookie": "a" * 8000, "Authorization": "b" * 400})
+
+
+async def test_as_many_fetches_run_at_once_as_the_policy_says(pictures: PictureServer) -> None:
+    running = most = 0
+    plain = hosts.answer(b"here")
+
+    async def count(writer: asyncio.StreamWriter) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        await plain(writer)
+
+    pictures.replies["/"] = count
+    fetcher = make_fetcher(_policy(pictures, max_at_once=3))
+    await asyncio.gather(*(fetcher.fetch(pictures.url(), max_bytes=10) for _ in range(12)))
+    await fetcher.aclose()
+    assert most == 3
+
+
+async def test_hosts_of_the_allow_list_still_need_a_public_address(pictures: PictureServer) -> None:
+    pictures.replies["/"] = hosts.answer(b"here")
+    names = FakeNames(
+        a_example=[[PUBLIC]], img_cdn_example=[[PUBLIC]], cdn_example=[[PUBLIC]], inner_example=[["10.0.0.1"]]
+    )
+    policy = FetchPolicy(mode="allowlist", hosts=frozenset({"a.example", "*.cdn.example", "inner.example"}))
+    fetcher = make_fetcher(policy, resolver=names, network=PublicNetwork(pictures))
+    assert await fetcher.fetch("http://A.example/", max_bytes=10) == b"here"
+    assert await fetcher.fetch("http://img.cdn.example/", max_bytes=10) == b"here"
+    for url in ("http://cdn.example/", "http://b.example/", "http://xa.example/", "http://1.1.1.1/"):
+        with pytest.raises(FetchRefusedError, match="INGRAIN_FETCH_HOSTS"):
+            await fetcher.fetch(url, max_bytes=10)
+    with pytest.raises(FetchRefusedError, match="not public"):
+        await fetcher.fetch("http://inner.example/", max_bytes=10)
+    await fetcher.aclose()
+
+
+async def test_off_fetches_nothing_not_even_exceptions(canary: PictureServer) -> None:
+    fetcher = make_fetcher(_policy(canary, mode="off"))
+    with pytest.raises(FetchRefusedError, match="INGRAIN_IMAGE_FETCH"):
+        await fetcher.fetch(canary.url(), max_bytes=10)
+    await fetcher.aclose()
+
+
+async def test_a_dead_address_leaves_time_for_the_next_one(pictures: PictureServer) -> None:
+    pictures.replies["/"] = hosts.answer(b"here")
+
+    class FirstIsDead(PublicNetwork):
+        async def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None):  # noqa: ASYNC109
+            if host == PUBLIC:
+                return await super().connect_tcp(host, port, timeout)
+            self.dialled.append(host)
+            await asyncio.sleep(timeout)
+            raise httpcore.ConnectTimeout
+
+    network = FirstIsDead(pictures)
+    names = FakeNames(two_example=[["2606:4700::1", PUBLIC]])
+    fetcher = make_fetcher(FetchPolicy(connect_timeout_s=0.6), resolver=names, network=network)
+    assert await fetcher.fetch("http://two.example/", max_bytes=10) == b"here"
+    await fetcher.aclose()
+    assert network.dialled == ["2606:4700::1", PUBLIC]
+
+
+async def test_settings_become_the_policy() -> None:
+    environ = {"INGRAIN_IMAGE_FETCH": "allowlist", "INGRAIN_FETCH_HOSTS": "A.example, *.cdn.example"}
+    environ |= {
+        "INGRAIN_FETCH_ALLOW": "127.0.0.1:8080,[::1]:90",
+        "INGRAIN_FETCH_TIMEOUT_S": "4",
+        "INGRAIN_MAX_FETCHES": "5",
+    }
+    policy = FetchPolicy.from_settings(load_settings({}, environ))
+    assert policy.mode == "allowlist"
+    assert policy.hosts == {"a.example", "*.cdn.example"}
+    assert policy.exceptions == {("127.0.0.1", 8080), ("::1", 90)}
+    assert (policy.total_timeout_s, policy.max_at_once) == (4.0, 5)
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1", "127.0.0.1:", ":80", "a:0", "a:65536", "a:b", "a:８０"])
+def test_an_exception_that_is_not_host_and_port_stops_the_start(wrong: str) -> None:
+    with pytest.raises(SettingsError, match="INGRAIN_FETCH_ALLOW"):
+        FetchPolicy.from_settings(load_settings({}, {"INGRAIN_FETCH_ALLOW": wrong}))
+
+
+async def test_a_fetch_to_a_file_writes_it_or_leaves_nothing(pictures: PictureServer, tmp_path: Path) -> None:
+    body = bytes(range(256)) * 40_000
+    pictures.replies["/good"] = hosts.answer(body)
+    pictures.replies["/short"] = hosts.cut_short(body)
+    fetcher = make_fetcher(_policy(pictures))
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(FetchFailedError):
+        await fetcher.fetch_to_file(pictures.url("/short"), path, max_bytes=100 * MIB)
+    with pytest.raises(TooLargeError):
+        await fetcher.fetch_to_file(pictures.url("/good"), path, max_bytes=MIB)
+    assert _names_in(tmp_path) == []
+    assert await fetcher.fetch_to_file(pictures.url("/good"), path, max_bytes=100 * MIB) == len(body)
+    assert path.read_bytes() == body
+    with pytest.raises(FileExistsError):
+        await fetcher.fetch_to_file(pictures.url("/good"), path, max_bytes=100 * MIB)
+    assert path.read_bytes() == body
+    await fetcher.aclose()
+
+
+async def test_a_cancelled_fetch_to_a_file_leaves_nothing(pictures: PictureServer, tmp_path: Path) -> None:
+    pictures.replies["/"] = hosts.slow_drip(bytes(1000), 0.05)
+    fetcher = make_fetcher(_policy(pictures))
+    task = asyncio.create_task(fetcher.fetch_to_file(pictures.url(), tmp_path / "a", max_bytes=MIB))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert _names_in(tmp_path) == []
+    await fetcher.aclose()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=pictures.example", "-addext", "subjectAltName=DNS:pictures.example"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    return cert, key
+
+
+async def test_https_keeps_the_name_for_sni_host_and_certificate(certificate: tuple[Path, Path]) -> None:
+    """The connection goes to the address, and TLS is still about the name: another name's certificate does not pass."""
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_tls.load_cert_chain(*certificate)
+    asked: list[str | None] = []
+    server_tls.sni_callback = lambda _socket, name, _context: asked.append(name)
+    client_tls = ssl.create_default_context(cafile=str(certificate[0]))
+    async with PictureServer({"/": hosts.answer(b"here")}, tls=server_tls) as server:
+        network = PublicNetwork(server)
+        names = FakeNames(pictures_example=[[PUBLIC]], other_example=[[PUBLIC]])
+        fetcher = make_fetcher(resolver=names, network=network, tls=client_tls)
+        assert await fetcher.fetch("https://pictures.example/", max_bytes=10) == b"here"
+        assert server.hits[0].headers["host"] == "pictures.example"
+        with pytest.raises(FetchFailedError):
+            await fetcher.fetch("https://other.example/", max_bytes=10)
+        await fetcher.aclose()
+        assert asked == ["pictures.example", "other.example"]
+        assert network.dialled == [PUBLIC, PUBLIC]
+        assert len(server.hits) == 1
