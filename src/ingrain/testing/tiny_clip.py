@@ -188,9 +188,18 @@ def build_clip(tiny: TinyClip, folder: Path, *, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         network = create_network(tiny.model, tiny.preprocess, text_config).eval()
         unsettle(network)
-    # Tied weights are written once each: safetensors refuses tensors that share memory.
-    save_file({name: value.clone().contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS[0])
+    save_file(_apart(network.state_dict()), folder / WEIGHTS[0])
     return folder
+
+
+def _apart(weights: dict[str, Any]) -> dict[str, Any]:
+    """Copy tied weights: safetensors refuses tensors that share memory."""
+    seen: set[int] = set()
+    copied = {}
+    for name, value in weights.items():
+        copied[name] = value.clone() if value.data_ptr() in seen else value.contiguous()
+        seen.add(value.data_ptr())
+    return copied
 
 
 def unsettle(network: Any) -> None:
