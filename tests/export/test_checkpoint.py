@@ -66,6 +66,12 @@ def test_a_module_that_we_do_not_know_is_refused(folder: Path, dotted: str) -> N
     assert dotted.rpartition(".")[2] in refusal(folder)
 
 
+@pytest.mark.parametrize("kind", ["BoW", "WordEmbeddings", "WordWeights", "LSTM", "Router", "Asym"])
+def test_a_module_that_we_know_and_cannot_convert_is_refused_with_the_reason(folder: Path, kind: str) -> None:
+    write(folder, "modules.json", [{"path": "", "type": f"sentence_transformers.models.{kind}"}, POOLING])
+    assert f"{kind!r} cannot be served: it " in refusal(folder)
+
+
 def test_code_that_comes_with_the_model_runs_only_where_it_may(folder: Path) -> None:
     write(folder, "modules.json", [TRANSFORMER, POOLING | {"type": "custom_code.Pooling"}])
     assert "remote code" in refusal(folder)

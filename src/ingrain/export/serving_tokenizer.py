@@ -26,8 +26,9 @@ def transformer_limit(module: Any) -> int:
     for part in module.model.modules():
         table: Any = getattr(part, "position_embeddings", None)
         offset = getattr(part, "padding_idx", None)
-        if type(table).__name__ == "Embedding" and isinstance(offset, int):
-            limit = min(limit, int(table.num_embeddings) - offset - 1)
+        if type(table).__name__ == "Embedding":
+            first = offset + 1 if isinstance(offset, int) else 0
+            limit = min(limit, int(table.num_embeddings) - first)
     return limit
 
 
