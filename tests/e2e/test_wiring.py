@@ -20,7 +20,9 @@ from pathlib import Path
 from ingrain.engine.tritonserver import TritonServer
 
 async def main():
-    await TritonServer(Path(sys.argv[1]), tcp_port=int(sys.argv[2])).exited
+    while True:  # as a container's restart policy would: the port may still be held for a moment
+        await TritonServer(Path(sys.argv[1]), tcp_port=int(sys.argv[2])).exited
+        await asyncio.sleep(0.5)
 
 asyncio.run(main())
 """
@@ -78,7 +80,7 @@ def test_two_front_ends_share_one_triton_and_one_repository(ready_repository):
         one.wait_until_ready(60)
         two.wait_until_ready(60)
         assert one.embed("same").json()["embeddings"] == two.embed("same").json()["embeddings"]
-        httpx.post(f"{one.model}/unload_model", json={"name": MINILM}).raise_for_status()
+        httpx.post(f"{one.model}/unload_model", json={"name": MINILM}, timeout=60).raise_for_status()
         assert two.embed("gone").status_code == 404
         assert two.load(MINILM).status_code == 200
         assert one.embed("back").status_code == 200

@@ -164,3 +164,15 @@ async def test_closing_leaves_no_task_behind(tmp_path):
         await asyncio.sleep(0.02)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert list((tmp_path / "staging").iterdir()) == []
+
+
+async def test_two_processes_that_load_one_model_export_it_once(tmp_path):
+    async with Server(tmp_path) as one, Server(tmp_path) as two:
+        await one.registry.start()
+        await two.registry.start()
+        one.export.hold = two.export.hold = asyncio.Event()
+        loads = [asyncio.create_task(server.registry.load(A)) for server in (one, two)]
+        await asyncio.sleep(0.2)
+        one.export.hold.set()
+        await asyncio.gather(*loads)
+        assert len(one.export.runs) + len(two.export.runs) == 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,7 @@ PrepareGraph = Callable[[Manifest, Graph], bool]
 """Completes a graph's folder for the engine in use (``config.pbtxt``), tells whether it changed; blocks on disk."""
 
 _RECONCILE_EVERY_S = 2.0
+_CLAIM_EVERY_S = 0.05
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 60.0
 
@@ -246,7 +248,7 @@ class Registry:
     async def _load(self, slot: Slot) -> None:
         """Bring a slot to READY, or leave the reason in it; never raises but when cancelled."""
         try:
-            async with self._lock(slot.key):
+            async with self._lock(slot.key), self._claim(slot.key):
                 entry = await self._obtain(slot)
                 for graph in entry.manifest.graphs:
                     async with asyncio.timeout(self.load_timeout_s):
@@ -308,7 +310,7 @@ class Registry:
         slot.state = "UNLOADING"
         await self._forget(slot)
         self._drop(slot, not_loaded(slot.ref.name))
-        async with self._lock(slot.key):
+        async with self._lock(slot.key), self._claim(slot.key):
             for graph in graphs:
                 try:
                     await self.engine.unload(graph.name)
@@ -322,6 +324,16 @@ class Registry:
         if slot.model is not None:
             slot.model.close(error)
             slot.model = None
+
+    @asynccontextmanager
+    async def _claim(self, key: str) -> AsyncIterator[None]:
+        """Wait until no other process exports, loads or unloads this model: Triton does not bear both at once."""
+        while True:
+            with self.repository.try_changing(key) as claimed:
+                if claimed:
+                    yield
+                    return
+            await asyncio.sleep(_CLAIM_EVERY_S)
 
     def _lock(self, key: str) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())

@@ -5,6 +5,7 @@
     <root>/triton/<graph>/1/model.onnx    what Triton reads (config.pbtxt and model.py beside it)
     <root>/models/<key>/manifest.json     what Ingrain reads, with the tokenizer; its presence makes the model exist
     <root>/staging/<id>/                  exports in progress, each with a lock held by its process
+    <root>/claims/                        empty files, locked while a process exports, loads or unloads that model
     <root>/desired.json                   which models should be loaded
     <root>/lock                           held while any of this changes
 """
@@ -61,6 +62,7 @@ class Repository:
         self.triton = root / "triton"
         self.models = root / "models"
         self._staging = root / "staging"
+        self._claims = root / "claims"
         self._lock = root / "lock"
 
     def prepare(self) -> None:
@@ -70,7 +72,7 @@ class Repository:
             RepositoryError: The folder cannot be written.
         """
         try:
-            for folder in (self.triton, self.models, self._staging):
+            for folder in (self.triton, self.models, self._staging, self._claims):
                 folder.mkdir(parents=True, exist_ok=True)
             with exclusive(self._lock):
                 self._remove_abandoned_staging()
@@ -86,6 +88,12 @@ class Repository:
         """Hold the repository's lock, as every change does."""
         with exclusive(self._lock):
             yield
+
+    @contextmanager
+    def try_changing(self, key: str) -> Iterator[bool]:
+        """Claim a model against the other processes that share the repository; yield whether nobody else had it."""
+        with if_free(self._claims / key) as free:
+            yield free
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
