@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher, Rows
 from ingrain.batching.queue import BatchLimits
-from ingrain.engine.protocol import Engine
+from ingrain.engine.protocol import Arrays, Engine
 from ingrain.errors import IngrainError, NotFiniteError
+from ingrain.preprocess.image import ImagePreprocessor, Pixels
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
-from ingrain.repository.manifest import Graph, Manifest
+from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Role, TextPreprocess
 from ingrain.repository.store import Entry
+
+IMAGE_TOKENS = 256
+"""What an image counts for in a queue: about the tokens that a vision transformer makes of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +28,7 @@ class QueueLimits:
 
     Attributes:
         max_batch_size: Most items in a batch.
-        max_batch_tokens: Most tokens in a batch, padding included.
+        max_batch_tokens: Most tokens in a batch of texts, padding included.
         max_queue_tokens: Most tokens that wait for one graph.
         engine_timeout_s: Seconds that one batch may take in the engine.
     """
@@ -40,45 +46,60 @@ class LoadedModel:
     Attributes:
         manifest: What was published.
         text: Tokenizes, where the model takes text.
-        text_queue: Computes ``float32 [N, D]`` from tokenized texts, where the model takes text.
+        text_queue: Computes ``float32 [N, D]`` from tokenized texts.
+        image: Prepares pictures, where the model takes pictures.
+        image_queue: Computes ``float32 [N, D]`` from pixels.
+        classifier_queue: Computes logits, ``float32 [N, K]``, from pixels.
+        label_vectors: Text vectors of label sets, the latest used last.
     """
 
     manifest: Manifest
     text: TextPreprocessor | None = None
     text_queue: Batcher[TokenizedText] | None = None
+    image: ImagePreprocessor | None = None
+    image_queue: Batcher[Pixels] | None = None
+    classifier_queue: Batcher[Pixels] | None = None
+    label_vectors: OrderedDict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=OrderedDict)
 
     def close(self, error: IngrainError) -> None:
         """Answer what waits in the queues with this error."""
-        if self.text_queue is not None:
-            self.text_queue.close(error)
+        for queue in (self.text_queue, self.image_queue, self.classifier_queue):
+            if queue is not None:
+                queue.close(error)
 
 
-def open_model(entry: Entry, engine: Engine, limits: QueueLimits) -> LoadedModel:
-    """Read the side files of a model whose graphs the engine has loaded; blocks on the disk."""
+def open_model(
+    entry: Entry, engine: Engine, limits: QueueLimits, images: Callable[[ImagePreprocess], ImagePreprocessor]
+) -> LoadedModel:
+    """Read the side files of a model whose graphs the engine has loaded; blocks on the disk.
+
+    Args:
+        entry: From the repository.
+        engine: Runs its graphs.
+        limits: Of its queues.
+        images: Makes the preprocessor of a model that takes pictures.
+    """
     manifest = entry.manifest
-    if manifest.text is None:
-        return LoadedModel(manifest=manifest)
-    graph = next(graph for graph in manifest.graphs if graph.role == "text_encoder")
+    graphs: dict[Role, Graph] = {graph.role: graph for graph in manifest.graphs}
+
+    def image_queue(role: Role) -> Batcher[Pixels] | None:
+        return _image_queue(graphs[role], engine, limits) if role in graphs else None
+
     return LoadedModel(
         manifest=manifest,
-        text=TextPreprocessor(manifest.text, entry.folder),
-        text_queue=_text_queue(manifest, graph, engine, limits),
+        text=TextPreprocessor(manifest.text, entry.folder) if manifest.text is not None else None,
+        text_queue=_text_queue(manifest.text, graphs["text_encoder"], engine, limits) if manifest.text else None,
+        image=images(manifest.image) if manifest.image is not None else None,
+        image_queue=image_queue("image_encoder"),
+        classifier_queue=image_queue("classifier"),
     )
 
 
-def _text_queue(manifest: Manifest, graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[TokenizedText]:
-    config = manifest.text
-    assert config is not None
+def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[TokenizedText]:
     inputs = [tensor.name for tensor in graph.inputs]
-    output = graph.outputs[0].name
 
     async def run(items: Sequence[TokenizedText]) -> Rows:
-        arrays = collate(items, config, inputs)
-        answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s)
-        rows = np.asarray(answer[output], np.float32)
-        if not np.isfinite(rows).all():
-            raise NotFiniteError("The model answered with numbers that are not finite (NaN or infinity).")
-        return rows
+        return await _infer(engine, graph, collate(items, config, inputs), limits)
 
     return Batcher(
         run,
@@ -91,3 +112,26 @@ def _text_queue(manifest: Manifest, graph: Graph, engine: Engine, limits: QueueL
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
     )
+
+
+def _image_queue(graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[Pixels]:
+    name = graph.inputs[0].name
+
+    async def run(items: Sequence[Pixels]) -> Rows:
+        return await _infer(engine, graph, {name: np.stack(items)}, limits)
+
+    return Batcher(
+        run,
+        lambda _: IMAGE_TOKENS,
+        limits=BatchLimits(max_items=limits.max_batch_size, max_tokens=IMAGE_TOKENS * limits.max_batch_size),
+        in_flight=engine.instances + 1,
+        max_queue_tokens=limits.max_queue_tokens,
+    )
+
+
+async def _infer(engine: Engine, graph: Graph, arrays: Arrays, limits: QueueLimits) -> Rows:
+    answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s)
+    rows = np.asarray(answer[graph.outputs[0].name], np.float32)
+    if not np.isfinite(rows).all():
+        raise NotFiniteError("The model answered with numbers that are not finite (NaN or infinity).")
+    return rows

@@ -14,8 +14,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.errors import IngrainError
 from ingrain.export.job import Progress
-from ingrain.loaded_model import QueueLimits
+from ingrain.fetch.fetcher import Fetcher
+from ingrain.fetch.policy import FetchPolicy
+from ingrain.loaded_model import QueueLimits, open_model
 from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.desired import ModelRef
@@ -120,8 +123,22 @@ class Planes:
         return await self.inference.post("/embed_text", json={"name": name, "text": text, **fields})
 
 
-def make_registry(root: Path, engine: FakeEngine, export: FakeExport, **changes) -> Registry:
+def make_images(settings: Settings) -> ImageInput:
+    """Make the input of pictures as the server does."""
+    return ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
+
+
+def make_registry(
+    root: Path,
+    engine: FakeEngine,
+    export: FakeExport,
+    *,
+    images: ImageInput | None = None,
+    queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 - frozen
+    **changes,
+) -> Registry:
     """Make a registry on a prepared repository."""
+    images = images or make_images(Settings())
     repository = Repository(root)
     repository.prepare()
     return Registry(
@@ -129,6 +146,7 @@ def make_registry(root: Path, engine: FakeEngine, export: FakeExport, **changes)
         engine=engine,
         export=export,
         prepare_graph=lambda manifest, graph: False,
+        open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
         **changes,
     )
 
@@ -137,12 +155,13 @@ def make_registry(root: Path, engine: FakeEngine, export: FakeExport, **changes)
 async def running_planes(root: Path, settings: Settings | None = None, models=()) -> AsyncIterator[Planes]:
     """Run both planes on a repository below ``root``."""
     settings = settings or Settings()
-    engine, export = FakeEngine(instances=2), FakeExport()
+    engine, export, images = FakeEngine(instances=2), FakeExport(), make_images(settings)
     engine.poison_id, engine.nan_id = POISON_ID, NAN_ID
     registry = make_registry(
         root,
         engine,
         export,
+        images=images,
         queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens),
         max_loaded_models=settings.max_loaded_models,
     )
@@ -152,6 +171,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         registry=registry,
         pipeline=Pipeline(
             registry,
+            images,
             RequestLimits(
                 max_items=settings.max_items,
                 max_text_chars=settings.max_text_chars,
@@ -173,6 +193,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
     finally:
         await registry.close()
         await engine.close()
+        await images.aclose()
 
 
 def _transport(plane, services: Services) -> httpx.ASGITransport:

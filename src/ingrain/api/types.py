@@ -26,6 +26,23 @@ Pretrained = Annotated[Word | None, Meta(description="Weight tag of an OpenCLIP 
 Revision = Annotated[Word | None, Meta(description="Branch, tag or commit on the hub.")]
 
 
+Images = Annotated[
+    str | Annotated[list[str], Meta(min_length=1)],
+    Meta(
+        description="One picture or several: http(s) URL, data URI or base64. As multipart/form-data, the files "
+        "themselves in fields called `image`."
+    ),
+]
+OptionalImages = Annotated[Images | None, Meta(description="Pictures as in /embed_image; null for none.")]
+Headers = Annotated[
+    dict[str, str] | None,
+    Meta(
+        description="Headers to fetch image URLs with: Authorization, Accept, Accept-Language, Cookie, Referer, "
+        "User-Agent. They are never sent to another host than the URL's."
+    ),
+]
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Base of native request bodies: camelCase (snake_case is taken too), null means not given, nothing unknown."""
 
@@ -45,11 +62,50 @@ class EmbedTextRequest(Request, frozen=True, kw_only=True):
     pretrained: Pretrained = None
 
 
+class EmbedImageRequest(Request, frozen=True, kw_only=True):
+    """Pictures to embed."""
+
+    name: Name
+    image: Images
+    normalize: Normalize = None
+    n_dims: NDims = None
+    image_download_headers: Headers = None
+    library: LibraryField = None
+    pretrained: Pretrained = None
+
+
+class ClassifyImageRequest(Request, frozen=True, kw_only=True):
+    """Pictures to classify."""
+
+    name: Name
+    image: Images
+    image_download_headers: Headers = None
+    library: LibraryField = None
+    pretrained: Pretrained = None
+
+
+class ZeroShotRequest(Request, frozen=True, kw_only=True):
+    """Pictures to classify by labels of one's own."""
+
+    name: Name
+    image: Images
+    labels: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, description="What to choose among.")]
+    templates: Annotated[
+        Annotated[list[Annotated[str, Meta(pattern=r"\{\}")]], Meta(min_length=1)] | None,
+        Meta(description="Sentences with `{}` for the label, whose vectors are averaged; the label itself if none."),
+    ] = None
+    image_download_headers: Headers = None
+    library: LibraryField = None
+    pretrained: Pretrained = None
+
+
 class EmbedRequest(Request, frozen=True, kw_only=True):
-    """Texts to embed; models with an image tower take images beside them."""
+    """Texts and pictures to embed side by side."""
 
     name: Name
     text: OptionalTexts = None
+    image: OptionalImages = None
+    image_download_headers: Headers = None
     normalize: Normalize = None
     n_dims: NDims = None
     library: LibraryField = None
@@ -135,6 +191,27 @@ class RepositoryModelsAnswer(Answer, frozen=True, kw_only=True):
     """The models of the repository."""
 
     models: list[RepositoryModel]
+
+
+class ProbabilitiesAnswer(Answer, frozen=True, kw_only=True):
+    """A row of probabilities for each picture, in the order of the labels."""
+
+    probabilities: list[list[float]]
+    processing_time_ms: float
+
+
+class ZeroShotAnswer(Answer, frozen=True, kw_only=True):
+    """A row of probabilities for each picture, in the order of the labels given."""
+
+    labels: list[str]
+    probabilities: list[list[float]]
+    processing_time_ms: float
+
+
+class LabelsAnswer(Answer, frozen=True, kw_only=True):
+    """Names of a classifier's classes."""
+
+    labels: list[str]
 
 
 class EmbeddingSizeAnswer(Answer, frozen=True, kw_only=True):

@@ -110,9 +110,10 @@ class ImageInput:
             raise failed.exceptions[0] from failed.exceptions[0].__cause__
         return [pixels for pixels in prepared if pixels is not None]
 
-    def close(self) -> None:
-        """End the threads; pictures in progress are finished, and their results dropped."""
+    async def aclose(self) -> None:
+        """End the threads and the fetcher; pictures in progress are finished, and their results dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._fetcher.aclose()
 
     def _check_count(self, images: Sequence[str | bytes], param: str) -> None:
         urls = sum(isinstance(image, str) and is_url(image) for image in images)

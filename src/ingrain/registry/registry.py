@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ingrain.batching.batcher import Batcher
 from ingrain.engine.protocol import Engine
@@ -23,8 +24,7 @@ from ingrain.errors import (
     RequestError,
 )
 from ingrain.export.job import Progress
-from ingrain.loaded_model import LoadedModel, QueueLimits, open_model
-from ingrain.preprocess.text import TokenizedText
+from ingrain.loaded_model import LoadedModel
 from ingrain.registry.slots import (
     ModelStatus,
     Slot,
@@ -43,6 +43,9 @@ Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
 """Fetches, converts and proves a model into an empty folder."""
 PrepareGraph = Callable[[Manifest, Graph], bool]
 """Completes a graph's folder for the engine in use (``config.pbtxt``), tells whether it changed; blocks on disk."""
+
+OpenModel = Callable[[Entry], LoadedModel]
+"""Makes what requests need of a model whose graphs are loaded; blocks on the disk."""
 
 _RECONCILE_EVERY_S = 2.0
 _CLAIM_EVERY_S = 0.05
@@ -65,7 +68,7 @@ class Registry:
         engine: What runs them.
         export: Makes a model that the repository lacks.
         prepare_graph: Completes a graph's folder before the engine loads it.
-        queue_limits: Limits of each model's queues.
+        open_model: Makes what requests need of a model.
         max_loaded_models: Most models at once; 0 for no limit.
         load_timeout_s: Seconds that the engine may take to load one graph.
     """
@@ -74,7 +77,7 @@ class Registry:
     engine: Engine
     export: Export
     prepare_graph: PrepareGraph
-    queue_limits: QueueLimits = field(default_factory=QueueLimits)
+    open_model: OpenModel
     max_loaded_models: int = 0
     load_timeout_s: float = 600.0
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
@@ -203,18 +206,32 @@ class Registry:
         for slot in self._slots:
             if slot.model is not None:
                 graphs = slot.model.manifest.graphs
+                alone = len(self._slots.matching(slot.ref.name, None, None)) == 1
+                name = slot.ref.name if alone else f"{slot.ref.name}@{slot.ref.pretrained or slot.ref.library}"
                 for graph in graphs:
-                    names[graph.name] = slot.ref.name if len(graphs) == 1 else f"{slot.ref.name}/{graph.role}"
+                    names[graph.name] = name if len(graphs) == 1 else f"{name}/{graph.role}"
         return names
 
     def progress(self) -> list[tuple[str, Progress]]:
         """Return how far each export in progress is, by the user's name."""
         return [(slot.ref.name, slot.progress) for slot in self._slots if slot.progress is not None]
 
-    def text_queues(self) -> list[tuple[str, Batcher[TokenizedText]]]:
-        """Return the text queue of each model that has one, by the user's name."""
-        models = [(slot.ref.name, slot.model) for slot in self._slots if slot.model is not None]
-        return [(name, model.text_queue) for name, model in models if model.text_queue is not None]
+    def queues(self) -> list[tuple[str, Batcher[Any]]]:
+        """Return every queue of the loaded models, by the user's name of its graph."""
+        found: list[tuple[str, Batcher[Any]]] = []
+        names = self.user_names()
+        for slot in self._slots:
+            if slot.model is not None:
+                by_role = {
+                    "text_encoder": slot.model.text_queue,
+                    "image_encoder": slot.model.image_queue,
+                    "classifier": slot.model.classifier_queue,
+                }
+                for graph in slot.model.manifest.graphs:
+                    queue = by_role[graph.role]
+                    if queue is not None:
+                        found.append((names[graph.name], queue))
+        return found
 
     async def refresh(self) -> bool:
         """Follow what another process changed in the list of models; tell whether it changed."""
@@ -257,7 +274,7 @@ class Registry:
                             await self.engine.unload(graph.name)
                         await self.engine.load(graph)
                 if slot.model is None:
-                    slot.model = await asyncio.to_thread(open_model, entry, self.engine, self.queue_limits)
+                    slot.model = await asyncio.to_thread(self.open_model, entry)
                 await self._remember(slot)
         except TimeoutError:
             self._failed(slot, EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30))

@@ -21,7 +21,10 @@ _INFERENCE: dict[str, Handler] = {
     "health": inference.health,
     "ready": inference.ready,
     "embed_text": inference.embed_text,
+    "embed_image": inference.embed_image,
     "embed": inference.embed,
+    "classify_image": inference.classify_image,
+    "classify_image_zero_shot": inference.classify_image_zero_shot,
     "metrics": inference.metrics,
 }
 _MODEL: dict[str, Handler] = {
@@ -33,6 +36,7 @@ _MODEL: dict[str, Handler] = {
     "loaded_models": models.loaded_models,
     "repository_models": models.repository_models,
     "model_embedding_size": models.model_embedding_size,
+    "model_classification_labels": models.model_classification_labels,
 }
 HANDLERS: dict[Plane, dict[str, Handler]] = {
     "inference": _INFERENCE | first_generation.HANDLERS,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request as HttpRequest
@@ -60,16 +61,29 @@ def _decode_slowly(body: bytes, kind: type[R]) -> R:
         raise InvalidRequestError("The body is not valid JSON.") from error
     if not isinstance(raw, dict):
         raise InvalidRequestError("The body must be a JSON object.")
+    return _convert(raw, kind, strict=True)
+
+
+def decode_form(fields: Mapping[str, object], kind: type[R]) -> R:
+    """Build a body from the fields of a form, whose values are text.
+
+    Raises:
+        InvalidRequestError: As ``decode``.
+    """
+    return _convert(fields, kind, strict=False)
+
+
+def _convert(raw: Mapping[str, object], kind: type[R], *, strict: bool) -> R:
     names = _names(kind)
     known = list(dict.fromkeys(names.values()))
     unknown = [field for field in raw if field not in names]
     if unknown:
         raise InvalidRequestError(
-            f"Unknown field {unknown[0]!r}. The fields are {', '.join(known)}.",
-            param=unknown[0],
+            f"Unknown field {unknown[0][:100]!r}. The fields are {', '.join(known)}.",
+            param=unknown[0][:100],
             facts={"knownFields": known},
         )
-    renamed: dict[str, Any] = {}
+    renamed: dict[str, object] = {}
     for field, value in raw.items():
         if names[field] in renamed:
             raise InvalidRequestError(f"Field {names[field]!r} is given twice.", param=field)
@@ -78,7 +92,7 @@ def _decode_slowly(body: bytes, kind: type[R]) -> R:
     if missing:
         raise InvalidRequestError(f"Field {missing[0]!r} is missing.", param=missing[0])
     try:
-        return msgspec.convert(renamed, kind)
+        return msgspec.convert(renamed, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise _explain(error) from error
 

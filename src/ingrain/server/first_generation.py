@@ -25,6 +25,7 @@ def _load_with(library: Library) -> Handler:
 
 HANDLERS: dict[str, Handler] = {
     "infer_text": inference.embed_text,
+    "infer_image": inference.embed_image,
     "infer": inference.embed,
     "load_sentence_transformer_model": _load_with("sentence_transformers"),
     "load_clip_model": _load_with("open_clip"),

@@ -9,11 +9,12 @@ from starlette.responses import Response
 
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
-from ingrain.pipeline import TextJob
+from ingrain.pipeline import Labels, ModelName, Pictures, VectorForm
 from ingrain.server.answers import array_answer, struct_answer
 from ingrain.server.bodies import decode, read_body
 from ingrain.server.services import Services
 from ingrain.server.telemetry import model_stats, prefers_prometheus
+from ingrain.server.uploads import read_pictures
 
 
 async def health(services: Services, request: Request) -> Response:
@@ -33,18 +34,48 @@ async def embed_text(services: Services, request: Request) -> Response:
     """Embed texts."""
     body = decode(await read_body(request, services.settings.max_body_bytes), types.EmbedTextRequest)
     started = time.perf_counter()
-    rows = await services.pipeline.embed_text(_text_job(body, body.text))
+    rows = await services.pipeline.embed_text(_name(body), _list(body.text), _form(body))
+    return array_answer({"embeddings": rows, "processingTimeMs": _ms_since(started)})
+
+
+async def embed_image(services: Services, request: Request) -> Response:
+    """Embed pictures."""
+    body, files = await read_pictures(request, types.EmbedImageRequest, services.settings)
+    started = time.perf_counter()
+    rows = await services.pipeline.embed_images(_name(body), _pictures(body, files, body.image), _form(body))
     return array_answer({"embeddings": rows, "processingTimeMs": _ms_since(started)})
 
 
 async def embed(services: Services, request: Request) -> Response:
-    """Embed texts, in the answer's shape for several modalities."""
-    body = decode(await read_body(request, services.settings.max_body_bytes), types.EmbedRequest)
+    """Embed texts and pictures side by side."""
+    body, files = await read_pictures(request, types.EmbedRequest, services.settings)
+    if body.text is None and body.image is None:
+        raise InvalidRequestError("Nothing to embed: give `text`, `image` or both.", param="text")
     started = time.perf_counter()
-    if body.text is None:
-        raise InvalidRequestError("Nothing to embed: give `text`.", param="text")
-    rows = await services.pipeline.embed_text(_text_job(body, body.text))
-    return array_answer({"textEmbeddings": rows, "imageEmbeddings": None, "processingTimeMs": _ms_since(started)})
+    pictures = _pictures(body, files, body.image) if body.image is not None else None
+    texts = _list(body.text) if body.text is not None else None
+    text_rows, image_rows = await services.pipeline.embed_both(_name(body), texts, pictures, _form(body))
+    return array_answer(
+        {"textEmbeddings": text_rows, "imageEmbeddings": image_rows, "processingTimeMs": _ms_since(started)}
+    )
+
+
+async def classify_image(services: Services, request: Request) -> Response:
+    """Classify pictures with the model's own labels."""
+    body, files = await read_pictures(request, types.ClassifyImageRequest, services.settings)
+    started = time.perf_counter()
+    rows = await services.pipeline.classify_images(_name(body), _pictures(body, files, body.image))
+    return array_answer({"probabilities": rows, "processingTimeMs": _ms_since(started)})
+
+
+async def classify_image_zero_shot(services: Services, request: Request) -> Response:
+    """Classify pictures with labels of the caller's own."""
+    body, files = await read_pictures(request, types.ZeroShotRequest, services.settings)
+    started = time.perf_counter()
+    labels = Labels(names=tuple(body.labels), templates=tuple(body.templates or ("{}",)))
+    pictures = _pictures(body, files, body.image)
+    rows = await services.pipeline.classify_zero_shot(_name(body), pictures, labels)
+    return array_answer({"labels": body.labels, "probabilities": rows, "processingTimeMs": _ms_since(started)})
 
 
 async def metrics(services: Services, request: Request) -> Response:
@@ -69,15 +100,33 @@ async def reasons_not_ready(services: Services) -> list[str]:
     return reasons
 
 
-def _text_job(body: types.EmbedTextRequest | types.EmbedRequest, text: str | list[str]) -> TextJob:
-    return TextJob(
-        name=body.name,
-        texts=[text] if isinstance(text, str) else text,
-        normalize=body.normalize is not False,
-        dimensions=body.n_dims,
-        library=body.library,
-        pretrained=body.pretrained,
-    )
+Body = (
+    types.EmbedTextRequest
+    | types.EmbedImageRequest
+    | types.EmbedRequest
+    | types.ClassifyImageRequest
+    | types.ZeroShotRequest
+)
+
+
+def _name(body: Body) -> ModelName:
+    return ModelName(name=body.name, library=body.library, pretrained=body.pretrained)
+
+
+def _form(body: types.EmbedTextRequest | types.EmbedImageRequest | types.EmbedRequest) -> VectorForm:
+    return VectorForm(normalize=body.normalize is not False, dimensions=body.n_dims)
+
+
+def _list(given: str | list[str]) -> list[str]:
+    return [given] if isinstance(given, str) else given
+
+
+def _pictures(
+    body: types.EmbedImageRequest | types.EmbedRequest | types.ClassifyImageRequest | types.ZeroShotRequest,
+    files: list[bytes],
+    image: str | list[str],
+) -> Pictures:
+    return Pictures(images=files or _list(image), headers=body.image_download_headers)
 
 
 def _ms_since(started: float) -> float:

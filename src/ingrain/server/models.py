@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingrain.api import types
-from ingrain.errors import InvalidRequestError
+from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library, Manifest
 from ingrain.server.answers import struct_answer
@@ -81,6 +81,14 @@ async def model_embedding_size(services: Services, request: Request) -> Response
     """Tell the width of a model's vectors."""
     manifest = await _manifest(services, request)
     return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
+
+
+async def model_classification_labels(services: Services, request: Request) -> Response:
+    """Tell the names of a classifier's classes."""
+    manifest = await _manifest(services, request)
+    if not manifest.labels:
+        raise ModalityError(f"Model {manifest.name!r} has no classification labels.", param="name")
+    return struct_answer(types.LabelsAnswer(labels=list(manifest.labels)))
 
 
 async def _manifest(services: Services, request: Request) -> Manifest:

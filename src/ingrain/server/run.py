@@ -15,8 +15,11 @@ from ingrain.engine.select import choose_engine, execution_policy
 from ingrain.errors import EngineUnavailableError
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.runner import run_export
-from ingrain.loaded_model import QueueLimits
+from ingrain.fetch.fetcher import Fetcher
+from ingrain.fetch.policy import FetchPolicy
+from ingrain.loaded_model import QueueLimits, open_model
 from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.registry import Export, PrepareGraph, Registry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import write_graph_folder
@@ -73,17 +76,19 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
     """Connect engine, registry and pipeline; nothing is started."""
     policy = execution_policy(settings)
     engine = choose_engine(settings, repository, policy)
+    images = ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
+    queue_limits = QueueLimits(
+        max_batch_size=settings.max_batch_size,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_queue_tokens=settings.max_queue_tokens,
+        engine_timeout_s=settings.request_timeout_s,
+    )
     registry = Registry(
         repository=repository,
         engine=engine,
         export=_exporter(settings),
         prepare_graph=_graph_writer(repository, engine, policy),
-        queue_limits=QueueLimits(
-            max_batch_size=settings.max_batch_size,
-            max_batch_tokens=settings.max_batch_tokens,
-            max_queue_tokens=settings.max_queue_tokens,
-            engine_timeout_s=settings.request_timeout_s,
-        ),
+        open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
         max_loaded_models=settings.max_loaded_models,
         load_timeout_s=settings.load_timeout_s,
     )
@@ -95,7 +100,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
         settings=settings,
         engine=engine,
         registry=registry,
-        pipeline=Pipeline(registry, limits),
+        pipeline=Pipeline(registry, images, limits),
         telemetry=Telemetry(registry),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
         starting=lambda: startup.waiting_for,
@@ -127,6 +132,7 @@ async def _serve(
         await asyncio.gather(starting, announcing, watching, return_exceptions=True)
         await services.registry.close()
         await services.engine.close()
+        await services.pipeline.images.aclose()
 
 
 async def _start(services: Services, startup: _Startup, models: list[ModelRef], stop: asyncio.Event) -> None:

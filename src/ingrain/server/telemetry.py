@@ -117,7 +117,7 @@ class _QueueCollector:
         padded = CounterMetricFamily(
             "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
         )
-        for name, queue in self._registry.text_queues():
+        for name, queue in self._registry.queues():
             counted = queue.statistics
             waiting.add_metric([name], queue.queued_tokens)
             batches.add_metric([name], counted.batches)

@@ -1,0 +1,87 @@
+"""Bodies with pictures: JSON, or multipart/form-data that carries the files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request as HttpRequest
+
+from ingrain.api.types import Request
+from ingrain.errors import InvalidRequestError
+from ingrain.server.bodies import decode, decode_form, read_body
+from ingrain.settings import Settings
+
+R = TypeVar("R", bound=Request)
+
+_FILE_FIELD = "image"
+_LIST_FIELDS = {"labels", "templates"}
+_FORM_FIELDS = 4096
+
+
+async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings) -> tuple[R, list[bytes]]:
+    """Read a body whose pictures may be files.
+
+    Args:
+        request: With a JSON body, or with a form whose files are in fields called ``image``.
+        kind: Type of the body.
+        settings: Limits of the body and of the number of files.
+
+    Returns:
+        The body, and the files in their order; no file for JSON. For a form, ``image`` holds the files' names.
+
+    Raises:
+        TooLargeError: The body is too long.
+        InvalidRequestError: It cannot be read, or a field does not fit.
+    """
+    body = await read_body(request, settings.max_body_bytes)
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return decode(body, kind), []
+    fields, files = await _parse(request, body, settings)
+    for name in _LIST_FIELDS & fields.keys():
+        value = fields[name]
+        fields[name] = [value] if isinstance(value, str) else value
+    if files:
+        fields[_FILE_FIELD] = [f"file {number}" for number in range(len(files))]
+    return decode_form(fields, kind), files
+
+
+async def _parse(
+    request: HttpRequest, body: bytes, settings: Settings
+) -> tuple[dict[str, str | list[str]], list[bytes]]:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+        yield b""
+
+    parser = MultiPartParser(
+        request.headers,
+        stream(),  # type: ignore[arg-type]  # an async generator is what it reads from
+        max_files=settings.max_items,
+        max_fields=_FORM_FIELDS,
+        max_part_size=settings.max_body_bytes,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, FormParserError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidRequestError("The body is not valid multipart/form-data.") from error
+    try:
+        fields: dict[str, str | list[str]] = {}
+        files = []
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name not in (_FILE_FIELD, f"{_FILE_FIELD}[]"):
+                    raise InvalidRequestError(
+                        f"File field {name[:60]!r} is not known; files go into fields called 'image'.", param=name[:60]
+                    )
+                files.append(await value.read())
+            elif name in fields:
+                earlier = fields[name]
+                fields[name] = [*([earlier] if isinstance(earlier, str) else earlier), value]
+            else:
+                fields[name] = value
+        return fields, files
+    finally:
+        await form.close()
