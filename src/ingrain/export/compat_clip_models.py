@@ -22,7 +22,8 @@ _BERT = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "max_position_
 _ROBERTA = _BERT | {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _MT5 = {
     "model_type": "mt5", "vocab_size": 250112, "d_kv": 64, "feed_forward_proj": "gated-gelu",
-    "is_encoder_decoder": True, "num_decoder_layers": 1, "pad_token_id": 0, "eos_token_id": 1, "tie_word_embeddings": False,
+    "is_encoder_decoder": True, "num_decoder_layers": 1, "pad_token_id": 0, "eos_token_id": 1,
+    "tie_word_embeddings": False,
 }  # fmt: skip
 _NLLB = {
     "model_type": "m2m_100", "vocab_size": 256206, "d_model": 1024, "encoder_attention_heads": 16,

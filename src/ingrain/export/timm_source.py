@@ -1,0 +1,86 @@
+"""Receives a timm folder, hands on what the source library makes of pictures."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.errors import ExportError
+from ingrain.export.timm_checkpoint import TimmCheckpoint, labels_of
+
+_PICTURES_AT_ONCE = 4
+
+
+class TimmSource:
+    """Owns the loaded model; ``release`` gives its memory back, ``load`` reads it again.
+
+    Args:
+        checkpoint: An inspected folder.
+
+    Raises:
+        ExportError: The library cannot load the model.
+        UnsupportedModelError: Its labels do not fit its head.
+    """
+
+    def __init__(self, checkpoint: TimmCheckpoint) -> None:
+        self._checkpoint = checkpoint
+        self._model: Any = None
+        self.load()
+        import timm.data
+
+        self.data_config: dict[str, Any] = timm.data.resolve_model_data_config(self.model)
+        self.is_classifier = bool(self.model.num_classes)
+        self.labels = labels_of(self.model.pretrained_cfg, self.model.num_classes) if self.is_classifier else ()
+
+    @property
+    def model(self) -> Any:
+        """The loaded model, in float32 on the CPU."""
+        return self._model
+
+    def load(self) -> None:
+        """Load the model with its weights; nothing happens where it is loaded.
+
+        Raises:
+            ExportError: The library cannot load the model.
+        """
+        if self._model is not None:
+            return
+        import timm
+        from timm.layers import set_fused_attn
+
+        # As for OpenCLIP: a fused attention cannot be exported everywhere, and is no faster in a graph.
+        set_fused_attn(False)
+        try:
+            model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
+        except Exception as error:  # the library raises whatever the files make it stumble over
+            traceback.print_exc()
+            raise ExportError(
+                f"timm cannot load the model ({type(error).__name__}); "
+                "files are missing or do not fit together, and the server's log says which."
+            ) from error
+        self._model = model.float().eval().requires_grad_(False)
+
+    def release(self) -> None:
+        """Let go of the weights."""
+        self._model = None
+
+    def pixels(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
+        """Return what the network gets of Pillow pictures in RGB, float32 ``[B, 3, H, W]``."""
+        import timm.data
+
+        transform = timm.data.create_transform(**self.data_config, is_training=False)
+        return np.stack([transform(picture).numpy() for picture in pictures])
+
+    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits or vectors, float32 ``[B, D]``."""
+        import torch
+
+        batches = [pixels[start : start + _PICTURES_AT_ONCE] for start in range(0, len(pixels), _PICTURES_AT_ONCE)]
+        with torch.inference_mode():
+            rows = [self.model(torch.from_numpy(batch)).numpy() for batch in batches]
+        output: NDArray[np.float32] = np.concatenate(rows).astype(np.float32)
+        return output
