@@ -20,6 +20,7 @@ Runtime on the CPU, and compared with the source library's own vectors (sentence
 - **equal lengths**: the source's own vectors depend on the padding beside them (then **padding** says by how much), so
   that only texts of the same token count share a batch.
 - **exporter**: which way of exporting was proved, and the attention that it was given.
+- **seconds**: on one thread of whatever machine wrote this, building the model included; an idea, not a benchmark.
 - Models of random weights have standard deviation 0.15, so that a wrong mask, window or position shows.
 
 Lengths are proved from 1 token to the model's maximum and beyond it (truncation), but not above 2048 tokens, or 512

@@ -88,7 +88,7 @@ def _refuse_experts(config: dict[str, Any]) -> None:
         if isinstance(config.get(name), int) and config[name] > 1:
             raise UnsupportedModelError(
                 f"The network {config.get('model_type')!r} is a mixture of experts, which cannot be converted: which "
-                "weights a token meets depends on the token, and ONNX has no operator for that.",
+                "weights a token meets depends on the token, and the exporters cannot follow that.",
                 param="name",
             )
 
