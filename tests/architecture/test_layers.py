@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
-
-from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 import ingrain
 
@@ -16,10 +16,14 @@ PACKAGE = Path(ingrain.__file__).parent
 OUTSIDE_THE_LAYERS = {"ingrain.testing", "ingrain.__main__"}
 
 
-def test_the_import_contracts_hold(capsys):
-    """Every contract of pyproject.toml is kept; the report is shown where one is not."""
-    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
-    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+def test_the_import_contracts_hold():
+    """Every contract of pyproject.toml is kept; the report is shown where one is not.
+
+    In a process of its own, because the linter switches off every logger that it finds.
+    """
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_station_has_its_place_in_the_layers():
