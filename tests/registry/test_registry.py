@@ -97,6 +97,22 @@ async def test_processes_that_share_a_repository_follow_each_other(tmp_path):
             one.registry.get("org/a")
 
 
+async def test_a_model_that_another_process_unloaded_is_not_loaded_again(tmp_path):
+    """A front end that finds a graph gone asks the repository first whether it should still be there."""
+    async with Server(tmp_path) as one, Server(tmp_path) as two:
+        await one.registry.start()
+        await two.registry.start()
+        await one.registry.load(A)
+        await two.until_ready("org/a")
+        (graph,) = two.registry.get("org/a").manifest.graphs
+        await one.registry.unload("org/a")
+        await two.engine.unload(graph.name)
+        two.registry.suspect()
+        await asyncio.sleep(0.3)
+        assert not await two.engine.ready(graph.name)
+        assert read_desired(tmp_path) == ()
+
+
 async def test_a_model_given_at_start_is_tried_again_when_its_source_was_away(tmp_path):
     async with Server(tmp_path) as server:
         server.export.error = SourceUnavailableError("The hub does not answer.")

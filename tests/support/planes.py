@@ -22,7 +22,18 @@ from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Graph, Manifest, Tensor, TextPreprocess
+from ingrain.repository.manifest import (
+    CenterCrop,
+    Graph,
+    ImagePreprocess,
+    Manifest,
+    Resize,
+    Role,
+    Similarity,
+    Tensor,
+    TextPreprocess,
+    ToRgb,
+)
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.server.app import build_app
@@ -35,6 +46,13 @@ from ingrain.testing.fake_engine import FakeEngine
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "blue", "poison", "broken", *(f"w{n}" for n in range(100))]
 WIDTH = 8
 MAX_TOKENS = 32
+LABELS = ("cat", "dog", "bird")
+IMAGE = ImagePreprocess(
+    size=(16, 16),
+    steps=(Resize((16, 16), "shortest", "bicubic"), CenterCrop((16, 16)), ToRgb()),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+)
 POISON_ID = WORDS.index("poison")
 NAN_ID = WORDS.index("broken")
 
@@ -55,14 +73,17 @@ def ids_of(text: str) -> list[int]:
 
 
 def stage_model(folder: Path, ref: ModelRef) -> None:
-    """Write what an export leaves: a manifest, a tokenizer and a graph, which the fake engine never reads."""
+    """Write what an export leaves; the fake engine never reads the graphs.
+
+    A sentence-transformers model takes text, an OpenCLIP one text and images, a timm one classifies images.
+    """
     key = model_key(ref.name, ref.library, ref.pretrained)
-    graph = graph_name(key, "text_encoder")
-    (folder / graph / "1").mkdir(parents=True)
-    (folder / graph / "1" / "model.onnx").write_bytes(b"graph of " + ref.name.encode())
+    roles = {"sentence_transformers": ["text_encoder"], "open_clip": ["text_encoder", "image_encoder"]}
+    graphs = tuple(_stage_graph(folder, key, role) for role in roles.get(ref.library, ["classifier"]))
     (folder / "model").mkdir()
-    write_tokenizer(folder / "model" / "tokenizer.json")
-    ids = {name: Tensor(name=name, dtype="INT64", shape=(-1, -1)) for name in ("input_ids", "attention_mask")}
+    takes_text, takes_images = ref.library != "timm", ref.library != "sentence_transformers"
+    if takes_text:
+        write_tokenizer(folder / "model" / "tokenizer.json")
     manifest = Manifest(
         name=ref.name,
         library=ref.library,
@@ -72,19 +93,33 @@ def stage_model(folder: Path, ref: ModelRef) -> None:
         created_at="2026-11-22T00:00:00Z",
         versions={},
         embedding_size=WIDTH,
-        graphs=(
-            Graph(
-                name=graph,
-                role="text_encoder",
-                inputs=tuple(ids.values()),
-                outputs=(Tensor(name="embedding", dtype="FP32", shape=(-1, WIDTH)),),
-                files=(describe_file(folder / graph, "1/model.onnx"),),
-            ),
-        ),
-        text=TextPreprocess(max_tokens=MAX_TOKENS),
-        files=(describe_file(folder / "model", "tokenizer.json"),),
+        graphs=graphs,
+        text=TextPreprocess(max_tokens=MAX_TOKENS) if takes_text else None,
+        image=IMAGE if takes_images else None,
+        labels=LABELS if ref.library == "timm" else (),
+        similarity=Similarity(scale=10.0) if ref.library == "open_clip" else None,
+        files=(describe_file(folder / "model", "tokenizer.json"),) if takes_text else (),
     )
     (folder / "model" / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+
+
+def _stage_graph(folder: Path, key: str, role: Role) -> Graph:
+    name = graph_name(key, role)
+    (folder / name / "1").mkdir(parents=True)
+    (folder / name / "1" / "model.onnx").write_bytes(b"graph " + name.encode())
+    if role == "text_encoder":
+        inputs = [Tensor(name=tensor, dtype="INT64", shape=(-1, -1)) for tensor in ("input_ids", "attention_mask")]
+    else:
+        inputs = [Tensor(name="pixel_values", dtype="UINT8", shape=(-1, *IMAGE.size, 3))]
+    output = "logits" if role == "classifier" else "embedding"
+    width = len(LABELS) if role == "classifier" else WIDTH
+    return Graph(
+        name=name,
+        role=role,
+        inputs=tuple(inputs),
+        outputs=(Tensor(name=output, dtype="FP32", shape=(-1, width)),),
+        files=(describe_file(folder / name, "1/model.onnx"),),
+    )
 
 
 @dataclass
@@ -115,8 +150,8 @@ class Planes:
     engine: FakeEngine
     export: FakeExport
 
-    async def load(self, name: str = "org/model") -> None:
-        answer = await self.model.post("/load_model", json={"name": name, "library": "sentence_transformers"})
+    async def load(self, name: str = "org/model", library: str = "sentence_transformers") -> None:
+        answer = await self.model.post("/load_model", json={"name": name, "library": library})
         assert answer.status_code == 200, answer.text
 
     async def embed(self, text, name: str = "org/model", **fields) -> httpx.Response:

@@ -90,7 +90,7 @@ class Registry:
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
         """Begin to load the models given and those that were loaded last time; return before they are ready."""
-        self.engine.on_restart(self._engine_restarted)
+        self.engine.on_restart(self._engine_came_back)
         for ref in (*(await self._read_desired()).values(), *models):
             if self._slots.of(ref) is None:
                 try:
@@ -243,12 +243,14 @@ class Registry:
             if key not in before and self._slots.of(ref) is None:
                 self._begin(ref, pinned=True)
         for slot in self._slots:
-            if slot.key in before and slot.key not in desired and slot.state == "READY":
+            if slot.key in before and slot.key not in desired:
+                if slot.task is not None:
+                    slot.task.cancel()
                 self._drop(slot, not_loaded(slot.ref.name))
         return True
 
     def suspect(self) -> None:
-        """Compare with the engine now: a call has just found a model missing or the engine away."""
+        """Compare with the engine now: it has come back, or a call has just found a model missing."""
         self._wake.set()
 
     # --- one model -----------------------------------------------------------------------------------------------
@@ -275,7 +277,8 @@ class Registry:
                         await self.engine.load(graph)
                 if slot.model is None:
                     slot.model = await asyncio.to_thread(self.open_model, entry)
-                await self._remember(slot)
+                if slot.key not in self._desired:
+                    await self._remember(slot)
         except TimeoutError:
             self._failed(slot, EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30))
         except IngrainError as error:
@@ -286,6 +289,7 @@ class Registry:
             self._failed(slot, IngrainError(message))
         else:
             slot.state, slot.progress, slot.retries = "READY", None, 0
+            slot.pinned = True
             log.info("Model %r is ready", slot.ref.name)
 
     async def _obtain(self, slot: Slot) -> Entry:
@@ -377,11 +381,12 @@ class Registry:
 
     # --- all models ----------------------------------------------------------------------------------------------
 
-    def _engine_restarted(self) -> None:
-        """Load again what the engine has forgotten."""
+    def _engine_came_back(self) -> None:
+        """Trust no model until it has been looked for: the engine has forgotten some or all."""
         for slot in self._slots:
-            if slot.task is None or slot.task.done():
-                self._begin(slot.ref, slot)
+            if slot.state == "READY":
+                slot.state = "LOADING"
+        self._wake.set()
 
     async def _reconcile_forever(self) -> None:
         while True:
@@ -404,11 +409,21 @@ class Registry:
         for slot in self._slots:
             if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
                 self._begin(slot.ref, slot)
-            elif slot.state == "READY" and slot.model is not None:
-                for graph in slot.model.manifest.graphs:
-                    if not await self.engine.ready(graph.name) and await self.engine.live() and slot.state == "READY":
-                        log.warning("Model %r is gone from the engine and is loaded again", slot.ref.name)
-                        self._begin(slot.ref, slot)
+            elif slot.model is not None and (slot.task is None or slot.task.done()) and await self.engine.live():
+                await self._repair(slot, slot.model)
+
+    async def _repair(self, slot: Slot, model: LoadedModel) -> None:
+        """Load a model again that the engine lacks; another process may have unloaded it since we read the list."""
+        present = [await self.engine.ready(graph.name) for graph in model.manifest.graphs]
+        if slot.state not in ("READY", "LOADING"):
+            return
+        if all(present):
+            slot.state = "READY"
+            return
+        await self.refresh()
+        if self._slots.of(slot.ref) is slot:
+            log.warning("Model %r is gone from the engine and is loaded again", slot.ref.name)
+            self._begin(slot.ref, slot)
 
     # --- the list in the repository ------------------------------------------------------------------------------
 
@@ -419,7 +434,6 @@ class Registry:
         return desired
 
     async def _remember(self, slot: Slot) -> None:
-        slot.pinned = True
         await asyncio.to_thread(self._edit_desired, slot, listed=True)
 
     async def _forget(self, slot: Slot) -> None:
