@@ -83,7 +83,7 @@ def test_two_front_ends_share_one_triton_and_one_repository(ready_repository):
         httpx.post(f"{one.model}/unload_model", json={"name": MINILM}, timeout=60).raise_for_status()
         assert two.embed("gone").status_code == 404
         assert two.load(MINILM).status_code == 200
-        assert one.embed("back").status_code == 200
+        one.wait_until(lambda: one.embed("back").status_code == 200, 30)
 
 
 def test_a_model_comes_from_a_hub_through_a_broken_line(tmp_path):
