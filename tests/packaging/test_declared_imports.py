@@ -41,7 +41,9 @@ def imported(file: Path) -> Iterator[str]:
 def exports(file: Path) -> bool:
     """Return whether a file belongs to what only `ingrain[export]` can run."""
     station, *rest = file.relative_to(PACKAGE).parts
-    return station in {"export", "testing"} and not (station == "export" and rest[0] in SERVING_PART_OF_EXPORT)
+    if station == "export":
+        return rest[0] not in SERVING_PART_OF_EXPORT
+    return station in {"sources", "testing"}
 
 
 @pytest.mark.parametrize(("extras", "part"), [(("serve",), "serving"), (("serve", "export"), "exporting")])
