@@ -66,7 +66,7 @@ class ImagePreprocessor:
         try:
             with (
                 Image.open(BytesIO(data), formats=(name,)) as image,
-                self._budget.hold(self._check_size(image, param)),
+                self._budget.hold(_weight(image) * self._check_size(image, param)),
             ):
                 image.load()
                 self._check_size(image, param)  # decoders may find that the header was wrong
@@ -75,14 +75,18 @@ class ImagePreprocessor:
         except IngrainError:
             raise
         except Image.DecompressionBombError as error:
-            raise TooLargeError(f"{param} has too many pixels.", param=param) from error
+            raise TooLargeError(
+                f"{param} has far more pixels than the limit of {self._max_pixels} (INGRAIN_MAX_IMAGE_PIXELS).",
+                param=param,
+                facts={"limit": self._max_pixels},
+            ) from error
         except Exception as error:
             # Pillow's parsers fail on damaged files with whatever they stumble over: OSError, SyntaxError, KeyError,
             # struct.error and a dozen more. All of them say the same to the caller.
             raise ImageError(f"{param} is a damaged or incomplete {name} picture.", param=param) from error
 
     def _check_size(self, image: Image.Image, param: str) -> int:
-        """Return what the picture costs in pixels."""
+        """Return how many pixels the picture has on its way, all together."""
         width, height = image.size
         check_pixels(width, height, max_pixels=self._max_pixels, param=param)
         effort = effort_of(self.config.steps, width, height) if width and height else None
@@ -98,3 +102,12 @@ class ImagePreprocessor:
                 facts={"limit": limit},
             )
         return effort.total
+
+
+def _weight(image: Image.Image) -> int:
+    """Return how much memory decoding takes, in units of Pillow's four bytes a pixel; measured, and rounded up."""
+    if image.format == "WEBP":
+        return 4  # libwebp's canvases beside Pillow's
+    if image.info.get("progressive"):
+        return 3  # all coefficients of a JPEG at once
+    return 1 if image.mode == "RGB" else 2  # the conversion stands beside the original

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class ImageInput:
     """Turns the ``image`` field of requests into pixels. Owns the threads that decode; one for the whole process."""
 
     def __init__(self, fetcher: Fetcher, limits: ImageLimits) -> None:
+        # Pillow warns of every oddity in a file; callers must not be able to write into our log.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         self._fetcher = fetcher
         self._limits = limits
         self._budget = PixelBudget(4 * limits.max_pixels)

@@ -60,7 +60,7 @@ def awkward_pictures() -> dict[str, bytes]:
 def _shapes() -> Iterator[tuple[str, bytes]]:
     for width, height in ((1, 1), (2, 3), (31, 500), (512, 7), (1500, 90), (224, 224), (225, 224), (256, 341)):
         yield f"{width}x{height}.png", encode(scene(width, height), "PNG")
-    yield LARGE, encode(scene(4000, 3000), "JPEG", quality=80)
+    yield LARGE, encode(scene(1000, 750).resize((4000, 3000)), "JPEG", quality=80)
 
 
 def _modes() -> Iterator[tuple[str, bytes]]:
