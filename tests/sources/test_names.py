@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingrain.errors import InvalidRequestError, UnsupportedModelError
+from ingrain.errors import InvalidRequestError
 from ingrain.sources.names import BARE_NAMES, check_revision, hub_id
 
 
@@ -63,9 +63,18 @@ def test_nonsense_is_no_hub_id(name: str) -> None:
     assert caught.value.param == "name"
 
 
-def test_library_without_a_source_is_refused() -> None:
-    with pytest.raises(UnsupportedModelError):
-        hub_id("ViT-B-32", "open_clip")
+@pytest.mark.parametrize(
+    "name", ["timm/resnet50.a1_in1k", "hf-hub:timm/resnet50.a1_in1k", "hf_hub:timm/resnet50.a1_in1k"]
+)
+def test_names_of_timm_with_an_organization_are_ids_on_the_hub(name: str) -> None:
+    assert hub_id(name, "timm") == "timm/resnet50.a1_in1k"
+
+
+@pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:../x", "org/model/file", "a b/c"])
+def test_nonsense_is_no_name_of_timm(name: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        hub_id(name, "timm")
+    assert caught.value.param == "name"
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/12", "feature/a_b", "a" * 40, "release@2", "1.0+cu"])

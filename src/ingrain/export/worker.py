@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -67,18 +68,22 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     Raises:
         IngrainError: The model cannot be had, converted or proved.
     """
+    from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
+    from ingrain.sources.clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
 
     def report(progress: Progress) -> None:
         emit(progress)
 
     report(Progress(phase="download"))
+    if job.library in LOOKED_UP_BY_ITSELF:
+        _prepare_torch()
     source = resolve(job, report)
     report(Progress(phase="read"))
     _prepare_torch()
-    from ingrain.export.libraries import exporter_of
-
     manifest = exporter_of(job.library)(job, source.folder, source.commit, report)
+    # What lay apart was linked together there; it is no part of the result.
+    shutil.rmtree(Path(job.output) / LINKED_FOLDER, ignore_errors=True)
     (Path(job.output) / "model" / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
 

@@ -19,14 +19,17 @@ class FileRules:
 
     Attributes:
         side: Patterns of file names: configurations, tokenizers.
-        weights: Matches the whole file name of weights, safetensors only.
+        weights: Matches the whole file name of weights, safetensors only; None where only side files are wanted.
         part_folder: Matches the whole path of a folder that is a part of the model with weights of its own.
     """
 
     side: tuple[str, ...]
-    weights: re.Pattern[str]
+    weights: re.Pattern[str] | None
     part_folder: re.Pattern[str]
 
+
+_NO_PARTS = re.compile(r"(?!)")
+_TOKENIZERS = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken")
 
 RULES: dict[Library, FileRules] = {
     "sentence_transformers": FileRules(
@@ -35,16 +38,27 @@ RULES: dict[Library, FileRules] = {
         weights=re.compile(r"(pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"),
         # `2_Dense`, `0_StaticEmbedding`, a router's `query_0_Transformer`.
         part_folder=re.compile(r"(\w+_)?\d+_\w+"),
-    )
+    ),
+    "open_clip": FileRules(
+        side=_TOKENIZERS,
+        # Beside them often lies the same model for transformers (`model.safetensors`), which OpenCLIP does not read.
+        weights=re.compile(r"open_clip_model\.safetensors"),
+        part_folder=_NO_PARTS,
+    ),
+    "timm": FileRules(side=("config.json",), weights=re.compile(r"model\.safetensors"), part_folder=_NO_PARTS),
 }
+TOKENIZER_ONLY = FileRules(side=_TOKENIZERS, weights=None, part_folder=_NO_PARTS)
+CONFIG_ONLY = FileRules(side=("config.json",), weights=None, part_folder=_NO_PARTS)
 
 # Exports for other runtimes, results and checkpoints of training: never read, often larger than the model.
 _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs", "logs", "checkpoint-*", ".*")
 
-_PICKLE = re.compile(r"(pytorch_|tf_|flax_|rust_)?model.*\.(bin|pt|pth|ckpt|pkl|h5|msgpack|ot|npz)")
+_PICKLE = re.compile(r"(open_clip_)?(pytorch_|tf_|flax_|rust_)?model.*\.(bin|pt|pth|ckpt|pkl|h5|msgpack|ot|npz)")
 
 
-def choose_files(paths: Iterable[str], library: Library, *, trust_remote_code: bool, model: str) -> list[str]:
+def choose_files(
+    paths: Iterable[str], library: Library, *, trust_remote_code: bool, model: str, rules: FileRules | None = None
+) -> list[str]:
     """Return the files to fetch, small ones first.
 
     Args:
@@ -52,14 +66,17 @@ def choose_files(paths: Iterable[str], library: Library, *, trust_remote_code: b
         library: The source library.
         trust_remote_code: True to fetch Python files as well.
         model: The model's name, for the message of an error.
+        rules: Other rules than the library's.
 
     Raises:
         UnsupportedModelError: The weights, or those of a part of the model, are not there as safetensors.
     """
-    rules = RULES[library]
+    rules = rules or RULES[library]
     used = [path for path in paths if not _is_unused(path)]
-    weights = [path for path in used if rules.weights.fullmatch(PurePosixPath(path).name)]
-    _refuse_without_safetensors(used, weights, rules, model)
+    weights: list[str] = []
+    if rules.weights is not None:
+        weights = [path for path in used if rules.weights.fullmatch(PurePosixPath(path).name)]
+        _refuse_without_safetensors(used, weights, rules, model)
     patterns = (*rules.side, "*.py") if trust_remote_code else rules.side
     side = [path for path in used if any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in patterns)]
     return sorted(side) + sorted(weights)

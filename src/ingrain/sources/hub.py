@@ -23,7 +23,7 @@ from ingrain.export.job import Progress
 from ingrain.repository.manifest import Library
 from ingrain.sources.blob import Blob, fetch_blob
 from ingrain.sources.cache import COMMIT, ModelCache
-from ingrain.sources.files import choose_files
+from ingrain.sources.files import FileRules, choose_files
 from ingrain.sources.hub_errors import offline_error, translated
 from ingrain.sources.local import is_plain_relative, list_files
 from ingrain.sources.retry import Patience, Retries
@@ -78,6 +78,7 @@ def fetch_model(
     trust_remote_code: bool,
     hub: Hub,
     progress: Callable[[Progress], None],
+    rules: FileRules | None = None,
 ) -> Snapshot:
     """Fetch the files of a model that are not in the cache yet.
 
@@ -90,6 +91,7 @@ def fetch_model(
         trust_remote_code: True to fetch Python files as well.
         hub: The hub.
         progress: Called with bytes done and in total, over all files.
+        rules: Other rules of what to fetch than the library's.
 
     Raises:
         SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
@@ -99,14 +101,14 @@ def fetch_model(
     """
     cache = ModelCache.of(hub.cache_dir, repo_id)
     if hub.offline or is_offline_mode():
-        cached = _cached(cache, repo_id, library, revision)
+        cached = _cached(cache, repo_id, library, revision, rules)
         if cached is None:
             raise offline_error(repo_id, revision)
         return cached
     try:
-        commit, blobs = _listing(repo_id, library, revision, trust_remote_code, hub)
+        commit, blobs = _listing(repo_id, library, revision, trust_remote_code, hub, rules)
     except SourceUnavailableError as error:
-        cached = _cached(cache, repo_id, library, revision)
+        cached = _cached(cache, repo_id, library, revision, rules)
         if cached is None:
             raise
         logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
@@ -121,7 +123,12 @@ def fetch_model(
 
 
 def _listing(
-    repo_id: str, library: Library, revision: str | None, trust_remote_code: bool, hub: Hub
+    repo_id: str,
+    library: Library,
+    revision: str | None,
+    trust_remote_code: bool,
+    hub: Hub,
+    rules: FileRules | None,
 ) -> tuple[str, list[Blob]]:
     """Ask the hub which commit a revision stands for and what it holds, and choose from that."""
     try:
@@ -135,7 +142,7 @@ def _listing(
     # Commit, paths and digests become paths in the cache, so a hub that is broken or hostile ends here.
     if not COMMIT.fullmatch(commit) or not all(map(is_plain_relative, siblings)):
         raise _malformed(repo_id)
-    chosen = choose_files(siblings, library, trust_remote_code=trust_remote_code, model=repo_id)
+    chosen = choose_files(siblings, library, trust_remote_code=trust_remote_code, model=repo_id, rules=rules)
     blobs = [_blob(siblings[path], commit, repo_id, hub) for path in chosen]
     if not all(_DIGEST.fullmatch(blob.digest) and blob.size_bytes >= 0 for blob in blobs):
         raise _malformed(repo_id)
@@ -204,7 +211,9 @@ def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
         raise OSError(errno.ENOSPC, "not enough space for the download")
 
 
-def _cached(cache: ModelCache, repo_id: str, library: Library, revision: str | None) -> Snapshot | None:
+def _cached(
+    cache: ModelCache, repo_id: str, library: Library, revision: str | None, rules: FileRules | None
+) -> Snapshot | None:
     """Return what the cache holds of a revision, where that is a whole model."""
     commit = cache.read_ref(revision or constants.DEFAULT_REVISION)
     if commit is None:
@@ -213,8 +222,10 @@ def _cached(cache: ModelCache, repo_id: str, library: Library, revision: str | N
     paths = list_files(folder)
     try:
         # Another library may have fetched single files only.
-        choose_files(paths, library, trust_remote_code=False, model=repo_id)
+        chosen = choose_files(paths, library, trust_remote_code=False, model=repo_id, rules=rules)
     except UnsupportedModelError:
+        return None
+    if not chosen:
         return None
     if not all(_shards_are_there(folder / path) for path in paths if path.endswith(".safetensors.index.json")):
         return None

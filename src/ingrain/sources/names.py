@@ -7,10 +7,12 @@ import re
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ingrain.errors import InvalidRequestError, UnsupportedModelError
+from ingrain.errors import InvalidRequestError, SourceNotFoundError
 from ingrain.repository.manifest import Library
 
 MAX_REVISION_CHARS = 255
+# As OpenCLIP and timm write where a model is.
+HUB_PREFIX, LOCAL_PREFIX = "hf-hub:", "local-dir:"
 
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@=-]*(/[A-Za-z0-9_][A-Za-z0-9_.+@=-]*)*")
 
@@ -53,20 +55,43 @@ def hub_id(name: str, library: Library) -> str:
 
     Raises:
         InvalidRequestError: The name cannot be the id of a model on the hub.
-        UnsupportedModelError: Ingrain cannot fetch models of this library.
+        SourceNotFoundError: timm has no such model.
     """
-    if library != "sentence_transformers":
-        raise UnsupportedModelError(f"Models of {library!r} cannot be fetched by this version.", param="library")
-    repo_id = f"sentence-transformers/{name}" if "/" not in name and name.lower() not in BARE_NAMES else name
+    if library == "timm":
+        from ingrain.sources.registries import timm_repo
+
+        repo_id = name.removeprefix(HUB_PREFIX).removeprefix("hf_hub:")
+        if repo_id == name and "/" not in name:
+            repo_id = timm_repo(name)
+    else:
+        repo_id = f"sentence-transformers/{name}" if "/" not in name and name.lower() not in BARE_NAMES else name
+    return check_repo_id(repo_id, name)
+
+
+def check_repo_id(repo_id: str, shown: str) -> str:
+    """Return what is a well-formed id on the hub.
+
+    Args:
+        repo_id: The id.
+        shown: What the user wrote.
+
+    Raises:
+        InvalidRequestError: It cannot be one.
+    """
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise InvalidRequestError(
-            f"{_shown(name)} is neither a folder below the directory of local models nor a hub id, which is one name "
+            f"{_shown(shown)} is neither a folder below the directory of local models nor a hub id, which is one name "
             "or 'organization/name' in letters, digits, '-', '_' and '.', at most 96 characters.",
             param="name",
         ) from error
     return repo_id
+
+
+def missing_folder(name: str) -> SourceNotFoundError:
+    """Return the error of a name that must be a local folder, and is none."""
+    return SourceNotFoundError(f"{_shown(name)} is no folder below the directory of local models.", param="name")
 
 
 def check_revision(revision: str) -> None:

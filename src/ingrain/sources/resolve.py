@@ -9,10 +9,11 @@ from typing import Literal
 
 from ingrain.errors import InvalidRequestError
 from ingrain.export.job import ExportJob, Progress
+from ingrain.sources.clip import resolve_clip
 from ingrain.sources.files import choose_files
 from ingrain.sources.hub import Hub, fetch_model
 from ingrain.sources.local import find_local, list_files
-from ingrain.sources.names import check_revision, hub_id
+from ingrain.sources.names import LOCAL_PREFIX, check_revision, hub_id, missing_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +45,16 @@ def resolve(job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSou
         SourceUnavailableError: The hub cannot be reached, or the download broke off.
         UnsupportedModelError: The weights are not there as safetensors.
     """
+    if job.library == "open_clip":
+        found = resolve_clip(job, progress)
+        return ResolvedSource(folder=found.folder, commit=found.commit, origin="hub" if found.commit else "local")
+    name = job.name.removeprefix(LOCAL_PREFIX) if job.library == "timm" else job.name
     if job.local_models_dir is not None:
-        folder = find_local(job.name, Path(job.local_models_dir))
+        folder = find_local(name, Path(job.local_models_dir))
         if folder is not None:
             return _local(folder, job, progress)
+    if name != job.name:
+        raise missing_folder(name)
     if job.revision is not None:
         check_revision(job.revision)
     snapshot = fetch_model(

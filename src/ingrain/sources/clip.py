@@ -1,0 +1,183 @@
+"""Receives an export job of OpenCLIP, hands on one folder with all that its export reads, wherever the parts lay."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ingrain.errors import InvalidRequestError, UnsupportedModelError
+from ingrain.export.job import ExportJob, Progress
+from ingrain.sources.files import CONFIG_ONLY, RULES, TOKENIZER_ONLY, FileRules
+from ingrain.sources.hub import Hub, Snapshot, fetch_model
+from ingrain.sources.local import find_local
+from ingrain.sources.names import HUB_PREFIX, LOCAL_PREFIX, check_repo_id, check_revision, missing_folder
+from ingrain.sources.registries import clip_weights
+
+CONFIG = "open_clip_config.json"
+# Where the export looks for the configuration of a text tower of transformers.
+TEXT_CONFIG = Path("text_config") / "config.json"
+# Below the job's output: a folder of links, where the parts of a model lie apart.
+LINKED_FOLDER = "source"
+_WEIGHTS = "open_clip_model.safetensors"
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipFolder:
+    """What was found.
+
+    Attributes:
+        folder: What the export reads.
+        commit: The hub's commit of the weights; None for a local folder.
+    """
+
+    folder: Path
+    commit: str | None
+
+
+def resolve_clip(job: ExportJob, progress: Report) -> ClipFolder:
+    """Find a model as OpenCLIP would: a local folder, ``hf-hub:organization/name``, or an architecture with a tag.
+
+    A tokenizer or a text tower of its own name on the hub is fetched as well; what lies apart is linked into one folder
+    below the job's output.
+
+    Raises:
+        InvalidRequestError: The name is malformed, or ``pretrained`` or ``revision`` do not go with it.
+        SourceNotFoundError: There is no such model.
+        SourceForbiddenError: The hub wants a token, or another one.
+        SourceUnavailableError: The hub cannot be reached, or the download broke off.
+        UnsupportedModelError: The weights are not there as safetensors.
+    """
+    if job.revision is not None:
+        check_revision(job.revision)
+    folder = _local(job)
+    if folder is not None:
+        _refuse(job, "pretrained", "revision", reason="a local folder")
+        progress(Progress(phase="download", detail="local folder"))
+        config = _read_config(folder)
+        return ClipFolder(folder=_with_text_tower(job, folder, config), commit=None)
+    if job.name.startswith(HUB_PREFIX):
+        _refuse(job, "pretrained", reason="a model on the hub")
+        return _from_hub(job, progress)
+    return _published(job, progress)
+
+
+def _local(job: ExportJob) -> Path | None:
+    wanted = job.name.removeprefix(LOCAL_PREFIX)
+    folder = find_local(wanted, Path(job.local_models_dir)) if job.local_models_dir is not None else None
+    if folder is None and wanted != job.name:
+        raise missing_folder(wanted)
+    # `ViT-B-32` may be a folder of someone's; one without a configuration is none of ours.
+    return folder if folder is None or wanted != job.name or (folder / CONFIG).is_file() or not job.pretrained else None
+
+
+def _from_hub(job: ExportJob, progress: Report) -> ClipFolder:
+    repo_id = check_repo_id(job.name.removeprefix(HUB_PREFIX), job.name)
+    snapshot = _fetch(job, repo_id, RULES["open_clip"], progress, revision=job.revision)
+    config = _read_config(snapshot.folder)
+    parts = _Parts(
+        config, snapshot.folder / _WEIGHTS, snapshot.folder if _reads_tokenizer_of(config, repo_id) else None
+    )
+    return ClipFolder(folder=_assemble(job, parts), commit=snapshot.commit)
+
+
+def _published(job: ExportJob, progress: Report) -> ClipFolder:
+    found = clip_weights(job.name, job.pretrained)
+    rules = replace(RULES["open_clip"], weights=re.compile(re.escape(found.file)))
+    snapshot = _fetch(job, found.repo_id, rules, progress, revision=job.revision)
+    own = _reads_tokenizer_of(found.config, found.repo_id)
+    parts = _Parts(found.config, snapshot.folder / found.file, snapshot.folder if own else None)
+    return ClipFolder(folder=_assemble(job, parts), commit=snapshot.commit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What has been found so far: configuration, weights, and the tokenizer's folder where that is known."""
+
+    config: dict[str, Any]
+    weights: Path
+    tokenizer: Path | None
+
+
+def _assemble(job: ExportJob, parts: _Parts) -> Path:
+    """Link the parts of a model into one folder as ``local-dir:`` wants it."""
+    folder = Path(job.output) / LINKED_FOLDER
+    folder.mkdir()
+    (folder / CONFIG).write_text(json.dumps(parts.config))
+    (folder / _WEIGHTS).symlink_to(parts.weights.resolve())
+    text = _text_config(parts.config)
+    if name := text.get("hf_tokenizer_name"):
+        tokenizer = parts.tokenizer or _fetch_part(job, str(name), TOKENIZER_ONLY)
+        for file in tokenizer.iterdir():
+            if file.is_file() and file.name != CONFIG and file.suffix != ".safetensors":
+                (folder / file.name).symlink_to(file.resolve())
+    return _with_text_tower(job, folder, parts.config)
+
+
+def _with_text_tower(job: ExportJob, folder: Path, config: dict[str, Any]) -> Path:
+    """Return a folder that has the configuration of the text tower, where that is one of transformers."""
+    name = _text_config(config).get("hf_model_name")
+    if not name or (folder / TEXT_CONFIG).is_file():
+        return folder
+    if folder.parent != Path(job.output):
+        # A user's own folder is left as it is.
+        links = Path(job.output) / LINKED_FOLDER
+        links.mkdir()
+        for file in folder.iterdir():
+            (links / file.name).symlink_to(file.resolve())
+        folder = links
+    found = _fetch_part(job, str(name), CONFIG_ONLY)
+    (folder / TEXT_CONFIG).parent.mkdir()
+    (folder / TEXT_CONFIG).symlink_to((found / "config.json").resolve())
+    return folder
+
+
+def _fetch_part(job: ExportJob, name: str, rules: FileRules) -> Path:
+    """Fetch what a configuration names: a tokenizer, or the configuration of a text tower."""
+    repo_id = check_repo_id(name.removeprefix(HUB_PREFIX), name)
+    return _fetch(job, repo_id, rules, lambda _: None, revision=None).folder
+
+
+def _fetch(job: ExportJob, repo_id: str, rules: FileRules, progress: Report, *, revision: str | None) -> Snapshot:
+    return fetch_model(
+        repo_id,
+        library="open_clip",
+        revision=revision,
+        trust_remote_code=False,
+        hub=Hub(token=job.token, offline=job.offline),
+        progress=progress,
+        rules=rules,
+    )
+
+
+def _reads_tokenizer_of(config: dict[str, Any], repo_id: str) -> bool:
+    """Return True where the tokenizer lies beside the weights."""
+    name = str(_text_config(config).get("hf_tokenizer_name") or "")
+    return name.removeprefix(HUB_PREFIX) == repo_id
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    model = config.get("model_cfg")
+    text = model.get("text_cfg") if isinstance(model, dict) else None
+    return text if isinstance(text, dict) else {}
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"The model has no {CONFIG} that can be read, so it is no OpenCLIP model.", param="name"
+        ) from error
+    return config if isinstance(config, dict) else {}
+
+
+def _refuse(job: ExportJob, *fields: str, reason: str) -> None:
+    for field in fields:
+        if getattr(job, field) is not None:
+            raise InvalidRequestError(f"{job.name!r} is {reason}; leave {field!r} out.", param=field)

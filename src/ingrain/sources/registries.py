@@ -1,0 +1,102 @@
+"""Asks OpenCLIP and timm where the weights of one of their own names lie; imports them, and so torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
+
+_MOST_NAMES_TOLD = 12
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color", "size", "mode")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipWeights:
+    """Published weights of one of OpenCLIP's own architectures.
+
+    Attributes:
+        repo_id: The model's id on the hub.
+        file: Name of its safetensors file.
+        config: What ``open_clip_config.json`` would say.
+    """
+
+    repo_id: str
+    file: str
+    config: dict[str, Any]
+
+
+def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
+    """Return where the weights lie that OpenCLIP calls by an architecture and a tag.
+
+    Args:
+        name: One of ``open_clip.list_models()``; a slash is taken for a dash, as OpenCLIP does (``ViT-B/32``).
+        pretrained: One of ``open_clip.list_pretrained_tags_by_model(name)``.
+
+    Raises:
+        SourceNotFoundError: No such architecture.
+        InvalidRequestError: No tag, or none of that architecture's.
+        UnsupportedModelError: The weights are not on the hub.
+    """
+    import open_clip
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    architecture = name.replace("/", "-")
+    model = open_clip.get_model_config(architecture) if ":" not in architecture else None
+    if model is None:
+        raise SourceNotFoundError(
+            f"{_shown(name)} is neither a folder below the directory of local models nor an architecture of OpenCLIP; "
+            "a model on the hub is written 'hf-hub:organization/name'.",
+            param="name",
+        )
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    published = open_clip.get_pretrained_cfg(architecture, pretrained) if pretrained else {}
+    if not published:
+        raise InvalidRequestError(_no_weights(architecture, pretrained, tags), param="pretrained")
+    repo_id, _, file = str(published.get("hf_hub") or "").rpartition("/")
+    if not repo_id:
+        raise UnsupportedModelError(
+            f"The weights {pretrained!r} of {architecture!r} are not on the hub, so that they exist only as pickle.",
+            param="pretrained",
+        )
+    file = HF_SAFE_WEIGHTS_NAME if file in ("", HF_WEIGHTS_NAME) else re.sub(r"\.(bin|pth?)$", ".safetensors", file)
+    preprocess = {key: published[key] for key in _PREPROCESSING if published.get(key) is not None}
+    return ClipWeights(repo_id, file, {"model_cfg": model, "preprocess_cfg": preprocess})
+
+
+def timm_repo(name: str) -> str:
+    """Return the hub's id of the weights that timm loads for one of its own names (``resnet50``, ``resnet50.a1_in1k``).
+
+    Raises:
+        SourceNotFoundError: timm has no such architecture, or no such weights of it.
+        UnsupportedModelError: The weights are not on the hub.
+    """
+    import timm
+
+    config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    if config is None or not timm.is_model(name):
+        raise SourceNotFoundError(
+            f"{_shown(name)} is neither a folder below the directory of local models nor a name of timm's; a model on "
+            "the hub is written 'organization/name'.",
+            param="name",
+        )
+    if not config.hf_hub_id:
+        raise UnsupportedModelError(
+            f"timm has no weights of {name!r} on the hub, so that they exist only as pickle or not at all.",
+            param="name",
+        )
+    return str(config.hf_hub_id)
+
+
+def _no_weights(architecture: str, pretrained: str | None, tags: list[str]) -> str:
+    if not tags:
+        return f"OpenCLIP has published no weights of {architecture!r}; a network without them cannot be served."
+    listed = ", ".join(map(repr, tags[:_MOST_NAMES_TOLD])) + (", …" if len(tags) > _MOST_NAMES_TOLD else "")
+    if pretrained is None:
+        return f"{architecture!r} alone has no weights; set 'pretrained' to one of {listed}."
+    return f"{architecture!r} has no weights {_shown(pretrained)}; 'pretrained' is one of {listed}."
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 100 else text[:100] + "…")
