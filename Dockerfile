@@ -48,7 +48,6 @@ ENV INGRAIN_HOST=0.0.0.0 \
     HF_HOME=/cache/huggingface \
     PYTHONUNBUFFERED=1
 USER 1000:1000
-WORKDIR /repository
 EXPOSE 8686 8687
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["ingrain-health"]
