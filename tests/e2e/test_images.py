@@ -1,0 +1,99 @@
+"""Real image models through a real server: OpenCLIP's and timm's own numbers."""
+
+import base64
+import io
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from processes import serve
+
+from ingrain.testing.images import photographs
+from ingrain.testing.tiny_clip import build_tiny_clip
+from ingrain.testing.tiny_timm import build_efficientnet_lite0
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def image_models(tmp_path_factory):
+    """A directory with the real EfficientNet-Lite0 and a small CLIP."""
+    folder = tmp_path_factory.mktemp("image-models")
+    build_efficientnet_lite0(folder / "lite0")
+    build_tiny_clip("CLIP, ViT", folder / "tiny-clip")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image_server(image_models, tmp_path_factory):
+    flags = (f"--local-models-dir={image_models}", "--models=timm:lite0,open_clip:tiny-clip")
+    with serve(tmp_path_factory.mktemp("image-server"), *flags) as server:
+        server.wait_until_ready(600)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Photographs that Pillow opens as the libraries do."""
+    found = photographs()
+    assert len(found) >= 20
+    return found
+
+
+def post(server, path, **body):
+    answer = httpx.post(f"{server.inference}{path}", json=body, timeout=120)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def encoded(pictures):
+    return [base64.b64encode(data).decode() for data in pictures.values()]
+
+
+def test_probabilities_of_photographs_are_timms_own(image_server, image_models, pictures):
+    """Every photograph within 1e-4 of timm; the cup of coffee is espresso, Chelsea is a cat."""
+    import timm
+    import torch
+
+    network = timm.create_model(f"local-dir:{image_models / 'lite0'}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    served = np.array(post(image_server, "/classify_image", name="lite0", image=encoded(pictures))["probabilities"])
+    with torch.inference_mode():
+        for row, data in zip(served, pictures.values(), strict=True):
+            pixels = transform(Image.open(io.BytesIO(data)).convert("RGB"))
+            truth = network(pixels[None]).softmax(-1)[0].numpy()
+            assert np.abs(row - truth).max() < 1e-4
+    labels = httpx.get(f"{image_server.model}/model_classification_labels", params={"name": "lite0"}).json()["labels"]
+    best = {name: labels[row.argmax()] for name, row in zip(pictures, served, strict=True)}
+    assert "espresso" in best["coffee.png"]
+    assert "cat" in best["chelsea.png"] or "tabby" in best["chelsea.png"]
+
+
+def test_both_towers_and_zero_shot_are_open_clips_own(image_server, image_models, pictures):
+    import open_clip
+    import torch
+
+    name = f"local-dir:{image_models / 'tiny-clip'}"
+    network, _, transform = open_clip.create_model_and_transforms(name)
+    network = network.eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    texts = ["a cat", "a cup of coffee on a table, seen from above", "", "日本語 🙂", "rocket " * 60]
+    served = post(image_server, "/embed", name="tiny-clip", text=texts, image=encoded(pictures))
+    labels, templates = ["a cat", "coffee", "a rocket"], ["a photo of {}.", "{}"]
+    zero_shot = post(
+        image_server,
+        "/classify_image_zero_shot",
+        **{"name": "tiny-clip", "image": encoded(pictures), "labels": labels, "templates": templates},
+    )
+    with torch.inference_mode():
+        text_truth = network.encode_text(tokenizer(texts), normalize=True)
+        images = torch.stack([transform(Image.open(io.BytesIO(data))) for data in pictures.values()])
+        image_truth = network.encode_image(images, normalize=True)
+        sentences = [template.replace("{}", label) for label in labels for template in templates]
+        targets = network.encode_text(tokenizer(sentences), normalize=True).reshape(len(labels), len(templates), -1)
+        targets = torch.nn.functional.normalize(targets.mean(1), dim=-1)
+        truth = (network.logit_scale.exp() * image_truth @ targets.T).softmax(-1)
+    assert np.abs(np.array(served["textEmbeddings"]) - text_truth.numpy()).max() < 1e-4
+    assert np.abs(np.array(served["imageEmbeddings"]) - image_truth.numpy()).max() < 1e-4
+    assert np.abs(np.array(zero_shot["probabilities"]) - truth.numpy()).max() < 1e-3
