@@ -40,7 +40,7 @@ def build_tokenizer(
     Args:
         kind: WordPiece (lower case), byte-level BPE with RoBERTa's or a decoder's special tokens, or Unigram with
             XLM-RoBERTa's or T5's.
-        template: Special tokens put around a text.
+        template: Special tokens put around a text; ``sep_cls`` gives XLNet's own tokenizer with its own settings.
         padding_side: Side of padding.
         token_type_ids: True where the tokenizer makes them.
         max_tokens: ``model_max_length``.
@@ -52,6 +52,8 @@ def build_tokenizer(
 
     special = _SPECIAL[kind]
     backend = _train(kind, list(special.values()))
+    if template == "sep_cls":
+        return _xlnet(backend, max_tokens)
     _surround(backend, template, special)
     names = {"bos": "bos_token", "eos": "eos_token", "pad": "pad_token", "unk": "unk_token", "mask": "mask_token"}
     arguments: dict[str, Any] = {names[role]: token for role, token in special.items()}
@@ -64,9 +66,20 @@ def build_tokenizer(
         padding_side=padding_side,
         model_input_names=inputs,
         model_max_length=max_tokens,
-        pad_token_type_id=3 if template == "sep_cls" else 0,
         **arguments,
     )
+
+
+def _xlnet(backend: Any, max_tokens: int) -> Any:
+    """Return XLNet's own tokenizer: padding on the left, the class token last and of a type of its own."""
+    import json
+
+    from transformers import XLNetTokenizer
+
+    vocabulary = [(token, score) for token, score in json.loads(backend.to_str())["model"]["vocab"]]
+    unknown = [token for token, _ in vocabulary].index("<unk>")
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    return XLNetTokenizer(vocab=vocabulary, unk_id=unknown, model_max_length=max_tokens, model_input_names=inputs)
 
 
 def _train(kind: Kind, special: list[str]) -> Any:
@@ -104,7 +117,6 @@ def _surround(tokenizer: Any, template: Template, special: dict[str, str]) -> No
         "bos_eos": f"{bos} $A {eos}",
         "bos": f"{bos} $A",
         "eos": f"$A {eos}",
-        "sep_cls": f"$A:0 {eos}:0 {bos}:2",  # XLNet: the class token last, with a type of its own
         "none": None,
     }
     pattern = patterns[template]
