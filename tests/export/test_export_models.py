@@ -29,7 +29,6 @@ pytestmark = pytest.mark.slow
         "Plain transformers folder",
         "float16 checkpoint",
         "truncate_dim",
-        "Lower case",
     ],
 )
 def test_the_published_files_alone_give_the_vectors_of_the_source(
@@ -85,7 +84,7 @@ def test_a_network_whose_own_vectors_move_with_padding_is_batched_by_equal_lengt
     assert verification.padding_diff > 1e-3  # what the source itself does
 
 
-@pytest.mark.parametrize("name", ["StaticEmbedding", "StaticEmbedding, Normalize"])
+@pytest.mark.parametrize("name", ["StaticEmbedding, Normalize"])
 def test_a_static_model_gives_a_text_without_tokens_zeros_as_its_source_does(
     exporting: ProcessPoolExecutor, tmp_path: Path, name: str
 ) -> None:
