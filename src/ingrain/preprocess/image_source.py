@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from urllib.parse import unquote_to_bytes
+
+import pybase64
 
 from ingrain.errors import FetchRefusedError, ImageError, TooLargeError
 
@@ -65,14 +66,15 @@ def _from_base64(text: str, max_bytes: int, param: str) -> bytes:
     # Four characters for three bytes, and room for line breaks.
     _check_length(len(text), max_bytes * 3 // 2 + 1024, max_bytes, param)
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        # Thirty times as fast as binascii, which would hold the GIL for a tenth of what decoding a JPEG takes.
+        return pybase64.b64decode(text, validate=True)
     except ValueError:
         pass  # not the plain form that nearly every caller sends
     if "%" in text:
         text = unquote_to_bytes(text).decode("ascii", "replace")
     text = text.translate(_URL_SAFE).rstrip("=")
     try:
-        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+        return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
         raise ImageError(f"{param} is neither an http(s) URL, a data URI nor base64.", param=param) from error
 
