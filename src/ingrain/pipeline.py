@@ -34,7 +34,10 @@ Result = TypeVar("Result")
 
 _INLINE_CHARS = 4_000
 _INLINE_TEXTS = 32
-_LABEL_SETS_KEPT = 64
+_MOST_SENTENCE_CHARS = 10_000_000
+_LABEL_VECTORS_KEPT_BYTES = 32 * 1024 * 1024
+_LABEL_SET_KEPT_BYTES = 4 * 1024 * 1024
+_IMAGES_A_CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +111,15 @@ class Pipeline:
         if model.image_queue is None:
             raise ModalityError(f"Model {name.name!r} does not embed images.", param="image")
         _check_dimensions(name, form, model)
-        pixels = await self._load_images(model, pictures, started)
-        rows = await self._submit(name, model.image_queue, pixels, started)
+        rows = await self._encode_images(name, model, model.image_queue, pictures, started)
         return finish(rows, dimensions=form.dimensions, normalize=form.normalize)
 
     async def embed_both(
         self, name: ModelName, texts: Sequence[str] | None, pictures: Pictures | None, form: VectorForm
     ) -> tuple[Vectors | None, Vectors | None]:
         """Embed texts and pictures side by side; the first failure ends the other."""
+        count = len(texts or ()) + (len(pictures.images) if pictures is not None else 0)
+        self._check_count(count, "text", "texts and images")
         try:
             async with asyncio.TaskGroup() as group:
                 text_rows = group.create_task(self.embed_text(name, texts, form)) if texts is not None else None
@@ -134,8 +138,7 @@ class Pipeline:
         if model.classifier_queue is None:
             hint = " Give label names to /classify_image_zero_shot." if model.manifest.similarity else ""
             raise ModalityError(f"Model {name.name!r} is not a classifier.{hint}", param="name")
-        pixels = await self._load_images(model, pictures, started)
-        return softmax(await self._submit(name, model.classifier_queue, pixels, started))
+        return softmax(await self._encode_images(name, model, model.classifier_queue, pictures, started))
 
     async def classify_zero_shot(self, name: ModelName, pictures: Pictures, labels: Labels) -> Vectors:
         """Return probabilities, ``float32 [N, K]``, in the order of the labels given.
@@ -147,13 +150,13 @@ class Pipeline:
         self._check_count(len(pictures.images), "image", "images")
         self._check_texts(labels.names, "labels")
         self._check_count(len(labels.names) * len(labels.templates), "labels", "labels times templates")
+        self._check_sentences(labels)
         model = await self._model(name)
         similarity = model.manifest.similarity
         if similarity is None or model.image_queue is None:
             raise ModalityError(f"Model {name.name!r} does not compare images with texts.", param="name")
-        pixels = await self._load_images(model, pictures, started)
         targets = await self._label_vectors(name, model, labels, started)
-        rows = await self._submit(name, model.image_queue, pixels, started)
+        rows = await self._encode_images(name, model, model.image_queue, pictures, started)
         cosines = finish(rows, dimensions=None, normalize=True) @ targets.T
         scores = (similarity.scale * cosines + similarity.bias).astype(np.float32)
         return softmax(scores) if similarity.activation == "softmax" else sigmoid(scores)
@@ -169,10 +172,33 @@ class Pipeline:
             items = await asyncio.to_thread(model.text.encode, texts)
         return await self._submit(name, model.text_queue, items, started)
 
-    async def _load_images(self, model: LoadedModel, pictures: Pictures, started: float) -> list[Pixels]:
+    async def _encode_images(
+        self, name: ModelName, model: LoadedModel, queue: Batcher[Pixels], pictures: Pictures, started: float
+    ) -> Vectors:
+        """Prepare and infer pictures, a chunk being inferred while the next is prepared.
+
+        Only two chunks are pixels at a time, whatever a request holds.
+        """
         assert model.image is not None
-        loading = self.images.load(pictures.images, model.image, headers=pictures.headers)
-        return await self._in_time(loading, started)
+        self.images.check(pictures.images)
+        running: asyncio.Task[Vectors] | None = None
+        done: list[Vectors] = []
+        try:
+            for first in range(0, len(pictures.images), _IMAGES_A_CHUNK):
+                chunk = pictures.images[first : first + _IMAGES_A_CHUNK]
+                loading = self.images.load(chunk, model.image, headers=pictures.headers, first=first)
+                pixels = await self._in_time(loading, started)
+                if running is not None:
+                    done.append(await running)
+                running = asyncio.create_task(self._submit(name, queue, pixels, started))
+            assert running is not None
+            done.append(await running)
+        except BaseException:
+            if running is not None:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+            raise
+        return done[0] if len(done) == 1 else np.concatenate(done)
 
     async def _label_vectors(self, name: ModelName, model: LoadedModel, labels: Labels, started: float) -> Vectors:
         key = (*labels.templates, "\0", *labels.names)
@@ -182,10 +208,9 @@ class Pipeline:
             rows = finish(await self._encode_texts(name, model, sentences, started), dimensions=None, normalize=True)
             means = rows.reshape(len(labels.names), len(labels.templates), -1).mean(axis=1)
             known = finish(means, dimensions=None, normalize=True)
-            model.label_vectors[key] = known
-            while len(model.label_vectors) > _LABEL_SETS_KEPT:
-                model.label_vectors.popitem(last=False)
-        model.label_vectors.move_to_end(key)
+            _keep(model, key, known)
+        elif key in model.label_vectors:
+            model.label_vectors.move_to_end(key)
         return known
 
     async def _submit(
@@ -248,6 +273,21 @@ class Pipeline:
                 facts={"limit": self.limits.max_items},
             )
 
+    def _check_sentences(self, labels: Labels) -> None:
+        """Refuse sentences that are too long before they are built: a template may hold ``{}`` many times."""
+        total = 0
+        for number, template in enumerate(labels.templates):
+            holes, fixed = template.count("{}"), len(template)
+            lengths = [fixed + holes * (len(label) - 2) for label in labels.names]
+            total += sum(lengths)
+            if max(lengths) > self.limits.max_text_chars or total > _MOST_SENTENCE_CHARS:
+                raise TooLargeError(
+                    f"templates[{number}] makes the labels longer than {self.limits.max_text_chars} characters each "
+                    f"(INGRAIN_MAX_TEXT_CHARS) or {_MOST_SENTENCE_CHARS} in all.",
+                    param=f"templates[{number}]",
+                    facts={"limit": self.limits.max_text_chars},
+                )
+
     def _check_texts(self, texts: Sequence[str], param: str) -> None:
         self._check_count(len(texts), param, "texts" if param == "text" else param)
         for index, text in enumerate(texts):
@@ -258,6 +298,15 @@ class Pipeline:
                     param=f"{param}[{index}]",
                     facts={"limit": self.limits.max_text_chars},
                 )
+
+
+def _keep(model: LoadedModel, key: tuple[str, ...], vectors: Vectors) -> None:
+    """Keep the vectors of a label set for later requests, and forget the sets least lately used."""
+    kept = model.label_vectors
+    if vectors.nbytes + sum(map(len, key)) <= _LABEL_SET_KEPT_BYTES:
+        kept[key] = vectors
+        while sum(rows.nbytes for rows in kept.values()) > _LABEL_VECTORS_KEPT_BYTES:
+            kept.popitem(last=False)
 
 
 def _check_dimensions(name: ModelName, form: VectorForm, model: LoadedModel) -> None:

@@ -167,3 +167,29 @@ async def test_closing_answers_what_waits_and_what_comes_and_lets_running_batche
             await call
     graph.gate.set()
     assert (await running).tolist() == [[1, 2]]
+
+
+async def test_an_abandoned_request_does_not_keep_others_out():
+    """Tokens of a request that was cancelled no longer count against the limit."""
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph, in_flight=1, max_queue_tokens=40)
+    running = asyncio.create_task(batcher.submit([1], timeout_s=5))
+    await asyncio.sleep(0.01)
+    gone = asyncio.create_task(batcher.submit(list(range(10)), timeout_s=5))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    waiting = asyncio.create_task(batcher.submit(list(range(10)), timeout_s=5))
+    await asyncio.sleep(0.01)
+    graph.gate.set()
+    await asyncio.gather(running, waiting)
+
+
+async def test_an_engine_that_answers_too_few_rows_fails_the_request_at_once():
+    async def short(payloads):
+        return np.zeros((len(payloads) - 1, 2), np.float32)
+
+    batcher = Batcher(short, lambda _: 1, limits=BatchLimits(), in_flight=1, max_queue_tokens=100)
+    with pytest.raises(InferenceError):
+        await batcher.submit([1, 2], timeout_s=5)

@@ -90,3 +90,30 @@ def test_the_clock_only_moves_forward():
     queue.add([("third", 10)])
     queue.add([("fourth", 10)])
     assert queue.take() == ["third"]
+
+
+def test_a_stream_of_single_queries_does_not_starve_a_request_of_two():
+    """64 clients that always have one item waiting: the second item of an older request is served soon."""
+    queue = BatchQueue(BatchLimits(max_items=32))
+    queue.add([("single", 8)] * 1)
+    for _ in range(63):
+        queue.add([("single", 8)])
+    queue.add([("pair", 8), ("pair", 8)])
+    served = 0
+    for rounds in range(50):  # noqa: B007 - counted
+        batch = queue.take()
+        served += batch.count("pair")
+        if served == 2:
+            break
+        for _ in batch:
+            queue.add([("single", 8)])
+    assert served == 2
+    assert rounds < 10
+
+
+def test_discarded_items_leave_no_tokens_behind():
+    queue = BatchQueue(BatchLimits())
+    queue.add([("gone", 5), ("kept", 5), ("gone", 9)])
+    queue.discard(lambda payload: payload == "gone")
+    assert (queue.tokens, len(queue)) == (5, 1)
+    assert queue.take() == ["kept"]

@@ -4,7 +4,7 @@ import pytest
 from planes import running_planes
 
 from ingrain.api.routes import ROUTES
-from ingrain.errors import SettingsError
+from ingrain.errors import AuthenticationError, SettingsError
 from ingrain.server.auth import parse_keys
 from ingrain.settings import Settings
 
@@ -57,3 +57,17 @@ def test_a_wrong_scope_is_named_and_no_key_shown():
     with pytest.raises(SettingsError) as caught:
         parse_keys(["secret:infer+everything"])
     assert "secret" not in caught.value.message
+
+
+def test_a_key_that_is_given_twice_has_both_scopes():
+    ring = parse_keys(["k:infer", "k:models"])
+    ring.check("infer", "Bearer k")
+    ring.check("models", "Bearer k")
+    with pytest.raises(AuthenticationError):
+        ring.check("infer", None)
+
+
+def test_a_file_without_keys_does_not_open_the_server(tmp_path):
+    (tmp_path / "keys").write_text("# nothing yet\n")
+    with pytest.raises(SettingsError):
+        parse_keys([], tmp_path / "keys")

@@ -155,3 +155,14 @@ async def test_request_ids_are_echoed_where_they_are_plain_words(planes, given, 
     answer: httpx.Response = await planes.inference.get("/health", headers={"x-request-id": given})
     assert (answer.headers["x-request-id"] == given) is kept
     assert answer.headers["x-request-id"]
+
+
+async def test_a_body_that_drips_is_cut_off_at_the_deadline(tmp_path):
+    async def drip():
+        for _ in range(50):
+            yield b" "
+            await asyncio.sleep(0.1)
+
+    async with running_planes(tmp_path, Settings(request_timeout_s=0.3)) as planes:
+        answer = await planes.inference.post("/embed_text", content=drip())
+    assert answer.status_code == 504

@@ -192,3 +192,46 @@ def test_probabilities_are_stable_for_large_scores():
     scores = np.array([[1000.0, 999.0, -1000.0]], np.float32)
     np.testing.assert_allclose(softmax(scores), [[0.731, 0.269, 0]], atol=1e-3)
     np.testing.assert_allclose(sigmoid(scores), [[1, 1, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "templates"),
+    [(["x" * 1000], ["{}" * 2000]), (["x" * 150_000], ["{}"] * 100), (["a"], ["y" * 200_001 + "{}"])],
+)
+async def test_templates_that_would_swell_are_413_before_they_are_built(planes, labels, templates):
+    body = {"name": "clip", "image": b64(PNG), "labels": labels, "templates": templates}
+    answer = await planes.inference.post("/classify_image_zero_shot", json=body)
+    assert answer.status_code == 413, answer.text
+
+
+async def test_more_pictures_than_a_chunk_come_back_in_order(planes):
+    pictures = [b64(encode(scene(17, 20, seed=n % 7), "PNG")) for n in range(150)]
+    rows = await vectors_of(planes, pictures)
+    for n in range(150):
+        np.testing.assert_array_equal(rows[n], rows[n % 7])
+    answer = await planes.inference.post("/embed_image", json={"name": "clip", "image": [*pictures, "bad"]})
+    assert answer.json()["error"]["param"] == "image[150]"
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "utf-16", "nonsense"])
+async def test_the_charset_of_a_form_cannot_break_the_answer(planes, charset):
+    content = b'--b\r\nContent-Disposition: form-data; name="\\ud800"\r\n\r\n\\ud800\r\n--b--\r\n'
+    headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    answer = await planes.inference.post("/embed_image", content=content, headers=headers)
+    assert answer.status_code == 400, answer.text
+
+
+async def test_pictures_as_files_and_as_text_are_not_mixed(planes):
+    files = {"image": ("a.png", PNG)}
+    answer = await planes.inference.post("/embed_image", data={"name": "clip", "image": b64(PNG)}, files=files)
+    assert answer.status_code == 400
+
+
+async def test_more_files_than_allowed_is_413(tmp_path):
+    async with running_planes(tmp_path, Settings(max_items=2)) as planes:
+        await planes.load("clip", "open_clip")
+        files = [("image", (str(n), PNG)) for n in range(3)]
+        answer = await planes.inference.post("/embed_image", data={"name": "clip"}, files=files)
+        assert answer.status_code == 413
+        both = {"name": "clip", "text": ["red", "blue"], "image": b64(PNG)}
+        assert (await planes.inference.post("/embed", json=both)).status_code == 413

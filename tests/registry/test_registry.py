@@ -5,7 +5,13 @@ import asyncio
 import pytest
 from planes import FakeExport, make_registry
 
-from ingrain.errors import EngineError, ModelLoadingError, ModelNotLoadedError, SourceUnavailableError
+from ingrain.errors import (
+    EngineError,
+    ModelConflictError,
+    ModelLoadingError,
+    ModelNotLoadedError,
+    SourceUnavailableError,
+)
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
 
@@ -192,3 +198,67 @@ async def test_two_processes_that_load_one_model_export_it_once(tmp_path):
         one.export.hold.set()
         await asyncio.gather(*loads)
         assert len(one.export.runs) + len(two.export.runs) == 1
+
+
+async def test_a_load_during_an_unload_wins(tmp_path):
+    """Whatever the order of their steps, a load that comes after an unload leaves the model loaded and listed."""
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        for _ in range(10):
+            await server.registry.load(A)
+            unload = asyncio.create_task(server.registry.unload("org/a"))
+            while server.registry.statuses():
+                await asyncio.sleep(0)
+            await asyncio.gather(unload, server.registry.load(A))
+            (graph,) = server.registry.get("org/a").manifest.graphs
+            assert await server.engine.ready(graph.name)
+            assert read_desired(tmp_path) == (A,)
+
+
+async def test_followers_swap_models_within_their_limit(tmp_path):
+    """Where only one model may be loaded, a follower drops the old one before it takes the new one."""
+    async with Server(tmp_path, max_loaded_models=1) as one, Server(tmp_path, max_loaded_models=1) as two:
+        await one.registry.start()
+        await two.registry.start()
+        await one.registry.load(A)
+        await two.until_ready("org/a")
+        (graph,) = two.registry.get("org/a").manifest.graphs
+        await one.registry.unload("org/a")
+        await one.registry.load(B)
+        await two.until_ready("org/b")
+        async with asyncio.timeout(5):
+            while await two.engine.ready(graph.name):
+                await asyncio.sleep(0.01)
+
+
+async def test_unloading_and_deleting_look_at_the_shared_list_first(tmp_path):
+    async with Server(tmp_path) as one, Server(tmp_path) as two:
+        await one.registry.start()
+        await two.registry.start()
+        await one.registry.load(A)
+        await two.registry.delete("org/a")
+        assert read_desired(tmp_path) == ()
+        await one.registry.load(B)
+        await two.registry.unload("org/b")
+        await asyncio.sleep(0.1)
+        assert two.export.runs == []
+
+
+async def test_before_the_start_a_model_is_on_its_way(tmp_path):
+    async with Server(tmp_path) as server:
+        with pytest.raises(ModelLoadingError):
+            server.registry.get("org/a")
+
+
+async def test_another_revision_is_told_even_while_the_first_is_loading(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.start()
+        server.export.hold = asyncio.Event()
+        first = asyncio.create_task(server.registry.load(ModelRef(name="org/a", revision="v1")))
+        await asyncio.sleep(0.02)
+        second = asyncio.create_task(server.registry.load(ModelRef(name="org/a", revision="v2")))
+        await asyncio.sleep(0.02)
+        server.export.hold.set()
+        await first
+        with pytest.raises(ModelConflictError):
+            await second

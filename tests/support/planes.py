@@ -38,7 +38,7 @@ from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
-from ingrain.server.services import Services
+from ingrain.server.services import Load, Services
 from ingrain.server.telemetry import Telemetry
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
@@ -215,6 +215,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         ),
         telemetry=Telemetry(registry),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
+        load=Load(),
         starting=lambda: None,
     )
     await engine.start()

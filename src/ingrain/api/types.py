@@ -133,6 +133,7 @@ class NamedModelRequest(Request, frozen=True, kw_only=True):
     """A model to load by a first-generation route, which knows the library by itself."""
 
     name: Name
+    library: LibraryField = None
     pretrained: Pretrained = None
 
 

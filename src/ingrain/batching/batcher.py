@@ -140,7 +140,11 @@ class Batcher(Generic[P]):
         try:
             async with asyncio.timeout(timeout_s):
                 return await request.future
+        except asyncio.CancelledError:
+            self._abandon(request)
+            raise
         except TimeoutError:
+            self._abandon(request)
             self.statistics.late_requests += 1
             raise DeadlineExceededError(
                 f"The request was not finished within its {timeout_s:g} s.", retry_after_s=self._drain_time_s()
@@ -151,6 +155,11 @@ class Batcher(Generic[P]):
         self._closed = error
         while taken := self._queue.take():
             _fail_all(taken, error)
+
+    def _abandon(self, request: _Request[P]) -> None:
+        """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
+        request.future.cancel()
+        self._queue.discard(lambda entry: entry[0] is request)
 
     def _refuse_when_full(self, tokens: int) -> None:
         queued = self._queue.tokens
@@ -193,6 +202,8 @@ class Batcher(Generic[P]):
         payloads = [request.payloads[index] for request, index in batch]
         try:
             rows = await self._run(payloads)
+            if len(rows) != len(payloads):
+                raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {len(payloads)}.")
         except (EngineUnavailableError, ModelNotLoadedError) as error:
             _fail_all(batch, error)
         except (InferenceError, NotFiniteError) as error:
@@ -212,12 +223,16 @@ class Batcher(Generic[P]):
             self._count(payloads)
 
     async def _run_apart(self, batch: list[tuple[_Request[P], int]]) -> None:
-        for entry in batch:
-            if self._is_wanted(entry[0]):
-                await self._run_batch([entry])
+        try:
+            for entry in batch:
+                if self._is_wanted(entry[0]):
+                    await self._run_batch([entry])
+        except BaseException:
+            _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
+            raise
 
     def _count(self, payloads: Sequence[P]) -> None:
-        lengths = [self._length(payload) for payload in payloads]
+        lengths = [max(1, self._length(payload)) for payload in payloads]
         tokens = sum(lengths)
         counted = self.statistics
         counted.batches += 1

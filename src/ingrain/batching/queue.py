@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -78,7 +78,8 @@ class BatchQueue(Generic[T]):
         if not self._by_length:
             return []
         anchor = min(self._by_length, key=lambda length: self._by_length[length][0])
-        self._clock = max(self._clock, self._by_length[anchor][0].turn)
+        # The clock moves with every batch, or requests that keep coming would hold it still and wait before nobody.
+        self._clock = max(self._clock, self._by_length[anchor][0].turn) + anchor
         batch: list[T] = []
         real = longest = 0
         for length in self._nearest(anchor):
@@ -93,6 +94,18 @@ class BatchQueue(Generic[T]):
                 break
         self.tokens -= real
         return batch
+
+    def discard(self, unwanted: Callable[[T], bool]) -> None:
+        """Remove every item that is unwanted, wherever it waits."""
+        for length, waiting in list(self._by_length.items()):
+            kept = [item for item in waiting if not unwanted(item.payload)]
+            if len(kept) < len(waiting):
+                self.tokens -= length * (len(waiting) - len(kept))
+                if kept:
+                    heapq.heapify(kept)
+                    self._by_length[length] = kept
+                else:
+                    del self._by_length[length]
 
     def _nearest(self, anchor: int) -> list[int]:
         return sorted(self._by_length, key=lambda length: (abs(length - anchor), length))

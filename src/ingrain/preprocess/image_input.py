@@ -73,6 +73,7 @@ class ImageInput:
         *,
         headers: Mapping[str, str] | None = None,
         param: str = "image",
+        first: int = 0,
     ) -> list[Pixels]:
         """Fetch, decode and resize pictures.
 
@@ -83,6 +84,7 @@ class ImageInput:
             preprocessor: Of the model that the pictures are for.
             headers: The caller's ``imageDownloadHeaders``.
             param: Name of the field, for errors that name the item (``image[3]``).
+            first: Index of the first picture in the field, where these are a part of it.
 
         Returns:
             ``uint8 [H, W, 3]`` by picture, in order.
@@ -95,14 +97,14 @@ class ImageInput:
             InvalidRequestError: The headers are at fault.
         """
         checked_headers = check_download_headers(headers)
-        self._check_count(images, param)
+        self.check(images, param=param)
         if len(images) == 1:
-            return [await self._one(images[0], preprocessor, checked_headers, f"{param}[0]")]
+            return [await self._one(images[0], preprocessor, checked_headers, f"{param}[{first}]")]
         prepared: list[Pixels | None] = [None] * len(images)
 
         async def work(left: Iterator[tuple[int, str | bytes]]) -> None:
             for index, image in left:
-                prepared[index] = await self._one(image, preprocessor, checked_headers, f"{param}[{index}]")
+                prepared[index] = await self._one(image, preprocessor, checked_headers, f"{param}[{first + index}]")
 
         left = iter(enumerate(images))
         try:
@@ -118,7 +120,12 @@ class ImageInput:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._fetcher.aclose()
 
-    def _check_count(self, images: Sequence[str | bytes], param: str) -> None:
+    def check(self, images: Sequence[str | bytes], *, param: str = "image") -> None:
+        """Refuse more URLs than one request may have fetched.
+
+        Raises:
+            TooLargeError: There are too many.
+        """
         urls = sum(isinstance(image, str) and is_url(image) for image in images)
         if urls > self._limits.max_fetches:
             raise TooLargeError(

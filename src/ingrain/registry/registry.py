@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ingrain.batching.batcher import Batcher
 from ingrain.engine.protocol import Engine
@@ -20,7 +20,9 @@ from ingrain.errors import (
     IngrainError,
     ModelConflictError,
     ModelLimitError,
+    ModelLoadingError,
     ModelNotFoundError,
+    RepositoryError,
     RequestError,
 )
 from ingrain.export.job import Progress
@@ -37,6 +39,7 @@ from ingrain.registry.slots import (
 )
 from ingrain.repository.desired import ModelRef, read_desired, write_desired
 from ingrain.repository.manifest import Graph, Library, Manifest
+from ingrain.repository.names import model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
@@ -84,8 +87,10 @@ class Registry:
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
     _desired: set[str] = field(default_factory=set, init=False)
-    _desired_stamp: int = field(default=-1, init=False)
+    _desired_stamp: tuple[int, ...] = field(default=(), init=False)
     _reconciler: asyncio.Task[None] | None = field(default=None, init=False)
+    _following: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _started: bool = field(default=False, init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
@@ -93,15 +98,14 @@ class Registry:
         self.engine.on_restart(self._engine_came_back)
         for ref in (*(await self._read_desired()).values(), *models):
             if self._slots.of(ref) is None:
-                try:
-                    self._begin(ref, pinned=True)
-                except ModelLimitError as error:
-                    log.error("%s", error.message)
+                self._begin_if_allowed(ref)
+        self._started = True
         self._reconciler = asyncio.create_task(self._reconcile_forever(), name="reconcile models")
 
     async def close(self) -> None:
         """Stop loading and answer what waits; the list of models that should be loaded stays as it is."""
-        tasks = [task for task in (self._reconciler, *(slot.task for slot in self._slots)) if task is not None]
+        mine = (self._reconciler, *self._following, *(slot.task for slot in self._slots))
+        tasks = [task for task in mine if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,6 +120,8 @@ class Registry:
             ModelLoadingError: It is on its way, or the engine is; try again later.
             ModelConflictError: Several loaded models have this name; ``pretrained`` or ``library`` decides.
         """
+        if not self._started:
+            raise ModelLoadingError("The server is being started.", param="name", retry_after_s=2.0)
         slot = self._slots.one(name, library, pretrained)
         if slot.model is None or slot.state != "READY":
             raise not_ready(slot)
@@ -143,8 +149,9 @@ class Registry:
         await asyncio.shield(asyncio.wait([slot.task]))
         if slot.error is not None:
             raise slot.error
-        if slot.task.cancelled():
+        if slot.task.cancelled() or slot.model is None:
             raise not_loaded(ref.name)
+        _check_revision(ref, slot.model.manifest)
         return True
 
     async def unload(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
@@ -153,6 +160,7 @@ class Registry:
         Raises:
             ModelNotLoadedError: It is not loaded.
         """
+        await self.refresh()
         await self._stop(self._slots.one(name, library, pretrained))
 
     async def delete(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
@@ -161,6 +169,7 @@ class Registry:
         Raises:
             ModelNotFoundError: The repository does not have it.
         """
+        await self.refresh()
         slots = list(self._slots.matching(name, library, pretrained))
         entries = await asyncio.to_thread(self._entries_named, name, library, pretrained)
         keys = {slot.key for slot in slots} | {entry.key for entry in entries}
@@ -171,7 +180,7 @@ class Registry:
         for slot in slots:
             await self._stop(slot)
         (key,) = keys
-        async with self._lock(key):
+        async with self._lock(key), self._claim(key):
             await asyncio.to_thread(self.repository.delete, key)
 
     def statuses(self) -> list[ModelStatus]:
@@ -239,14 +248,14 @@ class Registry:
             return False
         before = set(self._desired)
         desired = await self._read_desired()
-        for key, ref in desired.items():
-            if key not in before and self._slots.of(ref) is None:
-                self._begin(ref, pinned=True)
         for slot in self._slots:
             if slot.key in before and slot.key not in desired:
                 if slot.task is not None:
                     slot.task.cancel()
-                self._drop(slot, not_loaded(slot.ref.name))
+                self._follow_unload(slot)
+        for key, ref in desired.items():
+            if key not in before and self._slots.of(ref) is None:
+                self._begin_if_allowed(ref)
         return True
 
     def suspect(self) -> None:
@@ -263,6 +272,12 @@ class Registry:
         slot.state, slot.error, slot.retry_at = "LOADING", None, math.inf
         slot.task = asyncio.create_task(self._load(slot), name=f"load {slot.key}")
         return slot
+
+    def _begin_if_allowed(self, ref: ModelRef) -> None:
+        try:
+            self._begin(ref, pinned=True)
+        except ModelLimitError as error:
+            log.error("%s", error.message)
 
     async def _load(self, slot: Slot) -> None:
         """Bring a slot to READY, or leave the reason in it; never raises but when cancelled."""
@@ -324,21 +339,50 @@ class Registry:
             slot.retries += 1
 
     async def _stop(self, slot: Slot) -> None:
+        graphs = self._take_out(slot)
         if slot.task is not None and not slot.task.done():
             slot.task.cancel()
             await asyncio.wait([slot.task])
+        await self._forget(slot)
+        async with self._lock(slot.key), self._claim(slot.key):
+            if self._slots.of(slot.ref) is not None:
+                return  # loaded anew while we waited for our turn
+            if not graphs and (entry := await asyncio.to_thread(self._find_quietly, slot.key)) is not None:
+                graphs = entry.manifest.graphs  # a load that was stopped halfway may have come this far
+            await self._unload_graphs(slot, graphs)
+
+    def _find_quietly(self, key: str) -> Entry | None:
+        try:
+            return self.repository.find(key)
+        except RepositoryError:
+            return None
+
+    def _take_out(self, slot: Slot) -> tuple[Graph, ...]:
+        """Forget a slot at once, so that a load that comes now begins anew; return what is to be unloaded."""
         graphs = slot.model.manifest.graphs if slot.model is not None else ()
         slot.state = "UNLOADING"
-        await self._forget(slot)
         self._drop(slot, not_loaded(slot.ref.name))
-        async with self._lock(slot.key), self._claim(slot.key):
-            for graph in graphs:
-                try:
-                    await self.engine.unload(graph.name)
-                except EngineError as error:
-                    log.warning(
-                        "Model %r is dropped, but the engine did not unload it: %s", slot.ref.name, error.message
-                    )
+        return graphs
+
+    def _follow_unload(self, slot: Slot) -> None:
+        """Unload what another process has unloaded: with an engine of our own, the graphs are still in it."""
+        graphs = self._take_out(slot)
+
+        async def unload() -> None:
+            async with self._lock(slot.key), self._claim(slot.key):
+                if self._slots.of(slot.ref) is None:
+                    await self._unload_graphs(slot, graphs)
+
+        task = asyncio.create_task(unload(), name=f"unload {slot.key}")
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    async def _unload_graphs(self, slot: Slot, graphs: tuple[Graph, ...]) -> None:
+        for graph in graphs:
+            try:
+                await self.engine.unload(graph.name)
+            except EngineError as error:
+                log.warning("Model %r is dropped, but the engine did not unload it: %s", slot.ref.name, error.message)
 
     def _drop(self, slot: Slot, error: IngrainError) -> None:
         self._slots.remove(slot)
@@ -373,7 +417,8 @@ class Registry:
     def _entries_named(self, name: str, library: Library | None, pretrained: str | None) -> list[Entry | BrokenEntry]:
         def matches(entry: Entry | BrokenEntry) -> bool:
             if isinstance(entry, BrokenEntry):
-                return entry.name == name
+                keys = {model_key(name, lib, pretrained) for lib in ([library] if library else get_args(Library))}
+                return entry.key in keys or (entry.name == name and pretrained is None)
             m = entry.manifest
             return m.name == name and library in (None, m.library) and pretrained in (None, m.pretrained)
 
@@ -401,12 +446,14 @@ class Registry:
                 await self._retry_and_repair()
             except IngrainError as error:
                 log.warning("Models could not be compared with the engine: %s", error.message)
-            except OSError as error:
-                log.warning("The model repository could not be read: %s", error.strerror)
+            except Exception:  # whatever broke, the next look may succeed, and models must not stay lost
+                log.exception("Models could not be compared with the engine")
 
     async def _retry_and_repair(self) -> None:
         now = asyncio.get_running_loop().time()
         for slot in self._slots:
+            if self._slots.of(slot.ref) is not slot:
+                continue  # unloaded while we waited for another
             if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
                 self._begin(slot.ref, slot)
             elif slot.model is not None and (slot.task is None or slot.task.done()) and await self.engine.live():
@@ -415,7 +462,7 @@ class Registry:
     async def _repair(self, slot: Slot, model: LoadedModel) -> None:
         """Load a model again that the engine lacks; another process may have unloaded it since we read the list."""
         present = [await self.engine.ready(graph.name) for graph in model.manifest.graphs]
-        if slot.state not in ("READY", "LOADING"):
+        if slot.state not in ("READY", "LOADING") or (slot.task is not None and not slot.task.done()):
             return
         if all(present):
             slot.state = "READY"
@@ -442,7 +489,7 @@ class Registry:
     def _edit_desired(self, slot: Slot, *, listed: bool) -> None:
         with self.repository.locked():
             models = {key_of(ref): ref for ref in read_desired(self.repository.root)}
-            if (slot.key in models) != listed:
+            if (slot.key in models) != listed or (listed and models[slot.key] != slot.ref):
                 if listed:
                     models[slot.key] = slot.ref
                 else:
@@ -450,11 +497,12 @@ class Registry:
                 write_desired(self.repository.root, tuple(models.values()))
         (self._desired.add if listed else self._desired.discard)(slot.key)
 
-    def _stamp(self) -> int:
+    def _stamp(self) -> tuple[int, ...]:
         try:
-            return (self.repository.root / "desired.json").stat().st_mtime_ns
+            found = (self.repository.root / "desired.json").stat()
         except FileNotFoundError:
-            return 0
+            return ()
+        return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _check_revision(ref: ModelRef, manifest: Manifest) -> None:

@@ -193,14 +193,10 @@ class Repository:
 
     def _remove_abandoned_staging(self) -> None:
         for folder in self._staging.iterdir():
-            if folder.suffix == ".lock":
-                if not folder.with_suffix("").exists():
-                    folder.unlink(missing_ok=True)
-                continue
             lock = folder.with_suffix(".lock")
             with if_free(lock) as free:
                 if free:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)
 
     def _remove_orphaned_graphs(self) -> None:

@@ -63,7 +63,10 @@ def build_app(plane: Plane, services: Services) -> Starlette:
         for route in routes_of(plane)
     ]
     routes += [Route("/openapi.json", openapi_route), Route("/docs", docs_route)]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _routing_error})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _routing_error})
+    # A redirect would be built from the caller's Host header.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:

@@ -60,7 +60,7 @@ def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
     lines = list(keys)
     if file is not None:
         try:
-            lines += [line.strip() for line in file.read_text("utf-8").splitlines()]
+            lines += [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 "The file INGRAIN_API_KEYS_FILE cannot be read.", param="INGRAIN_API_KEYS_FILE"
@@ -69,7 +69,9 @@ def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
     for line in lines:
         if line and not line.startswith("#"):
             key, _, names = line.partition(":")
-            ring[key] = _scopes(names)
+            ring[key] = ring.get(key, frozenset()) | _scopes(names)
+    if file is not None and not ring:
+        raise SettingsError("The file INGRAIN_API_KEYS_FILE holds no key.", param="INGRAIN_API_KEYS_FILE")
     return KeyRing(ring)
 
 

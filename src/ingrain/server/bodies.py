@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -11,7 +12,8 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 
 from ingrain.api.types import Request
-from ingrain.errors import InvalidRequestError, TooLargeError
+from ingrain.errors import DeadlineExceededError, InvalidRequestError, TooLargeError
+from ingrain.settings import Settings
 
 R = TypeVar("R", bound=Request)
 
@@ -19,22 +21,30 @@ _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 
 
-async def read_body(request: HttpRequest, max_bytes: int) -> bytes:
-    """Read a body, at most ``max_bytes``.
+async def read_body(request: HttpRequest, settings: Settings) -> bytes:
+    """Read a body within the limits of size and time.
 
     Raises:
         TooLargeError: The body is longer; the rest of it is not read.
+        DeadlineExceededError: The caller sends too slowly.
     """
+    max_bytes = settings.max_body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
     chunks = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(settings.request_timeout_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise DeadlineExceededError(
+            f"The body did not arrive within {settings.request_timeout_s:g} s (INGRAIN_REQUEST_TIMEOUT_S)."
+        ) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -33,7 +33,6 @@ class Endpoint:
         self._route = route
         self._handler = handler
         self._services = services
-        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,7 +54,7 @@ class Endpoint:
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         self._services.telemetry.in_progress.inc()
-        self._in_progress += 1
+        self._services.load.requests += self._route.limited
         try:
             self._services.keys.check(self._route.scope, request.headers.get("authorization"))
             self._refuse_when_full()
@@ -68,12 +67,12 @@ class Endpoint:
             log.exception("Request %s to %s failed", request_id, self._route.path)
             return error_response(IngrainError("The server failed on this request."), request_id)
         finally:
-            self._in_progress -= 1
+            self._services.load.requests -= self._route.limited
             self._services.telemetry.in_progress.dec()
 
     def _refuse_when_full(self) -> None:
         limit = self._services.settings.max_requests
-        if self._route.limited and self._in_progress > limit:
+        if self._route.limited and self._services.load.requests > limit:
             raise QueueFullError(
                 f"The server is answering {limit} requests already (INGRAIN_MAX_REQUESTS). Try again later.",
                 retry_after_s=1.0,

@@ -30,6 +30,9 @@ STATUS: dict[type[IngrainError], int] = {
 """Status by class; a class that is not listed has that of its nearest listed ancestor."""
 
 
+_RETRY_AFTER_S = 10.0
+
+
 def status_of(error: IngrainError) -> int:
     """Return the HTTP status of an error."""
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
@@ -40,8 +43,11 @@ def error_response(error: IngrainError, request_id: str) -> Response:
     detail = {"code": error.code, "message": error.message, "param": error.param, "requestId": request_id}
     body = {"message": error.message, "error": {**error.facts, **detail}}
     response = Response(orjson.dumps(body), status_of(error), media_type="application/json")
-    if error.retry_after_s is not None:
-        response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and response.status_code == 503:
+        retry_after_s = _RETRY_AFTER_S
+    if retry_after_s is not None:
+        response.headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
     if isinstance(error, errors.AuthenticationError):
         response.headers["www-authenticate"] = "Bearer"
     return response

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingrain.api import types
+from ingrain.errors import InvalidRequestError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library
 from ingrain.server import inference
@@ -17,7 +18,9 @@ from ingrain.server.services import Services
 
 def _load_with(library: Library) -> Handler:
     async def handler(services: Services, request: Request) -> Response:
-        body = decode(await read_body(request, services.settings.max_body_bytes), types.NamedModelRequest)
+        body = decode(await read_body(request, services.settings), types.NamedModelRequest)
+        if body.library not in (None, library):
+            raise InvalidRequestError(f"library is {body.library!r}; this route loads {library!r}.", param="library")
         return await load(services, ModelRef(name=body.name, library=library, pretrained=body.pretrained))
 
     return handler

@@ -27,12 +27,15 @@ async def ready(services: Services, request: Request) -> Response:
     """Answer whether all that should be served is."""
     del request
     reasons = await reasons_not_ready(services)
-    return struct_answer(types.ReadyAnswer(ready=not reasons, reasons=reasons), 503 if reasons else 200)
+    answer = struct_answer(types.ReadyAnswer(ready=not reasons, reasons=reasons), 503 if reasons else 200)
+    if reasons:
+        answer.headers["retry-after"] = "1"
+    return answer
 
 
 async def embed_text(services: Services, request: Request) -> Response:
     """Embed texts."""
-    body = decode(await read_body(request, services.settings.max_body_bytes), types.EmbedTextRequest)
+    body = decode(await read_body(request, services.settings), types.EmbedTextRequest)
     started = time.perf_counter()
     rows = await services.pipeline.embed_text(_name(body), _list(body.text), _form(body))
     return array_answer({"embeddings": rows, "processingTimeMs": _ms_since(started)})

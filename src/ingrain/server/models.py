@@ -24,7 +24,7 @@ async def health(services: Services, request: Request) -> Response:
 
 async def load_model(services: Services, request: Request) -> Response:
     """Load a model, making it first where the repository lacks it."""
-    body = decode(await read_body(request, services.settings.max_body_bytes), types.LoadModelRequest)
+    body = decode(await read_body(request, services.settings), types.LoadModelRequest)
     return await load(
         services, ModelRef(name=body.name, library=body.library, pretrained=body.pretrained, revision=body.revision)
     )
@@ -38,14 +38,14 @@ async def load(services: Services, ref: ModelRef) -> Response:
 
 async def unload_model(services: Services, request: Request) -> Response:
     """Unload a model."""
-    body = decode(await read_body(request, services.settings.max_body_bytes), types.ModelRequest)
+    body = decode(await read_body(request, services.settings), types.ModelRequest)
     await services.registry.unload(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} unloaded successfully.")
 
 
 async def delete_model(services: Services, request: Request) -> Response:
     """Remove a model from the repository."""
-    body = decode(await read_body(request, services.settings.max_body_bytes), types.ModelRequest)
+    body = decode(await read_body(request, services.settings), types.ModelRequest)
     await services.registry.delete(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} deleted successfully.")
 

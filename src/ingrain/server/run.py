@@ -32,7 +32,7 @@ from ingrain.server.banner import announce, watch_progress
 from ingrain.server.listen import open_socket, serve_apps, stop_on_signals
 from ingrain.server.logs import configure_logs
 from ingrain.server.model_names import parse_model
-from ingrain.server.services import Services
+from ingrain.server.services import Load, Services
 from ingrain.server.telemetry import Telemetry
 from ingrain.settings import Settings
 
@@ -59,7 +59,7 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
     models = [parse_model(text) for text in settings.models]
-    repository = Repository(settings.repository.resolve())
+    repository = Repository(settings.repository.expanduser().resolve())
     repository.prepare()
     services, startup = build_services(settings, repository)
     listeners = [
@@ -103,6 +103,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
         pipeline=Pipeline(registry, images, limits),
         telemetry=Telemetry(registry),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
+        load=Load(),
         starting=lambda: startup.waiting_for,
     )
     return services, startup
@@ -129,10 +130,13 @@ async def _serve(
     finally:
         for task in (starting, announcing, watching):
             task.cancel()
-        await asyncio.gather(starting, announcing, watching, return_exceptions=True)
+        ended = await asyncio.gather(starting, announcing, watching, return_exceptions=True)
         await services.registry.close()
         await services.engine.close()
         await services.pipeline.images.aclose()
+    failure = ended[0]
+    if isinstance(failure, Exception):
+        raise failure
 
 
 async def _start(services: Services, startup: _Startup, models: list[ModelRef], stop: asyncio.Event) -> None:
@@ -144,7 +148,7 @@ async def _start(services: Services, startup: _Startup, models: list[ModelRef], 
                 break
             except EngineUnavailableError as error:
                 log.warning("%s Trying again in %g s.", error.message, _ENGINE_RETRY_S)
-                startup.waiting_for = error.message
+                startup.waiting_for = "The engine does not answer yet."
                 await asyncio.sleep(_ENGINE_RETRY_S)
         await services.registry.start(models)
         startup.waiting_for = None

@@ -13,6 +13,13 @@ from ingrain.server.telemetry import Telemetry
 from ingrain.settings import Settings
 
 
+@dataclass(slots=True)
+class Load:
+    """Inference requests in progress, of all routes together."""
+
+    requests: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """One of each, shared by the two planes of a process.
@@ -24,6 +31,7 @@ class Services:
         pipeline: Turns requests into vectors.
         telemetry: Counts.
         keys: Who may call what.
+        load: How many inference requests are being answered.
         starting: Tells why the server is not ready yet as a whole, or None.
     """
 
@@ -33,4 +41,5 @@ class Services:
     pipeline: Pipeline
     telemetry: Telemetry
     keys: KeyRing
+    load: Load
     starting: Callable[[], str | None]

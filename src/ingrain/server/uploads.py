@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request as HttpRequest
 
 from ingrain.api.types import Request
-from ingrain.errors import InvalidRequestError
+from ingrain.errors import InvalidRequestError, TooLargeError
 from ingrain.server.bodies import decode, decode_form, read_body
 from ingrain.settings import Settings
 
@@ -20,6 +20,7 @@ R = TypeVar("R", bound=Request)
 _FILE_FIELD = "image"
 _LIST_FIELDS = {"labels", "templates"}
 _FORM_FIELDS = 4096
+_MOST_FILES = 100_000
 
 
 async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings) -> tuple[R, list[bytes]]:
@@ -37,16 +38,30 @@ async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings)
         TooLargeError: The body is too long.
         InvalidRequestError: It cannot be read, or a field does not fit.
     """
-    body = await read_body(request, settings.max_body_bytes)
+    body = await read_body(request, settings)
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return decode(body, kind), []
     fields, files = await _parse(request, body, settings)
     for name in _LIST_FIELDS & fields.keys():
         value = fields[name]
         fields[name] = [value] if isinstance(value, str) else value
+    if files and _FILE_FIELD in fields:
+        raise InvalidRequestError("Field 'image' is given as files and as text; give one of them.", param="image")
+    if len(files) > settings.max_items:
+        raise TooLargeError(
+            f"The request has {len(files)} images; the limit is {settings.max_items} (INGRAIN_MAX_ITEMS).",
+            param="image",
+            facts={"limit": settings.max_items},
+        )
     if files:
         fields[_FILE_FIELD] = [f"file {number}" for number in range(len(files))]
     return decode_form(fields, kind), files
+
+
+def _without_charset(headers: Headers) -> Headers:
+    """Leave out what a caller says of the text's encoding: a form is UTF-8, and some codecs make no valid text."""
+    kept = [part for part in headers["content-type"].split(";") if not part.strip().lower().startswith("charset")]
+    return Headers({"content-type": ";".join(kept)})
 
 
 async def _parse(
@@ -57,9 +72,9 @@ async def _parse(
         yield b""
 
     parser = MultiPartParser(
-        request.headers,
+        _without_charset(request.headers),
         stream(),  # type: ignore[arg-type]  # an async generator is what it reads from
-        max_files=settings.max_items,
+        max_files=_MOST_FILES,
         max_fields=_FORM_FIELDS,
         max_part_size=settings.max_body_bytes,
     )
