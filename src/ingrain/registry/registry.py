@@ -343,10 +343,10 @@ class Registry:
         if slot.task is not None and not slot.task.done():
             slot.task.cancel()
             await asyncio.wait([slot.task])
-        await self._forget(slot)
         async with self._lock(slot.key), self._claim(slot.key):
             if self._slots.of(slot.ref) is not None:
-                return  # loaded anew while we waited for our turn
+                return  # wanted again while we waited for our turn
+            await self._forget(slot)
             if not graphs and (entry := await asyncio.to_thread(self._find_quietly, slot.key)) is not None:
                 graphs = entry.manifest.graphs  # a load that was stopped halfway may have come this far
             await self._unload_graphs(slot, graphs)
