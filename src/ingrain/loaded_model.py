@@ -29,12 +29,14 @@ class QueueLimits:
     Attributes:
         max_batch_size: Most items in a batch.
         max_batch_tokens: Most tokens in a batch of texts, padding included.
+        enough_items: Items that already use the engine well, so that more are taken only without padding.
         max_queue_tokens: Most tokens that wait for one graph.
         engine_timeout_s: Seconds that one batch may take in the engine.
     """
 
     max_batch_size: int = 32
     max_batch_tokens: int = 4096
+    enough_items: int = 32
     max_queue_tokens: int = 1_000_000
     engine_timeout_s: float = 60.0
 
@@ -107,6 +109,7 @@ def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: Qu
         limits=BatchLimits(
             max_items=limits.max_batch_size,
             max_tokens=limits.max_batch_tokens,
+            enough_items=limits.enough_items,
             equal_lengths_only=graph.equal_lengths_only,
         ),
         in_flight=engine.instances + 1,

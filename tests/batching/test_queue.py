@@ -117,3 +117,10 @@ def test_discarded_items_leave_no_tokens_behind():
     queue.discard(lambda payload: payload == "gone")
     assert (queue.tokens, len(queue)) == (5, 1)
     assert queue.take() == ["kept"]
+
+
+def test_enough_items_are_joined_only_by_items_of_the_same_length():
+    queue = BatchQueue(BatchLimits(max_items=32, enough_items=4))
+    queue.add([("ten", 10)] * 6 + [("eleven", 11)] * 6)
+    assert queue.take() == ["ten"] * 6
+    assert queue.take() == ["eleven"] * 6

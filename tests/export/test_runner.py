@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from ingrain.errors import (
 )
 from ingrain.export import runner
 from ingrain.export.job import ExportJob, Finished, Progress
-from ingrain.export.runner import exporter_available, run_export
+from ingrain.export.runner import WORKER, exporter_available, run_export
 from ingrain.repository.manifest import Manifest
 
 PREAMBLE = """
@@ -374,3 +375,12 @@ async def test_missing_exporter_is_said_with_what_to_install(job: ExportJob, mon
 async def test_signals_are_named() -> None:
     assert runner._signal_name(signal.SIGKILL) == "SIGKILL"
     assert runner._signal_name(63) == "signal 63"
+
+
+def test_the_worker_imports_nothing_from_the_folder_it_is_started_in(tmp_path):
+    """A folder ``triton/`` or a stray file beside the server is neither imported nor run."""
+    (tmp_path / "stray.py").write_text("print('run')")
+    command = [*WORKER[:-2], "-c", "import stray"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stdout == ""

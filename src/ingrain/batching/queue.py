@@ -19,6 +19,8 @@ class BatchLimits:
         max_tokens: Most tokens, padding included; an item that is longer alone still gets a batch of its own.
         max_padding: Largest share of padding in the padded tokens.
         free_padding_tokens: Difference in length that is always accepted, so that very short texts share batches.
+        enough_items: From this many items on, more are taken only where they cost no padding. On a CPU eight items
+            reach its full throughput, and from there on each token of padding only costs time.
         equal_lengths_only: True where a vector depends on the padding beside it.
     """
 
@@ -26,6 +28,7 @@ class BatchLimits:
     max_tokens: int = 4096
     max_padding: float = 0.10
     free_padding_tokens: int = 1
+    enough_items: int = 32
     equal_lengths_only: bool = False
 
 
@@ -84,7 +87,7 @@ class BatchQueue(Generic[T]):
         real = longest = 0
         for length in self._nearest(anchor):
             waiting = self._by_length[length]
-            while waiting and self._fits(len(batch), real, max(longest, length), length):
+            while waiting and self._fits(len(batch), real, longest, length):
                 longest = max(longest, length)
                 real += length
                 batch.append(heapq.heappop(waiting).payload)
@@ -113,7 +116,9 @@ class BatchQueue(Generic[T]):
     def _fits(self, count: int, real: int, longest: int, length: int) -> bool:
         if count == 0:
             return True
-        padded = (count + 1) * longest
+        if count >= self.limits.enough_items and length != longest:
+            return False
+        padded = (count + 1) * max(longest, length)
         if count >= self.limits.max_items or padded > self.limits.max_tokens:
             return False
         padding = padded - real - length

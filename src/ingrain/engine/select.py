@@ -45,6 +45,11 @@ def engine_name(settings: Settings) -> EngineName:
     return "onnxruntime"
 
 
+def runs_on_this_cpu(settings: Settings) -> bool:
+    """Tell whether graphs run on this machine's CPU, as far as the settings tell."""
+    return engine_name(settings) != "triton" and settings.instance_kind != "KIND_GPU"
+
+
 def execution_policy(settings: Settings) -> ExecutionPolicy:
     """Return how graphs are executed, with what the settings leave open decided.
 
@@ -52,8 +57,8 @@ def execution_policy(settings: Settings) -> ExecutionPolicy:
     engine on this machine's CPU gets a copy for each core. What a remote Triton has is not known here: one copy, and
     ONNX Runtime's own choice of threads.
     """
-    local = engine_name(settings) != "triton" and settings.instance_kind != "KIND_GPU"
-    cores = len(os.sched_getaffinity(0))
+    local = runs_on_this_cpu(settings)
+    cores = _cores()
     instances = settings.model_instances or (min(cores, _MOST_INSTANCES) if local else 1)
     threads = settings.threads_per_instance or (max(1, cores // instances) if local else 0)
     return ExecutionPolicy(
@@ -87,3 +92,10 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
     from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(repository.triton, instances=policy.instances, threads=policy.threads)
+
+
+def _cores() -> int:
+    """Return the cores that this process may use, where the platform tells, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

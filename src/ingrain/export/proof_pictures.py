@@ -24,7 +24,10 @@ BRIEF = 3
 
 
 def pictures(*, brief: bool = False) -> list[bytes]:
-    """Return encoded pictures, the same every time: smooth shapes with noise on them, as photographs have."""
+    """Return encoded pictures, the same every time: smooth shapes with noise on them, as photographs have.
+
+    Each has a light and a contrast of its own: networks that average over a picture would hardly tell them apart.
+    """
     return [_encode(*kind, seed=number) for number, kind in enumerate(_PICTURES[:BRIEF] if brief else _PICTURES)]
 
 
@@ -38,7 +41,7 @@ def _encode(width: int, height: int, mode: str, file_format: str, *, seed: int) 
             * np.sin(x * random.uniform(0.5, 9) / width * 6 + y * random.uniform(0.5, 9) / height)
             for _ in range(3)
         )
-        channels.append(128 + waves + random.normal(0, 12, x.shape))
+        channels.append(random.uniform(20, 235) + waves + random.normal(0, 12, x.shape))
     colours = np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
     image = Image.fromarray(colours, "RGB")
     if mode in ("RGBA", "LA"):

@@ -28,7 +28,9 @@ from ingrain.repository.manifest import Manifest
 
 logger = logging.getLogger("ingrain.export")
 
-WORKER = (sys.executable, "-m", "ingrain.export.worker")
+WORKER = (sys.executable, "-P", "-m", "ingrain.export.worker")
+"""``-P`` keeps the folder that the server was started in off the import path: a folder ``triton/`` there, such as the
+repository's own, would be taken for torch's package of that name, and any Python file there would be run."""
 
 STALL_S = 300.0
 GRACE_S = 5.0

@@ -58,7 +58,7 @@ class ImageInput:
         self._fetcher = fetcher
         self._limits = limits
         self._budget = PixelBudget(4 * limits.max_pixels)
-        threads = limits.threads or len(os.sched_getaffinity(0))
+        threads = limits.threads or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingrain-image")
         self._side_by_side = max(_SIDE_BY_SIDE, threads)
 

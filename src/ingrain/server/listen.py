@@ -56,6 +56,7 @@ async def serve_apps(apps: list[tuple[Starlette, socket.socket]], stop: asyncio.
                     log_config=None,
                     access_log=False,
                     server_header=False,
+                    proxy_headers=False,  # nothing here asks where a request came from
                     timeout_graceful_shutdown=max(1, round(grace_s)),
                 )
             ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingrain.engine.protocol import Engine
-from ingrain.engine.select import choose_engine, execution_policy
+from ingrain.engine.select import choose_engine, execution_policy, runs_on_this_cpu
 from ingrain.errors import EngineUnavailableError
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.runner import run_export
@@ -37,6 +37,7 @@ from ingrain.server.telemetry import Telemetry
 from ingrain.settings import Settings
 
 _ENGINE_RETRY_S = 2.0
+_ENOUGH_ON_A_CPU = 8
 
 log = logging.getLogger("ingrain.server")
 
@@ -80,6 +81,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
     queue_limits = QueueLimits(
         max_batch_size=settings.max_batch_size,
         max_batch_tokens=settings.max_batch_tokens,
+        enough_items=_ENOUGH_ON_A_CPU if runs_on_this_cpu(settings) else settings.max_batch_size,
         max_queue_tokens=settings.max_queue_tokens,
         engine_timeout_s=settings.request_timeout_s,
     )

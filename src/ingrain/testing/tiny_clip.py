@@ -15,6 +15,8 @@ _SIZE = 32
 _WIDTH = 32
 # A small network's vocabulary of CLIP's own tokenizer cannot be small: its ids are what they are.
 _CLIP_VOCABULARY = 49408
+# Above 1, for what activations take away.
+_GAIN = 1.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,7 @@ def build_clip(tiny: TinyClip, folder: Path, *, seed: int = 0) -> Path:
 
     from ingrain.export.clip_checkpoint import CONFIG, TEXT_CONFIG, WEIGHTS
     from ingrain.export.clip_source import create_network
+    from ingrain.export.clip_text_graph import text_tower
 
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_cfg": tiny.model, "preprocess_cfg": tiny.preprocess}
@@ -187,9 +190,14 @@ def build_clip(tiny: TinyClip, folder: Path, *, seed: int = 0) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = create_network(tiny.model, tiny.preprocess, text_config).eval()
-        unsettle(network)
+        unsettle(text_tower(network) if hasattr(network, "text") else network)
+        unsettle(network.visual, _pair(network.visual.image_size))
     save_file(_apart(network.state_dict()), folder / WEIGHTS[0])
     return folder
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _apart(weights: dict[str, Any]) -> dict[str, Any]:
@@ -202,10 +210,16 @@ def _apart(weights: dict[str, Any]) -> dict[str, Any]:
     return copied
 
 
-def unsettle(network: Any) -> None:
-    """Give a value that shows to what a library sets to a constant: norms, biases, layer scales, running statistics.
+def unsettle(network: Any, image_size: tuple[int, int] | None = None) -> None:
+    """Make a freshly built network depend on what it is given, in every layer.
 
-    Freshly made networks have blocks that do nothing (scales of 0 or 1e-6), where a wrong graph would look right.
+    As libraries make them, blocks do nothing (scales of 0 or 1e-6), signals fade from layer to layer, and an image
+    tower answers nearly the same for every picture, so that a wrong graph would look right. Here constants get a value
+    that shows, weights keep the strength of their input, and batch norms get the statistics of pictures.
+
+    Args:
+        network: Takes float32 ``[B, 3, H, W]``, where ``image_size`` is given.
+        image_size: ``(height, width)`` of its pictures; None for a network without batch norms.
     """
     import torch
 
@@ -213,15 +227,38 @@ def unsettle(network: Any) -> None:
         for tensor in _constants(network):
             value = float(tensor.flatten()[0])
             if value == 0:
-                tensor.normal_(0.0, 0.05)
+                tensor.normal_(0.0, 0.02)
             elif value < 0.5:
                 tensor.uniform_(0.1, 0.3)
             else:
                 tensor.normal_(1.0, 0.1).clamp_(min=0.5)
+        for name, parameter in network.named_parameters():
+            if parameter.dim() > 1 and name.endswith("weight") and "embed" not in name.rpartition(".")[0][-16:]:
+                wanted = _GAIN / (parameter[0].numel() ** 0.5)
+                parameter.mul_(max(1.0, wanted / float(parameter.std().clamp(min=1e-9))))
+        if image_size is not None:
+            _settle_batch_norms(network, image_size)
+
+
+def _settle_batch_norms(network: Any, image_size: tuple[int, int]) -> None:
+    """Have batch norms take their statistics from pictures of several colours."""
+    import torch
+
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None  # the plain mean of what it sees
+        module.train()
+    colours = torch.randn(4, 3, 1, 1)
+    network(colours + 0.5 * torch.randn(4, 3, *image_size))
+    for module in norms:
+        module.momentum = 0.1
+        module.eval()
 
 
 def _constants(network: Any) -> Iterator[Any]:
-    buffers = (value for name, value in network.named_buffers() if name.endswith(("running_mean", "running_var")))
-    for tensor in (*network.parameters(), *buffers):
+    for tensor in network.parameters():
         if tensor.numel() > 1 and tensor.is_floating_point() and bool((tensor == tensor.flatten()[0]).all()):
             yield tensor

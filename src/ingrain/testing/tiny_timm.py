@@ -41,7 +41,7 @@ def build_timm(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = timm.create_model(architecture, pretrained=False, **arguments).eval()
-        unsettle(network)
+        unsettle(network, tuple(network.pretrained_cfg["input_size"][1:]))
     timm.models.save_for_hf(network, str(folder), model_config=model_config, safe_serialization=True)
     return folder
 
