@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingrain.api.routes import Plane, routes_of
 from ingrain.errors import InvalidRequestError, MethodNotAllowedError, RequestError, RouteNotFoundError
@@ -45,7 +46,22 @@ HANDLERS: dict[Plane, dict[str, Handler]] = {
 """What answers each route of the table, by plane and name."""
 
 
-def build_app(plane: Plane, services: Services) -> Starlette:
+class _Plane:
+    """Answers the routes of the table by a look into a dictionary, and leaves the rest to Starlette.
+
+    Starlette's own way to a route costs a quarter of the front end's time on a request of one short text.
+    """
+
+    def __init__(self, endpoints: dict[tuple[str, str], Endpoint], rest: Starlette) -> None:
+        self._endpoints = endpoints
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        await (endpoint or self._rest)(scope, receive, send)
+
+
+def build_app(plane: Plane, services: Services) -> ASGIApp:
     """Build the ASGI application of one plane."""
     openapi = openapi_json()
     page = docs_page()
@@ -58,15 +74,15 @@ def build_app(plane: Plane, services: Services) -> Starlette:
         del request
         return Response(page, media_type="text/html; charset=utf-8")
 
-    routes: list[BaseRoute] = [
-        Route(route.path, Endpoint(route, HANDLERS[plane][route.name], services), methods=[route.method])
-        for route in routes_of(plane)
-    ]
+    endpoints: dict[tuple[str, str], Endpoint] = {
+        (route.method, route.path): Endpoint(route, HANDLERS[plane][route.name], services) for route in routes_of(plane)
+    }
+    routes: list[BaseRoute] = [Route(path, one, methods=[method]) for (method, path), one in endpoints.items()]
     routes += [Route("/openapi.json", openapi_route), Route("/docs", docs_route)]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _routing_error})
     # A redirect would be built from the caller's Host header.
     app.router.redirect_slashes = False
-    return app
+    return _Plane(endpoints, app)
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import time
@@ -21,6 +22,8 @@ Handler = Callable[[Services, Request], Awaitable[Response]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
+_PROCESS = uuid.uuid4().hex[:20]
+_numbers = itertools.count(1)
 
 log = logging.getLogger("ingrain.server")
 access_log = logging.getLogger("ingrain.access")
@@ -44,8 +47,9 @@ class Endpoint:
         except ClientDisconnect:
             self._services.telemetry.observe(self._route.path, _CLIENT_CLOSED_REQUEST, time.perf_counter() - started)
             return
-        response.headers["x-request-id"] = request_id
-        await response(scope, receive, send)
+        headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
         seconds = time.perf_counter() - started
         self._services.telemetry.observe(self._route.path, response.status_code, seconds)
         access_log.debug(
@@ -83,4 +87,4 @@ class Endpoint:
 def request_id_of(request: Request) -> str:
     """Return the caller's ``X-Request-Id`` where it is a plain word, else a new one."""
     given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):012x}"

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Generator
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from ingrain.errors import SettingsError
 
@@ -45,7 +45,7 @@ def open_socket(host: str, port: int, setting: str) -> socket.socket:
     return listener
 
 
-async def serve_apps(apps: list[tuple[Starlette, socket.socket]], stop: asyncio.Event, grace_s: float) -> None:
+async def serve_apps(apps: list[tuple[ASGIApp, socket.socket]], stop: asyncio.Event, grace_s: float) -> None:
     """Serve until ``stop`` is set, then let running requests finish for ``grace_s`` seconds."""
     servers = [
         (

@@ -20,6 +20,7 @@ class Telemetry:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._by_answer: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._collectors = CollectorRegistry()
         self.in_progress = Gauge("ingrain_requests_in_progress", "Requests being answered.", registry=self._collectors)
         self._requests = Counter(
@@ -36,8 +37,12 @@ class Telemetry:
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        counters = self._by_answer.get((route, status))
+        if counters is None:
+            counters = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._by_answer[route, status] = counters
+        counters[0].inc()
+        counters[1].observe(seconds)
 
     def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
         """Return the exposition and its media type, in the format that ``accept`` prefers."""
