@@ -91,6 +91,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[Positive, _setting("INGRAIN_MAX_BODY_BYTES", "Largest request body in bytes.")] = (
         64 * 1024 * 1024
     )
+    max_header_bytes: Annotated[
+        Positive, _setting("INGRAIN_MAX_HEADER_BYTES", "Longest request line and headers in bytes.")
+    ] = 65_536
     max_items: Annotated[Positive, _setting("INGRAIN_MAX_ITEMS", "Most texts and images in one request.")] = 10_000
     max_text_chars: Annotated[Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Longest text in characters.")] = 200_000
     max_queue_tokens: Annotated[

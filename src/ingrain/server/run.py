@@ -128,7 +128,7 @@ async def _serve(
     announcing = asyncio.create_task(announce(settings, services, listeners))
     watching = asyncio.create_task(watch_progress(services))
     try:
-        await serve_apps(apps, stop, settings.shutdown_timeout_s)
+        await serve_apps(apps, stop, settings.shutdown_timeout_s, max_header_bytes=settings.max_header_bytes)
     finally:
         for task in (starting, announcing, watching):
             task.cancel()
