@@ -18,6 +18,7 @@ import msgspec
 
 from ingrain.errors import IngrainError
 from ingrain.export.job import ExportJob, Progress
+from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
 from ingrain.repository.manifest import Manifest, Role, Verification
 
 _DEADLINE_S = 3600.0
@@ -108,10 +109,13 @@ def warm_up() -> None:
     from ingrain.testing.tiny_models import prepare_libraries
 
     prepare_libraries()
-    import open_clip  # noqa: F401
-    import timm  # noqa: F401
+    import ingrain.testing.tiny_clip
+    import ingrain.testing.tiny_timm  # noqa: F401
     import torch
 
+    # Now, so that all rows of a run come from the same code.
+    for library in LOOKED_UP_BY_ITSELF:
+        exporter_of(library)
     torch.set_num_threads(1)
     torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), dynamo=True, verbose=False)
 

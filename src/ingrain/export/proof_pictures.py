@@ -26,7 +26,7 @@ BRIEF = 3
 def pictures(*, brief: bool = False) -> list[bytes]:
     """Return encoded pictures, the same every time: smooth shapes with noise on them, as photographs have.
 
-    Each has a light and a contrast of its own: networks that average over a picture would hardly tell them apart.
+    Each has a light of its own: networks that average over a picture would hardly tell them apart.
     """
     return [_encode(*kind, seed=number) for number, kind in enumerate(_PICTURES[:BRIEF] if brief else _PICTURES)]
 

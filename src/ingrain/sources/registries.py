@@ -74,8 +74,11 @@ def timm_repo(name: str) -> str:
     """
     import timm
 
-    config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
-    if config is None or not timm.is_model(name):
+    try:
+        config = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
+    except RuntimeError:  # an architecture with a tag that it does not have
+        config = None
+    if config is None:
         raise SourceNotFoundError(
             f"{_shown(name)} is neither a folder below the directory of local models nor a name of timm's; a model on "
             "the hub is written 'organization/name'.",

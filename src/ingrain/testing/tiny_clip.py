@@ -232,10 +232,9 @@ def unsettle(network: Any, image_size: tuple[int, int] | None = None) -> None:
                 tensor.uniform_(0.1, 0.3)
             else:
                 tensor.normal_(1.0, 0.1).clamp_(min=0.5)
-        for name, parameter in network.named_parameters():
-            if parameter.dim() > 1 and name.endswith("weight") and "embed" not in name.rpartition(".")[0][-16:]:
-                wanted = _GAIN / (parameter[0].numel() ** 0.5)
-                parameter.mul_(max(1.0, wanted / float(parameter.std().clamp(min=1e-9))))
+        for weight in _weights(network):
+            wanted = _GAIN / weight[0].numel() ** 0.5
+            weight.mul_(max(1.0, wanted / float(weight.std().clamp(min=1e-9))))
         if image_size is not None:
             _settle_batch_norms(network, image_size)
 
@@ -256,6 +255,17 @@ def _settle_batch_norms(network: Any, image_size: tuple[int, int]) -> None:
     for module in norms:
         module.momentum = 0.1
         module.eval()
+
+
+def _weights(network: Any) -> Iterator[Any]:
+    """Yield the matrices and kernels that signals go through; tables that are looked up are none."""
+    import torch
+
+    for module in network.modules():
+        if not isinstance(module, torch.nn.Embedding):
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.dim() > 1 and name.endswith("weight"):
+                    yield parameter
 
 
 def _constants(network: Any) -> Iterator[Any]:
