@@ -109,9 +109,10 @@ def warm_up() -> None:
     from ingrain.testing.tiny_models import prepare_libraries
 
     prepare_libraries()
+    import torch
+
     import ingrain.testing.tiny_clip
     import ingrain.testing.tiny_timm  # noqa: F401
-    import torch
 
     # Now, so that all rows of a run come from the same code.
     for library in LOOKED_UP_BY_ITSELF:

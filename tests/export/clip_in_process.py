@@ -1,0 +1,354 @@
+"""What the tests of OpenCLIP and timm run in the process that has torch."""
+
+import json
+import random
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ingrain.errors import IngrainError
+from ingrain.export.job import ExportJob
+from ingrain.repository.manifest import Library, Manifest
+
+TEXTS = [
+    "a river runs to the sea",
+    "",
+    "COFFEE &amp; cake in Berlin 🙂 東京",
+    "a much longer text about stone " * 30,
+    "x!!",
+]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export, with what its published files give and what the source gives."""
+
+    manifest: Manifest
+    output: Path
+    ours: dict[str, np.ndarray]
+    theirs: dict[str, np.ndarray]
+
+
+def job_of(folder: Path, library: Library, name: str = "model", **options: Any) -> ExportJob:
+    """Return the job for a model below ``models``."""
+    (folder / "output").mkdir(exist_ok=True)
+    return ExportJob(
+        name=name,
+        library=library,
+        output=str(folder / "output"),
+        local_models_dir=str(folder / "models"),
+        **options,
+    )
+
+
+def run(folder: Path, library: Library, **options: Any) -> Manifest:
+    """Export ``models/model`` as the worker does."""
+    from ingrain.export.worker import run_job
+
+    return run_job(job_of(folder, library, **options), lambda _: None)
+
+
+def export_clip(name: str, folder: Path) -> Exported:
+    """Build a small OpenCLIP model, export it, and ask both the published files and OpenCLIP itself."""
+    from ingrain.testing.tiny_clip import build_tiny_clip
+
+    source = build_tiny_clip(name, folder / "models" / "model")
+    manifest = run(folder, "open_clip")
+    ours = {"text_encoder": embed_texts(folder / "output", TEXTS), "image_encoder": embed_pictures(folder / "output")}
+    return Exported(manifest, folder / "output", ours, ask_open_clip(source))
+
+
+def ask_open_clip(folder: Path) -> dict[str, np.ndarray]:
+    """Return OpenCLIP's own vectors, by its own documented way."""
+    import open_clip
+    import torch
+    from PIL import Image
+
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    if config["model_cfg"]["text_cfg"].get("hf_model_name"):
+        # It would ask the hub for the text tower's configuration by name.
+        config["model_cfg"]["text_cfg"]["hf_model_name"] = str(folder / "text_config")
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    model.eval()
+    with torch.inference_mode():
+        texts = model.encode_text(tokenizer(TEXTS), normalize=True).numpy()
+        pixels = torch.stack([transform(Image.open(BytesIO(data))) for data in proof_pictures()])
+        images = model.encode_image(pixels, normalize=True).numpy()
+    return {"text_encoder": texts, "image_encoder": images}
+
+
+def proof_pictures() -> list[bytes]:
+    """Return pictures of several shapes and modes."""
+    from ingrain.export.proof_pictures import pictures
+
+    return pictures()[:6]
+
+
+def read_manifest(output: Path) -> Manifest:
+    """Read what was published."""
+    return msgspec.json.decode((output / "model" / "manifest.json").read_bytes(), type=Manifest)
+
+
+def session_of(output: Path, role: str) -> Any:
+    """Open the published graph of a role."""
+    from onnxruntime import InferenceSession
+
+    graph = next(graph for graph in read_manifest(output).graphs if graph.role == role)
+    return InferenceSession(str(output / graph.name / graph.files[0].path), providers=["CPUExecutionProvider"])
+
+
+def embed_texts(output: Path, texts: list[str], length: int | None = None) -> np.ndarray:
+    """Embed as a server does: manifest, tokenizer file and graph; to unit length."""
+    from ingrain.preprocess.text import TextPreprocessor, collate
+
+    config = read_manifest(output).text
+    assert config is not None
+    items = TextPreprocessor(config, output / "model").encode(texts)
+    return _unit(session_of(output, "text_encoder").run(None, collate(items, config, ["input_ids"], length))[0])
+
+
+def embed_pictures(output: Path, files: list[bytes] | None = None, role: str = "image_encoder") -> np.ndarray:
+    """Embed pictures as a server does."""
+    return _unit(run_pictures(output, proof_pictures() if files is None else files, role))
+
+
+def run_pictures(output: Path, files: list[bytes], role: str) -> np.ndarray:
+    """Return the output of an image graph as it is."""
+    from ingrain.preprocess.image import ImagePreprocessor
+
+    config = read_manifest(output).image
+    assert config is not None
+    preprocessor = ImagePreprocessor(config)
+    pixels = np.stack([preprocessor.prepare(data) for data in files])
+    output_rows: np.ndarray = session_of(output, role).run(None, {"pixel_values": pixels})[0]
+    return output_rows
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def build_and_break(folder: Path, changes: dict[str, Any], name: str = "CLIP, ViT") -> str:
+    """Build a small model, change its configuration, try to export it, and return the error."""
+    from ingrain.testing.tiny_clip import build_tiny_clip
+
+    source = folder / "models" / "model"
+    build_tiny_clip(name, source)
+    path = source / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        place = config
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    path.write_text(json.dumps(config))
+    return export_error(folder, "open_clip")
+
+
+def export_error(folder: Path, library: Library, **options: Any) -> str:
+    """Try to export ``models/model``, and return the error's code and message."""
+    try:
+        run(folder, library, **options)
+    except IngrainError as error:
+        return f"{error.code}: {error.message}"
+    return "published"
+
+
+def with_pickle_alone(folder: Path) -> str:
+    """Save the weights of a small model as pickle, try to export it, and return the error."""
+    import torch
+    from safetensors.torch import load_file
+
+    from ingrain.testing.tiny_clip import build_tiny_clip
+
+    source = build_tiny_clip("CLIP, ViT", folder / "models" / "model")
+    weights = source / "open_clip_model.safetensors"
+    torch.save(load_file(weights), source / "open_clip_pytorch_model.bin")
+    weights.unlink()
+    return export_error(folder, "open_clip")
+
+
+def prove_changed_graph(folder: Path, role: str) -> str:
+    """Change one weight of a published graph a little, and prove it again against its source."""
+    import onnx
+    from onnx import numpy_helper
+
+    from ingrain.errors import VerificationError
+    from ingrain.export import verify, verify_images
+    from ingrain.export.clip_checkpoint import inspect_clip
+    from ingrain.export.clip_source import ClipSource
+    from ingrain.export.onnx_file import open_session
+    from ingrain.preprocess.text import TextPreprocessor
+
+    manifest = read_manifest(folder / "output")
+    assert manifest.text is not None
+    assert manifest.image is not None
+    graph = next(graph for graph in manifest.graphs if graph.role == role)
+    model = onnx.load(str(folder / "output" / graph.name / "1" / "model.onnx"))
+    weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims) if tensor.dims[:1] == [32] else 0)
+    values = numpy_helper.to_array(weight).copy()
+    values[0] += 0.05
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, str(folder / "changed.onnx"))
+    source = ClipSource(inspect_clip(folder / "models" / "model"))
+    session = open_session(folder / "changed.onnx", 1)
+    quiet: Any = {"tolerance": 1e-4, "report": lambda *_: None}
+    try:
+        if role == "image_encoder":
+            verify_images.prove_images(session, verify_images.ask_image_source(source, manifest.image), **quiet)
+        else:
+            preprocessor = TextPreprocessor(manifest.text, folder / "output" / "model")
+            references = verify.ask_source(source, preprocessor, ("input_ids",), **quiet)
+            verify.prove(session, references, preprocessor, **quiet)
+    except VerificationError as error:
+        return error.message
+    return "published"
+
+
+def prove_changed_geometry(folder: Path) -> str:
+    """Claim another filter than the source's, and compare the pixels."""
+    from ingrain.errors import VerificationError
+    from ingrain.export import verify_images
+    from ingrain.export.clip_checkpoint import inspect_clip
+    from ingrain.export.clip_source import ClipSource
+    from ingrain.export.image_geometry import preprocess_config_from_open_clip
+    from ingrain.testing.tiny_clip import build_tiny_clip
+
+    source = ClipSource(inspect_clip(build_tiny_clip("CLIP, ViT", folder / "model")))
+    config = preprocess_config_from_open_clip(source.preprocess | {"interpolation": "bilinear"})
+    try:
+        verify_images.ask_image_source(source, config)
+    except VerificationError as error:
+        return error.message
+    return "published"
+
+
+def tokenizer_differences(name: str, folder: Path) -> tuple[int, list[str]]:
+    """Compare the ids of the serving code with OpenCLIP's on thousands of texts."""
+    from ingrain.export.clip_checkpoint import inspect_clip
+    from ingrain.export.clip_source import ClipSource
+    from ingrain.preprocess.text import TextPreprocessor, collate
+    from ingrain.testing.tiny_clip import build_tiny_clip
+
+    source = ClipSource(inspect_clip(build_tiny_clip(name, folder / "model")))
+    folder.mkdir(exist_ok=True)
+    preprocessor = TextPreprocessor(source.save_tokenizer(folder), folder)
+    texts = many_texts(source.special_tokens)
+    different = []
+    for start in range(0, len(texts), 200):
+        batch = texts[start : start + 200]
+        theirs = source.tokenize(batch)["input_ids"]
+        ours = collate(preprocessor.encode(batch), preprocessor.config, ["input_ids"], theirs.shape[1])["input_ids"]
+        assert ours.shape == theirs.shape
+        different += [text for text, a, b in zip(batch, ours, theirs, strict=True) if (a != b).any()]
+    return len(texts), different
+
+
+def many_texts(special_tokens: list[str]) -> list[str]:
+    """Return more than 5,000 texts: scripts, emoji, entities, mojibake, special tokens, very long, empty."""
+    from ingrain.export.proof_texts import tokenizer_texts
+
+    texts = tokenizer_texts(special_tokens, 77)
+    seed = random.Random(7)
+    parts = [
+        *texts, "&amp;", "&lt;b&gt;", "&amp;lt;",
+        "&nbsp;", "&#x1F600;", "&eacute;", "ï¬", "Ã©", "â€™", "_a_b_", "it'ſ", "WE'LL",
+        "<START_OF_TEXT>", "!!<end_of_text>", "<end_of_text>!!", "<end_of_text><end_of_text>", "<ſtart_of_text>",
+    ]  # fmt: skip
+    for _ in range(2600):
+        chosen = seed.choices(parts, k=seed.randint(1, 4))
+        texts.append(seed.choice(["", " ", "\u3000"]).join(part[: seed.randint(1, 60)] for part in chosen))
+    planes = ((32, 126), (0xA0, 0x2FF), (0x370, 0x1FFF), (0x2000, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))
+    texts += ["".join(chr(seed.randint(*seed.choice(planes))) for _ in range(seed.randint(1, 40))) for _ in range(2200)]
+    return [*texts, "word " * 3000, "x" * 5000, "🙂" * 2000, ""]
+
+
+def resolve_published(name: str, pretrained: str | None) -> tuple[str, str, dict[str, Any]]:
+    """Return where the weights of an architecture and a tag are looked for."""
+    from ingrain.sources.registries import clip_weights
+
+    found = clip_weights(name, pretrained)
+    return found.repo_id, found.file, found.config
+
+
+def resolve_timm(name: str) -> str:
+    """Return where timm's own weights are looked for."""
+    from ingrain.sources.registries import timm_repo
+
+    return timm_repo(name)
+
+
+def every_published_tag() -> list[tuple[str, str, str, str]]:
+    """Return architecture, tag, repository and file of all weights that OpenCLIP has published."""
+    import open_clip
+
+    return [(name, tag, *resolve_published(name, tag)[:2]) for name, tag in open_clip.list_pretrained()]
+
+
+def build_timm(architecture: str, folder: Path, **arguments: Any) -> None:
+    """Build a timm folder as ``models/model``."""
+    from ingrain.testing import tiny_timm
+
+    tiny_timm.build_timm(architecture, folder / "models" / "model", **arguments)
+
+
+def build_lite0(folder: Path) -> None:
+    """Build the real EfficientNet-Lite0 as ``models/model``."""
+    from ingrain.testing.tiny_timm import build_efficientnet_lite0
+
+    build_efficientnet_lite0(folder / "models" / "model")
+
+
+def ask_timm(folder: Path, files: list[bytes]) -> np.ndarray:
+    """Return timm's own output, by its own documented way."""
+    import timm
+    import torch
+    from PIL import Image
+
+    model = timm.create_model(f"local-dir:{folder / 'models' / 'model'}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    pixels = torch.stack([transform(Image.open(BytesIO(data)).convert("RGB")) for data in files])
+    with torch.inference_mode():
+        rows: np.ndarray = model(pixels).numpy()
+    return rows
+
+
+def train_digits(folder: Path) -> tuple[float, float]:
+    """Train the digits CLIP, export it, and return the zero-shot accuracy of the published files and of OpenCLIP."""
+    import open_clip
+    import torch
+    from PIL import Image
+
+    from ingrain.testing.digits_clip import HELD_OUT, NAMES, build_digits_clip, digit_pictures
+
+    source = build_digits_clip(folder / "models" / "model")
+    manifest = run(folder, "open_clip")
+    assert manifest.similarity is not None
+    files, targets = (values[-HELD_OUT:] for values in digit_pictures())
+    captions = [f"a photo of the digit {name}." for name in NAMES]
+    ours = embed_pictures(folder / "output", files) @ embed_texts(folder / "output", captions).T
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{source}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{source}")
+    with torch.inference_mode():
+        images = model.encode_image(
+            torch.stack([transform(Image.open(BytesIO(data))) for data in files]), normalize=True
+        )
+        words = model.encode_text(tokenizer(captions), normalize=True)
+        theirs = (images @ words.T).numpy()
+        assert abs(manifest.similarity.scale - float(model.logit_scale.exp())) < 1e-4
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    return float((ours.argmax(1) == targets).mean()), float((theirs.argmax(1) == targets).mean())
+
+
+def export_error_after(folder: Path, change: dict[str, Any]) -> str:
+    """Change the configuration of the timm folder in ``models/model``, and return the error of its export."""
+    path = folder / "models" / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    return export_error(folder, "timm")
