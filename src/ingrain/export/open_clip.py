@@ -49,6 +49,7 @@ def export(job: ExportJob, folder: Path, commit: str | None, report: Report, *, 
         ExportError: The source library cannot load the model, or its weights are unusable.
     """
     source = ClipSource(inspect_clip(folder))
+    plans = text_plans(source.model)
     text = source.save_tokenizer(entry.model_folder(job))
     image = preprocess_config_from_open_clip(source.preprocess)
     texts = verify.ask_source(
@@ -63,7 +64,7 @@ def export(job: ExportJob, folder: Path, commit: str | None, report: Report, *, 
     images = verify_images.ask_image_source(source, image, brief=brief)
     if texts.width != images.width:
         raise ExportError(f"The towers give vectors of {texts.width} and {images.width} dimensions.")
-    text_graph, text, text_proof = _convert_text(job, source, text, texts, report)
+    text_graph, text, text_proof = _convert_text(job, source, plans, text, texts, report)
     image_graph, image_proof = _convert_image(job, source, image, images, report)
     return entry.describe_model(
         job,
@@ -79,7 +80,12 @@ def export(job: ExportJob, folder: Path, commit: str | None, report: Report, *, 
 
 
 def _convert_text(
-    job: ExportJob, source: ClipSource, text: TextPreprocess, references: verify.References, report: Report
+    job: ExportJob,
+    source: ClipSource,
+    plans: tuple[TextPlan, ...],
+    text: TextPreprocess,
+    references: verify.References,
+    report: Report,
 ) -> tuple[Graph, TextPreprocess, Verification]:
     path = entry.graph_folder(job, "text_encoder") / "model.onnx"
 
@@ -105,8 +111,7 @@ def _convert_text(
         )
         return entry.describe_graph(job, "text_encoder", inputs, outputs), serving, proof
 
-    source.load()
-    return first_proved(text_plans(source.model), attempt, what="The text tower")
+    return first_proved(plans, attempt, what="The text tower")
 
 
 def _convert_image(
