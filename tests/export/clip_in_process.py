@@ -352,3 +352,10 @@ def export_error_after(folder: Path, change: dict[str, Any]) -> str:
     path = folder / "models" / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     return export_error(folder, "timm")
+
+
+def build_tiny(name: str, folder: Path) -> None:
+    """Build a small OpenCLIP model."""
+    from ingrain.testing.tiny_clip import build_tiny_clip
+
+    build_tiny_clip(name, folder)

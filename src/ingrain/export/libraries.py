@@ -33,6 +33,7 @@ def exporter_of(library: Library) -> Exporter:
     if module is None:
         raise UnsupportedModelError(f"Models of the library {library!r} cannot be exported.", param="library")
     try:
+        importlib.import_module(library)  # each is the name of its package
         return cast(Exporter, importlib.import_module(module).export)
     except ModuleNotFoundError as error:
         raise ExportUnavailableError(

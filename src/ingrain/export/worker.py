@@ -78,6 +78,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     report(Progress(phase="download"))
     if job.library in LOOKED_UP_BY_ITSELF:
         _prepare_torch()
+        exporter_of(job.library)  # says it now, where the library is not installed
     source = resolve(job, report)
     report(Progress(phase="read"))
     _prepare_torch()

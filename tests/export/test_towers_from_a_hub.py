@@ -1,0 +1,94 @@
+"""OpenCLIP and timm models from a hub, through the real export process."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import clip_in_process as in_process
+import pytest
+
+from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
+from ingrain.export.job import ExportJob
+from ingrain.export.runner import run_export
+from ingrain.repository.checksums import check_files
+from ingrain.repository.manifest import Library, Manifest
+from ingrain.testing.hub_server import HubServer
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("INGRAIN_EXPORT_THREADS", "1")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield server
+
+
+async def export(folder: Path, name: str, library: Library, pretrained: str | None = None) -> Manifest:
+    (folder / "output").mkdir()
+    job = ExportJob(
+        name=name,
+        library=library,
+        pretrained=pretrained,
+        output=str(folder / "output"),
+        local_models_dir=str(folder / "local"),
+    )
+    return await run_export(job, timeout_s=280, on_progress=lambda _: None)
+
+
+def check_published(output: Path, manifest: Manifest) -> None:
+    """Everything is there and sound, and nothing else."""
+    check_files(output / "model", manifest.files, contents=True)
+    for graph in manifest.graphs:
+        check_files(output / graph.name, graph.files, contents=True)
+    assert {path.name for path in output.iterdir()} == {"model", *(graph.name for graph in manifest.graphs)}
+
+
+async def test_a_clip_whose_text_tower_and_tokenizer_lie_elsewhere(
+    exporting: ProcessPoolExecutor, hub: HubServer, tmp_path: Path
+) -> None:
+    """OpenCLIP names both in its configuration; all three are fetched, and nothing of them remains beside the graphs."""
+    source = tmp_path / "models" / "model"
+    exporting.submit(in_process.build_tiny, "RoBERTa", source).result()
+    hub.add(
+        "example/text-tower",
+        {
+            "config.json": (source / "text_config" / "config.json").read_bytes(),
+            **{path.name: path.read_bytes() for path in source.glob("*token*")},
+        },
+    )
+    files = ("open_clip_config.json", "open_clip_model.safetensors")
+    commit = hub.add("org/clip", {name: (source / name).read_bytes() for name in files})
+    manifest = await export(tmp_path, "hf-hub:org/clip", "open_clip")
+    assert (manifest.commit, manifest.library) == (commit, "open_clip")
+    assert set(manifest.verification) == {"text_encoder", "image_encoder"}
+    check_published(tmp_path / "output", manifest)
+
+
+async def test_a_classifier_of_timm(exporting: ProcessPoolExecutor, hub: HubServer, tmp_path: Path) -> None:
+    exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=4).result()
+    commit = hub.add("org/net", tmp_path / "models" / "model")
+    manifest = await export(tmp_path, "hf-hub:org/net", "timm")
+    assert (manifest.commit, manifest.labels) == (commit, ("0", "1", "2", "3"))
+    check_published(tmp_path / "output", manifest)
+
+
+async def test_an_architecture_without_weights_is_never_filled_at_random(hub: HubServer, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="'openai'"):
+        await export(tmp_path, "ViT-B-32", "open_clip")
+    assert not hub.requests
+
+
+async def test_published_weights_that_the_hub_has_only_as_pickle_are_refused(hub: HubServer, tmp_path: Path) -> None:
+    hub.add("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", {"open_clip_pytorch_model.bin": b"pickle"})
+    with pytest.raises(UnsupportedModelError, match="pickle"):
+        await export(tmp_path, "ViT-B-32", "open_clip", "laion2b_s34b_b79k")
+
+
+async def test_a_model_that_the_hub_does_not_have(hub: HubServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFoundError):
+        await export(tmp_path, "resnet50", "timm")
+    assert any("timm/resnet50.a1_in1k" in request.path for request in hub.requests)
