@@ -63,8 +63,10 @@ bench: install ## compare the server's throughput with bare ONNX Runtime
 docs: install ## write the generated pages of docs/
 	@$(BIN)/python -m ingrain.cli.docs $(ARGS)
 
-compat: install ## convert every supported family and write the table of differences
+compat: install ## convert every supported architecture and write the tables of differences (hours)
 	@$(BIN)/python -m ingrain.export.compat $(ARGS)
+	@$(BIN)/python -m ingrain.export.compat_timm
+	@$(BIN)/python -m ingrain.export.compat_clip
 
 check: lint type test ## all of CI
 

@@ -50,7 +50,7 @@ def check_published(output: Path, manifest: Manifest) -> None:
 async def test_a_clip_whose_text_tower_and_tokenizer_lie_elsewhere(
     exporting: ProcessPoolExecutor, hub: HubServer, tmp_path: Path
 ) -> None:
-    """OpenCLIP names both in its configuration; all three are fetched, and nothing of them remains beside the graphs."""
+    """OpenCLIP names both in its configuration; all three are fetched, and none remains beside the graphs."""
     source = tmp_path / "models" / "model"
     exporting.submit(in_process.build_tiny, "RoBERTa", source).result()
     hub.add(

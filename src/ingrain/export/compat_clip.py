@@ -23,7 +23,7 @@ REPRESENTATIVE = (
 )  # fmt: skip
 _HEAD = """# Compatibility with OpenCLIP
 
-Written by `python -m ingrain.export.compat_clip`; not by hand. Every architecture of `open_clip.list_models()` was
+Written by `make compat`; not by hand. Every architecture of `open_clip.list_models()` was
 built with seeded random weights (and with values that show where a fresh network has constants), exported, proved in
 ONNX Runtime on the CPU, and compared with OpenCLIP's own `encode_text` and `encode_image` in float32, with its own
 tokenizer and its own transform.

@@ -32,7 +32,7 @@ ARCHITECTURES = (
 )  # fmt: skip
 _HEAD = """# Compatibility with timm
 
-Written by `python -m ingrain.export.compat_timm`; not by hand. Every architecture was built with seeded random weights
+Written by `make compat`; not by hand. Every architecture was built with seeded random weights
 (and with values that show where a fresh network has constants), exported, proved in ONNX Runtime on the CPU, and
 compared with timm's own network in float32 and its own transform.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
+
+logger = logging.getLogger("ingrain.sources")
 
 _MOST_NAMES_TOLD = 12
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color", "size", "mode")
@@ -54,6 +57,13 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
     published = open_clip.get_pretrained_cfg(architecture, pretrained) if pretrained else {}
     if not published:
         raise InvalidRequestError(_no_weights(architecture, pretrained, tags), param="pretrained")
+    if bool(published.get("quick_gelu")) != bool(model.get("quick_gelu")):
+        # OpenCLIP warns and computes with the architecture's own activation; so do we.
+        logger.warning(
+            "The weights %r of %r were trained with another activation; the architecture with '-quickgelu' may be meant.",
+            pretrained,
+            architecture,
+        )
     repo_id, _, file = str(published.get("hf_hub") or "").rpartition("/")
     if not repo_id:
         raise UnsupportedModelError(
