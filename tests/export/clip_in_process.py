@@ -359,3 +359,14 @@ def build_tiny(name: str, folder: Path) -> None:
     from ingrain.testing.tiny_clip import build_tiny_clip
 
     build_tiny_clip(name, folder)
+
+
+def with_code_in_the_text_tower(folder: Path) -> str:
+    """Let a text tower's configuration lead to code, try to export it, and return the error."""
+    source = folder / "models" / "model"
+    build_tiny("RoBERTa", source)
+    path = source / "text_config" / "config.json"
+    code = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | code))
+    (source / "text_config" / "evil.py").write_text("raise SystemExit")
+    return export_error(folder, "open_clip")

@@ -115,6 +115,12 @@ def test_weights_that_do_not_fit_the_configuration_are_an_error(exporting: Proce
     assert error.startswith("export_failed: OpenCLIP cannot load the model")
 
 
+def test_a_text_tower_that_is_code_of_its_own_is_refused(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+    error = exporting.submit(in_process.with_code_in_the_text_tower, tmp_path).result()
+    assert error.startswith("unsupported_model: ")
+    assert "code that comes with the model" in error
+
+
 def test_weights_as_pickle_are_refused(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
     error = exporting.submit(in_process.with_pickle_alone, tmp_path).result()
     assert error.startswith("unsupported_model: ")

@@ -94,6 +94,7 @@ def test_more_labels_than_classes_are_refused(exporting: ProcessPoolExecutor, tm
         ({"architecture": "no_such_network"}, "timm cannot load"),
         ({"num_classes": 7}, "classes"),
         ({"model_args": {"in_chans": 1}}, "1 channels"),
+        ({"model_args": {"pretrained_cfg_overlay": {"file": "/tmp/x.pth", "source": ""}}}, "pretrained_cfg_overlay"),
         ({"pretrained_cfg": {"crop_mode": "mirror", "input_size": [3, 64, 64], "num_classes": 3}}, "crop_mode"),
         ({"pretrained_cfg": {"interpolation": "random", "num_classes": 3}}, "interpolation"),
     ],

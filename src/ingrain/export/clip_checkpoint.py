@@ -9,6 +9,7 @@ from typing import Any
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.checkpoint import read_json
+from ingrain.export.refusals import refuse_architecture
 
 CONFIG = "open_clip_config.json"
 # OpenCLIP's own order where a folder holds several.
@@ -67,6 +68,7 @@ def inspect_clip(folder: Path) -> ClipCheckpoint:
                 f"The text tower is {text['hf_model_name']!r}, whose configuration must lie in the model's folder as "
                 f"{TEXT_CONFIG.as_posix()}."
             )
+        refuse_architecture(read_json(folder / TEXT_CONFIG), trust_remote_code=False)
     preprocess = config.get("preprocess_cfg") or {}
     return ClipCheckpoint(folder, model, preprocess, _weights(folder), text_config)
 

@@ -160,10 +160,13 @@ class ClipSource:
     def _load_tokenizer(self) -> Any:
         import open_clip
 
+        text = self._checkpoint.model["text_cfg"]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return open_clip.get_tokenizer(f"local-dir:{self._checkpoint.folder}")
+                # Left open, transformers would ask at the terminal whether code in the folder may run.
+                options = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+                return open_clip.get_tokenizer(f"local-dir:{self._checkpoint.folder}", **options)
         except Exception as error:  # as above
             traceback.print_exc()
             raise ExportError(

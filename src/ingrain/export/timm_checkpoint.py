@@ -11,6 +11,7 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.export.checkpoint import read_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_ARGUMENTS_OF_LOADING = ("pretrained", "checkpoint", "cache", "feature", "kwargs", "url", "file", "load")
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -44,6 +45,10 @@ def inspect_timm(folder: Path) -> TimmCheckpoint:
     arguments = config.get("model_args") or {}
     if not isinstance(trained, dict) or not isinstance(arguments, dict):
         raise _unsupported(f"The model's {CONFIG} cannot be read.")
+    # timm hands them on to the function that loads weights, and so to files and addresses of somebody's choice.
+    for name in arguments:
+        if str(name).startswith(_ARGUMENTS_OF_LOADING):
+            raise _unsupported(f"The model's {CONFIG} has the argument {name!r}, which is about loading weights.")
     channels = arguments.get("in_chans") or (trained.get("input_size") or [3])[0]
     if channels != 3:
         raise _unsupported(f"The model takes pictures of {channels} channels; only RGB pictures can be served.")

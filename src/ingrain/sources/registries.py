@@ -60,7 +60,7 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
     if bool(published.get("quick_gelu")) != bool(model.get("quick_gelu")):
         # OpenCLIP warns and computes with the architecture's own activation; so do we.
         logger.warning(
-            "The weights %r of %r were trained with another activation; perhaps the architecture '…-quickgelu' is meant.",
+            "The weights %r of %r were trained with another activation; perhaps '…-quickgelu' is meant.",
             pretrained,
             architecture,
         )
