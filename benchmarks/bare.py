@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Sequence
@@ -35,9 +36,14 @@ class BareGraph:
         ]
 
     def items_per_s(self, items: Sequence[TokenizedText], batch: int, seconds: float) -> float:
-        """Run batches of texts sorted by length, as the best use of the graph would, until the time is up."""
+        """Run batches of texts of one length, as the best use of the graph would, until the time is up.
+
+        The batches themselves are shuffled: a run is shorter than a walk through all texts, and in order it would see
+        only the short ones.
+        """
         ordered = sorted(items, key=len)
         batches = [collate(ordered[i : i + batch], self.config, self.inputs) for i in range(0, len(ordered), batch)]
+        random.Random(7).shuffle(batches)
         done = [0] * len(self.sessions)
         until = time.perf_counter() + seconds
 

@@ -68,9 +68,9 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
     server = Server(ports[0], ports[1], process)
     try:
         deadline = time.monotonic() + 600
-        while not _is_ready(server):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the server did not become ready")
+        while reasons := _reasons_not_ready(server):
+            if process.poll() is not None or time.monotonic() > deadline or "has failed" in reasons[-1]:
+                raise SystemExit("the server did not become ready: " + " ".join(reasons))
             time.sleep(0.2)
         yield server
     finally:
@@ -78,11 +78,13 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
         process.wait(30)
 
 
-def _is_ready(server: Server) -> bool:
+def _reasons_not_ready(server: Server) -> list[str]:
     try:
-        return bool(server.get("/ready")["ready"])
-    except (urllib.error.URLError, OSError):
-        return False
+        return list(server.get("/ready")["reasons"])
+    except urllib.error.HTTPError as error:
+        return list(json.load(error)["reasons"])
+    except OSError:
+        return ["It does not listen yet."]
 
 
 def _free_ports(count: int) -> list[int]:
