@@ -19,6 +19,7 @@
     │   │   └── SourceNotFoundError     the hub or the folder does not have it
     │   ├── MethodNotAllowedError
     │   ├── TooLargeError               body, item count, text or image over a limit
+    │   │   └── HeadersTooLargeError
     │   ├── AuthenticationError
     │   └── PermissionDeniedError
     ├── OverloadError                   the caller, later
@@ -173,6 +174,12 @@ class TooLargeError(RequestError):
     """A body, a number of items, a text or an image is over its limit."""
 
     code = "too_large"
+
+
+class HeadersTooLargeError(TooLargeError):
+    """The request line and headers are over the limit."""
+
+    code = "headers_too_large"
 
 
 class AuthenticationError(RequestError):

@@ -50,7 +50,7 @@ async def test_a_scope_without_any_key_stays_open(tmp_path):
 def test_keys_are_read_from_a_file_too(tmp_path):
     file = tmp_path / "keys"
     file.write_text("# comment\n\nfrom-file:infer\n")
-    parse_keys((), file).check("infer", "Bearer from-file")
+    parse_keys((), file).check("infer", b"Bearer from-file")
 
 
 def test_a_wrong_scope_is_named_and_no_key_shown():
@@ -61,8 +61,8 @@ def test_a_wrong_scope_is_named_and_no_key_shown():
 
 def test_a_key_that_is_given_twice_has_both_scopes():
     ring = parse_keys(["k:infer", "k:models"])
-    ring.check("infer", "Bearer k")
-    ring.check("models", "Bearer k")
+    ring.check("infer", b"Bearer k")
+    ring.check("models", b"Bearer k")
     with pytest.raises(AuthenticationError):
         ring.check("infer", None)
 

@@ -38,8 +38,11 @@ from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
-from ingrain.server.services import Load, Services
-from ingrain.server.telemetry import Telemetry
+from ingrain.server.http.application import Application
+from ingrain.server.http.server import HttpLimits, HttpServer
+from ingrain.server.listen import open_socket
+from ingrain.server.services import Services
+from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
 
@@ -200,6 +203,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens),
         max_loaded_models=settings.max_loaded_models,
     )
+    load = Load()
     services = Services(
         settings=settings,
         engine=engine,
@@ -213,17 +217,24 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
                 timeout_s=settings.request_timeout_s,
             ),
         ),
-        telemetry=Telemetry(registry),
+        telemetry=Telemetry(registry, load),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
-        load=Load(),
+        load=load,
         starting=lambda: None,
     )
     await engine.start()
     await registry.start(models)
+    limits = HttpLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        read_timeout_s=settings.request_timeout_s,
+    )
     try:
         async with (
-            httpx.AsyncClient(transport=_transport("inference", services), base_url="http://ingrain") as inference,
-            httpx.AsyncClient(transport=_transport("model", services), base_url="http://ingrain") as model,
+            serving(build_app("inference", services), limits) as inference_url,
+            serving(build_app("model", services), limits) as model_url,
+            httpx.AsyncClient(base_url=inference_url, timeout=30) as inference,
+            httpx.AsyncClient(base_url=model_url, timeout=30) as model,
         ):
             yield Planes(inference, model, services, engine, export)
     finally:
@@ -232,5 +243,12 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         await images.aclose()
 
 
-def _transport(plane, services: Services) -> httpx.ASGITransport:
-    return httpx.ASGITransport(build_app(plane, services))
+@asynccontextmanager
+async def serving(app: Application, limits: HttpLimits) -> AsyncIterator[str]:
+    """Serve an application on a free port of the loopback, and yield its URL."""
+    server, listener = HttpServer(app, limits), open_socket("127.0.0.1", 0, "a test's port")
+    await server.start(listener)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        await server.stop(1.0)

@@ -37,14 +37,19 @@ class _Request(Generic[P]):
 
     payloads: Sequence[P]
     future: asyncio.Future[Rows]
+    timeout_s: float
     deadline: float
     missing: int
     rows: Rows | None = None
 
     def fill(self, index: int, row: Rows) -> None:
-        if self.rows is None:
-            self.rows = np.empty((len(self.payloads), *row.shape), row.dtype)
-        self.rows[index] = row
+        """Take an item's row, ``float32 [1, …]``."""
+        if len(self.payloads) == 1:
+            self.rows = row
+        else:
+            if self.rows is None:
+                self.rows = np.empty((len(self.payloads), *row.shape[1:]), row.dtype)
+            self.rows[index] = row[0]
         self.missing -= 1
         if not self.missing and not self.future.done():
             self.future.set_result(self.rows)
@@ -99,6 +104,9 @@ class Batcher(Generic[P]):
         self._clock = clock
         self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(limits)
         self._running: set[asyncio.Task[None]] = set()
+        self._unanswered: set[_Request[P]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._wake_up: asyncio.Handle | None = None
         self._tokens_per_s = _FIRST_GUESS_TOKENS_PER_S
         self._busy_since = 0.0
@@ -132,23 +140,22 @@ class Batcher(Generic[P]):
         request = _Request(
             payloads=payloads,
             future=asyncio.get_running_loop().create_future(),
+            timeout_s=timeout_s,
             deadline=self._clock() + timeout_s,
             missing=len(payloads),
         )
         self._queue.add(((request, index), length) for index, length in enumerate(lengths))
         self._schedule()
+        self._unanswered.add(request)
+        if self._alarm is None or request.deadline < self._alarm_at:
+            self._set_alarm(request.deadline)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await request.future
+            return await request.future
         except asyncio.CancelledError:
-            self._abandon(request)
+            self._discard(request)
             raise
-        except TimeoutError:
-            self._abandon(request)
-            self.statistics.late_requests += 1
-            raise DeadlineExceededError(
-                f"The request was not finished within its {timeout_s:g} s.", retry_after_s=self._drain_time_s()
-            ) from None
+        finally:
+            self._unanswered.discard(request)
 
     def close(self, error: IngrainError) -> None:
         """Answer all that waits, and all that comes, with this error; running batches finish."""
@@ -156,10 +163,34 @@ class Batcher(Generic[P]):
         while taken := self._queue.take():
             _fail_all(taken, error)
 
-    def _abandon(self, request: _Request[P]) -> None:
+    def _discard(self, request: _Request[P]) -> None:
         """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
         request.future.cancel()
         self._queue.discard(lambda entry: entry[0] is request)
+
+    def _set_alarm(self, at: float) -> None:
+        # One timer for all requests: one of their own would cost each of them more than its place in the queue does.
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - self._clock()), self._end_late)
+
+    def _end_late(self) -> None:
+        """Answer the requests whose time is over, and wait for the next one."""
+        self._alarm = None
+        now = self._clock()
+        for request in [request for request in self._unanswered if request.deadline <= now]:
+            self.statistics.late_requests += 1
+            request.fail(
+                DeadlineExceededError(
+                    f"The request was not finished within its {request.timeout_s:g} s.",
+                    retry_after_s=self._drain_time_s(),
+                )
+            )
+            self._queue.discard(lambda entry, late=request: entry[0] is late)  # type: ignore[misc]
+            self._unanswered.discard(request)
+        if self._unanswered:
+            self._set_alarm(min(request.deadline for request in self._unanswered))
 
     def _refuse_when_full(self, tokens: int) -> None:
         queued = self._queue.tokens
@@ -218,8 +249,8 @@ class Batcher(Generic[P]):
             _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
         else:
-            for (request, index), row in zip(batch, rows, strict=True):
-                request.fill(index, row)
+            for place, (request, index) in enumerate(batch):
+                request.fill(index, rows[place : place + 1])
             self._count(payloads)
 
     async def _run_apart(self, batch: list[tuple[_Request[P], int]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -101,20 +102,15 @@ def collate(
     if config.fixed_length:
         length = config.max_tokens
     width = max(1, length or 0, max(map(len, items), default=1))
-    shape = (len(items), width)
+    lengths = np.fromiter(map(len, items), np.int64, len(items))
+    places = np.arange(width)
+    is_real = places < lengths[:, None] if config.padding_side == "right" else places >= width - lengths[:, None]
     arrays = {
-        "input_ids": np.full(shape, config.pad_id, np.int64),
-        "attention_mask": np.zeros(shape, np.int64),
+        "input_ids": _fill(is_real, [item.input_ids for item in items], config.pad_id),
+        "attention_mask": is_real.astype(np.int64),
     }
     if "token_type_ids" in inputs:
-        arrays["token_type_ids"] = np.full(shape, config.pad_type_id, np.int64)
-    for row, item in enumerate(items):
-        count = len(item)
-        span = slice(0, count) if config.padding_side == "right" else slice(width - count, width)
-        arrays["input_ids"][row, span] = item.input_ids
-        arrays["attention_mask"][row, span] = 1
-        if "token_type_ids" in arrays:
-            arrays["token_type_ids"][row, span] = item.type_ids
+        arrays["token_type_ids"] = _fill(is_real, [item.type_ids for item in items], config.pad_type_id)
     if "pooling_mask" in inputs:
         pooling_mask = arrays["attention_mask"].copy()
         for row, item in enumerate(items):
@@ -122,3 +118,13 @@ def collate(
             pooling_mask[row, : start + item.prompt_tokens] = 0
         arrays["pooling_mask"] = pooling_mask
     return {name: arrays[name] for name in inputs}
+
+
+def _fill(is_real: NDArray[np.bool_], rows: Sequence[Sequence[int]], padding: int) -> NDArray[np.int64]:
+    """Lay rows of unequal length into an array, ``int64 [B, T]``, where ``is_real`` says."""
+    flat = np.array(list(chain.from_iterable(rows)), np.int64)
+    if flat.size == is_real.size:
+        return flat.reshape(is_real.shape)
+    array = np.full(is_real.shape, padding, np.int64)
+    array[is_real] = flat
+    return array

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import msgspec
 import orjson
-from starlette.responses import Response
+
+from ingrain.server.http.message import Response
 
 _encoder = msgspec.json.Encoder()
 
 
 def struct_answer(body: msgspec.Struct, status: int = 200) -> Response:
     """Encode a typed answer."""
-    return Response(_encoder.encode(body), status, media_type="application/json")
+    return Response(_encoder.encode(body), status)
 
 
 def array_answer(body: dict[str, object]) -> Response:
     """Encode an answer that holds numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
-    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))

@@ -1,20 +1,15 @@
-"""The two planes as ASGI applications, built from the table of routes."""
+"""The two planes as applications, built from the table of routes."""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from ingrain.api.routes import Plane, routes_of
-from ingrain.errors import InvalidRequestError, MethodNotAllowedError, RequestError, RouteNotFoundError
+from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
 from ingrain.server import first_generation, inference, models
 from ingrain.server.docs_page import docs_page
 from ingrain.server.endpoint import Endpoint, Handler, request_id_of
 from ingrain.server.errors import error_response
+from ingrain.server.http.application import Exchange
+from ingrain.server.http.message import Request, Response
 from ingrain.server.openapi import openapi_json
 from ingrain.server.services import Services
 
@@ -46,56 +41,49 @@ HANDLERS: dict[Plane, dict[str, Handler]] = {
 """What answers each route of the table, by plane and name."""
 
 
-class _Plane:
-    """Answers the routes of the table by a look into a dictionary, and leaves the rest to Starlette.
+class PlaneApplication:
+    """Finds what answers a request."""
 
-    Starlette's own way to a route costs a quarter of the front end's time on a request of one short text.
-    """
-
-    def __init__(self, endpoints: dict[tuple[str, str], Endpoint], rest: Starlette) -> None:
+    def __init__(self, endpoints: dict[tuple[str, str], Endpoint], pages: dict[str, Response]) -> None:
         self._endpoints = endpoints
-        self._rest = rest
+        self._pages = pages
+        self._methods: dict[str, set[str]] = {path: {"GET"} for path in pages}
+        for method, path in endpoints:
+            self._methods.setdefault(path, set()).add(method)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        await (endpoint or self._rest)(scope, receive, send)
+    def begin(self, request: Request) -> Exchange | Response:
+        """Let a request in, or answer it at once."""
+        method = "GET" if request.method == "HEAD" else request.method
+        endpoint = self._endpoints.get((method, request.path))
+        if endpoint is not None:
+            exchange = endpoint.begin(request)
+            return exchange.refusal or exchange
+        if method == "GET" and request.path in self._pages:
+            return self._pages[request.path]
+        methods = self._methods.get(request.path)
+        if methods is None:
+            return _refuse(RouteNotFoundError("There is no such route. GET /docs lists the routes."), request)
+        error = MethodNotAllowedError(f"This route does not take {request.method}. GET /docs lists the routes.")
+        response = _refuse(error, request)
+        response.headers["allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+        return response
+
+    def refuse(self, error: IngrainError) -> Response:
+        """Answer what is no request."""
+        return _refuse(error, Request("", ""))
 
 
-def build_app(plane: Plane, services: Services) -> ASGIApp:
-    """Build the ASGI application of one plane."""
-    openapi = openapi_json()
-    page = docs_page()
-
-    async def openapi_route(request: Request) -> Response:
-        del request
-        return Response(openapi, media_type="application/json")
-
-    async def docs_route(request: Request) -> Response:
-        del request
-        return Response(page, media_type="text/html; charset=utf-8")
-
+def build_app(plane: Plane, services: Services) -> PlaneApplication:
+    """Build the application of one plane."""
     endpoints: dict[tuple[str, str], Endpoint] = {
         (route.method, route.path): Endpoint(route, HANDLERS[plane][route.name], services) for route in routes_of(plane)
     }
-    routes: list[BaseRoute] = [Route(path, one, methods=[method]) for (method, path), one in endpoints.items()]
-    routes += [Route("/openapi.json", openapi_route), Route("/docs", docs_route)]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _routing_error})
-    # A redirect would be built from the caller's Host header.
-    app.router.redirect_slashes = False
-    return _Plane(endpoints, app)
+    pages = {
+        "/openapi.json": Response(openapi_json()),
+        "/docs": Response(docs_page(), media_type="text/html; charset=utf-8"),
+    }
+    return PlaneApplication(endpoints, pages)
 
 
-async def _routing_error(request: Request, error: Exception) -> Response:
-    """Answer what Starlette itself refuses: unknown routes and wrong methods."""
-    assert isinstance(error, HTTPException)
-    problem: RequestError
-    if error.status_code == 404:
-        problem = RouteNotFoundError("There is no such route. GET /docs lists the routes.")
-    elif error.status_code == 405:
-        problem = MethodNotAllowedError(f"This route does not take {request.method}. GET /docs lists the routes.")
-    else:
-        problem = InvalidRequestError("The request cannot be understood.")
-    request_id = request_id_of(request)
-    response = error_response(problem, request_id)
-    response.headers.update({"x-request-id": request_id, **(error.headers or {})})
-    return response
+def _refuse(error: IngrainError, request: Request) -> Response:
+    return error_response(error, request_id_of(request))

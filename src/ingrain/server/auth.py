@@ -20,7 +20,7 @@ class KeyRing:
         self._keys = {key.encode(): scopes for key, scopes in keys.items()}
         self._guarded = frozenset().union(*keys.values())
 
-    def check(self, scope: Scope | None, authorization: str | None) -> None:
+    def check(self, scope: Scope | None, authorization: bytes | None) -> None:
         """Let a request pass, or not.
 
         Args:
@@ -33,10 +33,10 @@ class KeyRing:
         """
         if scope is None or scope not in self._guarded:
             return
-        kind, _, given = (authorization or "").partition(" ")
-        if kind.lower() != "bearer" or not given.strip():
+        kind, _, given = (authorization or b"").partition(b" ")
+        if kind.lower() != b"bearer" or not given.strip():
             raise AuthenticationError("An API key is needed: send `Authorization: Bearer KEY`.")
-        scopes = self._find(given.strip().encode())
+        scopes = self._find(given.strip())
         if scopes is None:
             raise AuthenticationError("The API key is not valid.")
         if scope not in scopes:

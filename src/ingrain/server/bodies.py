@@ -1,51 +1,21 @@
-"""Bytes of a request, bounded and decoded into its type."""
+"""Bytes of a request, decoded into its type."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request as HttpRequest
 
 from ingrain.api.types import Request
-from ingrain.errors import DeadlineExceededError, InvalidRequestError, TooLargeError
-from ingrain.settings import Settings
+from ingrain.errors import InvalidRequestError
 
 R = TypeVar("R", bound=Request)
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
-
-
-async def read_body(request: HttpRequest, settings: Settings) -> bytes:
-    """Read a body within the limits of size and time.
-
-    Raises:
-        TooLargeError: The body is longer; the rest of it is not read.
-        DeadlineExceededError: The caller sends too slowly.
-    """
-    max_bytes = settings.max_body_bytes
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise _too_large(max_bytes)
-    chunks = []
-    size = 0
-    try:
-        async with asyncio.timeout(settings.request_timeout_s):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-                chunks.append(chunk)
-    except TimeoutError:
-        raise DeadlineExceededError(
-            f"The body did not arrive within {settings.request_timeout_s:g} s (INGRAIN_REQUEST_TIMEOUT_S)."
-        ) from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def decode(body: bytes, kind: type[R]) -> R:
@@ -115,13 +85,6 @@ def _explain(error: msgspec.ValidationError) -> InvalidRequestError:
     what = match["what"].replace("`", "")
     subject = f"Field {path!r}" if path else "The body"
     return InvalidRequestError(f"{subject} is not valid: {what[:1].lower()}{what[1:]}.", param=path or None)
-
-
-def _too_large(max_bytes: int) -> TooLargeError:
-    return TooLargeError(
-        f"The body is larger than {max_bytes} bytes, the limit of this server (INGRAIN_MAX_BODY_BYTES).",
-        facts={"limit": max_bytes},
-    )
 
 
 @cache

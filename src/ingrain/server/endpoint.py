@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import re
@@ -9,13 +10,10 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
 from ingrain.api.routes import RouteInfo
 from ingrain.errors import IngrainError, QueueFullError
 from ingrain.server.errors import error_response
+from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
 
 Handler = Callable[[Services, Request], Awaitable[Response]]
@@ -30,53 +28,26 @@ access_log = logging.getLogger("ingrain.access")
 
 
 class Endpoint:
-    """A route as an ASGI application; the handlers themselves have no ``try``."""
+    """A route and what answers it; the handlers themselves have no ``try``."""
 
     def __init__(self, route: RouteInfo, handler: Handler, services: Services) -> None:
-        self._route = route
-        self._handler = handler
-        self._services = services
+        self.route = route
+        self.handler = handler
+        self.services = services
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        started = time.perf_counter()
-        request = Request(scope, receive)
-        request_id = request_id_of(request)
+    def begin(self, request: Request) -> RouteExchange:
+        """Let a request in, or say in its exchange why not."""
+        exchange = RouteExchange(self, request)
         try:
-            response = await self._answer(request, request_id)
-        except ClientDisconnect:
-            self._services.telemetry.observe(self._route.path, _CLIENT_CLOSED_REQUEST, time.perf_counter() - started)
-            return
-        headers = [*response.raw_headers, (b"x-request-id", request_id.encode())]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body})
-        seconds = time.perf_counter() - started
-        self._services.telemetry.observe(self._route.path, response.status_code, seconds)
-        access_log.debug(
-            "%s %s %d %.1f ms %s", self._route.method, self._route.path, response.status_code, 1e3 * seconds, request_id
-        )
-
-    async def _answer(self, request: Request, request_id: str) -> Response:
-        self._services.telemetry.in_progress.inc()
-        self._services.load.requests += self._route.limited
-        try:
-            self._services.keys.check(self._route.scope, request.headers.get("authorization"))
+            self.services.keys.check(self.route.scope, request.headers.get(b"authorization"))
             self._refuse_when_full()
-            return await self._handler(self._services, request)
         except IngrainError as error:
-            return error_response(error, request_id)
-        except ClientDisconnect:
-            raise
-        except Exception:  # whatever broke, the caller gets a clean answer and the log gets the trace
-            log.exception("Request %s to %s failed", request_id, self._route.path)
-            return error_response(IngrainError("The server failed on this request."), request_id)
-        finally:
-            self._services.load.requests -= self._route.limited
-            self._services.telemetry.in_progress.dec()
+            exchange.refusal = exchange.refuse(error)
+        return exchange
 
     def _refuse_when_full(self) -> None:
-        limit = self._services.settings.max_requests
-        if self._route.limited and self._services.load.requests > limit:
+        limit = self.services.settings.max_requests
+        if self.route.limited and self.services.load.requests > limit:
             raise QueueFullError(
                 f"The server is answering {limit} requests already (INGRAIN_MAX_REQUESTS). Try again later.",
                 retry_after_s=1.0,
@@ -84,7 +55,88 @@ class Endpoint:
             )
 
 
+class RouteExchange:
+    """One request of a route, counted from its headers to its answer.
+
+    Attributes:
+        refusal: The answer, where the request was not let in.
+    """
+
+    __slots__ = ("_endpoint", "_request", "_request_id", "_started", "refusal")
+
+    def __init__(self, endpoint: Endpoint, request: Request) -> None:
+        self.refusal: Response | None = None
+        self._endpoint = endpoint
+        self._request = request
+        self._request_id = request_id_of(request)
+        self._started = time.perf_counter()
+        load = endpoint.services.load
+        load.in_progress += 1
+        load.requests += endpoint.route.limited
+
+    async def answer(self) -> Response:
+        """Answer the request, whatever happens."""
+        endpoint = self._endpoint
+        try:
+            if endpoint.route.limited:
+                response = await endpoint.handler(endpoint.services, self._request)
+            else:
+                # What changes the server's state is not left half done because the caller went away.
+                response = await asyncio.shield(_finish(endpoint.handler(endpoint.services, self._request)))
+        except IngrainError as error:
+            return self.refuse(error)
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        except Exception:  # whatever broke, the caller gets a clean answer and the log gets the trace
+            log.exception("Request %s to %s failed", self._request_id, endpoint.route.path)
+            return self.refuse(IngrainError("The server failed on this request."))
+        response.headers["x-request-id"] = self._request_id
+        self._end(response.status)
+        return response
+
+    def refuse(self, error: IngrainError) -> Response:
+        """Answer with an error."""
+        response = error_response(error, self._request_id)
+        self._end(response.status)
+        return response
+
+    def abandon(self) -> None:
+        """Forget the request."""
+        self._end(_CLIENT_CLOSED_REQUEST)
+
+    def _end(self, status: int) -> None:
+        endpoint = self._endpoint
+        route, load = endpoint.route, endpoint.services.load
+        load.in_progress -= 1
+        load.requests -= route.limited
+        seconds = time.perf_counter() - self._started
+        endpoint.services.telemetry.observe(route.path, status, seconds)
+        if access_log.isEnabledFor(logging.DEBUG):
+            access_log.debug("%s %s %d %.1f ms %s", route.method, route.path, status, 1e3 * seconds, self._request_id)
+
+
+_unfinished: set[asyncio.Future[Response]] = set()
+
+
+def _finish(work: Awaitable[Response]) -> asyncio.Future[Response]:
+    """Start work that goes on when nobody waits for it; the loop itself would forget it."""
+    task = asyncio.ensure_future(work)
+    _unfinished.add(task)
+    task.add_done_callback(_finished)
+    return task
+
+
+def _finished(task: asyncio.Future[Response]) -> None:
+    _unfinished.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen; whoever waited for it has answered with it
+
+
 def request_id_of(request: Request) -> str:
     """Return the caller's ``X-Request-Id`` where it is a plain word, else a new one."""
-    given = request.headers.get("x-request-id", "")
-    return given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):012x}"
+    if b"x-request-id" in request.headers:
+        given = request.header("x-request-id")
+        if _REQUEST_ID.fullmatch(given):
+            return given
+    return f"{_PROCESS}{next(_numbers):012x}"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 
 import orjson
-from starlette.responses import Response
 
 from ingrain import errors
 from ingrain.errors import IngrainError
+from ingrain.server.http.message import Response
 
 STATUS: dict[type[IngrainError], int] = {
     errors.RequestError: 400,
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 405,
     errors.TooLargeError: 413,
+    errors.HeadersTooLargeError: 431,
     errors.AuthenticationError: 401,
     errors.PermissionDeniedError: 403,
     errors.OverloadError: 429,
@@ -42,12 +43,13 @@ def error_response(error: IngrainError, request_id: str) -> Response:
     """Build the answer for an error: message, code, field, facts, and when to try again."""
     detail = {"code": error.code, "message": error.message, "param": error.param, "requestId": request_id}
     body = {"message": error.message, "error": {**error.facts, **detail}}
-    response = Response(orjson.dumps(body), status_of(error), media_type="application/json")
+    response = Response(orjson.dumps(body), status_of(error))
     retry_after_s = error.retry_after_s
-    if retry_after_s is None and response.status_code == 503:
+    if retry_after_s is None and response.status == 503:
         retry_after_s = _RETRY_AFTER_S
     if retry_after_s is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
+    response.headers["x-request-id"] = request_id
     if isinstance(error, errors.AuthenticationError):
         response.headers["www-authenticate"] = "Bearer"
     return response

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library
 from ingrain.server import inference
-from ingrain.server.bodies import decode, read_body
+from ingrain.server.bodies import decode
 from ingrain.server.endpoint import Handler
+from ingrain.server.http.message import Request, Response
 from ingrain.server.models import load
 from ingrain.server.services import Services
 
 
 def _load_with(library: Library) -> Handler:
     async def handler(services: Services, request: Request) -> Response:
-        body = decode(await read_body(request, services.settings), types.NamedModelRequest)
+        body = decode(request.body, types.NamedModelRequest)
         if body.library not in (None, library):
             raise InvalidRequestError(f"library is {body.library!r}; this route loads {library!r}.", param="library")
         return await load(services, ModelRef(name=body.name, library=library, pretrained=body.pretrained))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
 from ingrain.pipeline import Labels, ModelName, Pictures, VectorForm
 from ingrain.server.answers import array_answer, struct_answer
-from ingrain.server.bodies import decode, read_body
+from ingrain.server.bodies import decode
+from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
 from ingrain.server.telemetry import model_stats, prefers_prometheus
 from ingrain.server.uploads import read_pictures
@@ -35,7 +33,7 @@ async def ready(services: Services, request: Request) -> Response:
 
 async def embed_text(services: Services, request: Request) -> Response:
     """Embed texts."""
-    body = decode(await read_body(request, services.settings), types.EmbedTextRequest)
+    body = decode(request.body, types.EmbedTextRequest)
     started = time.perf_counter()
     rows = await services.pipeline.embed_text(_name(body), _list(body.text), _form(body))
     return array_answer({"embeddings": rows, "processingTimeMs": _ms_since(started)})
@@ -84,7 +82,7 @@ async def classify_image_zero_shot(services: Services, request: Request) -> Resp
 async def metrics(services: Services, request: Request) -> Response:
     """Answer the engine's statistics, as JSON or for Prometheus."""
     statistics = await services.engine.statistics()
-    accept = request.headers.get("accept", "")
+    accept = request.header("accept")
     if prefers_prometheus(accept):
         text, media_type = services.telemetry.prometheus(accept, statistics)
         return Response(text, media_type=media_type)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import get_args
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library, Manifest
 from ingrain.server.answers import struct_answer
-from ingrain.server.bodies import decode, read_body
+from ingrain.server.bodies import decode
+from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
 
 
@@ -24,7 +22,7 @@ async def health(services: Services, request: Request) -> Response:
 
 async def load_model(services: Services, request: Request) -> Response:
     """Load a model, making it first where the repository lacks it."""
-    body = decode(await read_body(request, services.settings), types.LoadModelRequest)
+    body = decode(request.body, types.LoadModelRequest)
     return await load(
         services, ModelRef(name=body.name, library=body.library, pretrained=body.pretrained, revision=body.revision)
     )
@@ -38,14 +36,14 @@ async def load(services: Services, ref: ModelRef) -> Response:
 
 async def unload_model(services: Services, request: Request) -> Response:
     """Unload a model."""
-    body = decode(await read_body(request, services.settings), types.ModelRequest)
+    body = decode(request.body, types.ModelRequest)
     await services.registry.unload(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} unloaded successfully.")
 
 
 async def delete_model(services: Services, request: Request) -> Response:
     """Remove a model from the repository."""
-    body = decode(await read_body(request, services.settings), types.ModelRequest)
+    body = decode(request.body, types.ModelRequest)
     await services.registry.delete(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} deleted successfully.")
 
@@ -94,16 +92,17 @@ async def model_classification_labels(services: Services, request: Request) -> R
 async def _manifest(services: Services, request: Request) -> Manifest:
     """Find the model that the query names."""
     known = ("name", "library", "pretrained")
-    for field in request.query_params:
+    query = request.query
+    for field in query:
         if field not in known:
             raise InvalidRequestError(
                 f"Unknown query parameter {field!r}. The parameters are {', '.join(known)}.", param=field
             )
-    name = request.query_params.get("name")
+    name = query.get("name")
     if not name:
         raise InvalidRequestError("Query parameter 'name' is missing.", param="name")
     return await services.registry.manifest(
-        name, library=_library(request.query_params.get("library")), pretrained=request.query_params.get("pretrained")
+        name, library=_library(query.get("library")), pretrained=query.get("pretrained")
     )
 
 

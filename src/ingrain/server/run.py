@@ -9,7 +9,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from ingrain.api.routes import Plane
 from ingrain.engine.protocol import Engine
 from ingrain.engine.select import choose_engine, execution_policy, runs_on_this_cpu
 from ingrain.errors import EngineUnavailableError
@@ -29,11 +31,12 @@ from ingrain.repository.store import Repository
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
 from ingrain.server.banner import announce, watch_progress
-from ingrain.server.listen import open_socket, serve_apps, stop_on_signals
+from ingrain.server.http.server import HttpLimits, HttpServer
+from ingrain.server.listen import open_socket, stop_on_signals
 from ingrain.server.logs import configure_logs
 from ingrain.server.model_names import parse_model
-from ingrain.server.services import Load, Services
-from ingrain.server.telemetry import Telemetry
+from ingrain.server.services import Services
+from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 
 _ENGINE_RETRY_S = 2.0
@@ -98,14 +101,15 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
         max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
     )
     startup = _Startup()
+    load = Load()
     services = Services(
         settings=settings,
         engine=engine,
         registry=registry,
         pipeline=Pipeline(registry, images, limits),
-        telemetry=Telemetry(registry),
+        telemetry=Telemetry(registry, load),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
-        load=Load(),
+        load=load,
         starting=lambda: startup.waiting_for,
     )
     return services, startup
@@ -120,15 +124,20 @@ async def _serve(
 ) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    apps = [
-        (build_app("inference", services), listeners[0]),
-        (build_app("model", services), listeners[1]),
-    ]
+    limits = HttpLimits(
+        max_header_bytes=settings.max_header_bytes,
+        max_body_bytes=settings.max_body_bytes,
+        read_timeout_s=settings.request_timeout_s,
+    )
+    servers = [HttpServer(build_app(plane, services), limits) for plane in get_args(Plane)]
+    for server, listener in zip(servers, listeners, strict=True):
+        await server.start(listener)
     starting = asyncio.create_task(_start(services, startup, models, stop))
     announcing = asyncio.create_task(announce(settings, services, listeners))
     watching = asyncio.create_task(watch_progress(services))
     try:
-        await serve_apps(apps, stop, settings.shutdown_timeout_s, max_header_bytes=settings.max_header_bytes)
+        await stop.wait()
+        await asyncio.gather(*(server.stop(settings.shutdown_timeout_s) for server in servers))
     finally:
         for task in (starting, announcing, watching):
             task.cancel()

@@ -9,15 +9,8 @@ from ingrain.engine.protocol import Engine
 from ingrain.pipeline import Pipeline
 from ingrain.registry.registry import Registry
 from ingrain.server.auth import KeyRing
-from ingrain.server.telemetry import Telemetry
+from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
-
-
-@dataclass(slots=True)
-class Load:
-    """Inference requests in progress, of all routes together."""
-
-    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +24,7 @@ class Services:
         pipeline: Turns requests into vectors.
         telemetry: Counts.
         keys: Who may call what.
-        load: How many inference requests are being answered.
+        load: How many requests are being answered.
         starting: Tells why the server is not ready yet as a whole, or None.
     """
 

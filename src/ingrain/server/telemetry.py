@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
@@ -15,14 +16,26 @@ from ingrain.registry.registry import Registry
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
+@dataclass(slots=True)
+class Load:
+    """What is being answered.
+
+    Attributes:
+        requests: Inference requests, of all routes together: what INGRAIN_MAX_REQUESTS limits.
+        in_progress: Requests of any kind.
+    """
+
+    requests: int = 0
+    in_progress: int = 0
+
+
 class Telemetry:
     """Counts requests, and gathers what queues and engine counted when somebody asks."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, load: Load) -> None:
         self._registry = registry
         self._by_answer: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._collectors = CollectorRegistry()
-        self.in_progress = Gauge("ingrain_requests_in_progress", "Requests being answered.", registry=self._collectors)
         self._requests = Counter(
             "ingrain_requests", "Requests answered.", ["route", "status"], registry=self._collectors
         )
@@ -33,7 +46,7 @@ class Telemetry:
             buckets=_LATENCY_BUCKETS_S,
             registry=self._collectors,
         )
-        self._collectors.register(_QueueCollector(registry))
+        self._collectors.register(_QueueCollector(registry, load))
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -108,13 +121,17 @@ def _some_duration(duration: Duration) -> DurationStat:
 class _QueueCollector:
     """Reads the queues of the loaded models each time it is asked."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, load: Load) -> None:
         self._registry = registry
+        self._load = load
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "ingrain_requests_in_progress", "Requests being answered.", value=self._load.in_progress
+        )
         waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait for a batch.", labels=["model"])
         batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
         items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])

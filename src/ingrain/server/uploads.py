@@ -8,11 +8,11 @@ from typing import TypeVar
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request as HttpRequest
 
 from ingrain.api.types import Request
 from ingrain.errors import InvalidRequestError, TooLargeError
-from ingrain.server.bodies import decode, decode_form, read_body
+from ingrain.server.bodies import decode, decode_form
+from ingrain.server.http.message import Request as HttpRequest
 from ingrain.settings import Settings
 
 R = TypeVar("R", bound=Request)
@@ -35,11 +35,11 @@ async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings)
         The body, and the files in their order; no file for JSON. For a form, ``image`` holds the files' names.
 
     Raises:
-        TooLargeError: The body is too long.
+        TooLargeError: There are too many files.
         InvalidRequestError: It cannot be read, or a field does not fit.
     """
-    body = await read_body(request, settings)
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    body = request.body
+    if not request.header("content-type").lower().startswith("multipart/form-data"):
         return decode(body, kind), []
     fields, files = await _parse(request, body, settings)
     for name in _LIST_FIELDS & fields.keys():
@@ -58,9 +58,9 @@ async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings)
     return decode_form(fields, kind), files
 
 
-def _without_charset(headers: Headers) -> Headers:
+def _without_charset(content_type: str) -> Headers:
     """Leave out what a caller says of the text's encoding: a form is UTF-8, and some codecs make no valid text."""
-    kept = [part for part in headers["content-type"].split(";") if not part.strip().lower().startswith("charset")]
+    kept = [part for part in content_type.split(";") if not part.strip().lower().startswith("charset")]
     return Headers({"content-type": ";".join(kept)})
 
 
@@ -72,7 +72,7 @@ async def _parse(
         yield b""
 
     parser = MultiPartParser(
-        _without_charset(request.headers),
+        _without_charset(request.header("content-type")),
         stream(),  # type: ignore[arg-type]  # an async generator is what it reads from
         max_files=_MOST_FILES,
         max_fields=_FORM_FIELDS,

@@ -1,0 +1,79 @@
+"""A request and a response, as the handlers see them."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_heads: dict[tuple[int, str], str] = {}
+
+
+@dataclass(slots=True)
+class Request:
+    """A request; its body is whole when a handler sees it.
+
+    Attributes:
+        method: In capitals.
+        path: Decoded path, without the query.
+        query_string: What follows the ``?``, as it came.
+        headers: By name in small letters; several of one name are joined by commas.
+        body: The bytes, taken out of chunks.
+    """
+
+    method: str
+    path: str
+    query_string: str = ""
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    body: bytes = b""
+
+    def header(self, name: str) -> str:
+        """Return a header's value, empty if it is absent."""
+        return self.headers.get(name.encode(), b"").decode("latin-1")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Parameters of the query string; the last one of a name counts."""
+        return dict(urllib.parse.parse_qsl(self.query_string, keep_blank_values=True))
+
+
+@dataclass(slots=True)
+class Response:
+    """A response, whole before its first byte is sent.
+
+    Attributes:
+        body: The bytes.
+        status: HTTP status.
+        media_type: ``Content-Type``.
+        headers: Further headers.
+    """
+
+    body: bytes
+    status: int = 200
+    media_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def encode_response(response: Response, *, date: str, connection: str = "", with_body: bool = True) -> bytes:
+    """Return a response's bytes.
+
+    Args:
+        response: Whose headers are the server's own words, never a caller's.
+        date: Value of the ``Date`` header.
+        connection: Value of the ``Connection`` header; no such header if empty.
+        with_body: False for the answer to HEAD, which has all headers and no body.
+    """
+    kind = (response.status, response.media_type)
+    head = _heads.get(kind)
+    if head is None:
+        status_line = f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"
+        head = _heads[kind] = f"{status_line}\r\ncontent-type: {response.media_type}\r\n"
+    lines = [head, f"date: {date}\r\ncontent-length: {len(response.body)}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in response.headers.items()]
+    if connection:
+        lines.append(f"connection: {connection}\r\n")
+    lines.append("\r\n")
+    encoded = "".join(lines).encode("latin-1")
+    return encoded + response.body if with_body else encoded

@@ -1,0 +1,90 @@
+"""Listening sockets of one application, and the clock of its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import socket
+from dataclasses import dataclass
+
+from ingrain.server.http.application import Application
+from ingrain.server.http.connection import Connection
+
+_BACKLOG = 2048
+_LONGEST_TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """What a caller may take of the server.
+
+    Attributes:
+        max_header_bytes: Longest request line and headers together.
+        max_body_bytes: Longest body.
+        read_timeout_s: Seconds that a request may take to arrive, and that a caller may take to read an answer.
+        keep_alive_s: Seconds that an idle connection is kept.
+    """
+
+    max_header_bytes: int = 65_536
+    max_body_bytes: int = 67_108_864
+    read_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+
+
+class HttpServer:
+    """Accepts connections until it is stopped.
+
+    One timer looks after all connections, so that a request costs no timer of its own.
+    """
+
+    def __init__(self, application: Application, limits: HttpLimits) -> None:
+        self.application = application
+        self.limits = limits
+        self.connections: set[Connection] = set()
+        self.is_closing = False
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time()
+        self.date = email.utils.formatdate(usegmt=True)
+        self._accepting: asyncio.Server | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept connections on a bound socket."""
+        self._accepting = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=_BACKLOG)
+        self._tick()
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept no more, let what is being answered finish for ``grace_s`` seconds, and close."""
+        self.is_closing = True
+        if self._accepting is not None:
+            self._accepting.close()
+        for connection in list(self.connections):
+            connection.finish()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._closed_all()
+        for connection in list(self.connections):
+            connection.abort()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    def forget(self, connection: Connection) -> None:
+        """Take note that a connection is closed."""
+        self.connections.discard(connection)
+        if not self.connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    async def _closed_all(self) -> None:
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            await self._emptied
+
+    def _tick(self) -> None:
+        self.now = self.loop.time()
+        self.date = email.utils.formatdate(usegmt=True)
+        for connection in list(self.connections):
+            connection.sweep()
+        pause_s = min(_LONGEST_TICK_S, self.limits.read_timeout_s / 4, self.limits.keep_alive_s / 4)
+        self._ticking = self.loop.call_later(pause_s, self._tick)

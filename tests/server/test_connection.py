@@ -1,0 +1,347 @@
+"""HTTP/1.1 on real sockets: what callers send in whole, in pieces, too long, too slowly, or not to the end."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+
+import pytest
+
+from ingrain.errors import SettingsError
+from ingrain.server.errors import error_response
+from ingrain.server.http.message import Request, Response
+from ingrain.server.http.server import HttpLimits, HttpServer
+from ingrain.server.listen import open_socket
+
+
+@dataclass
+class Echo:
+    """Answers with what it was asked, after ``gate`` opens; counts what begins and how it ends."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: int = 0
+    ends: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    answer_bytes: int = 0
+
+    def begin(self, request: Request):
+        self.begun += 1
+        if request.path in self.refused:
+            return Response(b"no", 403)
+        return EchoExchange(self, request)
+
+    def refuse(self, error):
+        return error_response(error, "id")
+
+
+@dataclass
+class EchoExchange:
+    app: Echo
+    request: Request
+
+    async def answer(self) -> Response:
+        try:
+            await self.app.gate.wait()
+        except asyncio.CancelledError:
+            self.app.ends.append("cancelled")
+            raise
+        self.app.ends.append("answered")
+        said = f"{self.request.method} {self.request.path}?{self.request.query_string} ".encode() + self.request.body
+        return Response(said + b"x" * self.app.answer_bytes, media_type="text/plain")
+
+    def refuse(self, error):
+        self.app.ends.append("refused")
+        return error_response(error, "id")
+
+    def abandon(self) -> None:
+        self.app.ends.append("abandoned")
+
+
+@contextlib.asynccontextmanager
+async def serving(app=None, **limits):
+    """Serve an application whose gate is open, and yield the server and its port."""
+    if app is None:
+        app = Echo()
+        app.gate.set()
+    server, listener = HttpServer(app, HttpLimits(**limits)), open_socket("127.0.0.1", 0, "a test's port")
+    await server.start(listener)
+    try:
+        yield server, listener.getsockname()[1]
+    finally:
+        await server.stop(0.2)
+
+
+async def exchange(port: int, *pieces: bytes, pause_s: float = 0.0, wait_s: float = 5.0) -> bytes:
+    """Send pieces, whether the server still wants them or not, and return what it says until it hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def send() -> None:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+
+    sending = asyncio.create_task(send())
+    said = b""
+    try:
+        async with asyncio.timeout(wait_s):
+            while piece := await reader.read(65_536):
+                said += piece
+    except (TimeoutError, ConnectionError):
+        pass
+    finally:
+        sending.cancel()
+        writer.close()
+    return said
+
+
+def statuses(said: bytes) -> list[int]:
+    return [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
+
+
+def body(said: bytes) -> bytes:
+    return said.partition(b"\r\n\r\n")[2]
+
+
+CLOSE = b"Connection: close\r\n\r\n"
+
+
+async def test_a_request_is_read_in_one_piece_and_byte_by_byte():
+    request = b"POST /a%20b?c=d&e HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
+    async with serving() as (_, port):
+        whole = await exchange(port, request)
+        pieces = await exchange(port, *(request[i : i + 1] for i in range(len(request))))
+    assert body(whole) == body(pieces) == b"POST /a b?c=d&e body"
+    assert b"\r\nconnection: close\r\n" in whole
+    assert b"\r\ndate: " in whole
+
+
+async def test_a_chunked_body_is_put_together():
+    request = (
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nT: t\r\n\r\n"
+    )
+    async with serving() as (_, port):
+        assert body(await exchange(port, request)) == b"POST /? abcdefg"
+
+
+async def test_pipelined_requests_are_answered_in_their_order():
+    count = 40
+    requests = [b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(count)] + [b"GET /last HTTP/1.1\r\n" + CLOSE]
+    app = Echo(refused={"/7", "/8"})
+    app.gate.set()
+    async with serving(app) as (_, port):
+        said = await exchange(port, b"".join(requests))
+    assert statuses(said) == [403 if n in (7, 8) else 200 for n in range(count)] + [200]
+    places = [said.index(b"GET /%d?" % n) for n in range(count) if n not in (7, 8)]
+    assert places == sorted(places)
+    assert app.ends.count("answered") == count - 1
+
+
+async def test_a_connection_is_kept_or_closed_as_the_caller_says():
+    async with serving() as (_, port):
+        old = await exchange(port, b"GET / HTTP/1.0\r\n\r\n")
+        kept = await exchange(port, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", wait_s=0.3)
+        assert b"connection: close" in old
+        assert b"connection: keep-alive" in kept
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"GET /? "), 5)
+        writer.close()
+
+
+async def test_the_answer_to_head_has_the_length_and_no_body():
+    async with serving() as (_, port):
+        said = await exchange(port, b"HEAD /abc HTTP/1.1\r\n" + CLOSE)
+    assert body(said) == b""
+    assert b"content-length: 11\r\n" in said
+
+
+async def test_a_caller_that_waits_for_leave_to_send_gets_it():
+    async with serving() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n" + CLOSE)
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"body")
+        assert body(await reader.read()) == b"POST /? body"
+        writer.close()
+
+
+async def test_a_caller_that_waits_for_leave_is_refused_instead():
+    async with serving(max_body_bytes=1_000) as (_, port):
+        said = await exchange(port, b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n")
+    assert statuses(said) == [413]
+
+
+async def test_a_wish_for_another_protocol_is_passed_over():
+    """What `curl --http2` sends, and a browser that wants a WebSocket."""
+    async with serving() as (_, port):
+        for wish in (b"h2c", b"websocket"):
+            request = b"GET /up HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n" % wish
+            assert body(await exchange(port, request)) == b"GET /up? "
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/3.7\r\n\r\n",
+        b"BREW / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nA : b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: b\r\n c: d\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_refused_and_cut_off(bytes_):
+    """Tunnels into the request behind another proxy (two lengths, folded headers) are among it."""
+    async with serving() as (server, port):
+        said = await exchange(port, bytes_)
+        assert statuses(said) == [400]
+        assert b'"code":"invalid_request"' in said
+        assert server.application.ends in ([], ["refused"])
+
+
+async def test_headers_trailers_and_request_lines_have_an_end():
+    endless = [
+        [b"GET / HTTP/1.1\r\nX-Long: ", *[b"a" * 50_000] * 40],
+        [b"GET / HTTP/1.1\r\n", *[b"X-Many: a\r\n" * 5_000] * 40],
+        [b"GET /", *[b"a" * 50_000] * 40],
+        [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX: ", *[b"a" * 50_000] * 40],
+        [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;", *[b"a" * 50_000] * 40],
+    ]
+    async with serving(max_header_bytes=10_000) as (_, port):
+        for pieces in endless:
+            assert statuses(await exchange(port, *pieces)) in ([431], [400])
+
+
+async def test_large_bodies_on_one_connection_are_served():
+    async with serving(max_header_bytes=1_000) as (_, port):
+        content = b"b" * 3_000_000
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+            await writer.drain()
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert b"200 OK" in head
+            assert (await reader.readexactly(8 + len(content))).endswith(content)
+        writer.close()
+
+
+async def test_bodies_over_the_limit_are_refused_before_they_have_come():
+    app = Echo()
+    async with serving(app, max_body_bytes=5_000) as (_, port):
+        announced = b"POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n"
+        said = await exchange(port, announced, *[b"a" * 10_000] * 100)
+        chunked = [
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            *[b"3e8\r\n" + b"a" * 1000 + b"\r\n"] * 1000,
+        ]
+        said_chunked = await exchange(port, *chunked)
+    assert statuses(said) == statuses(said_chunked) == [413]
+    assert b"limit of this server (INGRAIN_MAX_BODY_BYTES)" in said
+    assert app.ends == ["refused", "refused"]
+
+
+async def test_a_short_body_that_is_not_wanted_does_not_cost_the_connection():
+    app = Echo(refused={"/closed"})
+    app.gate.set()
+    async with serving(app) as (_, port):
+        refused = b"POST /closed HTTP/1.1\r\nContent-Length: 5\r\n\r\n12345"
+        said = await exchange(port, refused, b"GET /open HTTP/1.1\r\n" + CLOSE)
+    assert statuses(said) == [403, 200]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET / HTT", *[b"P"] * 50],
+        [b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", *[b" "] * 50],
+        [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 50],
+    ],
+)
+async def test_what_drips_is_cut_off_at_the_deadline(pieces):
+    loop = asyncio.get_running_loop()
+    async with serving(read_timeout_s=0.4) as (_, port):
+        started = loop.time()
+        said = await exchange(port, *pieces, pause_s=0.1)
+    assert statuses(said) in ([504], [400])
+    assert loop.time() - started < 4
+
+
+async def test_an_idle_connection_is_closed_after_a_while_and_not_before():
+    loop = asyncio.get_running_loop()
+    async with serving(keep_alive_s=0.4) as (server, port):
+        for pieces in ([], [b"GET / HTTP/1.1\r\n\r\n"]):
+            started = loop.time()
+            await exchange(port, *pieces)
+            assert 0.3 < loop.time() - started < 2
+        assert not server.connections
+
+
+async def test_a_caller_that_goes_away_ends_its_own_request_and_those_behind_it():
+    app = Echo()
+    async with serving(app) as (server, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nContent-Length: 5\r\n\r\n1")
+        while app.begun < 3:
+            await asyncio.sleep(0.01)
+        writer.transport.abort()
+        while server.connections:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        assert sorted(app.ends) == ["abandoned", "abandoned", "cancelled"]
+
+
+async def test_a_caller_that_does_not_read_is_cut_off():
+    app = Echo(answer_bytes=50_000_000)
+    app.gate.set()
+    async with serving(app, read_timeout_s=0.4) as (server, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 3)
+        await asyncio.sleep(0.2)
+        assert len(server.connections) == 1
+        assert app.ends == ["answered"]
+        async with asyncio.timeout(5):
+            while server.connections:
+                await asyncio.sleep(0.05)
+        writer.close()
+    assert app.ends == ["answered", "abandoned", "abandoned"]
+
+
+async def test_stopping_closes_idle_connections_and_lets_answers_finish():
+    app = Echo()
+    async with serving(app) as (server, port):
+        idle = asyncio.create_task(exchange(port))
+        busy = asyncio.create_task(exchange(port, b"GET /busy HTTP/1.1\r\n\r\n"))
+        while app.begun < 1:
+            await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(server.stop(5))
+        assert await idle == b""
+        with pytest.raises(OSError, match=r"refused|Connect call failed"):
+            await asyncio.open_connection("127.0.0.1", port)
+        app.gate.set()
+        said = await busy
+        await asyncio.wait_for(stopping, 1)
+    assert body(said) == b"GET /busy? "
+    assert b"connection: close" in said
+
+
+async def test_stopping_does_not_wait_for_ever():
+    app = Echo()
+    async with serving(app) as (server, port):
+        busy = asyncio.create_task(exchange(port, b"GET /busy HTTP/1.1\r\n\r\n"))
+        while app.begun < 1:
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(server.stop(0.2), 2)
+        assert await busy == b""
+    assert app.ends == ["cancelled"]
+
+
+async def test_a_taken_port_is_told_with_its_setting():
+    async with serving() as (_, port):
+        with pytest.raises(SettingsError, match="INGRAIN_MODEL_PORT"):
+            open_socket("127.0.0.1", port, "INGRAIN_MODEL_PORT")
