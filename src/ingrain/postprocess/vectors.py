@@ -23,10 +23,8 @@ def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool
     """
     if dimensions is not None and dimensions < rows.shape[1]:
         rows = rows[:, :dimensions]
-    if normalize and len(rows) == 1:
-        # The most frequent case, without the cost of arrays for one number; the same sum, to the last bit.
-        rows = rows / np.float32(max(math.sqrt(np.einsum("nd,nd->n", rows, rows)[0]), _SMALLEST_NORM))
-    elif normalize:
-        norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float32))
-        rows = rows / np.maximum(norms, _SMALLEST_NORM)[:, None]
+    if normalize:
+        # Row by row: the sum is then the same to the last bit, however many rows there are, and cheap for one.
+        norms = [max(math.sqrt(np.dot(row, row)), _SMALLEST_NORM) for row in rows]
+        rows = rows / np.array(norms, np.float32)[:, None]
     return np.ascontiguousarray(rows)
