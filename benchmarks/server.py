@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,9 +67,9 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
     server = Server(ports[0], ports[1], process)
     try:
         deadline = time.monotonic() + 600
-        while reasons := _reasons_not_ready(server):
-            if process.poll() is not None or time.monotonic() > deadline or "has failed" in reasons[-1]:
-                raise SystemExit("the server did not become ready: " + " ".join(reasons))
+        while not _is_ready(server):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the server did not become ready")
             time.sleep(0.2)
         yield server
     finally:
@@ -78,13 +77,16 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
         process.wait(30)
 
 
-def _reasons_not_ready(server: Server) -> list[str]:
+def _is_ready(server: Server) -> bool:
     try:
-        return list(server.get("/ready")["reasons"])
-    except urllib.error.HTTPError as error:
-        return list(json.load(error)["reasons"])
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.model_port}/repository_models") as answer:
+            models = json.load(answer)["models"]
+        failed = [f"{m['name']}: {m['reason']}" for m in models if m["state"] == "UNAVAILABLE" and "reason" in m]
+        if failed:
+            raise SystemExit("\n".join(failed))
+        return bool(server.get("/ready")["ready"])
     except OSError:
-        return ["It does not listen yet."]
+        return False
 
 
 def _free_ports(count: int) -> list[int]:

@@ -43,7 +43,7 @@ def main() -> None:
         setting, graph, batch = _best(entry, repository, items)
         print(f"bare ONNX Runtime is best with {setting}, batches of {batch}")
         served, bare = [], []
-        before, cpu_before = _counts(server), server.cpu_s()
+        before, cpu_before = _counts(server, options.model), server.cpu_s()
         for number in range(options.rounds):
             result = _load(server, requests, options)
             served.append(result)
@@ -100,8 +100,8 @@ def _load(server: Server, requests: list[bytes], options: argparse.Namespace) ->
         asyncio.set_event_loop(None)
 
 
-def _counts(server: Server) -> tuple[int, int]:
-    (stats,) = server.get("/metrics")["modelStats"]
+def _counts(server: Server, model: str) -> tuple[int, int]:
+    stats = next(stats for stats in server.get("/metrics")["modelStats"] if stats["name"] == model)
     return int(stats["inferenceCount"]), int(stats["executionCount"])
 
 
@@ -113,7 +113,7 @@ def _report(
     before: tuple[int, int],
     cpu_before: dict[str, float],
 ) -> dict:
-    after, cpu_after = _counts(server), server.cpu_s()
+    after, cpu_after = _counts(server, options.model), server.cpu_s()
     rate = median([result.requests_per_s for result in served])
     wall = sum(result.seconds for result in served)
     cores = len(os.sched_getaffinity(0))
