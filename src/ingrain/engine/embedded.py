@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 3.0
 _LOOK_INTERVAL_S = 0.5
+_THOROUGH_EVERY = 8
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 10.0
 _STABLE_S = 30.0
@@ -197,11 +198,13 @@ class EmbeddedEngine:
     async def _until_dead(self, server: TritonServer) -> int:
         """Wait for the server's end, and bring it about when one of its stubs has died."""
         dead: frozenset[int] = frozenset()
+        looks = 0
         while True:
             done, _ = await asyncio.wait([server.exited], timeout=_LOOK_INTERVAL_S)
             if done:
                 return server.exited.result()
-            before, dead = dead, server.dead_stubs()
+            before, dead = dead, server.dead_stubs(thorough=looks % _THOROUGH_EVERY == 0)
+            looks += 1
             # A stub that ends with its graph is dead for a moment, until Triton reaps it; one that was killed stays so.
             if before & dead:
                 logger.error("a Python stub of tritonserver died (out of memory?)")

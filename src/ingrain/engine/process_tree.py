@@ -5,9 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def dead_children(pid: int) -> frozenset[int]:
-    """Return the children of a process that have died and that it has not reaped; none where it is gone itself."""
-    return frozenset(child for child in _children(pid) if _state(child) == "Z")
+class Children:
+    """The children of a process: those that have died and that it has not reaped."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._known: tuple[int, ...] = ()
+
+    def dead(self) -> frozenset[int]:
+        """Return the dead among all children; none where the process is gone itself.
+
+        The kernel lists children by thread, and a tritonserver has more than a hundred: milliseconds.
+        """
+        self._known = tuple(_children(self._pid))
+        return self.dead_of_known()
+
+    def dead_of_known(self) -> frozenset[int]:
+        """Return the dead among the children that were there when ``dead`` was last called."""
+        return frozenset(child for child in self._known if _state(child) == "Z")
 
 
 def _children(pid: int) -> list[int]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ingrain.engine import owned_names
 from ingrain.engine.child_process import ChildProcess
-from ingrain.engine.process_tree import dead_children
+from ingrain.engine.process_tree import Children
 from ingrain.errors import EngineUnavailableError
 
 logger = logging.getLogger("ingrain.triton")
@@ -192,6 +192,7 @@ class TritonServer:
         )
         self._process = ChildProcess(command, environment(files), self._log.add)
         self._process.exited.add_done_callback(lambda _: self._clean())
+        self._children = Children(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -226,9 +227,13 @@ class TritonServer:
         self._log.complain()
         raise EngineUnavailableError(f"tritonserver did not answer within {timeout_s:g} s of its start")
 
-    def dead_stubs(self) -> frozenset[int]:
-        """Return the ids of Python stubs that died. Triton does not start them again, nor lets go of their graph."""
-        return dead_children(self.pid)
+    def dead_stubs(self, *, thorough: bool = True) -> frozenset[int]:
+        """Return the ids of Python stubs that died. Triton does not start them again, nor lets go of their graph.
+
+        Args:
+            thorough: False to look at those only that were there at the last thorough look: next to no cost.
+        """
+        return self._children.dead() if thorough else self._children.dead_of_known()
 
     def kill(self) -> None:
         """Kill the server at once."""
