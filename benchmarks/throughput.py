@@ -34,7 +34,7 @@ _BATCHES = (4, 8, 16, 32)
 def main() -> None:
     options = _options()
     repository = Repository(options.repository.resolve())
-    texts = _short_texts(options.texts)
+    texts = short_texts(options.texts)
     requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
     with running_server(options.repository, options.models_dir, options.model) as server:
         entry = repository.find(model_key(options.model, "sentence_transformers"))
@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _short_texts(count: int) -> list[str]:
+def short_texts(count: int) -> list[str]:
     """Return distinct texts of 4 to 9 words: the lengths of search queries."""
     words = random.Random(7)
     texts = dict.fromkeys(" ".join(words.choices(_WORDS, k=words.randint(4, 9))) for _ in range(2 * count))

@@ -63,7 +63,7 @@ def test_serving_imports_no_torch_and_no_source_library():
 def test_the_command_line_explains_itself_without_the_server():
     """`ingrain --help` must answer at once and on the bare install, so it imports neither the server nor an engine."""
     loaded = probe("ingrain", ["ingrain.cli.main"])["loaded"]
-    assert not {"starlette", "uvicorn", "onnxruntime", "tritonclient", "grpc"} & set(loaded)
+    assert not {"starlette", "httptools", "onnxruntime", "tritonclient", "grpc"} & set(loaded)
 
 
 @pytest.mark.slow
