@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
 from ingrain.api.types import BatchStat, DurationStat, InferenceStat, ModelStat
@@ -29,33 +31,43 @@ class Load:
     in_progress: int = 0
 
 
+class Latencies:
+    """Counts durations by bucket. For one thread, the event loop's: without the locks of a library's histogram."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_LATENCY_BUCKETS_S) + 1)
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(_LATENCY_BUCKETS_S, seconds)] += 1
+        self.total_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return upper bounds and how many durations were not above them, as Prometheus has it."""
+        bounds = [*map(str, _LATENCY_BUCKETS_S), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
+
+
 class Telemetry:
     """Counts requests, and gathers what queues and engine counted when somebody asks."""
 
     def __init__(self, registry: Registry, load: Load) -> None:
         self._registry = registry
-        self._by_answer: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._answers: dict[tuple[str, int], int] = {}
+        self._latencies: dict[str, Latencies] = {}
         self._collectors = CollectorRegistry()
-        self._requests = Counter(
-            "ingrain_requests", "Requests answered.", ["route", "status"], registry=self._collectors
-        )
-        self._seconds = Histogram(
-            "ingrain_request_seconds",
-            "Time from the first byte of a request to the answer.",
-            ["route"],
-            buckets=_LATENCY_BUCKETS_S,
-            registry=self._collectors,
-        )
-        self._collectors.register(_QueueCollector(registry, load))
+        self._collectors.register(_RequestCollector(self._answers, self._latencies, load))
+        self._collectors.register(_QueueCollector(registry))
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        counters = self._by_answer.get((route, status))
-        if counters is None:
-            counters = self._requests.labels(route, str(status)), self._seconds.labels(route)
-            self._by_answer[route, status] = counters
-        counters[0].inc()
-        counters[1].observe(seconds)
+        answer = route, status
+        self._answers[answer] = self._answers.get(answer, 0) + 1
+        latencies = self._latencies.get(route)
+        if latencies is None:
+            latencies = self._latencies[route] = Latencies()
+        latencies.observe(seconds)
 
     def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
         """Return the exposition and its media type, in the format that ``accept`` prefers."""
@@ -118,11 +130,12 @@ def _some_duration(duration: Duration) -> DurationStat:
     return DurationStat(count=str(duration.count), ns=str(duration.ns))
 
 
-class _QueueCollector:
-    """Reads the queues of the loaded models each time it is asked."""
+class _RequestCollector:
+    """Reads what was counted of requests each time it is asked."""
 
-    def __init__(self, registry: Registry, load: Load) -> None:
-        self._registry = registry
+    def __init__(self, answers: Mapping[tuple[str, int], int], latencies: Mapping[str, Latencies], load: Load) -> None:
+        self._answers = answers
+        self._latencies = latencies
         self._load = load
 
     def describe(self) -> list[Metric]:
@@ -132,6 +145,27 @@ class _QueueCollector:
         yield GaugeMetricFamily(
             "ingrain_requests_in_progress", "Requests being answered.", value=self._load.in_progress
         )
+        requests = CounterMetricFamily("ingrain_requests", "Requests answered.", labels=["route", "status"])
+        for (route, status), count in self._answers.items():
+            requests.add_metric([route, str(status)], count)
+        seconds = HistogramMetricFamily(
+            "ingrain_request_seconds", "Time from the headers of a request to its answer.", labels=["route"]
+        )
+        for route, latencies in self._latencies.items():
+            seconds.add_metric([route], latencies.buckets(), latencies.total_s)
+        yield from (requests, seconds)
+
+
+class _QueueCollector:
+    """Reads the queues of the loaded models each time it is asked."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait for a batch.", labels=["model"])
         batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
         items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])
