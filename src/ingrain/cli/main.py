@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ingrain import __version__
+from ingrain.cli import bench
 from ingrain.errors import IngrainError
 from ingrain.settings import SettingInfo, describe, load_settings
 
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "serve":
             return _serve(options)
+        if command == "bench":
+            return bench.bench(options)
     except IngrainError as error:
         print(f"ingrain: {error.message}", file=sys.stderr)
         return 2 if error.code == "invalid_setting" else 1
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for info in describe():
         _add_flag(serve, info)
+    bench.add_parser(commands)
     return parser
 
 

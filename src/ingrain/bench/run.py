@@ -1,0 +1,153 @@
+"""One benchmark from its options to its report."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import platform
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from ingrain.bench.load import LoadResult, Target, closed_loop, http_request, open_loop
+from ingrain.bench.report import summarize
+from ingrain.bench.server_side import read_counts
+from ingrain.bench.texts import Mix, make_texts
+from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
+
+_LOCAL = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOptions:
+    """What to send, and how.
+
+    Attributes:
+        url: The inference plane.
+        model: A model that is loaded.
+        clients: Requests in progress in a closed loop; connections in an open one.
+        rate: Requests a second on average, sent whether the server keeps up or not; None for a closed loop.
+        seconds: How long requests are sent.
+        warm_up_s: Seconds of a closed loop before that, not counted.
+        mix: Which texts.
+        texts: How many distinct ones.
+        texts_file: A file with a text a line, for the mix ``file``.
+        images: Picture files to embed instead of texts.
+        batch: Items in each request.
+        api_key: Key with the scope ``infer``; with ``metrics`` too, batches are told.
+    """
+
+    url: str = "http://127.0.0.1:8686"
+    model: str
+    clients: int = 64
+    rate: float | None = None
+    seconds: float = 10.0
+    warm_up_s: float = 1.0
+    mix: Mix = "query"
+    texts: int = 20_000
+    texts_file: Path | None = None
+    images: Sequence[Path] = ()
+    batch: int = 1
+    api_key: str | None = None
+
+
+def run_bench(options: BenchOptions) -> tuple[dict[str, object], LoadResult]:
+    """Load the server and return the report, and the run behind it.
+
+    Raises:
+        SettingsError: An option cannot be used.
+        EngineUnavailableError: The server cannot be reached.
+        IngrainError: It refuses the first request, with its reason.
+    """
+    target = _target(options.url)
+    requests = list(_requests(options))
+    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
+    with httpx.Client(base_url=options.url, headers=headers, timeout=120, trust_env=False) as client:
+        _try_once(client, options, requests[0])
+        if options.warm_up_s > 0:
+            _run(closed_loop(target, requests, clients=options.clients, seconds=options.warm_up_s))
+        local = target.host in _LOCAL
+        before = read_counts(client, options.model, target.port, is_local=local)
+        if options.rate is None:
+            result = _run(closed_loop(target, requests, clients=options.clients, seconds=options.seconds))
+        else:
+            result = _run(
+                open_loop(target, requests, rate=options.rate, seconds=options.seconds, connections=options.clients)
+            )
+        after = read_counts(client, options.model, target.port, is_local=local)
+    counted = after.since(before) if after is not None and before is not None else None
+    return summarize(_what(options), result, options.batch, counted), result
+
+
+def _what(options: BenchOptions) -> dict[str, object]:
+    loop = (
+        {"clients": options.clients} if options.rate is None else {"rate": options.rate, "connections": options.clients}
+    )
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "model": options.model,
+        **loop,
+        "items": "images" if options.images else f"texts, {options.mix}",
+        "itemsPerRequest": options.batch,
+    }
+
+
+def _target(url: str) -> Target:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise SettingsError(f"--url is {url!r}; it must be http://HOST:PORT.", param="--url")
+    return Target(parts.hostname, parts.port or 80)
+
+
+def _requests(options: BenchOptions) -> Iterator[bytes]:
+    if options.images:
+        path, field, items = "/embed_image", "image", [_picture(image) for image in options.images]
+    else:
+        path, field = "/embed_text", "text"
+        items = make_texts(options.mix, options.texts, file=options.texts_file)
+    for first in range(0, max(1, len(items) - options.batch + 1), options.batch):
+        chunk = items[first : first + options.batch]
+        body = {"name": options.model, field: chunk[0] if options.batch == 1 else chunk}
+        yield http_request(path, body, api_key=options.api_key)
+
+
+def _picture(path: Path) -> str:
+    try:
+        return base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise SettingsError(f"The picture {path} cannot be read.", param="--images") from error
+
+
+def _try_once(client: httpx.Client, options: BenchOptions, request: bytes) -> None:
+    """Send the first request alone: what is wrong with it is wrong with all."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    try:
+        answer = client.post(head.split()[1].decode(), content=body)
+    except httpx.HTTPError as error:
+        raise EngineUnavailableError(f"No server answers at {options.url}. Start one with `ingrain serve`.") from error
+    if answer.status_code != 200:
+        try:
+            message = str(answer.json()["message"])
+        except (ValueError, KeyError, TypeError):
+            message = "it gives no reason"
+        raise IngrainError(f"The server refuses the first request ({answer.status_code}): {message}")
+
+
+def _run(loop: Coroutine[object, object, LoadResult]) -> LoadResult:
+    try:
+        if sys.platform != "win32":
+            try:
+                import uvloop
+
+                return uvloop.run(loop)  # type: ignore[no-any-return]
+            except ModuleNotFoundError:
+                pass  # a client's installation; the loop of the standard library costs a little more
+        return asyncio.run(loop)
+    except (OSError, TimeoutError) as error:
+        raise EngineUnavailableError("The server went away, or stopped answering, during the benchmark.") from error

@@ -1,0 +1,93 @@
+"""What the server itself tells of a run: batches, padding, and where its CPU time goes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+_SAMPLE = re.compile(r'^(ingrain_batch\w*)_total\{model="(?P<model>(?:[^"\\]|\\.)*)"\} (?P<value>\S+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCounts:
+    """Counters of one model at one moment.
+
+    Attributes:
+        batches: Sent to the engine.
+        items: In these batches.
+        tokens: In these batches, without padding.
+        padded_tokens: With padding.
+        cpu_s: CPU seconds by process, where the server runs on this machine.
+    """
+
+    batches: float = 0
+    items: float = 0
+    tokens: float = 0
+    padded_tokens: float = 0
+    cpu_s: dict[str, float] = field(default_factory=dict)
+
+    def since(self, before: ServerCounts) -> ServerCounts:
+        """Return what was counted after ``before``."""
+        return ServerCounts(
+            self.batches - before.batches,
+            self.items - before.items,
+            self.tokens - before.tokens,
+            self.padded_tokens - before.padded_tokens,
+            {name: self.cpu_s[name] - before.cpu_s.get(name, 0.0) for name in self.cpu_s},
+        )
+
+
+def read_counts(client: httpx.Client, model: str, port: int, *, is_local: bool) -> ServerCounts | None:
+    """Ask the server; None where it does not tell (another server, or a key without the scope ``metrics``)."""
+    answer = client.get("/metrics", headers={"Accept": "text/plain"})
+    if answer.status_code != 200:
+        return None
+    values: dict[str, float] = {}
+    for match in _SAMPLE.finditer(answer.text):
+        # A tower of a CLIP model is counted as NAME/text_encoder or NAME/image_encoder.
+        if match["model"].split("/text_encoder")[0].split("/image_encoder")[0] == model:
+            values[match[1]] = values.get(match[1], 0.0) + float(match["value"])
+    if not values:
+        return None
+    return ServerCounts(
+        batches=values.get("ingrain_batches", 0.0),
+        items=values.get("ingrain_batch_items", 0.0),
+        tokens=values.get("ingrain_batch_tokens", 0.0),
+        padded_tokens=values.get("ingrain_batch_padded_tokens", 0.0),
+        cpu_s=cpu_by_process(port) if is_local else {},
+    )
+
+
+def cpu_by_process(port: int) -> dict[str, float]:
+    """Return CPU seconds by name of the process that listens on a port and of its descendants; empty if unknown.
+
+    Needs the package psutil, which a bare client's installation does not bring.
+    """
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        return {}
+    try:
+        listeners = [
+            one.pid
+            for one in psutil.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == port
+        ]
+        if not listeners or listeners[0] is None:
+            return {}
+        front = psutil.Process(listeners[0])
+        used = {"front end": _seconds(front)}
+        for child in front.children(recursive=True):
+            name = "graphs" if "stub" in child.name() else child.name()
+            used[name] = used.get(name, 0.0) + _seconds(child)
+    except psutil.Error:
+        return {}
+    return used
+
+
+def _seconds(process: Any) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)

@@ -1,0 +1,70 @@
+"""Texts to send: distinct, of stated lengths, the same in every run."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from ingrain.errors import SettingsError
+
+Mix = Literal["query", "constant", "lognormal", "file"]
+_WORDS = (
+    *("river", "stone", "market", "quiet", "signal", "garden", "copper", "window", "travel", "letter", "summer"),
+    *("engine", "paper", "forest", "silver", "morning", "number", "island", "bridge", "winter", "doctor", "planet"),
+    *("coffee", "street", "mirror", "castle", "yellow", "pocket", "singer", "thunder", "kitchen", "harbour"),
+)
+_CONSTANT_WORDS = 8
+_LOGNORMAL_MEDIAN, _LOGNORMAL_SIGMA, _LOGNORMAL_MOST = 60, 0.9, 1_000
+_PIECE_WORDS = 4
+
+
+def make_texts(mix: Mix, count: int, *, file: Path | None = None, seed: int = 7) -> list[str]:
+    """Return texts of one mix.
+
+    Args:
+        mix: ``query``: 4 to 9 words, as in search queries. ``constant``: 8 words each. ``lognormal``: the number of
+            words is log-normal with median 60 and sigma 0.9, at most 1,000, as in passages of documents. ``file``: the
+            lines of ``file``, in order.
+        count: How many; a file may hold fewer.
+        file: Of the mix ``file``.
+        seed: Decides the words.
+
+    Raises:
+        SettingsError: The file cannot be read, or holds no text.
+    """
+    if mix == "file":
+        return _lines(file, count)
+    numbers = random.Random(seed)  # noqa: S311 - the same texts in every run
+    texts: dict[str, None] = {}
+    for length in _lengths(mix, numbers):
+        texts[" ".join(numbers.choices(_WORDS, k=length))] = None
+        if len(texts) == count:
+            return list(texts)
+    raise AssertionError("lengths go on for ever")
+
+
+def _lengths(mix: Mix, numbers: random.Random) -> Iterator[int]:
+    while True:
+        if mix == "query":
+            yield numbers.randint(4, 9)
+        elif mix == "constant":
+            yield _CONSTANT_WORDS
+        else:
+            length = round(math.exp(numbers.gauss(math.log(_LOGNORMAL_MEDIAN), _LOGNORMAL_SIGMA)))
+            yield min(_LOGNORMAL_MOST, max(_PIECE_WORDS, length))
+
+
+def _lines(file: Path | None, count: int) -> list[str]:
+    if file is None:
+        raise SettingsError("The mix 'file' needs --texts-file.", param="--texts-file")
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The file {file} cannot be read as UTF-8 text.", param="--texts-file") from error
+    texts = [line for line in lines if line][:count]
+    if not texts:
+        raise SettingsError(f"The file {file} holds no text.", param="--texts-file")
+    return texts

@@ -1,0 +1,147 @@
+"""`ingrain bench` against a real server in this process: what it counts is what the server saw."""
+
+import asyncio
+import contextlib
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import httpx
+import pytest
+from planes import running_planes
+
+from ingrain.bench.load import Target, closed_loop, http_request, open_loop
+from ingrain.bench.report import as_svg
+from ingrain.bench.run import BenchOptions, run_bench
+from ingrain.cli.main import main
+from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
+from ingrain.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def loaded(tmp_path, settings=None):
+    async with running_planes(tmp_path, settings) as planes:
+        await planes.load()
+        yield planes, Target("127.0.0.1", planes.inference.base_url.port)
+
+
+def requests(count: int = 50) -> list[bytes]:
+    return [http_request("/embed_text", {"name": "org/model", "text": f"w{n}"}) for n in range(count)]
+
+
+async def test_a_closed_loop_keeps_its_clients_busy_and_counts_every_answer(tmp_path):
+    async with loaded(tmp_path) as (planes, target):
+        planes.engine.latency_s = 0.02
+        result = await closed_loop(target, requests(), clients=4, seconds=0.6)
+        answered = planes.services.telemetry._answers["/embed_text", 200]
+    assert result.statuses == {200: answered}
+    assert result.failed == 0
+    assert 0.6 <= result.seconds < 2
+    # Four clients, each with about 20 ms in the engine and something in between.
+    assert 20 < answered <= 4 * 0.62 / 0.02 + 4
+    assert result.percentile_ms(0.5) >= 20
+
+
+async def test_an_open_loop_counts_latency_from_the_intended_moment(tmp_path):
+    """One connection and 50 ms in the engine serve 20 a second; at 100 a second the queue here grows, and is told."""
+    async with loaded(tmp_path) as (planes, target):
+        planes.engine.latency_s = 0.05
+        slow = await open_loop(target, requests(), rate=100, seconds=0.5, connections=1)
+        fast = await open_loop(target, requests(), rate=100, seconds=0.5, connections=50)
+    assert slow.failed == fast.failed == 0
+    assert 25 < slow.statuses[200] < 80
+    assert slow.statuses == fast.statuses
+    assert slow.percentile_ms(0.99) > 500
+    assert fast.percentile_ms(0.5) < 500
+
+
+async def test_refused_requests_and_lost_ones_are_counted_apart(tmp_path):
+    async with loaded(tmp_path, Settings(max_requests=2)) as (planes, target):
+        planes.engine.latency_s = 0.05
+        refused = await closed_loop(target, requests(), clients=6, seconds=0.4)
+    assert refused.statuses[200] > 0
+    assert refused.statuses[429] > 0
+    assert refused.failed == refused.statuses[429]
+    assert len(refused.latencies_s) == refused.statuses[200]
+
+    async def hang_up(reader, writer):
+        await reader.read(10)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        lost = await closed_loop(
+            Target("127.0.0.1", server.sockets[0].getsockname()[1]), requests(), clients=3, seconds=5
+        )
+    assert (lost.lost, lost.failed, lost.statuses) == (3, 3, {})
+
+
+async def test_the_report_tells_rates_batches_and_padding(tmp_path):
+    async with loaded(tmp_path) as (planes, _):
+        planes.engine.latency_s = 0.01
+        options = BenchOptions(
+            url=str(planes.inference.base_url),
+            model="org/model",
+            clients=8,
+            seconds=0.5,
+            warm_up_s=0.1,
+            batch=3,
+            texts=90,
+        )
+        report, result = await asyncio.to_thread(run_bench, options)
+    assert report["statuses"] == {"200": len(result.latencies_s)}
+    assert report["itemsPerS"] == pytest.approx(3 * report["requestsPerS"], rel=0.01)
+    assert report["meanBatch"] >= 3
+    assert 0 <= report["paddingShare"] < 0.5
+    assert report["tokensPerS"] > 3 * report["requestsPerS"]
+    assert report["loadGeneratorCpuShare"] > 0
+
+
+async def test_what_the_server_refuses_is_told_before_the_load(tmp_path):
+    async with loaded(tmp_path) as (planes, _):
+        url = str(planes.inference.base_url)
+        with pytest.raises(IngrainError, match="'other' is not loaded"):
+            await asyncio.to_thread(run_bench, BenchOptions(url=url, model="other"))
+        picture = tmp_path / "picture"
+        picture.write_bytes(b"no picture")
+        with pytest.raises(IngrainError, match="does not embed images"):
+            await asyncio.to_thread(run_bench, BenchOptions(url=url, model="org/model", images=[picture]))
+    with pytest.raises(EngineUnavailableError, match="ingrain serve"):
+        run_bench(BenchOptions(url=url, model="org/model"))
+    with pytest.raises(SettingsError, match="--url"):
+        run_bench(BenchOptions(url="https://host", model="org/model"))
+
+
+async def test_the_command_prints_and_writes_its_report(tmp_path, capsys):
+    async with loaded(tmp_path, Settings(api_keys=["secret:infer+metrics"])) as (planes, _):
+        command = ["bench", "--url", str(planes.inference.base_url), "--model", "org/model", "--seconds", "0.3"]
+        assert await asyncio.to_thread(main, command) == 1
+        assert "API key" in capsys.readouterr().err
+        files = ["--json", str(tmp_path / "report.json"), "--plot", str(tmp_path / "plot.svg")]
+        assert await asyncio.to_thread(main, [*command, "--api-key", "secret", "--warm-up", "0", *files]) == 0
+    printed = capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert re.search(rf"requestsPerS +{report['requestsPerS']}\n", printed)
+    assert "secret" not in printed
+    ET.fromstring((tmp_path / "plot.svg").read_text())
+
+
+def test_a_picture_of_latencies_has_a_line_for_each_percentile():
+    drawing = ET.fromstring(as_svg([0.001 * n for n in range(1, 1001)], "a <title>"))
+    words = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert words[:3] == ["p50 501.0", "p95 951.0", "p99 991.0"]
+    assert "a <title>" in words
+    ET.fromstring(as_svg([], "nothing"))
+
+
+async def test_requests_are_what_other_clients_send(tmp_path):
+    """The prepared bytes give the vector that httpx gets."""
+    async with loaded(tmp_path) as (planes, target):
+        reader, writer = await asyncio.open_connection(target.host, target.port)
+        writer.write(requests(1)[0])
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head)[1])
+        ours = json.loads(await reader.readexactly(length))
+        writer.close()
+        theirs: httpx.Response = await planes.embed("w0")
+    assert ours["embeddings"] == theirs.json()["embeddings"]
