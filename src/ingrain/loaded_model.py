@@ -101,7 +101,9 @@ def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: Qu
     inputs = [tensor.name for tensor in graph.inputs]
 
     async def run(items: Sequence[TokenizedText]) -> Rows:
-        return await _infer(engine, graph, collate(items, config, inputs), limits)
+        distinct, places = _distinct(items)
+        rows = await _infer(engine, graph, collate(distinct, config, inputs), limits)
+        return rows if len(distinct) == len(items) else rows[places]
 
     return Batcher(
         run,
@@ -115,6 +117,16 @@ def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: Qu
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
     )
+
+
+def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list[int]]:
+    """Return a batch's texts, each once, and for each item the place of its text: what many ask is computed once."""
+    known: dict[tuple[int, ...], int] = {}
+    places = [known.setdefault((item.prompt_tokens, *item.input_ids), len(known)) for item in items]
+    if len(known) == len(items):
+        return list(items), places
+    distinct: dict[int, TokenizedText] = dict(zip(reversed(places), reversed(items), strict=True))
+    return [distinct[place] for place in range(len(known))], places
 
 
 def _image_queue(graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[Pixels]:

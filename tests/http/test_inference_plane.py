@@ -87,6 +87,15 @@ async def test_concurrent_requests_share_engine_calls(planes):
     assert len(planes.engine.batches) - before < 20
 
 
+async def test_the_same_text_in_one_batch_is_computed_once(planes):
+    texts = ["red", "green", "red", "red", "blue", "green"]
+    alone = {text: (await planes.embed(text)).json()["embeddings"][0] for text in set(texts)}
+    before = len(planes.engine.batches)
+    together = (await planes.embed(texts)).json()["embeddings"]
+    assert together == [alone[text] for text in texts]
+    assert [shape[0] for _, shape in planes.engine.batches[before:]] == [3]
+
+
 async def test_metrics_are_the_engines_under_the_users_names(planes):
     await planes.embed(["red", "blue"])
     (stats,) = (await planes.inference.get("/metrics")).json()["modelStats"]
