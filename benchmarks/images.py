@@ -1,0 +1,154 @@
+"""Throughput of concurrent requests of one 640×480 JPEG each against bare Pillow and ONNX Runtime, in turn, in one run.
+
+Pictures go to the server as base64 in JSON. The yardstick has the files themselves: in one process on the same cores it
+decodes, resizes and crops as the server does, and runs the published graph. It is swept over sessions × threads × batch
+size first; its best setting is then measured in turn with the server, and the ratio is that of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import random
+import time
+import urllib.request
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bare import median
+from bare_images import BareImages, Setting
+from image_model import NAME
+from ingrain.preprocess.image import ImagePreprocessor
+from ingrain.repository.manifest import ImagePreprocess
+from ingrain.repository.names import model_key
+from ingrain.repository.store import Repository
+from ingrain.testing.images import photographs
+from load import http_request
+from measure import CORES, Meter
+from server import Server, running_server
+
+_WIDTH, _HEIGHT = 640, 480
+_QUALITY = 85
+_SMALLEST_SIDE = 300
+_BATCHES = (1, 4, 8, 16)
+_ROUTE = "/classify_image"
+
+
+def main() -> None:
+    options = _options()
+    repository = Repository(options.repository.resolve())
+    files = _jpegs(options.pictures)
+    print(f"{len(files)} distinct JPEGs of {_WIDTH}×{_HEIGHT}, {sum(map(len, files)) / len(files) / 1024:.0f} KiB each")
+    bodies = [{"name": options.model, "image": base64.b64encode(file).decode()} for file in files]
+    with running_server(options.repository, options.models_dir, f"timm:{options.model}") as server:
+        entry = repository.find(model_key(options.model, "timm"))
+        assert entry is not None
+        assert entry.manifest.image is not None
+        path = repository.locate_graph(entry.manifest.graphs[0])
+        _check_equality(server, bodies[:16], files[:16], path, entry.manifest.image)
+        setting = _best(path, entry.manifest.image, files)
+        print(f"bare is best with {setting}")
+        requests = [http_request(_ROUTE, body) for body in bodies]
+        meter = Meter(server, options.model, requests, clients=options.clients, seconds=options.seconds)
+        rates, cpu_ms = [], []
+        with BareImages(path, entry.manifest.image, setting) as bare:
+            bare.items_per_s(files, 0.5)
+            for number in range(options.rounds):
+                served = meter.run().requests_per_s
+                started, cpu_started = time.perf_counter(), time.process_time()
+                rates.append(bare.items_per_s(files, options.seconds))
+                items = rates[-1] * (time.perf_counter() - started)
+                cpu_ms.append(1e3 * (time.process_time() - cpu_started) / items)
+                print(f"round {number + 1}: served {served:6.1f} pictures/s, bare {rates[-1]:6.1f}")
+        report = meter.report(rates)
+    report["picture"] = {"size": [_WIDTH, _HEIGHT], "meanBytes": sum(map(len, files)) // len(files)}
+    report["bare"] = {"setting": str(setting), "itemsPerS": median(rates), "cpuMsPerItem": median(cpu_ms)}
+    print(json.dumps(report, indent=2))
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repository", type=Path, default=Path(".run/repository"))
+    parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
+    parser.add_argument("--model", default=NAME, help="folder of a timm classifier below the directory of models")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--pictures", type=int, default=500, help="distinct ones; longer runs walk through them again")
+    parser.add_argument("--output", type=Path, help="write the report as JSON too")
+    return parser.parse_args()
+
+
+def _jpegs(count: int) -> list[bytes]:
+    """Cut distinct pictures out of photographs, as cameras and web sites deliver them."""
+    chosen = random.Random(7)
+    sources = list(_large_photographs())
+    files: dict[bytes, None] = {}
+    while len(files) < count:
+        source = chosen.choice(sources)
+        # A part of the photograph with the sides 4:3, at least half as large as fits.
+        width = chosen.uniform(0.5, 1.0) * min(source.width, source.height * _WIDTH / _HEIGHT)
+        height = width * _HEIGHT / _WIDTH
+        left, top = chosen.uniform(0, source.width - width), chosen.uniform(0, source.height - height)
+        box = (left, top, left + width, top + height)
+        picture = source.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS, box)
+        out = BytesIO()
+        picture.save(out, "JPEG", quality=_QUALITY)
+        files[out.getvalue()] = None
+    return list(files)
+
+
+def _large_photographs() -> Iterator[Image.Image]:
+    for file in photographs().values():
+        with Image.open(BytesIO(file)) as image:
+            if image.mode == "RGB" and min(image.size) >= _SMALLEST_SIDE and len(file) > 50_000:
+                image.load()
+                yield image.copy()
+
+
+def _check_equality(
+    server: Server, bodies: list[dict], files: list[bytes], graph: Path, config: ImagePreprocess
+) -> None:
+    """Make sure that server and yardstick do the same work: the same pixels, the same probabilities."""
+    setting = Setting(sessions=1, threads=CORES, decoders=0, spinning=False, batch=len(files))
+    with BareImages(graph, config, setting) as bare:
+        pixels = [bare.prepare(file) for file in files]
+        logits = bare.run(pixels)
+    preprocessor = ImagePreprocessor(config)
+    assert all((preprocessor.prepare(file) == own).all() for file, own in zip(files, pixels, strict=True))
+    truth = np.exp(logits - logits.max(axis=1, keepdims=True))
+    truth /= truth.sum(axis=1, keepdims=True)
+    for body, row in zip(bodies, truth, strict=True):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.inference_port}{_ROUTE}",
+            json.dumps(body).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            served = np.array(json.load(answer)["probabilities"][0])
+        assert np.abs(served - row).max() < 1e-5
+
+
+def _best(graph: Path, config: ImagePreprocess, files: list[bytes]) -> Setting:
+    found = []
+    layouts = [(CORES, 1, CORES, False), (CORES, 1, 0, False), (1, CORES, CORES, False), (1, CORES, CORES, True)]
+    for layout in dict.fromkeys([*layouts, (1, 1, CORES, False)]):
+        for batch in _BATCHES:
+            setting = Setting(*layout, batch)
+            with BareImages(graph, config, setting) as bare:
+                bare.items_per_s(files, 0.3)
+                rate = bare.items_per_s(files, 1.5)
+            print(f"bare, {setting}: {rate:6.1f} pictures/s")
+            found.append((rate, setting))
+    return max(found, key=lambda one: one[0])[1]
+
+
+if __name__ == "__main__":
+    main()
