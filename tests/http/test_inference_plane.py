@@ -1,6 +1,7 @@
 """The inference plane's contract: right vectors, in order, in the shapes of the wire."""
 
 import asyncio
+import io
 
 import numpy as np
 import pytest
@@ -74,6 +75,31 @@ async def test_first_generation_routes_answer_as_todays(planes, old, new):
     for answer in answers:
         del answer["processingTimeMs"]
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("route", ["/embed_text", "/infer_text"])
+async def test_vectors_come_as_raw_numbers_or_as_an_npy_file_to_whoever_asks(planes, route):
+    body = {"name": "org/model", "text": ["red", "green", "blue"]}
+    as_json = (await planes.inference.post(route, json=body)).json()["embeddings"]
+    for media in ("application/octet-stream", "application/x-npy"):
+        answer = await planes.inference.post(route, json=body, headers={"accept": media})
+        assert answer.headers["content-type"] == media
+        assert answer.headers["x-embeddings-shape"] == f"3,{len(as_json[0])}"
+        assert float(answer.headers["x-processing-time-ms"]) > 0
+        if media == "application/x-npy":
+            rows = np.load(io.BytesIO(answer.content))
+        else:
+            rows = np.frombuffer(answer.content, "<f4").reshape(3, -1)
+        assert rows.dtype == np.float32
+        np.testing.assert_array_equal(rows, np.array(as_json, np.float32))
+
+
+async def test_errors_are_json_whatever_is_accepted(planes):
+    answer = await planes.inference.post(
+        "/embed_text", json={"name": "org/other", "text": "red"}, headers={"accept": "application/x-npy"}
+    )
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_loaded"
 
 
 async def test_concurrent_requests_share_engine_calls(planes):

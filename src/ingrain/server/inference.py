@@ -7,12 +7,15 @@ import time
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
 from ingrain.pipeline import Labels, ModelName, Pictures, VectorForm
-from ingrain.server.answers import array_answer, struct_answer
+from ingrain.server.accept import preferred
+from ingrain.server.answers import array_answer, milliseconds_since, struct_answer, vectors_answer
 from ingrain.server.bodies import decode
 from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
-from ingrain.server.telemetry import model_stats, prefers_prometheus
+from ingrain.server.telemetry import model_stats
 from ingrain.server.uploads import read_pictures
+
+_PROMETHEUS = ("text/plain", "application/openmetrics-text")
 
 
 async def health(services: Services, request: Request) -> Response:
@@ -36,7 +39,7 @@ async def embed_text(services: Services, request: Request) -> Response:
     body = decode(request.body, types.EmbedTextRequest)
     started = time.perf_counter()
     rows = await services.pipeline.embed_text(_name(body), _list(body.text), _form(body))
-    return array_answer({"embeddings": rows, "processingTimeMs": _ms_since(started)})
+    return vectors_answer(request, rows, started)
 
 
 async def embed_image(services: Services, request: Request) -> Response:
@@ -44,7 +47,7 @@ async def embed_image(services: Services, request: Request) -> Response:
     body, files = await read_pictures(request, types.EmbedImageRequest, services.settings)
     started = time.perf_counter()
     rows = await services.pipeline.embed_images(_name(body), _pictures(body, files, body.image), _form(body))
-    return array_answer({"embeddings": rows, "processingTimeMs": _ms_since(started)})
+    return vectors_answer(request, rows, started)
 
 
 async def embed(services: Services, request: Request) -> Response:
@@ -57,7 +60,7 @@ async def embed(services: Services, request: Request) -> Response:
     texts = _list(body.text) if body.text is not None else None
     text_rows, image_rows = await services.pipeline.embed_both(_name(body), texts, pictures, _form(body))
     return array_answer(
-        {"textEmbeddings": text_rows, "imageEmbeddings": image_rows, "processingTimeMs": _ms_since(started)}
+        {"textEmbeddings": text_rows, "imageEmbeddings": image_rows, "processingTimeMs": milliseconds_since(started)}
     )
 
 
@@ -66,7 +69,7 @@ async def classify_image(services: Services, request: Request) -> Response:
     body, files = await read_pictures(request, types.ClassifyImageRequest, services.settings)
     started = time.perf_counter()
     rows = await services.pipeline.classify_images(_name(body), _pictures(body, files, body.image))
-    return array_answer({"probabilities": rows, "processingTimeMs": _ms_since(started)})
+    return array_answer({"probabilities": rows, "processingTimeMs": milliseconds_since(started)})
 
 
 async def classify_image_zero_shot(services: Services, request: Request) -> Response:
@@ -76,14 +79,14 @@ async def classify_image_zero_shot(services: Services, request: Request) -> Resp
     labels = Labels(names=tuple(body.labels), templates=tuple(body.templates or ("{}",)))
     pictures = _pictures(body, files, body.image)
     rows = await services.pipeline.classify_zero_shot(_name(body), pictures, labels)
-    return array_answer({"labels": body.labels, "probabilities": rows, "processingTimeMs": _ms_since(started)})
+    return array_answer({"labels": body.labels, "probabilities": rows, "processingTimeMs": milliseconds_since(started)})
 
 
 async def metrics(services: Services, request: Request) -> Response:
     """Answer the engine's statistics, as JSON or for Prometheus."""
     statistics = await services.engine.statistics()
     accept = request.header("accept")
-    if prefers_prometheus(accept):
+    if preferred(accept, ("application/json", *_PROMETHEUS)) in _PROMETHEUS:
         text, media_type = services.telemetry.prometheus(accept, statistics)
         return Response(text, media_type=media_type)
     return struct_answer(types.MetricsAnswer(model_stats=model_stats(statistics, services.registry.user_names())))
@@ -128,7 +131,3 @@ def _pictures(
     image: str | list[str],
 ) -> Pictures:
     return Pictures(images=files or _list(image), headers=body.image_download_headers)
-
-
-def _ms_since(started: float) -> float:
-    return round(1e3 * (time.perf_counter() - started), 3)

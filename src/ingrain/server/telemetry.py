@@ -105,23 +105,6 @@ def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str])
     ]
 
 
-def prefers_prometheus(accept: str) -> bool:
-    """Tell whether an ``Accept`` header ranks Prometheus text or OpenMetrics above JSON."""
-    best_text = best_json = 0.0
-    for part in accept.split(","):
-        media, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        weights = [p[2:] for p in parameters if p.startswith("q=")]
-        try:
-            weight = float(weights[0]) if weights else 1.0
-        except ValueError:
-            weight = 0.0
-        if media in ("text/plain", "application/openmetrics-text"):
-            best_text = max(best_text, weight)
-        elif media in ("application/json", "application/*"):
-            best_json = max(best_json, weight)
-    return best_text > best_json
-
-
 def _duration(duration: Duration | None) -> DurationStat | None:
     return None if duration is None else _some_duration(duration)
 
