@@ -148,8 +148,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["off", "allowlist", "public"],
         _setting(
             "INGRAIN_IMAGE_FETCH",
-            "Which URLs callers may have fetched: none, those of INGRAIN_FETCH_HOSTS, or any public one. "
-            "Private addresses are never fetched from. Data URIs and base64 always work.",
+            "Which URLs callers may have fetched, images and custom models alike: none, those of INGRAIN_FETCH_HOSTS, "
+            "or any public one. Private addresses are never fetched from. Data URIs and base64 always work.",
         ),
     ] = "public"
     fetch_hosts: Annotated[
@@ -175,6 +175,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_fetches_per_request: Annotated[
         Positive, _setting("INGRAIN_MAX_FETCHES_PER_REQUEST", "Most image URLs in one request.")
     ] = 256
+    max_download_bytes: Annotated[
+        Positive, _setting("INGRAIN_MAX_DOWNLOAD_BYTES", "Largest weights of a custom model in bytes.")
+    ] = 10 * 1024**3
+    download_timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)],
+        _setting(
+            "INGRAIN_DOWNLOAD_TIMEOUT_S", "Seconds that fetching a custom model may take, all its files together."
+        ),
+    ] = 1800.0
     max_image_bytes: Annotated[
         Positive, _setting("INGRAIN_MAX_IMAGE_BYTES", "Largest image file in bytes, fetched or sent.")
     ] = 20 * 1024 * 1024

@@ -44,6 +44,7 @@ from ingrain.server.listen import open_socket
 from ingrain.server.services import Services
 from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
+from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "blue", "poison", "broken", *(f"w{n}" for n in range(100))]
@@ -204,10 +205,12 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         max_loaded_models=settings.max_loaded_models,
     )
     load = Load()
+    downloads = Downloads.from_settings(settings, registry.repository)
     services = Services(
         settings=settings,
         engine=engine,
         registry=registry,
+        downloads=downloads,
         pipeline=Pipeline(
             registry,
             images,
@@ -241,6 +244,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         await registry.close()
         await engine.close()
         await images.aclose()
+        await downloads.aclose()
 
 
 @asynccontextmanager

@@ -145,6 +145,17 @@ ROUTES: tuple[RouteInfo, ...] = (
     ),
     _load("load_model", "/load_model", "Load a model, converting it first if need be.", types.LoadModelRequest),
     RouteInfo(
+        name="download_custom_model",
+        plane="model",
+        method="POST",
+        path="/download_custom_model",
+        summary="Fetch a model of your own from URLs; /load_model with its name and library then loads it.",
+        request=types.DownloadCustomModelRequest,
+        answer=types.MessageAnswer,
+        scope="models",
+        errors=(400, 413, 503, 504),
+    ),
+    RouteInfo(
         name="unload_model",
         plane="model",
         method="POST",

@@ -20,6 +20,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         output: Empty folder for the result: ``model/`` (manifest.json and side files) and one folder a graph, named
             as in the manifest, holding ``1/model.onnx``.
         local_models_dir: Directory whose folders are models; looked up before the hub.
+        custom_models_dir: The repository's folder of custom sources; looked up before everything else.
         token: Hub token.
         offline: True to use only what the hub's cache holds.
         trust_remote_code: True to run code that comes with the model.
@@ -32,6 +33,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     output: str
     local_models_dir: str | None = None
+    custom_models_dir: str | None = None
     token: str | None = None
     offline: bool = False
     trust_remote_code: bool = False

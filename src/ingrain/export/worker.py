@@ -80,6 +80,9 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         _prepare_torch()
         exporter_of(job.library)  # says it now, where the library is not installed
     source = resolve(job, report)
+    if source.origin == "custom":
+        # Whatever the operator allows for the hub: what a URL gave never brings code of its own.
+        job = msgspec.structs.replace(job, trust_remote_code=False)
     report(Progress(phase="read"))
     _prepare_torch()
     manifest = exporter_of(job.library)(job, source.folder, source.commit, report)

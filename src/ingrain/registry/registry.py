@@ -37,6 +37,7 @@ from ingrain.registry.slots import (
     not_ready,
     status_of,
 )
+from ingrain.repository.custom import CustomSource
 from ingrain.repository.desired import ModelRef, read_desired, write_desired
 from ingrain.repository.manifest import Graph, Library, Manifest
 from ingrain.repository.names import model_key
@@ -164,7 +165,7 @@ class Registry:
         await self._stop(self._slots.one(name, library, pretrained))
 
     async def delete(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
-        """Unload a model if it is loaded, and remove it from the repository.
+        """Unload a model if it is loaded, and remove it from the repository, with its custom source if it has one.
 
         Raises:
             ModelNotFoundError: The repository does not have it.
@@ -172,7 +173,8 @@ class Registry:
         await self.refresh()
         slots = list(self._slots.matching(name, library, pretrained))
         entries = await asyncio.to_thread(self._entries_named, name, library, pretrained)
-        keys = {slot.key for slot in slots} | {entry.key for entry in entries}
+        custom = await asyncio.to_thread(self._custom_named, name, library, pretrained)
+        keys = {slot.key for slot in slots} | {entry.key for entry in entries} | custom
         if not keys:
             raise _not_found(name)
         if len(keys) > 1:
@@ -192,6 +194,8 @@ class Registry:
         statuses = {slot.key: status_of(slot) for slot in self._slots}
         for entry in await asyncio.to_thread(self.repository.entries):
             statuses.setdefault(entry.key, _stored_status(entry))
+        for key, source in await asyncio.to_thread(lambda: list(self.repository.custom.entries())):
+            statuses.setdefault(key, _custom_status(key, source))
         return sorted(statuses.values(), key=lambda status: (status.name, status.pretrained or ""))
 
     async def manifest(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> Manifest:
@@ -424,6 +428,21 @@ class Registry:
 
         return [entry for entry in self.repository.entries() if matches(entry)]
 
+    def _custom_named(self, name: str, library: Library | None, pretrained: str | None) -> set[str]:
+        """Return the keys of the custom sources that a request may mean, damaged ones included."""
+        keys = {model_key(name, lib, pretrained) for lib in ([library] if library else get_args(Library))}
+        return {
+            key
+            for key, source in self.repository.custom.entries()
+            if key in keys
+            or (
+                isinstance(source, CustomSource)
+                and source.name == name
+                and library in (None, source.library)
+                and pretrained in (None, source.pretrained)
+            )
+        }
+
     # --- all models ----------------------------------------------------------------------------------------------
 
     def _engine_came_back(self) -> None:
@@ -526,3 +545,9 @@ def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
         return ModelStatus(name=entry.name, library=None, state="UNAVAILABLE", reason=entry.error.message)
     m = entry.manifest
     return ModelStatus(name=m.name, library=m.library, state="UNAVAILABLE", pretrained=m.pretrained)
+
+
+def _custom_status(key: str, source: CustomSource | DamagedEntryError) -> ModelStatus:
+    if isinstance(source, DamagedEntryError):
+        return ModelStatus(name=key, library=None, state="UNAVAILABLE", reason=source.message)
+    return ModelStatus(name=source.name, library=source.library, state="UNAVAILABLE", pretrained=source.pretrained)

@@ -4,7 +4,8 @@
 
     <root>/triton/<graph>/1/model.onnx    what Triton reads (config.pbtxt and model.py beside it)
     <root>/models/<key>/manifest.json     what Ingrain reads, with the tokenizer; its presence makes the model exist
-    <root>/staging/<id>/                  exports in progress, each with a lock held by its process
+    <root>/custom/<key>/                  models that were fetched from URLs (custom.py)
+    <root>/staging/<id>/                  exports and downloads in progress, each with a lock held by its process
     <root>/claims/                        empty files, locked while a process exports, loads or unloads that model
     <root>/desired.json                   which models should be loaded
     <root>/lock                           held while any of this changes
@@ -22,8 +23,9 @@ from pathlib import Path
 
 import msgspec
 
-from ingrain.errors import DamagedEntryError, NewerFormatError, RepositoryError
+from ingrain.errors import DamagedEntryError, ModelConflictError, NewerFormatError, RepositoryError
 from ingrain.repository.checksums import check_files
+from ingrain.repository.custom import CustomSources
 from ingrain.repository.lock import exclusive, if_free
 from ingrain.repository.manifest import MANIFEST_FORMAT, Graph, Manifest
 from ingrain.repository.names import key_of_graph, model_key
@@ -61,6 +63,7 @@ class Repository:
         self.root = root
         self.triton = root / "triton"
         self.models = root / "models"
+        self.custom = CustomSources(root / "custom")
         self._staging = root / "staging"
         self._claims = root / "claims"
         self._lock = root / "lock"
@@ -72,7 +75,7 @@ class Repository:
             RepositoryError: The folder cannot be written.
         """
         try:
-            for folder in (self.triton, self.models, self._staging, self._claims):
+            for folder in (self.triton, self.models, self.custom.folder, self._staging, self._claims):
                 folder.mkdir(parents=True, exist_ok=True)
             with exclusive(self._lock):
                 self._remove_abandoned_staging()
@@ -132,6 +135,23 @@ class Repository:
             _sync_folder(self.models)
         return Entry(key=key, folder=self.models / key, manifest=manifest)
 
+    def publish_custom(self, staged: Path, key: str) -> None:
+        """Move a custom source into place with one rename.
+
+        Args:
+            staged: Folder that ``describe_source`` has described.
+            key: The model's key.
+
+        Raises:
+            ModelConflictError: There is a model with this key by now; it is left alone.
+        """
+        _sync_tree(staged)
+        with exclusive(self._lock):
+            if (self.custom.folder / key).exists() or (self.models / key).exists():
+                raise ModelConflictError("Another model of this name has come into the repository.", param="name")
+            staged.rename(self.custom.folder / key)
+            _sync_folder(self.custom.folder)
+
     def find(self, key: str) -> Entry | None:
         """Return the entry with this key, or None if there is none.
 
@@ -170,9 +190,10 @@ class Repository:
         return found
 
     def delete(self, key: str) -> None:
-        """Remove a model, damaged or not; nothing happens if it is not there."""
+        """Remove a model and its custom source, damaged or not; nothing happens if it is not there."""
         with exclusive(self._lock):
             self._remove_entry(key, _graph_names(self.models / key))
+            self._discard(self.custom.folder / key)
 
     def graph_folder(self, graph: str) -> Path:
         """Return Triton's folder of a graph."""
@@ -184,9 +205,13 @@ class Repository:
 
     def _remove_entry(self, key: str, graphs: list[str]) -> None:
         """Take the manifest away first: from then on the model does not exist, whatever happens next."""
+        self._discard(self.models / key, *(self.triton / graph for graph in graphs))
+
+    def _discard(self, *folders: Path) -> None:
+        """Remove folders as wholes, in this order; those that are not there are passed over."""
         trash = self._staging / uuid.uuid4().hex
         trash.mkdir()
-        for folder in (self.models / key, *(self.triton / graph for graph in graphs)):
+        for folder in folders:
             if folder.exists():
                 folder.rename(trash / folder.name)
         shutil.rmtree(trash, ignore_errors=True)

@@ -27,6 +27,7 @@ _MODEL: dict[str, Handler] = {
     "health": models.health,
     "ready": inference.ready,
     "load_model": models.load_model,
+    "download_custom_model": models.download_custom_model,
     "unload_model": models.unload_model,
     "delete_model": models.delete_model,
     "loaded_models": models.loaded_models,

@@ -34,6 +34,13 @@ async def load(services: Services, ref: ModelRef) -> Response:
     return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}.")
 
 
+async def download_custom_model(services: Services, request: Request) -> Response:
+    """Fetch a model of the user's own from URLs."""
+    body = decode(request.body, types.DownloadCustomModelRequest)
+    await services.downloads.download(body)
+    return _message(f"Model {body.name} downloaded successfully.")
+
+
 async def unload_model(services: Services, request: Request) -> Response:
     """Unload a model."""
     body = decode(request.body, types.ModelRequest)
@@ -71,6 +78,16 @@ async def repository_models(services: Services, request: Request) -> Response:
             reason=status.reason,
         )
         for status in await services.registry.repository_statuses()
+    ]
+    models += [
+        types.RepositoryModel(
+            name=download.request.name,
+            library=download.request.library,
+            state="UNAVAILABLE",
+            pretrained=download.request.pretrained,
+            reason=f"It is being downloaded: {download.received_bytes() / 1e6:.1f} MB so far.",
+        )
+        for download in services.downloads.in_progress()
     ]
     return struct_answer(types.RepositoryModelsAnswer(models=models))
 

@@ -38,6 +38,7 @@ from ingrain.server.model_names import parse_model
 from ingrain.server.services import Services
 from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
+from ingrain.sources.custom.download import Downloads
 
 _ENGINE_RETRY_S = 2.0
 _ENOUGH_ON_A_CPU = 8
@@ -91,7 +92,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
     registry = Registry(
         repository=repository,
         engine=engine,
-        export=_exporter(settings),
+        export=_exporter(settings, repository),
         prepare_graph=_graph_writer(repository, engine, policy),
         open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
         max_loaded_models=settings.max_loaded_models,
@@ -106,6 +107,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
         settings=settings,
         engine=engine,
         registry=registry,
+        downloads=Downloads.from_settings(settings, repository),
         pipeline=Pipeline(registry, images, limits),
         telemetry=Telemetry(registry, load),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
@@ -145,6 +147,7 @@ async def _serve(
         await services.registry.close()
         await services.engine.close()
         await services.pipeline.images.aclose()
+        await services.downloads.aclose()
     failure = ended[0]
     if isinstance(failure, Exception):
         raise failure
@@ -169,7 +172,7 @@ async def _start(services: Services, startup: _Startup, models: list[ModelRef], 
         raise
 
 
-def _exporter(settings: Settings) -> Export:
+def _exporter(settings: Settings, repository: Repository) -> Export:
     async def export(ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
         job = ExportJob(
             name=ref.name,
@@ -178,6 +181,7 @@ def _exporter(settings: Settings) -> Export:
             revision=ref.revision,
             output=str(output),
             local_models_dir=str(settings.local_models_dir.resolve()) if settings.local_models_dir else None,
+            custom_models_dir=str(repository.custom.folder),
             token=settings.hf_token,
             offline=settings.offline,
             trust_remote_code=settings.trust_remote_code,

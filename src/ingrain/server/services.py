@@ -11,6 +11,7 @@ from ingrain.registry.registry import Registry
 from ingrain.server.auth import KeyRing
 from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
+from ingrain.sources.custom.download import Downloads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Services:
         settings: The operator's.
         engine: Runs the graphs.
         registry: Knows the models.
+        downloads: Fetches custom models.
         pipeline: Turns requests into vectors.
         telemetry: Counts.
         keys: Who may call what.
@@ -31,6 +33,7 @@ class Services:
     settings: Settings
     engine: Engine
     registry: Registry
+    downloads: Downloads
     pipeline: Pipeline
     telemetry: Telemetry
     keys: KeyRing

@@ -67,6 +67,23 @@ def resolve_clip(job: ExportJob, progress: Report) -> ClipFolder:
     return _published(job, progress)
 
 
+def resolve_custom_clip(job: ExportJob, folder: Path) -> Path:
+    """Link a custom source into one folder with what its configuration names and the user gave no URL for.
+
+    Args:
+        job: The export job.
+        folder: The custom source's files.
+
+    Raises:
+        InvalidRequestError: Its configuration names a tokenizer or text tower that cannot be on the hub.
+        SourceNotFoundError, SourceForbiddenError, SourceUnavailableError: That part cannot be had.
+        UnsupportedModelError: Its configuration cannot be read.
+    """
+    config = _read_config(folder)
+    own_tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    return _assemble(job, _Parts(config, folder / _WEIGHTS, folder if own_tokenizer else None))
+
+
 def _local(job: ExportJob) -> Path | None:
     wanted = job.name.removeprefix(LOCAL_PREFIX)
     folder = find_local(wanted, Path(job.local_models_dir)) if job.local_models_dir is not None else None

@@ -9,7 +9,8 @@ from typing import Literal
 
 from ingrain.errors import InvalidRequestError
 from ingrain.export.job import ExportJob, Progress
-from ingrain.sources.clip import resolve_clip
+from ingrain.sources.clip import resolve_clip, resolve_custom_clip
+from ingrain.sources.custom_folder import find_custom
 from ingrain.sources.files import choose_files
 from ingrain.sources.hub import Hub, fetch_model
 from ingrain.sources.local import find_local, list_files
@@ -22,37 +23,45 @@ class ResolvedSource:
 
     Attributes:
         folder: What the source library loads.
-        commit: The hub's commit (40 hex digits); None for a local folder.
+        commit: The hub's commit (40 hex digits); None for a local folder or a custom source.
         origin: Where the files came from.
     """
 
     folder: Path
     commit: str | None
-    origin: Literal["local", "hub"]
+    origin: Literal["custom", "local", "hub"]
 
 
 def resolve(job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSource:
-    """Find the files of the model that a job names: below the directory of local models, else on the hub.
+    """Find the files of the model that a job names.
+
+    They are looked for among the custom sources, below the directory of local models, and on the hub.
 
     Args:
         job: The export job. ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_CACHE`` are taken from the environment.
         progress: Called with ``phase="download"``; ``done`` never falls, and ends at ``total``.
 
     Raises:
-        InvalidRequestError: The name or the revision is malformed, or a revision was given for a local folder.
+        InvalidRequestError: The name or the revision is malformed, or a revision was given for what has none.
+        DamagedEntryError: A custom source lacks a file.
         SourceNotFoundError: There is no such model or revision, or offline mode is on and the cache lacks it.
         SourceForbiddenError: The hub wants a token, or another one.
         SourceUnavailableError: The hub cannot be reached, or the download broke off.
         UnsupportedModelError: The weights are not there as safetensors.
     """
+    custom = find_custom(job)
+    if custom is not None:
+        progress(Progress(phase="download", detail="custom source"))
+        folder = resolve_custom_clip(job, custom) if job.library == "open_clip" else custom
+        return ResolvedSource(folder=folder, commit=None, origin="custom")
     if job.library == "open_clip":
         found = resolve_clip(job, progress)
         return ResolvedSource(folder=found.folder, commit=found.commit, origin="hub" if found.commit else "local")
     name = job.name.removeprefix(LOCAL_PREFIX) if job.library == "timm" else job.name
     if job.local_models_dir is not None:
-        folder = find_local(name, Path(job.local_models_dir))
-        if folder is not None:
-            return _local(folder, job, progress)
+        local = find_local(name, Path(job.local_models_dir))
+        if local is not None:
+            return _local(local, job, progress)
     if name != job.name:
         raise missing_folder(name)
     if job.revision is not None:

@@ -1,0 +1,97 @@
+"""Custom sources: models whose files a user had fetched from URLs, whole or not there at all.
+
+::
+
+    <root>/custom/<key>/source.json    what the user calls it, and the checksums of its files
+    <root>/custom/<key>/files/         the model's folder as its library wants it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ingrain.errors import DamagedEntryError
+from ingrain.repository.checksums import check_files, describe_file
+from ingrain.repository.manifest import Library, StoredFile
+
+DESCRIPTION_FILE = "source.json"
+FILES_FOLDER = "files"
+
+
+class CustomSource(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``source.json`` says. The URLs are not kept: they may carry signatures.
+
+    Attributes:
+        name: What the user calls the model.
+        library: The source library.
+        pretrained: The user's own weight tag of an OpenCLIP model, if any.
+        created_at: UTC, ISO 8601.
+        files: The model's files, relative to ``files/``.
+    """
+
+    name: str
+    library: Library
+    pretrained: str | None = None
+    created_at: str
+    files: tuple[StoredFile, ...]
+
+
+class CustomSources:
+    """The folder of custom sources; reads only, for the export process too.
+
+    Args:
+        folder: ``<root>/custom``; missing is the same as empty.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, key: str) -> CustomSource | None:
+        """Return the source with this key, its files all there; None if there is none.
+
+        Raises:
+            DamagedEntryError: Its description cannot be read, or a file is missing or has another size.
+        """
+        if not (self.folder / key).is_dir():
+            return None
+        try:
+            source = msgspec.json.decode((self.folder / key / DESCRIPTION_FILE).read_bytes(), type=CustomSource)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise DamagedEntryError("The description of a custom model cannot be read.") from error
+        check_files(self.files_of(key), source.files, contents=False)
+        return source
+
+    def files_of(self, key: str) -> Path:
+        """Return the folder that the source library reads."""
+        return self.folder / key / FILES_FOLDER
+
+    def entries(self) -> Iterator[tuple[str, CustomSource | DamagedEntryError]]:
+        """Yield every key with its source, or with what is wrong with it."""
+        for folder in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
+            try:
+                source = self.find(folder.name)
+            except DamagedEntryError as error:
+                yield folder.name, error
+            else:
+                if source is not None:
+                    yield folder.name, source
+
+
+def describe_source(
+    staged: Path, *, name: str, library: Library, pretrained: str | None, created_at: str
+) -> CustomSource:
+    """Write the description of a staged source, whose files lie in ``staged/files``."""
+    files = staged / FILES_FOLDER
+    paths = sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file())
+    source = CustomSource(
+        name=name,
+        library=library,
+        pretrained=pretrained,
+        created_at=created_at,
+        files=tuple(describe_file(files, path) for path in paths),
+    )
+    (staged / DESCRIPTION_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(source)))
+    return source

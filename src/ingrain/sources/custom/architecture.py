@@ -1,0 +1,70 @@
+"""Asks a process of its own for the configuration of a library's architecture: serving never imports torch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from typing import Any
+
+import msgspec
+
+from ingrain.errors import ExportTimeoutError, ExportUnavailableError, InvalidRequestError
+from ingrain.repository.manifest import Library
+
+_TIMEOUT_S = 180.0
+_COMMAND = (sys.executable, "-P", "-m", "ingrain.export.architectures")
+# Where programs and libraries are, and nothing that is a secret.
+_ENVIRONMENT = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "HF_HOME", "SYSTEMROOT")
+
+logger = logging.getLogger("ingrain.sources")
+
+
+class _Reason(msgspec.Struct):
+    message: str
+    param: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    config: dict[str, Any] | None = None
+    failed: _Reason | None = None
+
+
+async def architecture_config(library: Library, name: str) -> dict[str, Any]:
+    """Return what the configuration file of OpenCLIP's or timm's own architecture would say; takes seconds.
+
+    Raises:
+        InvalidRequestError: The library has no such architecture.
+        ExportUnavailableError: The library is not installed.
+        ExportTimeoutError: It did not answer in time.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *_COMMAND, library, name, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=_environment()
+    )
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            line, log = await process.communicate()
+    except TimeoutError as error:
+        raise ExportTimeoutError(f"{library} did not say in {_TIMEOUT_S:g} s what {name!r} is.") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        answer = msgspec.json.decode(line, type=_Answer)
+    except msgspec.MsgspecError as error:
+        logger.error("Asking %s for its architectures failed:\n%s", library, log.decode("utf-8", "replace")[-4000:])
+        raise ExportUnavailableError(
+            f"This installation cannot ask {library} for its architectures: pip install 'ingrain[export]', or give "
+            "'configJsonUrl'."
+        ) from error
+    if answer.failed is not None:
+        raise InvalidRequestError(answer.failed.message, param=answer.failed.param)
+    return answer.config or {}
+
+
+def _environment() -> dict[str, str]:
+    known = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return {**known, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}

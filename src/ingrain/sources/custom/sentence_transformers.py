@@ -1,0 +1,78 @@
+"""Receives the side files of a custom sentence-transformers model; leaves its folder as the library wants it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ingrain.api.types import DownloadCustomModelRequest
+from ingrain.errors import InvalidRequestError
+from ingrain.sources.custom.json_file import read_list, read_object, write_json
+from ingrain.sources.custom.tokenizer_config import clean_tokenizer_config
+
+_CONFIG, _POOLING, _MODULES = "config.json", "1_Pooling/config.json", "modules.json"
+# Names of the width in configurations of transformers.
+_WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
+
+
+def complete(request: DownloadCustomModelRequest, folder: Path, architecture: dict[str, Any] | None) -> None:
+    """Judge the configuration; write the modules, and the pooling where none was given.
+
+    Raises:
+        InvalidRequestError: A file is missing, or says what cannot be served.
+    """
+    del architecture  # the library has no names of its own for networks
+    config = read_object(folder / _CONFIG, "configJsonUrl")
+    if not isinstance(config.get("model_type"), str):
+        raise InvalidRequestError("configJsonUrl leads to no configuration of transformers.", param="configJsonUrl")
+    if request.tokenizer_json_url is None and request.vocab_txt_url is None:
+        raise InvalidRequestError(
+            "A text model needs its tokenizer: give 'tokenizerJsonUrl', or 'vocabTxtUrl'.", param="tokenizerJsonUrl"
+        )
+    clean_tokenizer_config(request, folder)
+    normalizes = request.modules_json_url is not None and _normalizes(request, folder)
+    if request.pooling_config_json_url is None:
+        width = next((config[name] for name in _WIDTHS if isinstance(config.get(name), int)), None)
+        if width is None:
+            raise InvalidRequestError(
+                "The configuration does not say how wide the network is; give 'poolingConfigJsonUrl'.",
+                param="poolingConfigJsonUrl",
+            )
+        # What sentence-transformers itself does with a folder that says nothing about pooling.
+        write_json(folder / _POOLING, {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True})
+    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalizes else [])]
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, path) in enumerate(kinds)
+    ]
+    write_json(folder / _MODULES, modules)
+
+
+def _normalizes(request: DownloadCustomModelRequest, folder: Path) -> bool:
+    """Judge the user's modules, and tell whether a Normalize ends them.
+
+    Only their kinds count. The list is written anew, so that neither class names nor folders of somebody's choice reach
+    the library.
+    """
+    param = "modulesJsonUrl"
+    kinds = []
+    for entry in read_list(folder / _MODULES, param):
+        dotted = str(entry.get("type"))[:200]
+        package, _, kind = dotted.rpartition(".")
+        if not package.startswith("sentence_transformers.") or not set(package.split(".")) & {"models", "modules"}:
+            raise InvalidRequestError(
+                f"modulesJsonUrl names the module {dotted!r}, which is not one of sentence-transformers' own.",
+                param=param,
+            )
+        kinds.append(kind)
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise InvalidRequestError(
+            f"modulesJsonUrl lists {', '.join(kinds[:9]) or 'no modules'}; a model from URLs is a Transformer, a "
+            "Pooling and perhaps a Normalize. Put any other below the directory of local models.",
+            param=param,
+        )
+    if request.pooling_config_json_url is None:
+        raise InvalidRequestError(
+            "modulesJsonUrl names a Pooling module; give 'poolingConfigJsonUrl' as well.", param="poolingConfigJsonUrl"
+        )
+    return kinds[-1] == "Normalize"
