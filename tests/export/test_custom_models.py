@@ -14,7 +14,13 @@ import pytest
 from custom_files import CLIP, ST, TIMM
 
 from ingrain.api.types import DownloadCustomModelRequest
-from ingrain.errors import DamagedEntryError, ExportError, InvalidRequestError, SourceNotFoundError, UnsupportedModelError
+from ingrain.errors import (
+    DamagedEntryError,
+    ExportError,
+    InvalidRequestError,
+    SourceNotFoundError,
+    UnsupportedModelError,
+)
 from ingrain.export.job import ExportJob
 from ingrain.export.runner import run_export
 from ingrain.repository.manifest import Library, Manifest
