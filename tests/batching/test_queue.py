@@ -111,12 +111,68 @@ def test_a_stream_of_single_queries_does_not_starve_a_request_of_two():
     assert rounds < 10
 
 
-def test_discarded_items_leave_no_tokens_behind():
-    queue = BatchQueue(BatchLimits())
-    queue.add([("gone", 5), ("kept", 5), ("gone", 9)])
-    queue.discard(lambda payload: payload == "gone")
+def test_forgotten_items_count_no_more_and_are_not_handed_out():
+    gone = set()
+    queue = BatchQueue(BatchLimits(), is_wanted=lambda payload: payload not in gone)
+    queue.add([("first", 5), ("kept", 5), ("second", 9)])
+    gone |= {"first", "second"}
+    queue.forget(2, 14)
     assert (queue.tokens, len(queue)) == (5, 1)
     assert queue.take() == ["kept"]
+    assert (queue.tokens, len(queue)) == (0, 0)
+    assert queue.take() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12), st.booleans()), max_size=200), st.integers(1, 8))
+def test_a_queue_that_forgets_hands_out_what_is_left_each_once(steps, max_items):
+    """Any order of adding, forgetting and taking; compacting is brought about by a low bound."""
+    gone: set[int] = set()
+    waiting: dict[int, int] = {}
+    queue = BatchQueue(BatchLimits(max_items=max_items), is_wanted=lambda number: number not in gone)
+    handed_out: list[int] = []
+    for number, (choice, length, forgets) in enumerate(steps):
+        if forgets and waiting:
+            unwanted = list(waiting)[choice % len(waiting)]
+            gone.add(unwanted)
+            queue.forget(1, waiting.pop(unwanted))
+        elif choice % 5 == 0:
+            for taken in queue.take():
+                handed_out.append(taken)
+                del waiting[taken]
+        else:
+            queue.add([(number, length)])
+            waiting[number] = length
+        assert (len(queue), queue.tokens) == (len(waiting), sum(waiting.values()))
+    while batch := queue.take():
+        handed_out += batch
+        for taken in batch:
+            del waiting[taken]
+    assert not waiting
+    assert not gone & set(handed_out)
+    assert len(handed_out) == len(set(handed_out))
+
+
+def test_forgetting_thousands_costs_no_look_at_each_of_the_others():
+    """A queue of 200,000 forgets 2,000 requests one by one in much less time than 2,000 walks through it."""
+    gone = set()
+    looked = 0
+
+    def is_wanted(number: int) -> bool:
+        nonlocal looked
+        looked += 1
+        return number not in gone
+
+    queue = BatchQueue(BatchLimits(), is_wanted=is_wanted)
+    queue.add((number, 1 + number % 50) for number in range(200_000))
+    for number in range(2_000):
+        gone.add(number)
+        queue.forget(1, 1 + number % 50)
+    assert queue.take()
+    assert looked < 10_000
+    gone |= set(range(2_000, 150_000))
+    queue.forget(148_000, sum(1 + number % 50 for number in range(2_000, 150_000)))
+    assert len(queue) <= 50_000
+    assert queue._size == len(queue)
 
 
 def test_enough_items_are_joined_only_by_items_of_the_same_length():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import dataclass, field
 
 import pytest
@@ -310,6 +311,145 @@ async def test_a_caller_that_does_not_read_is_cut_off():
                 await asyncio.sleep(0.05)
         writer.close()
     assert app.ends == ["answered", "abandoned", "abandoned"]
+
+
+async def test_posts_that_wish_for_another_protocol_keep_their_bodies():
+    """What `curl --http2` and Java's client send over plain HTTP."""
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    announced = b"POST /up HTTP/1.1\r\n" + wish + b"Content-Length: 5000\r\n\r\n" + b"b" * 5000
+    chunked = b"POST /up HTTP/1.1\r\n" + wish + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    async with serving() as (_, port):
+        assert body(await exchange(port, announced)) == b"POST /up? " + b"b" * 5000
+        assert body(await exchange(port, chunked)) == b"POST /up? abc"
+        pieces = [announced[n : n + 100] for n in range(0, len(announced), 100)]
+        assert body(await exchange(port, *pieces)) == b"POST /up? " + b"b" * 5000
+
+
+async def test_a_body_in_thousands_of_pieces_is_put_together():
+    pieces = [b"%x\r\n" % 2 + b"%02d" % (n % 100) + b"\r\n" for n in range(20_000)]
+    request = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"".join(pieces) + b"0\r\n\r\n"
+    async with serving() as (_, port):
+        assert body(await exchange(port, request)) == b"POST /? " + b"".join(b"%02d" % (n % 100) for n in range(20_000))
+
+
+async def test_a_caller_that_waits_for_leave_learns_at_once_that_it_is_not_wanted():
+    app = Echo(refused={"/no"})
+    app.gate.set()
+    async with serving(app) as (_, port):
+        said = await exchange(
+            port, b"POST /no HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", wait_s=1
+        )
+    assert statuses(said) == [403]
+
+
+async def test_leave_to_send_is_given_in_turn_and_not_to_http_1_0():
+    app = Echo()
+    first = b"GET /1 HTTP/1.1\r\n\r\n"
+    second = b"POST /2 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n" + CLOSE
+    async with serving(app) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(first + second)
+        while app.begun < 2:
+            await asyncio.sleep(0.01)
+        app.gate.set()
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"GET /1? "), 5)
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"body")
+        assert body(await reader.read()) == b"POST /2? body"
+        writer.close()
+        old = second.replace(b"HTTP/1.1", b"HTTP/1.0") + b"body"
+        assert statuses(await exchange(port, old)) == [200]
+
+
+@pytest.mark.parametrize("headers", [b"X: " + b"a" * 20_000 + b"\r\n", b"A: b\r\n" * 300])
+async def test_headers_are_limited_in_length_and_number(headers):
+    async with serving(max_header_bytes=15_000) as (server, port):
+        assert statuses(await exchange(port, b"GET / HTTP/1.1\r\n" + headers + b"\r\n")) == [431]
+        assert server.application.ends == []
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/2.0\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n", b"GET http://[ HTTP/1.1\r\n"]
+)
+async def test_requests_that_no_proxy_would_understand_alike_are_refused(head):
+    async with serving() as (_, port):
+        assert statuses(await exchange(port, head + b"\r\n")) == [400]
+
+
+async def test_one_connection_takes_few_requests_at_a_time():
+    app = Echo()
+    async with serving(app) as (_, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 5_000)
+        await asyncio.sleep(0.3)
+        assert app.begun < 100
+        app.gate.set()
+        async with asyncio.timeout(10):
+            while app.ends.count("answered") < 5_000:
+                await asyncio.sleep(0.05)
+        writer.close()
+
+
+async def test_a_rest_that_nobody_reads_does_not_keep_the_connection():
+    """Too little to be told of by the transport, and never taken."""
+    app = Echo(answer_bytes=60_000)
+    app.gate.set()
+    async with serving(app, read_timeout_s=0.4, keep_alive_s=0.4) as (server, port):
+        for end in (b"\r\n", CLOSE):
+            with socket.socket() as caller:
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                caller.connect(("127.0.0.1", port))
+                caller.sendall((b"GET / HTTP/1.1\r\n" + end) * 60)
+                async with asyncio.timeout(5):
+                    await asyncio.sleep(0.1)
+                    while server.connections:
+                        await asyncio.sleep(0.05)
+
+
+async def test_an_upload_that_goes_on_is_not_cut_off():
+    async with serving(read_timeout_s=0.4) as (_, port):
+        pieces = [b"b" * 20_000] * 10
+        head = b"POST / HTTP/1.1\r\nContent-Length: 200000\r\n" + CLOSE
+        said = await exchange(port, head, *pieces, pause_s=0.1)
+    assert statuses(said) == [200]
+
+
+async def test_a_fault_of_the_application_is_a_500_and_told_to_the_operator(caplog):
+    class Broken(Echo):
+        def begin(self, request: Request):
+            raise ValueError("broken")
+
+    async with serving(Broken()) as (_, port):
+        assert statuses(await exchange(port, b"GET / HTTP/1.1\r\n\r\n")) == [500]
+    assert "could not be taken in" in caplog.text
+
+
+async def test_one_connection_that_cannot_be_looked_after_does_not_end_the_clock(monkeypatch, caplog):
+    async with serving(keep_alive_s=0.4) as (server, port):
+        broken = asyncio.create_task(exchange(port))
+        while not server.connections:
+            await asyncio.sleep(0.01)
+        (connection,) = server.connections
+        monkeypatch.setattr(connection, "sweep", lambda: 1 / 0)
+        assert await broken == b""
+        started = asyncio.get_running_loop().time()
+        assert await exchange(port) == b""
+        assert asyncio.get_running_loop().time() - started < 2
+    assert "could not be looked after" in caplog.text
+
+
+async def test_stopping_waits_for_a_body_that_is_on_its_way():
+    async with serving() as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbo")
+        while not server.application.begun:
+            await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(server.stop(3))
+        await asyncio.sleep(0.1)
+        writer.write(b"dy")
+        assert body(await reader.read()) == b"POST /? body"
+        await stopping
+        writer.close()
 
 
 async def test_stopping_closes_idle_connections_and_lets_answers_finish():

@@ -40,6 +40,9 @@ class _Request(Generic[P]):
     timeout_s: float
     deadline: float
     missing: int
+    waiting_items: int = 0
+    waiting_tokens: int = 0
+    is_forgotten: bool = False
     rows: Rows | None = None
 
     def fill(self, index: int, row: Rows) -> None:
@@ -102,7 +105,9 @@ class Batcher(Generic[P]):
         self._in_flight = in_flight
         self._max_queue_tokens = max_queue_tokens
         self._clock = clock
-        self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(limits)
+        self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(
+            limits, is_wanted=lambda entry: not entry[0].is_forgotten
+        )
         self._running: set[asyncio.Task[None]] = set()
         self._unanswered: set[_Request[P]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -143,6 +148,8 @@ class Batcher(Generic[P]):
             timeout_s=timeout_s,
             deadline=self._clock() + timeout_s,
             missing=len(payloads),
+            waiting_items=len(payloads),
+            waiting_tokens=sum(lengths),
         )
         self._queue.add(((request, index), length) for index, length in enumerate(lengths))
         self._schedule()
@@ -160,13 +167,18 @@ class Batcher(Generic[P]):
     def close(self, error: IngrainError) -> None:
         """Answer all that waits, and all that comes, with this error; running batches finish."""
         self._closed = error
-        while taken := self._queue.take():
+        while taken := self._take():
             _fail_all(taken, error)
 
     def _discard(self, request: _Request[P]) -> None:
         """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
         request.future.cancel()
-        self._queue.discard(lambda entry: entry[0] is request)
+        self._forget(request)
+
+    def _forget(self, request: _Request[P]) -> None:
+        if not request.is_forgotten:
+            request.is_forgotten = True
+            self._queue.forget(request.waiting_items, request.waiting_tokens)
 
     def _set_alarm(self, at: float) -> None:
         # One timer for all requests: one of their own would cost each of them more than its place in the queue does.
@@ -187,7 +199,7 @@ class Batcher(Generic[P]):
                     retry_after_s=self._drain_time_s(),
                 )
             )
-            self._queue.discard(lambda entry, late=request: entry[0] is late)  # type: ignore[misc]
+            self._forget(request)
             self._unanswered.discard(request)
         if self._unanswered:
             self._set_alarm(min(request.deadline for request in self._unanswered))
@@ -213,7 +225,7 @@ class Batcher(Generic[P]):
 
     def _dispatch(self) -> None:
         self._wake_up = None
-        while len(self._running) < self._in_flight and (taken := self._queue.take()):
+        while len(self._running) < self._in_flight and (taken := self._take()):
             batch = [entry for entry in taken if self._is_wanted(entry[0])]
             if batch:
                 if not self._running:
@@ -221,6 +233,13 @@ class Batcher(Generic[P]):
                 task = asyncio.create_task(self._run_batch(batch))
                 self._running.add(task)
                 task.add_done_callback(self._finished)
+
+    def _take(self) -> list[tuple[_Request[P], int]]:
+        taken = self._queue.take()
+        for request, index in taken:
+            request.waiting_items -= 1
+            request.waiting_tokens -= max(1, self._length(request.payloads[index]))
+        return taken
 
     def _is_wanted(self, request: _Request[P]) -> bool:
         return not request.future.done() and request.deadline > self._clock()
@@ -235,6 +254,8 @@ class Batcher(Generic[P]):
             rows = await self._run(payloads)
             if len(rows) != len(payloads):
                 raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {len(payloads)}.")
+            for place, (request, index) in enumerate(batch):
+                request.fill(index, rows[place : place + 1])
         except (EngineUnavailableError, ModelNotLoadedError) as error:
             _fail_all(batch, error)
         except (InferenceError, NotFiniteError) as error:
@@ -249,8 +270,6 @@ class Batcher(Generic[P]):
             _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
         else:
-            for place, (request, index) in enumerate(batch):
-                request.fill(index, rows[place : place + 1])
             self._count(payloads)
 
     async def _run_apart(self, batch: list[tuple[_Request[P], int]]) -> None:

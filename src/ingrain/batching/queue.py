@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_MOST_UNWANTED = 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
@@ -51,17 +53,24 @@ class BatchQueue(Generic[T]):
     go before it (start-time fair queueing: Goyal, Vin and Cheng 1996). The item with the smallest turn is always in the
     next batch, so a request of one item waits behind about one item of a request of ten thousand, and nobody is
     overtaken for ever. Items of the nearest lengths then fill the batch as far as the limits allow.
+
+    Args:
+        limits: How large and uneven a batch may be.
+        is_wanted: Tells whether a payload still is; false only for what ``forget`` was told of.
     """
 
-    def __init__(self, limits: BatchLimits) -> None:
+    def __init__(self, limits: BatchLimits, *, is_wanted: Callable[[T], bool] = lambda _: True) -> None:
         self.limits = limits
         self.tokens = 0
+        self._is_wanted = is_wanted
+        self._size = 0
+        self._unwanted = 0
         self._clock = 0
         self._number = 0
         self._by_length: dict[int, list[_Waiting[T]]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_length.values()))
+        return self._size - self._unwanted
 
     def add(self, request: Iterable[tuple[T, int]]) -> None:
         """Queue the items of one request.
@@ -75,9 +84,11 @@ class BatchQueue(Generic[T]):
             heapq.heappush(self._by_length.setdefault(length, []), _Waiting(turn, self._number, payload))
             turn += length
             self.tokens += length
+            self._size += 1
 
     def take(self) -> list[T]:
         """Remove and return the next batch; empty if nothing waits."""
+        self._drop_unwanted_heads()
         if not self._by_length:
             return []
         anchor = min(self._by_length, key=lambda length: self._by_length[length][0])
@@ -90,7 +101,8 @@ class BatchQueue(Generic[T]):
             while waiting and self._fits(len(batch), real, longest, length):
                 longest = max(longest, length)
                 real += length
-                batch.append(heapq.heappop(waiting).payload)
+                batch.append(self._pop(waiting))
+                self._drop_unwanted_head(waiting)
             if not waiting:
                 del self._by_length[length]
             if len(batch) >= self.limits.max_items or self.limits.equal_lengths_only:
@@ -98,17 +110,41 @@ class BatchQueue(Generic[T]):
         self.tokens -= real
         return batch
 
-    def discard(self, unwanted: Callable[[T], bool]) -> None:
-        """Remove every item that is unwanted, wherever it waits."""
+    def forget(self, items: int, tokens: int) -> None:
+        """Take note that items which wait are no longer wanted, as ``is_wanted`` tells from now on.
+
+        They stop counting at once, and are taken out when their turn comes or when they are more than the others: to
+        look for each of them now would cost as much as the whole queue is long.
+        """
+        self.tokens -= tokens
+        self._unwanted += items
+        if self._unwanted > _MOST_UNWANTED and 2 * self._unwanted > self._size:
+            self._compact()
+
+    def _compact(self) -> None:
         for length, waiting in list(self._by_length.items()):
-            kept = [item for item in waiting if not unwanted(item.payload)]
-            if len(kept) < len(waiting):
-                self.tokens -= length * (len(waiting) - len(kept))
-                if kept:
-                    heapq.heapify(kept)
-                    self._by_length[length] = kept
-                else:
-                    del self._by_length[length]
+            kept = [item for item in waiting if self._is_wanted(item.payload)]
+            if kept:
+                heapq.heapify(kept)
+                self._by_length[length] = kept
+            else:
+                del self._by_length[length]
+        self._size, self._unwanted = sum(map(len, self._by_length.values())), 0
+
+    def _drop_unwanted_heads(self) -> None:
+        for length, waiting in list(self._by_length.items()):
+            self._drop_unwanted_head(waiting)
+            if not waiting:
+                del self._by_length[length]
+
+    def _drop_unwanted_head(self, waiting: list[_Waiting[T]]) -> None:
+        while self._unwanted and waiting and not self._is_wanted(waiting[0].payload):
+            self._pop(waiting)
+            self._unwanted -= 1
+
+    def _pop(self, waiting: list[_Waiting[T]]) -> T:
+        self._size -= 1
+        return heapq.heappop(waiting).payload
 
     def _nearest(self, anchor: int) -> list[int]:
         return sorted(self._by_length, key=lambda length: (abs(length - anchor), length))

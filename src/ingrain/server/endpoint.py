@@ -62,10 +62,11 @@ class RouteExchange:
         refusal: The answer, where the request was not let in.
     """
 
-    __slots__ = ("_endpoint", "_request", "_request_id", "_started", "refusal")
+    __slots__ = ("_endpoint", "_has_ended", "_request", "_request_id", "_started", "refusal")
 
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
         self.refusal: Response | None = None
+        self._has_ended = False
         self._endpoint = endpoint
         self._request = request
         self._request_id = request_id_of(request)
@@ -106,6 +107,9 @@ class RouteExchange:
         self._end(_CLIENT_CLOSED_REQUEST)
 
     def _end(self, status: int) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
         endpoint = self._endpoint
         route, load = endpoint.route, endpoint.services.load
         load.in_progress -= 1

@@ -71,7 +71,10 @@ class Telemetry:
 
     def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
         """Return the exposition and its media type, in the format that ``accept`` prefers."""
-        encode, media_type = choose_encoder(accept)
+        try:
+            encode, media_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # of a version that is no number
+            encode, media_type = choose_encoder("")
         once = CollectorRegistry()
         once.register(_Fixed(_engine_metrics(statistics, self._registry.user_names())))
         return encode(self._collectors).removesuffix(b"# EOF\n") + encode(once), media_type

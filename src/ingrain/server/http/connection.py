@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import urllib.parse
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from ingrain.errors import DeadlineExceededError, HeadersTooLargeError, IngrainError, InvalidRequestError, TooLargeError
+from ingrain.errors import (
+    DeadlineExceededError,
+    HeadersTooLargeError,
+    IngrainError,
+    InvalidRequestError,
+    TooLargeError,
+)
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response, encode_response
 
 if TYPE_CHECKING:
     from ingrain.server.http.server import HttpServer
 
-_READ_BYTES = 262_144
+# What is parsed at a time: small where a few bytes may be a whole request, so that few requests are taken in before
+# somebody looks how many wait.
+_HEAD_SLICE, _CHUNKED_SLICE = 1024, 4096
 _MOST_PIPELINED = 16
+_MOST_HEADERS = 256
+_SHORT_BODY = 262_144
 _LINGER_S = 2.0
+_LEAST_BYTES_PER_S = 16_384
+
+log = logging.getLogger("ingrain.server")
 
 
 @dataclass(slots=True)
@@ -27,12 +41,34 @@ class _Message:
     """A request on its way, and what becomes of it."""
 
     request: Request
-    keep_alive: bool
-    is_http_1_0: bool
+    keep_alive: bool = False
+    is_http_1_0: bool = False
+    wants_leave: bool = False
+    is_begun: bool = False
     exchange: Exchange | None = None
     refusal: Response | None = None
-    chunks: list[bytes] = field(default_factory=list)
     size: int = 0
+    first: bytes = b""
+    rest: bytearray | None = None
+
+    def add(self, piece: bytes) -> None:
+        """Take a piece of the body: one stays as it is, many are not kept as many objects."""
+        if not self.first:
+            self.first = piece
+        elif self.rest is None:
+            self.rest = bytearray(piece)
+        else:
+            self.rest += piece
+
+    def close_body(self) -> None:
+        """Put the body together."""
+        self.request.body = self.first if self.rest is None else self.first + self.rest
+        self.first, self.rest = b"", None
+
+    def abandon(self) -> None:
+        """Forget the request, unless it was refused before or answers by itself."""
+        if self.exchange is not None and self.refusal is None and not self.is_begun:
+            self.exchange.abandon()
 
 
 class Connection(asyncio.Protocol):
@@ -47,15 +83,19 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
+        self._unparsed = b""
         self._waiting: deque[_Message] = deque()
         self._incoming: _Message | None = None
         self._current: _Message | None = None
+        self._upgraded: _Message | None = None
         self._task: asyncio.Task[None] | None = None
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
+        self._header_count = 0
         self._in_head = True
         self._stalled_bytes = 0
-        self._since = server.now
+        self._idle_since = self._began_at = self._blocked_since = server.now
+        self._buffered = 0
         self._is_reading = False
         self._is_blocked = False
         self._is_paused = False
@@ -75,60 +115,109 @@ class Connection(asyncio.Protocol):
         self._is_lingering = True
         if self._task is not None:
             self._task.cancel()
-        messages = [*self._waiting, self._incoming]
+        for message in (*self._waiting, self._current, self._incoming, self._upgraded):
+            if message is not None:
+                message.abandon()
+        # Bodies are let go of now, not when the cycle of connection and parser is collected.
         self._waiting.clear()
-        self._incoming = None
-        for message in messages:
-            if message is not None and message.exchange is not None:
-                message.exchange.abandon()
+        self._incoming = self._current = self._upgraded = self._task = None
+        self._unparsed, self._headers = b"", {}
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
         if self._is_lingering:
             return
-        # Bytes since the headers began, or since the last of the body: endless headers and trailers give no body. One
-        # read may hold the end of the headers and much of the body.
-        self._stalled_bytes += len(data)
-        if self._stalled_bytes > self._limits.max_header_bytes + _READ_BYTES:
-            self._refuse(
-                HeadersTooLargeError(
-                    f"The request line and headers are longer than {self._limits.max_header_bytes} bytes, the limit of "
-                    "this server (INGRAIN_MAX_HEADER_BYTES).",
-                    facts={"limit": self._limits.max_header_bytes},
-                )
-            )
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # What was asked for besides is not known here; what was asked for by HTTP/1.1 is answered, as the last.
-            self._is_lingering = True
-            last = self._waiting[-1] if self._waiting else self._current
-            if last is None:
-                self._transport.close()
-            else:
-                last.keep_alive = False
-        except httptools.HttpParserError:
-            self._refuse(InvalidRequestError("The request is not valid HTTP/1.1."))
+        self._unparsed = self._unparsed + data if self._unparsed else data
+        self._parse()
 
     def pause_writing(self) -> None:
         """Start no further answer: the caller does not take what was written."""
         self._is_blocked = True
-        self._since = self._server.now
+        self._blocked_since = self._server.now
+        self._buffered = self._transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         """Go on answering."""
         self._is_blocked = False
         self._next()
+        self._parse()
+
+    # --- parsing -------------------------------------------------------------------------------------------------
+
+    def _parse(self) -> None:
+        """Feed the parser piece by piece, and leave the rest for later where enough requests wait."""
+        while self._unparsed and not self._is_lingering and len(self._waiting) < _MOST_PIPELINED:
+            size = self._slice()
+            piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+            self._feed(piece)
+        if self._is_lingering:
+            self._unparsed = b""
+        self._pause_or_resume()
+
+    def _slice(self) -> int:
+        message = self._incoming
+        if self._in_head or message is None:
+            return _HEAD_SLICE
+        left = _announced(message.request) - message.size
+        return left if left > 0 else _CHUNKED_SLICE
+
+    def _feed(self, piece: bytes) -> None:
+        # Endless headers, chunk extensions and trailers give no body.
+        self._stalled_bytes += len(piece)
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._resume_without_upgrade(piece[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:
+            log.exception("A request could not be taken in")
+            self._refuse(IngrainError("The server failed on this request."))
+        except httptools.HttpParserError:
+            self._refuse(InvalidRequestError("The request is not valid HTTP/1.1."))
+        if self._stalled_bytes > self._limits.max_header_bytes + _HEAD_SLICE:
+            self._refuse_headers()
+
+    def _refuse_headers(self) -> None:
+        limit = self._limits.max_header_bytes
+        self._refuse(
+            HeadersTooLargeError(
+                f"The request line and headers are longer than {limit} bytes (INGRAIN_MAX_HEADER_BYTES), or are "
+                f"more than {_MOST_HEADERS}.",
+                facts={"limit": limit},
+            )
+        )
+
+    def _resume_without_upgrade(self, rest: bytes) -> None:
+        """Read the body of a request that asked for another protocol besides: it is answered by HTTP/1.1.
+
+        The parser takes what follows such a request for the other protocol; another one reads it as what it is.
+        """
+        if self._is_lingering:
+            return
+        message = self._upgraded
+        self._parser = httptools.HttpRequestParser(self)
+        if message is None:
+            self._transport.close()
+            return
+        framing = "transfer-encoding" if message.request.header("transfer-encoding") else "content-length"
+        value = message.request.header(framing) or "0"
+        self._unparsed = f"POST / HTTP/1.1\r\n{framing}: {value}\r\n\r\n".encode("latin-1") + rest + self._unparsed
+
+    def _pause_or_resume(self) -> None:
+        must_pause = bool(self._unparsed)
+        if must_pause != self._is_paused and not self._transport.is_closing():
+            self._is_paused = must_pause
+            if must_pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
 
     # --- the parser's side ---------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._url = b""
-        self._headers = {}
+        self._url, self._headers, self._header_count = b"", {}, 0
         self._is_reading = True
-        self._since = self._server.now
+        self._began_at = self._server.now
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the URL."""
@@ -136,7 +225,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; those behind the body are passed over."""
-        if self._in_head:
+        self._header_count += 1
+        if self._in_head and self._header_count <= _MOST_HEADERS:
             name = name.lower()
             earlier = self._headers.get(name)
             self._headers[name] = value if earlier is None else earlier + b", " + value
@@ -146,22 +236,32 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         if self._is_lingering:
             return
+        if self._header_count > _MOST_HEADERS:
+            self._refuse_headers()
+            return
+        if self._upgraded is not None:
+            self._incoming, self._upgraded = self._upgraded, None
+            return
         parser = self._parser
+        version = parser.get_http_version()
+        request = _request(parser.get_method(), self._url, self._headers)
+        if request is None or version not in ("1.0", "1.1") or b"," in self._headers.get(b"host", b""):
+            self._refuse(InvalidRequestError("The request is not valid HTTP/1.1."))
+            return
         message = self._incoming = _Message(
-            request=_request(parser.get_method(), self._url, self._headers),
-            keep_alive=parser.should_keep_alive(),
-            is_http_1_0=parser.get_http_version() == "1.0",
+            request, keep_alive=parser.should_keep_alive(), is_http_1_0=version == "1.0"
         )
-        begun = self._server.application.begin(message.request)
+        begun = self._server.application.begin(request)
+        expects = version == "1.1" and self._headers.get(b"expect", b"").lower() == b"100-continue"
         if isinstance(begun, Response):
-            self._refuse_body(message, begun)
+            self._refuse_body(message, begun, at_once=expects)
             return
         message.exchange = begun
-        announced = self._headers.get(b"content-length", b"")
-        if announced and int(announced) > self._limits.max_body_bytes:
-            self._refuse_body(message, begun.refuse(self._too_large()))
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._current is None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if _announced(request) > self._limits.max_body_bytes:
+            self._refuse_body(message, begun.refuse(self._too_large()), at_once=True)
+        elif expects:
+            message.wants_leave = True
+            self._give_leave()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -171,42 +271,40 @@ class Connection(asyncio.Protocol):
             return
         message.size += len(body)
         if message.size > self._limits.max_body_bytes:
-            self._refuse_body(message, message.exchange.refuse(self._too_large()))
+            self._refuse_body(message, message.exchange.refuse(self._too_large()), at_once=True)
             return
-        message.chunks.append(body)
+        message.add(body)
 
     def on_message_complete(self) -> None:
         """Let the request be answered."""
-        self._in_head, self._stalled_bytes, self._is_reading = True, 0, False
+        self._in_head, self._stalled_bytes, self._header_count = True, 0, 0
         message, self._incoming = self._incoming, None
-        if message is not None:
-            message.request.body = message.chunks[0] if len(message.chunks) == 1 else b"".join(message.chunks)
-            message.chunks = []
-            self._enqueue(message)
+        if message is None:
+            return
+        if self._parser.should_upgrade():
+            message.keep_alive = False
+            self._upgraded = message  # its body has not been read
+            return
+        self._is_reading = False
+        message.close_body()
+        self._waiting.append(message)
+        self._next()
 
     # --- answering -----------------------------------------------------------------------------------------------
 
-    def _enqueue(self, message: _Message) -> None:
-        self._waiting.append(message)
-        if len(self._waiting) > _MOST_PIPELINED and not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
-        self._next()
-
     def _next(self) -> None:
         """Answer the next request, unless one is being answered or the caller does not take what was written."""
-        while self._waiting and self._current is None and not self._is_blocked:
+        while self._waiting and self._current is None and not self._is_blocked and not self._transport.is_closing():
             message = self._current = self._waiting.popleft()
-            if message.exchange is not None and message.refusal is None:
-                self._task = self._server.loop.create_task(self._answer(message, message.exchange))
-            else:
-                assert message.refusal is not None
+            if message.refusal is not None:
                 self._write(message, message.refusal)
-        if self._is_paused and len(self._waiting) <= _MOST_PIPELINED // 2:
-            self._is_paused = False
-            self._transport.resume_reading()
+            else:
+                assert message.exchange is not None
+                self._task = self._server.loop.create_task(self._answer(message, message.exchange))
+        self._give_leave()
 
     async def _answer(self, message: _Message, exchange: Exchange) -> None:
+        message.is_begun = True  # a task that is cancelled before its first step does nothing at all
         try:
             response = await exchange.answer()
         except BaseException:
@@ -215,6 +313,15 @@ class Connection(asyncio.Protocol):
         self._task = None
         self._write(message, response)
         self._next()
+        if self._unparsed:
+            self._parse()
+
+    def _give_leave(self) -> None:
+        """Let a caller send its body that waits for leave, once nothing else is to be written before."""
+        message = self._incoming
+        if message is not None and message.wants_leave and self._current is None and not self._waiting:
+            message.wants_leave = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _write(self, message: _Message, response: Response) -> None:
         self._current = None
@@ -222,7 +329,7 @@ class Connection(asyncio.Protocol):
             return
         stays = message.keep_alive and not self._server.is_closing
         connection = ("keep-alive" if message.is_http_1_0 else "") if stays else "close"
-        self._since = self._server.now
+        self._idle_since = self._server.now
         self._transport.write(
             encode_response(
                 response, date=self._server.date, connection=connection, with_body=message.request.method != "HEAD"
@@ -234,41 +341,51 @@ class Connection(asyncio.Protocol):
     def _hang_up(self) -> None:
         """Close, after what was written has gone out and what still comes has been read for a moment."""
         for message in self._waiting:
-            if message.exchange is not None and message.refusal is None:
-                message.exchange.abandon()
+            message.abandon()
         self._waiting.clear()
-        if self._is_reading and self._transport.can_write_eof():
-            self._is_lingering = True
-            self._transport.write_eof()
-        else:
+        must_linger = self._is_reading or bool(self._unparsed)
+        if self._incoming is not None:
+            self._incoming.abandon()
+            self._incoming = None
+        self._is_lingering, self._unparsed = True, b""
+        if not must_linger:
             self._transport.close()
+            return
+        self._pause_or_resume()
+        try:
+            self._transport.write_eof()
+        except OSError:
+            self._transport.abort()
 
     # --- refusing ------------------------------------------------------------------------------------------------
 
     def _refuse(self, error: IngrainError) -> None:
-        """Answer what is no request, after the requests before it."""
+        """Answer what is no request, or none any more, after the requests before it; and hang up."""
         if self._is_lingering:
             return
-        self._is_lingering = True
-        if self._incoming is not None and self._incoming.exchange is not None:
-            message, exchange = self._incoming, self._incoming.exchange
-            message.refusal = exchange.refuse(error)
-        else:
-            message = _Message(Request("", ""), keep_alive=False, is_http_1_0=False)
-            message.refusal = self._server.application.refuse(error)
-        message.keep_alive = False
-        self._incoming = None
-        self._enqueue(message)
+        message, self._incoming = self._incoming, None
+        if message is None or message.exchange is None:
+            message = _Message(Request("", ""), refusal=self._server.application.refuse(error))
+        elif message.refusal is None:
+            message.refusal = message.exchange.refuse(error)
+        self._enqueue_last(message)
 
-    def _refuse_body(self, message: _Message, refusal: Response) -> None:
+    def _refuse_body(self, message: _Message, refusal: Response, *, at_once: bool) -> None:
         """Answer a request before its body has come; a body of some size is not waited for."""
         message.refusal = refusal
-        if message.request.headers.get(b"transfer-encoding") or _announced(message.request) > _READ_BYTES:
-            message.keep_alive = False
+        is_long = bool(message.request.headers.get(b"transfer-encoding")) or _announced(message.request) > _SHORT_BODY
+        if at_once or is_long:
             self._incoming = None
-            self._is_lingering = True
-            self._enqueue(message)
+            self._enqueue_last(message)
         # Else it is answered when the short body, which must be read anyway, has come.
+
+    def _enqueue_last(self, message: _Message) -> None:
+        message.keep_alive = False
+        message.first, message.rest = b"", None
+        self._is_lingering = True
+        self._idle_since = self._server.now
+        self._waiting.append(message)
+        self._next()
 
     def _too_large(self) -> TooLargeError:
         limit = self._limits.max_body_bytes
@@ -281,29 +398,33 @@ class Connection(asyncio.Protocol):
 
     def sweep(self) -> None:
         """Look at the clock: end what has waited for the caller too long."""
-        age = self._server.now - self._since
-        if self._is_blocked:
-            if age > self._limits.read_timeout_s:
+        now, limit_s = self._server.now, self._limits.read_timeout_s
+        if self._is_blocked or (self._transport.is_closing() and self._current is None):
+            left = self._transport.get_write_buffer_size()
+            if left < self._buffered:
+                self._blocked_since = now
+            self._buffered = left
+            if now - max(self._blocked_since, self._idle_since) > limit_s:
                 self._transport.abort()
         elif self._current is not None or self._waiting:
             pass  # the answer's own deadline holds
         elif self._is_lingering:
-            if age > _LINGER_S:
+            if now - self._idle_since > _LINGER_S:
                 self._transport.abort()
         elif self._is_reading:
-            if age > self._limits.read_timeout_s:
+            size = self._incoming.size if self._incoming is not None else 0
+            if now - self._began_at > limit_s + size / _LEAST_BYTES_PER_S:
                 self._refuse(
                     DeadlineExceededError(
-                        f"The request did not arrive within {self._limits.read_timeout_s:g} s "
-                        "(INGRAIN_REQUEST_TIMEOUT_S)."
+                        f"The request did not arrive within {limit_s:g} s (INGRAIN_REQUEST_TIMEOUT_S)."
                     )
                 )
-        elif age > self._limits.keep_alive_s:
+        elif now - self._idle_since > self._limits.keep_alive_s:
             self._transport.close()
 
     def finish(self) -> None:
-        """Close when nothing is being answered, or else after the answer."""
-        if self._current is None and not self._waiting:
+        """Close when there is nothing to answer, or else after the answer."""
+        if self._current is None and not self._waiting and self._incoming is None:
             self._transport.close()
 
     def abort(self) -> None:
@@ -311,10 +432,14 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
-def _request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Request:
-    if not url.startswith(b"/"):
-        parsed = httptools.parse_url(url) if b"://" in url else None
-        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"") if parsed else url
+def _request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Request | None:
+    """Return the request; None where its URL is none."""
+    if not url.startswith(b"/") and b"://" in url:
+        try:
+            parsed = httptools.parse_url(url)
+        except httptools.HttpParserInvalidURLError:
+            return None
+        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
     path, _, query = url.decode("latin-1").partition("?")
     if "%" in path:
         path = urllib.parse.unquote(path)
@@ -322,4 +447,5 @@ def _request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Request:
 
 
 def _announced(request: Request) -> int:
+    """Return the length that the headers tell, 0 if they tell none; the parser has checked that it is a number."""
     return int(request.headers.get(b"content-length", b"0"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import logging
 import socket
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from ingrain.server.http.connection import Connection
 
 _BACKLOG = 2048
 _LONGEST_TICK_S = 1.0
+
+log = logging.getLogger("ingrain.server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +85,13 @@ class HttpServer:
             await self._emptied
 
     def _tick(self) -> None:
+        pause_s = min(_LONGEST_TICK_S, self.limits.read_timeout_s / 4, self.limits.keep_alive_s / 4)
+        self._ticking = self.loop.call_later(pause_s, self._tick)
         self.now = self.loop.time()
         self.date = email.utils.formatdate(usegmt=True)
         for connection in list(self.connections):
-            connection.sweep()
-        pause_s = min(_LONGEST_TICK_S, self.limits.read_timeout_s / 4, self.limits.keep_alive_s / 4)
-        self._ticking = self.loop.call_later(pause_s, self._tick)
+            try:
+                connection.sweep()
+            except Exception:  # whatever is wrong with one connection, the others are still looked after
+                log.exception("A connection could not be looked after")
+                connection.abort()
