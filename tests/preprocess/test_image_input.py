@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import os
+import threading
 import time
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from ingrain.errors import (
 )
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
-from ingrain.preprocess.image import ImagePreprocessor
+from ingrain.preprocess.image import ImagePreprocessor, Pixels
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.repository.manifest import CenterCrop, ImagePreprocess, Resize, ToRgb
 from ingrain.settings import load_settings
@@ -171,6 +174,31 @@ async def test_the_event_loop_runs_on_while_pictures_are_decoded() -> None:
     watcher.cancel()
     await free.aclose()
     assert longest < 0.25
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the platform cannot hold a process to some cores")
+async def test_only_as_many_threads_decode_as_cores_may_be_used() -> None:
+    """On a machine of many cores, a container may have one of them."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        made = ImageInput(Fetcher(FetchPolicy()), ImageLimits())
+        preprocessor = _Noting(CONFIG)
+        await made.load(FILES * 4, preprocessor)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    await made.aclose()
+    assert len(preprocessor.threads) == 1
+
+
+class _Noting(ImagePreprocessor):
+    """Notes which threads prepare pictures."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def prepare(self, data: bytes, *, param: str = "image[0]") -> Pixels:
+        self.threads.add(threading.get_ident())
+        return super().prepare(data, param=param)
 
 
 def test_limits_come_from_the_settings() -> None:

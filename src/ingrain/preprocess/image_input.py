@@ -58,7 +58,7 @@ class ImageInput:
         self._fetcher = fetcher
         self._limits = limits
         self._budget = PixelBudget(4 * limits.max_pixels)
-        threads = limits.threads or os.cpu_count() or 1
+        threads = limits.threads or _cores()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingrain-image")
         self._side_by_side = max(_SIDE_BY_SIDE, threads)
 
@@ -150,3 +150,10 @@ class ImageInput:
         if len(data) > self._limits.max_bytes:
             raise too_many_bytes(self._limits.max_bytes, param)
         return preprocessor.prepare(data, param=param)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; a container's machine may have many more."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
