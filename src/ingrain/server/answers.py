@@ -15,6 +15,8 @@ from ingrain.server.http.message import Request, Response
 
 _encoder = msgspec.json.Encoder()
 _JSON, _RAW, _NPY = "application/json", "application/octet-stream", "application/x-npy"
+VECTOR_MEDIA = (_RAW, _NPY)
+"""Media types besides JSON in which ``vectors_answer`` gives vectors."""
 
 
 def struct_answer(body: msgspec.Struct, status: int = 200) -> Response:
@@ -38,7 +40,7 @@ def vectors_answer(request: Request, rows: NDArray[np.float32], started: float) 
     """
     milliseconds = milliseconds_since(started)
     accept = request.header("accept")
-    media = preferred(accept, (_JSON, _RAW, _NPY)) if accept else _JSON
+    media = preferred(accept, (_JSON, *VECTOR_MEDIA)) if accept else _JSON
     if media == _JSON:
         return array_answer({"embeddings": rows, "processingTimeMs": milliseconds})
     headers = {

@@ -10,6 +10,7 @@ import orjson
 from ingrain import __version__
 from ingrain.api import types
 from ingrain.api.routes import ROUTES, RouteInfo
+from ingrain.server.answers import VECTOR_MEDIA
 
 _REF = "#/components/schemas/{name}"
 _STATUS_TEXT = {
@@ -66,6 +67,13 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
         "tags": [_PLANES[route.plane]],
         "responses": {"200": {"description": "Done.", **_json(references[route.answer] if route.answer else None)}},
     }
+    if route.answer is types.EmbeddingsAnswer:
+        content = operation["responses"]["200"]["content"]
+        content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in VECTOR_MEDIA}
+        operation["description"] += (
+            " Answers float32 numbers as they are (application/octet-stream, with X-Embeddings-Shape) or as a file for"
+            " numpy.load (application/x-npy) where `Accept` prefers that."
+        )
     if route.first_generation:
         operation["deprecated"] = True
     if route.scope is not None:
