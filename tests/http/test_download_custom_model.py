@@ -282,6 +282,28 @@ async def test_paths_in_a_tokenizers_configuration_are_taken_out(planes, host):
     assert "passwd" not in (folder_of(planes) / "tokenizer_config.json").read_text()
 
 
+@pytest.mark.parametrize("levels", [120, 900, 985, 1000, 100_000])
+async def test_json_nested_without_end_is_refused(planes, host, levels):
+    host.replies["/deep.json"] = answer(b'{"a":' * levels + b"1" + b"}" * levels)
+    body = body_of(host, ST, tokenizerConfigJsonUrl="/deep.json")
+    await refused(planes, body, param="tokenizerConfigJsonUrl")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tokenizer_args": {"vocab_file": "passwd"}},
+        {"tokenizer_args": {"anything": "/etc/passwd"}},
+        {"config_args": {"subfolder": ".."}},
+        {"config_args": {"list": [{"deep": "../x"}]}},
+    ],
+)
+async def test_options_that_lead_to_files_of_this_machine_are_refused(planes, host, options):
+    host.replies["/options.json"] = answer(json.dumps(options).encode())
+    body = body_of(host, ST, sentenceBertConfigJsonUrl="/options.json")
+    await refused(planes, body, param="sentenceBertConfigJsonUrl")
+
+
 async def test_a_tokenizer_that_is_code_is_refused(planes, host):
     host.replies["/tokenizer_config.json"] = answer(b'{"auto_map": {"AutoTokenizer": "evil.Tokenizer"}}')
     body = body_of(host, ST, tokenizerConfigJsonUrl="/tokenizer_config.json")

@@ -11,6 +11,8 @@ from ingrain.errors import InvalidRequestError
 
 T = TypeVar("T")
 
+_DEEPEST = 100
+
 
 def read_object(path: Path, param: str) -> dict[str, Any]:
     """Return a JSON object.
@@ -68,6 +70,15 @@ def write_json(path: Path, content: object) -> None:
 
 def _read(path: Path, param: str, kind: type[T], what: str) -> T:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        found = msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"{param} leads to what is not {what}.", param=param) from error
+    if not _is_shallow(found, _DEEPEST):
+        raise InvalidRequestError(f"{param} leads to JSON of more than {_DEEPEST} levels.", param=param)
+    return found
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    """Tell whether lists and objects lie in each other no deeper than that; what reads them after us may recurse."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from ingrain.sources.custom.json_file import read_list, read_object, write_json
 from ingrain.sources.custom.tokenizer_config import clean_tokenizer_config
 
 _CONFIG, _POOLING, _MODULES = "config.json", "1_Pooling/config.json", "modules.json"
+_OPTIONS = "sentence_bert_config.json"
+# No path can be written so: `torch.float32`, `last_hidden_state`, `feature-extraction`.
+_WORD = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_PATH_OPTIONS = ("_file", "_dir", "folder", "path")
 # Names of the width in configurations of transformers.
 _WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
 
@@ -30,6 +35,8 @@ def complete(request: DownloadCustomModelRequest, folder: Path, architecture: di
             "A text model needs its tokenizer: give 'tokenizerJsonUrl', or 'vocabTxtUrl'.", param="tokenizerJsonUrl"
         )
     clean_tokenizer_config(request, folder)
+    if request.sentence_bert_config_json_url is not None:
+        _refuse_paths(read_object(folder / _OPTIONS, "sentenceBertConfigJsonUrl"))
     normalizes = request.modules_json_url is not None and _normalizes(request, folder)
     if request.pooling_config_json_url is None:
         width = next((config[name] for name in _WIDTHS if isinstance(config.get(name), int)), None)
@@ -46,6 +53,27 @@ def complete(request: DownloadCustomModelRequest, folder: Path, architecture: di
         for number, (kind, path) in enumerate(kinds)
     ]
     write_json(folder / _MODULES, modules)
+
+
+def _refuse_paths(options: object) -> None:
+    """Refuse options that could lead the library to a file or a folder: it hands them on to what loads them."""
+    if isinstance(options, dict):
+        for name, value in options.items():
+            if value and name.endswith(_PATH_OPTIONS):
+                raise _leads_elsewhere(name)
+            _refuse_paths(value)
+    elif isinstance(options, list):
+        for value in options:
+            _refuse_paths(value)
+    elif isinstance(options, str) and options and not _WORD.fullmatch(options):
+        raise _leads_elsewhere(options)
+
+
+def _leads_elsewhere(what: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"sentenceBertConfigJsonUrl leads to an option that could name a file or a folder ({what[:100]!r}).",
+        param="sentenceBertConfigJsonUrl",
+    )
 
 
 def _normalizes(request: DownloadCustomModelRequest, folder: Path) -> bool:
