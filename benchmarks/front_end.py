@@ -21,8 +21,8 @@ import psutil
 import uvloop
 
 from bare import median
-from load import closed_loop, http_request
-from throughput import short_texts
+from ingrain.bench.load import Target, closed_loop, http_request
+from ingrain.bench.texts import make_texts
 
 _WIDEST = 4096
 
@@ -88,7 +88,7 @@ def serve(options: argparse.Namespace, ports: tuple[int, int]) -> None:
 def main() -> None:
     options = _options()
     ports = _free_port(), _free_port()
-    texts = short_texts(20_000)
+    texts = make_texts("query", 20_000)
     requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(options, ports))
     server.start()
@@ -100,7 +100,9 @@ def main() -> None:
         for number in range(options.rounds):
             random.shuffle(requests)
             before = sum(process.cpu_times()[:2])
-            result = uvloop.run(closed_loop(ports[0], requests, options.clients, options.seconds))
+            result = uvloop.run(
+                closed_loop(Target("127.0.0.1", ports[0]), requests, clients=options.clients, seconds=options.seconds)
+            )
             assert set(result.statuses) == {200}, result.statuses
             answered = len(result.latencies_s)
             rates.append(result.requests_per_s)
@@ -130,7 +132,7 @@ async def _until_ready(port: int, request: bytes) -> None:
     while time.monotonic() < deadline:
         await asyncio.sleep(0.2)
         try:
-            if 200 in (await closed_loop(port, [request], 1, 0.01)).statuses:
+            if 200 in (await closed_loop(Target("127.0.0.1", port), [request], clients=1, seconds=0.01)).statuses:
                 return
         except OSError:
             continue

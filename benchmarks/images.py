@@ -23,12 +23,12 @@ from PIL import Image
 from bare import median
 from bare_images import BareImages, Setting
 from image_model import NAME
+from ingrain.bench.load import http_request
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.repository.manifest import ImagePreprocess
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 from ingrain.testing.images import photographs
-from load import http_request
 from measure import CORES, Meter
 from server import Server, running_server
 

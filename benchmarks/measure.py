@@ -11,7 +11,7 @@ import random
 import uvloop
 
 from bare import median
-from load import LoadResult, closed_loop
+from ingrain.bench.load import LoadResult, Target, closed_loop
 from server import Server
 
 CORES = len(os.sched_getaffinity(0))
@@ -36,7 +36,12 @@ class Meter:
         before = self._server.cpu_s()
         loop = uvloop.new_event_loop()
         try:
-            load = closed_loop(self._server.inference_port, self._requests, self._clients, self._seconds)
+            load = closed_loop(
+                Target("127.0.0.1", self._server.inference_port),
+                self._requests,
+                clients=self._clients,
+                seconds=self._seconds,
+            )
             result = loop.run_until_complete(load)
         finally:
             loop.close()

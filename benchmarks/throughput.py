@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 from pathlib import Path
+from typing import get_args
 
 from bare import BareGraph, median, tokenize
+from ingrain.bench.load import http_request
+from ingrain.bench.texts import Mix, make_texts
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
-from load import http_request
 from measure import CORES, Meter
 from server import running_server
 
-_WORDS = (
-    *("river", "stone", "market", "quiet", "signal", "garden", "copper", "window", "travel", "letter", "summer"),
-    *("engine", "paper", "forest", "silver", "morning", "number", "island", "bridge", "winter", "doctor", "planet"),
-    *("coffee", "street", "mirror", "castle", "yellow", "pocket", "singer"),
-)
 _BATCHES = (4, 8, 16, 32)
 
 
 def main() -> None:
     options = _options()
     repository = Repository(options.repository.resolve())
-    texts = short_texts(options.texts)
+    texts = make_texts(options.mix, options.texts)
     requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
     with running_server(options.repository, options.models_dir, options.model) as server:
         entry = repository.find(model_key(options.model, "sentence_transformers"))
@@ -59,15 +55,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--texts", type=int, default=20_000, help="distinct texts; longer runs walk through them again")
+    parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="query")
     parser.add_argument("--output", type=Path, help="write the report as JSON too")
     return parser.parse_args()
-
-
-def short_texts(count: int) -> list[str]:
-    """Return distinct texts of 4 to 9 words: the lengths of search queries."""
-    words = random.Random(7)
-    texts = dict.fromkeys(" ".join(words.choices(_WORDS, k=words.randint(4, 9))) for _ in range(2 * count))
-    return list(texts)[:count]
 
 
 def _best(entry: Entry, repository: Repository, items: list) -> tuple[str, BareGraph, int]:
