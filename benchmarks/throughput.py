@@ -55,7 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--texts", type=int, default=20_000, help="distinct texts; longer runs walk through them again")
-    parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="query")
+    parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="constant")
     parser.add_argument("--output", type=Path, help="write the report as JSON too")
     return parser.parse_args()
 

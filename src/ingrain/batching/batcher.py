@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ingrain.batching.forecast import EngineForecast
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.errors import (
     DeadlineExceededError,
@@ -28,6 +29,7 @@ RunBatch = Callable[[Sequence[P]], Awaitable[Rows]]
 """Runs one batch in the engine: payloads in, ``float32 [B, …]`` out, rows in the same order."""
 
 _SMOOTHING = 0.2
+_SHORTEST_PAUSE_S = 0.001
 _FIRST_GUESS_TOKENS_PER_S = 5_000.0
 
 
@@ -78,7 +80,8 @@ class BatcherStatistics:
 class Batcher(Generic[P]):
     """Queues the items of many requests for one graph and keeps the engine busy with batches of them.
 
-    There is no timer: while batches run, the next ones gather; an idle engine gets work at once.
+    While batches run, the next ones gather. An idle engine gets work at once; the one batch that is sent ahead, so that
+    no instance waits for work, is put together as late as the forecast allows.
 
     Args:
         run: Runs one batch.
@@ -103,6 +106,7 @@ class Batcher(Generic[P]):
         self._run = run
         self._length = length
         self._in_flight = in_flight
+        self._forecast = EngineForecast(max(1, in_flight - 1))
         self._max_queue_tokens = max_queue_tokens
         self._clock = clock
         self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(
@@ -225,13 +229,20 @@ class Batcher(Generic[P]):
 
     def _dispatch(self) -> None:
         self._wake_up = None
-        while len(self._running) < self._in_flight and (taken := self._take()):
-            batch = [entry for entry in taken if self._is_wanted(entry[0])]
+        while self._queue and len(self._running) < self._in_flight:
+            pause_s = self._forecast.seconds_to_spare(self._clock())
+            if pause_s > _SHORTEST_PAUSE_S:
+                # The engine has enough to do: a batch that is put together later holds more.
+                self._wake_up = asyncio.get_running_loop().call_later(pause_s, self._dispatch)
+                return
+            batch = [entry for entry in self._take() if self._is_wanted(entry[0])]
             if batch:
                 if not self._running:
                     self._busy_since, self._busy_tokens = self._clock(), 0
                 task = asyncio.create_task(self._run_batch(batch))
                 self._running.add(task)
+                tokens = sum(max(1, self._length(request.payloads[index])) for request, index in batch)
+                self._forecast.begin(task, tokens, self._clock())
                 task.add_done_callback(self._finished)
 
     def _take(self) -> list[tuple[_Request[P], int]]:
@@ -246,6 +257,9 @@ class Batcher(Generic[P]):
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._forecast.end(task, self._clock())
+        if self._wake_up is not None:
+            self._wake_up.cancel()
         self._dispatch()
 
     async def _run_batch(self, batch: list[tuple[_Request[P], int]]) -> None:
