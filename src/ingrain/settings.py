@@ -105,7 +105,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 2048
     request_timeout_s: Annotated[
         Annotated[float, Meta(gt=0)],
-        _setting("INGRAIN_REQUEST_TIMEOUT_S", "Seconds after which an inference request is answered with 504."),
+        _setting(
+            "INGRAIN_REQUEST_TIMEOUT_S",
+            "Seconds after which an inference request is answered with 504, and that any request may take to arrive.",
+        ),
     ] = 60.0
     load_timeout_s: Annotated[
         Annotated[float, Meta(gt=0)],

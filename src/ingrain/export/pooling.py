@@ -68,7 +68,7 @@ def _sums(tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 def _first(mask: Tensor) -> Tensor:
     """Return the index of the first 1 of each row, ``int64 [B]``; 0 where there is none."""
-    # Found by arithmetic: ArgMax on int64 is not implemented everywhere, and its choice among equals is not specified.
+    # By arithmetic, not ArgMax: ONNX leaves its choice among equals open, and some engines have no ArgMax of int64.
     before = (mask.cumsum(dim=1) == 0).to(torch.int64).sum(dim=1)
     return before * mask.sum(dim=1).clamp(max=1)
 
