@@ -62,7 +62,7 @@ bench: install ## measure the server against bare ONNX Runtime, and the front en
 	@$(BIN)/python benchmarks/front_end.py
 	@$(BIN)/python benchmarks/yardstick_model.py
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
-	@$(BIN)/python benchmarks/throughput.py --mix query $(ARGS)
+	@$(BIN)/python benchmarks/throughput.py --mix constant $(ARGS)
 	@$(BIN)/python benchmarks/throughput.py --model bert-12x384 $(ARGS)
 	@$(BIN)/python benchmarks/image_model.py
 	@$(BIN)/python benchmarks/images.py $(ARGS)

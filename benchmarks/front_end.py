@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import random
-import socket
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,6 +20,8 @@ import uvloop
 from bare import median
 from ingrain.bench.load import Target, closed_loop, http_request
 from ingrain.bench.texts import make_texts
+from measure import common_options, tell
+from server import free_ports
 
 _WIDEST = 4096
 
@@ -66,7 +65,7 @@ class NullEngine:
         return {output: self._rows[: len(next(iter(inputs.values()))), :width]}
 
 
-def serve(options: argparse.Namespace, ports: tuple[int, int]) -> None:
+def serve(options: argparse.Namespace, ports: list[int]) -> None:
     """Run the server on one core."""
     from ingrain.server import run
     from ingrain.settings import Settings
@@ -87,7 +86,7 @@ def serve(options: argparse.Namespace, ports: tuple[int, int]) -> None:
 
 def main() -> None:
     options = _options()
-    ports = _free_port(), _free_port()
+    ports = free_ports(2)
     texts = make_texts("query", 20_000)
     requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(options, ports))
@@ -113,18 +112,11 @@ def main() -> None:
         server.terminate()
         server.join(10)
     report = {"clients": options.clients, "requestsPerS": median(rates), "cpuUsPerRequest": median(costs)}
-    print(json.dumps({**report, "loadGeneratorUsPerRequest": median(own)}, indent=2))
+    tell({**report, "loadGeneratorUsPerRequest": median(own)}, options.output)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repository", type=Path, default=Path(".run/repository"))
-    parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
-    parser.add_argument("--model", default="all-MiniLM-L6-v2")
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    return parser.parse_args()
+    return common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0).parse_args()
 
 
 async def _until_ready(port: int, request: bytes) -> None:
@@ -137,12 +129,6 @@ async def _until_ready(port: int, request: bytes) -> None:
         except OSError:
             continue
     raise SystemExit("the server did not become ready")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 if __name__ == "__main__":

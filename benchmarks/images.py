@@ -29,7 +29,7 @@ from ingrain.repository.manifest import ImagePreprocess
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 from ingrain.testing.images import photographs
-from measure import CORES, Meter
+from measure import CORES, Meter, common_options, tell
 from server import Server, running_server
 
 _WIDTH, _HEIGHT = 640, 480
@@ -69,21 +69,12 @@ def main() -> None:
         report = meter.report(rates)
     report["picture"] = {"size": [_WIDTH, _HEIGHT], "meanBytes": sum(map(len, files)) // len(files)}
     report["bare"] = {"setting": str(setting), "itemsPerS": median(rates), "cpuMsPerItem": median(cpu_ms)}
-    print(json.dumps(report, indent=2))
-    if options.output:
-        options.output.write_text(json.dumps(report, indent=2) + "\n")
+    tell(report, options.output)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repository", type=Path, default=Path(".run/repository"))
-    parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
-    parser.add_argument("--model", default=NAME, help="folder of a timm classifier below the directory of models")
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser = common_options(__doc__, model=NAME, clients=32)
     parser.add_argument("--pictures", type=int, default=500, help="distinct ones; longer runs walk through them again")
-    parser.add_argument("--output", type=Path, help="write the report as JSON too")
     return parser.parse_args()
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import datetime
-import os
+import json
 import platform
 import random
+from pathlib import Path
 
 import uvloop
 
 from bare import median
 from ingrain.bench.load import LoadResult, Target, closed_loop
+from ingrain.cores import usable_cores
 from server import Server
 
-CORES = len(os.sched_getaffinity(0))
+CORES = usable_cores()
 
 
 class Meter:
@@ -85,3 +88,26 @@ class Meter:
             for status, count in result.statuses.items():
                 statuses[str(status)] = statuses.get(str(status), 0) + count
         return statuses
+
+
+def common_options(
+    description: str | None, *, model: str, clients: int, seconds: float = 4.0
+) -> argparse.ArgumentParser:
+    """Return the flags that every benchmark of a server has, with its own defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--repository", type=Path, default=Path(".run/repository"))
+    parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
+    parser.add_argument("--model", default=model, help="folder below the directory of models")
+    parser.add_argument("--clients", type=int, default=clients)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=seconds)
+    parser.add_argument("--output", type=Path, help="write the report as JSON too")
+    return parser
+
+
+def tell(report: dict, output: Path | None) -> None:
+    """Print a report, and write it where that is wanted."""
+    text = json.dumps(report, indent=2)
+    print(text)
+    if output:
+        output.write_text(text + "\n")

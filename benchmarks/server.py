@@ -49,7 +49,7 @@ def _seconds(process: psutil.Process) -> float:
 @contextlib.contextmanager
 def running_server(repository: Path, models_dir: Path, model: str, **environment: str) -> Iterator[Server]:
     """Start ``ingrain serve`` with one model and yield it when it is ready."""
-    ports = _free_ports(2)
+    ports = free_ports(2)
     flags = {
         "repository": repository,
         "local-models-dir": models_dir,
@@ -89,7 +89,8 @@ def _is_ready(server: Server) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

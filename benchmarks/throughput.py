@@ -7,8 +7,6 @@ the server, and the ratio is that of the medians.
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import get_args
 
 from bare import BareGraph, median, tokenize
@@ -16,7 +14,7 @@ from ingrain.bench.load import http_request
 from ingrain.bench.texts import Mix, make_texts
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
-from measure import CORES, Meter
+from measure import CORES, Meter, common_options, tell
 from server import running_server
 
 _BATCHES = (4, 8, 16, 32)
@@ -41,22 +39,13 @@ def main() -> None:
             print(f"round {number + 1}: served {rate:7.1f} items/s, bare {bare[-1]:7.1f}")
         report = meter.report(bare)
     report["bare"] = {"setting": setting, "batch": batch, "itemsPerS": median(bare)}
-    print(json.dumps(report, indent=2))
-    if options.output:
-        options.output.write_text(json.dumps(report, indent=2) + "\n")
+    tell(report, options.output)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repository", type=Path, default=Path(".run/repository"))
-    parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
-    parser.add_argument("--model", default="all-MiniLM-L6-v2")
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64)
     parser.add_argument("--texts", type=int, default=20_000, help="distinct texts; longer runs walk through them again")
-    parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="constant")
-    parser.add_argument("--output", type=Path, help="write the report as JSON too")
+    parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="query")
     return parser.parse_args()
 
 

@@ -122,11 +122,14 @@ def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: Qu
 def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list[int]]:
     """Return a batch's texts, each once, and for each item the place of its text: what many ask is computed once."""
     known: dict[tuple[int, ...], int] = {}
-    places = [known.setdefault((item.prompt_tokens, *item.input_ids), len(known)) for item in items]
-    if len(known) == len(items):
-        return list(items), places
-    distinct: dict[int, TokenizedText] = dict(zip(reversed(places), reversed(items), strict=True))
-    return [distinct[place] for place in range(len(known))], places
+    places: list[int] = []
+    distinct: list[TokenizedText] = []
+    for item in items:
+        place = known.setdefault((item.prompt_tokens, *item.input_ids), len(known))
+        if place == len(distinct):
+            distinct.append(item)
+        places.append(place)
+    return distinct, places
 
 
 def _image_queue(graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[Pixels]:

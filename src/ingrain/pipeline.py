@@ -193,7 +193,7 @@ class Pipeline:
                 running = asyncio.create_task(self._submit(name, queue, pixels, started))
             assert running is not None
             done.append(await running)
-        except BaseException:
+        except BaseException:  # cancellation too must take back what is being inferred
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)

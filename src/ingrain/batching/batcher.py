@@ -38,6 +38,7 @@ class _Request(Generic[P]):
     """The items of one request that still miss their rows."""
 
     payloads: Sequence[P]
+    lengths: Sequence[int]
     future: asyncio.Future[Rows]
     timeout_s: float
     deadline: float
@@ -148,6 +149,7 @@ class Batcher(Generic[P]):
         self._refuse_when_full(sum(lengths))
         request = _Request(
             payloads=payloads,
+            lengths=lengths,
             future=asyncio.get_running_loop().create_future(),
             timeout_s=timeout_s,
             deadline=self._clock() + timeout_s,
@@ -241,15 +243,14 @@ class Batcher(Generic[P]):
                     self._busy_since, self._busy_tokens = self._clock(), 0
                 task = asyncio.create_task(self._run_batch(batch))
                 self._running.add(task)
-                tokens = sum(max(1, self._length(request.payloads[index])) for request, index in batch)
-                self._forecast.begin(task, tokens, self._clock())
+                self._forecast.begin(task, sum(request.lengths[index] for request, index in batch), self._clock())
                 task.add_done_callback(self._finished)
 
     def _take(self) -> list[tuple[_Request[P], int]]:
         taken = self._queue.take()
         for request, index in taken:
             request.waiting_items -= 1
-            request.waiting_tokens -= max(1, self._length(request.payloads[index]))
+            request.waiting_tokens -= request.lengths[index]
         return taken
 
     def _is_wanted(self, request: _Request[P]) -> bool:
@@ -280,23 +281,22 @@ class Batcher(Generic[P]):
                 await self._run_apart(batch)
         except IngrainError as error:
             _fail_all(batch, error)
-        except BaseException:
+        except BaseException:  # whatever ends this batch, its callers must not wait for ever
             _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
         else:
-            self._count(payloads)
+            self._count([request.lengths[index] for request, index in batch])
 
     async def _run_apart(self, batch: list[tuple[_Request[P], int]]) -> None:
         try:
             for entry in batch:
                 if self._is_wanted(entry[0]):
                     await self._run_batch([entry])
-        except BaseException:
+        except BaseException:  # whatever ends this batch, its callers must not wait for ever
             _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
 
-    def _count(self, payloads: Sequence[P]) -> None:
-        lengths = [max(1, self._length(payload)) for payload in payloads]
+    def _count(self, lengths: Sequence[int]) -> None:
         tokens = sum(lengths)
         counted = self.statistics
         counted.batches += 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from ingrain.bench.load import LoadResult
 from ingrain.bench.server_side import ServerCounts
+from ingrain.cores import usable_cores
 
 _SHARES = (0.5, 0.95, 0.99)
 _WIDTH, _HEIGHT, _MARGIN = 640, 320, 40
@@ -26,7 +26,7 @@ def summarize(
         "latencyMs": {f"p{round(100 * share)}": round(result.percentile_ms(share), 2) for share in _SHARES},
         "statuses": {str(status): count for status, count in sorted(result.statuses.items())},
         "lostRequests": result.lost,
-        "loadGeneratorCpuShare": round(result.cpu_s / result.seconds / _cores(), 3),
+        "loadGeneratorCpuShare": round(result.cpu_s / result.seconds / usable_cores(), 3),
     }
     if counted is not None and counted.batches:
         report["tokensPerS"] = round(counted.tokens / result.seconds, 1)
@@ -34,7 +34,7 @@ def summarize(
         report["paddingShare"] = round(1 - counted.tokens / max(1.0, counted.padded_tokens), 4)
         if counted.cpu_s:
             report["cpuShare"] = {
-                name: round(seconds / result.seconds / _cores(), 3) for name, seconds in counted.cpu_s.items()
+                name: round(seconds / result.seconds / usable_cores(), 3) for name, seconds in counted.cpu_s.items()
             }
     return report
 
@@ -87,7 +87,3 @@ def as_svg(latencies_s: Sequence[float], title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif">\n'
         '<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(shapes) + "\n</svg>\n"
     )
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1

@@ -174,7 +174,7 @@ class EmbeddedEngine:
         triton.connect()
         try:
             await server.wait_until_live(triton.server_name, self._start_timeout_s)
-        except BaseException:
+        except BaseException:  # cancellation too must not leave a server behind
             await triton.close()
             await server.stop(0)
             raise

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Literal
 
+from ingrain.cores import usable_cores
 from ingrain.engine.protocol import Engine
 from ingrain.engine.tritonserver import available
 from ingrain.errors import SettingsError
@@ -58,7 +58,7 @@ def execution_policy(settings: Settings) -> ExecutionPolicy:
     ONNX Runtime's own choice of threads.
     """
     local = runs_on_this_cpu(settings)
-    cores = _cores()
+    cores = usable_cores()
     instances = settings.model_instances or (min(cores, _MOST_INSTANCES) if local else 1)
     threads = settings.threads_per_instance or (max(1, cores // instances) if local else 0)
     return ExecutionPolicy(
@@ -92,10 +92,3 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
     from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(repository.triton, instances=policy.instances, threads=policy.threads)
-
-
-def _cores() -> int:
-    """Return the cores that this process may use, where the platform tells, else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

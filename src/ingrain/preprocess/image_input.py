@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ingrain.cores import usable_cores
 from ingrain.errors import TooLargeError
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.headers import check_download_headers
@@ -58,7 +58,7 @@ class ImageInput:
         self._fetcher = fetcher
         self._limits = limits
         self._budget = PixelBudget(4 * limits.max_pixels)
-        threads = limits.threads or _cores()
+        threads = limits.threads or usable_cores()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingrain-image")
         self._side_by_side = max(_SIDE_BY_SIDE, threads)
 
@@ -150,10 +150,3 @@ class ImageInput:
         if len(data) > self._limits.max_bytes:
             raise too_many_bytes(self._limits.max_bytes, param)
         return preprocessor.prepare(data, param=param)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use; a container's machine may have many more."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

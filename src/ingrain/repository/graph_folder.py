@@ -64,7 +64,7 @@ def _replace(path: Path, content: bytes) -> bool:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # cancellation too must leave no half-written file behind
         Path(temporary).unlink(missing_ok=True)
         raise
     return True

@@ -166,7 +166,7 @@ async def _start(services: Services, startup: _Startup, models: list[ModelRef], 
                 await asyncio.sleep(_ENGINE_RETRY_S)
         await services.registry.start(models)
         startup.waiting_for = None
-    except Exception:
+    except Exception:  # whatever it is, a server that serves nothing must not seem to run
         log.exception("The server could not be started")
         stop.set()
         raise

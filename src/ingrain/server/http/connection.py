@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import urllib.parse
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -19,6 +17,7 @@ from ingrain.errors import (
     TooLargeError,
 )
 from ingrain.server.http.application import Exchange
+from ingrain.server.http.incoming import IncomingRequest, announced_length, parse_request
 from ingrain.server.http.message import Request, Response, encode_response
 
 if TYPE_CHECKING:
@@ -36,41 +35,6 @@ _LEAST_BYTES_PER_S = 16_384
 log = logging.getLogger("ingrain.server")
 
 
-@dataclass(slots=True)
-class _Message:
-    """A request on its way, and what becomes of it."""
-
-    request: Request
-    keep_alive: bool = False
-    is_http_1_0: bool = False
-    wants_leave: bool = False
-    is_begun: bool = False
-    exchange: Exchange | None = None
-    refusal: Response | None = None
-    size: int = 0
-    first: bytes = b""
-    rest: bytearray | None = None
-
-    def add(self, piece: bytes) -> None:
-        """Take a piece of the body: one stays as it is, many are not kept as many objects."""
-        if not self.first:
-            self.first = piece
-        elif self.rest is None:
-            self.rest = bytearray(piece)
-        else:
-            self.rest += piece
-
-    def close_body(self) -> None:
-        """Put the body together."""
-        self.request.body = self.first if self.rest is None else self.first + self.rest
-        self.first, self.rest = b"", None
-
-    def abandon(self) -> None:
-        """Forget the request, unless it was refused before or answers by itself."""
-        if self.exchange is not None and self.refusal is None and not self.is_begun:
-            self.exchange.abandon()
-
-
 class Connection(asyncio.Protocol):
     """Parses requests, hands them to the application, and writes each answer at once and whole.
 
@@ -84,10 +48,10 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._unparsed = b""
-        self._waiting: deque[_Message] = deque()
-        self._incoming: _Message | None = None
-        self._current: _Message | None = None
-        self._upgraded: _Message | None = None
+        self._waiting: deque[IncomingRequest] = deque()
+        self._incoming: IncomingRequest | None = None
+        self._current: IncomingRequest | None = None
+        self._upgraded: IncomingRequest | None = None
         self._task: asyncio.Task[None] | None = None
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
@@ -158,7 +122,7 @@ class Connection(asyncio.Protocol):
         message = self._incoming
         if self._in_head or message is None:
             return _HEAD_SLICE
-        left = _announced(message.request) - message.size
+        left = announced_length(message.request) - message.size
         return left if left > 0 else _CHUNKED_SLICE
 
     def _feed(self, piece: bytes) -> None:
@@ -244,11 +208,11 @@ class Connection(asyncio.Protocol):
             return
         parser = self._parser
         version = parser.get_http_version()
-        request = _request(parser.get_method(), self._url, self._headers)
+        request = parse_request(parser.get_method(), self._url, self._headers)
         if request is None or version not in ("1.0", "1.1") or b"," in self._headers.get(b"host", b""):
             self._refuse(InvalidRequestError("The request is not valid HTTP/1.1."))
             return
-        message = self._incoming = _Message(
+        message = self._incoming = IncomingRequest(
             request, keep_alive=parser.should_keep_alive(), is_http_1_0=version == "1.0"
         )
         begun = self._server.application.begin(request)
@@ -257,7 +221,7 @@ class Connection(asyncio.Protocol):
             self._refuse_body(message, begun, at_once=expects)
             return
         message.exchange = begun
-        if _announced(request) > self._limits.max_body_bytes:
+        if announced_length(request) > self._limits.max_body_bytes:
             self._refuse_body(message, begun.refuse(self._too_large()), at_once=True)
         elif expects:
             message.wants_leave = True
@@ -303,11 +267,11 @@ class Connection(asyncio.Protocol):
                 self._task = self._server.loop.create_task(self._answer(message, message.exchange))
         self._give_leave()
 
-    async def _answer(self, message: _Message, exchange: Exchange) -> None:
+    async def _answer(self, message: IncomingRequest, exchange: Exchange) -> None:
         message.is_begun = True  # a task that is cancelled before its first step does nothing at all
         try:
             response = await exchange.answer()
-        except BaseException:
+        except BaseException:  # a caller that gets no answer must not wait for one
             self._transport.abort()
             raise
         self._task = None
@@ -323,7 +287,7 @@ class Connection(asyncio.Protocol):
             message.wants_leave = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _write(self, message: _Message, response: Response) -> None:
+    def _write(self, message: IncomingRequest, response: Response) -> None:
         self._current = None
         if self._transport.is_closing():
             return
@@ -365,21 +329,23 @@ class Connection(asyncio.Protocol):
             return
         message, self._incoming = self._incoming, None
         if message is None or message.exchange is None:
-            message = _Message(Request("", ""), refusal=self._server.application.refuse(error))
+            message = IncomingRequest(Request("", ""), refusal=self._server.application.refuse(error))
         elif message.refusal is None:
             message.refusal = message.exchange.refuse(error)
         self._enqueue_last(message)
 
-    def _refuse_body(self, message: _Message, refusal: Response, *, at_once: bool) -> None:
+    def _refuse_body(self, message: IncomingRequest, refusal: Response, *, at_once: bool) -> None:
         """Answer a request before its body has come; a body of some size is not waited for."""
         message.refusal = refusal
-        is_long = bool(message.request.headers.get(b"transfer-encoding")) or _announced(message.request) > _SHORT_BODY
+        is_long = (
+            bool(message.request.headers.get(b"transfer-encoding")) or announced_length(message.request) > _SHORT_BODY
+        )
         if at_once or is_long:
             self._incoming = None
             self._enqueue_last(message)
         # Else it is answered when the short body, which must be read anyway, has come.
 
-    def _enqueue_last(self, message: _Message) -> None:
+    def _enqueue_last(self, message: IncomingRequest) -> None:
         message.keep_alive = False
         message.first, message.rest = b"", None
         self._is_lingering = True
@@ -430,22 +396,3 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
-
-
-def _request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Request | None:
-    """Return the request; None where its URL is none."""
-    if not url.startswith(b"/") and b"://" in url:
-        try:
-            parsed = httptools.parse_url(url)
-        except httptools.HttpParserInvalidURLError:
-            return None
-        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
-    path, _, query = url.decode("latin-1").partition("?")
-    if "%" in path:
-        path = urllib.parse.unquote(path)
-    return Request(method.decode("ascii"), path, query.partition("#")[0], headers)
-
-
-def _announced(request: Request) -> int:
-    """Return the length that the headers tell, 0 if they tell none; the parser has checked that it is a number."""
-    return int(request.headers.get(b"content-length", b"0"))
