@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from ingrain.engine.grpc_channel import UnaryChannel
+from ingrain.engine.grpc_connection import CallError
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import since
 from ingrain.engine.wire import decode_infer, decode_statistics, encode_infer
@@ -44,6 +47,7 @@ _CHANNEL_OPTIONS = [
     # No proxy stands between us and our Triton, whatever the environment says for the web.
     ("grpc.enable_http_proxy", 0),
 ]
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _CONTROL_TIMEOUT_S = 5.0
 _LIVE_TIMEOUT_S = 2.0
 _POLL_S = 0.05
@@ -84,7 +88,7 @@ class TritonEngine:
         self._watch_interval_s = watch_interval_s
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
-        self._infer: Any = None
+        self._infer = UnaryChannel(self._target, _INFER)
         self._loaded: set[str] = set()
         # What Triton had counted when a graph was loaded: warm-up, which no user sent.
         self._warmups: dict[str, GraphStatistics] = {}
@@ -117,11 +121,7 @@ class TritonEngine:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
             self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-            self._infer = self._channel.unary_unary(
-                "/inference.GRPCInferenceService/ModelInfer",
-                request_serializer=None,  # encode_infer makes bytes
-                response_deserializer=service_pb2.ModelInferResponse.FromString,
-            )
+            self._infer = UnaryChannel(self._target, _INFER)
 
     async def close(self) -> None:
         """Close the channel. Triton and its graphs stay as they are."""
@@ -131,6 +131,7 @@ class TritonEngine:
             await asyncio.wait([self._watcher])
             self._watcher = None
         if channel is not None:
+            await self._infer.close()
             await channel.close()
 
     async def live(self) -> bool:
@@ -218,15 +219,15 @@ class TritonEngine:
             raise InferenceError(f"graph {name!r} was sent arrays that Triton cannot take") from error
         async with self._translating(f"graph {name!r}", timeout_s):
             try:
-                response = await self._infer(request, timeout=timeout_s)
-            except grpc.aio.AioRpcError as error:
+                answer = await self._infer.call(request, timeout_s=timeout_s)
+            except CallError as error:
                 # Triton says UNAVAILABLE also of a graph that was unloaded.
-                if error.code() == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
+                if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
                     raise ModelNotLoadedError(f"graph {name!r} is not loaded") from error
                 raise
         try:
-            return decode_infer(response)
-        except ValueError as error:
+            return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
+        except (ValueError, DecodeError) as error:
             raise InferenceError(f"graph {name!r} answered with arrays that cannot be read") from error
 
     async def statistics(self) -> list[GraphStatistics]:
@@ -277,7 +278,11 @@ class TritonEngine:
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            raise _translate(error, what, timeout_s) from error
+            raise _translate(error.code(), error.details(), what, timeout_s) from error
+        except CallError as error:
+            if self._channel is None:
+                raise _closed() from error
+            raise _translate(error.code, error.details, what, timeout_s) from error
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
             # gRPC cancels the calls of a channel that is closed, though nobody cancelled the task that waits.
             task = asyncio.current_task()
@@ -318,8 +323,7 @@ def _closed() -> EngineUnavailableError:
     return EngineUnavailableError("the engine is closed", retry_after_s=_RETRY_AFTER_S)
 
 
-def _translate(error: grpc.aio.AioRpcError, what: str, timeout_s: float | None) -> IngrainError:
-    code = error.code()
+def _translate(code: grpc.StatusCode, details: str | None, what: str, timeout_s: float | None) -> IngrainError:
     if code == grpc.StatusCode.UNAVAILABLE:
         return EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=_RETRY_AFTER_S)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -327,5 +331,5 @@ def _translate(error: grpc.aio.AioRpcError, what: str, timeout_s: float | None) 
     if code == grpc.StatusCode.NOT_FOUND:
         return ModelNotLoadedError(f"{what} is not loaded")
     # Triton's own words are for the operator alone.
-    logger.warning("Triton answered %s for %s: %s", code.name, what, error.details())
+    logger.warning("Triton answered %s for %s: %s", code.name, what, details)
     return InferenceError(f"{what}: the engine answered {code.name}", facts={"engineStatus": code.name})
