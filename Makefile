@@ -3,6 +3,8 @@
 
 VENV ?= .venv
 ARGS ?=
+# How many processes share the tests; 0 for one that a debugger can stop.
+TEST_WORKERS ?= 2
 # Passed to every pip install, for a mirror or a proxy of your own.
 PIP_ARGS ?=
 
@@ -46,7 +48,7 @@ run: install ## serve all-MiniLM-L6-v2 on the embedded Triton
 		--models all-MiniLM-L6-v2 $(ARGS)
 
 test: install ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
 
 lint: install ## ruff, formatting, the direction of imports, the Dockerfile
 	@$(BIN)/ruff check .
