@@ -11,7 +11,7 @@ from ingrain.api import types
 from ingrain.repository.manifest import Library
 
 
-class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to embed. Unknown fields are ignored; fields of Ingrain's own are taken in camelCase too."""
 
     model: Annotated[types.Name, Meta(description="Name of a loaded model; GET /v1/models lists them.")]
@@ -48,7 +48,7 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     pretrained: types.Pretrained = None
 
 
-class Embedding(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIEmbedding(msgspec.Struct, frozen=True, kw_only=True):
     """One vector."""
 
     object: Literal["embedding"]
@@ -60,27 +60,27 @@ class Embedding(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that were computed, special tokens and prompts included; images have none."""
 
     prompt_tokens: int
     total_tokens: int
 
 
-class EmbeddingsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIEmbeddingsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors in the order of the input."""
 
     object: Literal["list"]
-    data: list[Embedding]
+    data: list[OpenAIEmbedding]
     model: str
-    usage: Usage
+    usage: OpenAIUsage
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model; what follows ``owned_by`` is Ingrain's own."""
 
     id: str
-    object: Literal["model"] = "model"
+    object: Literal["model"]
     created: Annotated[int, Meta(description="When it was converted, in Unix seconds.")]
     owned_by: Annotated[str, Meta(description="The source library.")]
     library: Library
@@ -96,14 +96,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
-class ModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The loaded models."""
 
-    object: Literal["list"] = "list"
-    data: list[Model]
+    object: Literal["list"]
+    data: list[OpenAIModel]
 
 
-class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong; further facts by error."""
 
     message: str
@@ -112,7 +112,7 @@ class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
     code: str
 
 
-class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Body of every error of the routes below /v1."""
 
-    error: ErrorDetail
+    error: OpenAIErrorDetail

@@ -139,8 +139,8 @@ ROUTES: tuple[RouteInfo, ...] = (
         "openai_embeddings",
         "/v1/embeddings",
         "Embed texts, token ids or pictures, as OpenAI's clients ask for it.",
-        openai.EmbeddingsRequest,
-        openai.EmbeddingsAnswer,
+        openai.OpenAIEmbeddingsRequest,
+        openai.OpenAIEmbeddingsAnswer,
     ),
     RouteInfo(
         name="openai_models",
@@ -148,7 +148,7 @@ ROUTES: tuple[RouteInfo, ...] = (
         method="GET",
         path="/v1/models",
         summary="List the loaded models with their prompts, as OpenAI's clients ask for it.",
-        answer=openai.ModelsAnswer,
+        answer=openai.OpenAIModelsAnswer,
         scope="infer",
     ),
     RouteInfo(
@@ -157,7 +157,7 @@ ROUTES: tuple[RouteInfo, ...] = (
         method="GET",
         path="/v1/models/{model}",
         summary="Describe one loaded model.",
-        answer=openai.Model,
+        answer=openai.OpenAIModel,
         scope="infer",
         errors=(404,),
     ),

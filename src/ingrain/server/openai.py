@@ -24,7 +24,7 @@ _MODELS = "/v1/models/"
 
 async def embeddings(services: Services, request: Request) -> Response:
     """Embed texts, token ids and, with models that see, pictures."""
-    body = decode_open(request.body, types.EmbeddingsRequest)
+    body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
     name = ModelName(name=body.model, library=body.library, pretrained=body.pretrained)
     given = read_input(body.input, body.modality)
     _check_count(len(given), services.settings.openai_max_items)
@@ -37,7 +37,9 @@ async def embeddings(services: Services, request: Request) -> Response:
 async def models(services: Services, request: Request) -> Response:
     """List the loaded models."""
     del request
-    return struct_answer(types.ModelsAnswer(data=[_describe(model) for model in services.registry.loaded()]))
+    return struct_answer(
+        types.OpenAIModelsAnswer(object="list", data=[_describe(model) for model in services.registry.loaded()])
+    )
 
 
 async def model(services: Services, request: Request) -> Response:
@@ -52,7 +54,7 @@ async def model(services: Services, request: Request) -> Response:
 
 
 async def _embed(
-    pipeline: Pipeline, name: ModelName, body: types.EmbeddingsRequest, given: Input
+    pipeline: Pipeline, name: ModelName, body: types.OpenAIEmbeddingsRequest, given: Input
 ) -> tuple[AnyVectors, EmbeddedTexts | None]:
     """Return one row an item, in order, and what became of the texts among them."""
     form = VectorForm(
@@ -78,7 +80,7 @@ async def _embed(
     return rows, texts
 
 
-def _texts(body: types.EmbeddingsRequest, given: Input) -> Texts:
+def _texts(body: types.OpenAIEmbeddingsRequest, given: Input) -> Texts:
     prompt = None
     if body.prompt is not None or body.prompt_name is not None or body.input_type is not None:
         prompt = PromptChoice(text=body.prompt, name=body.prompt_name, input_type=body.input_type)
@@ -94,7 +96,7 @@ def _texts(body: types.EmbeddingsRequest, given: Input) -> Texts:
 
 
 def _answer(
-    body: types.EmbeddingsRequest, rows: AnyVectors, given: Input, texts: EmbeddedTexts | None
+    body: types.OpenAIEmbeddingsRequest, rows: AnyVectors, given: Input, texts: EmbeddedTexts | None
 ) -> dict[str, object]:
     # The official client asks for base64 by itself and takes what it gets for float32; a list it leaves alone.
     as_base64 = body.encoding_format == "base64" and body.output_dtype in (None, "float")
@@ -110,11 +112,12 @@ def _answer(
     return {"object": "list", "data": data, "model": body.model, "usage": usage}
 
 
-def _describe(model: LoadedModel) -> types.Model:
+def _describe(model: LoadedModel) -> types.OpenAIModel:
     manifest, text = model.manifest, model.manifest.text
     towers: dict[Modality, object | None] = {"text": model.text_queue, "image": model.image_queue}
-    return types.Model(
+    return types.OpenAIModel(
         id=manifest.name,
+        object="model",
         created=int(datetime.fromisoformat(manifest.created_at).timestamp()),
         owned_by=manifest.library,
         library=manifest.library,

@@ -30,7 +30,7 @@ _PLANES = {"inference": "inference plane, port 8686", "model": "model plane, por
 def openapi_document() -> dict[str, Any]:
     """Return the document as plain data."""
     bodies = {route.request for route in ROUTES if route.request} | {route.answer for route in ROUTES if route.answer}
-    kinds = [types.ErrorAnswer, openai.ErrorAnswer, *sorted(bodies, key=lambda kind: kind.__name__)]
+    kinds = [types.ErrorAnswer, openai.OpenAIErrorAnswer, *sorted(bodies, key=lambda kind: kind.__name__)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     references = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -105,7 +105,7 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
     guarded = (401, 403) if route.scope is not None else ()
     for status in sorted({*route.errors, *guarded, 500}):
         # A readiness probe that fails answers its own shape, not an error.
-        errors = openai.ErrorAnswer if route.speaks_openai else types.ErrorAnswer
+        errors = openai.OpenAIErrorAnswer if route.speaks_openai else types.ErrorAnswer
         kind = route.answer if route.name == "ready" and status == 503 else errors
         assert kind is not None
         operation["responses"][str(status)] = {"description": _STATUS_TEXT[status], **_json(references[kind])}
