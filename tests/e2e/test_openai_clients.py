@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -62,20 +63,29 @@ def test_token_ids_of_the_source_s_tokenizer_are_their_text(server, source_model
 async def test_langchain(server, truth):
     from langchain_openai import OpenAIEmbeddings
 
-    embeddings = OpenAIEmbeddings(
-        model=MINILM, base_url=url(server), api_key="any", check_embedding_ctx_length=False, chunk_size=3
-    )
-    assert np.abs(np.array(embeddings.embed_documents(TEXTS)) - truth).max() < 1e-4
-    assert np.abs(np.array(await embeddings.aembed_query(TEXTS[0])) - truth[0]).max() < 1e-4
+    async with httpx.AsyncClient() as http:  # ours to close; the library leaves its own open
+        embeddings = OpenAIEmbeddings(
+            model=MINILM,
+            base_url=url(server),
+            api_key="any",
+            check_embedding_ctx_length=False,
+            chunk_size=3,
+            http_async_client=http,
+        )
+        assert np.abs(np.array(embeddings.embed_documents(TEXTS)) - truth).max() < 1e-4
+        assert np.abs(np.array(await embeddings.aembed_query(TEXTS[0])) - truth[0]).max() < 1e-4
 
 
 async def test_llama_index(server, truth):
     from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 
-    embedding = OpenAILikeEmbedding(model_name=MINILM, api_base=url(server), embed_batch_size=3)
-    texts = [TEXTS[0], TEXTS[2]]
-    assert np.abs(np.array(embedding.get_text_embedding_batch(texts)) - truth[[0, 2]]).max() < 1e-4
-    assert np.abs(np.array(await embedding.aget_query_embedding(TEXTS[0])) - truth[0]).max() < 1e-4
+    async with httpx.AsyncClient() as http:  # ours to close; the library leaves its own open
+        embedding = OpenAILikeEmbedding(
+            model_name=MINILM, api_base=url(server), embed_batch_size=3, async_http_client=http
+        )
+        texts = [TEXTS[0], TEXTS[2]]
+        assert np.abs(np.array(embedding.get_text_embedding_batch(texts)) - truth[[0, 2]]).max() < 1e-4
+        assert np.abs(np.array(await embedding.aget_query_embedding(TEXTS[0])) - truth[0]).max() < 1e-4
 
 
 def test_haystack(server, truth, monkeypatch):

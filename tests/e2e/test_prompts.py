@@ -47,7 +47,7 @@ def embed(server, texts, **fields):
 
 
 def test_each_way_of_choosing_a_prompt_gives_the_source_s_vectors(prompted, source):
-    """encode with its default, with none, by name and free; encode_query; encode_document: prompt out of pooling."""
+    """Encode with its default, with none, by name and free; encode_query; encode_document: prompt out of pooling."""
     pairs = [
         ({}, source.encode(TEXTS)),
         ({"prompt": ""}, source.encode(TEXTS, prompt="")),
