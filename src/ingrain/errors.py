@@ -9,6 +9,7 @@
     │   │   ├── ModelConflictError      the name is taken by another revision, or is ambiguous
     │   │   ├── ModelLimitError         MAX_LOADED_MODELS is reached
     │   │   ├── ModalityError           the model has no such tower
+    │   │   ├── TextTooLongError        a text that must not be cut is longer than the model takes
     │   │   ├── ImageError              a picture that cannot be read
     │   │   ├── FetchRefusedError       a URL that may not be fetched
     │   │   └── FetchFailedError        a URL whose host did not deliver
@@ -114,6 +115,12 @@ class ModalityError(InvalidRequestError):
     """The model lacks the modality asked for."""
 
     code = "unsupported_modality"
+
+
+class TextTooLongError(InvalidRequestError):
+    """A text has more tokens than the model takes, and the request forbids to cut it."""
+
+    code = "text_too_long"
 
 
 class ImageError(InvalidRequestError):

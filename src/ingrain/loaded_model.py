@@ -13,6 +13,7 @@ from ingrain.batching.batcher import Batcher, Rows
 from ingrain.batching.queue import BatchLimits
 from ingrain.engine.protocol import Arrays, Engine
 from ingrain.errors import IngrainError, NotFiniteError
+from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor, Pixels
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Role, TextPreprocess
@@ -52,6 +53,7 @@ class LoadedModel:
         image: Prepares pictures, where the model takes pictures.
         image_queue: Computes ``float32 [N, D]`` from pixels.
         classifier_queue: Computes logits, ``float32 [N, K]``, from pixels.
+        calibration: Knows the ranges of text vectors, where they were measured.
         label_vectors: Text vectors of label sets, the latest used last.
     """
 
@@ -61,6 +63,7 @@ class LoadedModel:
     image: ImagePreprocessor | None = None
     image_queue: Batcher[Pixels] | None = None
     classifier_queue: Batcher[Pixels] | None = None
+    calibration: CalibrationRanges | None = None
     label_vectors: OrderedDict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=OrderedDict)
 
     def close(self, error: IngrainError) -> None:
@@ -94,7 +97,14 @@ def open_model(
         image=images(manifest.image) if manifest.image is not None else None,
         image_queue=image_queue("image_encoder"),
         classifier_queue=image_queue("classifier"),
+        calibration=_calibration(entry),
     )
+
+
+def _calibration(entry: Entry) -> CalibrationRanges | None:
+    if entry.manifest.calibration is None:
+        return None
+    return CalibrationRanges(np.load(entry.folder / entry.manifest.calibration.file, allow_pickle=False))
 
 
 def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[TokenizedText]:

@@ -18,13 +18,17 @@ from ingrain.errors import (
     InvalidRequestError,
     ModalityError,
     ModelNotLoadedError,
+    TextTooLongError,
     TooLargeError,
 )
 from ingrain.loaded_model import LoadedModel
 from ingrain.postprocess.probabilities import sigmoid, softmax
+from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype, quantize
 from ingrain.postprocess.vectors import finish
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.image_input import ImageInput
+from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
+from ingrain.preprocess.text import TokenizedText
 from ingrain.registry.registry import Registry
 from ingrain.repository.manifest import Library
 
@@ -60,18 +64,93 @@ class ModelName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorForm:
-    """What the caller wants the vectors to be."""
+    """What the caller wants the vectors to be: cut to ``dimensions``, then normalized, then quantized.
+
+    Attributes:
+        normalize: True for unit length.
+        dimensions: Leading dimensions to keep; all if None.
+        dtype: What the numbers become.
+        dimensions_param: What the caller calls ``dimensions``, for errors.
+    """
 
     normalize: bool = True
     dimensions: int | None = None
+    dtype: OutputDtype = "float"
+    dimensions_param: str = "nDims"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Texts of a request, and how they become tokens.
+
+    Attributes:
+        texts: The texts themselves; empty where ``token_ids`` are given.
+        token_ids: Token ids by text, of the model's own tokenizer, in the place of texts.
+        prompt: Which prompt goes before them; None for the model's default.
+        truncate: False to refuse a text that is longer than the model takes, instead of cutting it.
+        param: What the caller calls them, for errors.
+        places: Index of each in the caller's list, where they are a part of it.
+        is_list: False where the caller gave one text by itself.
+    """
+
+    texts: Sequence[str] = ()
+    token_ids: Sequence[Sequence[int]] | None = None
+    prompt: PromptChoice | None = None
+    truncate: bool = True
+    param: str = "text"
+    places: Sequence[int] | None = None
+    is_list: bool = True
+
+    def __len__(self) -> int:
+        return len(self.texts if self.token_ids is None else self.token_ids)
+
+    def place(self, index: int) -> int:
+        """Return a text's index in the caller's list."""
+        return index if self.places is None else self.places[index]
+
+    def name(self, index: int) -> str:
+        """Return what the caller calls one of the texts."""
+        return f"{self.param}[{self.place(index)}]" if self.is_list else self.param
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTexts:
+    """Vectors of texts, and what became of the texts.
+
+    Attributes:
+        vectors: As ``quantize`` gives them, one row a text.
+        items: The texts as the model got them.
+    """
+
+    vectors: AnyVectors
+    items: Sequence[TokenizedText]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were computed, special tokens included, padding not."""
+        return sum(map(len, self.items))
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were cut."""
+        return sum(item.cut_tokens > 0 for item in self.items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """Pictures of a request: URLs, data URIs, base64 or the bytes of files; and headers to fetch URLs with."""
+    """Pictures of a request.
+
+    Attributes:
+        images: URLs, data URIs, base64 or the bytes of files.
+        headers: To fetch URLs with.
+        param: What the caller calls them, for errors.
+        places: Index of each in the caller's list, where they are a part of it.
+    """
 
     images: Sequence[str | bytes]
     headers: Mapping[str, str] | None = None
+    param: str = "image"
+    places: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,29 +173,39 @@ class Pipeline:
     images: ImageInput
     limits: RequestLimits
 
-    async def embed_text(self, name: ModelName, texts: Sequence[str], form: VectorForm) -> Vectors:
-        """Return ``float32 [N, D]`` in the order of the texts."""
+    async def embed_text(self, name: ModelName, texts: Texts, form: VectorForm) -> EmbeddedTexts:
+        """Return vectors in the order of the texts."""
         started = time.monotonic()
-        self._check_texts(texts, "text")
+        self._check_texts(texts)
         model = await self._model(name)
-        _check_dimensions(name, form, model)
-        rows = await self._encode_texts(name, model, texts, started)
-        return finish(rows, dimensions=form.dimensions, normalize=form.normalize)
+        ranges = _check_form(name, form, model)
+        rows, items = await self._encode_texts(name, model, texts, started)
+        return EmbeddedTexts(_finish(rows, form, ranges), items)
 
-    async def embed_images(self, name: ModelName, pictures: Pictures, form: VectorForm) -> Vectors:
-        """Return ``float32 [N, D]`` in the order of the pictures."""
+    async def embed_images(self, name: ModelName, pictures: Pictures, form: VectorForm) -> AnyVectors:
+        """Return vectors in the order of the pictures."""
         started = time.monotonic()
-        self._check_count(len(pictures.images), "image", "images")
+        self._check_count(len(pictures.images), pictures.param, "images")
         model = await self._model(name)
         if model.image_queue is None:
-            raise ModalityError(f"Model {name.name!r} does not embed images.", param="image")
-        _check_dimensions(name, form, model)
+            raise ModalityError(f"Model {name.name!r} does not embed images.", param=pictures.param)
+        if form.dtype in NEEDS_RANGES:
+            raise ModalityError(
+                f"{form.dtype} vectors need ranges, which are measured on texts, and images have others; "
+                "float, binary and ubinary are what images can have.",
+                param="outputDtype",
+            )
+        _check_form(name, form, model)
         rows = await self._encode_images(name, model, model.image_queue, pictures, started)
-        return finish(rows, dimensions=form.dimensions, normalize=form.normalize)
+        return _finish(rows, form, None)
+
+    async def takes_images(self, name: ModelName) -> bool:
+        """Tell whether a model makes vectors of images."""
+        return (await self._model(name)).image_queue is not None
 
     async def embed_both(
-        self, name: ModelName, texts: Sequence[str] | None, pictures: Pictures | None, form: VectorForm
-    ) -> tuple[Vectors | None, Vectors | None]:
+        self, name: ModelName, texts: Texts | None, pictures: Pictures | None, form: VectorForm
+    ) -> tuple[EmbeddedTexts | None, AnyVectors | None]:
         """Embed texts and pictures side by side; the first failure ends the other."""
         count = len(texts or ()) + (len(pictures.images) if pictures is not None else 0)
         self._check_count(count, "text", "texts and images")
@@ -148,7 +237,7 @@ class Pipeline:
         """
         started = time.monotonic()
         self._check_count(len(pictures.images), "image", "images")
-        self._check_texts(labels.names, "labels")
+        self._check_texts(Texts(texts=labels.names, param="labels"))
         self._check_count(len(labels.names) * len(labels.templates), "labels", "labels times templates")
         self._check_sentences(labels)
         model = await self._model(name)
@@ -163,14 +252,26 @@ class Pipeline:
 
     # --- stations ------------------------------------------------------------------------------------------------
 
-    async def _encode_texts(self, name: ModelName, model: LoadedModel, texts: Sequence[str], started: float) -> Vectors:
+    async def _encode_texts(
+        self, name: ModelName, model: LoadedModel, texts: Texts, started: float
+    ) -> tuple[Vectors, list[TokenizedText]]:
         if model.text is None or model.text_queue is None:
-            raise ModalityError(f"Model {name.name!r} does not take text.", param="text")
-        if len(texts) <= _INLINE_TEXTS and sum(map(len, texts)) <= _INLINE_CHARS:
-            items = model.text.encode(texts)
+            raise ModalityError(f"Model {name.name!r} does not take text.", param=texts.param)
+        tokenizer, given, ids = model.text, texts.texts, texts.token_ids
+        if ids is not None:
+            items = await asyncio.to_thread(tokenizer.take_ids, ids, name=texts.name)
         else:
-            items = await asyncio.to_thread(model.text.encode, texts)
-        return await self._submit(name, model.text_queue, items, started)
+            prompt = None
+            if texts.prompt is not None:
+                prompt = resolve_prompt(texts.prompt, tokenizer.config, name.name)
+                self._check_prompt(prompt, texts)
+            if len(given) <= _INLINE_TEXTS and sum(map(len, given)) + len(prompt or "") <= _INLINE_CHARS:
+                items = tokenizer.encode(given, prompt=prompt)
+            else:
+                items = await asyncio.to_thread(tokenizer.encode, given, prompt=prompt)
+        if not texts.truncate:
+            _refuse_long(texts, items, tokenizer.config.max_tokens)
+        return await self._submit(name, model.text_queue, items, started), items
 
     async def _encode_images(
         self, name: ModelName, model: LoadedModel, queue: Batcher[Pixels], pictures: Pictures, started: float
@@ -180,13 +281,16 @@ class Pipeline:
         Only two chunks are pixels at a time, whatever a request holds.
         """
         assert model.image is not None
-        self.images.check(pictures.images)
+        self.images.check(pictures.images, param=pictures.param)
         running: asyncio.Task[Vectors] | None = None
         done: list[Vectors] = []
         try:
             for first in range(0, len(pictures.images), _IMAGES_A_CHUNK):
                 chunk = pictures.images[first : first + _IMAGES_A_CHUNK]
-                loading = self.images.load(chunk, model.image, headers=pictures.headers, first=first)
+                places = range(first, first + len(chunk)) if pictures.places is None else pictures.places[first:]
+                loading = self.images.load(
+                    chunk, model.image, headers=pictures.headers, param=pictures.param, places=places
+                )
                 pixels = await self._in_time(loading, started)
                 if running is not None:
                     done.append(await running)
@@ -205,7 +309,8 @@ class Pipeline:
         known = model.label_vectors.get(key)
         if known is None:
             sentences = [template.replace("{}", label) for label in labels.names for template in labels.templates]
-            rows = finish(await self._encode_texts(name, model, sentences, started), dimensions=None, normalize=True)
+            rows, _ = await self._encode_texts(name, model, Texts(texts=sentences, param="labels"), started)
+            rows = finish(rows, dimensions=None, normalize=True)
             means = rows.reshape(len(labels.names), len(labels.templates), -1).mean(axis=1)
             known = finish(means, dimensions=None, normalize=True)
             _keep(model, key, known)
@@ -288,16 +393,32 @@ class Pipeline:
                     facts={"limit": self.limits.max_text_chars},
                 )
 
-    def _check_texts(self, texts: Sequence[str], param: str) -> None:
+    def _check_texts(self, texts: Texts) -> None:
+        param, longest = texts.param, self.limits.max_text_chars
         self._check_count(len(texts), param, "texts" if param == "text" else param)
-        for index, text in enumerate(texts):
-            if len(text) > self.limits.max_text_chars:
+        for index, text in enumerate(texts.texts if texts.token_ids is None else texts.token_ids):
+            if len(text) > longest:
+                what = "characters" if texts.token_ids is None else "token ids"
                 raise TooLargeError(
-                    f"{param}[{index}] has {len(text)} characters; the limit is {self.limits.max_text_chars} "
-                    "(INGRAIN_MAX_TEXT_CHARS).",
-                    param=f"{param}[{index}]",
-                    facts={"limit": self.limits.max_text_chars},
+                    f"{texts.name(index)} has {len(text)} {what}; the limit is {longest} (INGRAIN_MAX_TEXT_CHARS).",
+                    param=texts.name(index),
+                    facts={"limit": longest},
                 )
+        if texts.token_ids is not None and texts.prompt is not None:
+            raise InvalidRequestError("A prompt goes before text, not before token ids.", param=param)
+
+    def _check_prompt(self, prompt: str | None, texts: Texts) -> None:
+        """Refuse what a prompt makes too long before it is put before every text."""
+        if not prompt or not texts.texts:
+            return
+        longest, limit = len(prompt) + max(map(len, texts.texts)), self.limits.max_text_chars
+        if longest > limit or len(prompt) * len(texts.texts) > _MOST_SENTENCE_CHARS:
+            raise TooLargeError(
+                f"The prompt makes the texts longer than {limit} characters each (INGRAIN_MAX_TEXT_CHARS), or adds "
+                f"more than {_MOST_SENTENCE_CHARS} in all.",
+                param="prompt",
+                facts={"limit": limit},
+            )
 
 
 def _keep(model: LoadedModel, key: tuple[str, ...], vectors: Vectors) -> None:
@@ -309,11 +430,43 @@ def _keep(model: LoadedModel, key: tuple[str, ...], vectors: Vectors) -> None:
             kept.popitem(last=False)
 
 
-def _check_dimensions(name: ModelName, form: VectorForm, model: LoadedModel) -> None:
+def _check_form(name: ModelName, form: VectorForm, model: LoadedModel) -> NDArray[np.float32] | None:
+    """Return the ranges of the vectors where their form needs them.
+
+    Raises:
+        InvalidRequestError: The model has no such vectors.
+    """
     width = model.manifest.embedding_size
     if form.dimensions is not None and form.dimensions > width:
         raise InvalidRequestError(
-            f"nDims is {form.dimensions}, and the vectors of model {name.name!r} have {width} dimensions.",
-            param="nDims",
+            f"{form.dimensions_param} is {form.dimensions}, and the vectors of model {name.name!r} have {width} "
+            "dimensions.",
+            param=form.dimensions_param,
             facts={"limit": width},
         )
+    if form.dtype not in NEEDS_RANGES:
+        return None
+    if model.calibration is None:
+        raise InvalidRequestError(
+            f"Model {name.name!r} was stored without the ranges that {form.dtype} vectors need; delete it and load it "
+            "again to have them measured.",
+            param="outputDtype",
+        )
+    return model.calibration.ranges(dimensions=form.dimensions, normalize=form.normalize)
+
+
+def _finish(rows: Vectors, form: VectorForm, ranges: NDArray[np.float32] | None) -> AnyVectors:
+    rows = finish(rows, dimensions=form.dimensions, normalize=form.normalize)
+    return rows if form.dtype == "float" else quantize(rows, form.dtype, ranges)
+
+
+def _refuse_long(texts: Texts, items: Sequence[TokenizedText], limit: int) -> None:
+    for index, item in enumerate(items):
+        if item.cut_tokens:
+            length = len(item) + item.cut_tokens
+            raise TextTooLongError(
+                f"{texts.name(index)} has {length} tokens; the model takes {limit}. Shorten it, or let it be cut by "
+                "leaving out `truncate: false`.",
+                param=texts.name(index),
+                facts={"index": texts.place(index), "tokens": length, "limit": limit},
+            )

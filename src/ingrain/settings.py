@@ -95,6 +95,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive, _setting("INGRAIN_MAX_HEADER_BYTES", "Longest request line and headers in bytes.")
     ] = 65_536
     max_items: Annotated[Positive, _setting("INGRAIN_MAX_ITEMS", "Most texts and images in one request.")] = 10_000
+    openai_max_items: Annotated[
+        Positive,
+        _setting(
+            "INGRAIN_OPENAI_MAX_ITEMS",
+            "Most items in one request to /v1/embeddings, as OpenAI has it; INGRAIN_MAX_ITEMS holds there too.",
+        ),
+    ] = 2048
     max_text_chars: Annotated[Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Longest text in characters.")] = 200_000
     max_queue_tokens: Annotated[
         Positive,

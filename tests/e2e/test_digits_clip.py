@@ -8,6 +8,7 @@ from io import BytesIO
 import httpx
 import numpy as np
 import pytest
+from example_scripts import run_example
 from processes import serve
 from torch_process import prepare
 
@@ -97,3 +98,18 @@ def test_a_digit_alone_gets_the_probabilities_that_it_gets_among_others(digits_s
         for post in (post_json, post_files):
             served = post(digits_server, held_out[0][index : index + 1])
             assert np.abs(served - trained[1][index]).max() < 1e-4
+
+
+def test_the_example_finds_pictures_by_words(digits_server, held_out, tmp_path):
+    """examples/text_image_search.py ranks pictures of the digit that is asked for first."""
+    for number, (data, target) in enumerate(zip(held_out[0][:80], held_out[1], strict=False)):
+        (tmp_path / f"{NAMES[target]}-{number}.png").write_bytes(data)
+    for name in ("seven", "zero"):
+        lines = run_example(
+            "text_image_search.py",
+            *(str(tmp_path), f"a photo of the digit {name}."),
+            url=digits_server.inference,
+            model=MODEL,
+        )
+        assert len(lines) == 5
+        assert sum(f"  {name}-" in line for line in lines) >= 4

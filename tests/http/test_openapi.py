@@ -44,8 +44,9 @@ async def test_the_document_and_the_page_are_served_on_both_planes(planes):
 
 
 async def test_answers_have_the_fields_that_are_documented(planes):
-    """Every JSON answer that can be asked for here has exactly its schema's fields."""
+    """Every JSON answer that can be asked for here has its schema's fields, and those alone."""
     schemas = openapi_document()["components"]["schemas"]
+    openai = {"model": "org/model", "input": "red"}
     answers = {
         "EmbeddingsAnswer": await planes.embed("red"),
         "EmbedAnswer": await planes.inference.post("/embed", json={"name": "org/model", "text": "red"}),
@@ -56,6 +57,14 @@ async def test_answers_have_the_fields_that_are_documented(planes):
         "EmbeddingSizeAnswer": await planes.model.get("/model_embedding_size", params={"name": "org/model"}),
         "MessageAnswer": await planes.model.get("/health"),
         "ErrorAnswer": await planes.embed("red", name="absent"),
+        "OpenAIEmbeddingsAnswer": await planes.inference.post("/v1/embeddings", json=openai),
+        "OpenAIModelsAnswer": await planes.inference.get("/v1/models"),
+        "OpenAIModel": await planes.inference.get("/v1/models/org/model"),
+        "OpenAIErrorAnswer": await planes.inference.get("/v1/models/absent"),
     }
     for schema, answer in answers.items():
-        assert set(answer.json()) == set(schemas[schema]["properties"]), schema
+        assert set(answer.json()) == set(schemas[schema]["required"]), schema
+    asked = await planes.embed("red", tokenCounts=True)
+    assert set(asked.json()) == set(schemas["EmbeddingsAnswer"]["properties"])
+    (item,) = (await planes.inference.post("/v1/embeddings", json={**openai, "token_counts": True})).json()["data"]
+    assert set(item) == set(schemas["OpenAIEmbedding"]["properties"])

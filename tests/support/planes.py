@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.errors import IngrainError
@@ -23,6 +24,7 @@ from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import (
+    Calibration,
     CenterCrop,
     Graph,
     ImagePreprocess,
@@ -76,10 +78,14 @@ def ids_of(text: str) -> list[int]:
     return [2, *[known.get(word, 1) for word in text.split()][: MAX_TOKENS - 2], 3]
 
 
-def stage_model(folder: Path, ref: ModelRef) -> None:
+TEXT = TextPreprocess(max_tokens=MAX_TOKENS)
+
+
+def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample: np.ndarray | None = None) -> None:
     """Write what an export leaves; the fake engine never reads the graphs.
 
-    A sentence-transformers model takes text, an OpenCLIP one text and images, a timm one classifies images.
+    A sentence-transformers model takes text, an OpenCLIP one text and images, a timm one classifies images. ``sample``
+    are the vectors of a calibration sample.
     """
     key = model_key(ref.name, ref.library, ref.pretrained)
     roles = {"sentence_transformers": ["text_encoder"], "open_clip": ["text_encoder", "image_encoder"]}
@@ -88,6 +94,8 @@ def stage_model(folder: Path, ref: ModelRef) -> None:
     takes_text, takes_images = ref.library != "timm", ref.library != "sentence_transformers"
     if takes_text:
         write_tokenizer(folder / "model" / "tokenizer.json")
+    if sample is not None:
+        np.save(folder / "model" / "calibration.npy", sample)
     manifest = Manifest(
         name=ref.name,
         library=ref.library,
@@ -98,11 +106,12 @@ def stage_model(folder: Path, ref: ModelRef) -> None:
         versions={},
         embedding_size=WIDTH,
         graphs=graphs,
-        text=TextPreprocess(max_tokens=MAX_TOKENS) if takes_text else None,
+        text=text if takes_text else None,
         image=IMAGE if takes_images else None,
         labels=LABELS if ref.library == "timm" else (),
         similarity=Similarity(scale=10.0) if ref.library == "open_clip" else None,
-        files=(describe_file(folder / "model", "tokenizer.json"),) if takes_text else (),
+        files=tuple(describe_file(folder / "model", path.name) for path in (folder / "model").iterdir()),
+        calibration=None if sample is None else Calibration(sample="test", texts=len(sample)),
     )
     (folder / "model" / "manifest.json").write_bytes(msgspec.json.encode(manifest))
 
@@ -128,11 +137,16 @@ def _stage_graph(folder: Path, key: str, role: Role) -> Graph:
 
 @dataclass
 class FakeExport:
-    """Stands where the export process does; ``hold`` delays it, ``error`` fails it."""
+    """Stands where the export process does; ``hold`` delays it, ``error`` fails it.
+
+    ``text`` and ``sample`` are those of the models that it makes.
+    """
 
     runs: list[ModelRef] = field(default_factory=list)
     hold: asyncio.Event | None = None
     error: IngrainError | None = None
+    text: TextPreprocess = TEXT
+    sample: np.ndarray | None = None
 
     async def __call__(self, ref: ModelRef, folder: Path, on_progress) -> None:
         self.runs.append(ref)
@@ -141,7 +155,7 @@ class FakeExport:
             await self.hold.wait()
         if self.error is not None:
             raise self.error
-        stage_model(folder, ref)
+        stage_model(folder, ref, self.text, self.sample)
 
 
 @dataclass
@@ -153,6 +167,10 @@ class Planes:
     services: Services
     engine: FakeEngine
     export: FakeExport
+
+    @property
+    def openai_url(self) -> str:
+        return f"{str(self.inference.base_url).rstrip('/')}/v1"
 
     async def load(self, name: str = "org/model", library: str = "sentence_transformers") -> None:
         answer = await self.model.post("/load_model", json={"name": name, "library": library})

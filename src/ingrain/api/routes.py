@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ingrain.api import types
+import msgspec
+
+from ingrain.api import openai, types
 
 Plane = Literal["inference", "model"]
 Scope = Literal["infer", "models", "metrics"]
@@ -28,7 +30,7 @@ class RouteInfo:
         name: What server and client call it.
         plane: Which port it is on; None for both.
         method: HTTP method.
-        path: Path.
+        path: Path; what it ends in may be a ``{name}`` that stands for all that follows, slashes too.
         summary: One sentence.
         request: Type of the JSON body, if it takes one.
         answer: Type of the JSON answer, if it is JSON.
@@ -44,13 +46,18 @@ class RouteInfo:
     method: Literal["GET", "POST", "DELETE"]
     path: str
     summary: str
-    request: type[types.Request] | None = None
+    request: type[msgspec.Struct] | None = None
     answer: type | None = None
     query: tuple[QueryParameter, ...] = ()
     scope: Scope | None = None
     first_generation: bool = False
     limited: bool = False
     errors: tuple[int, ...] = ()
+
+    @property
+    def speaks_openai(self) -> bool:
+        """Whether its errors are OpenAI's error object."""
+        return self.path.startswith("/v1/")
 
 
 _MODEL_QUERY = (
@@ -127,6 +134,32 @@ ROUTES: tuple[RouteInfo, ...] = (
         "Classify images with labels of your own, by a model with a text and an image tower.",
         types.ZeroShotRequest,
         types.ZeroShotAnswer,
+    ),
+    _infer(
+        "openai_embeddings",
+        "/v1/embeddings",
+        "Embed texts, token ids or pictures, as OpenAI's clients ask for it.",
+        openai.OpenAIEmbeddingsRequest,
+        openai.OpenAIEmbeddingsAnswer,
+    ),
+    RouteInfo(
+        name="openai_models",
+        plane="inference",
+        method="GET",
+        path="/v1/models",
+        summary="List the loaded models with their prompts, as OpenAI's clients ask for it.",
+        answer=openai.OpenAIModelsAnswer,
+        scope="infer",
+    ),
+    RouteInfo(
+        name="openai_model",
+        plane="inference",
+        method="GET",
+        path="/v1/models/{model}",
+        summary="Describe one loaded model.",
+        answer=openai.OpenAIModel,
+        scope="infer",
+        errors=(404,),
     ),
     _infer("infer_text", "/infer_text", "As /embed_text.", types.EmbedTextRequest, types.EmbeddingsAnswer, first=True),
     _infer(

@@ -26,6 +26,35 @@ Pretrained = Annotated[Word | None, Meta(description="Weight tag of an OpenCLIP 
 Revision = Annotated[Word | None, Meta(description="Branch, tag or commit on the hub.")]
 
 
+Prompt = Annotated[
+    str | None,
+    Meta(description="Put before every text; empty for no prompt, not even the model's default."),
+]
+PromptName = Annotated[
+    Word | None, Meta(description="Name of one of the model's own prompts, to put before every text (`query`).")
+]
+InputType = Annotated[
+    Literal["query", "document"] | None,
+    Meta(description="What the texts are, as `encode_query` and `encode_document` have it: their prompt, if any."),
+]
+Truncate = Annotated[
+    bool | None, Meta(description="False to refuse a text that is longer than the model takes (default true: cut it).")
+]
+TokenCounts = Annotated[
+    bool | None, Meta(description="True to be told each text's number of tokens, and whether it was cut.")
+]
+OutputDtype = Annotated[
+    Literal["float", "int8", "uint8", "binary", "ubinary"] | None,
+    Meta(
+        description="What the numbers become, as sentence-transformers quantizes them (default float): bytes within "
+        "ranges measured when the model was exported, or one bit a dimension, eight in a byte."
+    ),
+]
+EncodingFormat = Annotated[
+    Literal["float", "base64"] | None,
+    Meta(description="How a vector is written in JSON (default float): numbers, or base64 of them, little-endian."),
+]
+
 Images = Annotated[
     str | Annotated[list[str], Meta(min_length=1)],
     Meta(
@@ -58,6 +87,13 @@ class EmbedTextRequest(Request, frozen=True, kw_only=True):
     text: Texts
     normalize: Normalize = None
     n_dims: NDims = None
+    prompt: Prompt = None
+    prompt_name: PromptName = None
+    input_type: InputType = None
+    truncate: Truncate = None
+    token_counts: TokenCounts = None
+    output_dtype: OutputDtype = None
+    encoding_format: EncodingFormat = None
     library: LibraryField = None
     pretrained: Pretrained = None
 
@@ -69,6 +105,8 @@ class EmbedImageRequest(Request, frozen=True, kw_only=True):
     image: Images
     normalize: Normalize = None
     n_dims: NDims = None
+    output_dtype: OutputDtype = None
+    encoding_format: EncodingFormat = None
     image_download_headers: Headers = None
     library: LibraryField = None
     pretrained: Pretrained = None
@@ -108,6 +146,13 @@ class EmbedRequest(Request, frozen=True, kw_only=True):
     image_download_headers: Headers = None
     normalize: Normalize = None
     n_dims: NDims = None
+    prompt: Prompt = None
+    prompt_name: PromptName = None
+    input_type: InputType = None
+    truncate: Truncate = None
+    token_counts: TokenCounts = None
+    output_dtype: OutputDtype = None
+    encoding_format: EncodingFormat = None
     library: LibraryField = None
     pretrained: Pretrained = None
 
@@ -218,18 +263,30 @@ class ReadyAnswer(Answer, frozen=True, kw_only=True):
     reasons: list[str]
 
 
+Vectors = Annotated[
+    list[list[float] | str],
+    Meta(description="One vector an item, in order: numbers, or base64 of them where `encodingFormat` says so."),
+]
+Counts = Annotated[list[int], Meta(description="Tokens of each text, special ones and prompt included; if asked for.")]
+Cuts = Annotated[list[bool], Meta(description="Whether each text was longer than the model takes; if asked for.")]
+
+
 class EmbeddingsAnswer(Answer, frozen=True, kw_only=True):
     """Vectors in the order of the items."""
 
-    embeddings: list[list[float]]
+    embeddings: Vectors
+    token_counts: Counts | msgspec.UnsetType = msgspec.UNSET
+    truncated: Cuts | msgspec.UnsetType = msgspec.UNSET
     processing_time_ms: float
 
 
 class EmbedAnswer(Answer, frozen=True, kw_only=True):
     """Vectors by modality; null where none were asked for."""
 
-    text_embeddings: list[list[float]] | None
-    image_embeddings: list[list[float]] | None
+    text_embeddings: Vectors | None
+    image_embeddings: Vectors | None
+    token_counts: Counts | msgspec.UnsetType = msgspec.UNSET
+    truncated: Cuts | msgspec.UnsetType = msgspec.UNSET
     processing_time_ms: float
 
 

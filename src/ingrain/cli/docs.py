@@ -58,7 +58,7 @@ def _section(method: str, path: str, operation: dict[str, Any], schemas: dict[st
     old = " First generation, for older clients." if operation.get("deprecated") else ""
     lines = [f"## {method.upper()} {path}", f"{operation['summary']} {operation['description']}{old}\n"]
     rows = [
-        (parameter["name"] + " (query)", "string", parameter["required"], parameter["description"])
+        (f"{parameter['name']} ({parameter['in']})", "string", parameter["required"], parameter["description"])
         for parameter in operation.get("parameters", [])
     ]
     if "requestBody" in operation:
@@ -92,7 +92,8 @@ def _errors(document: dict[str, Any]) -> str:
     return (
         "## Errors\n\nEvery error has the body "
         '`{"message": …, "error": {"code", "message", "param", "requestId", …}}`; `param` is the path of the field at '
-        "fault. `X-Request-Id` is taken from the request, or made up, and is on every answer.\n\n"
+        'fault; below `/v1/` it is OpenAI\'s, `{"error": {"message", "type", "param", "code", …}}`. '
+        "`X-Request-Id` is taken from the request, or made up, and is on every answer.\n\n"
         f"| status | when |\n| --- | --- |\n{rows}\n"
     )
 

@@ -99,6 +99,6 @@ def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str
 
 def _prompts(model: Any) -> dict[str, Any]:
     return {
-        "prompts": {name: prompt for name, prompt in model.prompts.items() if prompt},
+        "prompts": dict(model.prompts),
         "default_prompt_name": model.default_prompt_name if model.prompts.get(model.default_prompt_name) else None,
     }

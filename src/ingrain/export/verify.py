@@ -225,7 +225,7 @@ def _texts(preprocessor: TextPreprocessor, parameters: int, *, brief: bool) -> l
     texts += [(text_of_length(count, measure, longest), None) for count in lengths]
     if longest == preprocessor.config.max_tokens:
         texts += [(text_of_length(longest + extra, measure, longest), None) for extra in (1, longest)]
-    for prompt in list(preprocessor.config.prompts.values())[:8]:
+    for prompt in list(filter(None, preprocessor.config.prompts.values()))[:8]:
         texts += [(text, prompt) for text in ("", "river stone", AWKWARD[4])]
     if preprocessor.config.default_prompt_name is not None:
         texts += [(AWKWARD[4], "")]

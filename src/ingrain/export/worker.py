@@ -68,6 +68,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     Raises:
         IngrainError: The model cannot be had, converted or proved.
     """
+    from ingrain.export.calibrate import calibrate
     from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
     from ingrain.sources.clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
@@ -86,6 +87,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     report(Progress(phase="read"))
     _prepare_torch()
     manifest = exporter_of(job.library)(job, source.folder, source.commit, report)
+    manifest = calibrate(job, manifest, report)
     # What lay apart was linked together there; it is no part of the result.
     shutil.rmtree(Path(job.output) / LINKED_FOLDER, ignore_errors=True)
     (Path(job.output) / "model" / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))

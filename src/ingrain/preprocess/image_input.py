@@ -73,7 +73,7 @@ class ImageInput:
         *,
         headers: Mapping[str, str] | None = None,
         param: str = "image",
-        first: int = 0,
+        places: Sequence[int] | None = None,
     ) -> list[Pixels]:
         """Fetch, decode and resize pictures.
 
@@ -84,7 +84,7 @@ class ImageInput:
             preprocessor: Of the model that the pictures are for.
             headers: The caller's ``imageDownloadHeaders``.
             param: Name of the field, for errors that name the item (``image[3]``).
-            first: Index of the first picture in the field, where these are a part of it.
+            places: Index of each picture in the field, where these are a part of it.
 
         Returns:
             ``uint8 [H, W, 3]`` by picture, in order.
@@ -98,13 +98,14 @@ class ImageInput:
         """
         checked_headers = check_download_headers(headers)
         self.check(images, param=param)
+        places = range(len(images)) if places is None else places
         if len(images) == 1:
-            return [await self._one(images[0], preprocessor, checked_headers, f"{param}[{first}]")]
+            return [await self._one(images[0], preprocessor, checked_headers, f"{param}[{places[0]}]")]
         prepared: list[Pixels | None] = [None] * len(images)
 
         async def work(left: Iterator[tuple[int, str | bytes]]) -> None:
             for index, image in left:
-                prepared[index] = await self._one(image, preprocessor, checked_headers, f"{param}[{first + index}]")
+                prepared[index] = await self._one(image, preprocessor, checked_headers, f"{param}[{places[index]}]")
 
         left = iter(enumerate(images))
         try:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
+from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.clean import clean_texts
+from ingrain.preprocess.frame import read_frame
 from ingrain.repository.manifest import TextPreprocess
 
 
@@ -23,11 +26,13 @@ class TokenizedText:
         input_ids: Token ids, special tokens included.
         type_ids: Token type ids, as long as ``input_ids``.
         prompt_tokens: How many leading tokens belong to the prompt and stay out of pooling.
+        cut_tokens: How many tokens the text had beyond the model's maximum; they are not in ``input_ids``.
     """
 
     input_ids: list[int]
     type_ids: list[int]
     prompt_tokens: int = 0
+    cut_tokens: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -42,7 +47,10 @@ class TextPreprocessor:
         self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
         self._special_ids = {index for index, token in added.items() if token.special}
-        self._prompt_tokens: dict[str, int] = {}
+        self._prompt_tokens = (
+            {} if config.include_prompt else {text: self._count_prompt_tokens(text) for text in config.prompts.values()}
+        )
+        self._frame = read_frame(self._tokenizer, config)
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenizedText]:
         """Tokenize texts, longest cut to ``max_tokens`` with the end token kept.
@@ -60,13 +68,59 @@ class TextPreprocessor:
         if prompt:
             texts = [prompt + text for text in texts]
             if not self.config.include_prompt:
-                prompt_tokens = self._count_prompt_tokens(prompt)
+                # Those of the model are known; a caller's own is counted anew, for there is no end of them.
+                known = self._prompt_tokens.get(prompt)
+                prompt_tokens = self._count_prompt_tokens(prompt) if known is None else known
         texts = clean_texts(texts, self.config.clean)
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
+        longest, items = self.config.max_tokens, []
+        for encoding in encodings:
+            ids = self._zero(encoding.ids)
+            cut_tokens = self._count_cut_tokens(encoding) if len(ids) >= longest else 0
+            items.append(TokenizedText(ids, encoding.type_ids, prompt_tokens, cut_tokens))
+        return items
+
+    def take_ids(self, rows: Sequence[Sequence[int]], *, name: Callable[[int], str]) -> list[TokenizedText]:
+        """Take texts that the caller has tokenized with the model's own tokenizer.
+
+        Special tokens are put around the ids where the caller has not done so; what is longer than ``max_tokens`` is
+        cut as a text is. No prompt is put before them.
+
+        Args:
+            rows: Token ids by text.
+            name: Tells how the caller wrote a row, for errors.
+
+        Raises:
+            InvalidRequestError: A row is empty, or holds an id that the vocabulary lacks.
+        """
+        for index, row in enumerate(rows):
+            if not row:
+                raise InvalidRequestError(f"{name(index)} holds no token id.", param=name(index))
+            if min(row) < 0 or max(row) >= self._vocabulary_size:
+                wrong = next(token for token in row if not 0 <= token < self._vocabulary_size)
+                raise InvalidRequestError(
+                    f"{name(index)} holds the token id {wrong}; those of this model are 0 to "
+                    f"{self._vocabulary_size - 1}. Send ids of the model's own tokenizer, or send text.",
+                    param=name(index),
+                    facts={"limit": self._vocabulary_size - 1},
+                )
+        taken = (self._frame.put_around(row) for row in rows)
+        return [TokenizedText(self._zero(ids), type_ids, 0, cut) for ids, type_ids, cut in taken]
+
+    def _zero(self, ids: list[int]) -> list[int]:
         zeroed = self.config.zeroed_id
-        if zeroed is not None:
-            return [TokenizedText([i if i != zeroed else 0 for i in e.ids], e.type_ids) for e in encodings]
-        return [TokenizedText(encoding.ids, encoding.type_ids, prompt_tokens) for encoding in encodings]
+        return ids if zeroed is None else [token if token != zeroed else 0 for token in ids]
+
+    def _count_cut_tokens(self, encoding: Encoding) -> int:
+        """Count what did not fit: the tokenizer keeps it in further pieces, each with special tokens of its own."""
+        return sum(len(piece) - self._frame.special_tokens for piece in encoding.overflowing)
+
+    @cached_property
+    def _vocabulary_size(self) -> int:
+        size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        if self._tokenizer.id_to_token(size - 1) is not None and self._tokenizer.id_to_token(size) is None:
+            return size
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())  # a vocabulary with holes
 
     @property
     def default_prompt(self) -> str:
@@ -76,12 +130,10 @@ class TextPreprocessor:
 
     def _count_prompt_tokens(self, prompt: str) -> int:
         """Count a prompt's tokens as sentence-transformers does: special tokens included, the end token not."""
-        if prompt not in self._prompt_tokens:
-            ids = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens).ids
-            # By id, as the source does it: a special token that the prompt itself ends in counts as the end token too.
-            ends = bool(ids) and ids[-1] in self._special_ids
-            self._prompt_tokens[prompt] = len(ids) - 1 if ends else len(ids)
-        return self._prompt_tokens[prompt]
+        ids = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens).ids
+        # By id, as the source does it: a special token that the prompt itself ends in counts as the end token too.
+        ends = bool(ids) and ids[-1] in self._special_ids
+        return len(ids) - 1 if ends else len(ids)
 
 
 def collate(

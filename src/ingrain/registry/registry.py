@@ -185,6 +185,10 @@ class Registry:
         async with self._lock(key), self._claim(key):
             await asyncio.to_thread(self.repository.delete, key)
 
+    def loaded(self) -> list[LoadedModel]:
+        """Return the models that can be inferred now."""
+        return [slot.model for slot in self._slots if slot.model is not None and slot.state == "READY"]
+
     def statuses(self) -> list[ModelStatus]:
         """Return the models that should be loaded, ready or not."""
         return [status_of(slot) for slot in self._slots]

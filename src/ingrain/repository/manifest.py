@@ -61,7 +61,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         pad_type_id: Token type id of padding.
         add_special_tokens: False for static embedding models.
         allow_empty: True where a text may have no token at all (static embedding models).
-        prompts: The model's own prompts by name.
+        prompts: The model's own prompts by name, empty ones too.
         default_prompt_name: The prompt that the source's ``encode`` applies when none is named.
         include_prompt: False where prompt tokens are left out of pooling (the graph then has a ``pooling_mask``).
         clean: How text is cleaned before it is tokenized, in OpenCLIP's words.
@@ -173,6 +173,20 @@ class Verification(msgspec.Struct, frozen=True):
     tolerance: float
 
 
+class Calibration(msgspec.Struct, frozen=True):
+    """Vectors of a sample of texts, from which the ranges of int8 vectors are taken.
+
+    Attributes:
+        sample: Name of the sample.
+        texts: How many texts it has, ``S``.
+        file: The graph's vectors of them, ``float32 [S, D]`` in NumPy's format, beside the manifest.
+    """
+
+    sample: str
+    texts: int
+    file: str = "calibration.npy"
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A published model.
 
@@ -194,6 +208,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         similarity: How text and image vectors are compared, where the model has both towers.
         files: Side files (the tokenizer), relative to the manifest's folder.
         verification: The measured differences by role.
+        calibration: The sample behind int8 vectors, where the model takes text.
     """
 
     name: str
@@ -212,4 +227,5 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     similarity: Similarity | None = None
     files: tuple[StoredFile, ...] = ()
     verification: dict[Role, Verification] = {}
+    calibration: Calibration | None = None
     format: int = MANIFEST_FORMAT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ingrain.api.routes import Plane, routes_of
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
-from ingrain.server import first_generation, inference, models
+from ingrain.server import first_generation, inference, models, openai
 from ingrain.server.docs_page import docs_page
 from ingrain.server.endpoint import Endpoint, Handler, request_id_of
 from ingrain.server.errors import error_response
@@ -21,6 +21,9 @@ _INFERENCE: dict[str, Handler] = {
     "embed": inference.embed,
     "classify_image": inference.classify_image,
     "classify_image_zero_shot": inference.classify_image_zero_shot,
+    "openai_embeddings": openai.embeddings,
+    "openai_models": openai.models,
+    "openai_model": openai.model,
     "metrics": inference.metrics,
 }
 _MODEL: dict[str, Handler] = {
@@ -47,6 +50,7 @@ class PlaneApplication:
 
     def __init__(self, endpoints: dict[tuple[str, str], Endpoint], pages: dict[str, Response]) -> None:
         self._endpoints = endpoints
+        self._open_ended = [(path.partition("{")[0], path) for _, path in endpoints if path.endswith("}")]
         self._pages = pages
         self._methods: dict[str, set[str]] = {path: {"GET"} for path in pages}
         for method, path in endpoints:
@@ -55,19 +59,26 @@ class PlaneApplication:
     def begin(self, request: Request) -> Exchange | Response:
         """Let a request in, or answer it at once."""
         method = "GET" if request.method == "HEAD" else request.method
-        endpoint = self._endpoints.get((method, request.path))
+        endpoint = self._endpoints.get((method, request.path)) or self._endpoints.get((method, self._path(request)))
         if endpoint is not None:
             exchange = endpoint.begin(request)
             return exchange.refusal or exchange
         if method == "GET" and request.path in self._pages:
             return self._pages[request.path]
-        methods = self._methods.get(request.path)
+        methods = self._methods.get(self._path(request))
         if methods is None:
             return _refuse(RouteNotFoundError("There is no such route. GET /docs lists the routes."), request)
         error = MethodNotAllowedError(f"This route does not take {request.method}. GET /docs lists the routes.")
         response = _refuse(error, request)
         response.headers["allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
         return response
+
+    def _path(self, request: Request) -> str:
+        """Return the path as the table of routes has it."""
+        for start, path in self._open_ended:
+            if request.path.startswith(start) and request.path != start:
+                return path
+        return request.path
 
     def refuse(self, error: IngrainError) -> Response:
         """Answer what is no request."""
@@ -87,4 +98,4 @@ def build_app(plane: Plane, services: Services) -> PlaneApplication:
 
 
 def _refuse(error: IngrainError, request: Request) -> Response:
-    return error_response(error, request_id_of(request))
+    return error_response(error, request_id_of(request), request.path)

@@ -9,10 +9,9 @@ from typing import TypeVar
 
 import msgspec
 
-from ingrain.api.types import Request
 from ingrain.errors import InvalidRequestError
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound=msgspec.Struct)
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
@@ -33,15 +32,24 @@ def decode(body: bytes, kind: type[R]) -> R:
         raise InvalidRequestError("The body is not valid JSON.") from error
 
 
-def _decode_slowly(body: bytes, kind: type[R]) -> R:
-    """Take snake_case names too, and find out what to say of a body that does not fit."""
+def decode_open(body: bytes, kind: type[R]) -> R:
+    """Decode a JSON body whose unknown fields are ignored, known ones being in snake_case or camelCase.
+
+    Raises:
+        InvalidRequestError: It is not JSON, or a field is missing, or of a wrong type or value.
+    """
+    return _decode_slowly(body, kind, ignore_unknown=True)
+
+
+def _decode_slowly(body: bytes, kind: type[R], *, ignore_unknown: bool = False) -> R:
+    """Take both spellings of names, and find out what to say of a body that does not fit."""
     try:
         raw = msgspec.json.decode(body)
     except _NOT_JSON as error:
         raise InvalidRequestError("The body is not valid JSON.") from error
     if not isinstance(raw, dict):
         raise InvalidRequestError("The body must be a JSON object.")
-    return _convert(raw, kind, strict=True)
+    return _convert(raw, kind, strict=True, ignore_unknown=ignore_unknown)
 
 
 def decode_form(fields: Mapping[str, object], kind: type[R]) -> R:
@@ -53,11 +61,13 @@ def decode_form(fields: Mapping[str, object], kind: type[R]) -> R:
     return _convert(fields, kind, strict=False)
 
 
-def _convert(raw: Mapping[str, object], kind: type[R], *, strict: bool) -> R:
+def _convert(raw: Mapping[str, object], kind: type[R], *, strict: bool, ignore_unknown: bool = False) -> R:
     names = _names(kind)
-    known = list(dict.fromkeys(names.values()))
     unknown = [field for field in raw if field not in names]
-    if unknown:
+    if unknown and ignore_unknown:
+        raw = {field: value for field, value in raw.items() if field in names}
+    elif unknown:
+        known = list(dict.fromkeys(names.values()))
         raise InvalidRequestError(
             f"Unknown field {unknown[0][:100]!r}. The fields are {', '.join(known)}.",
             param=unknown[0][:100],
@@ -68,7 +78,7 @@ def _convert(raw: Mapping[str, object], kind: type[R], *, strict: bool) -> R:
         if names[field] in renamed:
             raise InvalidRequestError(f"Field {names[field]!r} is given twice.", param=field)
         renamed[names[field]] = value
-    missing = [f.encode_name for f in msgspec.structs.fields(kind) if f.required and f.encode_name not in renamed]
+    missing = [name for name in _required(kind) if name not in renamed]
     if missing:
         raise InvalidRequestError(f"Field {missing[0]!r} is missing.", param=missing[0])
     try:
@@ -93,10 +103,16 @@ def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
 
 
 @cache
-def _names(kind: type[Request]) -> dict[str, str]:
+def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind) if field.required)
+
+
+@cache
+def _names(kind: type[msgspec.Struct]) -> dict[str, str]:
     """Map each accepted spelling of a field to the wire's."""
-    names = {}
+    names: dict[str, str] = {}
     for field in msgspec.structs.fields(kind):
-        names[field.encode_name] = field.encode_name
-        names[field.name] = field.encode_name
+        first, *others = field.name.split("_")
+        camel = first + "".join(map(str.capitalize, others))
+        names |= dict.fromkeys((field.encode_name, field.name, camel), field.encode_name)
     return names

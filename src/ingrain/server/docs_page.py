@@ -42,7 +42,8 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
         f"<p>{html.escape(operation['summary'])}</p>",
     ]
     for parameter in operation.get("parameters", []):
-        parts.append(f"<p><code>?{parameter['name']}=</code> {html.escape(parameter['description'])}</p>")
+        name = f"?{parameter['name']}=" if parameter["in"] == "query" else f"{{{parameter['name']}}}"
+        parts.append(f"<p><code>{name}</code> {html.escape(parameter['description'])}</p>")
     if "requestBody" in operation:
         parts.append(_fields(operation["requestBody"], schemas))
     answers = (f"<b>{status}</b> {html.escape(a['description'])}" for status, a in operation["responses"].items())

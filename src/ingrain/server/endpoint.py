@@ -98,7 +98,7 @@ class RouteExchange:
 
     def refuse(self, error: IngrainError) -> Response:
         """Answer with an error."""
-        response = error_response(error, self._request_id)
+        response = error_response(error, self._request_id, self._endpoint.route.path)
         self._end(response.status)
         return response
 

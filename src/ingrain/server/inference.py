@@ -6,9 +6,19 @@ import time
 
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
-from ingrain.pipeline import Labels, ModelName, Pictures, VectorForm
+from ingrain.pipeline import Labels, ModelName, Pictures, Texts, VectorForm
+from ingrain.postprocess.quantize import AnyVectors
+from ingrain.preprocess.prompts import PromptChoice
 from ingrain.server.accept import preferred
-from ingrain.server.answers import array_answer, milliseconds_since, struct_answer, vectors_answer
+from ingrain.server.answers import (
+    array_answer,
+    base64_rows,
+    counts_of,
+    mark_truncated,
+    milliseconds_since,
+    struct_answer,
+    vectors_answer,
+)
 from ingrain.server.bodies import decode
 from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
@@ -38,8 +48,15 @@ async def embed_text(services: Services, request: Request) -> Response:
     """Embed texts."""
     body = decode(request.body, types.EmbedTextRequest)
     started = time.perf_counter()
-    rows = await services.pipeline.embed_text(_name(body), _list(body.text), _form(body))
-    return vectors_answer(request, rows, started)
+    done = await services.pipeline.embed_text(_name(body), _texts(body, body.text), _form(body))
+    return vectors_answer(
+        request,
+        done.vectors,
+        started,
+        as_base64=body.encoding_format == "base64",
+        texts=done,
+        with_counts=body.token_counts is True,
+    )
 
 
 async def embed_image(services: Services, request: Request) -> Response:
@@ -47,7 +64,7 @@ async def embed_image(services: Services, request: Request) -> Response:
     body, files = await read_pictures(request, types.EmbedImageRequest, services.settings)
     started = time.perf_counter()
     rows = await services.pipeline.embed_images(_name(body), _pictures(body, files, body.image), _form(body))
-    return vectors_answer(request, rows, started)
+    return vectors_answer(request, rows, started, as_base64=body.encoding_format == "base64")
 
 
 async def embed(services: Services, request: Request) -> Response:
@@ -57,11 +74,15 @@ async def embed(services: Services, request: Request) -> Response:
         raise InvalidRequestError("Nothing to embed: give `text`, `image` or both.", param="text")
     started = time.perf_counter()
     pictures = _pictures(body, files, body.image) if body.image is not None else None
-    texts = _list(body.text) if body.text is not None else None
-    text_rows, image_rows = await services.pipeline.embed_both(_name(body), texts, pictures, _form(body))
-    return array_answer(
-        {"textEmbeddings": text_rows, "imageEmbeddings": image_rows, "processingTimeMs": milliseconds_since(started)}
-    )
+    texts = _texts(body, body.text) if body.text is not None else None
+    done, image_rows = await services.pipeline.embed_both(_name(body), texts, pictures, _form(body))
+    answer: dict[str, object] = {
+        "textEmbeddings": _written(body, done.vectors if done is not None else None),
+        "imageEmbeddings": _written(body, image_rows),
+    }
+    if body.token_counts and done is not None:
+        answer |= counts_of(done)
+    return mark_truncated(array_answer(answer | {"processingTimeMs": milliseconds_since(started)}), done)
 
 
 async def classify_image(services: Services, request: Request) -> Response:
@@ -118,7 +139,18 @@ def _name(body: Body) -> ModelName:
 
 
 def _form(body: types.EmbedTextRequest | types.EmbedImageRequest | types.EmbedRequest) -> VectorForm:
-    return VectorForm(normalize=body.normalize is not False, dimensions=body.n_dims)
+    return VectorForm(normalize=body.normalize is not False, dimensions=body.n_dims, dtype=body.output_dtype or "float")
+
+
+def _texts(body: types.EmbedTextRequest | types.EmbedRequest, given: str | list[str]) -> Texts:
+    prompt = None
+    if body.prompt is not None or body.prompt_name is not None or body.input_type is not None:
+        prompt = PromptChoice(text=body.prompt, name=body.prompt_name, input_type=body.input_type)
+    return Texts(texts=_list(given), prompt=prompt, truncate=body.truncate is not False)
+
+
+def _written(body: types.EmbedRequest, rows: AnyVectors | None) -> AnyVectors | list[str] | None:
+    return base64_rows(rows) if rows is not None and body.encoding_format == "base64" else rows
 
 
 def _list(given: str | list[str]) -> list[str]:

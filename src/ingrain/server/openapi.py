@@ -8,7 +8,7 @@ import msgspec
 import orjson
 
 from ingrain import __version__
-from ingrain.api import types
+from ingrain.api import openai, types
 from ingrain.api.routes import ROUTES, RouteInfo
 from ingrain.server.answers import VECTOR_MEDIA
 
@@ -30,7 +30,7 @@ _PLANES = {"inference": "inference plane, port 8686", "model": "model plane, por
 def openapi_document() -> dict[str, Any]:
     """Return the document as plain data."""
     bodies = {route.request for route in ROUTES if route.request} | {route.answer for route in ROUTES if route.answer}
-    kinds = [types.ErrorAnswer, *sorted(bodies, key=lambda kind: kind.__name__)]
+    kinds = [types.ErrorAnswer, openai.OpenAIErrorAnswer, *sorted(bodies, key=lambda kind: kind.__name__)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     references = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -71,8 +71,9 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
         content = operation["responses"]["200"]["content"]
         content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in VECTOR_MEDIA}
         operation["description"] += (
-            " Answers float32 numbers as they are (application/octet-stream, with X-Embeddings-Shape) or as a file for"
-            " numpy.load (application/x-npy) where `Accept` prefers that."
+            " Answers the numbers as they are (application/octet-stream, with X-Embeddings-Shape and -Dtype) or as a"
+            " file for numpy.load (application/x-npy) where `Accept` prefers that. X-Truncated-Texts tells how many"
+            " texts were cut, if any was."
         )
     if route.first_generation:
         operation["deprecated"] = True
@@ -80,6 +81,16 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
         operation["security"] = [{}, {"key": [route.scope]}]
     if route.request is not None:
         operation["requestBody"] = {"required": True, **_json(references[route.request])}
+    if "{" in route.path:
+        operation["parameters"] = [
+            {
+                "name": route.path.partition("{")[2].removesuffix("}"),
+                "in": "path",
+                "required": True,
+                "description": "Name of a model; slashes in it need no escaping.",
+                "schema": {"type": "string"},
+            }
+        ]
     if route.query:
         operation["parameters"] = [
             {
@@ -94,7 +105,8 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
     guarded = (401, 403) if route.scope is not None else ()
     for status in sorted({*route.errors, *guarded, 500}):
         # A readiness probe that fails answers its own shape, not an error.
-        kind = route.answer if route.name == "ready" and status == 503 else types.ErrorAnswer
+        errors = openai.OpenAIErrorAnswer if route.speaks_openai else types.ErrorAnswer
+        kind = route.answer if route.name == "ready" and status == 503 else errors
         assert kind is not None
         operation["responses"][str(status)] = {"description": _STATUS_TEXT[status], **_json(references[kind])}
     return operation

@@ -1,0 +1,45 @@
+"""Between which numbers a model's vectors lie, dimension by dimension, measured when it was exported."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.postprocess.vectors import finish
+
+_FORMS_KEPT = 16
+
+
+class CalibrationRanges:
+    """Ranges of a model's vectors in every form that a request may ask for.
+
+    The vectors of the sample are kept rather than their ranges: what is cut first and brought to unit length then has
+    ranges of its own for every number of dimensions.
+
+    Args:
+        vectors: ``float32 [S, D]``, the graph's own vectors of the sample.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self._vectors = vectors
+        self._known: OrderedDict[tuple[int | None, bool], NDArray[np.float32]] = OrderedDict()
+
+    def ranges(self, *, dimensions: int | None, normalize: bool) -> NDArray[np.float32]:
+        """Return the lower and the upper end of each dimension, ``float32 [2, dimensions or D]``.
+
+        Args:
+            dimensions: Leading dimensions that are kept; all if None.
+            normalize: True where vectors are brought to unit length.
+        """
+        key = (dimensions, normalize)
+        known = self._known.get(key)
+        if known is None:
+            rows = finish(self._vectors, dimensions=dimensions, normalize=normalize)
+            known = self._known[key] = np.stack([rows.min(axis=0), rows.max(axis=0)])
+            if len(self._known) > _FORMS_KEPT:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return known

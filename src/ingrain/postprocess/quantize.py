@@ -1,0 +1,40 @@
+"""Vectors as the caller wants them stored: in bytes or in bits, as sentence-transformers quantizes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
+AnyVectors = NDArray[np.generic]
+
+NEEDS_RANGES = ("int8", "uint8")
+"""Kinds that need to know between which numbers each dimension lies."""
+
+
+def quantize(rows: NDArray[np.float32], dtype: OutputDtype, ranges: NDArray[np.float32] | None) -> AnyVectors:
+    """Quantize finished vectors as ``sentence_transformers.util.quantize_embeddings`` (6.2) does.
+
+    Args:
+        rows: ``float32 [N, D]``, cut and normalized already.
+        dtype: ``int8`` and ``uint8`` put each dimension into one of 256 buckets between its ends, and what lies beyond
+            them into the first or last; ``ubinary`` packs the signs, eight dimensions a byte, the first one highest;
+            ``binary`` is the same less 128.
+        ranges: ``float32 [2, D]``, the lower and the upper end of each dimension, for ``int8`` and ``uint8``.
+
+    Returns:
+        ``float32``, ``int8`` or ``uint8 [N, D]``, and ``int8`` or ``uint8 [N, ceil(D / 8)]`` for bits.
+    """
+    if dtype == "float":
+        return rows
+    if dtype in NEEDS_RANGES:
+        assert ranges is not None
+        lower = ranges[0]
+        steps = (ranges[1] - lower) / 255
+        steps = np.where(steps == 0, 1, steps)
+        buckets: NDArray[np.float32] = np.clip(np.floor((rows - lower) / steps), 0, 255)
+        return buckets.astype(np.uint8) if dtype == "uint8" else (buckets - 128).astype(np.int8)
+    bits = np.packbits(rows > 0, axis=-1)
+    return bits if dtype == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
