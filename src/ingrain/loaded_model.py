@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher, Rows
+from ingrain.batching.in_flight import SharedInFlight
 from ingrain.batching.queue import BatchLimits
-from ingrain.engine.protocol import Arrays, Engine
+from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import IngrainError, NotFiniteError
 from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor, Pixels
@@ -33,6 +34,8 @@ class QueueLimits:
         enough_items: Items that already use the engine well, so that more are taken only without padding.
         max_queue_tokens: Most tokens that wait for one graph.
         engine_timeout_s: Seconds that one batch may take in the engine.
+        shared_in_flight: Finds, by the graph's name, the count of its batches in the engine over all processes; None
+            where this process alone sends them.
     """
 
     max_batch_size: int = 32
@@ -40,6 +43,11 @@ class QueueLimits:
     enough_items: int = 32
     max_queue_tokens: int = 1_000_000
     engine_timeout_s: float = 60.0
+    shared_in_flight: Callable[[str], SharedInFlight] | None = None
+
+    def shared(self, graph: Graph) -> SharedInFlight | None:
+        """Return the count of a graph's batches over all processes, if there are several."""
+        return self.shared_in_flight(graph.name) if self.shared_in_flight is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +82,7 @@ class LoadedModel:
 
 
 def open_model(
-    entry: Entry, engine: Engine, limits: QueueLimits, images: Callable[[ImagePreprocess], ImagePreprocessor]
+    entry: Entry, engine: GraphRunner, limits: QueueLimits, images: Callable[[ImagePreprocess], ImagePreprocessor]
 ) -> LoadedModel:
     """Read the side files of a model whose graphs the engine has loaded; blocks on the disk.
 
@@ -107,7 +115,9 @@ def _calibration(entry: Entry) -> CalibrationRanges | None:
     return CalibrationRanges(np.load(entry.folder / entry.manifest.calibration.file, allow_pickle=False))
 
 
-def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[TokenizedText]:
+def _text_queue(
+    config: TextPreprocess, graph: Graph, engine: GraphRunner, limits: QueueLimits
+) -> Batcher[TokenizedText]:
     inputs = [tensor.name for tensor in graph.inputs]
 
     async def run(items: Sequence[TokenizedText]) -> Rows:
@@ -126,6 +136,7 @@ def _text_queue(config: TextPreprocess, graph: Graph, engine: Engine, limits: Qu
         ),
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
+        shared=limits.shared(graph),
     )
 
 
@@ -142,7 +153,7 @@ def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list
     return distinct, places
 
 
-def _image_queue(graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[Pixels]:
+def _image_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batcher[Pixels]:
     name = graph.inputs[0].name
 
     async def run(items: Sequence[Pixels]) -> Rows:
@@ -154,10 +165,11 @@ def _image_queue(graph: Graph, engine: Engine, limits: QueueLimits) -> Batcher[P
         limits=BatchLimits(max_items=limits.max_batch_size, max_tokens=IMAGE_TOKENS * limits.max_batch_size),
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
+        shared=limits.shared(graph),
     )
 
 
-async def _infer(engine: Engine, graph: Graph, arrays: Arrays, limits: QueueLimits) -> Rows:
+async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits) -> Rows:
     answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s)
     rows = np.asarray(answer[graph.outputs[0].name], np.float32)
     if not np.isfinite(rows).all():

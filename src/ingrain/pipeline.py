@@ -29,7 +29,7 @@ from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
 from ingrain.preprocess.text import TokenizedText
-from ingrain.registry.registry import Registry
+from ingrain.registry.models import Models
 from ingrain.repository.manifest import Library
 
 Vectors = NDArray[np.float32]
@@ -169,7 +169,7 @@ class Pipeline:
     EngineError where the engine is away, broken or too slow.
     """
 
-    registry: Registry
+    registry: Models
     images: ImageInput
     limits: RequestLimits
 

@@ -27,6 +27,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, _setting("INGRAIN_HOST", "Address that both planes listen on.")] = "127.0.0.1"
     inference_port: Annotated[Port, _setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
     model_port: Annotated[Port, _setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
+    workers: Annotated[
+        Annotated[int, Meta(ge=1, le=256)],
+        _setting(
+            "INGRAIN_WORKERS",
+            "Processes that serve the inference plane on its one port, with one engine behind them; 1: the server's "
+            "own process does. Limits of queues, requests and fetches are divided among them.",
+        ),
+    ] = 1
     repository: Annotated[
         Path, _setting("INGRAIN_REPOSITORY", "Folder of the model repository; Triton's part of it is `triton/`.")
     ] = Path("~/.local/share/ingrain")

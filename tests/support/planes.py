@@ -43,7 +43,7 @@ from ingrain.server.auth import parse_keys
 from ingrain.server.http.application import Application
 from ingrain.server.http.server import HttpLimits, HttpServer
 from ingrain.server.listen import open_socket
-from ingrain.server.services import Services
+from ingrain.server.services import ModelServices
 from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
@@ -164,7 +164,7 @@ class Planes:
 
     inference: httpx.AsyncClient
     model: httpx.AsyncClient
-    services: Services
+    services: ModelServices
     engine: FakeEngine
     export: FakeExport
 
@@ -224,7 +224,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
     )
     load = Load()
     downloads = Downloads.from_settings(settings, registry.repository)
-    services = Services(
+    services = ModelServices(
         settings=settings,
         engine=engine,
         registry=registry,

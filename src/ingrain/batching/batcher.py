@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.batching.forecast import EngineForecast
+from ingrain.batching.in_flight import SharedInFlight
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.errors import (
     DeadlineExceededError,
@@ -90,6 +91,8 @@ class Batcher(Generic[P]):
         limits: How large and uneven a batch may be.
         in_flight: Batches in the engine at the same time; one more than the engine's instances keeps it busy.
         max_queue_tokens: Tokens that may wait. A request that finds an empty queue is taken whatever its size.
+        shared: Counts ``in_flight`` over the processes that send batches of this graph to the same engine; None where
+            there is no other. One batch is sent whatever the others do, so that nobody waits for their word.
         clock: Monotonic seconds.
     """
 
@@ -101,6 +104,7 @@ class Batcher(Generic[P]):
         limits: BatchLimits,
         in_flight: int,
         max_queue_tokens: int,
+        shared: SharedInFlight | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.statistics = BatcherStatistics()
@@ -109,6 +113,7 @@ class Batcher(Generic[P]):
         self._in_flight = in_flight
         self._forecast = EngineForecast(max(1, in_flight - 1))
         self._max_queue_tokens = max_queue_tokens
+        self._shared = shared
         self._clock = clock
         self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(
             limits, is_wanted=lambda entry: not entry[0].is_forgotten
@@ -232,7 +237,10 @@ class Batcher(Generic[P]):
     def _dispatch(self) -> None:
         self._wake_up = None
         while self._queue and len(self._running) < self._in_flight:
-            pause_s = self._forecast.seconds_to_spare(self._clock())
+            elsewhere = self._shared.elsewhere() if self._shared is not None else 0
+            if self._running and len(self._running) + elsewhere >= self._in_flight:
+                return  # looked at again when a batch of ours comes back
+            pause_s = self._forecast.seconds_to_spare(self._clock(), elsewhere)
             if pause_s > _SHORTEST_PAUSE_S:
                 # The engine has enough to do: a batch that is put together later holds more.
                 self._wake_up = asyncio.get_running_loop().call_later(pause_s, self._dispatch)
@@ -244,6 +252,8 @@ class Batcher(Generic[P]):
                 task = asyncio.create_task(self._run_batch(batch))
                 self._running.add(task)
                 self._forecast.begin(task, sum(request.lengths[index] for request, index in batch), self._clock())
+                if self._shared is not None:
+                    self._shared.begin()
                 task.add_done_callback(self._finished)
 
     def _take(self) -> list[tuple[_Request[P], int]]:
@@ -258,6 +268,8 @@ class Batcher(Generic[P]):
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        if self._shared is not None:
+            self._shared.end()
         self._forecast.end(task, self._clock())
         if self._wake_up is not None:
             self._wake_up.cancel()

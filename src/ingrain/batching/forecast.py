@@ -44,9 +44,14 @@ class EngineForecast:
             following = next(iter(self._waiting))
             self._running[following] = now, self._waiting.pop(following)
 
-    def seconds_to_spare(self, now: float) -> float:
-        """Return how long the next batch can still gather items, 0 if an instance is free or will soon be."""
-        if len(self._running) < self._instances or self._waiting:
+    def seconds_to_spare(self, now: float, elsewhere: int = 0) -> float:
+        """Return how long the next batch can still gather items, 0 if an instance is free or will soon be.
+
+        Args:
+            now: Monotonic seconds.
+            elsewhere: Batches of other processes in the engine.
+        """
+        if not self._running or len(self._running) + elsewhere < self._instances or self._waiting:
             return 0.0
         durations = [(began - now, tokens * self._seconds_per_token) for began, tokens in self._running.values()]
         soonest = min(elapsed + duration for elapsed, duration in durations)

@@ -13,48 +13,63 @@ from collections.abc import Callable, Mapping, Sequence
 # Runs between fork and exec in a Python of its own, for code of ours between fork and exec could meet locks that
 # other threads (gRPC's) held at the fork. Linux sends the signal when the thread that forked ends.
 _TIE_TO_PARENT = (
-    "import ctypes, os, signal, sys\n"
+    "import ctypes, os, sys\n"
     "PR_SET_PDEATHSIG = 1\n"
-    "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)\n"
+    "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sys.argv[2]), 0, 0, 0)\n"
     "if os.getppid() != int(sys.argv[1]):\n"
     "    sys.exit('the parent is gone')\n"
-    "os.execv(sys.argv[2], sys.argv[2:])\n"
+    "os.execv(sys.argv[3], sys.argv[3:])\n"
 )
 
 
 class ChildProcess:
     """A running command, in a session of its own.
 
-    The command gets SIGTERM when this process ends, even by SIGKILL. When the command ends, whatever is left of its
-    process group is killed before anything else happens.
+    The command gets ``death_signal`` when this process ends, even by SIGKILL. When the command ends, whatever is left
+    of its process group is killed before anything else happens.
 
     Args:
         command: Absolute path of the program, and its arguments.
         environment: The whole environment.
-        on_line: Called in a thread of its own with each line of output (stdout and stderr).
+        on_line: Called in a thread of its own with each line of output (stdout and stderr); None where the command
+            writes to ours.
+        pass_fds: Files that the command inherits, under the same numbers.
+        death_signal: What the command gets when this process ends.
 
     Attributes:
         pid: The command's process id.
         exited: Done when the command has ended and its output is read; holds the exit code, negative for a signal.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        on_line: Callable[[str], None] | None,
+        *,
+        pass_fds: Sequence[int] = (),
+        death_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = self._loop.create_future()
-        self._on_line = on_line
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), *command],
+            [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), str(int(death_signal)), *command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE if on_line is not None else None,
+            stderr=subprocess.STDOUT if on_line is not None else None,
             text=True,
             errors="replace",
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         self.pid = self._process.pid
-        self._reader = threading.Thread(target=self._read, name=f"output of {self.pid}", daemon=True)
-        self._reader.start()
+        self._reader: threading.Thread | None = None
+        if on_line is not None:
+            self._reader = threading.Thread(
+                target=self._read, args=(on_line,), name=f"output of {self.pid}", daemon=True
+            )
+            self._reader.start()
         threading.Thread(target=self._wait, name=f"exit of {self.pid}", daemon=True).start()
 
     @property
@@ -75,11 +90,11 @@ class ChildProcess:
         """Send a signal to the command, if it still runs."""
         self._process.send_signal(number)
 
-    def _read(self) -> None:
+    def _read(self, on_line: Callable[[str], None]) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as output:
             for line in output:
-                self._on_line(line.rstrip("\n"))
+                on_line(line.rstrip("\n"))
 
     def _wait(self) -> None:
         # WNOWAIT leaves the dead command as it is: until it is reaped, no other process can get its group's id.
@@ -89,7 +104,8 @@ class ChildProcess:
         except ProcessLookupError:
             pass  # the group died with its leader
         code = self._process.wait()
-        self._reader.join()
+        if self._reader is not None:
+            self._reader.join()
         try:
             self._loop.call_soon_threadsafe(self._set_exited, code)
         except RuntimeError:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingrain.engine import owned_names
+from ingrain.engine.address import EngineAddress
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton import TritonEngine
 from ingrain.engine.tritonserver import TritonServer, available
@@ -67,6 +68,13 @@ class EmbeddedEngine:
     def pid(self) -> int | None:
         """Process id of the tritonserver that runs now."""
         return self._server.pid if self._server is not None and not self._server.exited.done() else None
+
+    @property
+    def address(self) -> EngineAddress | None:
+        """Where other processes reach it now, None while it is away."""
+        if self._triton is None or self._server is None:
+            return None
+        return EngineAddress(target=self._server.target, pid=self._server.pid)
 
     async def start(self) -> None:
         """Start tritonserver and wait until it answers.

@@ -57,44 +57,14 @@ class GraphStatistics:
     batches: tuple[BatchStatistics, ...]
 
 
-class Engine(Protocol):
-    """Loads graphs and runs them. One contract suite (``tests/contract``) runs against every implementation.
-
-    The registry writes the graph's folder (``config.pbtxt`` for ``backend``) before it calls ``load``.
-    """
-
-    backend: Backend
-    """Which Triton backend the graphs' ``config.pbtxt`` must name."""
+class GraphRunner(Protocol):
+    """Runs graphs that are loaded: all that requests need of an engine."""
 
     instances: int
     """How many batches of one graph run at the same time; the batcher keeps one more in flight."""
 
-    async def start(self) -> None:
-        """Start or reach the engine.
-
-        Raises:
-            EngineUnavailableError: It cannot be started or reached in time.
-        """
-
-    async def close(self) -> None:
-        """End what was started; later calls raise ``EngineUnavailableError``."""
-
     async def live(self) -> bool:
         """Tell whether the engine answers."""
-
-    async def load(self, graph: Graph) -> None:
-        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
-
-        Raises:
-            EngineUnavailableError: The engine does not answer.
-            EngineError: The engine refuses the graph.
-        """
-
-    async def unload(self, name: str) -> None:
-        """Unload a graph and wait until it is gone; unloading an unknown one changes nothing."""
-
-    async def ready(self, name: str) -> bool:
-        """Tell whether a graph can be inferred now."""
 
     async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
         """Run one batch.
@@ -116,6 +86,40 @@ class Engine(Protocol):
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return what was counted for each loaded graph."""
+
+
+class Engine(GraphRunner, Protocol):
+    """Loads graphs and runs them. One contract suite (``tests/contract``) runs against every implementation.
+
+    The registry writes the graph's folder (``config.pbtxt`` for ``backend``) before it calls ``load``.
+    """
+
+    backend: Backend
+    """Which Triton backend the graphs' ``config.pbtxt`` must name."""
+
+    async def start(self) -> None:
+        """Start or reach the engine.
+
+        Raises:
+            EngineUnavailableError: It cannot be started or reached in time.
+        """
+
+    async def close(self) -> None:
+        """End what was started; later calls raise ``EngineUnavailableError``."""
+
+    async def load(self, graph: Graph) -> None:
+        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
+
+        Raises:
+            EngineUnavailableError: The engine does not answer.
+            EngineError: The engine refuses the graph.
+        """
+
+    async def unload(self, name: str) -> None:
+        """Unload a graph and wait until it is gone; unloading an unknown one changes nothing."""
+
+    async def ready(self, name: str) -> bool:
+        """Tell whether a graph can be inferred now."""
 
     def on_restart(self, callback: Callable[[], None]) -> None:
         """Register a callback, called in the event loop each time the engine is back and has forgotten its graphs."""

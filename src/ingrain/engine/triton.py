@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from ingrain.engine.address import EngineAddress
 from ingrain.engine.grpc_channel import UnaryChannel
 from ingrain.engine.grpc_connection import CallError
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
@@ -95,6 +96,11 @@ class TritonEngine:
         self._locks: dict[str, asyncio.Lock] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> EngineAddress:
+        """Where other processes reach it."""
+        return EngineAddress(target=self._target)
 
     async def start(self) -> None:
         """Reach Triton.

@@ -37,6 +37,7 @@ from ingrain.registry.slots import (
     not_ready,
     status_of,
 )
+from ingrain.registry.view import RegistryView, view_of
 from ingrain.repository.custom import CustomSource
 from ingrain.repository.desired import ModelRef, read_desired, write_desired
 from ingrain.repository.manifest import Graph, Library, Manifest
@@ -51,12 +52,19 @@ PrepareGraph = Callable[[Manifest, Graph], bool]
 OpenModel = Callable[[Entry], LoadedModel]
 """Makes what requests need of a model whose graphs are loaded; blocks on the disk."""
 
+Settle = Callable[[int | None], Awaitable[None]]
+"""Waits until every process that serves knows what is loaded now; with a slot's number, until each serves its model."""
+
 _RECONCILE_EVERY_S = 2.0
 _CLAIM_EVERY_S = 0.05
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 60.0
 
 log = logging.getLogger("ingrain.registry")
+
+
+async def _alone(number: int | None) -> None:
+    del number  # what this process knows, all processes know
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +83,7 @@ class Registry:
         open_model: Makes what requests need of a model.
         max_loaded_models: Most models at once; 0 for no limit.
         load_timeout_s: Seconds that the engine may take to load one graph.
+        settle: Waits for the other processes of this server, where there are any.
     """
 
     repository: Repository
@@ -84,6 +93,7 @@ class Registry:
     open_model: OpenModel
     max_loaded_models: int = 0
     load_timeout_s: float = 600.0
+    settle: Settle = _alone
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
@@ -142,6 +152,7 @@ class Registry:
         slot = self._slots.of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
             _check_revision(ref, slot.model.manifest)
+            await self.settle(slot.number)
             return False
         if slot is None or slot.task is None or slot.task.done():
             slot = self._begin(ref, slot)
@@ -153,6 +164,7 @@ class Registry:
         if slot.task.cancelled() or slot.model is None:
             raise not_loaded(ref.name)
         _check_revision(ref, slot.model.manifest)
+        await self.settle(slot.number)
         return True
 
     async def unload(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
@@ -219,15 +231,7 @@ class Registry:
 
     def user_names(self) -> dict[str, str]:
         """Return what the user calls each graph: the model's name, with the tower where a model has several."""
-        names = {}
-        for slot in self._slots:
-            if slot.model is not None:
-                graphs = slot.model.manifest.graphs
-                alone = len(self._slots.matching(slot.ref.name, None, None)) == 1
-                name = slot.ref.name if alone else f"{slot.ref.name}@{slot.ref.pretrained or slot.ref.library}"
-                for graph in graphs:
-                    names[graph.name] = name if len(graphs) == 1 else f"{name}/{graph.role}"
-        return names
+        return self._slots.user_names()
 
     def progress(self) -> list[tuple[str, Progress]]:
         """Return how far each export in progress is, by the user's name."""
@@ -235,20 +239,7 @@ class Registry:
 
     def queues(self) -> list[tuple[str, Batcher[Any]]]:
         """Return every queue of the loaded models, by the user's name of its graph."""
-        found: list[tuple[str, Batcher[Any]]] = []
-        names = self.user_names()
-        for slot in self._slots:
-            if slot.model is not None:
-                by_role = {
-                    "text_encoder": slot.model.text_queue,
-                    "image_encoder": slot.model.image_queue,
-                    "classifier": slot.model.classifier_queue,
-                }
-                for graph in slot.model.manifest.graphs:
-                    queue = by_role[graph.role]
-                    if queue is not None:
-                        found.append((names[graph.name], queue))
-        return found
+        return self._slots.queues()
 
     async def refresh(self) -> bool:
         """Follow what another process changed in the list of models; tell whether it changed."""
@@ -265,6 +256,10 @@ class Registry:
             if key not in before and self._slots.of(ref) is None:
                 self._begin_if_allowed(ref)
         return True
+
+    def view(self) -> RegistryView:
+        """Return what other processes need to know to serve the same models."""
+        return view_of(self._slots, is_started=self._started)
 
     def suspect(self) -> None:
         """Compare with the engine now: it has come back, or a call has just found a model missing."""
@@ -386,6 +381,7 @@ class Registry:
         task.add_done_callback(self._following.discard)
 
     async def _unload_graphs(self, slot: Slot, graphs: tuple[Graph, ...]) -> None:
+        await self.settle(None)  # nobody sends batches any more; those on their way are finished by the engine
         for graph in graphs:
             try:
                 await self.engine.unload(graph.name)

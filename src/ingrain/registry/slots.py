@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from ingrain.batching.batcher import Batcher
 from ingrain.errors import (
     IngrainError,
     ModelConflictError,
@@ -33,6 +35,7 @@ class Slot:
     Attributes:
         ref: What was asked for.
         key: The model's key in the repository.
+        number: Different for each slot, so that a model which was unloaded and loaded again is told apart.
         pinned: True if it stays listed when loading fails, and is tried again.
         state: Triton's word.
         model: What requests use; kept while the engine is away.
@@ -45,6 +48,7 @@ class Slot:
 
     ref: ModelRef
     key: str
+    number: int = 0
     pinned: bool = False
     state: State = "LOADING"
     model: LoadedModel | None = None
@@ -72,6 +76,7 @@ class SlotTable:
     def __init__(self) -> None:
         self._by_key: dict[str, Slot] = {}
         self._by_name: dict[str, list[Slot]] = {}
+        self._numbers = itertools.count(1)
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(list(self._by_key.values()))
@@ -83,9 +88,9 @@ class SlotTable:
         """Return the slot of exactly this model."""
         return self._by_key.get(key_of(ref))
 
-    def add(self, ref: ModelRef, *, pinned: bool) -> Slot:
-        """Make a slot for a model that has none."""
-        slot = Slot(ref=ref, key=key_of(ref), pinned=pinned)
+    def add(self, ref: ModelRef, *, pinned: bool, number: int | None = None) -> Slot:
+        """Make a slot for a model that has none; ``number`` is a new one unless it is given."""
+        slot = Slot(ref=ref, key=key_of(ref), number=next(self._numbers) if number is None else number, pinned=pinned)
         self._by_key[slot.key] = slot
         self._by_name.setdefault(ref.name, []).append(slot)
         return slot
@@ -118,6 +123,35 @@ class SlotTable:
         if len(slots) > 1:
             raise ambiguous(name)
         return slots[0]
+
+    def user_names(self) -> dict[str, str]:
+        """Return what the user calls each graph: the model's name, with the tower where a model has several."""
+        names = {}
+        for slot in self:
+            if slot.model is not None:
+                graphs = slot.model.manifest.graphs
+                alone = len(self.matching(slot.ref.name, None, None)) == 1
+                name = slot.ref.name if alone else f"{slot.ref.name}@{slot.ref.pretrained or slot.ref.library}"
+                for graph in graphs:
+                    names[graph.name] = name if len(graphs) == 1 else f"{name}/{graph.role}"
+        return names
+
+    def queues(self) -> list[tuple[str, Batcher[Any]]]:
+        """Return every queue of the loaded models, by the user's name of its graph."""
+        found: list[tuple[str, Batcher[Any]]] = []
+        names = self.user_names()
+        for slot in self:
+            if slot.model is not None:
+                by_role = {
+                    "text_encoder": slot.model.text_queue,
+                    "image_encoder": slot.model.image_queue,
+                    "classifier": slot.model.classifier_queue,
+                }
+                for graph in slot.model.manifest.graphs:
+                    queue = by_role[graph.role]
+                    if queue is not None:
+                        found.append((names[graph.name], queue))
+        return found
 
 
 def key_of(ref: ModelRef) -> str:

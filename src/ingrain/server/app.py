@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 from ingrain.api.routes import Plane, routes_of
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
 from ingrain.server import first_generation, inference, models, openai
@@ -11,7 +13,7 @@ from ingrain.server.errors import error_response
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
 from ingrain.server.openapi import openapi_json
-from ingrain.server.services import Services
+from ingrain.server.services import ModelServices, Services
 
 _INFERENCE: dict[str, Handler] = {
     "health": inference.health,
@@ -85,6 +87,10 @@ class PlaneApplication:
         return _refuse(error, Request("", ""))
 
 
+@overload
+def build_app(plane: Literal["inference"], services: Services) -> PlaneApplication: ...
+@overload
+def build_app(plane: Literal["model"], services: ModelServices) -> PlaneApplication: ...
 def build_app(plane: Plane, services: Services) -> PlaneApplication:
     """Build the application of one plane."""
     endpoints: dict[tuple[str, str], Endpoint] = {

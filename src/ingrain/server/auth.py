@@ -57,14 +57,7 @@ def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
     Raises:
         SettingsError: A scope is unknown, or the file cannot be read; no key is shown.
     """
-    lines = list(keys)
-    if file is not None:
-        try:
-            lines += [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                "The file INGRAIN_API_KEYS_FILE cannot be read.", param="INGRAIN_API_KEYS_FILE"
-            ) from error
+    lines = key_lines(keys, file)
     ring: dict[str, frozenset[Scope]] = {}
     for line in lines:
         if line and not line.startswith("#"):
@@ -73,6 +66,23 @@ def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
     if file is not None and not ring:
         raise SettingsError("The file INGRAIN_API_KEYS_FILE holds no key.", param="INGRAIN_API_KEYS_FILE")
     return KeyRing(ring)
+
+
+def key_lines(keys: Iterable[str], file: Path | None = None) -> list[str]:
+    """Return the keys of the setting, and the lines of the file.
+
+    Raises:
+        SettingsError: The file cannot be read.
+    """
+    lines = list(keys)
+    if file is not None:
+        try:
+            lines += [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                "The file INGRAIN_API_KEYS_FILE cannot be read.", param="INGRAIN_API_KEYS_FILE"
+            ) from error
+    return lines
 
 
 def _scopes(names: str) -> frozenset[Scope]:

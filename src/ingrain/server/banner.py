@@ -10,13 +10,13 @@ import sys
 from tqdm import tqdm
 
 from ingrain.server.inference import reasons_not_ready
-from ingrain.server.services import Services
+from ingrain.server.services import ModelServices
 from ingrain.settings import Settings
 
 _LOOK_EVERY_S = 0.25
 
 
-async def announce(settings: Settings, services: Services, listeners: list[socket.socket]) -> None:
+async def announce(settings: Settings, services: ModelServices, listeners: list[socket.socket]) -> None:
     """Say that the server is ready, once it is, and what to try."""
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -28,7 +28,7 @@ async def announce(settings: Settings, services: Services, listeners: list[socke
     say(_text(settings.host, [listener.getsockname()[1] for listener in listeners], ready))
 
 
-async def watch_progress(services: Services) -> None:
+async def watch_progress(services: ModelServices) -> None:
     """Show a progress bar for each long phase of an export, on a terminal only."""
     if not sys.stderr.isatty():
         return
@@ -59,7 +59,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def _engine_reasons(services: Services) -> list[str]:
+async def _engine_reasons(services: ModelServices) -> list[str]:
     return [reason for reason in await reasons_not_ready(services) if not reason.startswith("Model ")]
 
 

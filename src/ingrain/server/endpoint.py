@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from ingrain.api.routes import RouteInfo
 from ingrain.errors import IngrainError, QueueFullError
@@ -16,7 +17,8 @@ from ingrain.server.errors import error_response
 from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
 
-Handler = Callable[[Services, Request], Awaitable[Response]]
+Handler = Callable[[Any, Request], Awaitable[Response]]
+"""Answers a request with the services of its plane; ``build_app`` sees to it that they are that plane's."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499

@@ -11,11 +11,11 @@ from ingrain.server.bodies import decode
 from ingrain.server.endpoint import Handler
 from ingrain.server.http.message import Request, Response
 from ingrain.server.models import load
-from ingrain.server.services import Services
+from ingrain.server.services import ModelServices
 
 
 def _load_with(library: Library) -> Handler:
-    async def handler(services: Services, request: Request) -> Response:
+    async def handler(services: ModelServices, request: Request) -> Response:
         body = decode(request.body, types.NamedModelRequest)
         if body.library not in (None, library):
             raise InvalidRequestError(f"library is {body.library!r}; this route loads {library!r}.", param="library")

@@ -108,7 +108,7 @@ async def metrics(services: Services, request: Request) -> Response:
     statistics = await services.engine.statistics()
     accept = request.header("accept")
     if preferred(accept, ("application/json", *_PROMETHEUS)) in _PROMETHEUS:
-        text, media_type = services.telemetry.prometheus(accept, statistics)
+        text, media_type = await services.telemetry.prometheus(accept, statistics)
         return Response(text, media_type=media_type)
     return struct_answer(types.MetricsAnswer(model_stats=model_stats(statistics, services.registry.user_names())))
 

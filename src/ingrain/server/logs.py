@@ -13,6 +13,10 @@ import orjson
 class _JsonLines(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
+    def __init__(self, process: str | None) -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f}Z",
@@ -20,16 +24,25 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._process is not None:
+            line["process"] = self._process
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()
 
 
-def configure_logs(level: str, style: Literal["text", "json"]) -> None:
-    """Send Ingrain's log to standard error, and the libraries' warnings with it."""
+def configure_logs(level: str, style: Literal["text", "json"], process: str | None = None) -> None:
+    """Send Ingrain's log to standard error, and the libraries' warnings with it.
+
+    Args:
+        level: Least level that is logged.
+        style: For people, or for machines.
+        process: What each line calls this process, where it is one of several.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
-    handler.setFormatter(_JsonLines() if style == "json" else text)
+    where = f"%(name)s, {process}" if process is not None else "%(name)s"
+    text = logging.Formatter(f"%(asctime)s %(levelname)-7s {where}: %(message)s", "%H:%M:%S")
+    handler.setFormatter(_JsonLines(process) if style == "json" else text)
     logging.getLogger().handlers = [handler]
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("ingrain").setLevel(level.upper())

@@ -11,16 +11,16 @@ from ingrain.repository.manifest import Library, Manifest
 from ingrain.server.answers import struct_answer
 from ingrain.server.bodies import decode
 from ingrain.server.http.message import Request, Response
-from ingrain.server.services import Services
+from ingrain.server.services import ModelServices
 
 
-async def health(services: Services, request: Request) -> Response:
+async def health(services: ModelServices, request: Request) -> Response:
     """Answer that the process lives."""
     del services, request
     return _message("The model server is running.")
 
 
-async def load_model(services: Services, request: Request) -> Response:
+async def load_model(services: ModelServices, request: Request) -> Response:
     """Load a model, making it first where the repository lacks it."""
     body = decode(request.body, types.LoadModelRequest)
     return await load(
@@ -28,34 +28,34 @@ async def load_model(services: Services, request: Request) -> Response:
     )
 
 
-async def load(services: Services, ref: ModelRef) -> Response:
+async def load(services: ModelServices, ref: ModelRef) -> Response:
     """Load a model and say whether it was loaded before."""
     loaded_now = await services.registry.load(ref)
     return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}.")
 
 
-async def download_custom_model(services: Services, request: Request) -> Response:
+async def download_custom_model(services: ModelServices, request: Request) -> Response:
     """Fetch a model of the user's own from URLs."""
     body = decode(request.body, types.DownloadCustomModelRequest)
     await services.downloads.download(body)
     return _message(f"Model {body.name} downloaded successfully.")
 
 
-async def unload_model(services: Services, request: Request) -> Response:
+async def unload_model(services: ModelServices, request: Request) -> Response:
     """Unload a model."""
     body = decode(request.body, types.ModelRequest)
     await services.registry.unload(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} unloaded successfully.")
 
 
-async def delete_model(services: Services, request: Request) -> Response:
+async def delete_model(services: ModelServices, request: Request) -> Response:
     """Remove a model from the repository."""
     body = decode(request.body, types.ModelRequest)
     await services.registry.delete(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} deleted successfully.")
 
 
-async def loaded_models(services: Services, request: Request) -> Response:
+async def loaded_models(services: ModelServices, request: Request) -> Response:
     """List the models that can be inferred."""
     del request
     models = [
@@ -66,7 +66,7 @@ async def loaded_models(services: Services, request: Request) -> Response:
     return struct_answer(types.LoadedModelsAnswer(models=models))
 
 
-async def repository_models(services: Services, request: Request) -> Response:
+async def repository_models(services: ModelServices, request: Request) -> Response:
     """List all models with their states."""
     del request
     models = [
@@ -92,13 +92,13 @@ async def repository_models(services: Services, request: Request) -> Response:
     return struct_answer(types.RepositoryModelsAnswer(models=models))
 
 
-async def model_embedding_size(services: Services, request: Request) -> Response:
+async def model_embedding_size(services: ModelServices, request: Request) -> Response:
     """Tell the width of a model's vectors."""
     manifest = await _manifest(services, request)
     return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
 
 
-async def model_classification_labels(services: Services, request: Request) -> Response:
+async def model_classification_labels(services: ModelServices, request: Request) -> Response:
     """Tell the names of a classifier's classes."""
     manifest = await _manifest(services, request)
     if not manifest.labels:
@@ -106,7 +106,7 @@ async def model_classification_labels(services: Services, request: Request) -> R
     return struct_answer(types.LabelsAnswer(labels=list(manifest.labels)))
 
 
-async def _manifest(services: Services, request: Request) -> Manifest:
+async def _manifest(services: ModelServices, request: Request) -> Manifest:
     """Find the model that the query names."""
     known = ("name", "library", "pretrained")
     query = request.query

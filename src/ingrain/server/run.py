@@ -6,51 +6,57 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-from ingrain.api.routes import Plane
 from ingrain.engine.protocol import Engine
-from ingrain.engine.select import choose_engine, execution_policy, runs_on_this_cpu
-from ingrain.errors import EngineUnavailableError
+from ingrain.engine.select import choose_engine, engine_name, execution_policy
+from ingrain.errors import EngineUnavailableError, SettingsError
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.runner import run_export
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
-from ingrain.loaded_model import QueueLimits, open_model
-from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.loaded_model import LoadedModel, open_model
+from ingrain.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
-from ingrain.registry.registry import Export, PrepareGraph, Registry
+from ingrain.registry.registry import Export, OpenModel, PrepareGraph, Registry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.policy import ExecutionPolicy
-from ingrain.repository.store import Repository
+from ingrain.repository.store import Entry, Repository
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
 from ingrain.server.banner import announce, watch_progress
-from ingrain.server.http.server import HttpLimits, HttpServer
+from ingrain.server.http.server import HttpServer
+from ingrain.server.limits import http_limits, queue_limits, request_limits
 from ingrain.server.listen import open_socket, stop_on_signals
 from ingrain.server.logs import configure_logs
+from ingrain.server.loop import loop_factory
 from ingrain.server.model_names import parse_model
-from ingrain.server.services import Services
+from ingrain.server.services import ModelServices
 from ingrain.server.telemetry import Load, Telemetry
+from ingrain.server.workers.supervisor import Supervisor
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
 
 _ENGINE_RETRY_S = 2.0
-_ENOUGH_ON_A_CPU = 8
 
 log = logging.getLogger("ingrain.server")
 
 
 @dataclass(slots=True)
 class _Startup:
-    """Whether the engine has been started."""
+    """What a server that has just been started still waits for: the engine, then whoever serves the inference plane."""
 
     waiting_for: str | None = "The engine is being started."
+    front_waits_for: Callable[[], str | None] = lambda: None
+
+    def reason(self) -> str | None:
+        """Return it as a sentence, None if the server waits for nothing."""
+        return self.waiting_for or self.front_waits_for()
 
 
 def run(settings: Settings) -> None:
@@ -63,6 +69,8 @@ def run(settings: Settings) -> None:
     # The engine's child processes never use our gRPC channels; without this gRPC warns at each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
+    if settings.workers > 1:
+        _check_workers(settings)
     models = [parse_model(text) for text in settings.models]
     repository = Repository(settings.repository.expanduser().resolve())
     repository.prepare()
@@ -73,65 +81,51 @@ def run(settings: Settings) -> None:
     ]
     inference, model = (f"http://{settings.host}:{listener.getsockname()[1]}" for listener in listeners)
     log.info("Listening: inference plane %s, model plane %s", inference, model)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings, services, startup, models, listeners))
 
 
-def build_services(settings: Settings, repository: Repository) -> tuple[Services, _Startup]:
+def build_services(settings: Settings, repository: Repository) -> tuple[ModelServices, _Startup]:
     """Connect engine, registry and pipeline; nothing is started."""
     policy = execution_policy(settings)
     engine = choose_engine(settings, repository, policy)
     images = ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
-    queue_limits = QueueLimits(
-        max_batch_size=settings.max_batch_size,
-        max_batch_tokens=settings.max_batch_tokens,
-        enough_items=_ENOUGH_ON_A_CPU if runs_on_this_cpu(settings) else settings.max_batch_size,
-        max_queue_tokens=settings.max_queue_tokens,
-        engine_timeout_s=settings.request_timeout_s,
-    )
     registry = Registry(
         repository=repository,
         engine=engine,
         export=_exporter(settings, repository),
         prepare_graph=_graph_writer(repository, engine, policy),
-        open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
+        open_model=_opener(settings, engine, images),
         max_loaded_models=settings.max_loaded_models,
         load_timeout_s=settings.load_timeout_s,
     )
-    limits = RequestLimits(
-        max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
-    )
     startup = _Startup()
     load = Load()
-    services = Services(
+    services = ModelServices(
         settings=settings,
         engine=engine,
         registry=registry,
         downloads=Downloads.from_settings(settings, repository),
-        pipeline=Pipeline(registry, images, limits),
+        pipeline=Pipeline(registry, images, request_limits(settings)),
         telemetry=Telemetry(registry, load),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
         load=load,
-        starting=lambda: startup.waiting_for,
+        starting=startup.reason,
     )
     return services, startup
 
 
 async def _serve(
     settings: Settings,
-    services: Services,
+    services: ModelServices,
     startup: _Startup,
     models: list[ModelRef],
     listeners: list[socket.socket],
 ) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    limits = HttpLimits(
-        max_header_bytes=settings.max_header_bytes,
-        max_body_bytes=settings.max_body_bytes,
-        read_timeout_s=settings.request_timeout_s,
-    )
-    servers = [HttpServer(build_app(plane, services), limits) for plane in get_args(Plane)]
+    limits = http_limits(settings)
+    servers = [_inference_front(services, startup), HttpServer(build_app("model", services), limits)]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
     starting = asyncio.create_task(_start(services, startup, models, stop))
@@ -153,7 +147,7 @@ async def _serve(
         raise failure
 
 
-async def _start(services: Services, startup: _Startup, models: list[ModelRef], stop: asyncio.Event) -> None:
+async def _start(services: ModelServices, startup: _Startup, models: list[ModelRef], stop: asyncio.Event) -> None:
     """Start the engine, however often it takes, then the models; a fault nobody foresaw ends the server."""
     try:
         while True:
@@ -170,6 +164,42 @@ async def _start(services: Services, startup: _Startup, models: list[ModelRef], 
         log.exception("The server could not be started")
         stop.set()
         raise
+
+
+def _inference_front(services: ModelServices, startup: _Startup) -> HttpServer | Supervisor:
+    """Make what serves the inference plane: this process, or workers."""
+    if services.settings.workers == 1:
+        return HttpServer(build_app("inference", services), http_limits(services.settings))
+    supervisor = Supervisor(services, lambda: startup.waiting_for)
+    startup.front_waits_for = supervisor.waiting_for
+    return supervisor
+
+
+def _check_workers(settings: Settings) -> None:
+    if not sys.platform.startswith("linux"):
+        raise SettingsError(
+            f"INGRAIN_WORKERS is {settings.workers}; more than one worker needs Linux.", param="INGRAIN_WORKERS"
+        )
+    if engine_name(settings) == "onnxruntime":
+        raise SettingsError(
+            f"INGRAIN_WORKERS is {settings.workers}, but ONNX Runtime would run the graphs inside the server: each "
+            "worker would load every model for itself. Use the embedded Triton (pip install 'ingrain[triton]') or a "
+            "Triton at TRITON_GRPC_URL, or set INGRAIN_WORKERS=1.",
+            param="INGRAIN_WORKERS",
+        )
+
+
+def _opener(settings: Settings, engine: Engine, images: ImageInput) -> OpenModel:
+    limits = queue_limits(settings)
+
+    def open_here(entry: Entry) -> LoadedModel:
+        return open_model(entry, engine, limits, images.preprocessor)
+
+    def try_to_open(entry: Entry) -> LoadedModel:
+        # The workers serve it. What they would stumble over shows here, while the load can still fail.
+        return LoadedModel(manifest=open_here(entry).manifest)
+
+    return open_here if settings.workers == 1 else try_to_open
 
 
 def _exporter(settings: Settings, repository: Repository) -> Export:
@@ -198,12 +228,3 @@ def _graph_writer(repository: Repository, engine: Engine, policy: ExecutionPolic
         return write_graph_folder(folder, graph, engine.backend, policy, max_tokens=max_tokens)
 
     return write
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if os.name == "nt":
-        return None
-    import uvloop
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingrain.engine.protocol import Engine
+from ingrain.engine.protocol import Engine, GraphRunner
 from ingrain.pipeline import Pipeline
+from ingrain.registry.models import Models
 from ingrain.registry.registry import Registry
 from ingrain.server.auth import KeyRing
 from ingrain.server.telemetry import Load, Telemetry
@@ -16,13 +17,12 @@ from ingrain.sources.custom.download import Downloads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """One of each, shared by the two planes of a process.
+    """One of each, shared by what a process serves: all that the inference plane needs.
 
     Attributes:
         settings: The operator's.
         engine: Runs the graphs.
         registry: Knows the models.
-        downloads: Fetches custom models.
         pipeline: Turns requests into vectors.
         telemetry: Counts.
         keys: Who may call what.
@@ -31,11 +31,25 @@ class Services:
     """
 
     settings: Settings
-    engine: Engine
-    registry: Registry
-    downloads: Downloads
+    engine: GraphRunner
+    registry: Models
     pipeline: Pipeline
     telemetry: Telemetry
     keys: KeyRing
     load: Load
     starting: Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelServices(Services):
+    """What the model plane needs besides; the process that has it owns engine and registry.
+
+    Attributes:
+        engine: Loads graphs, too.
+        registry: Loads and unloads models, too.
+        downloads: Fetches custom models.
+    """
+
+    engine: Engine
+    registry: Registry
+    downloads: Downloads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -13,7 +13,8 @@ from prometheus_client.exposition import choose_encoder
 
 from ingrain.api.types import BatchStat, DurationStat, InferenceStat, ModelStat
 from ingrain.engine.protocol import Duration, GraphStatistics
-from ingrain.registry.registry import Registry
+from ingrain.registry.models import Models
+from ingrain.server.counts import Counts, LatencyCounts, QueueCounts
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -45,20 +46,28 @@ class Latencies:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return upper bounds and how many durations were not above them, as Prometheus has it."""
-        bounds = [*map(str, _LATENCY_BUCKETS_S), "+Inf"]
-        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
+        return _cumulative(self.counts)
+
+
+Gather = Callable[[], Awaitable[Counts]]
+"""Returns what all processes of the server have counted."""
 
 
 class Telemetry:
-    """Counts requests, and gathers what queues and engine counted when somebody asks."""
+    """Counts requests, and gathers what queues and engine counted when somebody asks.
 
-    def __init__(self, registry: Registry, load: Load) -> None:
+    Args:
+        registry: Has the queues.
+        load: What is being answered.
+        gather: Asks the other processes of the server, too; None where this is the only one.
+    """
+
+    def __init__(self, registry: Models, load: Load, gather: Gather | None = None) -> None:
         self._registry = registry
+        self._load = load
+        self._gather = gather
         self._answers: dict[tuple[str, int], int] = {}
         self._latencies: dict[str, Latencies] = {}
-        self._collectors = CollectorRegistry()
-        self._collectors.register(_RequestCollector(self._answers, self._latencies, load))
-        self._collectors.register(_QueueCollector(registry))
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -69,15 +78,42 @@ class Telemetry:
             latencies = self._latencies[route] = Latencies()
         latencies.observe(seconds)
 
-    def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
+    def counts(self) -> Counts:
+        """Return what this process has counted."""
+        answers: dict[str, dict[int, int]] = {}
+        for (route, status), count in self._answers.items():
+            answers.setdefault(route, {})[status] = count
+        return Counts(
+            in_progress=self._load.in_progress,
+            answers=answers,
+            latencies={
+                route: LatencyCounts(list(latencies.counts), latencies.total_s)
+                for route, latencies in self._latencies.items()
+            },
+            queues={
+                name: QueueCounts(
+                    waiting_tokens=queue.queued_tokens,
+                    batches=queue.statistics.batches,
+                    items=queue.statistics.items,
+                    tokens=queue.statistics.tokens,
+                    padded_tokens=queue.statistics.padded_tokens,
+                )
+                for name, queue in self._registry.queues()
+            },
+        )
+
+    async def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
         """Return the exposition and its media type, in the format that ``accept`` prefers."""
+        counts = await self._gather() if self._gather is not None else self.counts()
         try:
             encode, media_type = choose_encoder(accept)
         except (TypeError, ValueError):  # of a version that is no number
             encode, media_type = choose_encoder("")
-        once = CollectorRegistry()
-        once.register(_Fixed(_engine_metrics(statistics, self._registry.user_names())))
-        return encode(self._collectors).removesuffix(b"# EOF\n") + encode(once), media_type
+        collectors = CollectorRegistry()
+        collectors.register(_Fixed(_request_metrics(counts)))
+        collectors.register(_Fixed(_queue_metrics(counts)))
+        collectors.register(_Fixed(_engine_metrics(statistics, self._registry.user_names())))
+        return encode(collectors), media_type
 
 
 def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> list[ModelStat]:
@@ -116,57 +152,45 @@ def _some_duration(duration: Duration) -> DurationStat:
     return DurationStat(count=str(duration.count), ns=str(duration.ns))
 
 
-class _RequestCollector:
-    """Reads what was counted of requests each time it is asked."""
-
-    def __init__(self, answers: Mapping[tuple[str, int], int], latencies: Mapping[str, Latencies], load: Load) -> None:
-        self._answers = answers
-        self._latencies = latencies
-        self._load = load
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "ingrain_requests_in_progress", "Requests being answered.", value=self._load.in_progress
+def _request_metrics(counts: Counts) -> Iterator[Metric]:
+    yield GaugeMetricFamily("ingrain_requests_in_progress", "Requests being answered.", value=counts.in_progress)
+    if counts.workers is not None:
+        yield GaugeMetricFamily("ingrain_workers", "Processes that serve the inference plane.", value=counts.workers)
+        yield CounterMetricFamily(
+            "ingrain_worker_restarts", "Times that such a process was started again.", value=counts.worker_restarts
         )
-        requests = CounterMetricFamily("ingrain_requests", "Requests answered.", labels=["route", "status"])
-        for (route, status), count in self._answers.items():
+    requests = CounterMetricFamily("ingrain_requests", "Requests answered.", labels=["route", "status"])
+    for route, statuses in counts.answers.items():
+        for status, count in statuses.items():
             requests.add_metric([route, str(status)], count)
-        seconds = HistogramMetricFamily(
-            "ingrain_request_seconds", "Time from the headers of a request to its answer.", labels=["route"]
-        )
-        for route, latencies in self._latencies.items():
-            seconds.add_metric([route], latencies.buckets(), latencies.total_s)
-        yield from (requests, seconds)
+    seconds = HistogramMetricFamily(
+        "ingrain_request_seconds", "Time from the headers of a request to its answer.", labels=["route"]
+    )
+    for route, latencies in counts.latencies.items():
+        seconds.add_metric([route], _cumulative(latencies.buckets), latencies.total_s)
+    yield from (requests, seconds)
 
 
-class _QueueCollector:
-    """Reads the queues of the loaded models each time it is asked."""
+def _queue_metrics(counts: Counts) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait for a batch.", labels=["model"])
+    batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
+    items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])
+    tokens = CounterMetricFamily("ingrain_batch_tokens", "Tokens in those batches.", labels=["model"])
+    padded = CounterMetricFamily(
+        "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
+    )
+    for name, queue in counts.queues.items():
+        waiting.add_metric([name], queue.waiting_tokens)
+        batches.add_metric([name], queue.batches)
+        items.add_metric([name], queue.items)
+        tokens.add_metric([name], queue.tokens)
+        padded.add_metric([name], queue.padded_tokens)
+    yield from (waiting, batches, items, tokens, padded)
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
 
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait for a batch.", labels=["model"])
-        batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
-        items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])
-        tokens = CounterMetricFamily("ingrain_batch_tokens", "Tokens in those batches.", labels=["model"])
-        padded = CounterMetricFamily(
-            "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
-        )
-        for name, queue in self._registry.queues():
-            counted = queue.statistics
-            waiting.add_metric([name], queue.queued_tokens)
-            batches.add_metric([name], counted.batches)
-            items.add_metric([name], counted.items)
-            tokens.add_metric([name], counted.tokens)
-            padded.add_metric([name], counted.padded_tokens)
-        yield from (waiting, batches, items, tokens, padded)
+def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    bounds = [*map(str, _LATENCY_BUCKETS_S), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(counts)), strict=True))
 
 
 class _Fixed:

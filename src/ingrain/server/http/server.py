@@ -7,6 +7,7 @@ import contextlib
 import email.utils
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ingrain.server.http.application import Application
@@ -39,9 +40,16 @@ class HttpServer:
     """Accepts connections until it is stopped.
 
     One timer looks after all connections, so that a request costs no timer of its own.
+
+    Args:
+        application: Answers the requests.
+        limits: What a caller may take.
+        on_closed: Called each time a connection is closed.
     """
 
-    def __init__(self, application: Application, limits: HttpLimits) -> None:
+    def __init__(
+        self, application: Application, limits: HttpLimits, on_closed: Callable[[], None] | None = None
+    ) -> None:
         self.application = application
         self.limits = limits
         self.connections: set[Connection] = set()
@@ -49,20 +57,31 @@ class HttpServer:
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         self.date = email.utils.formatdate(usegmt=True)
+        self._on_closed = on_closed
         self._accepting: asyncio.Server | None = None
+        self._adopting: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
 
-    async def start(self, listener: socket.socket) -> None:
-        """Accept connections on a bound socket."""
-        self._accepting = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=_BACKLOG)
+    async def start(self, listener: socket.socket | None) -> None:
+        """Accept connections on a bound socket; with None, serve those that are handed to ``adopt``."""
+        if listener is not None:
+            self._accepting = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=_BACKLOG)
         self._tick()
+
+    def adopt(self, accepted: socket.socket) -> None:
+        """Serve a connection that another process has accepted."""
+        task = self.loop.create_task(self._adopt(accepted))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
 
     async def stop(self, grace_s: float) -> None:
         """Accept no more, let what is being answered finish for ``grace_s`` seconds, and close."""
         self.is_closing = True
         if self._accepting is not None:
             self._accepting.close()
+        if self._adopting:
+            await asyncio.gather(*self._adopting)
         for connection in list(self.connections):
             connection.finish()
         with contextlib.suppress(TimeoutError):
@@ -76,8 +95,18 @@ class HttpServer:
     def forget(self, connection: Connection) -> None:
         """Take note that a connection is closed."""
         self.connections.discard(connection)
+        if self._on_closed is not None:
+            self._on_closed()
         if not self.connections and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
+
+    async def _adopt(self, accepted: socket.socket) -> None:
+        try:
+            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
+        except OSError:  # its caller has gone away meanwhile
+            accepted.close()
+            if self._on_closed is not None:
+                self._on_closed()
 
     async def _closed_all(self) -> None:
         if self.connections:

@@ -1,0 +1,56 @@
+"""What a process that has no registry of its own is told of the one that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ingrain.export.job import Progress
+from ingrain.registry.slots import Slot, State
+from ingrain.repository.desired import ModelRef
+
+
+class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+    """One model that should be loaded.
+
+    Attributes:
+        number: Of the slot; another one means that it was unloaded meanwhile.
+        ref: What was asked for.
+        state: Triton's word.
+        is_open: True once its graphs were loaded and its side files found good: the follower may open it.
+        error: Why it is not ready, in a sentence.
+        progress: How far an export is.
+    """
+
+    number: int
+    ref: ModelRef
+    state: State
+    is_open: bool
+    error: str | None = None
+    progress: Progress | None = None
+
+
+class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
+    """All models that should be loaded; ``is_started`` is false while that is not known yet."""
+
+    is_started: bool
+    models: tuple[ModelView, ...] = ()
+
+
+def view_of(slots: Iterable[Slot], *, is_started: bool) -> RegistryView:
+    """Describe slots as they are now."""
+    return RegistryView(
+        is_started=is_started,
+        models=tuple(
+            ModelView(
+                number=slot.number,
+                ref=slot.ref,
+                state=slot.state,
+                is_open=slot.model is not None,
+                error=slot.error.message if slot.error is not None else None,
+                progress=slot.progress,
+            )
+            for slot in slots
+        ),
+    )

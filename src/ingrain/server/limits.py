@@ -1,0 +1,55 @@
+"""The limits of queues, requests and connections as the settings have them, and one worker's share of them."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import msgspec
+
+from ingrain.cores import usable_cores
+from ingrain.engine.select import runs_on_this_cpu
+from ingrain.loaded_model import QueueLimits
+from ingrain.pipeline import RequestLimits
+from ingrain.server.http.server import HttpLimits
+from ingrain.settings import Settings
+
+_ENOUGH_ON_A_CPU = 8
+
+
+def queue_limits(settings: Settings) -> QueueLimits:
+    """Return the limits of each model's queues."""
+    return QueueLimits(
+        max_batch_size=settings.max_batch_size,
+        max_batch_tokens=settings.max_batch_tokens,
+        enough_items=_ENOUGH_ON_A_CPU if runs_on_this_cpu(settings) else settings.max_batch_size,
+        max_queue_tokens=settings.max_queue_tokens,
+        engine_timeout_s=settings.request_timeout_s,
+    )
+
+
+def request_limits(settings: Settings) -> RequestLimits:
+    """Return what one request may ask for."""
+    return RequestLimits(
+        max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
+    )
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    """Return what a caller may take of the server."""
+    return HttpLimits(
+        max_header_bytes=settings.max_header_bytes,
+        max_body_bytes=settings.max_body_bytes,
+        read_timeout_s=settings.request_timeout_s,
+    )
+
+
+def worker_share(settings: Settings) -> Settings:
+    """Return the settings with what is limited for all requests together divided among the workers, rounded up."""
+    workers = settings.workers
+    return msgspec.structs.replace(
+        settings,
+        max_queue_tokens=ceil(settings.max_queue_tokens / workers),
+        max_requests=ceil(settings.max_requests / workers),
+        max_fetches=ceil(settings.max_fetches / workers),
+        image_threads=ceil((settings.image_threads or usable_cores()) / workers),
+    )

@@ -1,0 +1,151 @@
+"""Accepts the connections of the one port and hands each to the worker that has the fewest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+_AT_A_TIME = 64
+_PAUSE_S = 0.05
+_LONG_PAUSE_S = 1.0
+_ONE_BYTE = b"\0"
+
+log = logging.getLogger("ingrain.server")
+
+
+class Taker(Protocol):
+    """Who takes connections."""
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that it was given and has not closed."""
+        ...
+
+    def give(self, connection: socket.socket) -> bool:
+        """Hand over a connection; False if it cannot be taken now."""
+        ...
+
+
+class Dispatcher:
+    """Takes connections off the listening socket while there is somebody to serve them; else they wait in the kernel.
+
+    Args:
+        listener: Bound and listening, not blocking.
+        takers: Tells who takes connections now.
+    """
+
+    def __init__(self, listener: socket.socket, takers: Callable[[], Sequence[Taker]]) -> None:
+        self._listener = listener
+        self._takers = takers
+        self._loop = asyncio.get_running_loop()
+        self._held: socket.socket | None = None
+        self._is_accepting = False
+        self._is_closed = False
+
+    def wake(self) -> None:
+        """Begin to accept, if there is somebody to serve."""
+        if not self._is_closed and not self._is_accepting and self._takers():
+            self._is_accepting = True
+            self._loop.add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """Accept no more; new connections are refused by the system."""
+        self._is_closed = True
+        self._pause()
+        self._listener.close()
+        if self._held is not None:
+            self._held.close()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_A_TIME):
+            takers = self._takers()
+            if not takers:
+                self._pause()
+                return
+            try:
+                connection = self._held or self._listener.accept()[0]
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("No connection can be accepted: %s", error.strerror)
+                self._pause(_LONG_PAUSE_S)
+                return
+            # The one with the fewest; another, should that one not take it now.
+            if not any(taker.give(connection) for taker in sorted(takers, key=lambda one: one.open_connections)):
+                self._held = connection
+                self._pause(_PAUSE_S)
+                return
+            self._held = None
+            connection.close()
+
+    def _pause(self, seconds: float | None = None) -> None:
+        if self._is_accepting:
+            self._is_accepting = False
+            self._loop.remove_reader(self._listener)
+        if seconds is not None:
+            self._loop.call_later(seconds, self.wake)
+
+
+class ConnectionSender:
+    """The main process's end of the socket pair on which a worker gets its connections."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._end = end
+        self.sent = 0
+
+    def send(self, connection: socket.socket) -> bool:
+        """Hand over a connection; False if the worker has too many to take already, or is gone."""
+        try:
+            socket.send_fds(self._end, [_ONE_BYTE], [connection.fileno()])
+        except OSError:
+            return False
+        self.sent += 1
+        return True
+
+    def close(self) -> None:
+        """Close this end."""
+        self._end.close()
+
+
+class ConnectionReceiver:
+    """A worker's end of that socket pair.
+
+    Args:
+        end: Of the pair, of type ``SOCK_SEQPACKET``: one connection a message.
+        take: Called with each connection.
+        lose: Called for each connection that was sent and could not be had, for want of file descriptors.
+    """
+
+    def __init__(self, end: socket.socket, take: Callable[[socket.socket], None], lose: Callable[[], None]) -> None:
+        end.setblocking(False)
+        self._end = end
+        self._take = take
+        self._lose = lose
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(end, self.receive)
+
+    def receive(self) -> None:
+        """Take all connections that have been sent."""
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._end, 1, 1, socket.MSG_CMSG_CLOEXEC)
+            except (BlockingIOError, InterruptedError):
+                return
+            if not data:
+                self._loop.remove_reader(self._end)
+                return
+            if descriptors:
+                self._take(socket.socket(fileno=descriptors[0]))
+            else:
+                log.error("A connection is lost: this process has as many files open as it may (ulimit -n)")
+                self._lose()
+
+    def close(self) -> None:
+        """Take what was sent until now, and no more."""
+        self.receive()
+        self._loop.remove_reader(self._end)
+        self._end.close()

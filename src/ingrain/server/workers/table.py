@@ -1,0 +1,82 @@
+"""Numbers that the processes of one server read of each other without asking, in memory that they share."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+
+_COLUMNS = 1024
+_CELL_BYTES = 8
+_CLOSED = 0
+"""Column of the connections that a worker has closed; the others are for batches of graphs."""
+
+
+class SharedTable:
+    """One row of whole numbers for each worker, which that worker alone writes.
+
+    A cell is written at once and whole; that a reader sees it a moment late does no harm to what these numbers are for.
+
+    Args:
+        descriptor: From ``create``; it may be closed afterwards.
+        workers: Number of rows.
+    """
+
+    def __init__(self, descriptor: int, workers: int) -> None:
+        self._cells = memoryview(mmap.mmap(descriptor, _size(workers))).cast("q")
+        self._workers = workers
+
+    @staticmethod
+    def create(workers: int) -> int:
+        """Make the memory for a table of zeros, and return its file descriptor."""
+        descriptor = os.memfd_create("ingrain-workers")
+        os.ftruncate(descriptor, _size(workers))
+        return descriptor
+
+    def clear(self, worker: int) -> None:
+        """Set a worker's row to zero: it is dead, and another takes its place."""
+        first = worker * _COLUMNS
+        self._cells[first : first + _COLUMNS] = memoryview(bytes(_COLUMNS * _CELL_BYTES)).cast("q")
+
+    def closed(self, worker: int) -> int:
+        """Return how many connections a worker has closed."""
+        return self._cells[worker * _COLUMNS + _CLOSED]
+
+    def count_closed(self, worker: int) -> None:
+        """Count a connection that a worker has closed."""
+        self._cells[worker * _COLUMNS + _CLOSED] += 1
+
+    def in_flight(self, worker: int, graph: str) -> GraphInFlight:
+        """Return the count of a graph's batches, seen from a worker.
+
+        Two graphs may share a column; each then seems to have the other's batches in the engine, too, and sends fewer
+        ahead.
+        """
+        column = 1 + zlib.crc32(graph.encode()) % (_COLUMNS - 1)
+        others = tuple(row * _COLUMNS + column for row in range(self._workers) if row != worker)
+        return GraphInFlight(self._cells, worker * _COLUMNS + column, others)
+
+
+class GraphInFlight:
+    """Counts the batches of one graph over all workers: a ``SharedInFlight``."""
+
+    def __init__(self, cells: memoryview[int], mine: int, others: tuple[int, ...]) -> None:
+        self._cells = cells
+        self._mine = mine
+        self._others = others
+
+    def begin(self) -> None:
+        """Take note that this worker has sent a batch."""
+        self._cells[self._mine] += 1
+
+    def end(self) -> None:
+        """Take note that a batch of this worker has come back."""
+        self._cells[self._mine] -= 1
+
+    def elsewhere(self) -> int:
+        """Return how many batches of the other workers are in the engine now."""
+        return sum([self._cells[cell] for cell in self._others])
+
+
+def _size(workers: int) -> int:
+    return workers * _COLUMNS * _CELL_BYTES
