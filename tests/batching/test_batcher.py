@@ -193,3 +193,48 @@ async def test_an_engine_that_answers_too_few_rows_fails_the_request_at_once():
     batcher = Batcher(short, lambda _: 1, limits=BatchLimits(), in_flight=1, max_queue_tokens=100)
     with pytest.raises(InferenceError):
         await batcher.submit([1, 2], timeout_s=5)
+
+
+class Others:
+    """Batches of other processes in the same engine."""
+
+    def __init__(self, elsewhere: int) -> None:
+        self.now = elsewhere
+        self.ours = self.most = 0
+
+    def begin(self) -> None:
+        self.ours += 1
+        self.most = max(self.most, self.ours)
+
+    def end(self) -> None:
+        self.ours -= 1
+
+    def elsewhere(self) -> int:
+        return self.now
+
+
+@pytest.mark.parametrize(("elsewhere", "expected"), [(0, 3), (1, 2), (2, 1), (3, 1), (9, 1)])
+async def test_what_others_have_in_the_engine_is_not_sent_ahead_and_one_batch_always_is(elsewhere, expected):
+    graph, others = Graph(), Others(elsewhere)
+    graph.gate.clear()
+    batcher = make(graph, in_flight=3, shared=others)
+    tasks = [asyncio.create_task(batcher.submit([n] * 8, timeout_s=5)) for n in range(6)]
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+    assert others.ours == len(graph.batches) == expected
+    graph.gate.set()
+    await asyncio.gather(*tasks)
+    assert (others.ours, others.most) == (0, expected)
+
+
+async def test_places_that_others_leave_are_taken_when_a_batch_comes_back():
+    graph, others = Graph(), Others(2)
+    graph.gate.clear()
+    batcher = make(graph, in_flight=3, shared=others)
+    tasks = [asyncio.create_task(batcher.submit([n] * 8, timeout_s=5)) for n in range(4)]
+    await asyncio.sleep(0.01)
+    assert others.ours == 1
+    others.now = 0
+    graph.gate.set()
+    await asyncio.gather(*tasks)
+    assert others.most > 1

@@ -55,3 +55,12 @@ def test_batches_that_end_out_of_turn_and_unknown_ones_do_no_harm():
     forecast.end("never", 10.05)
     forecast.end("a", 10.1)
     assert forecast.seconds_to_spare(10.1) == 0
+
+
+def test_batches_of_other_processes_take_instances_too():
+    """One of ours and one of theirs keep both instances busy, so the next may gather; none of ours is never put off."""
+    forecast = taught()
+    forecast.begin("a", 100, 10.0)
+    assert forecast.seconds_to_spare(10.0, elsewhere=1) == pytest.approx(0.1 - 0.003 - 0.04)
+    forecast.end("a", 10.1)
+    assert forecast.seconds_to_spare(10.1, elsewhere=5) == 0

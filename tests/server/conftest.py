@@ -1,4 +1,4 @@
-"""Tests of sockets run on asyncio's own loop and on the one that the server runs on."""
+"""Tests of sockets run on asyncio's own loop and on the one that the server runs on; slow ones on the latter alone."""
 
 import asyncio
 
@@ -6,4 +6,7 @@ import uvloop
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    factories = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    if item.get_closest_marker("slow"):
+        del factories["asyncio"]
+    return factories

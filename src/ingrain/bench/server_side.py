@@ -10,6 +10,8 @@ import httpx
 
 _SAMPLE = re.compile(r'^(ingrain_batch\w*)_total\{model="(?P<model>(?:[^"\\]|\\.)*)"\} (?P<value>\S+)$', re.MULTILINE)
 
+_WORKER = "ingrain.server.workers.worker"
+
 
 @dataclass(frozen=True, slots=True)
 class ServerCounts:
@@ -81,11 +83,17 @@ def cpu_by_process(port: int) -> dict[str, float]:
         front = psutil.Process(listeners[0])
         used = {"front end": _seconds(front)}
         for child in front.children(recursive=True):
-            name = "graphs" if "stub" in child.name() else child.name()
+            name = _role(child)
             used[name] = used.get(name, 0.0) + _seconds(child)
     except psutil.Error:
         return {}
     return used
+
+
+def _role(process: Any) -> str:
+    if "stub" in process.name():
+        return "graphs"
+    return "front end" if _WORKER in process.cmdline() else str(process.name())
 
 
 def _seconds(process: Any) -> float:

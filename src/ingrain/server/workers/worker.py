@@ -65,7 +65,8 @@ class Worker:
         self._number = number
         self._channel = channel
         self._table = table
-        self._grace_s: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._grace_s = 0.0
+        self._finish: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._version = 0
         self._starting: str | None = None
         self._has_changed = asyncio.Event()
@@ -98,9 +99,13 @@ class Worker:
         receiver = ConnectionReceiver(connections, self._http.adopt, lambda: self._table.count_closed(self._number))
         tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_up())]
         try:
-            grace_s = await self._grace_s
+            await asyncio.wait({self._finish, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            # A worker that no longer hears or follows must not go on serving: it ends, and another takes its place.
+            for task in tasks:
+                if task.done():
+                    task.result()
             receiver.close()
-            await self._http.stop(grace_s)
+            await self._http.stop(self._grace_s)
         finally:
             for task in tasks:
                 task.cancel()
@@ -126,8 +131,9 @@ class Worker:
             case Count():
                 self._channel.send(Counted(self._services.telemetry.counts()))
             case Finish():
-                if not self._grace_s.done():
-                    self._grace_s.set_result(message.grace_s)
+                if not self._finish.done():
+                    self._grace_s = message.grace_s
+                    self._finish.set_result(None)
             case Setup():
                 log.error("The main process set this worker up twice")
             case _:

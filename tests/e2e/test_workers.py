@@ -1,0 +1,278 @@
+"""Several workers behind one port, on the embedded Triton: one server to callers, whatever happens to a worker."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from processes import MINILM, ServerProcess, serve
+
+from ingrain.bench.server_side import cpu_by_process
+
+pytestmark = pytest.mark.slow
+
+WORKERS = 3
+TEXTS = [f"sentence number {n} about rivers and {'markets ' * (n % 7)}" for n in range(48)]
+
+
+def counters(server: ServerProcess) -> dict[str, float]:
+    """Return the samples of one scrape."""
+    text = httpx.get(f"{server.inference}/metrics", headers={"Accept": "text/plain"}, timeout=30).text
+    return {name: float(value) for name, value in re.findall(r"^(\w\S*) (\S+)$", text, re.MULTILINE)}
+
+
+def workers_up(server: ServerProcess) -> int:
+    return int(counters(server)["ingrain_workers"])
+
+
+def processes(server: ServerProcess) -> list[psutil.Process]:
+    return server.children("ingrain.server.workers.worker")
+
+
+@contextlib.contextmanager
+def every_worker(server: ServerProcess, clients: int = 2 * WORKERS):
+    """Yield clients, each with a connection of its own that stays open: they are spread over all the workers."""
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(httpx.Client(base_url=server.inference, timeout=60)) for _ in range(clients)]
+        for client in made:
+            client.get("/health").raise_for_status()
+        yield made
+
+
+def process_of(answer: httpx.Response) -> str:
+    """Return what the request ids of one process begin with."""
+    return answer.headers["x-request-id"][:20]
+
+
+def post(client: httpx.Client, text, name: str = MINILM) -> httpx.Response:
+    return client.post("/embed_text", json={"name": name, "text": text})
+
+
+class Senders:
+    """Clients that keep their connections, send without a pause, and try again when a connection breaks."""
+
+    def __init__(self, server: ServerProcess, count: int) -> None:
+        self.server = server
+        self.stop = threading.Event()
+        self.answers: list[tuple[int, list[float]]] = []
+        self.statuses: list[int] = []
+        self.broken: list[httpx.TransportError] = []
+        self.surprises: list[object] = []
+        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(count)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(60)
+
+    def run(self, number: int) -> None:
+        try:
+            with httpx.Client(base_url=self.server.inference, timeout=60) as client:
+                turn = number
+                while not self.stop.is_set():
+                    self.send(client, turn % len(TEXTS))
+                    turn += 5
+        except Exception as error:
+            self.surprises.append(error)
+
+    def send(self, client: httpx.Client, index: int) -> None:
+        for _ in range(50):
+            try:
+                answer = post(client, TEXTS[index])
+            except httpx.TransportError as error:
+                self.broken.append(error)
+                continue
+            self.statuses.append(answer.status_code)
+            if answer.status_code == 200:
+                self.answers.append((index, answer.json()["embeddings"][0]))
+                return
+            time.sleep(0.2)
+        self.surprises.append(index)
+
+
+@pytest.fixture(scope="module")
+def root(server, tmp_path_factory):
+    """A folder whose repository holds the real model."""
+    folder = tmp_path_factory.mktemp("workers")
+    shutil.copytree(server.log.parent / "repository", folder / "repository")
+    return folder
+
+
+@contextlib.contextmanager
+def serve_workers(root, *flags):
+    with serve(root, f"--workers={WORKERS}", *flags) as server:
+        server.wait_until_ready()
+        server.wait_until(lambda: workers_up(server) == WORKERS, 60)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def many(root):
+    """A server with several workers, shared by the tests that leave it as whole as they found it."""
+    with serve_workers(root) as server:
+        yield server
+
+
+def test_every_worker_has_the_vectors_of_one_process(server, many):
+    """Short and long, one by one and in a large request: the same numbers as from a server without workers."""
+    truth = np.array(server.embed(TEXTS).json()["embeddings"])
+    with every_worker(many) as clients, ThreadPoolExecutor(len(clients)) as pool:
+        whole = list(pool.map(lambda client: post(client, TEXTS), clients))
+        assert {answer.status_code for answer in whole} == {200}
+        for answer in whole:
+            assert np.abs(np.array(answer.json()["embeddings"]) - truth).max() < 1e-5
+        single = list(pool.map(lambda n: post(clients[n % len(clients)], TEXTS[n]), range(len(TEXTS))))
+        assert np.abs(np.array([answer.json()["embeddings"][0] for answer in single]) - truth).max() < 1e-5
+
+
+def test_connections_are_spread_evenly(many):
+    with every_worker(many, 4 * WORKERS) as clients:
+        served_by = [process_of(post(client, "who?")) for client in clients]
+    assert sorted(served_by.count(one) for one in set(served_by)) == [4] * WORKERS
+
+
+def test_a_model_is_loaded_and_unloaded_everywhere_when_the_call_returns(many):
+    """At the moment that the model plane has answered, each worker serves the model, or knows it no more."""
+    with every_worker(many) as clients:
+        for _ in range(3):
+            answer = httpx.post(f"{many.model}/unload_model", json={"name": MINILM}, timeout=60)
+            assert answer.status_code == 200
+            answers = [post(client, "gone?") for client in clients]
+            assert {(one.status_code, one.json()["error"]["code"]) for one in answers} == {(404, "model_not_loaded")}
+            assert {client.get("/ready").status_code for client in clients} == {200}
+            assert many.load(MINILM).status_code == 200
+            answers = [post(client, "back?") for client in clients]
+            assert {one.status_code for one in answers} == {200}
+            assert len({process_of(one) for one in answers}) == WORKERS
+            assert {client.get("/ready").status_code for client in clients} == {200}
+
+
+def test_unloading_under_load_answers_each_request_with_its_vector_or_404(many):
+    """What is in the engine is finished, what waits is told; while the model is loaded again that is 503."""
+    with Senders(many, 9) as senders:
+        time.sleep(0.5)
+        for _ in range(3):
+            httpx.post(f"{many.model}/unload_model", json={"name": MINILM}, timeout=60).raise_for_status()
+            assert many.load(MINILM).status_code == 200
+            time.sleep(0.3)
+    assert senders.surprises == senders.broken == []
+    assert {200, 404} <= set(senders.statuses) <= {200, 404, 503}
+
+
+def test_metrics_are_of_all_workers_whichever_is_asked(many):
+    with every_worker(many) as clients:
+        before = counters(many)
+        for client in clients:
+            assert post(client, ["one", "two"]).status_code == 200
+        for client in clients:
+            samples = client.get("/metrics", headers={"Accept": "text/plain"}).text
+            found = dict(re.findall(r"^(\w\S*) (\S+)$", samples, re.MULTILINE))
+            requests = 'ingrain_requests_total{route="/embed_text",status="200"}'
+            items = f'ingrain_batch_items_total{{model="{MINILM}"}}'
+            assert float(found[requests]) == before[requests] + len(clients)
+            assert float(found[items]) == before[items] + 2 * len(clients)
+            assert float(found["ingrain_workers"]) == WORKERS
+            (stats,) = client.get("/metrics").json()["modelStats"]
+            assert int(stats["inferenceCount"]) == float(found[f'ingrain_engine_inferences_total{{model="{MINILM}"}}'])
+
+
+def test_the_load_generator_counts_workers_as_front_end(many):
+    used = cpu_by_process(httpx.URL(many.inference).port)
+    assert set(used) == {"front end", "graphs", "tritonserver"}
+    assert used["front end"] > sum(sum(process.cpu_times()[:2]) for process in processes(many))
+
+
+def test_a_killed_worker_is_replaced_and_clients_that_retry_lose_nothing(many):
+    """Its own connections break, at most once each; no other request fails, no counter goes back, nothing is wrong."""
+    truth = np.array(many.embed(TEXTS).json()["embeddings"])
+    clients = 3 * WORKERS
+    requests = 'ingrain_requests_total{route="/embed_text",status="200"}'
+    with Senders(many, clients) as senders:
+        time.sleep(1)
+        before = counters(many)
+        victim = processes(many)[0]
+        victim.kill()
+        many.wait_until(lambda: counters(many)["ingrain_worker_restarts_total"] == 1, 30)
+        assert counters(many)[requests] >= before[requests]
+        many.wait_until(lambda: workers_up(many) == WORKERS, 60)
+        time.sleep(0.5)
+    assert senders.surprises == []
+    assert set(senders.statuses) == {200}
+    assert 1 <= len(senders.broken) <= clients // WORKERS
+    for index, vector in senders.answers:
+        assert np.abs(truth[index] - vector).max() < 1e-5
+    assert {process.pid for process in processes(many)}.isdisjoint({victim.pid})
+    with every_worker(many) as made:
+        assert len({process_of(post(client, "whole again?")) for client in made}) == WORKERS
+
+
+def test_a_worker_that_is_asked_to_end_finishes_its_requests_and_is_replaced(many):
+    """A connection of its own may be closed between two requests, as idle ones are; no request that it has is lost."""
+    restarts = counters(many)["ingrain_worker_restarts_total"]
+    with Senders(many, 2 * WORKERS) as senders:
+        time.sleep(0.5)
+        victim = processes(many)[0]
+        number = victim.cmdline()[victim.cmdline().index("ingrain.server.workers.worker") + 1]
+        victim.terminate()
+        many.wait_until(lambda: counters(many)["ingrain_worker_restarts_total"] == restarts + 1, 30)
+        many.wait_until(lambda: workers_up(many) == WORKERS, 60)
+    assert senders.surprises == []
+    assert len(senders.broken) <= 2
+    assert set(senders.statuses) == {200}
+    assert not victim.is_running()
+    assert f"Worker {number} ended with code 0" in many.log.read_text()
+
+
+def test_a_triton_that_was_killed_is_found_again_by_every_worker(many):
+    """Callers get 503 with a time to come back meanwhile, from each worker, and then their vectors."""
+    truth = np.array(many.embed(TEXTS).json()["embeddings"])
+    (triton,) = [p for p in many.children("tritonserver") if "stub" not in p.name()]
+    with Senders(many, 2 * WORKERS) as senders:
+        time.sleep(0.5)
+        triton.kill()
+        many.wait_until(lambda: many.reasons() != [], 10)
+        many.wait_until(lambda: many.reasons() == [], 30)
+        time.sleep(0.5)
+        with every_worker(many) as clients:
+            assert {post(client, "back?").status_code for client in clients} == {200}
+    assert senders.surprises == senders.broken == []
+    assert set(senders.statuses) == {200, 503}
+    for index, vector in senders.answers:
+        assert np.abs(truth[index] - vector).max() < 1e-5
+
+
+def test_stopping_lets_every_worker_finish_and_leaves_no_process(root):
+    with serve_workers(root) as server, every_worker(server) as clients, ThreadPoolExecutor(len(clients)) as pool:
+        asked = [pool.submit(post, client, TEXTS * 2) for client in clients]
+        server.wait_until(lambda: counters(server)["ingrain_requests_in_progress"] > len(clients), 10)
+        family = psutil.Process(server.process.pid).children(recursive=True)
+        assert server.stop() == 0
+        answers = [one.result(60) for one in asked]
+        assert [answer.status_code for answer in answers] == [200] * len(clients)
+        assert {len(answer.json()["embeddings"]) for answer in answers} == {2 * len(TEXTS)}
+        assert psutil.wait_procs(family, timeout=5)[1] == []
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["workers that run", "workers that hang"])
+def test_workers_end_with_a_main_process_that_was_killed(root, is_stopped):
+    with serve_workers(root) as server:
+        family = psutil.Process(server.process.pid).children(recursive=True)
+        assert len(processes(server)) == WORKERS
+        for worker in processes(server) if is_stopped else []:
+            os.kill(worker.pid, signal.SIGSTOP)
+        server.process.kill()
+        server.process.wait()
+        assert psutil.wait_procs(family, timeout=5)[1] == []

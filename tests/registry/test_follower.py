@@ -1,0 +1,165 @@
+"""A registry that follows another: what that one has loaded is open here, what it drops is dropped at once."""
+
+import asyncio
+
+import pytest
+from planes import FakeExport, make_images, make_registry
+
+from ingrain.errors import ModelLoadingError, ModelNotLoadedError
+from ingrain.loaded_model import QueueLimits, open_model
+from ingrain.registry.follower import FollowedRegistry
+from ingrain.repository.desired import ModelRef
+from ingrain.settings import Settings
+from ingrain.testing.fake_engine import FakeEngine
+
+A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
+
+
+class Pair:
+    """A registry that owns models, and one that follows it on the same repository."""
+
+    def __init__(self, root) -> None:
+        self.engine = FakeEngine()
+        self.owner = make_registry(root, self.engine, FakeExport())
+        self.images = make_images(Settings())
+        self.broken: set[str] = set()
+        self.suspicions = 0
+        self.follower = FollowedRegistry(self.open, refresh=self.owner.refresh, suspect=self.suspect)
+
+    async def __aenter__(self):
+        await self.engine.start()
+        await self.owner.start()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.owner.close()
+        await self.engine.close()
+        await self.images.aclose()
+
+    def open(self, key: str):
+        if key in self.broken:
+            raise OSError("no room")
+        return open_model(self.owner.repository.find(key), self.engine, QueueLimits(), self.images.preprocessor)
+
+    def suspect(self) -> None:
+        self.suspicions += 1
+
+    def numbers(self) -> list[int]:
+        return [model.number for model in self.owner.view().models]
+
+    async def follow(self, everywhere=()) -> frozenset[int]:
+        self.follower.follow(self.owner.view(), frozenset(everywhere))
+        return await self.follower.open_missing()
+
+
+async def test_what_is_loaded_there_is_served_here_and_ready_once_it_is_everywhere(tmp_path):
+    async with Pair(tmp_path) as pair:
+        with pytest.raises(ModelLoadingError):
+            pair.follower.get("org/a")
+        await pair.owner.load(A)
+        assert await pair.follow() == frozenset()
+        model = pair.follower.get("org/a")
+        assert model is not pair.owner.get("org/a")
+        assert len(await model.text_queue.submit(model.text.encode(["red"]), timeout_s=5)) == 1
+        assert [status.state for status in pair.follower.statuses()] == ["LOADING"]
+        await pair.follow(pair.numbers())
+        assert pair.follower.get("org/a") is model
+        assert pair.follower.statuses() == pair.owner.statuses()
+        assert pair.follower.user_names() == pair.owner.user_names()
+        assert [name for name, _ in pair.follower.queues()] == ["org/a"]
+
+
+async def test_what_is_unloaded_there_is_dropped_here_at_once_and_what_waits_is_answered(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow()
+        model = pair.follower.get("org/a")
+        pair.engine.latency_s = 0.2
+        waiting = [
+            asyncio.create_task(model.text_queue.submit([text], timeout_s=5))
+            for text in model.text.encode(["red"] * 200)
+        ]
+        await asyncio.sleep(0.05)
+        await pair.owner.unload("org/a")
+        pair.follower.follow(pair.owner.view(), frozenset())
+        with pytest.raises(ModelNotLoadedError):
+            pair.follower.get("org/a")
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        dropped = [answer for answer in answers if isinstance(answer, ModelNotLoadedError)]
+        assert len(dropped) > 0
+        assert all(isinstance(answer, ModelNotLoadedError) or answer.shape == (1, 8) for answer in answers)
+
+
+async def test_a_model_that_was_unloaded_and_loaded_again_meanwhile_is_opened_anew(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow()
+        before = pair.follower.get("org/a")
+        await pair.owner.unload("org/a")
+        await pair.owner.load(A)
+        await pair.follow()
+        assert pair.follower.get("org/a") is not before
+
+
+async def test_a_model_that_cannot_be_opened_is_told_and_tried_again_and_others_are_served(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.owner.load(B)
+        first, _ = pair.numbers()
+        (entry, _) = pair.owner.repository.entries()
+        pair.broken.add(entry.key)
+        assert await pair.follow(pair.numbers()) == {first}
+        pair.follower.get("org/b")
+        with pytest.raises(ModelLoadingError):
+            pair.follower.get("org/a")
+        assert [status.state for status in pair.follower.statuses()] == ["LOADING", "READY"]
+        pair.broken.clear()
+        assert await pair.follower.open_missing() == frozenset()
+        pair.follower.get("org/a")
+
+
+async def test_a_model_that_goes_while_it_is_being_opened_is_not_kept(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        pair.follower.follow(pair.owner.view(), frozenset())
+        opening = asyncio.create_task(pair.follower.open_missing())
+        await asyncio.sleep(0)
+        await pair.owner.unload("org/a")
+        pair.follower.follow(pair.owner.view(), frozenset())
+        assert await opening == frozenset()
+        assert pair.follower.queues() == []
+        with pytest.raises(ModelNotLoadedError):
+            pair.follower.get("org/a")
+
+
+async def test_an_engine_that_has_lost_its_models_makes_them_unready_here_too(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow()
+        model = pair.follower.get("org/a")
+        pair.engine.die()
+        pair.engine.come_back()
+        await pair.follow()
+        with pytest.raises(ModelLoadingError):
+            pair.follower.get("org/a")
+        async with asyncio.timeout(5):
+            while pair.owner.view().models[0].state != "READY":
+                await asyncio.sleep(0.01)
+        await pair.follow()
+        assert pair.follower.get("org/a") is model
+
+
+async def test_the_reason_of_a_failure_is_told_here_too(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        (graph,) = pair.owner.get("org/a").manifest.graphs
+        pair.engine.refused.add(graph.name)
+        await pair.engine.unload(graph.name)
+        pair.owner.suspect()
+        async with asyncio.timeout(5):
+            while pair.owner.view().models[0].state != "UNAVAILABLE":
+                await asyncio.sleep(0.01)
+        await pair.follow()
+        assert pair.follower.statuses() == pair.owner.statuses()
+        with pytest.raises(ModelLoadingError, match="refuses"):
+            pair.follower.get("org/a")

@@ -1,0 +1,63 @@
+"""Counts of several processes as one, and as Prometheus gets them."""
+
+from ingrain.server.counts import Counts, LatencyCounts, QueueCounts, total
+from ingrain.server.telemetry import _LATENCY_BUCKETS_S, Load, Telemetry
+
+
+def counted(times: int) -> Counts:
+    return Counts(
+        in_progress=times,
+        answers={"/a": {200: times}, f"/only{times}": {404: 1}},
+        latencies={"/a": LatencyCounts([times] * (len(_LATENCY_BUCKETS_S) + 1), 0.5 * times)},
+        queues={"m": QueueCounts(waiting_tokens=7, batches=times, items=2, tokens=3, padded_tokens=4)},
+    )
+
+
+def test_a_sum_leaves_its_parts_alone_and_can_be_taken_again():
+    parts = [counted(1), counted(2)]
+    for _ in range(2):
+        summed = total(parts)
+        assert summed.in_progress == 3
+        assert summed.answers == {"/a": {200: 3}, "/only1": {404: 1}, "/only2": {404: 1}}
+        assert summed.latencies["/a"].buckets == [3] * 16
+        assert summed.latencies["/a"].total_s == 1.5
+        assert summed.queues["m"] == QueueCounts(waiting_tokens=14, batches=3, items=4, tokens=6, padded_tokens=8)
+    assert parts == [counted(1), counted(2)]
+
+
+def test_of_the_dead_what_was_counted_stays_and_what_was_going_on_does_not():
+    kept = counted(3).of_the_dead()
+    assert kept.in_progress == 0
+    assert kept.queues["m"].waiting_tokens == 0
+    assert (kept.queues["m"].batches, kept.answers["/a"]) == (3, {200: 3})
+
+
+class NoModels:
+    def queues(self):
+        return []
+
+    def user_names(self):
+        return {}
+
+
+async def test_prometheus_gets_what_all_processes_counted():
+    async def gather() -> Counts:
+        counts = total([counted(1), counted(2)])
+        counts.workers, counts.worker_restarts = 2, 5
+        return counts
+
+    text, _ = await Telemetry(NoModels(), Load(), gather).prometheus("", [])
+    lines = text.decode().splitlines()
+    for line in [
+        'ingrain_requests_total{route="/a",status="200"} 3.0',
+        'ingrain_request_seconds_bucket{le="+Inf",route="/a"} 48.0',
+        'ingrain_request_seconds_sum{route="/a"} 1.5',
+        'ingrain_batches_total{model="m"} 3.0',
+        'ingrain_queue_tokens{model="m"} 14.0',
+        "ingrain_requests_in_progress 3.0",
+        "ingrain_workers 2.0",
+        "ingrain_worker_restarts_total 5.0",
+    ]:
+        assert line in lines
+    alone, _ = await Telemetry(NoModels(), Load()).prometheus("", [])
+    assert b"ingrain_workers" not in alone

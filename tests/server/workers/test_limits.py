@@ -1,0 +1,30 @@
+"""Which settings allow several workers, and each one's share of the limits."""
+
+import pytest
+
+from ingrain.cores import usable_cores
+from ingrain.errors import SettingsError
+from ingrain.server.limits import worker_share
+from ingrain.server.run import run
+from ingrain.settings import Settings, load_settings
+
+
+def test_limits_of_all_requests_together_are_divided_and_rounded_up():
+    settings = Settings(workers=3, max_queue_tokens=100, max_requests=7, max_fetches=2, image_threads=8)
+    share = worker_share(settings)
+    assert (share.max_queue_tokens, share.max_requests, share.max_fetches, share.image_threads) == (34, 3, 1, 3)
+    assert share.max_items == settings.max_items
+    assert worker_share(Settings(workers=2)).image_threads == -(-usable_cores() // 2)
+
+
+def test_workers_that_would_each_load_every_model_are_refused(tmp_path):
+    """ONNX Runtime in the process is no engine that several processes can share."""
+    with pytest.raises(SettingsError, match=r"INGRAIN_WORKERS is 2.*ONNX Runtime"):
+        run(Settings(workers=2, engine="onnxruntime", repository=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "257", "two"])
+def test_a_number_of_workers_that_cannot_be_is_named(text):
+    with pytest.raises(SettingsError, match="INGRAIN_WORKERS"):
+        load_settings({}, {"INGRAIN_WORKERS": text})

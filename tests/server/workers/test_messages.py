@@ -1,0 +1,99 @@
+"""Messages arrive as they were sent, however long, and the end of the other side is seen."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from ingrain.engine.address import EngineAddress
+from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
+from ingrain.export.job import Progress
+from ingrain.registry.view import ModelView, RegistryView
+from ingrain.repository.desired import ModelRef
+from ingrain.server.counts import Counts, LatencyCounts, QueueCounts
+from ingrain.server.workers.messages import (
+    Applied,
+    AskRefresh,
+    Channel,
+    Counted,
+    EngineStatistics,
+    Finish,
+    Follow,
+    FromWorker,
+    Setup,
+    ToWorker,
+)
+from ingrain.settings import Settings
+
+VIEW = RegistryView(
+    is_started=True,
+    models=(
+        ModelView(number=1, ref=ModelRef(name="org/a"), state="READY", is_open=True),
+        ModelView(
+            number=7,
+            ref=ModelRef(name="ViT-B-32", library="open_clip", pretrained="openai"),
+            state="LOADING",
+            is_open=False,
+            error="It broke.",
+            progress=Progress(phase="export", done=1, total=2),
+        ),
+    ),
+)
+GRAPH = GraphStatistics(
+    name="g",
+    version="1",
+    last_inference_ms=3,
+    inference_count=4,
+    execution_count=5,
+    durations={"success": Duration(count=1, ns=2)},
+    batches=(
+        BatchStatistics(batch_size=1, compute_input=Duration(), compute_infer=Duration(), compute_output=Duration()),
+    ),
+)
+SETTINGS = Settings(repository=Path("/a"), local_models_dir=Path("/b"), api_keys=("k:infer",), fetch_hosts=("x",))
+TO_WORKER = [
+    Setup(settings=SETTINGS, instances=2),
+    Setup(settings=Settings(), instances=1),
+    Follow(
+        version=3, view=VIEW, everywhere=frozenset({1}), engine=EngineAddress(target="unix:/t", pid=9), starting="x"
+    ),
+    EngineStatistics(4, [GRAPH] * 5000),
+    EngineStatistics(5, error="It is away."),
+    Finish(2.5),
+]
+COUNTS = Counts(
+    in_progress=1,
+    answers={"/embed_text": {200: 3, 404: 1}},
+    latencies={"/embed_text": LatencyCounts([1, 2], 0.5)},
+    queues={"org/a": QueueCounts(waiting_tokens=1, batches=2)},
+)
+FROM_WORKER = [Applied(3, frozenset({7})), Counted(COUNTS), AskRefresh(1)]
+
+
+async def both_ends() -> tuple[Channel[FromWorker], Channel[ToWorker]]:
+    one, other = socket.socketpair()
+    return await Channel.on(FromWorker, one), await Channel.on(ToWorker, other)
+
+
+async def test_every_message_arrives_as_it_was_sent_in_its_order():
+    main, worker = await both_ends()
+    for message in TO_WORKER:
+        main.send(message)
+    for message in FROM_WORKER:
+        worker.send(message)
+    assert [await worker.receive() for _ in TO_WORKER] == TO_WORKER
+    assert [await main.receive() for _ in FROM_WORKER] == FROM_WORKER
+    main.close()
+    worker.close()
+
+
+@pytest.mark.parametrize("cut", [0, 2, 6])
+async def test_the_end_of_the_other_side_is_none_even_in_the_middle_of_a_message(cut):
+    """Nothing at all, a piece of the length, a piece of the message."""
+    one, other = socket.socketpair()
+    channel: Channel[ToWorker] = await Channel.on(ToWorker, other)
+    one.sendall((1000).to_bytes(4, "little")[: min(cut, 4)] + b"x" * max(0, cut - 4))
+    one.close()
+    assert await channel.receive() is None
+    channel.send(AskRefresh(1))  # to the dead: nothing happens
+    channel.close()

@@ -1,0 +1,163 @@
+"""Workers that hang, that lack something, or that cannot be started: found out, and others serve meanwhile.
+
+The workers are real processes; the engine of the main process, this one, is the fake, which they cannot reach: a model
+that they serve answers "engine unavailable", and one that they do not know "not loaded".
+"""
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+
+import httpx
+import psutil
+import pytest
+from planes import FakeExport, make_images, make_registry
+
+from ingrain.errors import EngineUnavailableError
+from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.repository.desired import ModelRef
+from ingrain.server.auth import parse_keys
+from ingrain.server.listen import open_socket
+from ingrain.server.services import ModelServices
+from ingrain.server.telemetry import Load, Telemetry
+from ingrain.server.workers import publisher, supervisor
+from ingrain.server.workers.supervisor import Supervisor
+from ingrain.settings import Settings
+from ingrain.sources.custom.download import Downloads
+from ingrain.testing.fake_engine import FakeEngine
+
+pytestmark = pytest.mark.slow
+
+A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
+
+
+class Front:
+    """A supervisor with its port."""
+
+    def __init__(self, services: ModelServices) -> None:
+        self.services = services
+        self.supervisor = Supervisor(services, lambda: None)
+        listener = open_socket("127.0.0.1", 0, "a test's port")
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.listener = listener
+
+    async def until_up(self, count: int) -> None:
+        async with asyncio.timeout(90):
+            while len(self.supervisor._publisher.up()) != count:
+                await asyncio.sleep(0.02)
+
+    async def codes(self, name: str, calls: int = 4, **headers: str) -> set[str]:
+        """Return the error codes that callers get, each on a connection of its own."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=30, headers=headers) as client:
+            body = {"name": name, "text": "red"}
+            answers = await asyncio.gather(*(client.post("/embed_text", json=body) for _ in range(calls)))
+        return {answer.json()["error"]["code"] for answer in answers}
+
+
+@asynccontextmanager
+async def running_front(root, **changes):
+    settings = Settings(repository=root, workers=2, shutdown_timeout_s=2.0, **changes)
+    engine, images, load = FakeEngine(), make_images(settings), Load()
+    registry = make_registry(root, engine, FakeExport(), images=images)
+    services = ModelServices(
+        settings=settings,
+        engine=engine,
+        registry=registry,
+        downloads=Downloads.from_settings(settings, registry.repository),
+        pipeline=Pipeline(registry, images, RequestLimits()),
+        telemetry=Telemetry(registry, load),
+        keys=parse_keys(settings.api_keys, settings.api_keys_file),
+        load=load,
+        starting=lambda: None,
+    )
+    await engine.start()
+    await registry.start()
+    front = Front(services)
+    await front.supervisor.start(front.listener)
+    try:
+        await front.until_up(2)
+        yield front
+    finally:
+        await front.supervisor.stop(2.0)
+        await registry.close()
+        await engine.close()
+        await images.aclose()
+        await services.downloads.aclose()
+    assert psutil.Process().children() == []
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced_and_a_load_waits_for_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_MOST_UNANSWERED", 2)
+    async with running_front(tmp_path) as front:
+        hanging = front.supervisor._workers[0].process.pid
+        os.kill(hanging, signal.SIGSTOP)
+        async with asyncio.timeout(30):
+            await front.services.registry.load(A)
+        assert not psutil.pid_exists(hanging)
+        assert await front.codes("org/a") == {"engine_unavailable"}
+        await front.until_up(2)
+        assert await front.codes("org/a") == {"engine_unavailable"}
+
+
+async def test_a_model_that_a_worker_cannot_open_fails_the_load_and_is_opened_when_that_is_mended(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(publisher, "_OPEN_WAIT_S", 0.5)
+    async with running_front(tmp_path) as front:
+        registry = front.services.registry
+        await registry.load(A)
+        open_model = registry.open_model
+        hidden = tmp_path / "hidden.json"
+
+        def open_and_hide(entry):
+            """Take the tokenizer away when the main process has opened the model, before the workers do."""
+            model = open_model(entry)
+            (entry.folder / "tokenizer.json").rename(hidden)
+            return model
+
+        registry.open_model = open_and_hide
+        with pytest.raises(EngineUnavailableError, match="not every worker"):
+            await registry.load(B)
+        assert await front.codes("org/b") == {"model_loading"}
+        assert await front.codes("org/a") == {"engine_unavailable"}
+        folder = next(folder for folder in (tmp_path / "models").iterdir() if not (folder / "tokenizer.json").exists())
+        hidden.rename(folder / "tokenizer.json")
+        async with asyncio.timeout(20):
+            while await front.codes("org/b") != {"engine_unavailable"}:
+                await asyncio.sleep(0.1)
+        assert await registry.load(B) is False
+
+
+async def test_keys_outlive_their_file_in_workers_that_are_started_later(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# ours\nsecret:infer\n")
+    async with running_front(tmp_path / "root", api_keys_file=file) as front:
+        file.unlink()
+        for worker in list(front.supervisor._workers.values()):
+            worker.process.signal(signal.SIGKILL)
+        await front.until_up(0)
+        await front.until_up(2)
+        assert await front.codes("org/a") == {"invalid_api_key"}
+        assert await front.codes("org/a", authorization="Bearer secret") == {"model_not_loaded"}
+
+
+async def test_a_model_that_another_server_loads_is_seen_by_the_workers(tmp_path):
+    """A request for a model that nobody here knows makes the main process look at the shared list."""
+    async with running_front(tmp_path) as front:
+        assert await front.codes("org/a") == {"model_not_loaded"}
+        engine = FakeEngine()
+        other = make_registry(tmp_path, engine, FakeExport())
+        await engine.start()
+        await other.start()
+        await other.load(A)
+        assert await front.codes("org/a") <= {"model_loading", "engine_unavailable"}
+        async with asyncio.timeout(20):
+            while await front.codes("org/a") != {"engine_unavailable"}:
+                await asyncio.sleep(0.1)
+        await other.unload("org/a")
+        async with asyncio.timeout(20):
+            while await front.codes("org/a") != {"model_not_loaded"}:
+                await asyncio.sleep(0.1)
+        await other.close()
+        await engine.close()
