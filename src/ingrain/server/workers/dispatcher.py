@@ -11,7 +11,9 @@ from typing import Protocol
 _AT_A_TIME = 64
 _PAUSE_S = 0.05
 _LONG_PAUSE_S = 1.0
-_ONE_BYTE = b"\0"
+# What a connection's message holds beside it: its family, which would cost the receiver three system calls to find out.
+_FAMILIES = {socket.AF_INET: b"4", socket.AF_INET6: b"6"}
+_FAMILY_OF = {data: family for family, data in _FAMILIES.items()}
 
 log = logging.getLogger("ingrain.server")
 
@@ -73,8 +75,7 @@ class Dispatcher:
                 log.error("No connection can be accepted: %s", error.strerror)
                 self._pause(_LONG_PAUSE_S)
                 return
-            # The one with the fewest; another, should that one not take it now.
-            if not any(taker.give(connection) for taker in sorted(takers, key=lambda one: one.open_connections)):
+            if not _give(connection, takers):
                 self._held = connection
                 self._pause(_PAUSE_S)
                 return
@@ -89,6 +90,16 @@ class Dispatcher:
             self._loop.call_later(seconds, self.wake)
 
 
+def _give(connection: socket.socket, takers: Sequence[Taker]) -> bool:
+    """Hand a connection to whoever has the fewest; to another, should that one not take it now."""
+    best = min(takers, key=_open_connections)
+    return best.give(connection) or any(taker.give(connection) for taker in takers if taker is not best)
+
+
+def _open_connections(taker: Taker) -> int:
+    return taker.open_connections
+
+
 class ConnectionSender:
     """The main process's end of the socket pair on which a worker gets its connections."""
 
@@ -100,7 +111,7 @@ class ConnectionSender:
     def send(self, connection: socket.socket) -> bool:
         """Hand over a connection; False if the worker has too many to take already, or is gone."""
         try:
-            socket.send_fds(self._end, [_ONE_BYTE], [connection.fileno()])
+            socket.send_fds(self._end, [_FAMILIES[connection.family]], [connection.fileno()])
         except OSError:
             return False
         self.sent += 1
@@ -139,7 +150,7 @@ class ConnectionReceiver:
                 self._loop.remove_reader(self._end)
                 return
             if descriptors:
-                self._take(socket.socket(fileno=descriptors[0]))
+                self._take(socket.socket(_FAMILY_OF[data], socket.SOCK_STREAM, 0, fileno=descriptors[0]))
             else:
                 log.error("A connection is lost: this process has as many files open as it may (ulimit -n)")
                 self._lose()
