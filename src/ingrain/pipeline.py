@@ -353,9 +353,8 @@ class Pipeline:
         try:
             return self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
         except ModelNotLoadedError:
-            # Another process that shares the repository may have loaded it.
-            if not await self.registry.refresh():
-                raise
+            # Another process that shares the repository may have loaded it, and another request have seen that first.
+            await self.registry.refresh()
         return self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
 
     async def _explain_missing(self, name: ModelName, error: ModelNotLoadedError) -> Exception:

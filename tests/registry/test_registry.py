@@ -1,6 +1,7 @@
 """The registry: what should be loaded is, whatever restarts, and processes that share a repository agree."""
 
 import asyncio
+import time
 
 import pytest
 from planes import FakeExport, make_registry
@@ -12,6 +13,7 @@ from ingrain.errors import (
     ModelNotLoadedError,
     SourceUnavailableError,
 )
+from ingrain.registry import registry
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
 
@@ -101,6 +103,26 @@ async def test_processes_that_share_a_repository_follow_each_other(tmp_path):
         await one.registry.refresh()
         with pytest.raises(ModelNotLoadedError):
             one.registry.get("org/a")
+
+
+async def test_a_caller_who_looks_while_another_reads_the_list_sees_it_too(tmp_path, monkeypatch):
+    """On a slow disk, the second of two requests for a model that another process has just loaded is not a 404."""
+
+    def slowly(root):
+        time.sleep(0.2)
+        return read_desired(root)
+
+    async with Server(tmp_path) as one, Server(tmp_path) as two:
+        await one.registry.start()
+        await two.registry.start()
+        await one.registry.load(A)
+
+        monkeypatch.setattr(registry, "read_desired", slowly)
+        first = asyncio.create_task(two.registry.refresh())
+        await asyncio.sleep(0.1)
+        await two.registry.refresh()
+        assert [status.name for status in two.registry.statuses()] == ["org/a"]
+        assert await first
 
 
 async def test_a_model_that_another_process_unloaded_is_not_loaded_again(tmp_path):

@@ -97,6 +97,7 @@ class Registry:
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
+    _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _desired: set[str] = field(default_factory=set, init=False)
     _desired_stamp: tuple[int, ...] = field(default=(), init=False)
     _reconciler: asyncio.Task[None] | None = field(default=None, init=False)
@@ -242,7 +243,14 @@ class Registry:
         return self._slots.queues()
 
     async def refresh(self) -> bool:
-        """Follow what another process changed in the list of models; tell whether it changed."""
+        """Follow what another process changed in the list of models; tell whether it changed.
+
+        Whoever calls while another call is reading the list waits until that one has taken it over.
+        """
+        async with self._refresh_turn:
+            return await self._refresh()
+
+    async def _refresh(self) -> bool:
         if await asyncio.to_thread(self._stamp) == self._desired_stamp:
             return False
         before = set(self._desired)

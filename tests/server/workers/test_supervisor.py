@@ -7,6 +7,7 @@ that they serve answers "engine unavailable", and one that they do not know "not
 import asyncio
 import os
 import signal
+import sys
 from contextlib import asynccontextmanager
 
 import httpx
@@ -21,7 +22,7 @@ from ingrain.server.auth import parse_keys
 from ingrain.server.listen import open_socket
 from ingrain.server.services import ModelServices
 from ingrain.server.telemetry import Load, Telemetry
-from ingrain.server.workers import publisher, supervisor
+from ingrain.server.workers import publisher, supervisor, worker_process
 from ingrain.server.workers.supervisor import Supervisor
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
@@ -56,7 +57,7 @@ class Front:
 
 
 @asynccontextmanager
-async def running_front(root, **changes):
+async def running_front(root, up=2, **changes):
     settings = Settings(repository=root, workers=2, shutdown_timeout_s=2.0, **changes)
     engine, images, load = FakeEngine(), make_images(settings), Load()
     registry = make_registry(root, engine, FakeExport(), images=images)
@@ -76,7 +77,7 @@ async def running_front(root, **changes):
     front = Front(services)
     await front.supervisor.start(front.listener)
     try:
-        await front.until_up(2)
+        await front.until_up(up)
         yield front
     finally:
         await front.supervisor.stop(2.0)
@@ -161,3 +162,19 @@ async def test_a_model_that_another_server_loads_is_seen_by_the_workers(tmp_path
                 await asyncio.sleep(0.1)
         await other.close()
         await engine.close()
+
+
+async def test_workers_that_cannot_be_started_are_tried_again_and_the_server_says_so(tmp_path, monkeypatch):
+    command = worker_process._COMMAND
+    monkeypatch.setattr(worker_process, "_COMMAND", (sys.executable, "-c", "raise SystemExit(3)"))
+    async with running_front(tmp_path, up=0) as front:
+        async with asyncio.timeout(30):
+            while front.supervisor._restarts < 5:
+                await asyncio.sleep(0.05)
+        assert front.supervisor.waiting_for() == "0 of 2 workers are ready."
+        await front.services.registry.load(A)  # nobody serves, so nobody is waited for
+        answer = asyncio.create_task(front.codes("org/a", calls=1))  # waits in the kernel meanwhile
+        monkeypatch.setattr(worker_process, "_COMMAND", command)
+        await front.until_up(2)
+        assert front.supervisor.waiting_for() is None
+        assert await answer == {"engine_unavailable"}
