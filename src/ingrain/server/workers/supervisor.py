@@ -155,7 +155,8 @@ class Supervisor:
                 code = await self._serve_with(worker)
                 if self._is_stopping():
                     return
-                log.error("Worker %d ended with code %d; starting it again", number, code)
+                level = logging.ERROR if code else logging.WARNING
+                log.log(level, "Worker %d ended with code %d; starting it again", number, code)
             except OSError as error:
                 log.error("Worker %d cannot be started: %s", number, error.strerror)
             except Exception:  # whatever broke, the port must not be left with one worker less for ever
