@@ -66,6 +66,7 @@ async def test_what_is_loaded_there_is_served_here_and_ready_once_it_is_everywhe
         assert pair.follower.get("org/a") is model
         assert pair.follower.statuses() == pair.owner.statuses()
         assert pair.follower.user_names() == pair.owner.user_names()
+        assert pair.follower.loaded() == [model]
         assert [name for name, _ in pair.follower.queues()] == ["org/a"]
 
 

@@ -95,6 +95,10 @@ class FollowedRegistry:
         """Have the owner compare its models with the engine."""
         self._suspect()
 
+    def loaded(self) -> list[LoadedModel]:
+        """Return the models that can be inferred now."""
+        return self._slots.loaded()
+
     def statuses(self) -> list[ModelStatus]:
         """Return the models that should be loaded; one that not every process serves yet is still being loaded."""
         return [self._status(slot) for slot in self._slots]

@@ -30,6 +30,10 @@ class Models(Protocol):
     def suspect(self) -> None:
         """Have the models compared with the engine: a call has just found one missing."""
 
+    def loaded(self) -> list[LoadedModel]:
+        """Return the models that can be inferred now."""
+        ...
+
     def statuses(self) -> list[ModelStatus]:
         """Return the models that should be loaded, ready or not."""
         ...

@@ -200,7 +200,7 @@ class Registry:
 
     def loaded(self) -> list[LoadedModel]:
         """Return the models that can be inferred now."""
-        return [slot.model for slot in self._slots if slot.model is not None and slot.state == "READY"]
+        return self._slots.loaded()
 
     def statuses(self) -> list[ModelStatus]:
         """Return the models that should be loaded, ready or not."""

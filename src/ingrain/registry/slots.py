@@ -124,6 +124,10 @@ class SlotTable:
             raise ambiguous(name)
         return slots[0]
 
+    def loaded(self) -> list[LoadedModel]:
+        """Return the models that can be inferred now."""
+        return [slot.model for slot in self if slot.model is not None and slot.state == "READY"]
+
     def user_names(self) -> dict[str, str]:
         """Return what the user calls each graph: the model's name, with the tower where a model has several."""
         names = {}
