@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,8 +54,10 @@ class RequestLimits:
     timeout_s: float = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelName:
+# Every request makes one of each of the next four: Structs, not dataclasses, for these are made in a tenth of the time.
+
+
+class ModelName(msgspec.Struct, frozen=True, kw_only=True):
     """A model as a request names it."""
 
     name: str
@@ -62,8 +65,7 @@ class ModelName:
     pretrained: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorForm:
+class VectorForm(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller wants the vectors to be: cut to ``dimensions``, then normalized, then quantized.
 
     Attributes:
@@ -79,8 +81,7 @@ class VectorForm:
     dimensions_param: str = "nDims"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
+class Texts(msgspec.Struct, frozen=True, kw_only=True):
     """Texts of a request, and how they become tokens.
 
     Attributes:
@@ -113,8 +114,7 @@ class Texts:
         return f"{self.param}[{self.place(index)}]" if self.is_list else self.param
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedTexts:
+class EmbeddedTexts(msgspec.Struct, frozen=True):
     """Vectors of texts, and what became of the texts.
 
     Attributes:

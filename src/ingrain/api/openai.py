@@ -29,6 +29,7 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Keep only the first dimensions; all if not given.")
     ] = None
+    user: Annotated[str | None, Meta(description="Not used.")] = None
     normalize: types.Normalize = None
     prompt: types.Prompt = None
     prompt_name: types.PromptName = None

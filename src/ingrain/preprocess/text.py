@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
@@ -18,8 +18,8 @@ from ingrain.preprocess.frame import read_frame
 from ingrain.repository.manifest import TextPreprocess
 
 
-@dataclass(frozen=True, slots=True)
-class TokenizedText:
+# A Struct, not a dataclass, for there is one for every text: it is made in a tenth of the time.
+class TokenizedText(msgspec.Struct, frozen=True):
     """One text as the graph wants it, not padded.
 
     Attributes:
@@ -75,7 +75,7 @@ class TextPreprocessor:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
         longest, items = self.config.max_tokens, []
         for encoding in encodings:
-            ids = self._zero(encoding.ids)
+            ids = encoding.ids if self.config.zeroed_id is None else self._zero(encoding.ids)
             cut_tokens = self._count_cut_tokens(encoding) if len(ids) >= longest else 0
             items.append(TokenizedText(ids, encoding.type_ids, prompt_tokens, cut_tokens))
         return items

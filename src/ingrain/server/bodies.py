@@ -38,7 +38,14 @@ def decode_open(body: bytes, kind: type[R]) -> R:
     Raises:
         InvalidRequestError: It is not JSON, or a field is missing, or of a wrong type or value.
     """
-    return _decode_slowly(body, kind, ignore_unknown=True)
+    try:
+        strict: type[R] = _strict(kind)
+        decoder: msgspec.json.Decoder[R] = _decoder(strict)
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        return _decode_slowly(body, kind, ignore_unknown=True)
+    except _NOT_JSON as error:
+        raise InvalidRequestError("The body is not valid JSON.") from error
 
 
 def _decode_slowly(body: bytes, kind: type[R], *, ignore_unknown: bool = False) -> R:
@@ -100,6 +107,12 @@ def _explain(error: msgspec.ValidationError) -> InvalidRequestError:
 @cache
 def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
     return msgspec.json.Decoder(kind)
+
+
+@cache
+def _strict(kind: type[R]) -> type[R]:
+    """Return the same type without room for unknown fields, one of which may be a known one in the other spelling."""
+    return type(f"Strict{kind.__name__}", (kind,), {"__doc__": kind.__doc__}, frozen=True, forbid_unknown_fields=True)
 
 
 @cache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, cast
+
+import msgspec
 
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.image_source import is_url
@@ -14,8 +15,7 @@ Modality = Literal["text", "image"]
 _SPACES = (" ", "\n", "\t")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class Input(msgspec.Struct, frozen=True, kw_only=True):
     """What a request holds.
 
     Attributes:
@@ -42,7 +42,7 @@ class Input:
     def told_apart(self, *, takes_images: bool) -> Input:
         """Tell texts from pictures, for a model that takes pictures or does not."""
         if not takes_images:
-            return replace(self, may_hold_pictures=False)
+            return msgspec.structs.replace(self, may_hold_pictures=False)
         texts = [place for place, item in enumerate(self.texts) if not looks_like_picture(item)]
         pictures = [place for place, item in enumerate(self.texts) if looks_like_picture(item)]
         return Input(
@@ -89,6 +89,7 @@ def read_input(given: str | list[str | int | list[int]], modality: Modality | No
 
 def looks_like_picture(item: str) -> bool:
     """Tell whether a string is a data URI of a picture, or nothing but an http(s) URL."""
-    if item[:11].lower() == "data:image/":
-        return True
-    return is_url(item) and not any(space in item for space in _SPACES)
+    start = item[:4].lower()
+    if start == "data":
+        return item[:11].lower() == "data:image/"
+    return start == "http" and is_url(item) and not any(space in item for space in _SPACES)
