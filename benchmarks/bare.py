@@ -58,10 +58,17 @@ class BareGraph:
         repository: Where it is.
         setting: How the cores are used.
         items: The texts; sorted by length here.
+        spinning: Whether threads keep the cores while they wait; None for what is best under full load.
     """
 
     def __init__(
-        self, entry: Entry, repository: Repository, setting: TextSetting, items: Sequence[TokenizedText]
+        self,
+        entry: Entry,
+        repository: Repository,
+        setting: TextSetting,
+        items: Sequence[TokenizedText],
+        *,
+        spinning: bool | None = None,
     ) -> None:
         graph = entry.manifest.graphs[0]
         inputs = [tensor.name for tensor in graph.inputs]
@@ -70,7 +77,7 @@ class BareGraph:
             repository.locate_graph(graph),
             sessions=setting.sessions,
             threads=setting.threads,
-            spinning=setting.sessions == 1,
+            spinning=setting.sessions == 1 if spinning is None else spinning,
         )
         ordered = sorted(items, key=len)
         chunks = [ordered[i : i + setting.batch] for i in range(0, len(ordered), setting.batch)]
@@ -92,6 +99,15 @@ class BareGraph:
             return self._run(number, batch)
 
         return side_by_side(run_next, len(self.sessions), seconds)
+
+    def latencies_s(self, seconds: float) -> list[float]:
+        """Run one batch after another on the first session, and return how long each took."""
+        found, until = [], time.perf_counter() + seconds
+        while (started := time.perf_counter()) < until:
+            self._run(0, self._shuffled[self._next % len(self._shuffled)])
+            self._next += 1
+            found.append(time.perf_counter() - started)
+        return found
 
     def rate_of_whole_passes(self, seconds: float) -> Rate:
         """Run all texts, again and again until the time is up, the last time to the end too.
