@@ -172,7 +172,7 @@ def test_forgetting_thousands_costs_no_look_at_each_of_the_others():
     gone |= set(range(2_000, 150_000))
     queue.forget(148_000, sum(1 + number % 50 for number in range(2_000, 150_000)))
     assert len(queue) <= 50_000
-    assert queue._size == len(queue)
+    assert queue._small.size == len(queue)
 
 
 def test_enough_items_are_joined_only_by_items_of_the_same_length():
