@@ -166,6 +166,7 @@ class Pipeline:
     async def _encode_texts(self, name: ModelName, model: LoadedModel, texts: Sequence[str], started: float) -> Vectors:
         if model.text is None or model.text_queue is None:
             raise ModalityError(f"Model {name.name!r} does not take text.", param="text")
+        model.text_queue.refuse_when_late(len(texts), self._time_left_s(started))
         if len(texts) <= _INLINE_TEXTS and sum(map(len, texts)) <= _INLINE_CHARS:
             items = model.text.encode(texts)
         else:

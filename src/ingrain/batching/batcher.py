@@ -165,7 +165,7 @@ class Batcher(Generic[P]):
         self._refuse_when_full(tokens)
         is_bulk = len(payloads) > self._queue.limits.max_items or tokens > self._queue.limits.max_tokens
         if not is_bulk:
-            self.refuse_when_late(timeout_s)
+            self.refuse_when_late(len(payloads), timeout_s)
             self._small_came_at = self._clock()
             self._small_tokens += _SMOOTHING * (tokens - self._small_tokens) if self._small_tokens else tokens
         request = _Request(
@@ -249,16 +249,17 @@ class Batcher(Generic[P]):
         self._forget(request)
         self._unanswered.discard(request)
 
-    def refuse_when_late(self, timeout_s: float) -> None:
+    def refuse_when_late(self, items: int, timeout_s: float) -> None:
         """Refuse a small request that what waits before it would make late, before anything is spent on it.
 
         Args:
+            items: How many it has.
             timeout_s: Seconds until nobody wants the answer any more.
 
         Raises:
             QueueFullError: With the seconds after which enough of the queue will have been worked off.
         """
-        if not self._queue.small_tokens or not self._pace.is_known:
+        if not self._queue.small_tokens or not self._pace.is_known or items > self._queue.limits.max_items:
             return
         wait_s = self._queue.small_tokens / self._pace.tokens_per_s + self._pace.away_s
         if wait_s > _MOST_WAIT_SHARE * timeout_s:
