@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bare import open_sessions, side_by_side
+from bare import Rate, open_sessions, side_by_side
 from ingrain.preprocess.image_steps import apply_steps
 from ingrain.repository.manifest import ImagePreprocess
 
@@ -64,7 +64,7 @@ class BareImages:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def items_per_s(self, files: Sequence[bytes], seconds: float) -> float:
+    def rate(self, files: Sequence[bytes], seconds: float) -> Rate:
         """Walk through the files until the time is up.
 
         Where other threads decode, each session's next batch is decoded while it runs one; the first ones are there
@@ -76,14 +76,14 @@ class BareImages:
             for future in futures:
                 future.result()
 
-        def run_next(number: int) -> int:
+        def run_next(number: int) -> tuple[int, int]:
             if self._pool is None:
                 pixels = [self.prepare(next(feed)) for _ in range(self._setting.batch)]
             else:
                 futures, ahead[number] = ahead[number], self._decode_ahead(feed)
                 pixels = [future.result() for future in futures]
             self.run(pixels, number)
-            return len(pixels)
+            return len(pixels), 0
 
         rate = side_by_side(run_next, len(self.sessions), seconds)
         for futures in ahead:

@@ -11,7 +11,6 @@ import argparse
 import base64
 import json
 import random
-import time
 import urllib.request
 from collections.abc import Iterator
 from io import BytesIO
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bare import median
+from bare import best_setting
 from bare_images import BareImages, Setting
 from image_model import NAME
 from ingrain.bench.load import http_request
@@ -36,7 +35,6 @@ _WIDTH, _HEIGHT = 640, 480
 _QUALITY = 85
 _SMALLEST_SIDE = 300
 _BATCHES = (1, 4, 8, 16)
-_FINALISTS = 4
 _ROUTE = "/classify_image"
 
 
@@ -56,19 +54,16 @@ def main() -> None:
         print(f"bare is best with {setting}")
         requests = [http_request(_ROUTE, body) for body in bodies]
         meter = Meter(server, options.model, requests, clients=options.clients, seconds=options.seconds)
-        rates, cpu_ms = [], []
+        rates = []
         with BareImages(path, entry.manifest.image, setting) as bare:
-            bare.items_per_s(files, 0.5)
+            bare.rate(files, 0.5)
             for number in range(options.rounds):
-                served = meter.run().requests_per_s
-                started, cpu_started = time.perf_counter(), time.process_time()
-                rates.append(bare.items_per_s(files, options.seconds))
-                items = rates[-1] * (time.perf_counter() - started)
-                cpu_ms.append(1e3 * (time.process_time() - cpu_started) / items)
-                print(f"round {number + 1}: served {served:6.1f} pictures/s, bare {rates[-1]:6.1f}")
+                served = meter.run()
+                rates.append(bare.rate(files, options.seconds))
+                print(f"round {number + 1}: served {served:6.1f} pictures/s, bare {rates[-1].items_per_s:6.1f}")
         report = meter.report(rates)
     report["picture"] = {"size": [_WIDTH, _HEIGHT], "meanBytes": sum(map(len, files)) // len(files)}
-    report["bare"] = {"setting": str(setting), "itemsPerS": median(rates), "cpuMsPerItem": median(cpu_ms)}
+    report["bare"]["setting"] = str(setting)
     tell(report, options.output)
 
 
@@ -129,22 +124,16 @@ def _check_equality(
 
 
 def _best(graph: Path, config: ImagePreprocess, files: list[bytes]) -> Setting:
-    """Try all settings once, and the best few again in turn: on a noisy machine one look finds a lucky one."""
     layouts = [(CORES, 1, CORES, False), (CORES, 1, 0, False), (1, CORES, CORES, False), (1, CORES, CORES, True)]
     layouts.append((1, 1, CORES, False))
-    settings = [Setting(*layout, batch) for layout in dict.fromkeys(layouts) for batch in _BATCHES]
 
-    def rate(setting: Setting) -> float:
+    def measure(setting: Setting) -> float:
         with BareImages(graph, config, setting) as bare:
-            bare.items_per_s(files, 0.3)
-            found = bare.items_per_s(files, 1.5)
-        print(f"bare, {setting}: {found:6.1f} pictures/s")
-        return found
+            bare.rate(files, 0.3)
+            return bare.rate(files, 1.5).items_per_s
 
-    first = {setting: rate(setting) for setting in settings}
-    finalists = sorted(settings, key=lambda setting: first[setting], reverse=True)[:_FINALISTS]
-    again = [{setting: rate(setting) for setting in finalists} for _ in range(3)]
-    return max(finalists, key=lambda setting: median([rates[setting] for rates in again]))
+    settings = [Setting(*layout, batch) for layout in dict.fromkeys(layouts) for batch in _BATCHES]
+    return best_setting(settings, measure, "pictures/s")
 
 
 if __name__ == "__main__":

@@ -6,92 +6,147 @@ import argparse
 import asyncio
 import datetime
 import json
+import os
 import platform
 import random
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
-from bare import median
+from bare import Rate, median
 from ingrain.bench.load import LoadResult, Target, closed_loop
+from ingrain.bench.server_side import ServerCounts
 from ingrain.cores import usable_cores
 from server import Server
 
 CORES = usable_cores()
 
+_WARM_UP_SHARE = 0.2
+
 
 class Meter:
-    """Loads a server with one model again and again, and reports on all of it."""
+    """Loads a server with one model again and again, and reports on all of it.
 
-    def __init__(self, server: Server, model: str, requests: list[bytes], *, clients: int, seconds: float) -> None:
+    Args:
+        server: Has the model loaded.
+        model: Its name.
+        requests: Prepared ones; shuffled for each round.
+        clients: Requests in progress.
+        seconds: Of a round; before them a fifth as long is not counted, so that what is in progress at the start of the
+            round is as much as at its end.
+    """
+
+    def __init__(self, server: Server, model: str, requests: Sequence[bytes], *, clients: int, seconds: float) -> None:
         self._server = server
         self._model = model
         self._requests = list(requests)
         self._clients = clients
+        self._warm_up_s = _WARM_UP_SHARE * seconds
         self._seconds = seconds
         self._results: list[LoadResult] = []
+        self._rates: list[float] = []
         self._cpu_s: dict[str, float] = {}
         self._counts_before = self._counts()
 
-    def run(self) -> LoadResult:
-        """Keep the clients busy once, for the seconds of a round."""
+    def run(self) -> float:
+        """Keep the clients busy once, for the seconds of a round, and return the requests answered by second."""
         random.shuffle(self._requests)
         before = self._server.cpu_s()
-        loop = uvloop.new_event_loop()
-        try:
-            load = closed_loop(
-                Target("127.0.0.1", self._server.inference_port),
-                self._requests,
-                clients=self._clients,
-                seconds=self._seconds,
-            )
-            result = loop.run_until_complete(load)
-        finally:
-            loop.close()
-            asyncio.set_event_loop(None)
+        target = Target("127.0.0.1", self._server.inference_port)
+        result = run_loop(
+            closed_loop(target, self._requests, clients=self._clients, seconds=self._warm_up_s + self._seconds)
+        )
         for part, used in self._server.cpu_s().items():
             self._cpu_s[part] = self._cpu_s.get(part, 0.0) + used - before[part]
         self._results.append(result)
-        return result
+        self._rates.append(result.steady_requests_per_s(self._warm_up_s))
+        return self._rates[-1]
 
-    def report(self, bare: list[float]) -> dict:
-        """Describe all runs beside those of the yardstick, in items by second."""
-        rate = median([result.requests_per_s for result in self._results])
-        before, after = self._counts_before, self._counts()
-        cpu = {**self._cpu_s, "load generator": sum(result.cpu_s for result in self._results)}
+    def report(self, bare: Sequence[Rate]) -> dict[str, Any]:
+        """Describe all runs beside those of the yardstick, in items by second.
+
+        ``ratioToBare`` is what was seen. The load generator runs on the same cores, unlike real callers, and
+        ``ratioToBareLoadCountedOut`` is what the server would do with the share of the cores that it took.
+        ``cpuRatioToBare`` is the CPU time of an item, the yardstick's by all of the server's processes': where the
+        machine is busy with other things it stays true.
+        """
         wall = sum(result.seconds for result in self._results)
         items = sum(len(result.latencies_s) for result in self._results)
+        generator = sum(result.cpu_s for result in self._results)
+        rate, yardstick = median(self._rates), median([one.items_per_s for one in bare])
+        served_cpu_ms = 1e3 * sum(self._cpu_s.values()) / items
+        cpu = {**self._cpu_s, "load generator": generator}
         return {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": f"{CORES} cores, {platform.machine()}",
-            "model": self._model,
+            **about(self._model),
             "clients": self._clients,
             "served": {
-                "itemsPerS": rate,
+                "itemsPerS": round(rate, 1),
                 "p50Ms": median([result.percentile_ms(0.5) for result in self._results]),
                 "p99Ms": median([result.percentile_ms(0.99) for result in self._results]),
-                "statuses": self._statuses(),
+                "statuses": statuses(self._results),
+                **batches(self._counts_before, self._counts()),
             },
-            "meanBatchOfTriton": (after[0] - before[0]) / max(1, after[1] - before[1]),
             "cpuShareOfAllCores": {part: round(used / (wall * CORES), 3) for part, used in cpu.items()},
-            "cpuMsPerItem": {part: round(1e3 * used / items, 2) for part, used in cpu.items()},
-            "ratioToBare": rate / median(bare),
+            "cpuMsPerItem": {part: round(1e3 * used / items, 3) for part, used in cpu.items()},
+            "bare": {
+                "itemsPerS": round(yardstick, 1),
+                "cpuMsPerItem": round(median([one.cpu_ms_per_item for one in bare]), 3),
+            },
+            "ratioToBare": round(rate / yardstick, 3),
+            "ratioToBareLoadCountedOut": round(rate / yardstick / (1 - generator / (wall * CORES)), 3),
+            "cpuRatioToBare": round(median([one.cpu_ms_per_item for one in bare]) / served_cpu_ms, 3),
         }
 
-    def _counts(self) -> tuple[int, int]:
-        stats = next(stats for stats in self._server.get("/metrics")["modelStats"] if stats["name"] == self._model)
-        return int(stats["inferenceCount"]), int(stats["executionCount"])
+    def _counts(self) -> ServerCounts | None:
+        return self._server.counts(self._model)
 
-    def _statuses(self) -> dict[str, int]:
-        statuses: dict[str, int] = {}
-        for result in self._results:
-            for status, count in result.statuses.items():
-                statuses[str(status)] = statuses.get(str(status), 0) + count
-        return statuses
+
+def run_loop(load: Coroutine[Any, Any, LoadResult]) -> LoadResult:
+    """Run a loop of clients on uvloop."""
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(load)
+    finally:
+        loop.close()
+        asyncio.set_event_loop(None)
+
+
+def about(model: str) -> dict[str, Any]:
+    """Say when and where something was measured, and what else the machine did."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": f"{CORES} cores, {platform.machine()}",
+        "loadAverage": round(os.getloadavg()[0], 1),
+        "model": model,
+    }
+
+
+def batches(before: ServerCounts | None, after: ServerCounts | None) -> dict[str, float]:
+    """Return the mean batch and the share of padding between two looks at a server."""
+    if before is None or after is None:
+        return {}
+    counted = after.since(before)
+    return {
+        "meanBatch": round(counted.items / max(1.0, counted.batches), 2),
+        "paddingShare": round(1 - counted.tokens / max(1.0, counted.padded_tokens), 4),
+    }
+
+
+def statuses(results: Sequence[LoadResult]) -> dict[str, int]:
+    """Return the answers of several runs by status, and the requests that got none."""
+    found: dict[str, int] = {}
+    for result in results:
+        for status, count in result.statuses.items():
+            found[str(status)] = found.get(str(status), 0) + count
+        if result.lost:
+            found["lost"] = found.get("lost", 0) + result.lost
+    return found
 
 
 def common_options(
-    description: str | None, *, model: str, clients: int, seconds: float = 4.0
+    description: str | None, *, model: str, clients: int, seconds: float | None = 4.0, rounds: int = 9
 ) -> argparse.ArgumentParser:
     """Return the flags that every benchmark of a server has, with its own defaults."""
     parser = argparse.ArgumentParser(description=description)
@@ -99,8 +154,8 @@ def common_options(
     parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
     parser.add_argument("--model", default=model, help="folder below the directory of models")
     parser.add_argument("--clients", type=int, default=clients)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=seconds)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seconds", type=float, default=seconds, help="of a round")
     parser.add_argument("--output", type=Path, help="write the report as JSON too")
     return parser
 

@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
+
+from ingrain.bench.server_side import ServerCounts, read_counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class Server:
         """Return the JSON answer of the inference plane."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.inference_port}{path}") as answer:
             return json.load(answer)
+
+    def counts(self, model: str) -> ServerCounts | None:
+        """Return the counters of a model's batches; None if it has none."""
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.inference_port}", trust_env=False) as client:
+            return read_counts(client, model, self.inference_port, is_local=False)
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far of the front end, of tritonserver, and of Triton's Python processes."""

@@ -1,7 +1,8 @@
 """Throughput of concurrent single-text requests against bare ONNX Runtime, in turn, in one run.
 
-Bare ONNX Runtime is swept over sessions × threads × batch size first; its best setting is then measured in turn with
-the server, and the ratio is that of the medians.
+Bare ONNX Runtime gets the texts tokenized and sorted by length, and is swept over sessions × threads × batch size;
+its best setting is then measured in turn with the server, and the ratio is that of the medians. What the load generator
+took of the cores is reported, and counted out in a ratio of its own.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from bare import BareGraph, median, tokenize
+from bare import best_bare_graph, tokenize
 from ingrain.bench.load import http_request
 from ingrain.bench.texts import Mix, make_texts
 from ingrain.repository.names import model_key
-from ingrain.repository.store import Entry, Repository
-from measure import CORES, Meter, common_options, tell
+from ingrain.repository.store import Repository
+from measure import Meter, common_options, tell
 from server import running_server
 
-_BATCHES = (4, 8, 16, 32)
+_SHORT_BATCHES = (4, 8, 16, 32)
+_LONG_BATCHES = (1, 2, 4, 8, 16, 32)
+_FEW_TEXTS = 1_000
 
 
 def main() -> None:
@@ -25,41 +28,32 @@ def main() -> None:
     repository = Repository(options.repository.resolve())
     texts = make_texts(options.mix, options.texts)
     requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
+    has_long_texts = options.mix in ("news", "lognormal")
+    seconds = options.seconds or (15.0 if has_long_texts else 4.0)
     with running_server(options.repository, options.models_dir, options.model) as server:
         entry = repository.find(model_key(options.model, "sentence_transformers"))
         assert entry is not None
         items = tokenize(entry, texts)
-        setting, graph, batch = _best(entry, repository, items)
-        print(f"bare ONNX Runtime is best with {setting}, batches of {batch}")
-        meter = Meter(server, options.model, requests, clients=options.clients, seconds=options.seconds)
-        bare = []
+        bare = best_bare_graph(entry, repository, items, _LONG_BATCHES if has_long_texts else _SHORT_BATCHES)
+        print(f"bare ONNX Runtime is best with {bare.setting}")
+        run_bare = bare.rate_of_whole_passes if len(items) <= _FEW_TEXTS else bare.rate
+        meter = Meter(server, options.model, requests, clients=options.clients, seconds=seconds)
+        rates = []
         for number in range(options.rounds):
-            rate = meter.run().requests_per_s
-            bare.append(graph.items_per_s(items, batch, options.seconds))
-            print(f"round {number + 1}: served {rate:7.1f} items/s, bare {bare[-1]:7.1f}")
-        report = meter.report(bare)
-    report["bare"] = {"setting": setting, "batch": batch, "itemsPerS": median(bare)}
+            served = meter.run()
+            rates.append(run_bare(seconds))
+            print(f"round {number + 1}: served {served:7.1f} items/s, bare {rates[-1].items_per_s:7.1f}", flush=True)
+        report = meter.report(rates)
+    report["texts"] = {"mix": options.mix, "count": len(texts), "meanTokens": sum(map(len, items)) / len(items)}
+    report["bare"]["setting"] = str(bare.setting)
     tell(report, options.output)
 
 
 def _options() -> argparse.Namespace:
-    parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64)
+    parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=None)
     parser.add_argument("--texts", type=int, default=20_000, help="distinct texts; longer runs walk through them again")
     parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="query")
     return parser.parse_args()
-
-
-def _best(entry: Entry, repository: Repository, items: list) -> tuple[str, BareGraph, int]:
-    found = []
-    for sessions, threads in dict.fromkeys([(1, CORES), (CORES, 1), (1, 1)]):
-        graph = BareGraph(entry, repository, sessions=sessions, threads=threads)
-        for batch in _BATCHES:
-            graph.items_per_s(items, batch, 0.3)
-            rate = graph.items_per_s(items, batch, 1.5)
-            print(f"bare, {sessions} sessions × {threads} threads, batches of {batch:2}: {rate:7.1f} items/s")
-            found.append((rate, f"{sessions} sessions × {threads} threads", graph, batch))
-    _, setting, graph, batch = max(found, key=lambda one: one[0])
-    return setting, graph, batch
 
 
 if __name__ == "__main__":

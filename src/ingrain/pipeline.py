@@ -257,6 +257,7 @@ class Pipeline:
     ) -> tuple[Vectors, list[TokenizedText]]:
         if model.text is None or model.text_queue is None:
             raise ModalityError(f"Model {name.name!r} does not take text.", param=texts.param)
+        model.text_queue.refuse_when_late(len(texts), self._time_left_s(started))
         tokenizer, given, ids = model.text, texts.texts, texts.token_ids
         if ids is not None:
             items = await asyncio.to_thread(tokenizer.take_ids, ids, name=texts.name)

@@ -70,8 +70,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "onnxruntime"
     max_batch_size: Annotated[Positive, _setting("MAX_BATCH_SIZE", "Most items in one batch of the engine.")] = 32
     max_batch_tokens: Annotated[
-        Positive, _setting("INGRAIN_MAX_BATCH_TOKENS", "Most tokens in one batch, padding included.")
-    ] = 4096
+        Annotated[int, Meta(ge=0)],
+        _setting(
+            "INGRAIN_MAX_BATCH_TOKENS",
+            "Most tokens in one batch, padding included; 0: 512 where graphs run on this machine's CPU, which larger "
+            "batches only slow down, else 4096.",
+        ),
+    ] = 0
     dynamic_batching: Annotated[
         bool, _setting("DYNAMIC_BATCHING", "Let Triton merge batches of several front ends.")
     ] = True

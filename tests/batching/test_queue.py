@@ -22,15 +22,15 @@ def drain(queue: BatchQueue) -> list[list]:
     return batches
 
 
-@given(lengths, limits)
-def test_every_item_leaves_exactly_once_within_the_limits(requests, limits):
+@given(lengths, limits, st.integers(2, 5))
+def test_every_item_leaves_exactly_once_within_the_limits(requests, limits, bulk_in):
     """Whatever is queued comes out once, in batches no larger or more uneven than allowed."""
     queue = BatchQueue(limits)
     everything = []
     for number, request in enumerate(requests):
         items = [((number, index, length), length) for index, length in enumerate(request)]
         everything += [payload for payload, _ in items]
-        queue.add(items)
+        queue.add(items, is_bulk=number % bulk_in == 0)
     batches = drain(queue)
     assert sorted(item for batch in batches for item in batch) == sorted(everything)
     assert len(queue) == queue.tokens == 0
@@ -134,13 +134,13 @@ def test_a_queue_that_forgets_hands_out_what_is_left_each_once(steps, max_items)
         if forgets and waiting:
             unwanted = list(waiting)[choice % len(waiting)]
             gone.add(unwanted)
-            queue.forget(1, waiting.pop(unwanted))
+            queue.forget(1, waiting.pop(unwanted), is_bulk=unwanted % 3 == 0)
         elif choice % 5 == 0:
             for taken in queue.take():
                 handed_out.append(taken)
                 del waiting[taken]
         else:
-            queue.add([(number, length)])
+            queue.add([(number, length)], is_bulk=number % 3 == 0)
             waiting[number] = length
         assert (len(queue), queue.tokens) == (len(waiting), sum(waiting.values()))
     while batch := queue.take():
@@ -172,7 +172,7 @@ def test_forgetting_thousands_costs_no_look_at_each_of_the_others():
     gone |= set(range(2_000, 150_000))
     queue.forget(148_000, sum(1 + number % 50 for number in range(2_000, 150_000)))
     assert len(queue) <= 50_000
-    assert queue._size == len(queue)
+    assert queue._small.size == len(queue)
 
 
 def test_enough_items_are_joined_only_by_items_of_the_same_length():
@@ -180,3 +180,33 @@ def test_enough_items_are_joined_only_by_items_of_the_same_length():
     queue.add([("ten", 10)] * 6 + [("eleven", 11)] * 6)
     assert queue.take() == ["ten"] * 6
     assert queue.take() == ["eleven"] * 6
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), min_size=1, max_size=80), st.integers(0, 200))
+def test_batches_with_bulk_items_are_no_larger_than_asked(items, most):
+    """Small items leave however little is allowed to bulk ones; bulk items stay when the first of them is too long."""
+    queue = BatchQueue(BatchLimits(max_items=16))
+    for length, is_bulk in items:
+        queue.add([((length, is_bulk), length)], is_bulk=is_bulk)
+    left = list(items)
+    while batch := queue.take(most):
+        for item in batch:
+            left.remove(item)
+        padded = len(batch) * max(length for length, _ in batch)
+        assert padded <= most or not batch[-1][1]  # bulk items come last
+    assert all(is_bulk for _, is_bulk in left)
+    assert queue.small_tokens == 0
+    assert queue.next_bulk_tokens() > most or not left
+
+
+def test_a_small_request_goes_before_bulk_items_of_the_same_turn_and_is_joined_by_them():
+    queue = BatchQueue(BatchLimits(max_items=4))
+    queue.add([("bulk", 8)] * 8, is_bulk=True)
+    queue.add([("small", 8)])
+    assert queue.small_tokens == 8
+    assert queue.take(8) == ["small"]
+    assert queue.take() == ["bulk"] * 4
+    queue.add([("small", 9)])
+    assert sorted(queue.take()) == ["bulk", "bulk", "bulk", "small"]
+    assert queue.take(0) == []
+    assert len(queue) == 1

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.batching.forecast import EngineForecast
+from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import SharedInFlight
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.errors import (
@@ -29,9 +29,15 @@ Rows = NDArray[np.float32]
 RunBatch = Callable[[Sequence[P]], Awaitable[Rows]]
 """Runs one batch in the engine: payloads in, ``float32 [B, …]`` out, rows in the same order."""
 
-_SMOOTHING = 0.2
+_SMOOTHING = 0.1
 _SHORTEST_PAUSE_S = 0.001
-_FIRST_GUESS_TOKENS_PER_S = 5_000.0
+# While small requests come, and this long after the last one, batches of bulk requests make room for them ...
+_COURTESY_S = 5.0
+# ... and those that a small request may have to wait for take no longer than this many times its own.
+_COURTESY_SHARE = 1.5
+_LEAST_LOOK_S = 0.02
+# Of a request's time, the most that the queue before it may be expected to take.
+_MOST_WAIT_SHARE = 0.8
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +50,7 @@ class _Request(Generic[P]):
     timeout_s: float
     deadline: float
     missing: int
+    is_bulk: bool
     waiting_items: int = 0
     waiting_tokens: int = 0
     is_forgotten: bool = False
@@ -85,6 +92,12 @@ class Batcher(Generic[P]):
     While batches run, the next ones gather. An idle engine gets work at once; the one batch that is sent ahead, so that
     no instance waits for work, is put together as late as the forecast allows.
 
+    A bulk request is one that no single batch holds. While small requests come too, its batches are not sent ahead, and
+    only all instances but one run large ones of them; on the last one they are as short as a small request's own.
+
+    A request that the queue before it would make late is refused, and one that became too late to be finished leaves
+    the queue: what the engine computes is wanted.
+
     Args:
         run: Runs one batch.
         length: Length of a payload in tokens.
@@ -111,21 +124,23 @@ class Batcher(Generic[P]):
         self._run = run
         self._length = length
         self._in_flight = in_flight
-        self._forecast = EngineForecast(max(1, in_flight - 1))
+        self._instances = max(1, in_flight - 1)
+        self._forecast = EngineForecast(self._instances)
         self._max_queue_tokens = max_queue_tokens
         self._shared = shared
         self._clock = clock
         self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(
             limits, is_wanted=lambda entry: not entry[0].is_forgotten
         )
-        self._running: set[asyncio.Task[None]] = set()
+        # The batches in the engine, and whether there are items of bulk requests in them.
+        self._running: dict[asyncio.Task[None], bool] = {}
         self._unanswered: set[_Request[P]] = set()
         self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._alarm_at = self._looked_at = 0.0
         self._wake_up: asyncio.Handle | None = None
-        self._tokens_per_s = _FIRST_GUESS_TOKENS_PER_S
-        self._busy_since = 0.0
-        self._busy_tokens = 0
+        self._pace = EnginePace()
+        self._small_came_at = float("-inf")
+        self._small_tokens = 0.0
         self._closed: IngrainError | None = None
 
     @property
@@ -144,14 +159,20 @@ class Batcher(Generic[P]):
             ``float32 [N, …]`` in the order of the payloads.
 
         Raises:
-            QueueFullError: Too much waits already.
-            DeadlineExceededError: The time passed.
+            QueueFullError: Too much waits already, or as much as would make the answer late.
+            DeadlineExceededError: The time passed, or what was left of it did not suffice.
             EngineError: The engine failed on the request's items.
         """
         if self._closed is not None:
             raise self._closed
         lengths = [max(1, self._length(payload)) for payload in payloads]
-        self._refuse_when_full(sum(lengths))
+        tokens = sum(lengths)
+        self._refuse_when_full(tokens)
+        is_bulk = len(payloads) > self._queue.limits.max_items or tokens > self._queue.limits.max_tokens
+        if not is_bulk:
+            self.refuse_when_late(len(payloads), timeout_s)
+            self._small_came_at = self._clock()
+            self._small_tokens += _SMOOTHING * (tokens - self._small_tokens) if self._small_tokens else tokens
         request = _Request(
             payloads=payloads,
             lengths=lengths,
@@ -159,10 +180,11 @@ class Batcher(Generic[P]):
             timeout_s=timeout_s,
             deadline=self._clock() + timeout_s,
             missing=len(payloads),
+            is_bulk=is_bulk,
             waiting_items=len(payloads),
-            waiting_tokens=sum(lengths),
+            waiting_tokens=tokens,
         )
-        self._queue.add(((request, index), length) for index, length in enumerate(lengths))
+        self._queue.add((((request, index), length) for index, length in enumerate(lengths)), is_bulk=is_bulk)
         self._schedule()
         self._unanswered.add(request)
         if self._alarm is None or request.deadline < self._alarm_at:
@@ -189,31 +211,70 @@ class Batcher(Generic[P]):
     def _forget(self, request: _Request[P]) -> None:
         if not request.is_forgotten:
             request.is_forgotten = True
-            self._queue.forget(request.waiting_items, request.waiting_tokens)
+            self._queue.forget(request.waiting_items, request.waiting_tokens, is_bulk=request.is_bulk)
 
     def _set_alarm(self, at: float) -> None:
         # One timer for all requests: one of their own would cost each of them more than its place in the queue does.
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - self._clock()), self._end_late)
+        now = self._clock()
+        self._alarm_at = max(at, now + _LEAST_LOOK_S)
+        self._alarm = asyncio.get_running_loop().call_later(self._alarm_at - now, self._end_late)
 
     def _end_late(self) -> None:
-        """Answer the requests whose time is over, and wait for the next one."""
-        self._alarm = None
-        now = self._clock()
-        for request in [request for request in self._unanswered if request.deadline <= now]:
-            self.statistics.late_requests += 1
-            request.fail(
-                DeadlineExceededError(
-                    f"The request was not finished within its {request.timeout_s:g} s.",
-                    retry_after_s=self._drain_time_s(),
-                )
-            )
-            self._forget(request)
-            self._unanswered.discard(request)
+        """Answer the requests whose time is over or will not suffice any more, and wait for the next one.
+
+        What still waits for a busy engine would be back after ``away_s``: to compute it for nobody would only make
+        the next ones late too.
+        """
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._looked_at = now = self._clock()
+        needed_s = self._pace.away_s if len(self._running) >= self._instances else 0.0
+        next_end = float("inf")
+        for request in list(self._unanswered):
+            end = request.deadline - needed_s if request.waiting_items else request.deadline
+            if end > now:
+                next_end = min(next_end, end)
+                continue
+            self._fail_late(request)
         if self._unanswered:
-            self._set_alarm(min(request.deadline for request in self._unanswered))
+            self._set_alarm(next_end)
+
+    def _fail_late(self, request: _Request[P]) -> None:
+        if request not in self._unanswered:
+            return
+        self.statistics.late_requests += 1
+        request.fail(
+            DeadlineExceededError(
+                f"The request was not finished within its {request.timeout_s:g} s.", retry_after_s=self._drain_time_s()
+            )
+        )
+        self._forget(request)
+        self._unanswered.discard(request)
+
+    def refuse_when_late(self, items: int, timeout_s: float) -> None:
+        """Refuse a small request that what waits before it would make late, before anything is spent on it.
+
+        Args:
+            items: How many it has.
+            timeout_s: Seconds until nobody wants the answer any more.
+
+        Raises:
+            QueueFullError: With the seconds after which enough of the queue will have been worked off.
+        """
+        if not self._queue.small_tokens or not self._pace.is_known or items > self._queue.limits.max_items:
+            return
+        wait_s = self._queue.small_tokens / self._pace.tokens_per_s + self._pace.away_s
+        if wait_s > _MOST_WAIT_SHARE * timeout_s:
+            self.statistics.rejected_requests += 1
+            raise QueueFullError(
+                f"The queue of this model would take about {wait_s:.1f} s, and the request is to be answered within "
+                f"{timeout_s:.1f} s. Try again later.",
+                retry_after_s=wait_s - _MOST_WAIT_SHARE * timeout_s,
+                facts={"queuedTokens": self._queue.tokens},
+            )
 
     def _refuse_when_full(self, tokens: int) -> None:
         queued = self._queue.tokens
@@ -227,7 +288,7 @@ class Batcher(Generic[P]):
             )
 
     def _drain_time_s(self) -> float:
-        return self._queue.tokens / self._tokens_per_s
+        return self._queue.tokens / self._pace.tokens_per_s
 
     def _schedule(self) -> None:
         # One turn of the event loop later, so that requests that arrive together share a batch.
@@ -236,28 +297,56 @@ class Batcher(Generic[P]):
 
     def _dispatch(self) -> None:
         self._wake_up = None
+        if self._clock() > self._looked_at + _LEAST_LOOK_S:
+            self._end_late()
         while self._queue and len(self._running) < self._in_flight:
             elsewhere = self._shared.elsewhere() if self._shared is not None else 0
             if self._running and len(self._running) + elsewhere >= self._in_flight:
                 return  # looked at again when a batch of ours comes back
-            pause_s = self._forecast.seconds_to_spare(self._clock(), elsewhere)
+            now = self._clock()
+            most_bulk_tokens = self._most_bulk_tokens(now)
+            if most_bulk_tokens == 0 and not self._queue.small_tokens:
+                return  # the batch that ends next brings us back
+            pause_s = self._forecast.seconds_to_spare(now, elsewhere)
             if pause_s > _SHORTEST_PAUSE_S:
                 # The engine has enough to do: a batch that is put together later holds more.
                 self._wake_up = asyncio.get_running_loop().call_later(pause_s, self._dispatch)
                 return
-            batch = [entry for entry in self._take() if self._is_wanted(entry[0])]
+            taken = self._take(most_bulk_tokens)
+            if not taken:
+                return  # all that waits is held back until a batch ends
+            batch = [entry for entry in taken if self._is_wanted(entry[0])]
             if batch:
-                if not self._running:
-                    self._busy_since, self._busy_tokens = self._clock(), 0
-                task = asyncio.create_task(self._run_batch(batch))
-                self._running.add(task)
-                self._forecast.begin(task, sum(request.lengths[index] for request, index in batch), self._clock())
-                if self._shared is not None:
-                    self._shared.begin()
-                task.add_done_callback(self._finished)
+                self._send(batch, now)
 
-    def _take(self) -> list[tuple[_Request[P], int]]:
-        taken = self._queue.take()
+    def _most_bulk_tokens(self, now: float) -> int | None:
+        """Return how large a batch with items of bulk requests may be now: 0 for none at all, None for no limit."""
+        if self._queue.tokens == self._queue.small_tokens or now > self._small_came_at + _COURTESY_S:
+            return None
+        times = self._forecast.times
+        most = times.tokens_within(_COURTESY_SHARE * times.seconds(round(self._small_tokens)))
+        if most >= self._queue.limits.max_tokens:
+            return None  # as on a GPU: any batch is as quick as a small request's own
+        if len(self._running) >= self._instances and (not self._queue.small_tokens or any(self._running.values())):
+            return 0
+        if not self._queue.small_tokens and self._forecast.larger_than(most) < self._instances - 1:
+            return None
+        if self._instances == 1:
+            most = max(most, self._queue.next_bulk_tokens())
+        return max(1, int(most))
+
+    def _send(self, batch: list[tuple[_Request[P], int]], now: float) -> None:
+        if not self._running:
+            self._pace.begin(now)
+        task = asyncio.create_task(self._run_batch(batch))
+        self._running[task] = any(request.is_bulk for request, _ in batch)
+        self._forecast.begin(task, sum(request.lengths[index] for request, index in batch), now)
+        if self._shared is not None:
+            self._shared.begin()
+        task.add_done_callback(self._finished)
+
+    def _take(self, most_bulk_tokens: int | None = None) -> list[tuple[_Request[P], int]]:
+        taken = self._queue.take(most_bulk_tokens)
         for request, index in taken:
             request.waiting_items -= 1
             request.waiting_tokens -= request.lengths[index]
@@ -267,7 +356,7 @@ class Batcher(Generic[P]):
         return not request.future.done() and request.deadline > self._clock()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if self._shared is not None:
             self._shared.end()
         self._forecast.end(task, self._clock())
@@ -277,12 +366,17 @@ class Batcher(Generic[P]):
 
     async def _run_batch(self, batch: list[tuple[_Request[P], int]]) -> None:
         payloads = [request.payloads[index] for request, index in batch]
+        sent_at = self._clock()
         try:
             rows = await self._run(payloads)
             if len(rows) != len(payloads):
                 raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {len(payloads)}.")
+            now = self._clock()
             for place, (request, index) in enumerate(batch):
-                request.fill(index, rows[place : place + 1])
+                if request.deadline <= now:
+                    self._fail_late(request)
+                else:
+                    request.fill(index, rows[place : place + 1])
         except (EngineUnavailableError, ModelNotLoadedError) as error:
             _fail_all(batch, error)
         except (InferenceError, NotFiniteError) as error:
@@ -297,7 +391,7 @@ class Batcher(Generic[P]):
             _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
         else:
-            self._count([request.lengths[index] for request, index in batch])
+            self._count([request.lengths[index] for request, index in batch], sent_at)
 
     async def _run_apart(self, batch: list[tuple[_Request[P], int]]) -> None:
         try:
@@ -308,7 +402,7 @@ class Batcher(Generic[P]):
             _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
 
-    def _count(self, lengths: Sequence[int]) -> None:
+    def _count(self, lengths: Sequence[int], sent_at: float) -> None:
         tokens = sum(lengths)
         counted = self.statistics
         counted.batches += 1
@@ -316,11 +410,7 @@ class Batcher(Generic[P]):
         counted.tokens += tokens
         counted.padded_tokens += len(lengths) * max(lengths)
         counted.batch_sizes[len(lengths)] = counted.batch_sizes.get(len(lengths), 0) + 1
-        self._busy_tokens += tokens
-        elapsed = self._clock() - self._busy_since
-        if elapsed > 0:
-            rate = self._busy_tokens / elapsed
-            self._tokens_per_s += _SMOOTHING * (rate - self._tokens_per_s)
+        self._pace.end(tokens, sent_at, self._clock())
 
 
 def _fail_all(batch: list[tuple[_Request[P], int]], error: IngrainError) -> None:

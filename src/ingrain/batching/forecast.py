@@ -1,24 +1,114 @@
-"""When the engine will want its next batch: a forecast from how long batches took, no clock of its own."""
+"""What is to be expected of the engine: how long batches take, when it wants the next one. No clock of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 
-_SMOOTHING = 0.1
+_REMEMBERED = 0.95
+_LEAST_SPREAD = 0.02
 _LEAD_SHARE = 0.4
 _LEAD_S = 0.003
+_FIRST_GUESS_TOKENS_PER_S = 5_000.0
+_FIRST_GUESS_WEIGHT_S = 0.01
+_ENOUGH_BATCHES = 20
+
+
+class BatchTimes:
+    """Learns how long a batch takes: so much in any case, and so much for each token (least squares, the latest most).
+
+    Where all batches are of about one size, that cannot be told apart, and time is taken to grow with the tokens.
+    """
+
+    def __init__(self) -> None:
+        self._weight = self._x = self._y = self._xx = self._xy = 0.0
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """Take in how long a batch took."""
+        self._weight = _REMEMBERED * self._weight + 1
+        self._x = _REMEMBERED * self._x + tokens
+        self._y = _REMEMBERED * self._y + seconds
+        self._xx = _REMEMBERED * self._xx + tokens * tokens
+        self._xy = _REMEMBERED * self._xy + tokens * seconds
+
+    def seconds(self, tokens: int) -> float:
+        """Return how long a batch of so many tokens will take; 0 before anything is known."""
+        fixed_s, token_s = self._line()
+        return fixed_s + token_s * tokens
+
+    def tokens_within(self, seconds: float) -> float:
+        """Return how many tokens a batch may have that takes no longer than this; infinite if any number may."""
+        fixed_s, token_s = self._line()
+        return (seconds - fixed_s) / token_s if token_s > 0 else float("inf")
+
+    def _line(self) -> tuple[float, float]:
+        if not self._x:
+            return 0.0, 0.0
+        spread = self._weight * self._xx - self._x * self._x
+        if spread > _LEAST_SPREAD * self._x * self._x:
+            token_s = max(0.0, (self._weight * self._xy - self._x * self._y) / spread)
+            fixed_s = (self._y - token_s * self._x) / self._weight
+            if fixed_s >= 0:
+                return fixed_s, token_s
+        return 0.0, self._y / self._x
+
+
+class EnginePace:
+    """Learns how fast the engine works off what waits, and how long a batch is away, waiting in the engine included."""
+
+    def __init__(self) -> None:
+        self._tokens = _FIRST_GUESS_TOKENS_PER_S * _FIRST_GUESS_WEIGHT_S
+        self._seconds = _FIRST_GUESS_WEIGHT_S
+        self._busy_since = 0.0
+        self._away_s: float | None = None
+        self._away_deviation_s = 0.0
+        self._batches = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough batches have been seen to refuse anybody because of it."""
+        return self._batches >= _ENOUGH_BATCHES
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens by second while the engine is busy."""
+        return self._tokens / self._seconds
+
+    @property
+    def away_s(self) -> float:
+        """Seconds after which nearly every batch has come back; 0 before anything is known."""
+        return (self._away_s or 0.0) + 2 * self._away_deviation_s
+
+    def begin(self, now: float) -> None:
+        """Take note that an idle engine got a batch."""
+        self._busy_since = now
+
+    def end(self, tokens: int, sent_at: float, now: float) -> None:
+        """Take note that a batch has come back."""
+        self._batches += 1
+        self._tokens = _REMEMBERED * self._tokens + tokens
+        self._seconds = _REMEMBERED * self._seconds + now - self._busy_since
+        self._busy_since = now
+        away_s = now - sent_at
+        if self._away_s is None:
+            self._away_s, self._away_deviation_s = away_s, away_s / 4
+        # As TCP estimates when to send again (RFC 6298).
+        self._away_deviation_s += (abs(away_s - self._away_s) - self._away_deviation_s) / 4
+        self._away_s += (away_s - self._away_s) / 8
 
 
 class EngineForecast:
     """Follows the batches in an engine that runs ``instances`` of them at a time, and others after these, in turn.
+
+    Attributes:
+        times: How long batches take.
 
     Args:
         instances: Batches that run at the same time.
     """
 
     def __init__(self, instances: int) -> None:
+        self.times = BatchTimes()
         self._instances = instances
-        self._seconds_per_token = 0.0
         self._running: dict[Hashable, tuple[float, int]] = {}
         self._waiting: dict[Hashable, int] = {}
 
@@ -35,14 +125,14 @@ class EngineForecast:
         if began is None:
             self._waiting.pop(batch, None)
             return
-        seconds_per_token = (now - began[0]) / began[1]
-        if self._seconds_per_token:
-            self._seconds_per_token += _SMOOTHING * (seconds_per_token - self._seconds_per_token)
-        else:
-            self._seconds_per_token = seconds_per_token
+        self.times.learn(began[1], now - began[0])
         if self._waiting:
             following = next(iter(self._waiting))
             self._running[following] = now, self._waiting.pop(following)
+
+    def larger_than(self, tokens: float) -> int:
+        """Return how many of the batches in the engine have more tokens than this."""
+        return sum(size > tokens for size in (*(one for _, one in self._running.values()), *self._waiting.values()))
 
     def seconds_to_spare(self, now: float, elsewhere: int = 0) -> float:
         """Return how long the next batch can still gather items, 0 if an instance is free or will soon be.
@@ -53,7 +143,7 @@ class EngineForecast:
         """
         if not self._running or len(self._running) + elsewhere < self._instances or self._waiting:
             return 0.0
-        durations = [(began - now, tokens * self._seconds_per_token) for began, tokens in self._running.values()]
+        durations = [(began - now, self.times.seconds(tokens)) for began, tokens in self._running.values()]
         soonest = min(elapsed + duration for elapsed, duration in durations)
         longest = max(duration for _, duration in durations)
         return max(0.0, soonest - _LEAD_S - _LEAD_SHARE * longest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -46,6 +46,69 @@ class _Waiting(Generic[T]):
         return (self.turn, self.number) < (other.turn, other.number)
 
 
+@dataclass(slots=True)
+class _Kind(Generic[T]):
+    """The waiting items of small requests, or those of bulk requests, in a heap for each length."""
+
+    by_length: dict[int, list[_Waiting[T]]] = field(default_factory=dict)
+    size: int = 0
+    tokens: int = 0
+
+    def first(self) -> tuple[int, _Waiting[T]] | None:
+        """Return the item with the smallest turn, after its length."""
+        if not self.by_length:
+            return None
+        length = min(self.by_length, key=lambda length: self.by_length[length][0])
+        return length, self.by_length[length][0]
+
+    def pop(self, length: int) -> T:
+        """Take the first item of a length out; its tokens still count."""
+        waiting = self.by_length[length]
+        payload = heapq.heappop(waiting).payload
+        self.size -= 1
+        if not waiting:
+            del self.by_length[length]
+        return payload
+
+    def nearest(self, length: int) -> list[int]:
+        """Return the lengths that wait, those nearest to ``length`` first."""
+        return sorted(self.by_length, key=lambda other: (abs(other - length), other))
+
+    def compact(self, is_wanted: Callable[[T], bool]) -> None:
+        """Keep only what is wanted."""
+        kept = {length: [item for item in items if is_wanted(item.payload)] for length, items in self.by_length.items()}
+        self.by_length = {length: items for length, items in kept.items() if items}
+        for items in self.by_length.values():
+            heapq.heapify(items)
+        self.size = sum(map(len, self.by_length.values()))
+
+
+@dataclass(slots=True)
+class _Batch(Generic[T]):
+    """A batch that is being put together."""
+
+    limits: BatchLimits
+    payloads: list[T] = field(default_factory=list)
+    tokens: int = 0
+    longest: int = 0
+
+    def add(self, payload: T, length: int) -> None:
+        self.payloads.append(payload)
+        self.tokens += length
+        self.longest = max(self.longest, length)
+
+    def fits(self, length: int, most_tokens: int | None) -> bool:
+        """Tell whether an item of this length may join those that are in it."""
+        count, limits = len(self.payloads), self.limits
+        if count >= limits.enough_items and length != self.longest:
+            return False
+        padded = (count + 1) * max(self.longest, length)
+        if count >= limits.max_items or padded > min(limits.max_tokens, most_tokens or limits.max_tokens):
+            return False
+        padding = padded - self.tokens - length
+        return padding <= limits.max_padding * padded or padding <= limits.free_padding_tokens * (count + 1)
+
+
 class BatchQueue(Generic[T]):
     """Holds items by length and hands out batches of similar length, fair between requests.
 
@@ -54,6 +117,9 @@ class BatchQueue(Generic[T]):
     next batch, so a request of one item waits behind about one item of a request of ten thousand, and nobody is
     overtaken for ever. Items of the nearest lengths then fill the batch as far as the limits allow.
 
+    Small requests and bulk requests, which need many batches anyway, are kept apart: of equal turns the small one's
+    goes first, bulk items fill up what small ones leave of a batch, and ``take`` can hold them back.
+
     Args:
         limits: How large and uneven a batch may be.
         is_wanted: Tells whether a payload still is; false only for what ``forget`` was told of.
@@ -61,101 +127,106 @@ class BatchQueue(Generic[T]):
 
     def __init__(self, limits: BatchLimits, *, is_wanted: Callable[[T], bool] = lambda _: True) -> None:
         self.limits = limits
-        self.tokens = 0
         self._is_wanted = is_wanted
-        self._size = 0
         self._unwanted = 0
         self._clock = 0
         self._number = 0
-        self._by_length: dict[int, list[_Waiting[T]]] = {}
+        self._small: _Kind[T] = _Kind()
+        self._bulk: _Kind[T] = _Kind()
 
     def __len__(self) -> int:
-        return self._size - self._unwanted
+        return self._small.size + self._bulk.size - self._unwanted
 
-    def add(self, request: Iterable[tuple[T, int]]) -> None:
+    @property
+    def tokens(self) -> int:
+        """Tokens that wait."""
+        return self._small.tokens + self._bulk.tokens
+
+    @property
+    def small_tokens(self) -> int:
+        """Tokens of small requests that wait."""
+        return self._small.tokens
+
+    def add(self, request: Iterable[tuple[T, int]], *, is_bulk: bool = False) -> None:
         """Queue the items of one request.
 
         Args:
             request: Pairs of payload and length in tokens, at least 1.
+            is_bulk: Whether it is a bulk request.
         """
-        turn = self._clock
+        kind, turn = self._bulk if is_bulk else self._small, self._clock
         for payload, length in request:
             self._number += 1
-            heapq.heappush(self._by_length.setdefault(length, []), _Waiting(turn, self._number, payload))
+            heapq.heappush(kind.by_length.setdefault(length, []), _Waiting(turn, self._number, payload))
             turn += length
-            self.tokens += length
-            self._size += 1
+            kind.tokens += length
+            kind.size += 1
 
-    def take(self) -> list[T]:
-        """Remove and return the next batch; empty if nothing waits."""
-        self._drop_unwanted_heads()
-        if not self._by_length:
+    def next_bulk_tokens(self) -> int:
+        """Return the length of the bulk item whose turn is next; 0 if none waits."""
+        self._drop_unwanted_heads(self._bulk)
+        first = self._bulk.first()
+        return 0 if first is None else first[0]
+
+    def take(self, most_bulk_tokens: int | None = None) -> list[T]:
+        """Remove and return the next batch; empty if nothing waits, or only what is held back.
+
+        Args:
+            most_bulk_tokens: Most tokens, padding included, of a batch that holds items of bulk requests. A bulk item
+                that is longer alone is held back; with 0 all are. None for no such limit.
+        """
+        anchored = self._anchor(most_bulk_tokens)
+        if anchored is None:
             return []
-        anchor = min(self._by_length, key=lambda length: self._by_length[length][0])
+        kind, anchor, turn = anchored
         # The clock moves with every batch, or requests that keep coming would hold it still and wait before nobody.
-        self._clock = max(self._clock, self._by_length[anchor][0].turn) + anchor
-        batch: list[T] = []
-        real = longest = 0
-        for length in self._nearest(anchor):
-            waiting = self._by_length[length]
-            while waiting and self._fits(len(batch), real, longest, length):
-                longest = max(longest, length)
-                real += length
-                batch.append(self._pop(waiting))
-                self._drop_unwanted_head(waiting)
-            if not waiting:
-                del self._by_length[length]
-            if len(batch) >= self.limits.max_items or self.limits.equal_lengths_only:
-                break
-        self.tokens -= real
-        return batch
+        self._clock = max(self._clock, turn) + anchor
+        batch: _Batch[T] = _Batch(self.limits)
+        self._move(kind, anchor, batch)
+        kinds = [(self._small, None), (self._bulk, most_bulk_tokens)]
+        for kind, most_tokens in kinds if most_bulk_tokens != 0 else kinds[:1]:
+            for length in kind.nearest(anchor):
+                if self.limits.equal_lengths_only and length != anchor:
+                    break
+                while length in kind.by_length and batch.fits(length, most_tokens):
+                    self._move(kind, length, batch)
+        return batch.payloads
 
-    def forget(self, items: int, tokens: int) -> None:
+    def forget(self, items: int, tokens: int, *, is_bulk: bool = False) -> None:
         """Take note that items which wait are no longer wanted, as ``is_wanted`` tells from now on.
 
         They stop counting at once, and are taken out when their turn comes or when they are more than the others: to
         look for each of them now would cost as much as the whole queue is long.
         """
-        self.tokens -= tokens
+        kind = self._bulk if is_bulk else self._small
+        kind.tokens -= tokens
         self._unwanted += items
-        if self._unwanted > _MOST_UNWANTED and 2 * self._unwanted > self._size:
-            self._compact()
+        if self._unwanted > _MOST_UNWANTED and self._unwanted > len(self):
+            self._small.compact(self._is_wanted)
+            self._bulk.compact(self._is_wanted)
+            self._unwanted = 0
 
-    def _compact(self) -> None:
-        for length, waiting in list(self._by_length.items()):
-            kept = [item for item in waiting if self._is_wanted(item.payload)]
-            if kept:
-                heapq.heapify(kept)
-                self._by_length[length] = kept
-            else:
-                del self._by_length[length]
-        self._size, self._unwanted = sum(map(len, self._by_length.values())), 0
+    def _anchor(self, most_bulk_tokens: int | None) -> tuple[_Kind[T], int, int] | None:
+        """Return the kind, the length and the turn of the item that is in the next batch in any case."""
+        self._drop_unwanted_heads(self._small)
+        self._drop_unwanted_heads(self._bulk)
+        small, bulk = self._small.first(), self._bulk.first()
+        if bulk is not None and most_bulk_tokens is not None and bulk[0] > most_bulk_tokens:
+            bulk = None
+        if bulk is not None and (small is None or bulk[1].turn < small[1].turn):
+            return self._bulk, bulk[0], bulk[1].turn
+        return None if small is None else (self._small, small[0], small[1].turn)
 
-    def _drop_unwanted_heads(self) -> None:
-        for length, waiting in list(self._by_length.items()):
-            self._drop_unwanted_head(waiting)
-            if not waiting:
-                del self._by_length[length]
+    def _move(self, kind: _Kind[T], length: int, batch: _Batch[T]) -> None:
+        batch.add(kind.pop(length), length)
+        kind.tokens -= length
+        self._drop_unwanted_head(kind, length)
 
-    def _drop_unwanted_head(self, waiting: list[_Waiting[T]]) -> None:
-        while self._unwanted and waiting and not self._is_wanted(waiting[0].payload):
-            self._pop(waiting)
+    def _drop_unwanted_heads(self, kind: _Kind[T]) -> None:
+        for length in list(kind.by_length):
+            self._drop_unwanted_head(kind, length)
+
+    def _drop_unwanted_head(self, kind: _Kind[T], length: int) -> None:
+        while self._unwanted and length in kind.by_length and not self._is_wanted(kind.by_length[length][0].payload):
+            kind.pop(length)
             self._unwanted -= 1
-
-    def _pop(self, waiting: list[_Waiting[T]]) -> T:
-        self._size -= 1
-        return heapq.heappop(waiting).payload
-
-    def _nearest(self, anchor: int) -> list[int]:
-        return sorted(self._by_length, key=lambda length: (abs(length - anchor), length))
-
-    def _fits(self, count: int, real: int, longest: int, length: int) -> bool:
-        if count == 0:
-            return True
-        if count >= self.limits.enough_items and length != longest:
-            return False
-        padded = (count + 1) * max(longest, length)
-        if count >= self.limits.max_items or padded > self.limits.max_tokens:
-            return False
-        padding = padded - real - length
-        return padding <= self.limits.max_padding * padded or padding <= self.limits.free_padding_tokens * (count + 1)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class LoadResult:
         seconds: Wall time, until the last answer.
         latencies_s: One for each answer of status 200, from the moment its request was sent; in an open loop from the
             moment it was meant to be sent, so that a server that falls behind cannot hide it.
+        answered_at_s: The moment of each of these answers, since the loop began.
+        sent_for_s: How long requests were sent; the last answers came later.
         statuses: Answers by status.
         lost: Requests whose connection broke.
         cpu_s: CPU time of this process, which the server did not have.
@@ -32,6 +35,8 @@ class LoadResult:
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
+    answered_at_s: list[float] = field(default_factory=list)
+    sent_for_s: float = 0.0
     statuses: dict[int, int] = field(default_factory=dict)
     lost: int = 0
     cpu_s: float = 0.0
@@ -40,6 +45,25 @@ class LoadResult:
     def requests_per_s(self) -> float:
         """Good answers by second of wall time."""
         return len(self.latencies_s) / self.seconds
+
+    def steady_requests_per_s(self, warm_up_s: float = 0.0, within_s: float = float("inf")) -> float:
+        """Good answers by second while requests were sent, without the beginning and the last answers.
+
+        Answers come in batches. So the time counts from one answer to another, the last one before each end of the
+        window: a window that begins and ends anywhere would hold a batch more or less.
+
+        Args:
+            warm_up_s: Where the window begins.
+            within_s: Count only answers that took no longer than this.
+        """
+        moments = sorted(zip(self.answered_at_s, self.latencies_s, strict=True))
+        first = bisect_right(moments, (warm_up_s, float("inf"))) - 1
+        last = bisect_right(moments, (self.sent_for_s, float("inf"))) - 1
+        if last <= max(0, first):
+            return 0.0
+        began = moments[first][0] if first >= 0 else 0.0
+        good = sum(latency <= within_s for _, latency in moments[first + 1 : last + 1])
+        return good / (moments[last][0] - began)
 
     @property
     def failed(self) -> int:
@@ -53,11 +77,12 @@ class LoadResult:
         ordered = sorted(self.latencies_s)
         return 1e3 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
-    def count(self, status: int, latency_s: float) -> None:
+    def count(self, status: int, latency_s: float, at_s: float) -> None:
         """Take an answer in."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
         if status == 200:
             self.latencies_s.append(latency_s)
+            self.answered_at_s.append(at_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +99,9 @@ class Connection(asyncio.Protocol):
     def __init__(self, answered: Callable[[Connection, int], None], lost: Callable[[Connection], None]) -> None:
         self._answered = answered
         self._lost = lost
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._status = 0
+        self._whole = 0  # bytes of the answer that is on its way; 0 while its headers are
         self._transport: asyncio.Transport
         self.is_open = True
         self.sent_at = 0.0
@@ -94,18 +121,20 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Look whether the answer is whole."""
+        """Look whether the answer is whole; headers are read once, for an answer may be a hundred megabytes."""
         self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        at = self._buffer.lower().find(b"content-length: ", 0, end)
-        length = int(self._buffer[at + 16 : self._buffer.index(b"\r", at)]) if at >= 0 else 0
-        if len(self._buffer) < end + 4 + length:
-            return
-        status = int(self._buffer[9:12])
-        self._buffer = self._buffer[end + 4 + length :]
-        self._answered(self, status)
+        if not self._whole:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = bytes(self._buffer[: end + 2]).lower()
+            at = head.find(b"\r\ncontent-length:")
+            length = int(head[at + 17 : head.index(b"\r", at + 17)]) if at >= 0 else 0
+            self._status, self._whole = int(head[9:12]), end + 4 + length
+        if len(self._buffer) >= self._whole:
+            del self._buffer[: self._whole]
+            self._whole = 0
+            self._answered(self, self._status)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits, unless we closed it."""
@@ -137,8 +166,7 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
     """
     loop = asyncio.get_running_loop()
     feed, result = itertools.cycle(requests), LoadResult()
-    started, cpu = time.perf_counter(), time.process_time()
-    until = started + seconds
+    started = until = 0.0
     done = loop.create_future()
     working = clients
 
@@ -154,7 +182,8 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
             done.set_result(None)
 
     def answered(connection: Connection, status: int) -> None:
-        result.count(status, time.perf_counter() - connection.sent_at)
+        now = time.perf_counter()
+        result.count(status, now - connection.sent_at, now - started)
         next_request(connection)
 
     def lost(connection: Connection) -> None:
@@ -165,10 +194,14 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
         if not working:
             done.set_result(None)
 
-    for connection in await _connect(target, clients, answered, lost):
+    connections = await _connect(target, clients, answered, lost)
+    started, cpu = time.perf_counter(), time.process_time()
+    until = started + seconds
+    for connection in connections:
         next_request(connection)
     async with asyncio.timeout(seconds + _LAST_ANSWERS_S):
         await done
+    result.sent_for_s = seconds
     result.seconds = time.perf_counter() - started
     result.cpu_s = time.process_time() - cpu
     return result
@@ -193,7 +226,7 @@ async def open_loop(
     feed, result = itertools.cycle(requests), LoadResult()
     waiting: deque[float] = deque()
     free: list[Connection] = []
-    open_count = connections
+    open_count, started = connections, 0.0
     all_done = asyncio.Event()
 
     def serve() -> None:
@@ -201,7 +234,8 @@ async def open_loop(
             free.pop().send(next(feed), waiting.popleft())
 
     def answered(connection: Connection, status: int) -> None:
-        result.count(status, time.perf_counter() - connection.sent_at)
+        now = time.perf_counter()
+        result.count(status, now - connection.sent_at, now - started)
         free.append(connection)
         serve()
         all_done.set()
@@ -223,6 +257,7 @@ async def open_loop(
             await asyncio.sleep(pause)
         waiting.append(started + moment)
         serve()
+    result.sent_for_s = time.perf_counter() - started
     deadline = time.perf_counter() + _LAST_ANSWERS_S
     while (waiting or len(free) < open_count) and open_count and time.perf_counter() < deadline:
         all_done.clear()

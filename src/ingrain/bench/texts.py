@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
 from ingrain.errors import SettingsError
 
-Mix = Literal["query", "constant", "lognormal", "file"]
+Mix = Literal["query", "constant", "news", "lognormal", "file"]
 _WORDS = (
     *("river", "stone", "market", "quiet", "signal", "garden", "copper", "window", "travel", "letter", "summer"),
     *("engine", "paper", "forest", "silver", "morning", "number", "island", "bridge", "winter", "doctor", "planet"),
@@ -19,6 +20,7 @@ _WORDS = (
 _CONSTANT_WORDS = 8
 _LOGNORMAL_MEDIAN, _LOGNORMAL_SIGMA, _LOGNORMAL_MOST = 60, 0.9, 1_000
 _PIECE_WORDS = 4
+_NEWS_PACKAGE, _NEWS_FILE = "gensim", "gensim/test/test_data/lee_background.cor"
 
 
 def make_texts(mix: Mix, count: int, *, file: Path | None = None, seed: int = 7) -> list[str]:
@@ -26,15 +28,18 @@ def make_texts(mix: Mix, count: int, *, file: Path | None = None, seed: int = 7)
 
     Args:
         mix: ``query``: 4 to 9 words, as in search queries. ``constant``: 8 words each. ``lognormal``: the number of
-            words is log-normal with median 60 and sigma 0.9, at most 1,000, as in passages of documents. ``file``: the
-            lines of ``file``, in order.
-        count: How many; a file may hold fewer.
+            words is log-normal with median 60 and sigma 0.9, at most 1,000, as in passages of documents. ``news``: the
+            articles of the Lee background corpus, 30 to 350 words each, which the package gensim carries.
+            ``file``: the lines of ``file``, in order.
+        count: How many; a file may hold fewer, and there are 293 distinct articles.
         file: Of the mix ``file``.
         seed: Decides the words.
 
     Raises:
-        SettingsError: The file cannot be read, or holds no text.
+        SettingsError: The file cannot be read, or holds no text; the package with the articles is not installed.
     """
+    if mix == "news":
+        return list(dict.fromkeys(_lines(_news_file(), None)))[:count]
     if mix == "file":
         return _lines(file, count)
     numbers = random.Random(seed)  # noqa: S311 - the same texts in every run
@@ -57,7 +62,18 @@ def _lengths(mix: Mix, numbers: random.Random) -> Iterator[int]:
             yield min(_LOGNORMAL_MOST, max(_PIECE_WORDS, length))
 
 
-def _lines(file: Path | None, count: int) -> list[str]:
+def _news_file() -> Path:
+    """Return the file of articles; the package that carries it is not imported."""
+    try:
+        return Path(str(distribution(_NEWS_PACKAGE).locate_file(_NEWS_FILE)))
+    except PackageNotFoundError:
+        raise SettingsError(
+            "The mix 'news' reads articles that the package gensim carries: pip install --no-deps gensim.",
+            param="--mix",
+        ) from None
+
+
+def _lines(file: Path | None, count: int | None) -> list[str]:
     if file is None:
         raise SettingsError("The mix 'file' needs --texts-file.", param="--texts-file")
     try:

@@ -44,7 +44,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--mix",
         choices=get_args(Mix),
         default="query",
-        help="texts: query (4 to 9 words), constant (8 words), lognormal (median 60 words), file. Default: query.",
+        help="texts: query (4 to 9 words), constant (8 words), news (293 articles, 30 to 350 words; needs the package "
+        "gensim), lognormal (median 60 words, sigma 0.9), file. Default: query.",
     )
     add("--texts", type=_positive, default=20_000, help="distinct texts; a longer run repeats them. Default: 20000.")
     add("--texts-file", type=Path, help="a text a line, for --mix file.")

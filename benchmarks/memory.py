@@ -1,0 +1,100 @@
+"""Memory of the serving processes over 200,000 requests of mixed lengths: what it grows by after the first 20,000.
+
+One text in twenty is a passage (log-normal, median 60 words), the others are queries of 4 to 9 words; all are distinct.
+Memory is the proportional set size: what a process shares with others counts in part for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
+from ingrain.bench.texts import make_texts
+from measure import about, common_options, run_loop, statuses, tell
+from server import Server, running_server
+
+_PASSAGES_IN = 20
+_CHUNK = 5_000
+_SLICE_S = 5.0
+
+
+def main() -> None:
+    options = _options()
+    results: list[LoadResult] = []
+    samples: list[tuple[int, dict[str, float]]] = []
+    answered = 0
+    with running_server(options.repository, options.models_dir, options.model, INGRAIN_ENGINE=options.engine) as server:
+        target = Target("127.0.0.1", server.inference_port)
+        started = time.monotonic()
+        for requests in _chunks(options.model):
+            result = run_loop(closed_loop(target, requests, clients=options.clients, seconds=options.seconds))
+            results.append(result)
+            answered += len(result.latencies_s)
+            if answered >= _CHUNK * (len(samples) + 1):
+                samples.append((answered, _memory_mb(server)))
+                print(
+                    f"{answered:7} requests, {time.monotonic() - started:5.0f} s: {_line(samples[-1][1])}", flush=True
+                )
+            if answered >= options.requests:
+                break
+    settled = next((one for one in samples if one[0] >= options.settled), samples[-1])
+    after = [one for one in samples if one[0] > settled[0]] or [samples[-1]]
+    report: dict[str, Any] = {
+        **about(options.model),
+        "clients": options.clients,
+        "requests": answered,
+        "statuses": statuses(results),
+        "memoryMb": {f"after {count}": memory for count, memory in (samples[0], settled, samples[-1])},
+        "growthAfterSettling": {
+            part: round(max(memory[part] for _, memory in after) / settled[1][part] - 1, 4) for part in settled[1]
+        },
+    }
+    tell(report, options.output)
+
+
+def _options() -> argparse.Namespace:
+    parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=_SLICE_S)
+    parser.add_argument("--engine", default="auto", help="INGRAIN_ENGINE of the server")
+    parser.add_argument("--requests", type=int, default=200_000)
+    parser.add_argument("--settled", type=int, default=20_000, help="growth counts from this many requests on")
+    return parser.parse_args()
+
+
+def _chunks(model: str) -> Iterator[list[bytes]]:
+    """Yield requests of distinct texts, other ones each time, a passage among every twenty."""
+    for number in itertools.count():
+        texts = make_texts("query", _CHUNK, seed=number)
+        passages = make_texts("lognormal", _CHUNK // _PASSAGES_IN, seed=number)
+        texts[: len(passages)] = passages
+        random.Random(number).shuffle(texts)
+        yield [http_request("/embed_text", {"name": model, "text": text}) for text in texts]
+
+
+def _memory_mb(server: Server) -> dict[str, float]:
+    """Return proportional set sizes in MB of the front end, of tritonserver and of the processes that run graphs."""
+    front = psutil.Process(server.process.pid)
+    found = {"all": 0.0, "front end": _pss_mb(front)}
+    for child in front.children(recursive=True):
+        part = "graphs" if "stub" in child.name() else "tritonserver"
+        found[part] = found.get(part, 0.0) + _pss_mb(child)
+    found["all"] = sum(found.values())
+    return {part: round(megabytes, 1) for part, megabytes in found.items()}
+
+
+def _pss_mb(process: psutil.Process) -> float:
+    return process.memory_full_info().pss / 1e6
+
+
+def _line(memory: dict[str, float]) -> str:
+    return ", ".join(f"{part} {megabytes:.1f} MB" for part, megabytes in memory.items())
+
+
+if __name__ == "__main__":
+    main()

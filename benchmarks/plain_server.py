@@ -1,0 +1,47 @@
+"""The server that people write first: FastAPI around sentence-transformers, one ``encode`` at a time on all cores.
+
+Run by the Python of the rivals' own environment (see ``rivals.py``), not by Ingrain's.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+from sentence_transformers import SentenceTransformer
+
+
+class Texts(BaseModel):
+    """The body of a request."""
+
+    input: list[str]
+
+
+def make_app(model: SentenceTransformer) -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/health")
+    async def health() -> dict[str, bool]:
+        return {"ready": True}
+
+    # Not a plain ``def``: FastAPI would run forty of them at once, each with as many threads as there are cores.
+    @app.post("/embed")
+    async def embed(texts: Texts) -> dict[str, list[list[float]]]:
+        return {"embeddings": model.encode(texts.input, normalize_embeddings=True, show_progress_bar=False).tolist()}
+
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    app = make_app(SentenceTransformer(options.model, device="cpu"))
+    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Write the folder that infinity-emb's ONNX engine reads: the encoder's last hidden state as ``model.onnx``, in fp32.
+
+Run by the Python of the rivals' own environment (see ``rivals.py``). Attention is written out (eager), as Optimum
+exports it, so that ONNX Runtime's optimizer, which infinity-emb runs, finds its patterns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+
+class LastHiddenState(torch.nn.Module):
+    """The encoder without its pooler."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__()
+        self.encoder = AutoModel.from_pretrained(source, attn_implementation="eager").eval()
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor):
+        return self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
+    scratch = options.target.with_name(options.target.name + ".part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    for file in options.source.glob("*.json"):
+        shutil.copy(file, scratch)
+    shutil.copy(options.source / "vocab.txt", scratch)
+    _bound_length(scratch)
+    tokenizer = AutoTokenizer.from_pretrained(options.source)
+    model = LastHiddenState(options.source)
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    example = tokenizer(["a text", "another text, which is longer"], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        torch.onnx.export(
+            model,
+            tuple(example[name] for name in names),
+            scratch / "model.onnx",
+            input_names=names,
+            output_names=["last_hidden_state"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")},
+            opset_version=17,
+            dynamo=False,
+        )
+    scratch.rename(options.target)
+
+
+def _bound_length(folder: Path) -> None:
+    """Let texts be truncated where sentence-transformers does it; infinity-emb looks at the positions alone."""
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Ingrain beside other servers, same model, fp32, same cores: short and mixed texts, 1 / 32 / 256 clients.
+
+The others are a plain FastAPI server around sentence-transformers, and infinity-emb with its torch and its ONNX engine.
+They live in an environment of their own, made the first time (some hundred megabytes to fetch). All servers are up all
+the time, and loaded in turn; each cell compares medians. Before that all must give the same vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bare import median
+from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
+from ingrain.bench.texts import Mix, make_texts
+from measure import about, common_options, run_loop, statuses, tell
+from server import free_ports, running_server
+
+_HERE = Path(__file__).parent
+_START_S = 300.0
+_SECONDS: dict[Mix, float] = {"query": 4.0, "lognormal": 12.0}
+_WARM_UP_SHARE = 0.25
+_IDLE_LOOK_S = 3.0
+_SAME = 0.9999
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Rival:
+    """A running server, and how to speak with it.
+
+    Attributes:
+        name: For the report.
+        port: Where it listens.
+        process: It, and all below it.
+        path: Of the route that embeds.
+        body: Makes the body of a request for one text.
+        vector: Reads the vector of one text out of an answer.
+    """
+
+    name: str
+    port: int
+    process: psutil.Process
+    path: str
+    body: Callable[[str], Json]
+    vector: Callable[[Json], list[float]]
+    results: list[LoadResult] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+
+    def embed(self, text: str) -> np.ndarray:
+        """Return the vector of a text, ``float32 [D]``."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{self.path}",
+            json.dumps(self.body(text)).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            return np.array(self.vector(json.load(answer)), np.float32)
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds so far of all its processes."""
+        used = 0.0
+        for one in (self.process, *self.process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used += sum(one.cpu_times()[:2])
+        return used
+
+    def load(self, texts: list[str], clients: int, seconds: float) -> None:
+        """Keep clients busy for a round, with texts in their order."""
+        requests = [http_request(self.path, self.body(text)) for text in texts]
+        warm_up, before = _WARM_UP_SHARE * seconds, self.cpu_s()
+        load = closed_loop(Target("127.0.0.1", self.port), requests, clients=clients, seconds=warm_up + seconds)
+        result = run_loop(load)
+        self.results.append(result)
+        self.rates.append(result.steady_requests_per_s(warm_up))
+        self.cpu_ms.append(1e3 * (self.cpu_s() - before) / max(1, len(result.latencies_s)))
+
+
+def main() -> None:
+    options = _options()
+    python = _environment(options.environment, options.pip_args.split())
+    model = (options.models_dir / options.model).resolve()
+    onnx = _onnx_folder(python, model, options.environment)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(running_server(options.repository, options.models_dir, options.model))
+        ours = Rival(
+            "ingrain",
+            server.inference_port,
+            psutil.Process(server.process.pid),
+            "/embed_text",
+            lambda text: {"name": options.model, "text": text},
+            lambda answer: answer["embeddings"][0],
+        )
+        commands = _commands(python, model, onnx)
+        rivals = [ours, *(stack.enter_context(_running(*commands[name], name=name)) for name in options.rivals)]
+        _check_equality(rivals)
+        idle = _idle_cpu(rivals)
+        cells = [_cell(rivals, mix, clients, options) for mix in options.mixes for clients in options.client_counts]
+    tell({**about(options.model), "cpuShareOfACoreWhenIdle": idle, "cells": cells}, options.output)
+
+
+def _options() -> argparse.Namespace:
+    parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=0, seconds=None, rounds=3)
+    parser.add_argument("--client-counts", type=int, nargs="+", default=[1, 32, 256])
+    parser.add_argument("--mixes", nargs="+", choices=list(_SECONDS), default=list(_SECONDS))
+    names = ["plain", "infinity torch", "infinity torch, BetterTransformer", "infinity onnx"]
+    parser.add_argument("--rivals", nargs="*", choices=names, default=names)
+    parser.add_argument("--environment", type=Path, default=Path(".run/rivals"), help="folder of the others' packages")
+    parser.add_argument("--pip-args", default="", help="passed to pip, for a mirror or a proxy of your own")
+    return parser.parse_args()
+
+
+def _environment(folder: Path, pip_args: list[str]) -> Path:
+    """Return the Python of the others' environment, which is made where it is missing."""
+    python, stamp = folder.resolve() / "env" / "bin" / "python", folder / "stamp"
+    wanted = (_HERE / "rivals-requirements.txt").read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"installing the other servers into {folder} ...", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder / "env"], check=True)
+        install = [python, "-m", "pip", "install", "-q", "--no-input", *pip_args]
+        subprocess.run([*install, "-r", _HERE / "rivals-requirements.txt"], check=True)
+        stamp.write_text(wanted)
+    return python
+
+
+def _onnx_folder(python: Path, model: Path, folder: Path) -> Path:
+    target = folder.resolve() / f"{model.name}-onnx"
+    if not target.exists():
+        print("exporting the model for infinity-emb's ONNX engine ...", flush=True)
+        subprocess.run([python, _HERE / "rival_onnx.py", model, target], check=True)
+    return target
+
+
+def _commands(python: Path, model: Path, onnx: Path) -> dict[str, tuple[list[str], str]]:
+    """Return the command of each server, without its port, and its route."""
+    infinity = [str(python.with_name("infinity_emb")), "v2", "--served-model-name=model", "--device=cpu"]
+    infinity += ["--dtype=float32", "--host=127.0.0.1", "--log-level=warning"]
+    torch = [*infinity, f"--model-id={model}", "--engine=torch"]
+    return {
+        "plain": ([str(python), str(_HERE / "plain_server.py"), str(model)], "/embed"),
+        "infinity torch": ([*torch, "--no-bettertransformer"], "/embeddings"),
+        "infinity torch, BetterTransformer": ([*torch, "--bettertransformer"], "/embeddings"),
+        "infinity onnx": (
+            # Its defaults would take the first token's vector, and a quantized graph where there is one.
+            [
+                *infinity,
+                f"--model-id={onnx}",
+                "--engine=optimum",
+                "--pooling-method=mean",
+                "--onnx-do-not-prefer-quantized",
+            ],
+            "/embeddings",
+        ),
+    }
+
+
+@contextlib.contextmanager
+def _running(command: list[str], path: str, *, name: str) -> Iterator[Rival]:
+    (port,) = free_ports(1)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+    environment.pop("PYTHONPATH", None)  # of Ingrain's environment
+    process = subprocess.Popen(
+        [*command, f"--port={port}"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + _START_S
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} did not start: {' '.join(command)}")
+            time.sleep(0.5)
+        print(f"{name} runs", flush=True)
+        if path == "/embed":
+            yield Rival(
+                name,
+                port,
+                psutil.Process(process.pid),
+                path,
+                lambda text: {"input": [text]},
+                lambda answer: answer["embeddings"][0],
+            )
+        else:
+            yield Rival(
+                name,
+                port,
+                psutil.Process(process.pid),
+                path,
+                lambda text: {"model": "model", "input": [text]},
+                lambda answer: answer["data"][0]["embedding"],
+            )
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _check_equality(rivals: list[Rival]) -> None:
+    """Make sure that all servers do the same work: the same vectors, of short texts and of truncated ones."""
+    for text in ("river", *make_texts("query", 3), *make_texts("lognormal", 5), " ".join(make_texts("query", 60))):
+        truth = rivals[0].embed(text)
+        for rival in rivals[1:]:
+            vector = rival.embed(text)
+            cosine = float(vector @ truth / np.linalg.norm(vector) / np.linalg.norm(truth))
+            if cosine < _SAME:
+                raise SystemExit(f"{rival.name} gives another vector (cosine {cosine:.4f}) for {text[:60]!r}")
+
+
+def _idle_cpu(rivals: list[Rival]) -> dict[str, float]:
+    """Return what each server takes of a core while nobody asks anything: it takes it from the others too."""
+    before = [rival.cpu_s() for rival in rivals]
+    time.sleep(_IDLE_LOOK_S)
+    return {
+        rival.name: round((rival.cpu_s() - used) / _IDLE_LOOK_S, 3) for rival, used in zip(rivals, before, strict=True)
+    }
+
+
+def _cell(rivals: list[Rival], mix: Mix, clients: int, options: argparse.Namespace) -> Json:
+    """Load all servers in turn with the same texts in the same order, other texts in each round."""
+    for rival in rivals:
+        rival.results, rival.rates, rival.cpu_ms = [], [], []
+    seconds = options.seconds or _SECONDS[mix]
+    for number in range(options.rounds):
+        texts = make_texts(mix, 5_000, seed=100 + number)
+        for rival in rivals:
+            rival.load(texts, clients, seconds)
+    cell: Json = {"mix": mix, "clients": clients, "servers": {}}
+    for rival in rivals:
+        cell["servers"][rival.name] = {
+            "itemsPerS": round(median(rival.rates), 1),
+            "p50Ms": round(median([result.percentile_ms(0.5) for result in rival.results]), 1),
+            "p99Ms": round(median([result.percentile_ms(0.99) for result in rival.results]), 1),
+            "cpuMsPerItem": round(median(rival.cpu_ms), 2),
+            "statuses": statuses(rival.results),
+        }
+    ours = cell["servers"]["ingrain"]
+    others = {name: one for name, one in cell["servers"].items() if name != "ingrain"}
+    cell["timesAsFast"] = {
+        name: round(ours["itemsPerS"] / max(1e-9, one["itemsPerS"]), 2) for name, one in others.items()
+    }
+    cell["timesLessCpu"] = {name: round(one["cpuMsPerItem"] / ours["cpuMsPerItem"], 2) for name, one in others.items()}
+    print(f"{mix}, {clients} clients: {ours['itemsPerS']:.1f}/s; times as fast: {cell['timesAsFast']}", flush=True)
+    return cell
+
+
+if __name__ == "__main__":
+    main()
