@@ -70,7 +70,10 @@ class Keyed(msgspec.Struct, frozen=True):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a field by its name on the wire, or ``default`` where there is none of that name."""
-        return self[key] if key in self else default
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
 
 class Answer(Keyed, frozen=True, kw_only=True, rename="camel"):
