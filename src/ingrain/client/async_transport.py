@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from typing import TypeVar
@@ -28,6 +29,7 @@ class AsyncTransport:
         self._pools: dict[Plane, httpx.AsyncClient] = {}
         self._answered: set[Plane] = set()
         self._is_closed = False
+        self._slots = asyncio.Semaphore(options.concurrency)
 
     async def aclose(self) -> None:
         """Close all connections; what is on its way ends with an error."""
@@ -52,16 +54,17 @@ class AsyncTransport:
 
     async def each(self, calls: Iterable[Call[T]]) -> AsyncGenerator[T]:
         """Send requests side by side, and yield their answers in order."""
-        slots = asyncio.Semaphore(self._options.concurrency)
+        feed = iter(calls)
+        first = list(itertools.islice(feed, 2))
+        if len(first) < 2:
+            # It waits for no other call: a single query is not to queue behind a long list.
+            for call in first:
+                yield await self.send(call)
+            return
         waiting: deque[asyncio.Task[T]] = deque()
-
-        async def send(call: Call[T]) -> T:
-            async with slots:
-                return await self.send(call)
-
         try:
-            for call in calls:
-                waiting.append(asyncio.create_task(send(call)))
+            for call in itertools.chain(first, feed):
+                waiting.append(asyncio.create_task(self._send_in_turn(call)))
                 await asyncio.sleep(0)  # walking through a long list must not keep the loop from sending
                 while waiting and (waiting[0].done() or len(waiting) == window_of(self._options)):
                     yield await waiting[0]
@@ -73,6 +76,10 @@ class AsyncTransport:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _send_in_turn(self, call: Call[T]) -> T:
+        async with self._slots:
+            return await self.send(call)
 
     async def _try(self, call: Call[T], body: bytes | None) -> T | Failure:
         try:

@@ -43,7 +43,7 @@ class Options:
         planes: How each plane is reached.
         timeout_s: Seconds that an answer may take.
         load_timeout_s: Seconds that an answer may take where a model is loaded, and perhaps converted first.
-        concurrency: Requests of one call that are on their way at once.
+        concurrency: Requests of calls that take several, on their way at once.
         batch_size: Most texts in one request.
         return_numpy: True for vectors as numpy arrays.
         retry: Which failures are tried again, and when.

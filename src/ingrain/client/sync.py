@@ -37,7 +37,7 @@ class Client:
         api_key: Key for both planes. Default: INGRAIN_API_KEY.
         model_api_key: Key for the model plane, where it has its own. Default: INGRAIN_MODEL_API_KEY, else ``api_key``.
         headers: Further headers of every request.
-        concurrency: Requests of one call that are on their way at once.
+        concurrency: Requests that are on their way at once, of all calls that take several; a call of one never waits.
         batch_size: Most texts in one request.
         retry: Which failures are tried again, and when.
         verify: What certificates of https addresses are checked with: True for the system's, or a context of your own.

@@ -70,6 +70,7 @@ class SyncTransport:
         feed = iter(calls)
         first = list(itertools.islice(feed, 2))
         if len(first) < 2:
+            # It waits for no other call: a single query is not to queue behind a long list.
             for call in first:
                 yield self.send(call)
             return
