@@ -52,7 +52,9 @@ def weight_of(picture: Picture) -> int:
         return len(picture)
     if isinstance(picture, np.ndarray):
         return picture.nbytes
-    return 3 * picture.width * picture.height
+    if _is_pillow(picture):
+        return 3 * picture.width * picture.height
+    return 0  # no picture; told as an error when it is encoded
 
 
 def wire_pictures(pictures: Sequence[Picture], steps: Sequence[ImageStep] | None, *, first: int = 0) -> list[str]:
