@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ingrain import __version__
-from ingrain.cli import bench, embed, models
+from ingrain.cli import bench, embed, models, verify
 from ingrain.cli.connect import complain
 from ingrain.errors import IngrainError, ServerUnreachableError, SettingsError
 from ingrain.settings import SettingInfo, describe, load_settings
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_parser(commands)
     models.add_parsers(commands)
     embed.add_parser(commands)
+    verify.add_parser(commands)
     return parser
 
 
