@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from typing import TYPE_CHECKING, get_args
 
@@ -77,6 +78,11 @@ def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[Mo
             raise SettingsError(f"{name!r} names another tag than --pretrained {pretrained!r}.", param="--pretrained")
         ref = ModelRef(name=ref.name, library=ref.library, pretrained=pretrained, revision=ref.revision)
     return ref, chosen
+
+
+def quiet_logs() -> None:
+    """Keep our own log off the terminal: without a handler Python prints warnings and errors, stack traces and all."""
+    logging.getLogger("ingrain").addHandler(logging.NullHandler())
 
 
 def say(answer: object, *, as_json: object, text: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ingrain import __version__
-from ingrain.cli import bench, embed, models, verify
+from ingrain.cli import bench, completion, doctor, embed, models, verify
 from ingrain.cli.connect import complain
 from ingrain.errors import IngrainError, ServerUnreachableError, SettingsError
 from ingrain.settings import SettingInfo, describe, load_settings
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong usage or settings, 3 no server, 130 interrupted.
     """
-    options = vars(_parser().parse_args(arguments))
+    options = vars(make_parser().parse_args(arguments))
     command, run = options.pop("command"), options.pop("run", None)
     try:
         if run is not None:
@@ -62,7 +62,8 @@ def _serve(options: dict[str, object]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="ingrain", description="Embeddings of any model, through Triton.")
     parser.add_argument("--version", action="version", version=f"ingrain {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -79,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     models.add_parsers(commands)
     embed.add_parser(commands)
     verify.add_parser(commands)
+    doctor.add_parser(commands)
+    completion.add_parser(commands)
     return parser
 
 

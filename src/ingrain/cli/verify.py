@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.cli.connect import add_json_flag, add_model_flags, model_of, say
+from ingrain.cli.connect import add_json_flag, add_model_flags, model_of, quiet_logs, say
 from ingrain.errors import ModelConflictError, ModelNotFoundError
 from ingrain.settings import Settings, load_settings
 
@@ -57,8 +56,7 @@ def verify(options: dict[str, object]) -> int:
     from ingrain.repository.store import Repository
 
     if not options["verbose"]:
-        # Without a handler Python would print the log of a failed proof, stack traces and all.
-        logging.getLogger("ingrain").addHandler(logging.NullHandler())
+        quiet_logs()
     settings = load_settings({name: options[name] for name in ("repository", "local_models_dir")})
     repository = Repository(settings.repository.expanduser().resolve())
     ref, library = model_of(str(options["name"]), options["library"], options["pretrained"])  # type: ignore[arg-type]
