@@ -70,8 +70,9 @@ bench: install ## measure the server against bare ONNX Runtime, and the front en
 	@$(BIN)/python benchmarks/images.py $(ARGS)
 	@$(BIN)/python benchmarks/text_length.py
 
-docs: install ## write the generated pages of docs/
+docs: install ## write the generated pages of docs/, and the client that is made of the asynchronous one
 	@$(BIN)/python -m ingrain.cli.docs $(ARGS)
+	@$(BIN)/python scripts/sync_client.py
 
 compat: install ## convert every supported architecture and write the tables of differences (hours)
 	@$(BIN)/python -m ingrain.export.compat $(ARGS)

@@ -1,3 +1,92 @@
-"""Ingrain: embeddings of any sentence-transformers, OpenCLIP or timm model, served through Triton."""
+"""Ingrain: embeddings of any sentence-transformers, OpenCLIP or timm model, served through Triton.
+
+``ingrain.Client`` and ``ingrain.AsyncClient`` talk to a server, and raise its errors as the classes below.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from ingrain.errors import (
+    AnswerTimeoutError as AnswerTimeoutError,
+    AuthenticationError as AuthenticationError,
+    ClientError as ClientError,
+    DamagedEntryError as DamagedEntryError,
+    DeadlineExceededError as DeadlineExceededError,
+    EngineError as EngineError,
+    EngineUnavailableError as EngineUnavailableError,
+    ExportCrashedError as ExportCrashedError,
+    ExportError as ExportError,
+    ExportTimeoutError as ExportTimeoutError,
+    ExportUnavailableError as ExportUnavailableError,
+    FetchFailedError as FetchFailedError,
+    FetchRefusedError as FetchRefusedError,
+    HeadersTooLargeError as HeadersTooLargeError,
+    ImageError as ImageError,
+    InferenceError as InferenceError,
+    IngrainError as IngrainError,
+    InvalidRequestError as InvalidRequestError,
+    MethodNotAllowedError as MethodNotAllowedError,
+    ModalityError as ModalityError,
+    ModelConflictError as ModelConflictError,
+    ModelLimitError as ModelLimitError,
+    ModelLoadingError as ModelLoadingError,
+    ModelNotFoundError as ModelNotFoundError,
+    ModelNotLoadedError as ModelNotLoadedError,
+    NewerFormatError as NewerFormatError,
+    NotFiniteError as NotFiniteError,
+    NotFoundError as NotFoundError,
+    OverloadError as OverloadError,
+    PermissionDeniedError as PermissionDeniedError,
+    QueueFullError as QueueFullError,
+    RepositoryError as RepositoryError,
+    RequestError as RequestError,
+    RouteNotFoundError as RouteNotFoundError,
+    ServerUnreachableError as ServerUnreachableError,
+    SettingsError as SettingsError,
+    SourceError as SourceError,
+    SourceForbiddenError as SourceForbiddenError,
+    SourceNotFoundError as SourceNotFoundError,
+    SourceUnavailableError as SourceUnavailableError,
+    TooLargeError as TooLargeError,
+    UnexpectedAnswerError as UnexpectedAnswerError,
+    UnsupportedModelError as UnsupportedModelError,
+    VerificationError as VerificationError,
+)
+
+if TYPE_CHECKING:
+    from ingrain.client import (
+        AsyncClient as AsyncClient,
+        AsyncModel as AsyncModel,
+        BothEmbeddings as BothEmbeddings,
+        Client as Client,
+        Embeddings as Embeddings,
+        Model as Model,
+        Probabilities as Probabilities,
+        RetryPolicy as RetryPolicy,
+        ZeroShotProbabilities as ZeroShotProbabilities,
+    )
 
 __version__ = "0.1.0"
+
+_OF_THE_CLIENT = (
+    "AsyncClient",
+    "AsyncModel",
+    "BothEmbeddings",
+    "Client",
+    "Embeddings",
+    "Model",
+    "Probabilities",
+    "RetryPolicy",
+    "ZeroShotProbabilities",
+)
+
+
+def __getattr__(name: str) -> object:
+    """Import the client when it is first asked for: a server, or `ingrain --help`, does without."""
+    if name in _OF_THE_CLIENT:
+        return getattr(importlib.import_module("ingrain.client"), name)
+    raise AttributeError(f"module 'ingrain' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_THE_CLIENT})

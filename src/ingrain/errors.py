@@ -40,9 +40,13 @@
     │   ├── ExportTimeoutError
     │   ├── ExportCrashedError
     │   └── VerificationError           the graph differs from its source
-    └── RepositoryError
-        ├── DamagedEntryError
-        └── NewerFormatError
+    ├── RepositoryError
+    │   ├── DamagedEntryError
+    │   └── NewerFormatError
+    └── ClientError                     raised by ``ingrain.Client``, never by the server
+        ├── ServerUnreachableError      nobody listens there, or the connection broke each time
+        │   └── AnswerTimeoutError      the server took longer than the client waits
+        └── UnexpectedAnswerError       what answered is not Ingrain, or not one that this client knows
 
 The HTTP status of each class is a table in ``server/errors.py``, looked up through the MRO. Messages name what, the
 value, the limit and what to do; they never hold a path outside the model repository, a secret, a user's text or the
@@ -65,6 +69,10 @@ class IngrainError(Exception):
     """
 
     code: ClassVar[str] = "internal_error"
+    status: int | None = None
+    """HTTP status of the answer that brought the error; only where a client raises it."""
+    request_id: str | None = None
+    """``X-Request-Id`` of the request that failed, as the server's log has it; only where a client raises it."""
 
     def __init__(
         self,
@@ -319,3 +327,42 @@ class NewerFormatError(RepositoryError):
     """The entry was written by a newer Ingrain."""
 
     code = "newer_format"
+
+
+class ClientError(IngrainError):
+    """The client got no answer that it can use."""
+
+    code = "client_error"
+
+
+class ServerUnreachableError(ClientError):
+    """Nobody listens at the address, or the connection broke each time it was tried."""
+
+    code = "server_unreachable"
+
+
+class AnswerTimeoutError(ServerUnreachableError):
+    """The server did not answer within the time that the client waits."""
+
+    code = "answer_timeout"
+
+
+class UnexpectedAnswerError(ClientError):
+    """The answer cannot be read: another program's, or that of an Ingrain too old or too new for this client."""
+
+    code = "unexpected_answer"
+
+
+def error_class(code: str) -> type[IngrainError] | None:
+    """Return the class with this code, or None where there is none."""
+    return _by_code().get(code)
+
+
+def _by_code() -> dict[str, type[IngrainError]]:
+    found: dict[str, type[IngrainError]] = {}
+    waiting: list[type[IngrainError]] = [IngrainError]
+    while waiting:
+        cls = waiting.pop()
+        found.setdefault(cls.code, cls)
+        waiting += cls.__subclasses__()
+    return found

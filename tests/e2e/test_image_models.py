@@ -2,6 +2,9 @@
 
 import base64
 import io
+import json
+import subprocess
+import sys
 
 import httpx
 import numpy as np
@@ -97,3 +100,16 @@ def test_both_towers_and_zero_shot_are_open_clips_own(image_server, image_models
     assert np.abs(np.array(served["textEmbeddings"]) - text_truth.numpy()).max() < 1e-4
     assert np.abs(np.array(served["imageEmbeddings"]) - image_truth.numpy()).max() < 1e-4
     assert np.abs(np.array(zero_shot["probabilities"]) - truth.numpy()).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"), [("lite0", {"classifier"}), ("tiny-clip", {"text_encoder", "image_encoder"})]
+)
+def test_stored_image_models_are_proved_again(image_server, image_models, name, roles):
+    """`ingrain verify` compares every graph of a model with its source library."""
+    flags = [f"--repository={image_server.log.parent / 'repository'}", f"--local-models-dir={image_models}", "--json"]
+    done = subprocess.run([sys.executable, "-m", "ingrain", "verify", name, *flags], capture_output=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    proofs = json.loads(done.stdout)["verification"]
+    assert set(proofs) == roles
+    assert all(proof["max_abs_diff"] < proof["tolerance"] for proof in proofs.values())

@@ -43,14 +43,14 @@ def test_the_wheel_names_its_licence_its_command_and_its_extras(wheel):
     metadata = email.message_from_bytes(wheel.read(f"{info}/METADATA"))
     assert metadata["License-Expression"] == "Apache-2.0"
     assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-    assert set(metadata.get_all("Provides-Extra")) == {"serve", "triton", "export", "all"}
+    assert set(metadata.get_all("Provides-Extra")) == {"serve", "triton", "export", "parquet", "all"}
     assert metadata["Requires-Python"] == ">=3.11"
     assert "ingrain = ingrain.cli.main:main" in wheel.read(f"{info}/entry_points.txt").decode()
 
 
 def test_the_bare_install_is_small(wheel):
-    """Without an extra, only the four packages of the client come along."""
+    """Without an extra, only the five packages of the client come along."""
     info = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = email.message_from_bytes(wheel.read(info))
     bare = {text.split(">")[0] for text in metadata.get_all("Requires-Dist") if "extra ==" not in text}
-    assert bare == {"httpx", "msgspec", "numpy", "orjson"}
+    assert bare == {"httpx", "msgspec", "numpy", "orjson", "tqdm"}

@@ -250,6 +250,17 @@ ROUTES: tuple[RouteInfo, ...] = (
         scope="models",
         errors=(400, 404),
     ),
+    RouteInfo(
+        name="model_image_geometry",
+        plane="model",
+        method="GET",
+        path="/model_image_geometry",
+        summary="Tell how a model's pictures are resized and cropped.",
+        answer=types.ImageGeometryAnswer,
+        query=_MODEL_QUERY,
+        scope="models",
+        errors=(400, 404),
+    ),
     _load(
         "load_sentence_transformer_model",
         "/load_sentence_transformer_model",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ingrain.repository.manifest import Interpolation, Library
+from ingrain.repository.manifest import ImageStep, Interpolation, Library
 
 Name = Annotated[str, Meta(min_length=1, max_length=512, description="What the source library calls the model.")]
 Texts = Annotated[
@@ -76,7 +77,35 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
     """Base of native request bodies: camelCase (snake_case is taken too), null means not given, nothing unknown."""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Keyed(msgspec.Struct, frozen=True):
+    """What also answers to the wire's names: ``answer.processing_time_ms`` and ``answer["processingTimeMs"]``."""
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a field by its name on the wire."""
+        try:
+            return getattr(self, self.__struct_fields__[self.__struct_encode_fields__.index(key)])
+        except ValueError:
+            raise KeyError(key) from None
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.__struct_encode_fields__
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__struct_encode_fields__)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the wire's names; with them ``dict(answer)`` works."""
+        return self.__struct_encode_fields__
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a field by its name on the wire, or ``default`` where there is none of that name."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+
+class Answer(Keyed, frozen=True, kw_only=True, rename="camel"):
     """Base of answers."""
 
 
@@ -340,13 +369,20 @@ class LabelsAnswer(Answer, frozen=True, kw_only=True):
     labels: list[str]
 
 
+class ImageGeometryAnswer(Answer, frozen=True, kw_only=True):
+    """How a model's pictures are prepared: the steps in their order, and ``(height, width)`` in the end."""
+
+    size: list[int]
+    steps: list[ImageStep]
+
+
 class EmbeddingSizeAnswer(Answer, frozen=True, kw_only=True):
     """Width of a model's vectors."""
 
     embedding_size: int
 
 
-class DurationStat(msgspec.Struct, frozen=True):
+class DurationStat(Keyed, frozen=True):
     """How often and how long in all; numbers as text, as in Triton's JSON."""
 
     count: str
@@ -362,7 +398,7 @@ class BatchStat(Answer, frozen=True, kw_only=True):
     compute_output: DurationStat
 
 
-class InferenceStat(msgspec.Struct, frozen=True):
+class InferenceStat(Keyed, frozen=True):
     """Where the time of inference went."""
 
     success: DurationStat | None

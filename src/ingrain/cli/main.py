@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from ingrain import __version__
-from ingrain.cli import bench
-from ingrain.errors import IngrainError
+from ingrain.cli import bench, completion, doctor, embed, models, verify
+from ingrain.cli.connect import complain
+from ingrain.errors import IngrainError, ServerUnreachableError, SettingsError
 from ingrain.settings import SettingInfo, describe, load_settings
 
+_FAILED, _INTERRUPTED = 1, 130
+_STATUSES: tuple[tuple[type[IngrainError], int], ...] = ((SettingsError, 2), (ServerUnreachableError, 3))
 _SERVE_EXAMPLES = """\
 examples:
   ingrain serve --models sentence-transformers/all-MiniLM-L6-v2
@@ -20,17 +24,29 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 done, 1 failed, 2 wrong usage or settings."""
-    options = vars(_parser().parse_args(arguments))
-    command = options.pop("command")
+    """Run the command line.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong usage or settings, 3 no server, 130 interrupted.
+    """
+    options = vars(make_parser().parse_args(arguments))
+    command, run = options.pop("command"), options.pop("run", None)
     try:
+        if run is not None:
+            return int(run(options))
         if command == "serve":
             return _serve(options)
         if command == "bench":
             return bench.bench(options)
     except IngrainError as error:
-        print(f"ingrain: {error.message}", file=sys.stderr)
-        return 2 if error.code == "invalid_setting" else 1
+        complain(error, as_json=options.get("json") is True)
+        return next((status for kind, status in _STATUSES if isinstance(error, kind)), _FAILED)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain about it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _INTERRUPTED
     return 0
 
 
@@ -46,7 +62,8 @@ def _serve(options: dict[str, object]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="ingrain", description="Embeddings of any model, through Triton.")
     parser.add_argument("--version", action="version", version=f"ingrain {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -60,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     for info in describe():
         _add_flag(serve, info)
     bench.add_parser(commands)
+    models.add_parsers(commands)
+    embed.add_parser(commands)
+    verify.add_parser(commands)
+    doctor.add_parser(commands)
+    completion.add_parser(commands)
     return parser
 
 

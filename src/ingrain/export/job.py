@@ -25,6 +25,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         offline: True to use only what the hub's cache holds.
         trust_remote_code: True to run code that comes with the model.
         tolerance: Largest difference to the source's vectors that is published.
+        stored_in: Root of a repository whose stored graphs are proved anew; None to export.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool = False
     trust_remote_code: bool = False
     tolerance: float = 1e-4
+    stored_in: str | None = None
 
 
 Phase = Literal["download", "read", "export", "verify"]

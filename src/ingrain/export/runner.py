@@ -10,7 +10,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -22,6 +22,7 @@ from ingrain.errors import (
     IngrainError,
     RequestError,
     SourceUnavailableError,
+    error_class,
 )
 from ingrain.export.job import Event, ExportJob, Failed, Finished, Progress
 from ingrain.repository.manifest import Manifest
@@ -202,16 +203,9 @@ async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: 
 
 def _error_of(failed: Failed) -> IngrainError:
     """Return the error that the child reported, as the class with its code."""
-    by_code = {error_class.code: error_class for error_class in _subclasses(IngrainError)}
-    return by_code.get(failed.code, ExportError)(
+    return (error_class(failed.code) or ExportError)(
         failed.message, param=failed.param, retry_after_s=failed.retry_after_s, facts=failed.facts
     )
-
-
-def _subclasses(error_class: type[IngrainError]) -> Iterator[type[IngrainError]]:
-    for subclass in error_class.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
 
 
 async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainError:

@@ -56,20 +56,21 @@ def main() -> int:
 
 
 def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
-    """Resolve, export and verify one model, and write it to the job's output folder.
+    """Resolve, export and verify one model, and write it to the job's output folder; or prove one that is stored.
 
     Args:
         job: What to export.
         emit: Called with every event of progress.
 
     Returns:
-        The manifest, which is also written as ``model/manifest.json``.
+        The manifest, which of an export is also written as ``model/manifest.json``.
 
     Raises:
         IngrainError: The model cannot be had, converted or proved.
     """
     from ingrain.export.calibrate import calibrate
     from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
+    from ingrain.export.stored import prove_stored
     from ingrain.sources.clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
 
@@ -86,7 +87,10 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         job = msgspec.structs.replace(job, trust_remote_code=False)
     report(Progress(phase="read"))
     _prepare_torch()
-    manifest = exporter_of(job.library)(job, source.folder, source.commit, report)
+    export = exporter_of(job.library)
+    if job.stored_in is not None:
+        return prove_stored(job, source.folder, report)
+    manifest = export(job, source.folder, source.commit, report)
     manifest = calibrate(job, manifest, report)
     # What lay apart was linked together there; it is no part of the result.
     shutil.rmtree(Path(job.output) / LINKED_FOLDER, ignore_errors=True)

@@ -39,6 +39,7 @@ _MODEL: dict[str, Handler] = {
     "repository_models": models.repository_models,
     "model_embedding_size": models.model_embedding_size,
     "model_classification_labels": models.model_classification_labels,
+    "model_image_geometry": models.model_image_geometry,
 }
 HANDLERS: dict[Plane, dict[str, Handler]] = {
     "inference": _INFERENCE | first_generation.HANDLERS,

@@ -106,6 +106,14 @@ async def model_classification_labels(services: ModelServices, request: Request)
     return struct_answer(types.LabelsAnswer(labels=list(manifest.labels)))
 
 
+async def model_image_geometry(services: ModelServices, request: Request) -> Response:
+    """Tell how pictures are prepared."""
+    manifest = await _manifest(services, request)
+    if manifest.image is None:
+        raise ModalityError(f"Model {manifest.name!r} does not take images.", param="name")
+    return struct_answer(types.ImageGeometryAnswer(size=list(manifest.image.size), steps=list(manifest.image.steps)))
+
+
 async def _manifest(services: ModelServices, request: Request) -> Manifest:
     """Find the model that the query names."""
     known = ("name", "library", "pretrained")

@@ -1,0 +1,101 @@
+"""How commands reach a server, name a model, and say what they have to say."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, get_args
+
+from ingrain.errors import IngrainError, SettingsError
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Library
+
+if TYPE_CHECKING:
+    from ingrain.client import Client
+
+
+def add_connection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the server is."""
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--inference-url",
+        metavar="URL",
+        help="the inference plane. Default: INGRAIN_INFERENCE_URL, else port 8686 here.",
+    )
+    group.add_argument(
+        "--model-url", metavar="URL", help="the model plane. Default: INGRAIN_MODEL_URL, else port 8687 here."
+    )
+    group.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="key of the server. Default: INGRAIN_API_KEY, which others on this machine cannot see as they can a flag.",
+    )
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say more of a model than its name."""
+    parser.add_argument("--library", choices=get_args(Library), help="source library.")
+    parser.add_argument("--pretrained", metavar="TAG", help="weight tag of an OpenCLIP model.")
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for programs."""
+    parser.add_argument("--json", action="store_true", help="answer as one JSON document, errors too.")
+
+
+def make_client(options: dict[str, object], **more: object) -> Client:
+    """Make the client that the flags mean, with further arguments of its own; the flags leave ``options``."""
+    from ingrain.client import Client
+
+    return Client(
+        options.pop("inference_url"),  # type: ignore[arg-type]  # argparse gives text or None
+        options.pop("model_url"),  # type: ignore[arg-type]
+        api_key=options.pop("api_key"),  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[ModelRef, Library | None]:
+    """Read a model's name as `ingrain serve --models` takes it, and what flags say of it.
+
+    Returns:
+        The model, and its library as far as the user named one.
+
+    Raises:
+        SettingsError: The name is empty, or the flags contradict it.
+    """
+    from ingrain.server.model_names import parse_model
+
+    named: Library | None = next((one for one in get_args(Library) if name.startswith(f"{one}:")), None)
+    chosen: Library | None = named or library  # type: ignore[assignment]  # argparse has checked it
+    if library not in (None, chosen):
+        raise SettingsError(f"{name!r} names the library {named!r}, and --library {library!r}.", param="--library")
+    ref = parse_model(name if named or chosen is None else f"{chosen}:{name}")
+    if pretrained is not None:
+        if ref.pretrained not in (None, pretrained):
+            raise SettingsError(f"{name!r} names another tag than --pretrained {pretrained!r}.", param="--pretrained")
+        ref = ModelRef(name=ref.name, library=ref.library, pretrained=pretrained, revision=ref.revision)
+    return ref, chosen
+
+
+def quiet_logs() -> None:
+    """Keep our own log off the terminal: without a handler Python prints warnings and errors, stack traces and all."""
+    logging.getLogger("ingrain").addHandler(logging.NullHandler())
+
+
+def say(answer: object, *, as_json: object, text: str) -> None:
+    """Print an answer, for people or for programs."""
+    print(json.dumps(answer, indent=2) if as_json else text)
+
+
+def complain(error: IngrainError, *, as_json: object) -> None:
+    """Print an error to stderr, for people or for programs."""
+    if as_json:
+        detail = {**error.facts, "code": error.code, "message": error.message, "param": error.param}
+        if error.request_id:
+            detail["requestId"] = error.request_id
+        print(json.dumps({"error": detail}), file=sys.stderr)
+        return
+    print(f"ingrain: {error.message}", file=sys.stderr)

@@ -1,0 +1,84 @@
+"""`ingrain doctor`: what is installed here, what would run, and what stands in the way."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ingrain import __version__
+from ingrain.cli.connect import add_json_flag, quiet_logs, say
+from ingrain.errors import SettingsError
+from ingrain.settings import load_settings
+
+if TYPE_CHECKING:
+    from ingrain.cli.doctor_checks import Finding
+
+_EXAMPLES = """\
+examples:
+  ingrain doctor
+  INGRAIN_REPOSITORY=/repository ingrain doctor --json
+
+It looks at this machine with the settings of the environment, as `ingrain serve` would take them. The exit status is
+1 where a failure was found, with which the server would not work; warnings and notes do not count.
+"""
+_SIGNS = {"ok": "ok  ", "note": "note", "warning": "WARN", "failure": "FAIL"}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "doctor",
+        help="find out what would run here, and what is in the way",
+        description="Look at installation, engine, ports, disk, memory, GPU and hub; say how to mend what is wrong.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=doctor)
+    add_json_flag(parser)
+
+
+def doctor(options: dict[str, object]) -> int:
+    """Run the command."""
+    quiet_logs()
+    as_json = bool(options["json"])
+    findings = []
+    for finding in _findings():
+        findings.append(finding)
+        if not as_json:
+            print(_line(finding), flush=True)
+    failures = sum(finding.status == "failure" for finding in findings)
+    say(
+        {"version": __version__, "healthy": not failures, "findings": [asdict(finding) for finding in findings]},
+        as_json=as_json,
+        text=f"\n{failures} in the way of `ingrain serve`." if failures else "\n`ingrain serve` should work here.",
+    )
+    return 1 if failures else 0
+
+
+def _findings() -> Iterator[Finding]:
+    from ingrain.cli.doctor_checks import CHECKS, Finding
+
+    yield Finding(subject="Ingrain", status="ok", detail=__version__)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding(
+            subject="settings",
+            status="failure",
+            detail=error.message,
+            cure="`ingrain serve --help` lists the settings.",
+        )
+        return
+    for check in CHECKS:
+        try:
+            yield from check(settings)
+        except Exception as error:  # whatever a machine surprises one check with, the others are wanted all the more
+            subject = check.__name__.removeprefix("check_")
+            yield Finding(subject=subject, status="warning", detail=f"could not be looked at ({error!r})")
+
+
+def _line(finding: Finding) -> str:
+    line = f"{_SIGNS[finding.status]}  {finding.subject}: {finding.detail}"
+    return line if finding.cure is None else f"{line}\n      cure: {finding.cure}"

@@ -1,0 +1,203 @@
+"""`ingrain embed`: any number of texts or pictures to vectors in a file."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingrain.cli.connect import add_connection_flags, add_model_flags, make_client, model_of
+from ingrain.errors import IngrainError, SettingsError
+
+if TYPE_CHECKING:
+    from ingrain.cli.embed_outputs import OutputFormat, Writer
+    from ingrain.client import Client
+
+_EXAMPLES = """\
+examples:
+  ingrain embed --model all-MiniLM-L6-v2 --text "A cat sleeps." --text "Stocks fell."
+  ingrain embed --model all-MiniLM-L6-v2 texts.txt -o vectors.npy
+  ingrain embed --model all-MiniLM-L6-v2 news.csv --field title -o news.parquet
+  ingrain embed --model ViT-B-32 --images photos/ -o photos.jsonl
+  sort -u queries.txt | ingrain embed --model all-MiniLM-L6-v2 - > vectors.jsonl
+
+A file is written beside the output as OUTPUT.part. After an interruption the same command goes on where it was; with
+the same server and model that gives what one run would have given.
+"""
+_INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
+_OUTPUT_FORMATS = ("jsonl", "csv", "parquet", "npy")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "embed",
+        help="embed texts or pictures into a file",
+        description="Embed texts or pictures with a model that is loaded.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=embed)
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="texts: lines, JSON lines, CSV, TSV or Parquet; - for standard input.")
+    add("--model", required=True, metavar="NAME", help="a model that is loaded; also `library:name@tag`.")
+    add_model_flags(parser)
+    add("--text", action="append", default=[], help="a text; may be given several times, instead of files.")
+    add("--images", action="store_true", help="FILEs are pictures, folders of pictures, or URLs.")
+    add("--shrink", action="store_true", help="shrink large pictures before they are sent; vectors stay the same.")
+    add("--input-format", choices=_INPUT_FORMATS, help="how files are written. Default: by suffix, else lines.")
+    add("--field", default="text", help="key or column that holds the text. Default: text.")
+    add("-o", "--output", type=Path, metavar="FILE", help="where to; standard output if not given.")
+    add("--output-format", choices=_OUTPUT_FORMATS, help="Default: by the output's suffix, else jsonl.")
+    add("--without-input", action="store_true", help="leave the text, or the picture's name, out of the output.")
+    add("--no-normalize", dest="normalize", action="store_false", help="leave vectors at the length they have.")
+    add("--dims", type=_positive, metavar="N", help="keep only the first N dimensions.")
+    add("--batch", type=_positive, default=64, metavar="N", help="texts in one request. Default: 64.")
+    add("--concurrency", type=_positive, default=8, metavar="N", help="requests at a time. Default: 8.")
+    add("--force", action="store_true", help="replace the output, and begin anew where a run was interrupted.")
+    add("--quiet", action="store_true", help="no progress bar, no summary.")
+    add("--json", action="store_true", help="the summary as JSON on standard output, for which -o is needed.")
+    add_connection_flags(parser)
+
+
+def embed(options: dict[str, Any]) -> int:
+    """Run the command."""
+    from ingrain.cli.embed_outputs import make_writer
+
+    output: Path | None = options["output"]
+    output_format = _output_format(options)
+    _check(options, output_format)
+    item_name = None if options["without_input"] else "image" if options["images"] else "text"
+    writer = make_writer(output_format, item_name)
+    with make_client(
+        options, return_numpy=True, batch_size=options["batch"], concurrency=options["concurrency"]
+    ) as client:
+        if output is None:
+            _to_stdout(client, options, writer)
+            return 0
+        return _to_file(client, options, writer, output, output_format)
+
+
+def _to_stdout(client: Client, options: dict[str, Any], writer: Writer) -> None:
+    first = 0
+    for items, rows in _embedded(client, options, _items(options)):
+        head = b"" if first else writer.head(rows.shape[1])
+        sys.stdout.buffer.write(head + writer.rows(first, items, rows))
+        sys.stdout.buffer.flush()
+        first += len(items)
+
+
+def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Path, output_format: OutputFormat) -> int:
+    from tqdm import tqdm
+
+    from ingrain.cli.embed_part import Part
+
+    kept = ("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink")
+    what = {"output_format": output_format, **{name: options[name] for name in kept}}
+    part = Part(output, writer, what, force=options["force"])
+    items, before = _items(options), part.rows
+    part.check(itertools.islice(items, before))
+    shown = sys.stderr.isatty() and not options["quiet"]
+    unit = " pictures" if options["images"] else " texts"
+    try:
+        with part.open(), tqdm(initial=before, unit=unit, disable=not shown) as bar:
+            for batch, rows in _embedded(client, options, items):
+                part.add(batch, rows)
+                bar.update(len(batch))
+    except (KeyboardInterrupt, IngrainError):
+        if part.rows and not options["quiet"]:
+            print(
+                f"ingrain: {part.rows} rows are kept in {output}.part; the same command goes on there.", file=sys.stderr
+            )
+        raise
+    if not part.rows:
+        raise SettingsError("There is nothing to embed in the input.", param="FILE")
+    part.finish()
+    summary = {"output": str(output), "rows": part.rows, "rowsOfEarlierRuns": before, "width": part.progress.width}
+    if options["json"]:
+        print(json.dumps(summary, indent=2))
+    elif not options["quiet"]:
+        print(f"{part.rows} vectors of {part.progress.width} dimensions in {output}", file=sys.stderr)
+    return 0
+
+
+def _embedded(client: Client, options: dict[str, Any], items: Iterable[str]) -> Iterator[tuple[list[str], Any]]:
+    """Yield items with their vectors, as many at a time as were in one request."""
+    sent: deque[str] = deque()
+
+    def feed() -> Iterator[str]:
+        for item in items:
+            sent.append(item)
+            yield item
+
+    if (first := next(iter(items), None)) is None:
+        return
+    items = itertools.chain([first], items)
+    with closing(_stream(client, options, feed())) as parts:
+        for answer in parts:
+            rows = answer.numpy()
+            yield [sent.popleft() for _ in rows], rows
+
+
+def _stream(client: Client, options: dict[str, Any], items: Iterator[str]) -> Any:
+    ref, library = model_of(options["model"], options["library"], options["pretrained"])
+    more: dict[str, Any] = {
+        "library": library,
+        "pretrained": ref.pretrained,
+        "normalize": options["normalize"],
+        "n_dims": options["dims"],
+    }
+    if not options["images"]:
+        return client.stream_text(ref.name, items, **more)
+    # A name that the user gave as a file is one, whatever its suffix.
+    pictures = (item if item.startswith(("http://", "https://")) else Path(item) for item in items)
+    return client.stream_image(ref.name, pictures, shrink=options["shrink"], **more)
+
+
+def _items(options: dict[str, Any]) -> Iterator[str]:
+    from ingrain.cli.embed_inputs import read_pictures, read_texts
+
+    if options["text"]:
+        return iter(options["text"])
+    if options["images"]:
+        return read_pictures(options["files"])
+    return read_texts(options["files"], input_format=options["input_format"], field=options["field"])
+
+
+def _output_format(options: dict[str, Any]) -> OutputFormat:
+    from ingrain.cli.embed_outputs import SUFFIXES
+
+    if options["output_format"]:
+        return options["output_format"]  # type: ignore[no-any-return]  # argparse has checked it
+    if options["output"] is None:
+        return "jsonl"
+    found = SUFFIXES.get(options["output"].suffix.lower())
+    if found is None:
+        raise SettingsError(
+            f"The suffix of {options['output']} says no format; --output-format does: {', '.join(_OUTPUT_FORMATS)}.",
+            param="--output-format",
+        )
+    return found
+
+
+def _check(options: dict[str, Any], output_format: OutputFormat) -> None:
+    if bool(options["files"]) == bool(options["text"]):
+        raise SettingsError("Give files to embed, or --text; - is standard input.", param="FILE")
+    if options["images"] and options["text"]:
+        raise SettingsError("--images goes with files, not with --text.", param="--images")
+    if options["output"] is None and (options["json"] or output_format in ("parquet", "npy")):
+        what = "--json" if options["json"] else f"The format {output_format}"
+        raise SettingsError(f"{what} needs -o FILE.", param="--output")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return number

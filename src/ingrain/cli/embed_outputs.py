@@ -1,0 +1,194 @@
+"""What `ingrain embed` writes: one writer a format, each of which can go on where an earlier run was interrupted."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from ingrain.cli.embed_inputs import import_parquet
+
+Floats = NDArray[np.float32]
+OutputFormat = Literal["jsonl", "csv", "parquet", "npy"]
+SUFFIXES: dict[str, OutputFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".npy": "npy",
+}
+"""Format by suffix of the output file."""
+
+# Room for any number of rows, so that the header can be written last, over itself.
+_NPY_HEADER_BYTES = 128
+_ROW_GROUP = 8192
+
+
+class Writer(Protocol):
+    """Turns rows into bytes that are appended; nothing that was appended is changed before the end."""
+
+    def head(self, width: int) -> bytes:
+        """Return what stands before the first row; ``width`` is ``D``."""
+        ...
+
+    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
+        """Return rows, the first of which has this index; ``vectors`` is ``[N, D]``."""
+        ...
+
+    def finish(self, part: Path, rows: int, width: int) -> None:
+        """Make the file of what was appended; it stays where it is."""
+        ...
+
+
+class JsonLines:
+    """An object a line: ``index``, the item under its own name, ``embedding``."""
+
+    def __init__(self, item_name: str | None) -> None:
+        self._item_name = item_name
+
+    def head(self, width: int) -> bytes:
+        """Return nothing."""
+        del width
+        return b""
+
+    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
+        """Return a line for each row."""
+        lines = []
+        for number, (item, vector) in enumerate(zip(items, vectors, strict=True), first):
+            record: dict[str, object] = {"index": number}
+            if self._item_name is not None:
+                record[self._item_name] = item
+            lines.append(orjson.dumps(record | {"embedding": vector}, option=_JSON_LINE))
+        return b"".join(lines)
+
+    def finish(self, part: Path, rows: int, width: int) -> None:
+        """Leave the file as it is."""
+        del part, rows, width
+
+
+class Csv:
+    """A table: ``index``, the item under its own name, a column for each dimension."""
+
+    def __init__(self, item_name: str | None) -> None:
+        self._item_name = item_name
+
+    def head(self, width: int) -> bytes:
+        """Return the names of the columns."""
+        names = ["index", *([self._item_name] if self._item_name else []), *(f"d{number}" for number in range(width))]
+        return (",".join(names) + "\n").encode()
+
+    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
+        """Return a line for each row; a text with line breaks is quoted, as CSV has it."""
+        out = StringIO()
+        cells = csv.writer(out, lineterminator="")
+        for number, (item, vector) in enumerate(zip(items, vectors, strict=True), first):
+            cells.writerow([number, item] if self._item_name else [number])
+            # The shortest digits that stand for the very float32, as JSON has them.
+            numbers = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode()
+            out.write(f",{numbers}\n")
+        return out.getvalue().encode("utf-8", "surrogatepass")
+
+    def finish(self, part: Path, rows: int, width: int) -> None:
+        """Leave the file as it is."""
+        del part, rows, width
+
+
+class Npy:
+    """A matrix, float32 ``[N, D]``, for ``numpy.load``."""
+
+    def head(self, width: int) -> bytes:
+        """Return room for the header, which has to tell how many rows there are."""
+        del width
+        return bytes(_NPY_HEADER_BYTES)
+
+    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
+        """Return the numbers as they are."""
+        del first, items
+        return vectors.astype("<f4", copy=False).tobytes()
+
+    def finish(self, part: Path, rows: int, width: int) -> None:
+        """Write the header (NEP 1, version 1.0)."""
+        described = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
+        length = _NPY_HEADER_BYTES - 10
+        header = b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + described.ljust(length - 1).encode() + b"\n"
+        with part.open("r+b") as file:
+            file.write(header)
+
+
+class Parquet:
+    """A table: ``index``, the item under its own name, ``embedding`` as a list of fixed size.
+
+    A Parquet file has its index at its end and cannot be gone on with, so rows are gathered as JSON lines first.
+    """
+
+    def __init__(self, item_name: str | None) -> None:
+        import_parquet()  # it is missed now, and not after an hour
+        self._item_name = item_name
+        self._lines = JsonLines(item_name)
+
+    def head(self, width: int) -> bytes:
+        """Return nothing."""
+        return self._lines.head(width)
+
+    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
+        """Return a line for each row."""
+        return self._lines.rows(first, items, vectors)
+
+    def finish(self, part: Path, rows: int, width: int) -> None:
+        """Make a table of the lines."""
+        del rows
+        import pyarrow
+
+        schema = [("index", pyarrow.int64())]
+        if self._item_name is not None:
+            schema.append((self._item_name, pyarrow.string()))
+        schema.append(("embedding", pyarrow.list_(pyarrow.float32(), width)))
+        made = part.with_name(part.name + ".parquet")
+        with (
+            part.open("rb") as lines,
+            import_parquet().ParquetWriter(made, pyarrow.schema(schema), compression="zstd") as table,
+        ):
+            for group in _groups(lines):
+                columns = [[record[name] for record in group] for name, _ in schema]
+                arrays = [pyarrow.array(column, kind) for column, (_, kind) in zip(columns, schema, strict=True)]
+                table.write_table(pyarrow.table(arrays, pyarrow.schema(schema)))
+        made.replace(part)
+
+
+def make_writer(output_format: OutputFormat, item_name: str | None) -> Writer:
+    """Return the writer of a format.
+
+    Args:
+        output_format: The format.
+        item_name: What the item is called in each row; None to leave it out.
+
+    Raises:
+        SettingsError: The format needs a package that is not installed.
+    """
+    makers: dict[OutputFormat, Callable[[], Writer]] = {
+        "jsonl": lambda: JsonLines(item_name),
+        "csv": lambda: Csv(item_name),
+        "npy": Npy,
+        "parquet": lambda: Parquet(item_name),
+    }
+    return makers[output_format]()
+
+
+_JSON_LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+
+
+def _groups(lines: IO[bytes]) -> Iterator[list[Any]]:
+    group = []
+    for line in lines:
+        group.append(orjson.loads(line))
+        if len(group) == _ROW_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,131 @@
+"""`ingrain models`, `load`, `unload` and `delete`: the models of a running server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import msgspec
+
+from ingrain.cli.connect import add_connection_flags, add_json_flag, add_model_flags, make_client, model_of, say
+from ingrain.errors import SettingsError
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Library
+
+_NAME = "what the source library calls the model; also `library:name`, and `name@tag` or `name@revision`."
+_MODELS_EXAMPLES = """\
+examples:
+  ingrain models
+  ingrain models --json
+"""
+_LOAD_EXAMPLES = """\
+examples:
+  ingrain load sentence-transformers/all-MiniLM-L6-v2
+  ingrain load open_clip:ViT-B-32@laion2b_s34b_b79k
+  ingrain load resnet50.a1_in1k --library timm
+
+A model that the repository lacks is fetched, converted and proved first: minutes, seldom more.
+"""
+_UNLOAD_EXAMPLES = """\
+examples:
+  ingrain unload all-MiniLM-L6-v2      # it stays in the repository
+"""
+_DELETE_EXAMPLES = """\
+examples:
+  ingrain delete all-MiniLM-L6-v2 --yes
+"""
+
+
+def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the parsers of the four commands."""
+    _parser(commands, "models", "list the models of a server", _MODELS_EXAMPLES, models)
+    load_parser = _parser(commands, "load", "load a model, converting it first if need be", _LOAD_EXAMPLES, load)
+    load_parser.add_argument("name", help=_NAME)
+    load_parser.add_argument("--revision", help="branch, tag or commit on the hub.")
+    unload_parser = _parser(commands, "unload", "unload a model", _UNLOAD_EXAMPLES, unload)
+    unload_parser.add_argument("name", help=_NAME)
+    delete_parser = _parser(
+        commands, "delete", "unload a model and remove it from the repository", _DELETE_EXAMPLES, delete
+    )
+    delete_parser.add_argument("name", help=_NAME)
+    delete_parser.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked.")
+    for parser in (load_parser, unload_parser, delete_parser):
+        add_model_flags(parser)
+
+
+def models(options: dict[str, object]) -> int:
+    """List all models with their states."""
+    with make_client(options) as client:
+        found = client.repository_models().models
+    rows = [("NAME", "LIBRARY", "STATE")]
+    for model in found:
+        name = f"{model.name}@{model.pretrained}" if model.pretrained else model.name
+        state = f"{model.state}: {model.reason}" if model.reason else model.state
+        rows.append((name, model.library or "?", state))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    text = "\n".join(f"{name:{widths[0]}}  {library:{widths[1]}}  {state}" for name, library, state in rows)
+    say({"models": msgspec.to_builtins(found)}, as_json=options["json"], text=text)
+    return 0
+
+
+def load(options: dict[str, object]) -> int:
+    """Load a model."""
+    ref, _ = _model(options)
+    revision = options["revision"] or ref.revision
+    if ref.revision not in (None, revision):
+        raise SettingsError(f"The name says revision {ref.revision!r}, and --revision another.", param="--revision")
+    with make_client(options) as client:
+        if sys.stderr.isatty():
+            print(f"Loading {ref.name}; if it has to be converted first, that takes a while ...", file=sys.stderr)
+        client.load_model(ref.name, ref.library, ref.pretrained, revision=revision)  # type: ignore[arg-type]
+    done = {"name": ref.name, "library": ref.library, "state": "READY"}
+    say(done, as_json=options["json"], text=f"Model {ref.name} is loaded.")
+    return 0
+
+
+def unload(options: dict[str, object]) -> int:
+    """Unload a model."""
+    ref, library = _model(options)
+    with make_client(options) as client:
+        answer = client.unload_model(ref.name, library=library, pretrained=ref.pretrained)
+    say(dict(answer), as_json=options["json"], text=answer.message)
+    return 0
+
+
+def delete(options: dict[str, object]) -> int:
+    """Remove a model from the repository."""
+    ref, library = _model(options)
+    if not options["yes"] and not _agrees(ref.name):
+        print("Nothing was deleted.", file=sys.stderr)
+        return 1
+    with make_client(options) as client:
+        answer = client.delete_model(ref.name, library=library, pretrained=ref.pretrained)
+    say(dict(answer), as_json=options["json"], text=answer.message)
+    return 0
+
+
+def _agrees(name: str) -> bool:
+    if not sys.stdin.isatty():
+        raise SettingsError("Nobody can be asked here whether to delete; give --yes.", param="--yes")
+    print(f"Delete {name} from the server's repository? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _model(options: dict[str, object]) -> tuple[ModelRef, Library | None]:
+    return model_of(str(options["name"]), options["library"], options["pretrained"])  # type: ignore[arg-type]
+
+
+def _parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, examples: str, run: object
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add_json_flag(parser)
+    add_connection_flags(parser)
+    return parser

@@ -1,0 +1,137 @@
+"""`ingrain verify`: prove a stored model again, against its source library."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ingrain.cli.connect import add_json_flag, add_model_flags, model_of, quiet_logs, say
+from ingrain.errors import ModelConflictError, ModelNotFoundError
+from ingrain.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ingrain.export.job import ExportJob, Progress
+    from ingrain.repository.manifest import Library, Manifest
+    from ingrain.repository.store import Repository
+
+_EXAMPLES = """\
+examples:
+  ingrain verify all-MiniLM-L6-v2
+  ingrain verify open_clip:ViT-B-32@laion2b_s34b_b79k --repository /repository
+  ingrain verify all-MiniLM-L6-v2 --json
+
+It reads the repository on this machine, not a server, and needs what a conversion needs: ingrain[export], and the
+model's source (the hub or its cache, or the directory of local models). Nothing is changed.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "verify",
+        help="prove a stored model again",
+        description="Compare a model of the repository with its source library, as was done before it was published.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=verify)
+    parser.add_argument("name", help="a model of the repository; also `library:name@tag`.")
+    add_model_flags(parser)
+    parser.add_argument(
+        "--repository", metavar="FOLDER", help="Default: INGRAIN_REPOSITORY, else where serve keeps it."
+    )
+    parser.add_argument("--local-models-dir", metavar="FOLDER", help="Default: INGRAIN_LOCAL_MODELS_DIR.")
+    parser.add_argument("--verbose", action="store_true", help="show what the source library wrote, if it fails.")
+    add_json_flag(parser)
+
+
+def verify(options: dict[str, object]) -> int:
+    """Run the command."""
+    from ingrain.export.runner import run_export
+    from ingrain.repository.store import Repository
+
+    if not options["verbose"]:
+        quiet_logs()
+    settings = load_settings({name: options[name] for name in ("repository", "local_models_dir")})
+    repository = Repository(settings.repository.expanduser().resolve())
+    ref, library = model_of(str(options["name"]), options["library"], options["pretrained"])  # type: ignore[arg-type]
+    stored = _find(repository, ref.name, library, ref.pretrained)
+    with tempfile.TemporaryDirectory(prefix="ingrain-verify-") as scratch:
+        job = _job(stored, settings, repository, scratch)
+        export = run_export(job, timeout_s=settings.export_timeout_s, on_progress=_show)
+        manifest = asyncio.run(export)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    say(
+        {
+            "name": manifest.name,
+            "library": manifest.library,
+            "pretrained": manifest.pretrained,
+            "proved": True,
+            "verification": msgspec.to_builtins(manifest.verification),
+        },
+        as_json=options["json"],
+        text=_text(manifest),
+    )
+    return 0
+
+
+def _find(repository: Repository, name: str, library: Library | None, pretrained: str | None) -> Manifest:
+    from ingrain.repository.store import Entry
+
+    found = []
+    for entry in repository.entries():
+        if isinstance(entry, Entry):
+            m = entry.manifest
+            if m.name == name and library in (None, m.library) and pretrained in (None, m.pretrained):
+                found.append(m)
+        elif entry.name == name:
+            raise entry.error
+    if not found:
+        raise ModelNotFoundError(f"Model {name!r} is not in the repository {repository.root}.", param="name")
+    if len(found) > 1:
+        raise ModelConflictError(
+            f"Several models are called {name!r}; --library or --pretrained decides.", param="name"
+        )
+    return found[0]
+
+
+def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: str) -> ExportJob:
+    from ingrain.export.job import ExportJob
+
+    return ExportJob(
+        name=stored.name,
+        library=stored.library,
+        pretrained=stored.pretrained,
+        # What a branch points at may have moved on since.
+        revision=stored.commit or stored.revision,
+        output=scratch,
+        local_models_dir=str(settings.local_models_dir.resolve()) if settings.local_models_dir else None,
+        custom_models_dir=str(repository.custom.folder),
+        token=settings.hf_token,
+        offline=settings.offline,
+        trust_remote_code=settings.trust_remote_code,
+        stored_in=str(repository.root),
+    )
+
+
+def _show(progress: Progress) -> None:
+    if sys.stderr.isatty():
+        part = f" {progress.done}/{progress.total}" if progress.total else ""
+        print(f"\r\033[K{progress.phase}: {progress.detail}{part}", end="", file=sys.stderr, flush=True)
+
+
+def _text(manifest: Manifest) -> str:
+    lines = [f"{manifest.name} ({manifest.library}) is what its source library computes."]
+    for role, proof in manifest.verification.items():
+        lines.append(
+            f"  {role}: largest difference {proof.max_abs_diff:.2g} of {proof.tolerance:.2g} allowed, smallest cosine "
+            f"{proof.min_cosine:.6f}, {proof.cases} outputs compared"
+            + (f", {proof.tokenizer_cases} texts tokenized alike" if proof.tokenizer_cases else "")
+        )
+    return "\n".join(lines)

@@ -1,0 +1,545 @@
+"""The client for programs with an event loop. ``sync.py`` is made of this file: `make docs` after a change."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ingrain.api import types
+from ingrain.api.routes import Plane
+from ingrain.client.answers import BothEmbeddings, Embeddings, Probabilities, ZeroShotProbabilities
+from ingrain.client.async_transport import AsyncTransport
+from ingrain.client.builder import Extra, How, Look, RequestBuilder, Which
+from ingrain.client.jobs import Job
+from ingrain.client.options import make_options
+from ingrain.client.pictures import Pictures, as_list
+from ingrain.client.retry import RetryPolicy
+from ingrain.repository.manifest import ImageStep, Library
+
+R = TypeVar("R")
+
+
+class AsyncClient:
+    """A client of both planes of an Ingrain server.
+
+    It keeps connections open, tries again what may succeed, cuts long lists into requests that are sent side by side,
+    and raises the server's errors as the classes that they are there (``ingrain.ModelNotLoadedError``).
+
+    Args:
+        inference_server_url: Address of the inference plane. Default: INGRAIN_INFERENCE_URL, else port 8686 here.
+        model_server_url: Address of the model plane. Default: INGRAIN_MODEL_URL, else port 8687 here.
+        timeout: Seconds that an answer may take.
+        load_timeout: Seconds that an answer may take where a model is loaded, and perhaps converted first.
+        return_numpy: True for vectors as float32 arrays, carried as raw numbers; else they are lists of floats.
+        api_key: Key for both planes. Default: INGRAIN_API_KEY.
+        model_api_key: Key for the model plane, where it has its own. Default: INGRAIN_MODEL_API_KEY, else ``api_key``.
+        headers: Further headers of every request.
+        concurrency: Requests that are on their way at once, of all calls that take several; a call of one never waits.
+        batch_size: Most texts in one request.
+        retry: Which failures are tried again, and when.
+        verify: What certificates of https addresses are checked with: True for the system's, or a context of your own.
+
+    Raises:
+        SettingsError: An argument, or a variable of the environment, cannot be used.
+    """
+
+    def __init__(
+        self,
+        inference_server_url: str | None = None,
+        model_server_url: str | None = None,
+        *,
+        timeout: float = 120.0,
+        load_timeout: float = 3600.0,
+        return_numpy: bool = False,
+        api_key: str | None = None,
+        model_api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        concurrency: int = 8,
+        batch_size: int = 64,
+        retry: RetryPolicy | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        options = make_options(
+            inference_server_url=inference_server_url,
+            model_server_url=model_server_url,
+            timeout=timeout,
+            load_timeout=load_timeout,
+            return_numpy=return_numpy,
+            api_key=api_key,
+            model_api_key=model_api_key,
+            headers=headers,
+            concurrency=concurrency,
+            batch_size=batch_size,
+            retry=retry,
+            verify=verify,
+        )
+        self._requests = RequestBuilder(options)
+        self._transport = AsyncTransport(options)
+        self._geometries: dict[Which, list[ImageStep]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    # --- vectors -------------------------------------------------------------------------------------------------
+
+    async def embed_text(
+        self,
+        name: str,
+        text: str | Iterable[str],
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> Embeddings:
+        """Embed any number of texts.
+
+        Args:
+            name: The model; it must be loaded.
+            text: One text or several; an iterator is read as room for more requests comes up.
+            normalize: Bring each vector to unit length.
+            n_dims: Keep only the first dimensions, before normalizing.
+            library: Source library, where several models share a name.
+            pretrained: Weight tag of an OpenCLIP model, where several are loaded.
+            return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
+            progress: Show a progress bar; None for one on a terminal where the call takes long.
+            request_id: ``X-Request-Id``; where there are several requests, each gets a number behind it.
+            extra: Further fields of the request, by the wire's names.
+
+        Returns:
+            ``embeddings`` ``[N, D]`` in the order of the texts.
+
+        Raises:
+            IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
+        """
+        how = How(normalize, n_dims, return_numpy, progress, request_id, extra)
+        return await self._run(self._requests.embed_text(Which(name, library, pretrained), text, how))
+
+    async def stream_text(
+        self,
+        name: str,
+        text: Iterable[str],
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> AsyncIterator[Embeddings]:
+        """Embed texts without end: yield vectors request by request, in order, and hold no more than is on its way.
+
+        Args are those of ``embed_text``.
+        """
+        how = How(normalize, n_dims, return_numpy, None, request_id, extra)
+        calls = self._requests.text_calls(Which(name, library, pretrained), text, how)
+        async with aclosing(self._transport.each(calls)) as parts:
+            async for part in parts:
+                yield Embeddings(embeddings=part.rows, processing_time_ms=part.milliseconds)
+
+    async def embed_image(
+        self,
+        name: str,
+        image: Pictures,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> Embeddings:
+        """Embed any number of pictures.
+
+        Args:
+            name: The model; it must be loaded.
+            image: One picture or several: URLs, data URIs, base64, paths, bytes of files, Pillow images, uint8 arrays.
+            normalize: Bring each vector to unit length.
+            n_dims: Keep only the first dimensions, before normalizing.
+            image_download_headers: Headers that the server fetches URLs with.
+            shrink: Do the model's own resizing before large pictures are sent; its pixels stay the very same. Needs
+                Pillow here, and the model plane.
+            library: Source library, where several models share a name.
+            pretrained: Weight tag of an OpenCLIP model, where several are loaded.
+            return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
+            progress: Show a progress bar; None for one on a terminal where the call takes long.
+            request_id: ``X-Request-Id``; where there are several requests, each gets a number behind it.
+            extra: Further fields of the request, by the wire's names.
+
+        Returns:
+            ``embeddings`` ``[N, D]`` in the order of the pictures.
+
+        Raises:
+            ImageError: A picture cannot be read.
+            IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
+        """
+        which, how = Which(name, library, pretrained), How(normalize, n_dims, return_numpy, progress, request_id, extra)
+        look = Look(image_download_headers, await self._steps(which) if shrink else None)
+        return await self._run(self._requests.embed_image(which, image, how, look))
+
+    async def stream_image(
+        self,
+        name: str,
+        image: Pictures,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> AsyncIterator[Embeddings]:
+        """Embed pictures without end: yield vectors request by request, in order, and hold no more than is on its way.
+
+        Args are those of ``embed_image``.
+        """
+        which, how = Which(name, library, pretrained), How(normalize, n_dims, return_numpy, None, request_id, extra)
+        look = Look(image_download_headers, await self._steps(which) if shrink else None)
+        async with aclosing(
+            self._transport.each(self._requests.image_calls(which, as_list(image), how, look))
+        ) as parts:
+            async for part in parts:
+                yield Embeddings(embeddings=part.rows, processing_time_ms=part.milliseconds)
+
+    async def embed(
+        self,
+        name: str,
+        text: str | Iterable[str] | None = None,
+        image: Pictures | None = None,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> BothEmbeddings:
+        """Embed texts and pictures side by side; what is not given is None in the answer.
+
+        Args are those of ``embed_text`` and ``embed_image``.
+        """
+        which, how = Which(name, library, pretrained), How(normalize, n_dims, return_numpy, progress, request_id, extra)
+        look = Look(image_download_headers, await self._steps(which) if shrink and image is not None else None)
+        return await self._run(self._requests.embed(which, text, image, how, look))
+
+    async def classify_image(
+        self,
+        name: str,
+        image: Pictures,
+        *,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> Probabilities:
+        """Classify any number of pictures by the labels of the model (``model_classification_labels``).
+
+        Args are those of ``embed_image``.
+
+        Returns:
+            ``probabilities`` ``[N, K]`` in the order of the labels.
+        """
+        which = Which(name, library, pretrained)
+        how = How(True, None, return_numpy, progress, request_id, extra)
+        look = Look(image_download_headers, await self._steps(which) if shrink else None)
+        return await self._run(self._requests.classify_image(which, image, how, look))
+
+    async def classify_image_zero_shot(
+        self,
+        name: str,
+        image: Pictures,
+        labels: list[str],
+        *,
+        templates: list[str] | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> ZeroShotProbabilities:
+        """Classify any number of pictures by labels of your own, with a model that has a text and an image tower.
+
+        Args:
+            name: The model; it must be loaded.
+            image: As in ``embed_image``, and so are the other arguments.
+            labels: What to choose among.
+            templates: Sentences with ``{}`` for the label, whose vectors are averaged; the label itself if none.
+            image_download_headers: As in ``embed_image``.
+            shrink: As in ``embed_image``.
+            library: As in ``embed_image``.
+            pretrained: As in ``embed_image``.
+            return_numpy: As in ``embed_image``.
+            progress: As in ``embed_image``.
+            request_id: As in ``embed_image``.
+            extra: As in ``embed_image``.
+
+        Returns:
+            ``probabilities`` ``[N, K]`` in the order of ``labels``.
+        """
+        which = Which(name, library, pretrained)
+        how = How(True, None, return_numpy, progress, request_id, extra)
+        look = Look(image_download_headers, await self._steps(which) if shrink else None)
+        return await self._run(self._requests.classify_zero_shot(which, image, labels, templates, how, look))
+
+    async def infer_text(self, name: str, text: str | Iterable[str], **options: Any) -> Embeddings:
+        """Do what ``embed_text`` does; the name that the first generation of clients had for it."""
+        return await self.embed_text(name, text, **options)
+
+    async def infer_image(self, name: str, image: Pictures, **options: Any) -> Embeddings:
+        """Do what ``embed_image`` does; the name that the first generation of clients had for it."""
+        return await self.embed_image(name, image, **options)
+
+    async def infer(
+        self, name: str, text: str | Iterable[str] | None = None, image: Pictures | None = None, **options: Any
+    ) -> BothEmbeddings:
+        """Do what ``embed`` does; the name that the first generation of clients had for it."""
+        return await self.embed(name, text, image, **options)
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def model(self, name: str, library: Library | None = None, pretrained: str | None = None) -> AsyncModel:
+        """Return a model that is loaded already, or will be; nothing is asked or sent."""
+        return AsyncModel(self, name, library, pretrained)
+
+    async def load_model(
+        self, name: str, library: Library, pretrained: str | None = None, *, revision: str | None = None
+    ) -> AsyncModel:
+        """Load a model; where the repository lacks it, it is fetched, converted and proved first, which takes a while.
+
+        Args:
+            name: What the source library calls it.
+            library: ``sentence_transformers``, ``open_clip`` or ``timm``.
+            pretrained: Weight tag of an OpenCLIP model.
+            revision: Branch, tag or commit on the hub.
+
+        Returns:
+            The model, ready.
+
+        Raises:
+            IngrainError: What stood in the way, as the server's class.
+        """
+        await self._run(self._requests.load_model(Which(name, library, pretrained), revision))
+        return AsyncModel(self, name, library, pretrained)
+
+    async def load_sentence_transformer_model(self, name: str) -> AsyncModel:
+        """Load a sentence-transformers model, as ``load_model`` does."""
+        await self._run(
+            self._requests.load_first_generation(
+                "load_sentence_transformer_model", Which(name, "sentence_transformers")
+            )
+        )
+        return AsyncModel(self, name, "sentence_transformers")
+
+    async def load_clip_model(self, name: str, pretrained: str | None = None) -> AsyncModel:
+        """Load an OpenCLIP model, as ``load_model`` does."""
+        which = Which(name, "open_clip", pretrained)
+        await self._run(self._requests.load_first_generation("load_clip_model", which))
+        return AsyncModel(self, name, "open_clip", pretrained)
+
+    async def load_timm_model(self, name: str, pretrained: str | None = None) -> AsyncModel:
+        """Load a timm model, as ``load_model`` does."""
+        which = Which(name, "timm", pretrained)
+        await self._run(self._requests.load_first_generation("load_timm_model", which))
+        return AsyncModel(self, name, "timm", pretrained)
+
+    async def download_custom_model(
+        self, library: Library, name: str, safetensors_url: str, **fields: object
+    ) -> types.MessageAnswer:
+        """Have the server fetch a model from URLs; ``load_model`` with its name and library then loads it.
+
+        Args:
+            library: Source library.
+            name: What the model will be called.
+            safetensors_url: The weights.
+            fields: The other fields of ``POST /download_custom_model``, in snake_case or as on the wire.
+        """
+        body = {"library": library, "name": name, "safetensorsUrl": safetensors_url, **fields}
+        return await self._run(self._requests.download_custom_model(body))
+
+    async def unload_model(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.MessageAnswer:
+        """Unload a model; it stays in the repository."""
+        return await self._run(self._requests.change("unload_model", Which(name, library, pretrained)))
+
+    async def delete_model(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.MessageAnswer:
+        """Unload a model and remove it from the repository."""
+        which = Which(name, library, pretrained)
+        self._geometries.pop(which, None)
+        return await self._run(self._requests.change("delete_model", which))
+
+    # --- questions -----------------------------------------------------------------------------------------------
+
+    async def health(self) -> types.MessageAnswer:
+        """Ask whether the inference plane's process is alive."""
+        return await self._ask("health", types.MessageAnswer)
+
+    async def model_server_health(self) -> types.MessageAnswer:
+        """Ask whether the model plane's process is alive."""
+        return await self._ask("health", types.MessageAnswer, plane="model")
+
+    async def loaded_models(self) -> types.LoadedModelsAnswer:
+        """List the models that can be inferred."""
+        return await self._ask("loaded_models", types.LoadedModelsAnswer)
+
+    async def repository_models(self) -> types.RepositoryModelsAnswer:
+        """List all models of the repository with their state."""
+        return await self._ask("repository_models", types.RepositoryModelsAnswer)
+
+    async def metrics(self) -> types.MetricsAnswer:
+        """Ask for the engine's statistics."""
+        return await self._ask("metrics", types.MetricsAnswer)
+
+    async def model_embedding_size(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.EmbeddingSizeAnswer:
+        """Ask for the width of a model's vectors."""
+        which = Which(name, library, pretrained)
+        return await self._ask("model_embedding_size", types.EmbeddingSizeAnswer, which=which)
+
+    async def model_classification_labels(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.LabelsAnswer:
+        """Ask for the names of a classifier's classes."""
+        which = Which(name, library, pretrained)
+        return await self._ask("model_classification_labels", types.LabelsAnswer, which=which)
+
+    # --- how -----------------------------------------------------------------------------------------------------
+
+    async def _steps(self, which: Which) -> list[ImageStep]:
+        """Return how the model's pictures are prepared; asked once."""
+        if which not in self._geometries:
+            answer = await self._ask("model_image_geometry", types.ImageGeometryAnswer, which=which)
+            self._geometries[which] = answer.steps
+        return self._geometries[which]
+
+    async def _ask(self, route: str, kind: type[R], *, plane: Plane | None = None, which: Which | None = None) -> R:
+        job = self._requests.ask(route, kind, plane=plane, which=which)
+        return await self._run(job)
+
+    async def _run(self, job: Job[R]) -> R:
+        async with aclosing(self._transport.each(job.calls())) as parts:
+            with job:
+                async for part in parts:
+                    job.add(part)
+        return job.result()
+
+
+class AsyncModel:
+    """One model of a server; what it is asked goes through the client that made it.
+
+    Attributes:
+        name: What the source library calls it.
+        library: Source library; None where it was not said.
+        pretrained: Weight tag of an OpenCLIP model.
+    """
+
+    def __init__(
+        self, client: AsyncClient, name: str, library: Library | None = None, pretrained: str | None = None
+    ) -> None:
+        self._client = client
+        self.name = name
+        self.library = library
+        self.pretrained = pretrained
+
+    def __repr__(self) -> str:
+        return f"AsyncModel({self.name!r}, {self.library!r}, {self.pretrained!r})"
+
+    async def embed_text(self, text: str | Iterable[str], **options: Any) -> Embeddings:
+        """Embed texts; ``options`` are those of the client's ``embed_text``."""
+        return await self._client.embed_text(self.name, text, **self._which(), **options)
+
+    async def embed_image(self, image: Pictures, **options: Any) -> Embeddings:
+        """Embed pictures; ``options`` are those of the client's ``embed_image``."""
+        return await self._client.embed_image(self.name, image, **self._which(), **options)
+
+    async def embed(
+        self, text: str | Iterable[str] | None = None, image: Pictures | None = None, **options: Any
+    ) -> BothEmbeddings:
+        """Embed texts and pictures; ``options`` are those of the client's ``embed``."""
+        return await self._client.embed(self.name, text, image, **self._which(), **options)
+
+    async def classify_image(self, image: Pictures, **options: Any) -> Probabilities:
+        """Classify pictures; ``options`` are those of the client's ``classify_image``."""
+        return await self._client.classify_image(self.name, image, **self._which(), **options)
+
+    async def classify_image_zero_shot(
+        self, image: Pictures, labels: list[str], **options: Any
+    ) -> ZeroShotProbabilities:
+        """Classify pictures by your labels; ``options`` are those of the client's ``classify_image_zero_shot``."""
+        return await self._client.classify_image_zero_shot(self.name, image, labels, **self._which(), **options)
+
+    async def infer_text(self, text: str | Iterable[str], **options: Any) -> Embeddings:
+        """Do what ``embed_text`` does."""
+        return await self.embed_text(text, **options)
+
+    async def infer_image(self, image: Pictures, **options: Any) -> Embeddings:
+        """Do what ``embed_image`` does."""
+        return await self.embed_image(image, **options)
+
+    async def infer(
+        self, text: str | Iterable[str] | None = None, image: Pictures | None = None, **options: Any
+    ) -> BothEmbeddings:
+        """Do what ``embed`` does."""
+        return await self.embed(text, image, **options)
+
+    async def load(self) -> types.MessageAnswer:
+        """Load the model, again after an ``unload``; without a library it is taken for a sentence-transformers one."""
+        which = Which(self.name, self.library or "sentence_transformers", self.pretrained)
+        return await self._client._run(self._client._requests.load_model(which, None))
+
+    async def unload(self) -> types.MessageAnswer:
+        """Unload the model; it stays in the repository."""
+        return await self._client.unload_model(self.name, **self._which())
+
+    async def delete(self) -> types.MessageAnswer:
+        """Unload the model and remove it from the repository."""
+        return await self._client.delete_model(self.name, **self._which())
+
+    async def embedding_size(self) -> int:
+        """Ask for the width of the model's vectors."""
+        return (await self._client.model_embedding_size(self.name, **self._which())).embedding_size
+
+    async def classification_labels(self) -> list[str]:
+        """Ask for the names of the classifier's classes."""
+        return (await self._client.model_classification_labels(self.name, **self._which())).labels
+
+    def _which(self) -> dict[str, Any]:
+        return {"library": self.library, "pretrained": self.pretrained}

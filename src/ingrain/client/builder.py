@@ -1,0 +1,373 @@
+"""The one request builder: receives what a caller asks for, hands on requests as data for either transport."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import orjson
+
+from ingrain.api import types
+from ingrain.api.routes import ROUTES, Plane, RouteInfo
+from ingrain.client.answers import (
+    BothEmbeddings,
+    Embeddings,
+    Part,
+    Probabilities,
+    Rows,
+    ZeroShotProbabilities,
+    reader,
+    rows_reader,
+)
+from ingrain.client.call import Call, new_request_id
+from ingrain.client.jobs import Bar, PairJob, RowsJob, SingleJob, count_of
+from ingrain.client.options import Options
+from ingrain.client.pictures import Picture, Pictures, as_list, chunks, wire_pictures
+from ingrain.errors import InvalidRequestError
+from ingrain.repository.manifest import ImageStep, Library
+
+A = TypeVar("A")
+
+_ROUTES: dict[str, RouteInfo] = {route.name: route for route in ROUTES}
+_RAW = "application/octet-stream"
+# One long text weighs as much as many short ones; a request of this many characters is work enough.
+_MOST_CHARS = 200_000
+_MOST_PICTURES = 16
+_MOST_PICTURE_BYTES = 8 * 1024 * 1024
+
+Encode = Callable[[list[Any], int], list[str]]
+"""Makes what goes over the wire of a request's items, the first of which has this number in the caller's list."""
+Extra = Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """A model as a caller names it."""
+
+    name: str
+    library: Library | None = None
+    pretrained: str | None = None
+
+    def fields(self) -> dict[str, object]:
+        """Return what a request says of it."""
+        return {"name": self.name, "library": self.library, "pretrained": self.pretrained}
+
+    def query(self) -> dict[str, str]:
+        """Return what a query string says of it."""
+        return {name: str(value) for name, value in self.fields().items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What the vectors are to be, and how the caller is kept informed.
+
+    Attributes:
+        normalize: True for unit length.
+        n_dims: Only the first dimensions, cut before normalizing.
+        return_numpy: None for what the client was made with.
+        progress: As in ``Bar``.
+        request_id: ``X-Request-Id``; of several requests each gets a number behind it.
+        extra: Further fields of the request, by the wire's names.
+    """
+
+    normalize: bool = True
+    n_dims: int | None = None
+    return_numpy: bool | None = None
+    progress: bool | None = None
+    request_id: str | None = None
+    extra: Extra = None
+
+    def fields(self) -> dict[str, object]:
+        """Return what a request says of it."""
+        return {"normalize": self.normalize, "nDims": self.n_dims, **(self.extra or {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How pictures get to the server.
+
+    Attributes:
+        headers: ``imageDownloadHeaders``, for pictures that the server fetches.
+        steps: The model's geometry, to shrink pictures by; None to send them as they are.
+    """
+
+    headers: Mapping[str, str] | None = None
+    steps: Sequence[ImageStep] | None = None
+
+
+class RequestBuilder:
+    """Makes requests. It neither sends anything nor reads a file; that is done by whoever sends a request's body."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    # --- vectors -------------------------------------------------------------------------------------------------
+
+    def embed_text(self, which: Which, text: str | Iterable[str], how: How) -> RowsJob[Embeddings]:
+        """Return the job of embedding texts."""
+        texts = [text] if isinstance(text, str) else text
+        return RowsJob(
+            lambda: self.text_calls(which, texts, how),
+            total=count_of(texts),
+            finish=_embeddings,
+            bar=Bar(what="texts", wanted=how.progress),
+        )
+
+    def text_calls(self, which: Which, texts: Iterable[str], how: How) -> Iterator[Call[Part]]:
+        """Yield the requests that embed texts, a part of them each."""
+        groups = _text_chunks(texts, most=self._options.batch_size)
+        yield from self._row_calls("embed_text", which, groups, "text", how.fields(), how)
+
+    def embed_image(self, which: Which, image: Pictures, how: How, look: Look) -> RowsJob[Embeddings]:
+        """Return the job of embedding pictures."""
+        pictures = as_list(image)
+        return RowsJob(
+            lambda: self.image_calls(which, pictures, how, look),
+            total=count_of(pictures),
+            finish=_embeddings,
+            bar=Bar(what="pictures", wanted=how.progress),
+        )
+
+    def image_calls(self, which: Which, pictures: Iterable[Picture], how: How, look: Look) -> Iterator[Call[Part]]:
+        """Yield the requests that embed pictures, a part of them each."""
+        yield from self._picture_calls("embed_image", which, pictures, how.fields(), how, look)
+
+    def embed(
+        self, which: Which, text: str | Iterable[str] | None, image: Pictures | None, how: How, look: Look
+    ) -> PairJob[BothEmbeddings] | SingleJob[BothEmbeddings]:
+        """Return the job of embedding texts and pictures side by side."""
+        if text is None and image is None:
+            return self._single("embed", self._body(which, how.fields()), types.EmbedAnswer, _both_of, how.request_id)
+
+        def finish(texts: Embeddings | None, pictures: Embeddings | None) -> BothEmbeddings:
+            milliseconds = max(one.processing_time_ms for one in (texts, pictures) if one is not None)
+            return BothEmbeddings(
+                text_embeddings=texts.embeddings if texts is not None else None,
+                image_embeddings=pictures.embeddings if pictures is not None else None,
+                processing_time_ms=milliseconds,
+            )
+
+        return PairJob(
+            self.embed_text(which, text, how) if text is not None else None,
+            self.embed_image(which, image, how, look) if image is not None else None,
+            finish,
+        )
+
+    def classify_image(self, which: Which, image: Pictures, how: How, look: Look) -> RowsJob[Probabilities]:
+        """Return the job of classifying pictures by the model's own labels."""
+        pictures, extra = as_list(image), dict(how.extra or {})
+        return RowsJob(
+            lambda: self._picture_calls("classify_image", which, pictures, extra, how, look),
+            total=count_of(pictures),
+            finish=lambda rows, ms: Probabilities(probabilities=rows, processing_time_ms=ms),
+            bar=Bar(what="pictures", wanted=how.progress),
+        )
+
+    def classify_zero_shot(
+        self, which: Which, image: Pictures, labels: list[str], templates: list[str] | None, how: How, look: Look
+    ) -> RowsJob[ZeroShotProbabilities]:
+        """Return the job of classifying pictures by the caller's labels."""
+        pictures = as_list(image)
+        fields = {"labels": labels, "templates": templates, **(how.extra or {})}
+        return RowsJob(
+            lambda: self._picture_calls("classify_image_zero_shot", which, pictures, fields, how, look),
+            total=count_of(pictures),
+            finish=lambda rows, ms: ZeroShotProbabilities(labels=labels, probabilities=rows, processing_time_ms=ms),
+            bar=Bar(what="pictures", wanted=how.progress),
+        )
+
+    def _picture_calls(
+        self,
+        route: str,
+        which: Which,
+        pictures: Iterable[Picture],
+        fields: Mapping[str, object],
+        how: How,
+        look: Look,
+    ) -> Iterator[Call[Part]]:
+        def encode(group: list[Picture], first: int) -> list[str]:
+            return wire_pictures(group, look.steps, first=first)
+
+        groups = chunks(pictures, most=_MOST_PICTURES, most_bytes=_MOST_PICTURE_BYTES)
+        fields = {**fields, "imageDownloadHeaders": look.headers}
+        yield from self._row_calls(route, which, groups, "image", fields, how, encode)
+
+    def _row_calls(
+        self,
+        route: str,
+        which: Which,
+        groups: Iterable[list[Any]],
+        field: str,
+        fields: Mapping[str, object],
+        how: How,
+        encode: Encode | None = None,
+    ) -> Iterator[Call[Part]]:
+        """Yield one request for each group of items."""
+        as_numpy = self._options.return_numpy if how.return_numpy is None else how.return_numpy
+        gives_raw = as_numpy and _ROUTES[route].answer is types.EmbeddingsAnswer
+        identity, first = how.request_id or new_request_id(), 0
+        for number, group in enumerate(_at_least_one(groups)):
+            yield Call(
+                plane="inference",
+                method="POST",
+                path=_ROUTES[route].path,
+                body=self._items_body(which, fields, field, group, encode, first),
+                read=rows_reader(len(group), as_numpy=as_numpy),
+                accept=_RAW if gives_raw else "application/json",
+                slow_body=encode is not None,
+                first_item=first,
+                request_id=identity if not number else f"{identity}.{number}",
+            )
+            first += len(group)
+
+    def _items_body(
+        self,
+        which: Which,
+        fields: Mapping[str, object],
+        field: str,
+        group: list[Any],
+        encode: Encode | None,
+        first: int,
+    ) -> Callable[[], bytes]:
+        def body() -> bytes:
+            items = group if encode is None else encode(group, first)
+            return self._body(which, {**fields, field: items}, first=first)()
+
+        return body
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def load_model(self, which: Which, revision: str | None) -> SingleJob[types.MessageAnswer]:
+        """Return the job of loading a model."""
+        return self._load("load_model", {**which.fields(), "revision": revision})
+
+    def load_first_generation(self, route: str, which: Which) -> SingleJob[types.MessageAnswer]:
+        """Return the job of loading a model by a route that knows the library."""
+        return self._load(route, which.fields())
+
+    def download_custom_model(self, fields: Mapping[str, object]) -> SingleJob[types.MessageAnswer]:
+        """Return the job of having the server fetch a model from URLs."""
+        return self._load("download_custom_model", fields)
+
+    def _load(self, route: str, fields: Mapping[str, object]) -> SingleJob[types.MessageAnswer]:
+        return SingleJob(
+            Call(
+                plane="model",
+                method="POST",
+                path=_ROUTES[route].path,
+                body=lambda: _json(fields),
+                read=reader(types.MessageAnswer),
+                timeout_s=self._options.load_timeout_s,
+            )
+        )
+
+    def change(self, route: str, which: Which) -> SingleJob[types.MessageAnswer]:
+        """Return the job of unloading or deleting a model.
+
+        It is not repeatable: if the first try did it and only its answer was lost, a second would be told 404.
+        """
+        info = _ROUTES[route]
+        fields = which.fields()
+        return SingleJob(
+            Call(
+                plane="model",
+                method=info.method,
+                path=info.path,
+                body=lambda: _json(fields),
+                read=reader(types.MessageAnswer),
+                repeatable=False,
+            )
+        )
+
+    # --- questions -----------------------------------------------------------------------------------------------
+
+    def ask(self, route: str, kind: type[A], *, plane: Plane | None = None, which: Which | None = None) -> SingleJob[A]:
+        """Return the job of one GET."""
+        info = _ROUTES[route]
+        return SingleJob(
+            Call(
+                plane=plane or info.plane or "inference",
+                method="GET",
+                path=info.path,
+                params=which.query() if which is not None else None,
+                read=reader(kind),
+            )
+        )
+
+    def _single(
+        self, route: str, body: Callable[[], bytes], kind: type[Any], make: Callable[[Any], A], request_id: str | None
+    ) -> SingleJob[A]:
+        read = reader(kind)
+        return SingleJob(
+            Call(
+                plane="inference",
+                method="POST",
+                path=_ROUTES[route].path,
+                body=body,
+                read=lambda reply: make(read(reply)),
+                request_id=request_id or new_request_id(),
+            )
+        )
+
+    def _body(self, which: Which, fields: Mapping[str, object], *, first: int = 0) -> Callable[[], bytes]:
+        return lambda: _json({**which.fields(), **fields}, first=first)
+
+
+def _embeddings(rows: Rows, milliseconds: float) -> Embeddings:
+    return Embeddings(embeddings=rows, processing_time_ms=milliseconds)
+
+
+def _both_of(answer: types.EmbedAnswer) -> BothEmbeddings:
+    return BothEmbeddings(
+        # Strings only where ``extra`` asked for another encoding of the numbers.
+        text_embeddings=cast("Rows | None", answer.text_embeddings),
+        image_embeddings=cast("Rows | None", answer.image_embeddings),
+        processing_time_ms=answer.processing_time_ms,
+    )
+
+
+def _json(fields: Mapping[str, object], *, first: int = 0) -> bytes:
+    """Encode a body; what was not given is left out."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        return orjson.dumps(given, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise _explain(given, first) from error
+
+
+def _explain(fields: Mapping[str, object], first: int) -> InvalidRequestError:
+    """Say which field, and which item of it, cannot be sent."""
+    for name, value in fields.items():
+        items = value if isinstance(value, list) else [value]
+        for number, item in enumerate(items):
+            try:
+                orjson.dumps(item, option=orjson.OPT_SERIALIZE_NUMPY)
+            except TypeError:
+                at = f"{name}[{first + number}]" if isinstance(value, list) else name
+                what = "text with lone surrogates" if isinstance(item, str) else f"a {type(item).__name__}"
+                return InvalidRequestError(f"{at} is {what}, which JSON cannot hold.", param=at)
+    return InvalidRequestError("The request holds what JSON cannot.")
+
+
+def _text_chunks(texts: Iterable[str], *, most: int) -> Iterator[list[str]]:
+    """Cut texts into requests of at most ``most`` texts and about 200,000 characters."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        more = len(text) if isinstance(text, str) else 0
+        if chunk and (len(chunk) == most or characters + more > _MOST_CHARS):
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(text)
+        characters += more
+    if chunk:
+        yield chunk
+
+
+def _at_least_one(groups: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Yield the groups, or an empty one: that nothing was given is for the server to refuse, in its own words."""
+    found = iter(groups)
+    first = next(found, [])
+    return itertools.chain([first], found)

@@ -1,0 +1,114 @@
+"""What went wrong, as the class that it was on the server: receives replies and httpx's exceptions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+
+from ingrain import errors
+from ingrain.client.call import Call, Reply
+from ingrain.errors import IngrainError
+
+_BY_STATUS: dict[int, type[IngrainError]] = {
+    400: errors.InvalidRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    405: errors.MethodNotAllowedError,
+    413: errors.TooLargeError,
+    429: errors.OverloadError,
+    431: errors.HeadersTooLargeError,
+    502: errors.EngineUnavailableError,
+    503: errors.EngineUnavailableError,
+    504: errors.DeadlineExceededError,
+}
+_ITEM = re.compile(r"\b(?P<field>text|image)\[(?P<number>\d+)\]")
+_OUR_FACTS = {"code", "message", "param", "requestId"}
+# Nothing of the request has left this machine.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A try that brought no answer.
+
+    Attributes:
+        error: What the caller is told if no other try helps.
+        was_sent: True where the server may have got the request.
+    """
+
+    error: IngrainError
+    was_sent: bool = True
+
+
+def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
+    """Return the error that an answer other than 200 means: the server's own class, or that of the status."""
+    detail = _detail(reply.content)
+    code, message = detail.get("code"), detail.get("message")
+    known = errors.error_class(code) if isinstance(code, str) else None
+    cls = known or _BY_STATUS.get(reply.status, IngrainError)
+    if not isinstance(message, str):
+        message = f"The server answered {reply.status} to {call.method} {call.path} and gave no reason."
+    param = detail.get("param")
+    error = cls(
+        _shift(message, call.first_item),
+        param=_shift(param, call.first_item) if isinstance(param, str) else None,
+        retry_after_s=_retry_after_s(reply.headers),
+        facts={name: value for name, value in detail.items() if name not in _OUR_FACTS},
+    )
+    error.status = reply.status
+    error.request_id = reply.headers.get("x-request-id", call.request_id)
+    return error
+
+
+def error_of_transport(call: Call[object], url: str, error: httpx.HTTPError) -> Failure:
+    """Return what a failed connection means."""
+    was_sent = not isinstance(error, _NOT_SENT)
+    found: IngrainError
+    if isinstance(error, httpx.TimeoutException) and was_sent:
+        found = errors.AnswerTimeoutError(f"The server at {url} did not answer {call.path} in time.")
+    elif isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
+        what = "The connection to" if was_sent else "No server answers at"
+        rest = " broke." if was_sent else f". Start one with `ingrain serve`, or give the {call.plane} plane's address."
+        found = errors.ServerUnreachableError(f"{what} {url}{rest}")
+    else:
+        found = errors.UnexpectedAnswerError(f"The answer of {url} to {call.path} cannot be read.")
+    found.request_id = call.request_id
+    found.__cause__ = error
+    return Failure(found, was_sent=was_sent)
+
+
+def unexpected(what: str) -> errors.UnexpectedAnswerError:
+    """Return the error for an answer that is not what the route answers."""
+    return errors.UnexpectedAnswerError(f"{what} Is this Ingrain, in a version that fits this client?")
+
+
+def _detail(content: bytes) -> Mapping[str, Any]:
+    """Return the error object of a body, as far as there is one."""
+    try:
+        body = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    detail = body.get("error")
+    return {"message": body.get("message"), **(detail if isinstance(detail, dict) else {})}
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of ``Retry-After``; a date there, which Ingrain never sends, counts as none."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _shift(text: str, by: int) -> str:
+    """Number items as the caller does, whose list was sent in several requests."""
+    return _ITEM.sub(lambda found: f"{found['field']}[{int(found['number']) + by}]", text) if by else text

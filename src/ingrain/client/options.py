@@ -1,0 +1,149 @@
+"""What a client is told when it is made, completed from the environment."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ingrain import __version__
+from ingrain.api.routes import Plane
+from ingrain.client.retry import RetryPolicy
+from ingrain.errors import SettingsError
+
+_DEFAULT_URLS: dict[Plane, str] = {"inference": "http://127.0.0.1:8686", "model": "http://127.0.0.1:8687"}
+_URL_VARIABLES: dict[Plane, str] = {"inference": "INGRAIN_INFERENCE_URL", "model": "INGRAIN_MODEL_URL"}
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneOptions:
+    """How one plane is reached.
+
+    Attributes:
+        url: Without a slash at its end; it may have a path, where a proxy serves the plane below one.
+        headers: Sent with every request, the key among them.
+        verify: What the certificate of an https address is checked with; False for http, where there is none.
+        trust_env: True where proxies of the environment count; never for this machine's own loopback.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    verify: ssl.SSLContext | bool
+    trust_env: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What all requests of a client have in common.
+
+    Attributes:
+        planes: How each plane is reached.
+        timeout_s: Seconds that an answer may take.
+        load_timeout_s: Seconds that an answer may take where a model is loaded, and perhaps converted first.
+        concurrency: Requests of calls that take several, on their way at once.
+        batch_size: Most texts in one request.
+        return_numpy: True for vectors as numpy arrays.
+        retry: Which failures are tried again, and when.
+    """
+
+    planes: Mapping[Plane, PlaneOptions]
+    timeout_s: float
+    load_timeout_s: float
+    concurrency: int
+    batch_size: int
+    return_numpy: bool
+    retry: RetryPolicy
+
+
+def make_options(
+    *,
+    inference_server_url: str | None,
+    model_server_url: str | None,
+    timeout: float,
+    load_timeout: float,
+    return_numpy: bool,
+    api_key: str | None,
+    model_api_key: str | None,
+    headers: Mapping[str, str] | None,
+    concurrency: int,
+    batch_size: int,
+    retry: RetryPolicy | None,
+    verify: ssl.SSLContext | bool,
+) -> Options:
+    """Check and complete what a client was made with.
+
+    Raises:
+        SettingsError: A value cannot be used.
+    """
+    for name, value in (("timeout", timeout), ("load_timeout", load_timeout)):
+        if not 0 < value < float("inf"):
+            raise SettingsError(f"{name} is {value!r}; it must be a number of seconds above 0.", param=name)
+    for name, count in (("concurrency", concurrency), ("batch_size", batch_size)):
+        if not isinstance(count, int) or count < 1:
+            raise SettingsError(f"{name} is {count!r}; it must be a whole number from 1 on.", param=name)
+    return Options(
+        planes={
+            "inference": _plane("inference", inference_server_url, api_key=api_key, headers=headers, verify=verify),
+            "model": _plane(
+                "model", model_server_url, api_key=model_api_key or api_key, headers=headers, verify=verify
+            ),
+        },
+        timeout_s=timeout,
+        load_timeout_s=load_timeout,
+        concurrency=concurrency,
+        batch_size=batch_size,
+        return_numpy=return_numpy,
+        retry=retry or RetryPolicy(),
+    )
+
+
+def _plane(
+    plane: Plane,
+    url: str | None,
+    *,
+    api_key: str | None,
+    headers: Mapping[str, str] | None,
+    verify: ssl.SSLContext | bool,
+) -> PlaneOptions:
+    """Complete what was said of one plane from the environment, and from what is usual."""
+    given = url or os.environ.get(_URL_VARIABLES[plane], "").strip() or _DEFAULT_URLS[plane]
+    host, is_https = _check(given, plane)
+    key = api_key or _key_of_environment(plane)
+    sent = {"User-Agent": f"ingrain-python/{__version__}", **(headers or {})}
+    if key:
+        sent["Authorization"] = f"Bearer {_checked_key(key)}"
+    return PlaneOptions(
+        url=given.rstrip("/"),
+        headers=sent,
+        verify=verify if is_https else False,
+        trust_env=host not in _LOOPBACK,
+    )
+
+
+def _key_of_environment(plane: Plane) -> str | None:
+    names = ("INGRAIN_MODEL_API_KEY", "INGRAIN_API_KEY") if plane == "model" else ("INGRAIN_API_KEY",)
+    return next((value for name in names if (value := os.environ.get(name, "").strip())), None)
+
+
+def _checked_key(key: str) -> str:
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError("The API key holds characters that cannot stand in a header.", param="api_key")
+    return key
+
+
+def _check(url: str, plane: Plane) -> tuple[str, bool]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme not in ("http", "https") or port == 0 or parts.query or parts.fragment:
+        raise SettingsError(
+            f"The address of the {plane} plane is {url!r}; it must be http://HOST:PORT or https://HOST "
+            f"({_URL_VARIABLES[plane]}).",
+            param=f"{plane}_server_url",
+        )
+    return host, parts.scheme == "https"

@@ -1,0 +1,125 @@
+"""Sends requests from the caller's thread, and several of one call from a few threads of the client's."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import httpx
+
+from ingrain.api.routes import Plane
+from ingrain.client.call import Call
+from ingrain.client.failures import Failure, error_of_transport
+from ingrain.client.options import Options
+from ingrain.client.retry import Retries
+from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of
+from ingrain.errors import ClientError
+
+T = TypeVar("T")
+
+
+class SyncTransport:
+    """Connections to both planes; safe to use from several threads."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._pools: dict[Plane, httpx.Client] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._answered: set[Plane] = set()
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Close all connections; what is on its way ends with an error."""
+        with self._lock:
+            self._is_closed = True
+            pools, self._pools = self._pools, {}
+            threads, self._threads = self._threads, None
+        for pool in pools.values():
+            pool.close()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def send(self, call: Call[T], given_up: threading.Event | None = None) -> T:
+        """Send a request as often as it takes.
+
+        Args:
+            call: The request.
+            given_up: Set when nobody waits for the answer any more.
+
+        Raises:
+            IngrainError: It cannot be answered.
+        """
+        given_up = given_up or threading.Event()
+        body = call.body() if call.body is not None else None
+        retries = Retries(self._options.retry, repeatable=call.repeatable)
+        while True:
+            outcome = self._try(call, body)
+            if not isinstance(outcome, Failure):
+                return outcome
+            pause = retries.pause_after(outcome, has_answered=call.plane in self._answered)
+            if given_up.wait(pause):
+                raise ClientError("The call was given up.")
+
+    def each(self, calls: Iterable[Call[T]]) -> Generator[T]:
+        """Send requests side by side, and yield their answers in order."""
+        feed = iter(calls)
+        first = list(itertools.islice(feed, 2))
+        if len(first) < 2:
+            # It waits for no other call: a single query is not to queue behind a long list.
+            for call in first:
+                yield self.send(call)
+            return
+        given_up, waiting = threading.Event(), deque[Future[T]]()
+        try:
+            for call in itertools.chain(first, feed):
+                waiting.append(self._executor().submit(self.send, call, given_up))
+                while waiting and (waiting[0].done() or len(waiting) == window_of(self._options)):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            given_up.set()
+            for future in waiting:
+                future.cancel()
+
+    def _try(self, call: Call[T], body: bytes | None) -> T | Failure:
+        try:
+            response = self._pool(call.plane).request(
+                call.method,
+                url_of(call, self._options),
+                params=call.params,
+                content=body,
+                headers=call.headers(),
+                timeout=timeout_of(call, self._options),
+            )
+        except httpx.HTTPError as error:
+            return error_of_transport(call, self._options.planes[call.plane].url, error)
+        self._answered.add(call.plane)
+        return read(call, response)
+
+    def _pool(self, plane: Plane) -> httpx.Client:
+        with self._lock:
+            if self._is_closed:
+                raise ClientError("The client is closed.")
+            if plane not in self._pools:
+                options = self._options.planes[plane]
+                self._pools[plane] = httpx.Client(
+                    headers=dict(options.headers),
+                    verify=options.verify,
+                    trust_env=options.trust_env,
+                    limits=pool_limits(),
+                )
+            return self._pools[plane]
+
+    def _executor(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._is_closed:
+                raise ClientError("The client is closed.")
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._options.concurrency, thread_name_prefix="ingrain-client")
+            return self._threads

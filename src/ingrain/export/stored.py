@@ -1,0 +1,127 @@
+"""Receives a stored model and its source, hands on how far they are apart: the proof of publishing, done again."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ingrain.errors import ModelNotFoundError
+from ingrain.export import entry, verify, verify_images
+from ingrain.export.job import ExportJob, Phase, Progress
+from ingrain.export.onnx_file import open_session
+from ingrain.export.threads import export_threads
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.repository.manifest import Graph, Manifest, Role, Verification
+from ingrain.repository.names import model_key
+from ingrain.repository.store import Entry, Repository
+
+Report = Callable[[Progress], None]
+References = verify.References | verify_images.ImageReferences
+
+
+def prove_stored(job: ExportJob, folder: Path, report: Report) -> Manifest:
+    """Compare the graphs of a repository, its tokenizer and its geometry with the source library.
+
+    Args:
+        job: Names the model and, in ``stored_in``, the repository; ``output`` is scratch space.
+        folder: The model's folder, as the source library loads it.
+        report: Called with progress.
+
+    Returns:
+        The stored manifest with what was measured now; nothing is written to the repository.
+
+    Raises:
+        ModelNotFoundError: The repository does not have the model.
+        DamagedEntryError: A stored file is missing or differs from its checksum.
+        VerificationError: A graph, the tokenizer or prepared pixels differ by more than was allowed when it was made.
+        ExportError: The source library cannot load the model.
+    """
+    assert job.stored_in is not None
+    repository = Repository(Path(job.stored_in))
+    stored = repository.find(model_key(job.name, job.library, job.pretrained))
+    if stored is None:
+        raise ModelNotFoundError(f"Model {job.name!r} is not in the repository.", param="name")
+    repository.check(stored)
+    source = _open_source(job, folder)
+    asked = [(graph, _ask(source, stored, graph, report)) for graph in stored.manifest.graphs]
+    # ONNX Runtime will hold a copy of the weights of its own.
+    source.release()
+    gc.collect()
+    proofs = {}
+    for graph, references in asked:
+        session = open_session(repository.locate_graph(graph), export_threads())
+        proofs[graph.role] = _prove(session, stored, graph, references, report)
+    return msgspec.structs.replace(stored.manifest, verification=proofs)
+
+
+def _open_source(job: ExportJob, folder: Path) -> Any:
+    """Load the model as its export does; writing a tokenizer is also what tells a source where to cut texts."""
+    if job.library == "timm":
+        from ingrain.export.timm_checkpoint import inspect_timm
+        from ingrain.export.timm_source import TimmSource
+
+        return TimmSource(inspect_timm(folder))
+    source: Any
+    if job.library == "open_clip":
+        from ingrain.export.clip_checkpoint import inspect_clip
+        from ingrain.export.clip_source import ClipSource
+
+        source = ClipSource(inspect_clip(folder))
+    else:
+        from ingrain.export.checkpoint import inspect
+        from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+
+        checkpoint = inspect(folder, trust_remote_code=job.trust_remote_code)
+        source = SentenceTransformersSource(checkpoint, trust_remote_code=job.trust_remote_code)
+    source.save_tokenizer(entry.model_folder(job))
+    return source
+
+
+def _ask(source: Any, stored: Entry, graph: Graph, report: Report) -> References:
+    """Have the source make what the graph will be compared with."""
+    if graph.role != "text_encoder":
+        assert stored.manifest.image is not None
+        report(Progress("read", "reference outputs of pictures"))
+        return verify_images.ask_image_source(source, stored.manifest.image)
+    assert stored.manifest.text is not None
+    # Where a graph wants all texts padded to one length, the source does not.
+    text = msgspec.structs.replace(stored.manifest.text, fixed_length=False)
+    return verify.ask_source(
+        source,
+        TextPreprocessor(text, stored.folder),
+        [value.name for value in graph.inputs],
+        tolerance=_tolerance(stored.manifest, graph.role),
+        report=_counter(report, "read", "reference vectors"),
+    )
+
+
+def _prove(session: Any, stored: Entry, graph: Graph, references: References, report: Report) -> Verification:
+    tolerance = _tolerance(stored.manifest, graph.role)
+    if isinstance(references, verify_images.ImageReferences):
+        return verify_images.prove_images(
+            session,
+            references,
+            tolerance=tolerance,
+            report=_counter(report, "verify", "pictures"),
+            measure=verify_images.compare_logits if graph.role == "classifier" else verify.compare,
+        )
+    assert stored.manifest.text is not None
+    preprocessor = TextPreprocessor(stored.manifest.text, stored.folder)
+    count = _counter(report, "verify", "vectors")
+    return verify.prove(session, references, preprocessor, tolerance=tolerance, report=count)
+
+
+def _tolerance(manifest: Manifest, role: Role) -> float:
+    """Return what the model had to stay under when it was published."""
+    return manifest.verification[role].tolerance
+
+
+def _counter(report: Report, phase: Phase, detail: str) -> Callable[[int, int], None]:
+    def count(done: int, total: int) -> None:
+        report(Progress(phase, detail, done, total, "cases"))
+
+    return count

@@ -1,0 +1,61 @@
+"""`ingrain verify`: a stored model is what its source computes, and a changed one is found out."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from processes import MINILM
+from safetensors.numpy import load_file, save_file
+
+pytestmark = pytest.mark.slow
+
+
+def verify(repository, local_models, *arguments: str) -> subprocess.CompletedProcess:
+    flags = [f"--repository={repository}", f"--local-models-dir={local_models}"]
+    command = [sys.executable, "-m", "ingrain", "verify", *arguments, *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+def test_a_stored_model_is_proved_again_and_nothing_is_changed(server, local_models):
+    repository = server.log.parent / "repository"
+    before = {path: path.stat().st_mtime_ns for path in repository.rglob("*")}
+    done = verify(repository, local_models, MINILM, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    proof = report["verification"]["text_encoder"]
+    assert (report["name"], report["proved"]) == (MINILM, True)
+    assert 0 < proof["max_abs_diff"] < proof["tolerance"] == 1e-4
+    assert proof["cases"] > 50
+    assert {path: path.stat().st_mtime_ns for path in repository.rglob("*")} == before
+
+
+def test_a_model_that_differs_from_its_source_is_found_out(server, local_models, tmp_path):
+    """The source's weights are not those of the graph any more."""
+    shutil.copytree(local_models, tmp_path / "models")
+    weights = tmp_path / "models" / MINILM / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["embeddings.LayerNorm.weight"] = tensors["embeddings.LayerNorm.weight"] * np.float32(1.02)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    done = verify(server.log.parent / "repository", tmp_path / "models", MINILM)
+    assert done.returncode == 1
+    assert "differ from the source library's by up to" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_damaged_file_is_found_out(ready_repository, local_models):
+    (graph,) = (ready_repository / "repository" / "triton").glob("*/1/model.onnx")
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    done = verify(ready_repository / "repository", local_models, MINILM, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stderr)["error"]["code"] == "damaged_entry"
+
+
+def test_what_is_not_there_is_told(server, local_models):
+    done = verify(server.log.parent / "repository", local_models, "nope")
+    assert done.returncode == 1
+    assert "'nope' is not in the repository" in done.stderr
