@@ -1,11 +1,13 @@
 """What the README promises to a newcomer, with the real model on the embedded Triton."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from documents import examples
 
 pytestmark = pytest.mark.slow
 SENTENCES = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "The stock market fell today."]
@@ -20,6 +22,24 @@ def test_curl_of_three_sentences_ranks_the_similar_pair_first(server, source_mod
     cosines = vectors @ vectors.T
     assert cosines[0, 1] > max(cosines[0, 2], cosines[1, 2]) + 0.3
     assert np.abs(vectors - source_model.encode(SENTENCES)).max() < 1e-4
+
+
+def test_the_examples_of_the_readme_run(server):
+    """The Python block prints a cosine of the similar pair that is much the larger; the command embeds both texts."""
+    environment = {**os.environ, "INGRAIN_INFERENCE_URL": server.inference, "INGRAIN_MODEL_URL": server.model}
+    (block,) = examples("README.md", "python", "Try it")
+    done = subprocess.run(
+        [sys.executable, "-c", block], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    similar, different = map(float, done.stdout.split())
+    assert similar > different + 0.3
+    _, line = examples("README.md", "sh", "Try it")
+    code = f'ingrain() {{ "{sys.executable}" -m ingrain "$@"; }}; {line}'
+    done = subprocess.run(
+        ["bash", "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    rows = [json.loads(row) for row in done.stdout.splitlines()]
+    assert [(row["text"], len(row["embedding"])) for row in rows] == [("A cat sleeps.", 384), ("Stocks fell.", 384)]
 
 
 def test_a_python_script_with_only_httpx_gets_the_same(server, source_model):

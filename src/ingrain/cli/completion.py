@@ -145,9 +145,9 @@ def _help(parser: argparse.ArgumentParser) -> str:
 
 def _clean(text: str | None) -> str:
     """Return a help text in one short line, without what shells take for syntax."""
-    words = " ".join((text or "").replace("%%", "%").split())
-    first = words.partition(". ")[0]
-    return "".join(" " if character in "[]:'\"`$\\" else character for character in first)[:80].strip()
+    words = (text or "").replace("%%", "%").replace("'", "’")
+    plain = "".join(" " if character in '[]:"`$\\' else character for character in words)
+    return " ".join(plain.split()).partition(". ")[0][:80].strip()
 
 
 def _quoted(text: str) -> str:

@@ -1,12 +1,14 @@
 """`ingrain verify`: a stored model is what its source computes, and a changed one is found out."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from documents import examples
 from processes import MINILM
 from safetensors.numpy import load_file, save_file
 
@@ -59,3 +61,17 @@ def test_what_is_not_there_is_told(server, local_models):
     done = verify(server.log.parent / "repository", local_models, "nope")
     assert done.returncode == 1
     assert "'nope' is not in the repository" in done.stderr
+
+
+def test_the_example_of_the_command_lines_page_runs(server, local_models):
+    """`ingrain verify` as docs/cli.md shows it, told by the environment where things are."""
+    (line,) = examples("docs/cli.md", "sh", "Verify")
+    environment = {
+        **os.environ,
+        "INGRAIN_REPOSITORY": str(server.log.parent / "repository"),
+        "INGRAIN_LOCAL_MODELS_DIR": str(local_models),
+    }
+    code = f'ingrain() {{ "{sys.executable}" -m ingrain "$@"; }}; {line}'
+    done = subprocess.run(["bash", "-c", code], env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{MINILM} (sentence_transformers) is what its source library computes.")
