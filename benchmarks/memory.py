@@ -1,7 +1,8 @@
 """Memory of the serving processes over 200,000 requests of mixed lengths: what it grows by after the first 20,000.
 
 One text in twenty is a passage (log-normal, median 60 words), the others are queries of 4 to 9 words; all are distinct.
-Memory is the proportional set size: what a process shares with others counts in part for each.
+Memory is what the processes hold of their own: anonymous memory, and shared memory in proportion to those that share
+it. Pages of program files are left out: how much of them counts for whom depends on what else runs on the machine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -53,7 +55,8 @@ def main() -> None:
         "statuses": statuses(results),
         "memoryMb": {f"after {count}": memory for count, memory in (samples[0], settled, samples[-1])},
         "growthAfterSettling": {
-            part: round(max(memory[part] for _, memory in after) / settled[1][part] - 1, 4) for part in settled[1]
+            part: round(max(memory[part] for _, memory in after) / max(1.0, settled[1][part]) - 1, 4)
+            for part in settled[1]
         },
     }
     tell(report, options.output)
@@ -78,18 +81,14 @@ def _chunks(model: str) -> Iterator[list[bytes]]:
 
 
 def _memory_mb(server: Server) -> dict[str, float]:
-    """Return proportional set sizes in MB of the front end, of tritonserver and of the processes that run graphs."""
-    front = psutil.Process(server.process.pid)
-    found = {"all": 0.0, "front end": _pss_mb(front)}
-    for child in front.children(recursive=True):
-        part = "graphs" if "stub" in child.name() else "tritonserver"
-        found[part] = found.get(part, 0.0) + _pss_mb(child)
-    found["all"] = sum(found.values())
-    return {part: round(megabytes, 1) for part, megabytes in found.items()}
+    """Return the memory in MB of the front end, of tritonserver and of the processes that run graphs."""
+    found = server.by_role(_held_mb)
+    return {part: round(megabytes, 1) for part, megabytes in {"all": sum(found.values()), **found}.items()}
 
 
-def _pss_mb(process: psutil.Process) -> float:
-    return process.memory_full_info().pss / 1e6
+def _held_mb(process: psutil.Process) -> float:
+    lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))) / 1e3
 
 
 def _line(memory: dict[str, float]) -> str:

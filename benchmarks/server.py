@@ -11,14 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
 
-from ingrain.bench.server_side import ServerCounts, read_counts
+from ingrain.bench.server_side import ServerCounts, read_counts, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,17 @@ class Server:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far of the front end, of tritonserver, and of Triton's Python processes."""
+        return self.by_role(_seconds)
+
+    def by_role(self, measure: Callable[[psutil.Process], float]) -> dict[str, float]:
+        """Return the sum of what is measured of each process, by what the process does."""
         front = psutil.Process(self.process.pid)
-        used = {"front end": _seconds(front), "tritonserver": 0.0, "graphs": 0.0}
+        found = {"front end": measure(front), "tritonserver": 0.0, "graphs": 0.0}
         for child in front.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                used["graphs" if "stub" in child.name() else "tritonserver"] += _seconds(child)
-        return used
+            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+                role = role_of(child)
+                found[role] = found.get(role, 0.0) + measure(child)
+        return found
 
 
 def _seconds(process: psutil.Process) -> float:

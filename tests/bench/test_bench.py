@@ -10,7 +10,7 @@ import httpx
 import pytest
 from planes import running_planes
 
-from ingrain.bench.load import Target, closed_loop, http_request, open_loop
+from ingrain.bench.load import Connection, LoadResult, Target, closed_loop, http_request, open_loop
 from ingrain.bench.report import as_svg
 from ingrain.bench.run import BenchOptions, run_bench
 from ingrain.cli.main import main
@@ -95,6 +95,7 @@ async def test_the_report_tells_rates_batches_and_padding(tmp_path):
     assert 0 <= report["paddingShare"] < 0.5
     assert report["tokensPerS"] > 3 * report["requestsPerS"]
     assert report["loadGeneratorCpuShare"] > 0
+    assert report["errors"] == 0
 
 
 async def test_what_the_server_refuses_is_told_before_the_load(tmp_path):
@@ -132,6 +133,45 @@ def test_a_picture_of_latencies_has_a_line_for_each_percentile():
     assert words[:3] == ["p50 501.0", "p95 951.0", "p99 991.0"]
     assert "a <title>" in words
     ET.fromstring(as_svg([], "nothing"))
+
+
+def test_a_picture_of_answers_over_time_shows_when_none_came():
+    """Answers in the first second and in the last one, and none between."""
+    moments = [0.1 * n for n in range(1, 10)] + [9 + 0.1 * n for n in range(1, 11)]
+    drawing = ET.fromstring(as_svg([0.01] * 19, "title", moments))
+    bars = list(drawing.iter("{http://www.w3.org/2000/svg}rect"))[1 + 60 :]
+    heights = [float(bar.attrib["height"]) for bar in bars]
+    assert len(heights) == 60
+    assert any(heights[:6])
+    assert not any(heights[6:54])
+    assert any(heights[54:])
+
+
+def test_a_steady_rate_leaves_out_the_beginning_and_the_last_answers():
+    """Batches of ten every 0.1 s from 0.5 s on, sent for 2 s: a hundred a second, wherever the window begins."""
+    moments = [0.5 + 0.1 * batch for batch in range(30) for _ in range(10)]
+    result = LoadResult(
+        seconds=3.5, latencies_s=[0.2] * 160 + [0.4] * 140, answered_at_s=moments, statuses={200: 300}, sent_for_s=2.0
+    )
+    for warm_up_s in (0.55, 0.6, 0.77, 1.0):
+        assert result.steady_requests_per_s(warm_up_s) == pytest.approx(100)
+    assert result.steady_requests_per_s(1.0, within_s=0.3) == pytest.approx(100)
+    assert LoadResult().steady_requests_per_s() == 0
+
+
+async def test_an_answer_in_many_pieces_is_one_answer():
+    """A large answer comes in pieces, and the next one may come with its last piece."""
+    answers: list[int] = []
+    connection = Connection(lambda _, status: answers.append(status), lambda _: None)
+    body = b"x" * 100_000
+    head = b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 100000\r\n\r\n"
+    for start in range(0, len(head + body), 7_001):
+        connection.data_received((head + body)[start : start + 7_001])
+        assert not answers or start + 7_001 >= len(head + body)
+    connection.data_received(b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\n\r\n{")
+    assert answers == [200]
+    connection.data_received(b"}")
+    assert answers == [200, 429]
 
 
 async def test_requests_are_what_other_clients_send(tmp_path):

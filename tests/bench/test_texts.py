@@ -28,6 +28,20 @@ def test_lengths_are_as_stated():
     assert max(passages) > 400
 
 
+def test_news_articles_are_distinct_and_of_many_lengths():
+    articles = make_texts("news", 1_000)
+    assert len(articles) == len(set(articles)) == 293
+    assert min(lengths(articles)) < 60
+    assert max(lengths(articles)) > 300
+    assert make_texts("news", 10) == articles[:10]
+
+
+def test_without_the_package_that_carries_them_it_is_said_where_articles_come_from(monkeypatch):
+    monkeypatch.setattr("ingrain.bench.texts._NEWS_PACKAGE", "no-such-package")
+    with pytest.raises(SettingsError, match="pip install --no-deps gensim"):
+        make_texts("news", 10)
+
+
 def test_a_file_gives_its_lines(tmp_path):
     file = tmp_path / "texts"
     file.write_text("one\n\n two \nthree\n", "utf-8")

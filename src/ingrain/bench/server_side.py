@@ -83,14 +83,15 @@ def cpu_by_process(port: int) -> dict[str, float]:
         front = psutil.Process(listeners[0])
         used = {"front end": _seconds(front)}
         for child in front.children(recursive=True):
-            name = _role(child)
+            name = role_of(child)
             used[name] = used.get(name, 0.0) + _seconds(child)
     except psutil.Error:
         return {}
     return used
 
 
-def _role(process: Any) -> str:
+def role_of(process: Any) -> str:
+    """Return what a process below the server's own does, a ``psutil.Process`` given: the name its figures go under."""
     if "stub" in process.name():
         return "graphs"
     return "front end" if _WORKER in process.cmdline() else str(process.name())

@@ -52,7 +52,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--images", type=Path, nargs="+", default=[], help="picture files to embed instead of texts.")
     add("--api-key", help="key of the server. Default: the environment's INGRAIN_API_KEY.")
     add("--json", type=Path, metavar="FILE", help="write the report as JSON too.")
-    add("--plot", type=Path, metavar="FILE", help="write the latencies as an SVG picture.")
+    add("--plot", type=Path, metavar="FILE", help="write latencies and answers over time as an SVG picture.")
 
 
 def bench(options: dict[str, object]) -> int:
@@ -65,9 +65,9 @@ def bench(options: dict[str, object]) -> int:
     options["api_key"] = options["api_key"] or os.environ.get("INGRAIN_API_KEY")
     report, result = run_bench(BenchOptions(**options))  # type: ignore[arg-type]  # argparse has checked them
     print(as_text(report))
-    title = f"{report['model']}: {report['requestsPerS']} requests/s, answers by latency"
+    title = f"{report['model']}: {report['requestsPerS']} requests/s, {report['errors']} errors"
     _write(json_file, json.dumps(report, indent=2) + "\n")
-    _write(plot_file, as_svg(result.latencies_s, title))
+    _write(plot_file, as_svg(result.latencies_s, title, result.answered_at_s))
     if result.failed:
         print(f"ingrain: {result.failed} requests were not answered with 200.", file=sys.stderr)
     return 1 if result.failed else 0
