@@ -18,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.export.onnx_file import EXTERNAL_DATA_BYTES, CannotConvert
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.onnx_file import EXTERNAL_DATA_BYTES
 
 _WEIGHT_LEVELS = 64
 _TINY = np.float32(1e-12)  # a token of zeros must not divide by zero
@@ -54,13 +55,13 @@ def write_int8(source: Path, target: Path, plan: Int8Plan) -> None:
         plan: How.
 
     Raises:
-        CannotConvert: The graph has no product that could be.
+        UnsupportedModelError: The graph has no product that could be.
     """
     import onnx
 
     model = onnx.load(str(source))
     if not _Rewriter(model, plan).run():
-        raise CannotConvert("the graph has no product of tokens with a matrix of weights")
+        raise UnsupportedModelError("The graph has no product of tokens with a matrix of weights.", param="precision")
     external = model.ByteSize() > EXTERNAL_DATA_BYTES
     onnx.save(model, str(target), save_as_external_data=external, location=f"{target.name}.data")
 

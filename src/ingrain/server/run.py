@@ -35,6 +35,7 @@ from ingrain.server.http.server import HttpLimits, HttpServer
 from ingrain.server.listen import open_socket, stop_on_signals
 from ingrain.server.logs import configure_logs
 from ingrain.server.model_names import parse_model
+from ingrain.server.precision import check_settings
 from ingrain.server.services import Services
 from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
@@ -64,6 +65,7 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
     models = [parse_model(text) for text in settings.models]
+    check_settings(settings, models)
     repository = Repository(settings.repository.expanduser().resolve())
     repository.prepare()
     services, startup = build_services(settings, repository)
@@ -97,6 +99,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
         open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
         max_loaded_models=settings.max_loaded_models,
         load_timeout_s=settings.load_timeout_s,
+        default_precision=settings.precision,
     )
     limits = RequestLimits(
         max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
@@ -185,6 +188,7 @@ def _exporter(settings: Settings, repository: Repository) -> Export:
             token=settings.hf_token,
             offline=settings.offline,
             trust_remote_code=settings.trust_remote_code,
+            precision=ref.precision or "fp32",
         )
         await run_export(job, timeout_s=settings.export_timeout_s, on_progress=on_progress)
 
