@@ -28,8 +28,8 @@ PrecisionField = Annotated[
     Precision | None,
     Meta(
         description="What the graphs compute in: `fp32`, `fp16` (on a GPU), `int8` or `int8-safe` (text encoders, on a "
-        "CPU). A model that is stored in another precision is made anew. Not given: INGRAIN_PRECISION, and without that "
-        "a stored model as it is, a new one in fp32."
+        "CPU). A model that is stored in another precision is made anew. Not given: INGRAIN_PRECISION; without that, a "
+        "stored model as it is and a new one in fp32."
     ),
 ]
 

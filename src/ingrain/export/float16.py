@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingrain.export.onnx_file import EXTERNAL_DATA_BYTES
+from ingrain.export.onnx_file import save_onnx
 
 
 def write_float16(source: Path, target: Path) -> None:
@@ -19,5 +19,4 @@ def write_float16(source: Path, target: Path) -> None:
 
     # Shapes are not needed to know which values are floats; inferring them would double the memory of large graphs.
     model = convert_float_to_float16(onnx.load(str(source)), keep_io_types=True, disable_shape_infer=True)
-    external = model.ByteSize() > EXTERNAL_DATA_BYTES
-    onnx.save(model, str(target), save_as_external_data=external, location=f"{target.name}.data")
+    save_onnx(model, target)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.onnx_file import EXTERNAL_DATA_BYTES
+from ingrain.export.onnx_file import save_onnx
 
 _WEIGHT_LEVELS = 64
 _TINY = np.float32(1e-12)  # a token of zeros must not divide by zero
@@ -62,8 +62,7 @@ def write_int8(source: Path, target: Path, plan: Int8Plan) -> None:
     model = onnx.load(str(source))
     if not _Rewriter(model, plan).run():
         raise UnsupportedModelError("The graph has no product of tokens with a matrix of weights.", param="precision")
-    external = model.ByteSize() > EXTERNAL_DATA_BYTES
-    onnx.save(model, str(target), save_as_external_data=external, location=f"{target.name}.data")
+    save_onnx(model, target)
 
 
 class _Rewriter:

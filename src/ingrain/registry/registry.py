@@ -80,6 +80,7 @@ class Registry:
         load_timeout_s: Seconds that the engine may take to load one graph.
         default_precision: Of models for which none is named; None leaves stored ones as they are and makes new ones in
             fp32.
+        why_not: Tells why a precision cannot be served here, as the end of a sentence; None where it can.
     """
 
     repository: Repository
@@ -90,6 +91,7 @@ class Registry:
     max_loaded_models: int = 0
     load_timeout_s: float = 600.0
     default_precision: Precision | None = None
+    why_not: Callable[[Precision], str | None] = lambda _: None
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
@@ -315,6 +317,11 @@ class Registry:
         try:
             async with self._lock(slot.key), self._claim(slot.key):
                 entry = await self._obtain(slot)
+                if reason := self.why_not(entry.manifest.precision):
+                    raise UnsupportedModelError(
+                        f"Model {slot.ref.name!r} is stored in {entry.manifest.precision!r}, {reason}",
+                        param="precision",
+                    )
                 if slot.model is not None and slot.model.manifest != entry.manifest:
                     await self._retire(slot, slot.model)
                 for graph in entry.manifest.graphs:

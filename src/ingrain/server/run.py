@@ -35,7 +35,7 @@ from ingrain.server.http.server import HttpLimits, HttpServer
 from ingrain.server.listen import open_socket, stop_on_signals
 from ingrain.server.logs import configure_logs
 from ingrain.server.model_names import parse_model
-from ingrain.server.precision import check_settings
+from ingrain.server.precision import check_settings, why_not
 from ingrain.server.services import Services
 from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
@@ -100,6 +100,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[Services
         max_loaded_models=settings.max_loaded_models,
         load_timeout_s=settings.load_timeout_s,
         default_precision=settings.precision,
+        why_not=lambda precision: why_not(precision, settings),
     )
     limits = RequestLimits(
         max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
