@@ -47,9 +47,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting(
             "INGRAIN_MODELS",
             "Models to load at start, separated by commas: `name`, `name@revision` or `library:name@revision`; "
-            "for OpenCLIP what follows `@` is the `pretrained` tag.",
+            "for OpenCLIP what follows `@` is the `pretrained` tag. `#int8` behind it names a precision.",
         ),
     ] = ()
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8", "int8-safe"] | None,
+        _setting(
+            "INGRAIN_PRECISION",
+            "Precision of models for which none is named, stored ones included; `fp16` is for GPUs, `int8` and "
+            "`int8-safe` are for text encoders on CPUs. Not given: stored models as they are, new ones in fp32.",
+        ),
+    ] = None
     engine: Annotated[
         Literal["auto", "embedded", "triton", "onnxruntime"],
         _setting(
@@ -235,7 +243,8 @@ class SettingInfo:
     @property
     def choices(self) -> tuple[str, ...]:
         """The values allowed, where there are only a few."""
-        return get_args(self.type) if get_origin(self.type) is Literal else ()
+        kinds = (self.type, *get_args(self.type))  # it may be optional
+        return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
 
 
 def describe() -> list[SettingInfo]:

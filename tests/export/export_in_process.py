@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from ingrain.export.job import Event, ExportJob, Progress
-from ingrain.repository.manifest import Manifest
+from ingrain.repository.manifest import Manifest, Precision
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,30 @@ def build(name: str, folder: Path) -> Path:
     return (PIPELINES | REFUSED)[name](folder)
 
 
-def export(name: str, folder: Path) -> Exported:
+def export(name: str, folder: Path, **options: object) -> Exported:
     """Build, export, and embed with both the published graph and the source."""
     build(name, folder / "models" / "model")
-    return export_built(folder)
+    return export_built(folder, **options)
+
+
+def export_manifest(folder: Path, **options: object) -> Manifest:
+    """Export the model in ``models/model``, and return what was published."""
+    from ingrain.export.worker import run_job
+
+    return run_job(job_of(folder, **options), lambda _: None)
+
+
+def export_with_floors_out_of_reach(folder: Path, precision: Precision) -> Manifest:
+    """Export the model in ``models/model`` where a lower precision promises float32's vectors."""
+    from ingrain.export import precision as module
+    from ingrain.export.measured import Floors
+
+    floors = module.FLOORS[precision]
+    module.FLOORS[precision] = Floors(mean_cosine=1.0, min_cosine=1.0, own_cosine=1.0)
+    try:
+        return export_manifest(folder, precision=precision)
+    finally:
+        module.FLOORS[precision] = floors
 
 
 def export_built(folder: Path, **options: object) -> Exported:
@@ -66,13 +86,13 @@ def export_built(folder: Path, **options: object) -> Exported:
     return Exported(manifest, folder / "output", exporter, vectors, embed_source(folder / "models" / "model", TEXTS))
 
 
-def export_with_weights_outside(name: str, folder: Path) -> Exported:
+def export_with_weights_outside(name: str, folder: Path, **options: object) -> Exported:
     """Export as if the model were too large for one file."""
     from ingrain.export import onnx_file
 
     limit, onnx_file.EXTERNAL_DATA_BYTES = onnx_file.EXTERNAL_DATA_BYTES, 0
     try:
-        return export(name, folder)
+        return export(name, folder, **options)
     finally:
         onnx_file.EXTERNAL_DATA_BYTES = limit
 

@@ -101,6 +101,7 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
         library=ref.library,
         pretrained=ref.pretrained,
         revision=ref.revision,
+        precision=ref.precision or "fp32",
         architecture="Fake",
         created_at="2026-11-22T00:00:00Z",
         versions={},
@@ -221,6 +222,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         images=images,
         queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens),
         max_loaded_models=settings.max_loaded_models,
+        default_precision=settings.precision,
     )
     load = Load()
     downloads = Downloads.from_settings(settings, registry.repository)

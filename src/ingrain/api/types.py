@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ingrain.repository.manifest import ImageStep, Interpolation, Library
+from ingrain.repository.manifest import ImageStep, Interpolation, Library, Precision
 
 Name = Annotated[str, Meta(min_length=1, max_length=512, description="What the source library calls the model.")]
 Texts = Annotated[
@@ -25,6 +25,14 @@ LibraryField = Annotated[Library | None, Meta(description="Source library, where
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
 Pretrained = Annotated[Word | None, Meta(description="Weight tag of an OpenCLIP model.")]
 Revision = Annotated[Word | None, Meta(description="Branch, tag or commit on the hub.")]
+PrecisionField = Annotated[
+    Precision | None,
+    Meta(
+        description="What the graphs compute in: `fp32`, `fp16` (on a GPU), `int8` or `int8-safe` (text encoders, on a "
+        "CPU). A model that is stored in another precision is made anew. Not given: INGRAIN_PRECISION; without that, a "
+        "stored model as it is and a new one in fp32."
+    ),
+]
 
 
 Prompt = Annotated[
@@ -193,6 +201,7 @@ class LoadModelRequest(Request, frozen=True, kw_only=True):
     library: Annotated[Library, Meta(description="Source library.")]
     pretrained: Pretrained = None
     revision: Revision = None
+    precision: PrecisionField = None
 
 
 class ModelRequest(Request, frozen=True, kw_only=True):
@@ -319,11 +328,12 @@ class EmbedAnswer(Answer, frozen=True, kw_only=True):
     processing_time_ms: float
 
 
-class LoadedModel(Answer, frozen=True, kw_only=True):
-    """A loaded model."""
+class LoadedModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
+    """A loaded model; `precision` is there where it is not fp32."""
 
     name: str
     library: Library
+    precision: Precision = "fp32"
 
 
 class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
@@ -333,12 +343,17 @@ class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
-    """A model of the repository and its state in Triton's words; ``reason`` says why it is not ready."""
+    """A model of the repository and its state in Triton's words.
+
+    ``reason`` says why it is not ready, or was not made in another precision; ``precision`` is there where it is not
+    fp32.
+    """
 
     name: str
     library: Library | None
     state: str
     pretrained: str | None = None
+    precision: Precision = "fp32"
     reason: str | None = None
 
 

@@ -16,7 +16,7 @@ from ingrain.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ingrain.export.job import ExportJob, Progress
-    from ingrain.repository.manifest import Library, Manifest
+    from ingrain.repository.manifest import Library, Manifest, Verification
     from ingrain.repository.store import Repository
 
 _EXAMPLES = """\
@@ -130,8 +130,17 @@ def _text(manifest: Manifest) -> str:
     lines = [f"{manifest.name} ({manifest.library}) is what its source library computes."]
     for role, proof in manifest.verification.items():
         lines.append(
-            f"  {role}: largest difference {proof.max_abs_diff:.2g} of {proof.tolerance:.2g} allowed, smallest cosine "
-            f"{proof.min_cosine:.6f}, {proof.cases} outputs compared"
+            f"  {role}: {_measured(proof)}, {proof.cases} outputs compared"
             + (f", {proof.tokenizer_cases} texts tokenized alike" if proof.tokenizer_cases else "")
         )
     return "\n".join(lines)
+
+
+def _measured(proof: Verification) -> str:
+    if proof.tolerance is not None:
+        allowed = f"largest difference {proof.max_abs_diff:.2g} of {proof.tolerance:.2g} allowed"
+        return f"{allowed}, smallest cosine {proof.min_cosine:.6f}"
+    return (
+        f"mean cosine {proof.mean_cosine:.4f} of at least {proof.mean_cosine_floor:.4f} asked, smallest "
+        f"{proof.min_cosine:.4f} of {proof.min_cosine_floor:.4f}"
+    )

@@ -50,6 +50,11 @@ def runs_on_this_cpu(settings: Settings) -> bool:
     return engine_name(settings) != "triton" and settings.instance_kind != "KIND_GPU"
 
 
+def runs_on_a_gpu(settings: Settings) -> bool:
+    """Tell whether graphs run on a GPU for certain; ONNX Runtime in this process has the CPU alone."""
+    return settings.instance_kind == "KIND_GPU" and engine_name(settings) != "onnxruntime"
+
+
 def execution_policy(settings: Settings) -> ExecutionPolicy:
     """Return how graphs are executed, with what the settings leave open decided.
 

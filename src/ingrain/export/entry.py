@@ -83,6 +83,7 @@ def describe_model(
         pretrained=job.pretrained,
         revision=job.revision,
         commit=commit,
+        precision=job.precision,
         architecture=architecture,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"ingrain": __version__, **_versions()},

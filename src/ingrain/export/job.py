@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.manifest import Library, Manifest, Precision
 
 
 class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,8 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         token: Hub token.
         offline: True to use only what the hub's cache holds.
         trust_remote_code: True to run code that comes with the model.
-        tolerance: Largest difference to the source's vectors that is published.
+        precision: What the graphs are to compute in.
+        tolerance: Largest difference to the source's vectors that is published, of graphs in float32.
         stored_in: Root of a repository whose stored graphs are proved anew; None to export.
     """
 
@@ -38,6 +39,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     offline: bool = False
     trust_remote_code: bool = False
+    precision: Precision = "fp32"
     tolerance: float = 1e-4
     stored_in: str | None = None
 

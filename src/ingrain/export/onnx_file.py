@@ -94,12 +94,26 @@ def write_onnx(
     _check_file(path)
 
 
-def open_session(path: Path, threads: int = 0) -> Any:
+def save_onnx(model: Any, path: Path) -> None:
+    """Write a model; weights above 500 MB go to ``<path>.data``.
+
+    Args:
+        model: An ``onnx.ModelProto`` with its weights in it.
+        path: File to write.
+    """
+    import onnx
+
+    external = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_DATA_BYTES
+    onnx.save(model, str(path), save_as_external_data=external, location=f"{path.name}.data")
+
+
+def open_session(path: Path, threads: int = 0, *, fuse: bool = True) -> Any:
     """Open an ONNX file as the engines do.
 
     Args:
         path: The file.
         threads: Threads of one operator; 0 for all cores.
+        fuse: False to run the graph's own nodes, with nothing fused.
 
     Raises:
         CannotConvert: ONNX Runtime refuses the file.
@@ -109,6 +123,8 @@ def open_session(path: Path, threads: int = 0) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if not fuse:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but this

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from ingrain.errors import ExportError
-from ingrain.export import entry, verify, verify_images
+from ingrain.export import entry, precision, verify, verify_images
 from ingrain.export.attempts import first_proved
 from ingrain.export.clip_checkpoint import inspect_clip
 from ingrain.export.clip_source import ClipSource
@@ -19,6 +19,7 @@ from ingrain.export.clip_text_graph import TextPlan, text_plans
 from ingrain.export.image_geometry import preprocess_config_from_open_clip
 from ingrain.export.image_graph import ImageGraph
 from ingrain.export.job import ExportJob, Phase, Progress
+from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import Recipe, describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.threads import export_threads
 from ingrain.preprocess.text import TextPreprocessor, collate
@@ -102,13 +103,15 @@ def _convert_text(
         session = open_session(path, export_threads())
         inputs = describe_inputs(session, axes)
         outputs = describe_outputs(session, references.width)
-        proof = verify.prove(
-            session,
-            references,
-            preprocessor,
-            tolerance=job.tolerance,
-            report=_counter(report, "verify", "text vectors"),
-        )
+
+        def prove(session: Any, floors: Floors | None = None) -> Verification:
+            count = _counter(report, "verify", "text vectors")
+            return verify.prove(session, references, preprocessor, tolerance=job.tolerance, report=count, floors=floors)
+
+        proof = prove(session)
+        del session
+        if job.precision != "fp32":
+            proof = precision.lower(path, job.precision, prove, what="The text tower")
         return entry.describe_graph(job, "text_encoder", inputs, outputs), serving, proof
 
     return first_proved(plans, attempt, what="The text tower")
@@ -138,9 +141,15 @@ def _convert_image(
         session = open_session(path, export_threads())
         inputs = describe_inputs(session, ("batch",))
         outputs = describe_outputs(session, references.width)
-        proof = verify_images.prove_images(
-            session, references, tolerance=job.tolerance, report=_counter(report, "verify", "image vectors")
-        )
+
+        def prove(session: Any, floors: Floors | None = None) -> Verification:
+            count = _counter(report, "verify", "image vectors")
+            return verify_images.prove_images(session, references, tolerance=job.tolerance, report=count, floors=floors)
+
+        proof = prove(session)
+        del session
+        if job.precision == "fp16":
+            proof = precision.lower(path, job.precision, prove, what="The image tower")
         return entry.describe_graph(job, "image_encoder", inputs, outputs), proof
 
     return first_proved(_IMAGE_RECIPES, attempt, what="The image tower")

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import UnsupportedModelError, VerificationError
-from ingrain.export import entry, verify
+from ingrain.export import entry, precision, verify
 from ingrain.export.checkpoint import inspect
 from ingrain.export.job import ExportJob, Progress
+from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import CannotConvert, Recipe, describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.sentence_transformers_source import SentenceTransformersSource
 from ingrain.export.text_graph import build_graph
@@ -49,6 +50,8 @@ def export(job: ExportJob, folder: Path, commit: str | None, report: Report) -> 
     """
     checkpoint = inspect(folder, trust_remote_code=job.trust_remote_code)
     source = SentenceTransformersSource(checkpoint, trust_remote_code=job.trust_remote_code)
+    if source.is_static:
+        precision.refuse_int8(job.precision, "A static embedding model is a table of vectors")
     text = source.save_tokenizer(entry.model_folder(job))
     preprocessor = TextPreprocessor(text, entry.model_folder(job))
     references = verify.ask_source(
@@ -79,6 +82,11 @@ def _convert(
 ) -> tuple[Graph, Verification]:
     """Try one way of exporting after the other until a graph is proved."""
     path = entry.graph_folder(job, _ROLE) / "model.onnx"
+
+    def prove(session: Any, floors: Floors | None = None) -> Verification:
+        count = _counter(report, "verify", "vectors")
+        return verify.prove(session, references, preprocessor, tolerance=job.tolerance, report=count, floors=floors)
+
     refusal: VerificationError | None = None
     for recipe in list(_recipes(source.model)):
         report(Progress("export", str(recipe), 0, 1, "graphs"))
@@ -86,9 +94,7 @@ def _convert(
             _write(source, recipe, preprocessor, path)
             session = open_session(path, export_threads())
             inputs = describe_inputs(session, _AXES)
-            verification = verify.prove(
-                session, references, preprocessor, tolerance=job.tolerance, report=_counter(report, "verify", "vectors")
-            )
+            verification = prove(session)
             outputs = describe_outputs(session, references.width)
         except (CannotConvert, VerificationError) as error:
             # The next way may manage; the operator's log keeps what was wrong with this one.
@@ -96,6 +102,10 @@ def _convert(
             traceback.print_exc()
             refusal = error if isinstance(error, VerificationError) else refusal
             continue
+        del session
+        if job.precision != "fp32":
+            report(Progress("export", job.precision, 0, 1, "graphs"))
+            verification = precision.lower(path, job.precision, prove, what="The model")
         only = references.equal_lengths_only
         return entry.describe_graph(job, _ROLE, inputs, outputs, equal_lengths_only=only), verification
     raise refusal or UnsupportedModelError(

@@ -12,7 +12,9 @@ import msgspec
 from ingrain.errors import ModelNotFoundError
 from ingrain.export import entry, verify, verify_images
 from ingrain.export.job import ExportJob, Phase, Progress
+from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import open_session
+from ingrain.export.precision import FLOORS
 from ingrain.export.threads import export_threads
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import Graph, Manifest, Role, Verification
@@ -21,6 +23,9 @@ from ingrain.repository.store import Entry, Repository
 
 Report = Callable[[Progress], None]
 References = verify.References | verify_images.ImageReferences
+
+# Of what the source says twice, where the graph itself has floors instead.
+_TOLERANCE = 1e-4
 
 
 def prove_stored(job: ExportJob, folder: Path, report: Report) -> Manifest:
@@ -94,13 +99,13 @@ def _ask(source: Any, stored: Entry, graph: Graph, report: Report) -> References
         source,
         TextPreprocessor(text, stored.folder),
         [value.name for value in graph.inputs],
-        tolerance=_tolerance(stored.manifest, graph.role),
+        tolerance=_allowed(stored.manifest, graph.role)[0],
         report=_counter(report, "read", "reference vectors"),
     )
 
 
 def _prove(session: Any, stored: Entry, graph: Graph, references: References, report: Report) -> Verification:
-    tolerance = _tolerance(stored.manifest, graph.role)
+    tolerance, floors = _allowed(stored.manifest, graph.role)
     if isinstance(references, verify_images.ImageReferences):
         return verify_images.prove_images(
             session,
@@ -108,16 +113,18 @@ def _prove(session: Any, stored: Entry, graph: Graph, references: References, re
             tolerance=tolerance,
             report=_counter(report, "verify", "pictures"),
             measure=verify_images.compare_logits if graph.role == "classifier" else verify.compare,
+            floors=floors,
         )
     assert stored.manifest.text is not None
     preprocessor = TextPreprocessor(stored.manifest.text, stored.folder)
     count = _counter(report, "verify", "vectors")
-    return verify.prove(session, references, preprocessor, tolerance=tolerance, report=count)
+    return verify.prove(session, references, preprocessor, tolerance=tolerance, report=count, floors=floors)
 
 
-def _tolerance(manifest: Manifest, role: Role) -> float:
-    """Return what the model had to stay under when it was published."""
-    return manifest.verification[role].tolerance
+def _allowed(manifest: Manifest, role: Role) -> tuple[float, Floors | None]:
+    """Return what the graph had to reach when it was published: a tolerance or, in a lower precision, floors."""
+    tolerance = manifest.verification[role].tolerance
+    return (_TOLERANCE, FLOORS[manifest.precision]) if tolerance is None else (tolerance, None)
 
 
 def _counter(report: Report, phase: Phase, detail: str) -> Callable[[int, int], None]:

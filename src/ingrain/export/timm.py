@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ingrain.export import entry, verify_images
+from ingrain.export import entry, precision, verify_images
 from ingrain.export.attempts import first_proved
 from ingrain.export.image_geometry import preprocess_config_from_timm
 from ingrain.export.image_graph import ImageGraph
 from ingrain.export.job import ExportJob, Progress
+from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import Recipe, describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.threads import export_threads
 from ingrain.export.timm_checkpoint import inspect_timm
@@ -44,6 +46,7 @@ def export(
         VerificationError: The graph differs from the source.
         ExportError: The source library cannot load the model, or its weights are unusable.
     """
+    precision.refuse_int8(job.precision, "A timm model takes pictures")
     checkpoint = inspect_timm(folder)
     source = TimmSource(checkpoint)
     image = preprocess_config_from_timm(source.data_config)
@@ -95,13 +98,21 @@ def _convert(
         session = open_session(path, export_threads())
         inputs = describe_inputs(session, ("batch",))
         outputs = describe_outputs(session, references.width)
-        proof = verify_images.prove_images(
-            session,
-            references,
-            tolerance=job.tolerance,
-            report=count,
-            measure=verify_images.compare_logits if source.is_classifier else compare,
-        )
+
+        def prove(session: Any, floors: Floors | None = None) -> Verification:
+            return verify_images.prove_images(
+                session,
+                references,
+                tolerance=job.tolerance,
+                report=count,
+                measure=verify_images.compare_logits if source.is_classifier else compare,
+                floors=floors,
+            )
+
+        proof = prove(session)
+        del session
+        if job.precision != "fp32":
+            proof = precision.lower(path, job.precision, prove, what="The model")
         return entry.describe_graph(job, role, inputs, outputs), proof
 
     return first_proved(_RECIPES, attempt, what="The network")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import ExportError, VerificationError
+from ingrain.export.measured import Floors, Measured
 from ingrain.export.proof_texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.manifest import Verification
@@ -165,6 +166,7 @@ def prove(
     *,
     tolerance: float,
     report: Callable[[int, int], None],
+    floors: Floors | None = None,
 ) -> Verification:
     """Compare a graph with the source.
 
@@ -172,45 +174,33 @@ def prove(
         session: An ``onnxruntime.InferenceSession``.
         references: What the source said.
         preprocessor: The serving code with the exported tokenizer.
-        tolerance: What every element of a unit-length vector must agree to.
+        tolerance: What every element of a unit-length vector must agree to, where there are no floors.
         report: Called with cases done and in all.
+        floors: What the cosines of a lower precision must reach.
 
     Raises:
-        VerificationError: A vector differs by more than the tolerance, is not finite or has another shape.
+        VerificationError: A vector differs by more than is allowed, is not finite or has another shape.
     """
     inputs = [value.name for value in session.get_inputs()]
     batches = _batches(references)
     total = sum(len(batch) for batch in batches)
     alone: dict[int, Floats] = {}
-    worst, cosine, padding, done = 0.0, 1.0, 0.0, 0
+    measured = Measured()
     for batch in batches:
-        report(done, total)
+        report(measured.cases, total)
         items = [references.cases[index].item for index in batch]
         vectors = _run(session, collate(items, preprocessor.config, inputs), references.width)
         for index, vector in zip(batch, vectors, strict=True):
-            difference, similarity = compare(vector, references.cases[index].expected)
-            worst, cosine = max(worst, difference), min(cosine, similarity)
-            if len(batch) == 1:
-                alone[index] = vector
-            else:
-                padding = max(padding, compare(vector, alone[index])[0])
-        done += len(batch)
-    result = Verification(
-        max_abs_diff=worst,
-        min_cosine=cosine,
-        # Where only equal lengths share a batch, padding is what the source itself makes of it.
-        padding_diff=references.source_padding_diff if references.equal_lengths_only else padding,
-        cases=done,
-        tokenizer_cases=references.tokenizer_cases,
+            itself = compare(vector, alone.setdefault(index, vector))
+            measured.add(compare(vector, references.cases[index].expected), itself)
+    measured.check(tolerance, floors, what="vectors")
+    return measured.verification(
         tolerance=tolerance,
+        floors=floors,
+        # Where only equal lengths share a batch, padding is what the source itself makes of it.
+        padding_diff=references.source_padding_diff if references.equal_lengths_only else None,
+        tokenizer_cases=references.tokenizer_cases,
     )
-    if not max(worst, padding) <= tolerance:
-        raise VerificationError(
-            f"The graph's vectors differ from the source library's by up to {max(worst, padding):.2g} (smallest cosine "
-            f"{cosine:.6f}), and {tolerance:.2g} is allowed, so the model was not published.",
-            facts={"maxAbsDiff": worst, "minCosine": cosine, "paddingDiff": padding, "tolerance": tolerance},
-        )
-    return result
 
 
 def _texts(preprocessor: TextPreprocessor, parameters: int, *, brief: bool) -> list[tuple[str, str | None]]:

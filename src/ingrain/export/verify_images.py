@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ingrain.errors import ExportError, VerificationError
+from ingrain.export.measured import Floors, Measured
 from ingrain.export.proof_pictures import pictures
 from ingrain.export.verify import compare
 from ingrain.preprocess.image import ImagePreprocessor
@@ -90,45 +91,33 @@ def prove_images(
     tolerance: float,
     report: Callable[[int, int], None],
     measure: Measure = compare,
+    floors: Floors | None = None,
 ) -> Verification:
     """Compare a graph with the source, each picture alone and in batches of several sizes.
 
     Args:
         session: An ``onnxruntime.InferenceSession``.
         references: What the source said.
-        tolerance: What must agree.
+        tolerance: What must agree, where there are no floors.
         report: Called with cases done and in all.
         measure: Returns the difference of two rows, and their cosine.
+        floors: What the cosines of a lower precision must reach.
 
     Raises:
-        VerificationError: A row differs by more than the tolerance, is not finite or has another shape.
+        VerificationError: A row differs by more than is allowed, is not finite or has another shape.
     """
     count = len(references.expected)
     batches = [[number] for number in range(count)] + [list(range(min(3, count))), list(range(count))]
-    total, done = sum(map(len, batches)), 0
+    total = sum(map(len, batches))
     alone: dict[int, Floats] = {}
-    worst, cosine, neighbours = 0.0, 1.0, 0.0
+    measured = Measured()
     for batch in batches:
-        report(done, total)
+        report(measured.cases, total)
         for number, row in zip(batch, _run(session, references.pixels[batch], references.width), strict=True):
-            difference, similarity = measure(row, references.expected[number])
-            worst, cosine = max(worst, difference), min(cosine, similarity)
-            neighbours = max(neighbours, measure(row, alone.setdefault(number, row))[0])
-        done += len(batch)
-    if not max(worst, neighbours) <= tolerance:
-        raise VerificationError(
-            f"The graph's output for pictures differs from the source library's by up to {max(worst, neighbours):.2g} "
-            f"(smallest cosine {cosine:.6f}), and {tolerance:.2g} is allowed, so the model was not published.",
-            facts={"maxAbsDiff": worst, "minCosine": cosine, "paddingDiff": neighbours, "tolerance": tolerance},
-        )
-    return Verification(
-        max_abs_diff=worst,
-        min_cosine=cosine,
-        padding_diff=neighbours,
-        cases=total,
-        tokenizer_cases=0,
-        tolerance=tolerance,
-    )
+            itself = measure(row, alone.setdefault(number, row))
+            measured.add(measure(row, references.expected[number]), itself)
+    measured.check(tolerance, floors, what="outputs for pictures")
+    return measured.verification(tolerance=tolerance, floors=floors)
 
 
 def compare_logits(ours: Floats, theirs: Floats) -> tuple[float, float]:

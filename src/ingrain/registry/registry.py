@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
+
 from ingrain.batching.batcher import Batcher
 from ingrain.engine.protocol import Engine
 from ingrain.errors import (
@@ -24,6 +26,7 @@ from ingrain.errors import (
     ModelNotFoundError,
     RepositoryError,
     RequestError,
+    UnsupportedModelError,
 )
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
@@ -40,7 +43,7 @@ from ingrain.registry.slots import (
 from ingrain.registry.view import RegistryView, view_of
 from ingrain.repository.custom import CustomSource
 from ingrain.repository.desired import ModelRef, read_desired, write_desired
-from ingrain.repository.manifest import Graph, Library, Manifest
+from ingrain.repository.manifest import Graph, Library, Manifest, Precision
 from ingrain.repository.names import model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
 
@@ -84,6 +87,9 @@ class Registry:
         max_loaded_models: Most models at once; 0 for no limit.
         load_timeout_s: Seconds that the engine may take to load one graph.
         settle: Waits for the other processes of this server, where there are any.
+        default_precision: Of models for which none is named; None leaves stored ones as they are and makes new ones in
+            fp32.
+        why_not: Tells why a precision cannot be served here, as the end of a sentence; None where it can.
     """
 
     repository: Repository
@@ -94,6 +100,8 @@ class Registry:
     max_loaded_models: int = 0
     load_timeout_s: float = 600.0
     settle: Settle = _alone
+    default_precision: Precision | None = None
+    why_not: Callable[[Precision], str | None] = lambda _: None
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
@@ -108,7 +116,11 @@ class Registry:
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
         """Begin to load the models given and those that were loaded last time; return before they are ready."""
         self.engine.on_restart(self._engine_came_back)
-        for ref in (*(await self._read_desired()).values(), *models):
+        wanted = await self._read_desired()
+        for ref in models:
+            known = wanted.get(key_of(ref), ref)
+            wanted[key_of(ref)] = msgspec.structs.replace(known, precision=ref.precision or known.precision)
+        for ref in wanted.values():
             if self._slots.of(ref) is None:
                 self._begin_if_allowed(ref)
         self._started = True
@@ -140,7 +152,9 @@ class Registry:
         return slot.model
 
     async def load(self, ref: ModelRef) -> bool:
-        """Load a model, making it first where the repository lacks it.
+        """Load a model, making it first where the repository lacks it, or has it in another precision than is named.
+
+        A model that is loaded in another precision serves until the new one is made; if that fails, it goes on to.
 
         Returns:
             True if it was loaded now, False if it already was.
@@ -153,9 +167,10 @@ class Registry:
         slot = self._slots.of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
             _check_revision(ref, slot.model.manifest)
-            await self.settle(slot.number)
-            return False
-        if slot is None or slot.task is None or slot.task.done():
+            if _has_precision(ref, slot.model.manifest):
+                await self.settle(slot.number)
+                return False
+        if slot is None or slot.task_is_done:
             slot = self._begin(ref, slot)
         assert slot.task is not None
         # The caller may go away; the model is loaded all the same.
@@ -165,6 +180,8 @@ class Registry:
         if slot.task.cancelled() or slot.model is None:
             raise not_loaded(ref.name)
         _check_revision(ref, slot.model.manifest)
+        if not _has_precision(ref, slot.model.manifest):
+            return await self.load(ref)  # we waited for a load of another precision; now it is our turn
         await self.settle(slot.number)
         return True
 
@@ -261,8 +278,12 @@ class Registry:
                     slot.task.cancel()
                 self._follow_unload(slot)
         for key, ref in desired.items():
-            if key not in before and self._slots.of(ref) is None:
-                self._begin_if_allowed(ref)
+            known = self._slots.of(ref)
+            if known is None:
+                if key not in before:
+                    self._begin_if_allowed(ref)
+            elif known.model is not None and known.task_is_done and not _has_precision(ref, known.model.manifest):
+                self._begin(ref, known)
         return True
 
     def view(self) -> RegistryView:
@@ -279,9 +300,12 @@ class Registry:
         if slot is None:
             self._check_limit(ref)
             slot = self._slots.add(ref, pinned=pinned)
+        before: ModelRef | None = slot.ref
+        if slot.state != "READY" or slot.model is None or _has_precision(ref, slot.model.manifest):
+            slot.state, before = "LOADING", None  # otherwise it serves until what replaces it is made
         slot.ref = ref
-        slot.state, slot.error, slot.retry_at = "LOADING", None, math.inf
-        slot.task = asyncio.create_task(self._load(slot), name=f"load {slot.key}")
+        slot.error, slot.retry_at = None, math.inf
+        slot.task = asyncio.create_task(self._load(slot, before), name=f"load {slot.key}")
         return slot
 
     def _begin_if_allowed(self, ref: ModelRef) -> None:
@@ -290,11 +314,23 @@ class Registry:
         except ModelLimitError as error:
             log.error("%s", error.message)
 
-    async def _load(self, slot: Slot) -> None:
-        """Bring a slot to READY, or leave the reason in it; never raises but when cancelled."""
+    async def _load(self, slot: Slot, before: ModelRef | None) -> None:
+        """Bring a slot to READY, or leave the reason in it; never raises but when cancelled.
+
+        Args:
+            slot: What is to be loaded.
+            before: What the slot held, if that serves until the new one is made.
+        """
         try:
             async with self._lock(slot.key), self._claim(slot.key):
                 entry = await self._obtain(slot)
+                if reason := self.why_not(entry.manifest.precision):
+                    raise UnsupportedModelError(
+                        f"Model {slot.ref.name!r} is stored in {entry.manifest.precision!r}, {reason}",
+                        param="precision",
+                    )
+                if slot.model is not None and slot.model.manifest != entry.manifest:
+                    await self._retire(slot, slot.model)
                 for graph in entry.manifest.graphs:
                     async with asyncio.timeout(self.load_timeout_s):
                         if await asyncio.to_thread(self.prepare_graph, entry.manifest, graph):
@@ -303,16 +339,17 @@ class Registry:
                         await self.engine.load(graph)
                 if slot.model is None:
                     slot.model = await asyncio.to_thread(self.open_model, entry)
-                if slot.key not in self._desired:
+                if slot.key not in self._desired or slot.ref.precision is not None:
                     await self._remember(slot)
         except TimeoutError:
-            self._failed(slot, EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30))
+            error = EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30)
+            self._failed(slot, error, before)
         except IngrainError as error:
-            self._failed(slot, error)
+            self._failed(slot, error, before)
         except Exception:  # a load must end in a state that can be seen, whatever broke
             log.exception("Loading %r failed", slot.ref.name)
             message = f"Model {slot.ref.name!r} could not be loaded because of an internal error."
-            self._failed(slot, IngrainError(message))
+            self._failed(slot, IngrainError(message), before)
         else:
             slot.state, slot.progress, slot.retries = "READY", None, 0
             slot.pinned = True
@@ -320,14 +357,35 @@ class Registry:
 
     async def _obtain(self, slot: Slot) -> Entry:
         """Return the model's entry, made first where the repository has none that can be served."""
+        precision = slot.ref.precision or self.default_precision
+        stored: Entry | None = None
         try:
-            entry = await asyncio.to_thread(self.repository.find, slot.key)
-            if entry is not None:
-                _check_revision(slot.ref, entry.manifest)
-                await asyncio.to_thread(self.repository.check, entry)
-                return entry
+            stored = await asyncio.to_thread(self.repository.find, slot.key)
+            if stored is not None:
+                _check_revision(slot.ref, stored.manifest)
+                await asyncio.to_thread(self.repository.check, stored)
+                if precision in (None, stored.manifest.precision):
+                    return stored
         except DamagedEntryError as error:
+            if stored is not None:
+                precision, stored = precision or stored.manifest.precision, None
             log.warning("Model %r is damaged in the repository and is made again: %s", slot.ref.name, error.message)
+        try:
+            return await self._make(slot, stored, precision)
+        except UnsupportedModelError as error:
+            if error.param != "precision" or slot.ref.precision is not None:
+                raise
+            log.warning("Model %r is served in fp32, not in the default precision: %s", slot.ref.name, error.message)
+        # So that the next start does not try again what was found impossible.
+        slot.ref = msgspec.structs.replace(slot.ref, precision="fp32")
+        if stored is not None and stored.manifest.precision == "fp32":
+            return stored
+        return await self._make(slot, stored, "fp32")
+
+    async def _make(self, slot: Slot, stored: Entry | None, precision: Precision | None) -> Entry:
+        """Export a model into the repository, in the place of what is stored there."""
+        revision = slot.ref.revision or (stored.manifest.revision if stored is not None else None)
+        ref = msgspec.structs.replace(slot.ref, precision=precision, revision=revision)
 
         def on_progress(progress: Progress) -> None:
             if slot.progress is None or slot.progress.phase != progress.phase:
@@ -337,10 +395,20 @@ class Registry:
         # One export at a time: each wants all cores and as much memory as the model has weights, several times.
         async with self._export_turn:
             with self.repository.staging() as folder:
-                await self.export(slot.ref, folder, on_progress)
+                await self.export(ref, folder, on_progress)
                 return await asyncio.to_thread(self.repository.publish, folder)
 
-    def _failed(self, slot: Slot, error: IngrainError) -> None:
+    async def _retire(self, slot: Slot, model: LoadedModel) -> None:
+        """Stop serving a model whose entry has been replaced; what waits for it is told to come again."""
+        slot.state, slot.model = "LOADING", None
+        model.close(not_ready(slot))
+        await self._unload_graphs(slot, model.manifest.graphs)
+
+    def _failed(self, slot: Slot, error: IngrainError, before: ModelRef | None) -> None:
+        if before is not None and slot.state == "READY":
+            slot.ref, slot.error, slot.progress = before, error, None
+            log.error("Model %r stays as it was: %s", slot.ref.name, error.message)
+            return
         slot.state, slot.error, slot.progress = "UNAVAILABLE", error, None
         log.error("Model %r is not loaded: %s", slot.ref.name, error.message)
         if not slot.pinned and slot.key not in self._desired:
@@ -483,7 +551,7 @@ class Registry:
                 continue  # unloaded while we waited for another
             if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
                 self._begin(slot.ref, slot)
-            elif slot.model is not None and (slot.task is None or slot.task.done()) and await self.engine.live():
+            elif slot.model is not None and slot.task_is_done and await self.engine.live():
                 await self._repair(slot, slot.model)
 
     async def _repair(self, slot: Slot, model: LoadedModel) -> None:
@@ -542,6 +610,11 @@ def _check_revision(ref: ModelRef, manifest: Manifest) -> None:
         )
 
 
+def _has_precision(ref: ModelRef, manifest: Manifest) -> bool:
+    """Tell whether a model is in the precision that is named; any will do where none is."""
+    return ref.precision in (None, manifest.precision)
+
+
 def _not_found(name: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"Model {name!r} is not in the repository. GET /repository_models lists what is.", param="name"
@@ -552,7 +625,9 @@ def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
     if isinstance(entry, BrokenEntry):
         return ModelStatus(name=entry.name, library=None, state="UNAVAILABLE", reason=entry.error.message)
     m = entry.manifest
-    return ModelStatus(name=m.name, library=m.library, state="UNAVAILABLE", pretrained=m.pretrained)
+    return ModelStatus(
+        name=m.name, library=m.library, state="UNAVAILABLE", pretrained=m.pretrained, precision=m.precision
+    )
 
 
 def _custom_status(key: str, source: CustomSource | DamagedEntryError) -> ModelStatus:

@@ -19,7 +19,7 @@ from ingrain.errors import (
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library
+from ingrain.repository.manifest import Library, Precision
 from ingrain.repository.names import model_key
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
@@ -40,7 +40,7 @@ class Slot:
         state: Triton's word.
         model: What requests use; kept while the engine is away.
         task: The loading in progress, or the last one.
-        error: Why it is not ready.
+        error: Why it is not ready, or why it could not be replaced by another precision.
         progress: How far an export is.
         retries: Failed attempts since it was last ready.
         retry_at: Event-loop time of the next attempt.
@@ -58,15 +58,21 @@ class Slot:
     retries: int = 0
     retry_at: float = math.inf
 
+    @property
+    def task_is_done(self) -> bool:
+        """Whether no loading is in progress."""
+        return self.task is None or self.task.done()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """One line of a list of models; ``reason`` says why a model is not ready."""
+    """One line of a list of models; ``reason`` says why a model is not ready, or was not made in another precision."""
 
     name: str
     library: Library | None
     state: State
     pretrained: str | None = None
+    precision: Precision = "fp32"
     reason: str | None = None
 
 
@@ -173,6 +179,7 @@ def status_of(slot: Slot) -> ModelStatus:
         library=slot.ref.library,
         state=slot.state,
         pretrained=slot.ref.pretrained,
+        precision=slot.model.manifest.precision if slot.model is not None else slot.ref.precision or "fp32",
         reason=reason,
     )
 

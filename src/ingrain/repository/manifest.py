@@ -10,6 +10,7 @@ MANIFEST_FORMAT = 1
 
 Library = Literal["sentence_transformers", "open_clip", "timm"]
 Role = Literal["text_encoder", "image_encoder", "classifier"]
+Precision = Literal["fp32", "fp16", "int8", "int8-safe"]
 DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
 
 
@@ -162,7 +163,10 @@ class Verification(msgspec.Struct, frozen=True):
         padding_diff: Largest difference between a row alone and the same row in a padded batch.
         cases: How many vectors were compared.
         tokenizer_cases: How many texts had their ids compared with the source's tokenizer (all equal).
-        tolerance: What ``max_abs_diff`` had to stay under.
+        tolerance: What ``max_abs_diff`` had to stay under; None below float32, where cosines have floors instead.
+        mean_cosine: Mean of the cosines between our vectors and the source library's.
+        mean_cosine_floor: What ``mean_cosine`` had to reach.
+        min_cosine_floor: What ``min_cosine`` had to reach.
     """
 
     max_abs_diff: float
@@ -170,7 +174,10 @@ class Verification(msgspec.Struct, frozen=True):
     padding_diff: float
     cases: int
     tokenizer_cases: int
-    tolerance: float
+    tolerance: float | None
+    mean_cosine: float | None = None
+    mean_cosine_floor: float | None = None
+    min_cosine_floor: float | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -197,6 +204,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         pretrained: OpenCLIP's weight tag, if any.
         revision: Revision asked for, if any.
         commit: The commit that the hub resolved it to, if the hub was asked.
+        precision: What the graphs compute in; an image tower stays float32 beside an int8 text tower.
         architecture: The source's own word for the network (``BertModel``).
         created_at: UTC, ISO 8601.
         versions: Versions of Ingrain and of the libraries that made the graphs.
@@ -216,6 +224,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     pretrained: str | None = None
     revision: str | None = None
     commit: str | None = None
+    precision: Precision = "fp32"
     architecture: str
     created_at: str
     versions: dict[str, str]

@@ -1,4 +1,4 @@
-"""Models as they are written in settings: ``name``, ``name@revision``, ``library:name@revision``."""
+"""Models as they are written in settings: ``name``, ``name@revision``, ``library:name@revision#precision``."""
 
 from __future__ import annotations
 
@@ -6,25 +6,40 @@ from typing import get_args
 
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library
+from ingrain.repository.manifest import Library, Precision
 
 
 def parse_model(text: str) -> ModelRef:
     """Read one model; without a library it is a sentence-transformers one.
 
-    What follows ``@`` is the revision on the hub or, for OpenCLIP, the ``pretrained`` tag.
+    What follows ``@`` is the revision on the hub or, for OpenCLIP, the ``pretrained`` tag. What follows ``#`` is the
+    precision.
 
     Raises:
-        SettingsError: There is no name in it.
+        SettingsError: There is no name in it, or a precision that there is not.
     """
     library: Library = "sentence_transformers"
-    rest = text
+    rest, _, precision = text.partition("#")
     for known in get_args(Library):
-        if text.startswith(f"{known}:"):
-            library, rest = known, text[len(known) + 1 :]
+        if rest.startswith(f"{known}:"):
+            library, rest = known, rest[len(known) + 1 :]
     name, _, tag = rest.partition("@")
     if not name:
         raise SettingsError(f"INGRAIN_MODELS names a model without a name: {text!r}.", param="INGRAIN_MODELS")
-    if library == "open_clip":
-        return ModelRef(name=name, library=library, pretrained=tag or None)
-    return ModelRef(name=name, library=library, revision=tag or None)
+    pretrained, revision = (tag or None, None) if library == "open_clip" else (None, tag or None)
+    return ModelRef(
+        name=name, library=library, pretrained=pretrained, revision=revision, precision=_precision(precision, text)
+    )
+
+
+def _precision(given: str, text: str) -> Precision | None:
+    for precision in get_args(Precision):
+        if given == precision:
+            return precision  # type: ignore[no-any-return]  # get_args forgets that it is a Precision
+    if given:
+        raise SettingsError(
+            f"INGRAIN_MODELS names the precision {given!r} in {text!r}; it must be one of "
+            f"{', '.join(get_args(Precision))}.",
+            param="INGRAIN_MODELS",
+        )
+    return None

@@ -11,6 +11,7 @@ from ingrain.repository.manifest import Library, Manifest
 from ingrain.server.answers import struct_answer
 from ingrain.server.bodies import decode
 from ingrain.server.http.message import Request, Response
+from ingrain.server.precision import why_not
 from ingrain.server.services import ModelServices
 
 
@@ -23,9 +24,16 @@ async def health(services: ModelServices, request: Request) -> Response:
 async def load_model(services: ModelServices, request: Request) -> Response:
     """Load a model, making it first where the repository lacks it."""
     body = decode(request.body, types.LoadModelRequest)
-    return await load(
-        services, ModelRef(name=body.name, library=body.library, pretrained=body.pretrained, revision=body.revision)
+    ref = ModelRef(
+        name=body.name,
+        library=body.library,
+        pretrained=body.pretrained,
+        revision=body.revision,
+        precision=body.precision,
     )
+    if reason := why_not(ref.precision, services.settings, ref.library):
+        raise InvalidRequestError(f"precision is {ref.precision!r}, {reason}", param="precision")
+    return await load(services, ref)
 
 
 async def load(services: ModelServices, ref: ModelRef) -> Response:
@@ -59,7 +67,7 @@ async def loaded_models(services: ModelServices, request: Request) -> Response:
     """List the models that can be inferred."""
     del request
     models = [
-        types.LoadedModel(name=status.name, library=status.library)
+        types.LoadedModel(name=status.name, library=status.library, precision=status.precision)
         for status in services.registry.statuses()
         if status.state == "READY" and status.library is not None
     ]
@@ -75,6 +83,7 @@ async def repository_models(services: ModelServices, request: Request) -> Respon
             library=status.library,
             state=status.state,
             pretrained=status.pretrained,
+            precision=status.precision,
             reason=status.reason,
         )
         for status in await services.registry.repository_statuses()

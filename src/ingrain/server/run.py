@@ -36,6 +36,7 @@ from ingrain.server.listen import open_socket, stop_on_signals
 from ingrain.server.logs import configure_logs
 from ingrain.server.loop import loop_factory
 from ingrain.server.model_names import parse_model
+from ingrain.server.precision import check_settings, why_not
 from ingrain.server.services import ModelServices
 from ingrain.server.telemetry import Load, Telemetry
 from ingrain.server.workers.supervisor import Supervisor
@@ -72,6 +73,7 @@ def run(settings: Settings) -> None:
     if settings.workers > 1:
         _check_workers(settings)
     models = [parse_model(text) for text in settings.models]
+    check_settings(settings, models)
     repository = Repository(settings.repository.expanduser().resolve())
     repository.prepare()
     services, startup = build_services(settings, repository)
@@ -98,6 +100,8 @@ def build_services(settings: Settings, repository: Repository) -> tuple[ModelSer
         open_model=_opener(settings, engine, images),
         max_loaded_models=settings.max_loaded_models,
         load_timeout_s=settings.load_timeout_s,
+        default_precision=settings.precision,
+        why_not=lambda precision: why_not(precision, settings),
     )
     startup = _Startup()
     load = Load()
@@ -215,6 +219,7 @@ def _exporter(settings: Settings, repository: Repository) -> Export:
             token=settings.hf_token,
             offline=settings.offline,
             trust_remote_code=settings.trust_remote_code,
+            precision=ref.precision or "fp32",
         )
         await run_export(job, timeout_s=settings.export_timeout_s, on_progress=on_progress)
 

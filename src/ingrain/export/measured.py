@@ -1,0 +1,131 @@
+"""Receives differences to the source one by one, hands on what they were in all, and whether that may be published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ingrain.errors import VerificationError
+from ingrain.repository.manifest import Verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floors:
+    """Least cosines that a graph of a lower precision is published with.
+
+    Attributes:
+        mean_cosine: To the source's vectors, their mean.
+        min_cosine: To the source's vectors, the smallest.
+        own_cosine: Of a vector computed beside others with the same vector computed alone, the smallest.
+    """
+
+    mean_cosine: float
+    min_cosine: float
+    own_cosine: float
+
+
+@dataclass(slots=True)
+class Measured:
+    """What has been compared so far; vectors are compared at unit length.
+
+    Attributes:
+        cases: How many vectors.
+        difference: Largest difference of an element to the source's.
+        own_difference: Largest difference of an element to the same vector computed alone.
+    """
+
+    cases: int = 0
+    difference: float = 0.0
+    own_difference: float = 0.0
+    _min_cosine: float = 1.0
+    _own_cosine: float = 1.0
+    _sum_of_cosines: float = 0.0
+
+    def add(self, to_source: tuple[float, float], to_itself: tuple[float, float]) -> None:
+        """Take in one vector.
+
+        Args:
+            to_source: Largest difference of an element to the source's vector, and the cosine with it.
+            to_itself: The same of this vector and the one that was computed alone.
+        """
+        self.cases += 1
+        self.difference = max(self.difference, to_source[0])
+        self.own_difference = max(self.own_difference, to_itself[0])
+        self._min_cosine = min(self._min_cosine, to_source[1])
+        self._own_cosine = min(self._own_cosine, to_itself[1])
+        self._sum_of_cosines += to_source[1]
+
+    @property
+    def mean_cosine(self) -> float:
+        """Mean cosine with the source's vectors."""
+        return self._sum_of_cosines / self.cases
+
+    def verification(
+        self, *, tolerance: float, floors: Floors | None, padding_diff: float | None = None, tokenizer_cases: int = 0
+    ) -> Verification:
+        """Return what the manifest keeps.
+
+        Args:
+            tolerance: What was allowed, where there are no floors.
+            floors: What had to be reached.
+            padding_diff: Where the source itself depends on padding, by how much.
+            tokenizer_cases: Texts whose ids were compared.
+        """
+        return Verification(
+            max_abs_diff=self.difference,
+            min_cosine=self._min_cosine,
+            padding_diff=self.own_difference if padding_diff is None else padding_diff,
+            cases=self.cases,
+            tokenizer_cases=tokenizer_cases,
+            tolerance=tolerance if floors is None else None,
+            mean_cosine=self.mean_cosine,
+            mean_cosine_floor=None if floors is None else floors.mean_cosine,
+            min_cosine_floor=None if floors is None else floors.min_cosine,
+        )
+
+    def check(self, tolerance: float, floors: Floors | None, *, what: str) -> None:
+        """Refuse what is too far from the source.
+
+        Args:
+            tolerance: What the largest differences may be, where there are no floors.
+            floors: What the cosines must reach.
+            what: What was compared, in the plural.
+
+        Raises:
+            VerificationError: It is too far.
+        """
+        if floors is not None:
+            self._check_floors(floors, what)
+            return
+        worst = max(self.difference, self.own_difference)
+        if not worst <= tolerance:
+            raise VerificationError(
+                f"The graph's {what} differ from the source library's by up to {worst:.2g} (smallest cosine "
+                f"{self._min_cosine:.6f}), and {tolerance:.2g} is allowed, so the model was not published.",
+                facts={**self._facts(), "tolerance": tolerance},
+            )
+
+    def _check_floors(self, floors: Floors, what: str) -> None:
+        reached = (
+            self.mean_cosine >= floors.mean_cosine
+            and self._min_cosine >= floors.min_cosine
+            and self._own_cosine >= floors.own_cosine
+        )
+        if not reached:
+            raise VerificationError(
+                f"The graph's {what} have a mean cosine of {self.mean_cosine:.4f} with the source library's (smallest "
+                f"{self._min_cosine:.4f}; with themselves in other batches {self._own_cosine:.4f}), and "
+                f"{floors.mean_cosine} ({floors.min_cosine}; {floors.own_cosine}) is the least that is published.",
+                facts={
+                    **self._facts(),
+                    "meanCosine": self.mean_cosine,
+                    "meanCosineFloor": floors.mean_cosine,
+                    "minCosineFloor": floors.min_cosine,
+                },
+            )
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "maxAbsDiff": self.difference,
+            "minCosine": self._min_cosine,
+            "paddingDiff": self.own_difference,
+        }
