@@ -47,6 +47,7 @@ from ingrain.errors import (
     SourceForbiddenError as SourceForbiddenError,
     SourceNotFoundError as SourceNotFoundError,
     SourceUnavailableError as SourceUnavailableError,
+    TextTooLongError as TextTooLongError,
     TooLargeError as TooLargeError,
     UnexpectedAnswerError as UnexpectedAnswerError,
     UnsupportedModelError as UnsupportedModelError,
