@@ -43,6 +43,16 @@ async def test_texts_of_the_command_line_become_json_lines(ingrain):
     np.testing.assert_allclose(record["embedding"], fake_vector(ids_of("red"), WIDTH)[:3], atol=1e-6)
 
 
+async def test_prompts_go_before_texts_and_long_texts_may_be_refused(ingrain):
+    for flags, prompt in ((["--prompt", "green "], "green "), (["--input-type", "query"], "")):
+        _, printed, complained = await ingrain("embed", *MODEL, "--text", "red", *flags)
+        np.testing.assert_allclose([r["embedding"] for r in records(printed)], truth([f"{prompt}red"]), atol=1e-6)
+    status, _, complained = await ingrain("embed", *MODEL, "--text", "red", "--prompt-name", "nonsense")
+    assert (status, "nonsense" in complained) == (1, True)
+    status, _, complained = await ingrain("embed", *MODEL, "--text", "w1 " * 99, "--no-truncate")
+    assert (status, "text[0]" in complained) == (1, True)
+
+
 def write_inputs(folder) -> dict[str, list[str]]:
     """Write one file of each kind; return the texts that each must give."""
     one_line = [text for text in TEXTS if "\n" not in text]
@@ -193,7 +203,13 @@ async def test_only_the_same_run_goes_on(ingrain, tmp_path):
     command = ["embed", *MODEL, "texts.txt", "--batch", "10", "--concurrency", "1", "-o", "out.jsonl"]
     status, _, complained = await ingrain(*command)
     assert (status, "rows are kept in out.jsonl.part" in complained) == (1, True)
-    for more in (["--dims", "3"], ["--without-input"], ["--output-format", "csv"], ["--no-normalize"]):
+    for more in (
+        ["--dims", "3"],
+        ["--without-input"],
+        ["--prompt", "w1"],
+        ["--output-format", "csv"],
+        ["--no-normalize"],
+    ):
         status, _, complained = await ingrain(*command, *more)
         assert (status, "--force" in complained) == (2, True)
     (tmp_path / "texts.txt").write_text("\n".join(["w9", *lines[1:]]))

@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 from client_api import Api
-from planes import LABELS, WIDTH, ids_of, running_planes
+from planes import LABELS, MAX_TOKENS, WIDTH, ids_of, running_planes
 from wire_tap import WireTap
 
 import ingrain
+from ingrain.repository.manifest import TextPreprocess
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
 
@@ -130,6 +131,62 @@ async def test_the_fields_of_a_request_reach_the_server(api):
     assert raised.value.facts["knownFields"]
     with pytest.raises(ingrain.InvalidRequestError, match="library"):
         await api.embed_text("org/model", "red", library="nonsense")
+
+
+async def test_prompts_go_before_texts_and_long_texts_are_told(kind, tmp_path):
+    """Prompts by name, by kind and free; tokens of each text, in order over requests; refusal instead of a cut."""
+    async with running_planes(tmp_path) as planes:
+        planes.export.text = TextPreprocess(max_tokens=MAX_TOKENS, prompts={"query": "red ", "special": "green "})
+        await planes.load()
+        api = Api(kind, str(planes.inference.base_url), batch_size=2)
+
+        async def rows(**options):
+            return (await api.embed_text("org/model", ["w1", "w2", "w3"], **options)).numpy()
+
+        for options, prompt in (
+            ({"input_type": "query"}, "red "),
+            ({"input_type": "document"}, ""),
+            ({"prompt_name": "special"}, "green "),
+            ({"prompt": "blue "}, "blue "),
+        ):
+            expected = truth(*(f"{prompt}w{n}" for n in (1, 2, 3)))
+            np.testing.assert_allclose(await rows(**options), expected, atol=1e-6)
+            streamed = [part async for part in api.stream("stream_text", "org/model", ["w1", "w2", "w3"], **options)]
+            np.testing.assert_allclose(np.concatenate([part.numpy() for part in streamed]), expected, atol=1e-6)
+        with pytest.raises(ingrain.InvalidRequestError) as raised:
+            await rows(prompt_name="nonsense")
+        assert set(raised.value.facts["promptNames"]) >= {"query", "special"}
+        texts = ["w1", "w1 w2 w3", "w1 " * 99]
+        for as_numpy in (False, True):
+            told = await api.embed_text("org/model", texts, token_counts=True, return_numpy=as_numpy)
+            assert told["tokenCounts"] == told.token_counts == [3, 5, MAX_TOKENS]
+            assert told.truncated == [False, False, True]
+            np.testing.assert_allclose(told.numpy(), truth(*texts), atol=1e-6)
+        both = await api.embed("org/model", texts, token_counts=True)
+        assert (both.token_counts, both.truncated) == (told.token_counts, told.truncated)
+        with pytest.raises(ingrain.TextTooLongError, match=r"text\[2\]") as raised:
+            await api.embed_text("org/model", texts, truncate=False)
+        assert raised.value.param == "text[2]"
+        assert (await api.embed_text("org/model", texts[:2], truncate=False)).token_counts is None
+        await api.close()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind_of_number"), [("binary", np.int8), ("ubinary", np.uint8), ("float", np.float32)]
+)
+async def test_fewer_bytes_a_number(api, dtype, kind_of_number):
+    """Arrays have the kind of number asked for, lists whole numbers; both are what the server makes of the floats."""
+    lists = await api.embed_text("org/model", texts(150), output_dtype=dtype)
+    array = await api.embed_text("org/model", texts(150), output_dtype=dtype, return_numpy=True)
+    assert array.embeddings.dtype == array.numpy().dtype == kind_of_number
+    assert isinstance(lists.embeddings[0][0], float if dtype == "float" else int)
+    np.testing.assert_array_equal(np.array(lists.embeddings, kind_of_number), array.embeddings)
+    if dtype == "ubinary":
+        np.testing.assert_array_equal(array.embeddings, np.packbits(truth(*texts(150)) > 0, axis=1))
+    told = await api.embed_text("org/model", "red", output_dtype=dtype, return_numpy=True, token_counts=True)
+    assert told.embeddings.dtype == kind_of_number
+    with pytest.raises(ingrain.InvalidRequestError, match="outputDtype"):
+        await api.embed_text("org/model", "red", output_dtype="nonsense", return_numpy=True)
 
 
 @pytest.mark.parametrize("given", [[], None])
@@ -292,12 +349,16 @@ async def test_what_is_not_ingrain_is_told_as_that(kind, status, error):
         await api.close()
 
 
+RAW = "Content-Type: application/octet-stream\r\nX-Embeddings-Shape: 1,1\r\nX-Processing-Time-Ms: 1\r\n"
+
+
 @pytest.mark.parametrize(
     ("headers", "content"),
     [
         ("Content-Type: application/octet-stream\r\nX-Embeddings-Shape: 1,3\r\nX-Processing-Time-Ms: 1", bytes(8)),
         ("Content-Type: application/octet-stream\r\nX-Embeddings-Shape: 2,1\r\nX-Processing-Time-Ms: 1", bytes(8)),
         ("Content-Type: application/octet-stream", bytes(8)),
+        (f"{RAW}X-Embeddings-Dtype: float64", bytes(8)),
         ("Content-Type: application/json", b'{"embeddings": [[1], [2]], "processingTimeMs": 1}'),
         ("Content-Type: application/json", b'{"embeddings": null, "processingTimeMs": 1}'),
     ],

@@ -33,6 +33,13 @@ async def test_every_example_of_the_clients_page_runs(tmp_path):
     assert process.returncode == 0, complained.decode()
     lines = printed.decode().splitlines()
     assert lines[1].startswith("True ")
-    for line in ("(1000, 8) float32", "500", "(1, 8) (200, 8)", "The inference server is running."):
+    for line in (
+        "(1000, 8) float32",
+        "500",
+        "(1, 8) (200, 8)",
+        "(1000, 1) uint8",
+        "[4, 32] [False, True]",
+        "The inference server is running.",
+    ):
         assert line in lines
     assert any(line.startswith("Model 'no-such-model' is not loaded.") and " 404 " in line for line in lines)

@@ -31,6 +31,7 @@ A file is written beside the output as OUTPUT.part. After an interruption the sa
 the same server and model that gives what one run would have given.
 """
 _INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
+_OF_TEXTS = ("input_type", "prompt_name", "prompt")
 _OUTPUT_FORMATS = ("jsonl", "csv", "parquet", "npy")
 
 
@@ -56,6 +57,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("-o", "--output", type=Path, metavar="FILE", help="where to; standard output if not given.")
     add("--output-format", choices=_OUTPUT_FORMATS, help="Default: by the output's suffix, else jsonl.")
     add("--without-input", action="store_true", help="leave the text, or the picture's name, out of the output.")
+    add("--input-type", choices=("query", "document"), help="put the model's prompt for queries or documents first.")
+    add("--prompt-name", metavar="NAME", help="put the model's prompt of this name before every text.")
+    add("--prompt", metavar="WORDS", help="put these words before every text; '' for not even the model's default.")
+    add("--no-truncate", dest="truncate", action="store_false", help="end where a text is longer than the model takes.")
     add("--no-normalize", dest="normalize", action="store_false", help="leave vectors at the length they have.")
     add("--dims", type=_positive, metavar="N", help="keep only the first N dimensions.")
     add("--batch", type=_positive, default=64, metavar="N", help="texts in one request. Default: 64.")
@@ -98,7 +103,7 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
 
     from ingrain.cli.embed_part import Part
 
-    kept = ("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink")
+    kept = ("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", *_OF_TEXTS)
     what = {"output_format": output_format, **{name: options[name] for name in kept}}
     part = Part(output, writer, what, force=options["force"])
     items, before = _items(options), part.rows
@@ -154,7 +159,8 @@ def _stream(client: Client, options: dict[str, Any], items: Iterator[str]) -> An
         "n_dims": options["dims"],
     }
     if not options["images"]:
-        return client.stream_text(ref.name, items, **more)
+        of_texts = {name: options[name] for name in _OF_TEXTS}
+        return client.stream_text(ref.name, items, truncate=options["truncate"], **of_texts, **more)
     # A name that the user gave as a file is one, whatever its suffix.
     pictures = (item if item.startswith(("http://", "https://")) else Path(item) for item in items)
     return client.stream_image(ref.name, pictures, shrink=options["shrink"], **more)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -13,11 +13,21 @@ from ingrain.api.types import Answer
 from ingrain.client.call import Reply
 from ingrain.client.failures import unexpected
 
-Floats = NDArray[np.float32]
-Rows = list[list[float]] | Floats
-"""``[N, D]``: lists of floats or, with ``return_numpy``, a float32 array."""
+Rows = list[list[float]] | NDArray[Any]
+"""``[N, D]``: lists of numbers or, with ``return_numpy``, an array: float32, or int8 or uint8 where asked for."""
+DTYPES: dict[str | None, str] = {
+    None: "float32",
+    "float": "float32",
+    "int8": "int8",
+    "uint8": "uint8",
+    "binary": "int8",
+    "ubinary": "uint8",
+}
+"""What numbers are by ``outputDtype``."""
 
 A = TypeVar("A")
+
+_RAW_DTYPES = {"float32": "<f4", "int8": "i1", "uint8": "u1"}
 
 
 class Embeddings(Answer, frozen=True, kw_only=True, eq=False):
@@ -26,22 +36,28 @@ class Embeddings(Answer, frozen=True, kw_only=True, eq=False):
     Attributes:
         embeddings: ``[N, D]``.
         processing_time_ms: The server's; where a call took several requests, from the first of them to the last answer.
+        token_counts: Tokens of each text, prompt and special tokens included, where that was asked for.
+        truncated: Whether each text was cut, where that was asked for.
     """
 
     embeddings: Rows
     processing_time_ms: float
+    token_counts: list[int] | None = None
+    truncated: list[bool] | None = None
 
-    def numpy(self) -> Floats:
-        """Return ``float32 [N, D]``, whatever the vectors were asked for as."""
-        return np.asarray(self.embeddings, np.float32)
+    def numpy(self) -> NDArray[Any]:
+        """Return an array ``[N, D]``, whatever the vectors were asked for as; of lists it is float32."""
+        return np.asarray(self.embeddings, None if isinstance(self.embeddings, np.ndarray) else np.float32)
 
 
 class BothEmbeddings(Answer, frozen=True, kw_only=True, eq=False):
-    """Vectors of texts and of pictures, None where none were given; times as in ``Embeddings``."""
+    """Vectors of texts and of pictures, None where none were given; all else as in ``Embeddings``."""
 
     text_embeddings: Rows | None
     image_embeddings: Rows | None
     processing_time_ms: float
+    token_counts: list[int] | None = None
+    truncated: list[bool] | None = None
 
 
 class Probabilities(Answer, frozen=True, kw_only=True, eq=False):
@@ -60,16 +76,20 @@ class ZeroShotProbabilities(Answer, frozen=True, kw_only=True, eq=False):
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
-    """Rows of one request."""
+    """Rows of one request, or of all requests of a call, and what is told of the texts that they are of."""
 
     rows: Rows
     milliseconds: float
+    token_counts: list[int] | None = None
+    truncated: list[bool] | None = None
 
 
 class _RowsOnTheWire(Answer, frozen=True, kw_only=True):
     processing_time_ms: float
-    embeddings: list[list[float]] | None = None
+    embeddings: list[list[int | float]] | None = None
     probabilities: list[list[float]] | None = None
+    token_counts: list[int] | None = None
+    truncated: list[bool] | None = None
 
 
 def reader(kind: type[A]) -> Callable[[Reply], A]:
@@ -81,12 +101,17 @@ def reader(kind: type[A]) -> Callable[[Reply], A]:
     return read
 
 
-def rows_reader(count: int, *, as_numpy: bool) -> Callable[[Reply], Part]:
-    """Return what reads ``count`` rows, of numbers as they are or of JSON."""
+def rows_reader(count: int, *, dtype: str | None) -> Callable[[Reply], Part]:
+    """Return what reads ``count`` rows, of numbers as they are or of JSON.
+
+    Args:
+        count: How many there must be.
+        dtype: Numpy's name of what they are to be; None for lists.
+    """
 
     def read(reply: Reply) -> Part:
         raw = reply.headers.get("content-type", "").startswith("application/octet-stream")
-        part = _raw(reply) if raw else _json(reply, as_numpy=as_numpy)
+        part = _raw(reply) if raw else _json(reply, dtype)
         if len(part.rows) != count:
             raise unexpected(f"The answer has {len(part.rows)} rows to {count} items.")
         return part
@@ -98,20 +123,22 @@ def _raw(reply: Reply) -> Part:
     try:
         rows, columns = map(int, reply.headers["x-embeddings-shape"].split(","))
         milliseconds = float(reply.headers["x-processing-time-ms"])
-        return Part(np.frombuffer(reply.content, "<f4").reshape(rows, columns), milliseconds)
+        kind = np.dtype(_RAW_DTYPES[reply.headers.get("x-embeddings-dtype", "float32")])
+        return Part(np.frombuffer(reply.content, kind).reshape(rows, columns), milliseconds)
     except (KeyError, ValueError) as error:
         raise unexpected("The answer's numbers do not fit its headers.") from error
 
 
-def _json(reply: Reply, *, as_numpy: bool) -> Part:
+def _json(reply: Reply, dtype: str | None) -> Part:
     answer = _decode(reply, _RowsOnTheWire)
-    rows = answer.embeddings if answer.embeddings is not None else answer.probabilities
-    if rows is None:
+    found = answer.embeddings if answer.embeddings is not None else answer.probabilities
+    if found is None:
         raise unexpected("The answer holds no rows.")
     try:
-        return Part(np.asarray(rows, np.float32) if as_numpy else rows, answer.processing_time_ms)
-    except ValueError as error:
-        raise unexpected("The answer's rows are of different lengths.") from error
+        rows: Rows = cast("list[list[float]]", found) if dtype is None else np.asarray(found, dtype)
+    except (ValueError, OverflowError) as error:
+        raise unexpected("The answer's rows are of different lengths, or of other numbers than asked for.") from error
+    return Part(rows, answer.processing_time_ms, answer.token_counts, answer.truncated)
 
 
 def _decode(reply: Reply, kind: type[A]) -> A:

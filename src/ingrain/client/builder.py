@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import orjson
 
 from ingrain.api import types
 from ingrain.api.routes import ROUTES, Plane, RouteInfo
 from ingrain.client.answers import (
+    DTYPES,
     BothEmbeddings,
     Embeddings,
     Part,
@@ -40,6 +41,8 @@ _MOST_PICTURE_BYTES = 8 * 1024 * 1024
 Encode = Callable[[list[Any], int], list[str]]
 """Makes what goes over the wire of a request's items, the first of which has this number in the caller's list."""
 Extra = Mapping[str, object] | None
+InputType = Literal["query", "document"]
+OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,42 @@ class Which:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What goes before texts, and what is done and told where one is long.
+
+    Attributes:
+        prompt: Before every text; empty for none, not even the model's default.
+        prompt_name: Name of one of the model's own prompts.
+        input_type: ``query`` or ``document``.
+        truncate: False to have a text refused that is longer than the model takes.
+        token_counts: True to be told each text's tokens, and whether it was cut.
+    """
+
+    prompt: str | None = None
+    prompt_name: str | None = None
+    input_type: InputType | None = None
+    truncate: bool = True
+    token_counts: bool = False
+
+    def fields(self) -> dict[str, object]:
+        """Return what a request says of it."""
+        return {
+            "prompt": self.prompt,
+            "promptName": self.prompt_name,
+            "inputType": self.input_type,
+            "truncate": None if self.truncate else False,
+            "tokenCounts": self.token_counts or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class How:
     """What the vectors are to be, and how the caller is kept informed.
 
     Attributes:
         normalize: True for unit length.
         n_dims: Only the first dimensions, cut before normalizing.
+        output_dtype: What the numbers become; None for floats.
         return_numpy: None for what the client was made with.
         progress: As in ``Bar``.
         request_id: ``X-Request-Id``; of several requests each gets a number behind it.
@@ -74,6 +107,7 @@ class How:
 
     normalize: bool = True
     n_dims: int | None = None
+    output_dtype: OutputDtype | None = None
     return_numpy: bool | None = None
     progress: bool | None = None
     request_id: str | None = None
@@ -81,7 +115,12 @@ class How:
 
     def fields(self) -> dict[str, object]:
         """Return what a request says of it."""
-        return {"normalize": self.normalize, "nDims": self.n_dims, **(self.extra or {})}
+        return {
+            "normalize": self.normalize,
+            "nDims": self.n_dims,
+            "outputDtype": self.output_dtype,
+            **(self.extra or {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +144,22 @@ class RequestBuilder:
 
     # --- vectors -------------------------------------------------------------------------------------------------
 
-    def embed_text(self, which: Which, text: str | Iterable[str], how: How) -> RowsJob[Embeddings]:
+    def embed_text(self, which: Which, text: str | Iterable[str], how: How, words: Words) -> RowsJob[Embeddings]:
         """Return the job of embedding texts."""
         texts = [text] if isinstance(text, str) else text
         return RowsJob(
-            lambda: self.text_calls(which, texts, how),
+            lambda: self.text_calls(which, texts, how, words),
             total=count_of(texts),
-            finish=_embeddings,
+            finish=embeddings_of,
             bar=Bar(what="texts", wanted=how.progress),
         )
 
-    def text_calls(self, which: Which, texts: Iterable[str], how: How) -> Iterator[Call[Part]]:
+    def text_calls(self, which: Which, texts: Iterable[str], how: How, words: Words) -> Iterator[Call[Part]]:
         """Yield the requests that embed texts, a part of them each."""
         groups = _text_chunks(texts, most=self._options.batch_size)
-        yield from self._row_calls("embed_text", which, groups, "text", how.fields(), how)
+        fields = {**words.fields(), **how.fields()}
+        # What is told of each text is told in JSON only.
+        yield from self._row_calls("embed_text", which, groups, "text", fields, how, may_be_raw=not words.token_counts)
 
     def embed_image(self, which: Which, image: Pictures, how: How, look: Look) -> RowsJob[Embeddings]:
         """Return the job of embedding pictures."""
@@ -126,7 +167,7 @@ class RequestBuilder:
         return RowsJob(
             lambda: self.image_calls(which, pictures, how, look),
             total=count_of(pictures),
-            finish=_embeddings,
+            finish=embeddings_of,
             bar=Bar(what="pictures", wanted=how.progress),
         )
 
@@ -135,7 +176,7 @@ class RequestBuilder:
         yield from self._picture_calls("embed_image", which, pictures, how.fields(), how, look)
 
     def embed(
-        self, which: Which, text: str | Iterable[str] | None, image: Pictures | None, how: How, look: Look
+        self, which: Which, text: str | Iterable[str] | None, image: Pictures | None, how: How, words: Words, look: Look
     ) -> PairJob[BothEmbeddings] | SingleJob[BothEmbeddings]:
         """Return the job of embedding texts and pictures side by side."""
         if text is None and image is None:
@@ -147,10 +188,12 @@ class RequestBuilder:
                 text_embeddings=texts.embeddings if texts is not None else None,
                 image_embeddings=pictures.embeddings if pictures is not None else None,
                 processing_time_ms=milliseconds,
+                token_counts=texts.token_counts if texts is not None else None,
+                truncated=texts.truncated if texts is not None else None,
             )
 
         return PairJob(
-            self.embed_text(which, text, how) if text is not None else None,
+            self.embed_text(which, text, how, words) if text is not None else None,
             self.embed_image(which, image, how, look) if image is not None else None,
             finish,
         )
@@ -161,7 +204,7 @@ class RequestBuilder:
         return RowsJob(
             lambda: self._picture_calls("classify_image", which, pictures, extra, how, look),
             total=count_of(pictures),
-            finish=lambda rows, ms: Probabilities(probabilities=rows, processing_time_ms=ms),
+            finish=lambda whole: Probabilities(probabilities=whole.rows, processing_time_ms=whole.milliseconds),
             bar=Bar(what="pictures", wanted=how.progress),
         )
 
@@ -174,7 +217,9 @@ class RequestBuilder:
         return RowsJob(
             lambda: self._picture_calls("classify_image_zero_shot", which, pictures, fields, how, look),
             total=count_of(pictures),
-            finish=lambda rows, ms: ZeroShotProbabilities(labels=labels, probabilities=rows, processing_time_ms=ms),
+            finish=lambda whole: ZeroShotProbabilities(
+                labels=labels, probabilities=whole.rows, processing_time_ms=whole.milliseconds
+            ),
             bar=Bar(what="pictures", wanted=how.progress),
         )
 
@@ -203,10 +248,15 @@ class RequestBuilder:
         fields: Mapping[str, object],
         how: How,
         encode: Encode | None = None,
+        *,
+        may_be_raw: bool = True,
     ) -> Iterator[Call[Part]]:
         """Yield one request for each group of items."""
         as_numpy = self._options.return_numpy if how.return_numpy is None else how.return_numpy
-        gives_raw = as_numpy and _ROUTES[route].answer is types.EmbeddingsAnswer
+        gives_vectors = _ROUTES[route].answer is types.EmbeddingsAnswer
+        accept = _RAW if as_numpy and gives_vectors and may_be_raw else "application/json"
+        # What is none of these is for the server to refuse.
+        dtype = DTYPES.get(how.output_dtype if gives_vectors else None, "float32") if as_numpy else None
         identity, first = how.request_id or new_request_id(), 0
         for number, group in enumerate(_at_least_one(groups)):
             yield Call(
@@ -214,8 +264,8 @@ class RequestBuilder:
                 method="POST",
                 path=_ROUTES[route].path,
                 body=self._items_body(which, fields, field, group, encode, first),
-                read=rows_reader(len(group), as_numpy=as_numpy),
-                accept=_RAW if gives_raw else "application/json",
+                read=rows_reader(len(group), dtype=dtype),
+                accept=accept,
                 slow_body=encode is not None,
                 first_item=first,
                 request_id=identity if not number else f"{identity}.{number}",
@@ -315,8 +365,14 @@ class RequestBuilder:
         return lambda: _json({**which.fields(), **fields}, first=first)
 
 
-def _embeddings(rows: Rows, milliseconds: float) -> Embeddings:
-    return Embeddings(embeddings=rows, processing_time_ms=milliseconds)
+def embeddings_of(whole: Part) -> Embeddings:
+    """Return rows as an answer."""
+    return Embeddings(
+        embeddings=whole.rows,
+        processing_time_ms=whole.milliseconds,
+        token_counts=whole.token_counts,
+        truncated=whole.truncated,
+    )
 
 
 def _both_of(answer: types.EmbedAnswer) -> BothEmbeddings:

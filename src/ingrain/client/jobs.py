@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ingrain.client.answers import Floats, Part, Rows
+from ingrain.client.answers import Part, Rows
 from ingrain.client.call import Call
 
 R_co = TypeVar("R_co", covariant=True)
@@ -73,7 +74,7 @@ class RowsJob(Generic[R_co]):
     Args:
         calls: Makes the requests.
         total: How many rows there will be; None if that is not known before the end.
-        finish: Makes the result of all rows and of the milliseconds that they took.
+        finish: Makes the result of all rows, which come as if they were of one request.
         bar: Shows how far it is.
     """
 
@@ -82,7 +83,7 @@ class RowsJob(Generic[R_co]):
         calls: Callable[[], Iterator[Call[Part]]],
         *,
         total: int | None,
-        finish: Callable[[Rows, float], R_co],
+        finish: Callable[[Part], R_co],
         bar: Bar,
     ) -> None:
         self.calls = calls
@@ -92,6 +93,8 @@ class RowsJob(Generic[R_co]):
         self._started = time.perf_counter()
         self._parts = 0
         self._milliseconds = 0.0
+        self._token_counts: list[int] = []
+        self._truncated: list[bool] = []
 
     def __enter__(self) -> Self:
         self._started = time.perf_counter()
@@ -107,12 +110,20 @@ class RowsJob(Generic[R_co]):
         self._parts += 1
         self._milliseconds = part.milliseconds
         self._rows.add(part.rows)
+        self._token_counts += part.token_counts or []
+        self._truncated += part.truncated or []
         self._bar.update(len(part.rows))
 
     def result(self) -> R_co:
         """Return what ``finish`` makes of all rows."""
         elapsed = round(1e3 * (time.perf_counter() - self._started), 3)
-        return self._finish(self._rows.all(), self._milliseconds if self._parts == 1 else elapsed)
+        whole = Part(
+            self._rows.all(),
+            self._milliseconds if self._parts == 1 else elapsed,
+            self._token_counts or None,
+            self._truncated or None,
+        )
+        return self._finish(whole)
 
 
 class Collected:
@@ -121,8 +132,8 @@ class Collected:
     def __init__(self, total: int | None) -> None:
         self._total = total
         self._lists: list[list[float]] = []
-        self._arrays: list[Floats] = []
-        self._whole: Floats | None = None
+        self._arrays: list[NDArray[Any]] = []
+        self._whole: NDArray[Any] | None = None
         self._filled = 0
 
     def add(self, rows: Rows) -> None:
@@ -134,7 +145,7 @@ class Collected:
             self._arrays.append(rows)
             return
         if self._whole is None:
-            self._whole = np.empty((self._total, rows.shape[1]), np.float32)
+            self._whole = np.empty((self._total, rows.shape[1]), rows.dtype)
         self._whole[self._filled : self._filled + len(rows)] = rows
         self._filled += len(rows)
 
@@ -144,7 +155,8 @@ class Collected:
             return self._whole
         if self._arrays:
             # Of an answer's own bytes numpy makes an array that cannot be written to; a caller gets one that can.
-            return np.concatenate(self._arrays)
+            whole: NDArray[Any] = np.concatenate(self._arrays)
+            return whole
         return self._lists
 
 

@@ -11,7 +11,17 @@ from typing import Any, Self, TypeVar
 from ingrain.api import types
 from ingrain.api.routes import Plane
 from ingrain.client.answers import BothEmbeddings, Embeddings, Probabilities, ZeroShotProbabilities
-from ingrain.client.builder import Extra, How, Look, RequestBuilder, Which
+from ingrain.client.builder import (
+    Extra,
+    How,
+    InputType,
+    Look,
+    OutputDtype,
+    RequestBuilder,
+    Which,
+    Words,
+    embeddings_of,
+)
 from ingrain.client.jobs import Job
 from ingrain.client.options import make_options
 from ingrain.client.pictures import Pictures, as_list
@@ -101,6 +111,12 @@ class Client:
         *,
         normalize: bool = True,
         n_dims: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        input_type: InputType | None = None,
+        truncate: bool = True,
+        token_counts: bool = False,
+        output_dtype: OutputDtype | None = None,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
@@ -115,6 +131,12 @@ class Client:
             text: One text or several; an iterator is read as room for more requests comes up.
             normalize: Bring each vector to unit length.
             n_dims: Keep only the first dimensions, before normalizing.
+            prompt: Put before every text; empty for no prompt, not even the model's default.
+            prompt_name: Name of one of the model's own prompts, to put before every text.
+            input_type: ``query`` or ``document``: the model's prompt of that name, if it has one.
+            truncate: False to have a text refused (``TextTooLongError``) that is longer than the model takes.
+            token_counts: True to be told each text's tokens, and whether it was cut; vectors then come as JSON.
+            output_dtype: ``int8``, ``uint8``, ``binary``, ``ubinary``, as sentence-transformers has them; else floats.
             library: Source library, where several models share a name.
             pretrained: Weight tag of an OpenCLIP model, where several are loaded.
             return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
@@ -128,8 +150,9 @@ class Client:
         Raises:
             IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
         """
-        how = How(normalize, n_dims, return_numpy, progress, request_id, extra)
-        return self._run(self._requests.embed_text(Which(name, library, pretrained), text, how))
+        how = How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra)
+        words = Words(prompt, prompt_name, input_type, truncate, token_counts)
+        return self._run(self._requests.embed_text(Which(name, library, pretrained), text, how, words))
 
     def stream_text(
         self,
@@ -138,6 +161,12 @@ class Client:
         *,
         normalize: bool = True,
         n_dims: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        input_type: InputType | None = None,
+        truncate: bool = True,
+        token_counts: bool = False,
+        output_dtype: OutputDtype | None = None,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
@@ -148,11 +177,12 @@ class Client:
 
         Args are those of ``embed_text``.
         """
-        how = How(normalize, n_dims, return_numpy, None, request_id, extra)
-        calls = self._requests.text_calls(Which(name, library, pretrained), text, how)
+        how = How(normalize, n_dims, output_dtype, return_numpy, None, request_id, extra)
+        words = Words(prompt, prompt_name, input_type, truncate, token_counts)
+        calls = self._requests.text_calls(Which(name, library, pretrained), text, how, words)
         with closing(self._transport.each(calls)) as parts:
             for part in parts:
-                yield Embeddings(embeddings=part.rows, processing_time_ms=part.milliseconds)
+                yield embeddings_of(part)
 
     def embed_image(
         self,
@@ -161,6 +191,7 @@ class Client:
         *,
         normalize: bool = True,
         n_dims: int | None = None,
+        output_dtype: OutputDtype | None = None,
         image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
         library: Library | None = None,
@@ -177,6 +208,7 @@ class Client:
             image: One picture or several: URLs, data URIs, base64, paths, bytes of files, Pillow images, uint8 arrays.
             normalize: Bring each vector to unit length.
             n_dims: Keep only the first dimensions, before normalizing.
+            output_dtype: ``binary`` or ``ubinary``, one bit a dimension; else floats.
             image_download_headers: Headers that the server fetches URLs with.
             shrink: Do the model's own resizing before large pictures are sent; its pixels stay the very same. Needs
                 Pillow here, and the model plane.
@@ -194,7 +226,10 @@ class Client:
             ImageError: A picture cannot be read.
             IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
         """
-        which, how = Which(name, library, pretrained), How(normalize, n_dims, return_numpy, progress, request_id, extra)
+        which, how = (
+            Which(name, library, pretrained),
+            How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra),
+        )
         look = Look(image_download_headers, self._steps(which) if shrink else None)
         return self._run(self._requests.embed_image(which, image, how, look))
 
@@ -205,6 +240,7 @@ class Client:
         *,
         normalize: bool = True,
         n_dims: int | None = None,
+        output_dtype: OutputDtype | None = None,
         image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
         library: Library | None = None,
@@ -217,11 +253,14 @@ class Client:
 
         Args are those of ``embed_image``.
         """
-        which, how = Which(name, library, pretrained), How(normalize, n_dims, return_numpy, None, request_id, extra)
+        which, how = (
+            Which(name, library, pretrained),
+            How(normalize, n_dims, output_dtype, return_numpy, None, request_id, extra),
+        )
         look = Look(image_download_headers, self._steps(which) if shrink else None)
         with closing(self._transport.each(self._requests.image_calls(which, as_list(image), how, look))) as parts:
             for part in parts:
-                yield Embeddings(embeddings=part.rows, processing_time_ms=part.milliseconds)
+                yield embeddings_of(part)
 
     def embed(
         self,
@@ -231,6 +270,12 @@ class Client:
         *,
         normalize: bool = True,
         n_dims: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        input_type: InputType | None = None,
+        truncate: bool = True,
+        token_counts: bool = False,
+        output_dtype: OutputDtype | None = None,
         image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
         library: Library | None = None,
@@ -244,9 +289,13 @@ class Client:
 
         Args are those of ``embed_text`` and ``embed_image``.
         """
-        which, how = Which(name, library, pretrained), How(normalize, n_dims, return_numpy, progress, request_id, extra)
+        which, how = (
+            Which(name, library, pretrained),
+            How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra),
+        )
         look = Look(image_download_headers, self._steps(which) if shrink and image is not None else None)
-        return self._run(self._requests.embed(which, text, image, how, look))
+        words = Words(prompt, prompt_name, input_type, truncate, token_counts)
+        return self._run(self._requests.embed(which, text, image, how, words, look))
 
     def classify_image(
         self,
@@ -270,7 +319,7 @@ class Client:
             ``probabilities`` ``[N, K]`` in the order of the labels.
         """
         which = Which(name, library, pretrained)
-        how = How(True, None, return_numpy, progress, request_id, extra)
+        how = How(True, None, None, return_numpy, progress, request_id, extra)
         look = Look(image_download_headers, self._steps(which) if shrink else None)
         return self._run(self._requests.classify_image(which, image, how, look))
 
@@ -310,7 +359,7 @@ class Client:
             ``probabilities`` ``[N, K]`` in the order of ``labels``.
         """
         which = Which(name, library, pretrained)
-        how = How(True, None, return_numpy, progress, request_id, extra)
+        how = How(True, None, None, return_numpy, progress, request_id, extra)
         look = Look(image_download_headers, self._steps(which) if shrink else None)
         return self._run(self._requests.classify_zero_shot(which, image, labels, templates, how, look))
 
