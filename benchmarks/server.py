@@ -78,6 +78,8 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
         stdout=subprocess.DEVNULL,
     )
     server = Server(ports[0], ports[1], process)
+    # A benchmark that is told to end must end its server too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         deadline = time.monotonic() + 600
         while not _is_ready(server):
