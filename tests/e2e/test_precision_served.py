@@ -6,7 +6,7 @@ import pytest
 from processes import MINILM, serve
 from texts import sentences, word_pairs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def embed(server, texts):
