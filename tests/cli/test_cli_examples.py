@@ -85,6 +85,15 @@ async def test_every_example_of_the_page_runs(shell, tmp_path):
     assert all((tmp_path / name).stat().st_size for name in made)
 
 
+async def test_every_command_of_the_readme_runs(shell):
+    """All but `serve`, which the end-to-end tests start with real models."""
+    lines = [line for block in examples("README.md", "sh") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("ingrain ") and line.split()[1] not in NOT_HERE]
+    assert len(commands) >= 3
+    for line in commands:
+        await shell(line)
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [(name, line) for name, lines in help_examples().items() if name not in NOT_HERE for line in lines],
