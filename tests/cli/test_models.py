@@ -27,6 +27,13 @@ async def test_a_model_is_loaded_unloaded_and_deleted(ingrain, planes):
     assert planes.export.runs[-1].library == "timm"
     await ingrain("load", "fourth", "--revision", "v2")
     assert planes.export.runs[-1].revision == "v2"
+    await ingrain("load", "fourth#int8")
+    assert planes.export.runs[-1].precision == "int8"
+    assert "fourth#int8" in (await ingrain("models"))[1]
+    await ingrain("load", "open_clip:ViT#int8", "--pretrained", "tag")
+    assert (planes.export.runs[-1].precision, planes.export.runs[-1].pretrained) == ("int8", "tag")
+    await ingrain("load", "fourth", "--precision", "fp32")
+    assert planes.export.runs[-1].precision == "fp32"
     assert (await ingrain("unload", "ViT", "--pretrained", "tag"))[1] == "Model ViT unloaded successfully.\n"
     assert (await ingrain("delete", "open_clip:ViT@tag", "--yes"))[:2] == (0, "Model ViT deleted successfully.\n")
     assert "ViT" not in (await ingrain("models"))[1]
@@ -53,6 +60,8 @@ async def test_the_servers_refusals_are_told_with_their_codes(ingrain):
         ["load", "timm:net", "--library", "open_clip"],
         ["load", "open_clip:net@a", "--pretrained", "b"],
         ["load", "net@a", "--revision", "b"],
+        ["load", "net#int8", "--precision", "fp32"],
+        ["load", "net", "--precision", "int4"],
         ["load", ""],
         ["load", "net", "--library", "nonsense"],
         ["models", "--model-url", "nonsense"],

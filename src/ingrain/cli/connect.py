@@ -8,6 +8,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, get_args
 
+import msgspec
+
 from ingrain.errors import IngrainError, SettingsError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library
@@ -76,7 +78,7 @@ def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[Mo
     if pretrained is not None:
         if ref.pretrained not in (None, pretrained):
             raise SettingsError(f"{name!r} names another tag than --pretrained {pretrained!r}.", param="--pretrained")
-        ref = ModelRef(name=ref.name, library=ref.library, pretrained=pretrained, revision=ref.revision)
+        ref = msgspec.structs.replace(ref, pretrained=pretrained)
     return ref, chosen
 
 

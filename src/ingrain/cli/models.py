@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import get_args
 
 import msgspec
 
 from ingrain.cli.connect import add_connection_flags, add_json_flag, add_model_flags, make_client, model_of, say
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library
+from ingrain.repository.manifest import Library, Precision
 
-_NAME = "what the source library calls the model; also `library:name`, and `name@tag` or `name@revision`."
+_NAME = "what the source library calls the model; also `library:name`, `name@tag` or `name@revision`, and `#int8`."
 _MODELS_EXAMPLES = """\
 examples:
   ingrain models
@@ -23,6 +24,7 @@ examples:
   ingrain load sentence-transformers/all-MiniLM-L6-v2
   ingrain load open_clip:ViT-B-32@laion2b_s34b_b79k
   ingrain load resnet50.a1_in1k --library timm
+  ingrain load all-MiniLM-L6-v2#int8
 
 A model that the repository lacks is fetched, converted and proved first: minutes, seldom more.
 """
@@ -42,6 +44,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     load_parser = _parser(commands, "load", "load a model, converting it first if need be", _LOAD_EXAMPLES, load)
     load_parser.add_argument("name", help=_NAME)
     load_parser.add_argument("--revision", help="branch, tag or commit on the hub.")
+    load_parser.add_argument(
+        "--precision", choices=get_args(Precision), help="what it computes in; stored in another, it is made anew."
+    )
     unload_parser = _parser(commands, "unload", "unload a model", _UNLOAD_EXAMPLES, unload)
     unload_parser.add_argument("name", help=_NAME)
     delete_parser = _parser(
@@ -60,6 +65,7 @@ def models(options: dict[str, object]) -> int:
     rows = [("NAME", "LIBRARY", "STATE")]
     for model in found:
         name = f"{model.name}@{model.pretrained}" if model.pretrained else model.name
+        name += f"#{model.precision}" if model.precision != "fp32" else ""
         state = f"{model.state}: {model.reason}" if model.reason else model.state
         rows.append((name, model.library or "?", state))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
@@ -74,10 +80,19 @@ def load(options: dict[str, object]) -> int:
     revision = options["revision"] or ref.revision
     if ref.revision not in (None, revision):
         raise SettingsError(f"The name says revision {ref.revision!r}, and --revision another.", param="--revision")
+    precision = options["precision"] or ref.precision
+    if ref.precision not in (None, precision):
+        raise SettingsError(f"The name says {ref.precision!r}, and --precision another.", param="--precision")
     with make_client(options) as client:
         if sys.stderr.isatty():
             print(f"Loading {ref.name}; if it has to be converted first, that takes a while ...", file=sys.stderr)
-        client.load_model(ref.name, ref.library, ref.pretrained, revision=revision)  # type: ignore[arg-type]
+        client.load_model(
+            ref.name,
+            ref.library,
+            ref.pretrained,
+            revision=revision,  # type: ignore[arg-type]  # a flag's value, as argparse gives it
+            precision=precision,  # type: ignore[arg-type]  # argparse has checked it
+        )
     done = {"name": ref.name, "library": ref.library, "state": "READY"}
     say(done, as_json=options["json"], text=f"Model {ref.name} is loaded.")
     return 0

@@ -27,7 +27,7 @@ from ingrain.client.jobs import Job
 from ingrain.client.options import make_options
 from ingrain.client.pictures import Pictures, as_list
 from ingrain.client.retry import RetryPolicy
-from ingrain.repository.manifest import ImageStep, Library
+from ingrain.repository.manifest import ImageStep, Library, Precision
 
 R = TypeVar("R")
 
@@ -386,7 +386,13 @@ class AsyncClient:
         return AsyncModel(self, name, library, pretrained)
 
     async def load_model(
-        self, name: str, library: Library, pretrained: str | None = None, *, revision: str | None = None
+        self,
+        name: str,
+        library: Library,
+        pretrained: str | None = None,
+        *,
+        revision: str | None = None,
+        precision: Precision | None = None,
     ) -> AsyncModel:
         """Load a model; where the repository lacks it, it is fetched, converted and proved first, which takes a while.
 
@@ -395,6 +401,7 @@ class AsyncClient:
             library: ``sentence_transformers``, ``open_clip`` or ``timm``.
             pretrained: Weight tag of an OpenCLIP model.
             revision: Branch, tag or commit on the hub.
+            precision: ``fp32``, ``fp16``, ``int8`` or ``int8-safe``; a model stored in another is made anew.
 
         Returns:
             The model, ready.
@@ -402,7 +409,7 @@ class AsyncClient:
         Raises:
             IngrainError: What stood in the way, as the server's class.
         """
-        await self._run(self._requests.load_model(Which(name, library, pretrained), revision))
+        await self._run(self._requests.load_model(Which(name, library, pretrained), revision, precision))
         return AsyncModel(self, name, library, pretrained)
 
     async def load_sentence_transformer_model(self, name: str) -> AsyncModel:
@@ -572,7 +579,7 @@ class AsyncModel:
     async def load(self) -> types.MessageAnswer:
         """Load the model, again after an ``unload``; without a library it is taken for a sentence-transformers one."""
         which = Which(self.name, self.library or "sentence_transformers", self.pretrained)
-        return await self._client._run(self._client._requests.load_model(which, None))
+        return await self._client._run(self._client._requests.load_model(which))
 
     async def unload(self) -> types.MessageAnswer:
         """Unload the model; it stays in the repository."""

@@ -27,7 +27,7 @@ from ingrain.client.jobs import Bar, PairJob, RowsJob, SingleJob, count_of
 from ingrain.client.options import Options
 from ingrain.client.pictures import Picture, Pictures, as_list, chunks, wire_pictures
 from ingrain.errors import InvalidRequestError
-from ingrain.repository.manifest import ImageStep, Library
+from ingrain.repository.manifest import ImageStep, Library, Precision
 
 A = TypeVar("A")
 
@@ -289,9 +289,11 @@ class RequestBuilder:
 
     # --- models --------------------------------------------------------------------------------------------------
 
-    def load_model(self, which: Which, revision: str | None) -> SingleJob[types.MessageAnswer]:
+    def load_model(
+        self, which: Which, revision: str | None = None, precision: Precision | None = None
+    ) -> SingleJob[types.MessageAnswer]:
         """Return the job of loading a model."""
-        return self._load("load_model", {**which.fields(), "revision": revision})
+        return self._load("load_model", {**which.fields(), "revision": revision, "precision": precision})
 
     def load_first_generation(self, route: str, which: Which) -> SingleJob[types.MessageAnswer]:
         """Return the job of loading a model by a route that knows the library."""

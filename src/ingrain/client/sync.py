@@ -27,7 +27,7 @@ from ingrain.client.options import make_options
 from ingrain.client.pictures import Pictures, as_list
 from ingrain.client.retry import RetryPolicy
 from ingrain.client.sync_transport import SyncTransport
-from ingrain.repository.manifest import ImageStep, Library
+from ingrain.repository.manifest import ImageStep, Library, Precision
 
 R = TypeVar("R")
 
@@ -384,7 +384,13 @@ class Client:
         return Model(self, name, library, pretrained)
 
     def load_model(
-        self, name: str, library: Library, pretrained: str | None = None, *, revision: str | None = None
+        self,
+        name: str,
+        library: Library,
+        pretrained: str | None = None,
+        *,
+        revision: str | None = None,
+        precision: Precision | None = None,
     ) -> Model:
         """Load a model; where the repository lacks it, it is fetched, converted and proved first, which takes a while.
 
@@ -393,6 +399,7 @@ class Client:
             library: ``sentence_transformers``, ``open_clip`` or ``timm``.
             pretrained: Weight tag of an OpenCLIP model.
             revision: Branch, tag or commit on the hub.
+            precision: ``fp32``, ``fp16``, ``int8`` or ``int8-safe``; a model stored in another is made anew.
 
         Returns:
             The model, ready.
@@ -400,7 +407,7 @@ class Client:
         Raises:
             IngrainError: What stood in the way, as the server's class.
         """
-        self._run(self._requests.load_model(Which(name, library, pretrained), revision))
+        self._run(self._requests.load_model(Which(name, library, pretrained), revision, precision))
         return Model(self, name, library, pretrained)
 
     def load_sentence_transformer_model(self, name: str) -> Model:
@@ -567,7 +574,7 @@ class Model:
     def load(self) -> types.MessageAnswer:
         """Load the model, again after an ``unload``; without a library it is taken for a sentence-transformers one."""
         which = Which(self.name, self.library or "sentence_transformers", self.pretrained)
-        return self._client._run(self._client._requests.load_model(which, None))
+        return self._client._run(self._client._requests.load_model(which))
 
     def unload(self) -> types.MessageAnswer:
         """Unload the model; it stays in the repository."""

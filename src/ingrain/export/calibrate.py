@@ -34,7 +34,8 @@ def calibrate(job: ExportJob, manifest: Manifest, report: Callable[[Progress], N
     if manifest.text is None or graph is None:
         return manifest
     folder = Path(job.output) / "model"
-    session = open_session(Path(job.output) / graph.name / "1" / "model.onnx", export_threads())
+    path = Path(job.output) / graph.name / "1" / "model.onnx"
+    session = open_session(path, export_threads(), precision=manifest.precision)
     texts = calibration_texts()
     # Of one length each where padding shows in the vectors, of nearly one length elsewhere.
     items = sorted(enumerate(TextPreprocessor(manifest.text, folder).encode(texts)), key=lambda item: len(item[1]))

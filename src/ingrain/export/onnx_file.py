@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ingrain.errors import ExportError
-from ingrain.repository.manifest import DType, Tensor
+from ingrain.repository.manifest import DType, Precision, Tensor
 
 # Above this, weights lie beside the graph. A protobuf holds 2 GiB at most, and writing one takes three times its size:
 # for 1.6 GB of weights, 10 GiB of memory against 5.
@@ -107,13 +107,13 @@ def save_onnx(model: Any, path: Path) -> None:
     onnx.save(model, str(path), save_as_external_data=external, location=f"{path.name}.data")
 
 
-def open_session(path: Path, threads: int = 0, *, fuse: bool = True) -> Any:
+def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32") -> Any:
     """Open an ONNX file as the engines do.
 
     Args:
         path: The file.
         threads: Threads of one operator; 0 for all cores.
-        fuse: False to run the graph's own nodes, with nothing fused.
+        precision: What the graph computes in.
 
     Raises:
         CannotConvert: ONNX Runtime refuses the file.
@@ -123,7 +123,9 @@ def open_session(path: Path, threads: int = 0, *, fuse: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    if not fuse:
+    if precision == "fp16":
+        # On a CPU, ONNX Runtime fuses some half-precision nodes into what it has no kernel for, and dies on others
+        # (microsoft/onnxruntime#32186, #32405). A GPU has kernels of its own.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -83,9 +83,7 @@ def lower(path: Path, precision: Precision, prove: Prove, *, what: str) -> Verif
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         way.write(path, folder / path.name)
-        # On a CPU, ONNX Runtime fuses some half-precision nodes into what it has no kernel for, and dies on others
-        # (microsoft/onnxruntime#32186, #32405); a GPU has its own.
-        session = open_session(folder / path.name, export_threads(), fuse=precision != "fp16")
+        session = open_session(folder / path.name, export_threads(), precision=precision)
         return prove(session, FLOORS[precision])
 
     try:

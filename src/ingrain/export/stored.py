@@ -58,7 +58,7 @@ def prove_stored(job: ExportJob, folder: Path, report: Report) -> Manifest:
     gc.collect()
     proofs = {}
     for graph, references in asked:
-        session = open_session(repository.locate_graph(graph), export_threads())
+        session = open_session(repository.locate_graph(graph), export_threads(), precision=stored.manifest.precision)
         proofs[graph.role] = _prove(session, stored, graph, references, report)
     return msgspec.structs.replace(stored.manifest, verification=proofs)
 
