@@ -70,6 +70,17 @@ async def test_what_is_loaded_there_is_served_here_and_ready_once_it_is_everywhe
         assert [name for name, _ in pair.follower.queues()] == ["org/a"]
 
 
+async def test_what_is_replaced_there_by_another_precision_is_opened_anew_here(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow()
+        before = pair.follower.get("org/a")
+        await pair.owner.load(ModelRef(name="org/a", precision="int8"))
+        await pair.follow()
+        assert before.manifest.precision == "fp32"
+        assert pair.follower.get("org/a").manifest.precision == "int8"
+
+
 async def test_what_is_unloaded_there_is_dropped_here_at_once_and_what_waits_is_answered(tmp_path):
     async with Pair(tmp_path) as pair:
         await pair.owner.load(A)

@@ -401,6 +401,7 @@ class Registry:
     async def _retire(self, slot: Slot, model: LoadedModel) -> None:
         """Stop serving a model whose entry has been replaced; what waits for it is told to come again."""
         slot.state, slot.model = "LOADING", None
+        self._slots.renumber(slot)
         model.close(not_ready(slot))
         await self._unload_graphs(slot, model.manifest.graphs)
 

@@ -35,7 +35,8 @@ class Slot:
     Attributes:
         ref: What was asked for.
         key: The model's key in the repository.
-        number: Different for each slot, so that a model which was unloaded and loaded again is told apart.
+        number: Different for each slot and each graph it was given, so that a model which was unloaded and loaded
+            again, or replaced, is told apart.
         pinned: True if it stays listed when loading fails, and is tried again.
         state: Triton's word.
         model: What requests use; kept while the engine is away.
@@ -100,6 +101,10 @@ class SlotTable:
         self._by_key[slot.key] = slot
         self._by_name.setdefault(ref.name, []).append(slot)
         return slot
+
+    def renumber(self, slot: Slot) -> None:
+        """Give a slot a new number, for what it will hold is another model."""
+        slot.number = next(self._numbers)
 
     def remove(self, slot: Slot) -> None:
         """Forget a slot; nothing happens if it is forgotten already."""

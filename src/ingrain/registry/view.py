@@ -15,7 +15,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     """One model that should be loaded.
 
     Attributes:
-        number: Of the slot; another one means that it was unloaded meanwhile.
+        number: Of the slot; another one means that it was unloaded or replaced meanwhile.
         ref: What was asked for.
         state: Triton's word.
         is_open: True once its graphs were loaded and its side files found good: the follower may open it.
