@@ -48,6 +48,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._unparsed = b""
+        self._piece: bytes | None = None
+        self._has_last = False
         self._waiting: deque[IncomingRequest] = deque()
         self._incoming: IncomingRequest | None = None
         self._current: IncomingRequest | None = None
@@ -91,8 +93,13 @@ class Connection(asyncio.Protocol):
         """Parse what has come."""
         if self._is_lingering:
             return
-        self._unparsed = self._unparsed + data if self._unparsed else data
-        self._parse()
+        if self._unparsed:
+            self._unparsed += data
+            self._parse()
+        elif self._is_reading or self._has_last or not self._take_known(data):
+            self._piece, self._unparsed = (None if self._is_reading else data), data
+            self._parse()
+            self._piece = None
 
     def pause_writing(self) -> None:
         """Start no further answer: the caller does not take what was written."""
@@ -107,6 +114,21 @@ class Connection(asyncio.Protocol):
         self._parse()
 
     # --- parsing -------------------------------------------------------------------------------------------------
+
+    def _take_known(self, data: bytes) -> bool:
+        """Take a whole request whose head was parsed before past the parser; tell whether it was one."""
+        request = self._server.known_heads.find(data)
+        if request is None or len(self._waiting) >= _MOST_PIPELINED:
+            return False
+        message = IncomingRequest(request, keep_alive=True)
+        begun = self._server.application.begin(request)
+        if isinstance(begun, Response):
+            message.refusal = begun
+        else:
+            message.exchange = begun
+        self._waiting.append(message)
+        self._next()
+        return True
 
     def _parse(self) -> None:
         """Feed the parser piece by piece, and leave the rest for later where enough requests wait."""
@@ -250,7 +272,10 @@ class Connection(asyncio.Protocol):
             self._upgraded = message  # its body has not been read
             return
         self._is_reading = False
+        self._has_last = self._has_last or not message.keep_alive
         message.close_body()
+        if self._piece is not None:
+            self._server.known_heads.learn(self._piece, message)
         self._waiting.append(message)
         self._next()
 

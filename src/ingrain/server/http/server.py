@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ingrain.server.http.application import Application
 from ingrain.server.http.connection import Connection
+from ingrain.server.http.known_heads import KnownHeads
 
 _BACKLOG = 2048
 _LONGEST_TICK_S = 1.0
@@ -52,6 +53,7 @@ class HttpServer:
     ) -> None:
         self.application = application
         self.limits = limits
+        self.known_heads = KnownHeads()
         self.connections: set[Connection] = set()
         self.is_closing = False
         self.loop = asyncio.get_running_loop()
