@@ -17,6 +17,9 @@ from ingrain.cores import usable_cores
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.store import Entry, Repository
 
+AS_THE_SERVER = ("SkipLayerNormFusion",)
+"""The fusions that the server leaves out of text encoders, which is faster on a CPU; ONNX Runtime itself does them."""
+
 _FINALISTS = 4
 _LOOKS = 3
 
@@ -59,6 +62,7 @@ class BareGraph:
         setting: How the cores are used.
         items: The texts; sorted by length here.
         spinning: Whether threads keep the cores while they wait; None for what is best under full load.
+        disabled_optimizers: What ONNX Runtime is told to leave out.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class BareGraph:
         items: Sequence[TokenizedText],
         *,
         spinning: bool | None = None,
+        disabled_optimizers: Sequence[str] = AS_THE_SERVER,
     ) -> None:
         graph = entry.manifest.graphs[0]
         inputs = [tensor.name for tensor in graph.inputs]
@@ -78,6 +83,7 @@ class BareGraph:
             sessions=setting.sessions,
             threads=setting.threads,
             spinning=setting.sessions == 1 if spinning is None else spinning,
+            disabled_optimizers=disabled_optimizers,
         )
         ordered = sorted(items, key=len)
         chunks = [ordered[i : i + setting.batch] for i in range(0, len(ordered), setting.batch)]
@@ -157,7 +163,12 @@ def best_setting(settings: Iterable[Setting], measure: Callable[[Setting], float
 
 
 def best_bare_graph(
-    entry: Entry, repository: Repository, items: Sequence[TokenizedText], batches: Sequence[int] = (4, 8, 16, 32)
+    entry: Entry,
+    repository: Repository,
+    items: Sequence[TokenizedText],
+    batches: Sequence[int] = (4, 8, 16, 32),
+    *,
+    disabled_optimizers: Sequence[str] = (),
 ) -> BareGraph:
     """Look for the best of sessions × threads × batch size.
 
@@ -167,12 +178,12 @@ def best_bare_graph(
     layouts = dict.fromkeys([(1, cores), (cores, 1), (1, 1)])
 
     def measure(setting: TextSetting) -> float:
-        graph = BareGraph(entry, repository, setting, items)
+        graph = BareGraph(entry, repository, setting, items, disabled_optimizers=disabled_optimizers)
         graph.rate(0.3)
         return graph.rate(1.5).tokens_per_s
 
     found = best_setting((TextSetting(*layout, batch) for layout in layouts for batch in batches), measure)
-    return BareGraph(entry, repository, found, items)
+    return BareGraph(entry, repository, found, items, disabled_optimizers=disabled_optimizers)
 
 
 def open_sessions(
@@ -181,9 +192,9 @@ def open_sessions(
     sessions: int,
     threads: int,
     spinning: bool = False,
-    disabled_optimizers: Sequence[str] = ("SkipLayerNormFusion",),
+    disabled_optimizers: Sequence[str] = AS_THE_SERVER,
 ) -> list[ort.InferenceSession]:
-    """Open a graph several times; what is disabled for text is what the server disables."""
+    """Open a graph several times, by default as the server opens a text encoder."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))

@@ -1,7 +1,8 @@
 """What the front end alone costs: the real server on one core with an engine that answers at once.
 
 Everything but the engine is real: sockets, HTTP, JSON, tokenizing, queues, batches, vectors of full width. The load
-generator runs on another core; its cost is reported beside the server's.
+generator runs on another core; its cost is reported beside the server's. In turn with it runs a yardstick of thirty
+lines that reads, decodes, tokenizes, encodes and writes, and does nothing else: no Python server can cost less.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ import multiprocessing
 import os
 import random
 import time
+from pathlib import Path
 
+import msgspec
 import numpy as np
+import orjson
 import psutil
 import uvloop
 
 from bare import median
+from ingrain.api.types import EmbedTextRequest
 from ingrain.bench.load import Target, closed_loop, http_request
 from ingrain.bench.texts import make_texts
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.repository.manifest import TextPreprocess
+from ingrain.repository.names import model_key
+from ingrain.repository.store import Repository
 from measure import common_options, tell
 from server import free_ports
 
@@ -84,35 +93,76 @@ def serve(options: argparse.Namespace, ports: list[int]) -> None:
     )
 
 
+def serve_least(folder: Path, config: TextPreprocess, port: int) -> None:
+    """Run the yardstick on the same core."""
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
+    tokenizer, decode = TextPreprocessor(config, folder), msgspec.json.Decoder(EmbedTextRequest).decode
+    rows = np.random.default_rng(0).normal(size=(1, 384)).astype(np.float32)
+
+    class Least(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            body = decode(data[data.index(b"\r\n\r\n") + 4 :])
+            tokenizer.encode([body.text])
+            answer = orjson.dumps({"embeddings": rows, "processingTimeMs": 1.0}, option=orjson.OPT_SERIALIZE_NUMPY)
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+
+    async def run() -> None:
+        await (await asyncio.get_running_loop().create_server(Least, "127.0.0.1", port)).serve_forever()
+
+    uvloop.run(run())
+
+
+class Load:
+    """Loads one server process again and again, and keeps what it came to."""
+
+    def __init__(self, process: multiprocessing.process.BaseProcess, port: int, options: argparse.Namespace) -> None:
+        self._process = psutil.Process(process.pid)
+        self._target, self._options = Target("127.0.0.1", port), options
+        self.rates, self.costs_us, self.own_us = [], [], []
+
+    def run(self, requests: list[bytes]) -> str:
+        before = sum(self._process.cpu_times()[:2])
+        load = closed_loop(self._target, requests, clients=self._options.clients, seconds=self._options.seconds)
+        result = uvloop.run(load)
+        assert set(result.statuses) == {200}, result.statuses
+        answered = len(result.latencies_s)
+        self.rates.append(result.requests_per_s)
+        self.costs_us.append(1e6 * (sum(self._process.cpu_times()[:2]) - before) / answered)
+        self.own_us.append(1e6 * result.cpu_s / answered)
+        return f"{self.rates[-1]:6.0f} requests/s, {self.costs_us[-1]:4.0f} µs a request"
+
+    def report(self) -> dict[str, float]:
+        return {"requestsPerS": median(self.rates), "cpuUsPerRequest": median(self.costs_us)}
+
+
 def main() -> None:
     options = _options()
-    ports = free_ports(2)
+    ports = free_ports(3)
     texts = make_texts("query", 20_000)
     requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(options, ports))
-    server.start()
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=serve, args=(options, ports[:2]))]
     try:
+        processes[0].start()
         asyncio.run(_until_ready(ports[0], requests[0]))
+        entry = Repository(options.repository.resolve()).find(model_key(options.model, "sentence_transformers"))
+        processes.append(spawn.Process(target=serve_least, args=(entry.folder, entry.manifest.text, ports[2])))
+        processes[1].start()
+        asyncio.run(_until_ready(ports[2], requests[0]))
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
-        process = psutil.Process(server.pid)
-        rates, costs, own = [], [], []
+        front_end, least = Load(processes[0], ports[0], options), Load(processes[1], ports[2], options)
         for number in range(options.rounds):
             random.shuffle(requests)
-            before = sum(process.cpu_times()[:2])
-            result = uvloop.run(
-                closed_loop(Target("127.0.0.1", ports[0]), requests, clients=options.clients, seconds=options.seconds)
-            )
-            assert set(result.statuses) == {200}, result.statuses
-            answered = len(result.latencies_s)
-            rates.append(result.requests_per_s)
-            costs.append(1e6 * (sum(process.cpu_times()[:2]) - before) / answered)
-            own.append(1e6 * result.cpu_s / answered)
-            print(f"round {number + 1}: {rates[-1]:7.0f} requests/s, {costs[-1]:4.0f} µs a request")
+            print(f"round {number + 1}: {front_end.run(requests)}; at least {least.run(requests)}", flush=True)
     finally:
-        server.terminate()
-        server.join(10)
-    report = {"clients": options.clients, "requestsPerS": median(rates), "cpuUsPerRequest": median(costs)}
-    tell({**report, "loadGeneratorUsPerRequest": median(own)}, options.output)
+        for process in processes:
+            process.terminate()
+            process.join(10)
+    report = {"clients": options.clients, **front_end.report(), "least": least.report()}
+    tell({**report, "loadGeneratorUsPerRequest": median(front_end.own_us)}, options.output)
 
 
 def _options() -> argparse.Namespace:

@@ -49,6 +49,7 @@ class Meter:
         self._rates: list[float] = []
         self._cpu_s: dict[str, float] = {}
         self._counts_before = self._counts()
+        self._engine_before = server.engine_counts(model)
 
     def run(self) -> float:
         """Keep the clients busy once, for the seconds of a round, and return the requests answered by second."""
@@ -73,31 +74,54 @@ class Meter:
         machine is busy with other things it stays true.
         """
         wall = sum(result.seconds for result in self._results)
-        items = sum(len(result.latencies_s) for result in self._results)
-        generator = sum(result.cpu_s for result in self._results)
-        rate, yardstick = median(self._rates), median([one.items_per_s for one in bare])
-        served_cpu_ms = 1e3 * sum(self._cpu_s.values()) / items
-        cpu = {**self._cpu_s, "load generator": generator}
+        items = self._items
+        cpu = {**self._cpu_s, "load generator": self._generator_cpu_s}
+        yardstick = self.beside(bare)
         return {
             **about(self._model),
             "clients": self._clients,
             "served": {
-                "itemsPerS": round(rate, 1),
+                "itemsPerS": round(median(self._rates), 1),
                 "p50Ms": median([result.percentile_ms(0.5) for result in self._results]),
                 "p99Ms": median([result.percentile_ms(0.99) for result in self._results]),
                 "statuses": statuses(self._results),
                 **batches(self._counts_before, self._counts()),
+                "meanBatchByEngine": self._mean_batch_by_engine(),
             },
             "cpuShareOfAllCores": {part: round(used / (wall * CORES), 3) for part, used in cpu.items()},
             "cpuMsPerItem": {part: round(1e3 * used / items, 3) for part, used in cpu.items()},
-            "bare": {
-                "itemsPerS": round(yardstick, 1),
-                "cpuMsPerItem": round(median([one.cpu_ms_per_item for one in bare]), 3),
-            },
-            "ratioToBare": round(rate / yardstick, 3),
-            "ratioToBareLoadCountedOut": round(rate / yardstick / (1 - generator / (wall * CORES)), 3),
-            "cpuRatioToBare": round(median([one.cpu_ms_per_item for one in bare]) / served_cpu_ms, 3),
+            "bare": {key: yardstick.pop(key) for key in ("itemsPerS", "cpuMsPerItem")},
+            **yardstick,
         }
+
+    def beside(self, bare: Sequence[Rate]) -> dict[str, float]:
+        """Return a yardstick's own figures, and the three ratios of ``report`` to it."""
+        wall = sum(result.seconds for result in self._results)
+        rate, yardstick = median(self._rates), median([one.items_per_s for one in bare])
+        bare_cpu_ms = median([one.cpu_ms_per_item for one in bare])
+        return {
+            "itemsPerS": round(yardstick, 1),
+            "cpuMsPerItem": round(bare_cpu_ms, 3),
+            "ratioToBare": round(rate / yardstick, 3),
+            "ratioToBareLoadCountedOut": round(rate / yardstick / (1 - self._generator_cpu_s / (wall * CORES)), 3),
+            "cpuRatioToBare": round(bare_cpu_ms / (1e3 * sum(self._cpu_s.values()) / self._items), 3),
+        }
+
+    def _mean_batch_by_engine(self) -> float:
+        """Return the mean batch by Triton's own statistics, which know what Triton itself has merged."""
+        (items, executions), (items_before, executions_before) = (
+            self._server.engine_counts(self._model),
+            self._engine_before,
+        )
+        return round((items - items_before) / max(1, executions - executions_before), 2)
+
+    @property
+    def _items(self) -> int:
+        return sum(len(result.latencies_s) for result in self._results)
+
+    @property
+    def _generator_cpu_s(self) -> float:
+        return sum(result.cpu_s for result in self._results)
 
     def _counts(self) -> ServerCounts | None:
         return self._server.counts(self._model)

@@ -39,6 +39,12 @@ class Server:
         with httpx.Client(base_url=f"http://127.0.0.1:{self.inference_port}", trust_env=False) as client:
             return read_counts(client, model, self.inference_port, is_local=False)
 
+    def engine_counts(self, model: str) -> tuple[int, int]:
+        """Return the engine's own counts of a model's graphs: items inferred, batches executed."""
+        names = {model, f"{model}/text_encoder", f"{model}/image_encoder"}
+        found = [one for one in self.get("/metrics")["modelStats"] if one["name"] in names]
+        return sum(int(one["inferenceCount"]) for one in found), sum(int(one["executionCount"]) for one in found)
+
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far of the front end, of tritonserver, and of Triton's Python processes."""
         return self.by_role(_seconds)
