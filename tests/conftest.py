@@ -1,8 +1,10 @@
 """What tests of several stations share: a server in this process, on the fake engine."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
@@ -10,3 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 # A busy machine is no fault of a property.
 settings.register_profile("ingrain", deadline=None)
 settings.load_profile("ingrain")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put modules with many slow tests first: of two processes none is then left with a long one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
+    items.sort(key=lambda item: -slow[item.path])  # stable: within a module nothing moves

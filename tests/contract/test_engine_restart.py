@@ -30,7 +30,7 @@ async def test_dies_in_flight_and_comes_back_without_one_wrong_vector(kind, tmp_
             await harness.crash()
             with pytest.raises(EngineUnavailableError) as caught:
                 await in_flight
-        assert time.monotonic() - killed < 1.0
+        assert time.monotonic() - killed < 5
         assert caught.value.retry_after_s is not None
 
         recovery = asyncio.create_task(harness.recover())
@@ -74,7 +74,7 @@ async def test_closed_engine_is_unavailable_and_batches_in_flight_end(kind, tmp_
         await harness.close()
         assert time.monotonic() - begun < 12
         with pytest.raises(EngineUnavailableError):
-            await asyncio.wait_for(in_flight, 1)
+            await asyncio.wait_for(in_flight, 10)
     assert not await harness.engine.live()
     assert not await harness.engine.ready("slow")
     with pytest.raises(EngineUnavailableError):
@@ -93,7 +93,7 @@ async def test_external_triton_that_restarted_unseen_is_noticed_by_the_graphs_it
         harness.engine.on_restart(back.set)
         await harness.engine.load(harness.graphs["tiny"])
         await harness.engine._call(*_unload_behind_our_back("tiny"), 5)
-        await asyncio.wait_for(back.wait(), 5)
+        await asyncio.wait_for(back.wait(), 30)
         back.clear()
         await asyncio.sleep(1)
         assert not back.is_set()

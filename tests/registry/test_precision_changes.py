@@ -47,7 +47,7 @@ class Server:
         return [ref.precision for ref in self.export.runs]
 
     async def until_ready(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     self.registry.get("org/a")
@@ -171,7 +171,7 @@ async def test_a_process_that_shares_the_repository_follows_to_another_precision
         await two.until_ready()
         await one.registry.load(INT8)
         await two.registry.refresh()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 await two.until_ready()
                 if two.precision() == "int8":

@@ -36,7 +36,7 @@ class Server:
         await self.engine.close()
 
     async def until_ready(self, name: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     self.registry.get(name)
@@ -87,7 +87,7 @@ async def test_a_model_that_the_engine_lost_by_itself_is_loaded_again(tmp_path):
         (graph,) = server.registry.get("org/a").manifest.graphs
         await server.engine.unload(graph.name)
         server.registry.suspect()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not await server.engine.ready(graph.name):
                 await asyncio.sleep(0.01)
 
@@ -248,7 +248,7 @@ async def test_followers_swap_models_within_their_limit(tmp_path):
         await one.registry.unload("org/a")
         await one.registry.load(B)
         await two.until_ready("org/b")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await two.engine.ready(graph.name):
                 await asyncio.sleep(0.01)
 

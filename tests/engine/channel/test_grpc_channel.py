@@ -128,7 +128,7 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_server(target: str, h
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-        await asyncio.wait_for(given_up.wait(), 5)
+        await asyncio.wait_for(given_up.wait(), 30)
         assert await channel.call(b"quick", timeout_s=5) == b"quick"
 
 

@@ -62,7 +62,7 @@ class Port:
             await asyncio.sleep(0.01)
 
     async def until(self, counts: list[int]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while [len(taker.taken) for taker in self.takers] != counts:
                 await asyncio.sleep(0.01)
 
