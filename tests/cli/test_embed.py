@@ -163,7 +163,7 @@ async def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_file(pla
     command = ["embed", *MODEL, "texts.txt", "--batch", "10", "--concurrency", "2", "-o"]
     status, _, complained = await ingrain(*command, f"whole-{name}")
     assert status == 0, complained
-    planes.engine.latency_s = 0.01
+    planes.engine.latency_s = 0.03
     process = await start(*command, name)
     note = tmp_path / f"{name}.part.json"
     while not note.exists() or not 100 < json.loads(note.read_bytes())["rows"] < 2900:
@@ -184,7 +184,7 @@ async def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_file(pla
 
 async def test_an_interrupted_run_says_how_to_go_on(planes, start, tmp_path):
     planes.engine.latency_s = 0.02
-    (tmp_path / "texts.txt").write_text("\n".join(numbered(3000)))
+    (tmp_path / "texts.txt").write_text("\n".join(numbered(30_000)))
     process = await start("embed", *MODEL, "texts.txt", "--batch", "10", "-o", "out.npy")
     while not (tmp_path / "out.npy.part.json").exists():
         await asyncio.sleep(0.05)
@@ -226,7 +226,7 @@ async def test_only_the_same_run_goes_on(ingrain, tmp_path):
 
 async def test_two_runs_do_not_write_one_file(planes, start, ingrain, tmp_path):
     planes.engine.latency_s = 0.05
-    (tmp_path / "texts.txt").write_text("\n".join(numbered(2000)))
+    (tmp_path / "texts.txt").write_text("\n".join(numbered(30_000)))
     command = ["embed", *MODEL, "texts.txt", "--batch", "10", "-o", "out.npy"]
     process = await start(*command)
     while not (tmp_path / "out.npy.part.json").exists():
