@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 # How many of the latest runs tell how long a way takes, how many it takes to tell, and how often the way that was
@@ -20,7 +19,7 @@ _TRIED_AGAIN_EVERY = 25
 # All cores are taken for no less than this share of the time.
 _WORTH_IT = 0.95
 # Microseconds that a waiting thread keeps its core: it sleeps between two runs, and not between two operators of one.
-_SPIN_US = 100
+_SPIN_US = 50
 
 
 class LoneSession:
@@ -96,8 +95,12 @@ class _Times:
         few, all_cores = self.seconds
         if min(len(few), len(all_cores)) < _ENOUGH:
             return len(all_cores) <= len(few)
-        is_faster = median(all_cores) < _WORTH_IT * median(few)
+        is_faster = _median(all_cores) < _WORTH_IT * _median(few)
         return is_faster != (self.count % _TRIED_AGAIN_EVERY == 0)
+
+
+def _median(seconds: deque[float]) -> float:
+    return sorted(seconds)[len(seconds) // 2]
 
 
 def use_all_cores(options: Any, threads: int) -> None:

@@ -110,8 +110,8 @@ class TritonPythonModel:
 
 
 def is_alone(request: Any) -> bool:
-    """Tell whether the front end says that no other batch is in the engine."""
-    return "alone" in json.loads(request.parameters() or "{}")
+    """Tell whether the front end says that no other batch is in the engine, by a parameter of that name (JSON)."""
+    return '"alone"' in request.parameters()
 
 
 def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:
