@@ -36,6 +36,7 @@ class QueueLimits:
         engine_timeout_s: Seconds that one batch may take in the engine.
         shared_in_flight: Finds, by the graph's name, the count of its batches in the engine over all processes; None
             where this process alone sends them.
+        few_lengths: Whether batches are padded to few lengths, so that Triton can merge those of several front ends.
         in_flight: Counts the batches of all graphs in the engine.
     """
 
@@ -45,6 +46,7 @@ class QueueLimits:
     max_queue_tokens: int = 1_000_000
     engine_timeout_s: float = 60.0
     shared_in_flight: Callable[[str], SharedInFlight] | None = None
+    few_lengths: bool = False
     in_flight: EngineInFlight = field(default_factory=EngineInFlight)
 
     def shared(self, graph: Graph) -> SharedInFlight | None:
@@ -121,21 +123,24 @@ def _text_queue(
     config: TextPreprocess, graph: Graph, engine: GraphRunner, limits: QueueLimits
 ) -> Batcher[TokenizedText]:
     inputs = [tensor.name for tensor in graph.inputs]
+    batches = BatchLimits(
+        max_items=limits.max_batch_size,
+        max_tokens=limits.max_batch_tokens,
+        enough_items=limits.enough_items,
+        equal_lengths_only=graph.equal_lengths_only,
+        few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
+    )
 
     async def run(payloads: Sequence[TokenizedText], *, alone: bool) -> Rows:
         distinct, places = _distinct(payloads)
-        rows = await _infer(engine, graph, collate(distinct, config, inputs), limits, alone=alone)
+        arrays = collate(distinct, config, inputs, batches.padded(max(map(len, distinct))))
+        rows = await _infer(engine, graph, arrays, limits, alone=alone)
         return rows if len(distinct) == len(payloads) else rows[places]
 
     return Batcher(
         run,
         len,
-        limits=BatchLimits(
-            max_items=limits.max_batch_size,
-            max_tokens=limits.max_batch_tokens,
-            enough_items=limits.enough_items,
-            equal_lengths_only=graph.equal_lengths_only,
-        ),
+        limits=batches,
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
         shared=limits.shared(graph),

@@ -426,7 +426,7 @@ class Batcher(Generic[P]):
         counted.batches += 1
         counted.items += len(lengths)
         counted.tokens += tokens
-        counted.padded_tokens += len(lengths) * max(lengths)
+        counted.padded_tokens += len(lengths) * self._queue.limits.padded(max(lengths))
         counted.batch_sizes[len(lengths)] = counted.batch_sizes.get(len(lengths), 0) + 1
         self._pace.end(tokens, sent_at, self._clock())
 

@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-# How many of the latest runs tell how long a way takes, how many it takes to tell, and how often the way that was
-# slower is tried again, for the machine may be less busy by then, or more.
-_REMEMBERED = 7
-_ENOUGH = 3
-_TRIED_AGAIN_EVERY = 25
-# All cores are taken for no less than this share of the time.
-_WORTH_IT = 0.95
+# Both ways are compared by running them in turn, so many times each, when a size is new and every so many batches from
+# then on: other programs may leave the machine alone by then, or no longer.
+_LOOK_PAIRS = 3
+_LOOK_EVERY = 50
+# The latest runs of each way that count: those of three looks, for on a busy machine a single one says little.
+_REMEMBERED = 9
+# All cores must take less than this share of the time, or else they are left to others.
+_WORTH_IT = 0.93
 # Microseconds that a waiting thread keeps its core: it sleeps between two runs, and not between two operators of one.
 _SPIN_US = 50
 
@@ -74,7 +75,7 @@ class FasterWay:
 
     def learn(self, size: int, seconds: float, *, on_all_cores: bool) -> None:
         """Take in how long a batch took."""
-        self._times(size).seconds[on_all_cores].append(seconds)
+        self._times(size).learn(seconds, on_all_cores=on_all_cores)
 
     def _times(self, size: int) -> _Times:
         # Sizes up to twice as large are of one kind.
@@ -84,19 +85,24 @@ class FasterWay:
 class _Times:
     """How long batches of one kind took, both ways: by a few threads, and on all cores."""
 
-    __slots__ = ("count", "seconds")
+    __slots__ = ("_count", "_is_faster", "_is_look", "_seconds")
 
     def __init__(self) -> None:
-        self.count = 0
-        self.seconds: tuple[deque[float], deque[float]] = deque(maxlen=_REMEMBERED), deque(maxlen=_REMEMBERED)
+        self._count = 0
+        self._is_look = self._is_faster = False
+        self._seconds: tuple[deque[float], deque[float]] = deque(maxlen=_REMEMBERED), deque(maxlen=_REMEMBERED)
 
     def choose(self) -> bool:
-        self.count += 1
-        few, all_cores = self.seconds
-        if min(len(few), len(all_cores)) < _ENOUGH:
-            return len(all_cores) <= len(few)
-        is_faster = _median(all_cores) < _WORTH_IT * _median(few)
-        return is_faster != (self.count % _TRIED_AGAIN_EVERY == 0)
+        place = self._count % _LOOK_EVERY
+        self._count += 1
+        self._is_look = place < 2 * _LOOK_PAIRS
+        return place % 2 == 0 if self._is_look else self._is_faster
+
+    def learn(self, seconds: float, *, on_all_cores: bool) -> None:
+        if self._is_look:
+            self._seconds[on_all_cores].append(seconds)
+            few, all_cores = self._seconds
+            self._is_faster = bool(few) and _median(all_cores) < _WORTH_IT * _median(few)
 
 
 def _median(seconds: deque[float]) -> float:
