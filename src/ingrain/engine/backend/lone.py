@@ -15,10 +15,10 @@ from typing import Any
 # then on: other programs may leave the machine alone by then, or no longer.
 _LOOK_PAIRS = 3
 _LOOK_EVERY = 50
-# The latest runs of each way that count: those of three looks, for on a busy machine a single one says little.
-_REMEMBERED = 9
+# The latest runs of each way that count: those of five looks, for on a busy machine a single one says little.
+_REMEMBERED = 15
 # All cores must take less than this share of the time, or else they are left to others.
-_WORTH_IT = 0.93
+_WORTH_IT = 0.9
 # Microseconds that a waiting thread keeps its core: it sleeps between two runs, and not between two operators of one.
 _SPIN_US = 50
 
