@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher, Rows
-from ingrain.batching.in_flight import SharedInFlight
+from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import IngrainError, NotFiniteError
@@ -36,6 +36,8 @@ class QueueLimits:
         engine_timeout_s: Seconds that one batch may take in the engine.
         shared_in_flight: Finds, by the graph's name, the count of its batches in the engine over all processes; None
             where this process alone sends them.
+        few_lengths: Whether batches are padded to few lengths, so that Triton can merge those of several front ends.
+        in_flight: Counts the batches of all graphs in the engine.
     """
 
     max_batch_size: int = 32
@@ -44,6 +46,8 @@ class QueueLimits:
     max_queue_tokens: int = 1_000_000
     engine_timeout_s: float = 60.0
     shared_in_flight: Callable[[str], SharedInFlight] | None = None
+    few_lengths: bool = False
+    in_flight: EngineInFlight = field(default_factory=EngineInFlight)
 
     def shared(self, graph: Graph) -> SharedInFlight | None:
         """Return the count of a graph's batches over all processes, if there are several."""
@@ -119,24 +123,28 @@ def _text_queue(
     config: TextPreprocess, graph: Graph, engine: GraphRunner, limits: QueueLimits
 ) -> Batcher[TokenizedText]:
     inputs = [tensor.name for tensor in graph.inputs]
+    batches = BatchLimits(
+        max_items=limits.max_batch_size,
+        max_tokens=limits.max_batch_tokens,
+        enough_items=limits.enough_items,
+        equal_lengths_only=graph.equal_lengths_only,
+        few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
+    )
 
-    async def run(items: Sequence[TokenizedText]) -> Rows:
-        distinct, places = _distinct(items)
-        rows = await _infer(engine, graph, collate(distinct, config, inputs), limits)
-        return rows if len(distinct) == len(items) else rows[places]
+    async def run(payloads: Sequence[TokenizedText], *, alone: bool) -> Rows:
+        distinct, places = _distinct(payloads)
+        arrays = collate(distinct, config, inputs, batches.padded(max(map(len, distinct))))
+        rows = await _infer(engine, graph, arrays, limits, alone=alone)
+        return rows if len(distinct) == len(payloads) else rows[places]
 
     return Batcher(
         run,
         len,
-        limits=BatchLimits(
-            max_items=limits.max_batch_size,
-            max_tokens=limits.max_batch_tokens,
-            enough_items=limits.enough_items,
-            equal_lengths_only=graph.equal_lengths_only,
-        ),
+        limits=batches,
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
         shared=limits.shared(graph),
+        engine=limits.in_flight,
     )
 
 
@@ -156,8 +164,8 @@ def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list
 def _image_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batcher[Pixels]:
     name = graph.inputs[0].name
 
-    async def run(items: Sequence[Pixels]) -> Rows:
-        return await _infer(engine, graph, {name: np.stack(items)}, limits)
+    async def run(payloads: Sequence[Pixels], *, alone: bool) -> Rows:
+        return await _infer(engine, graph, {name: np.stack(payloads)}, limits, alone=alone)
 
     return Batcher(
         run,
@@ -166,11 +174,12 @@ def _image_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batc
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
         shared=limits.shared(graph),
+        engine=limits.in_flight,
     )
 
 
-async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits) -> Rows:
-    answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s)
+async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits, *, alone: bool) -> Rows:
+    answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone)
     rows = np.asarray(answer[graph.outputs[0].name], np.float32)
     if not np.isfinite(rows).all():
         raise NotFiniteError("The model answered with numbers that are not finite (NaN or infinity).")

@@ -104,6 +104,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         _setting("INGRAIN_THREADS_PER_INSTANCE", "CPU threads of one copy; 0: the cores divided by the copies."),
     ] = 0
+    lone_request_threads: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _setting(
+            "INGRAIN_LONE_REQUEST_THREADS",
+            "CPU threads of a batch that finds the engine idle, where more prove faster than those of one copy; each "
+            "copy of a graph of up to 256 MiB holds its weights twice for it. 0: all cores, where graphs run on this "
+            "machine's CPU; 1: off.",
+        ),
+    ] = 0
     tensorrt_enabled: Annotated[bool, _setting("TENSORRT_ENABLED", "Run graphs through TensorRT (GPU only).")] = False
     fp16_enabled: Annotated[bool, _setting("FP16_ENABLED", "Let TensorRT compute in half precision.")] = False
     max_loaded_models: Annotated[

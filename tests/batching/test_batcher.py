@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ingrain.batching.batcher import Batcher
+from ingrain.batching.in_flight import EngineInFlight
 from ingrain.batching.queue import BatchLimits
 from ingrain.errors import DeadlineExceededError, EngineUnavailableError, InferenceError, QueueFullError
 
@@ -15,13 +16,15 @@ class Graph:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.alone: list[bool] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
         self.poison: int | None = None
 
-    async def run(self, payloads):
+    async def run(self, payloads, *, alone=False):
         self.batches.append(list(payloads))
+        self.alone.append(alone)
         await self.gate.wait()
         if self.error:
             raise self.error
@@ -49,6 +52,69 @@ async def test_requests_that_arrive_together_share_one_engine_call():
     batcher = make(graph)
     await asyncio.gather(*(batcher.submit([n], timeout_s=5) for n in range(8)))
     assert len(graph.batches) == 1
+
+
+async def test_a_batch_is_alone_while_no_other_is_in_the_engine():
+    """The second comes while the first runs, and the third when both are back."""
+    graph = Graph()
+    batcher = make(graph)
+    graph.gate.clear()
+    first = asyncio.create_task(batcher.submit([1], timeout_s=5))
+    await asyncio.sleep(0)
+    while len(graph.batches) < 1:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(batcher.submit([2], timeout_s=5))
+    while len(graph.batches) < 2:
+        await asyncio.sleep(0.001)
+    graph.gate.set()
+    await asyncio.gather(first, second)
+    await batcher.submit([3], timeout_s=5)
+    assert graph.alone == [True, False, True]
+
+
+async def test_a_batch_that_others_wait_behind_is_not_alone():
+    """A bulk request begins on an idle engine, and wants all its copies."""
+    graph = Graph()
+    await make(graph).submit(list(range(20)), timeout_s=5)
+    assert graph.alone == [False, False, False]
+
+
+async def test_a_batch_is_not_alone_beside_those_of_other_graphs_and_other_processes():
+    elsewhere = Elsewhere()
+    engine = EngineInFlight(elsewhere)
+    one, other = Graph(), Graph()
+    busy, batcher = make(one, engine=engine), make(other, engine=engine)
+    one.gate.clear()
+    running = asyncio.create_task(busy.submit([1], timeout_s=5))
+    while not one.batches:
+        await asyncio.sleep(0)
+    await batcher.submit([1], timeout_s=5)
+    one.gate.set()
+    await running
+    elsewhere.batches = 1
+    await batcher.submit([2], timeout_s=5)
+    elsewhere.batches = 0
+    await batcher.submit([3], timeout_s=5)
+    assert one.alone == [True]
+    assert other.alone == [False, False, True]
+    await asyncio.sleep(0)
+    assert elsewhere.begun == elsewhere.ended == 4
+
+
+class Elsewhere:
+    """What other processes have in the engine, and what this one told of its own."""
+
+    def __init__(self) -> None:
+        self.batches = self.begun = self.ended = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def end(self) -> None:
+        self.ended += 1
+
+    def elsewhere(self) -> int:
+        return self.batches
 
 
 async def test_what_comes_while_the_engine_is_busy_gathers():
@@ -187,7 +253,8 @@ async def test_an_abandoned_request_does_not_keep_others_out():
 
 
 async def test_an_engine_that_answers_too_few_rows_fails_the_request_at_once():
-    async def short(payloads):
+    async def short(payloads, *, alone):
+        del alone
         return np.zeros((len(payloads) - 1, 2), np.float32)
 
     batcher = Batcher(short, lambda _: 1, limits=BatchLimits(), in_flight=1, max_queue_tokens=100)

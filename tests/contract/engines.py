@@ -15,6 +15,7 @@ from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.engine.protocol import Engine
 from ingrain.engine.triton import TritonEngine
 from ingrain.engine.tritonserver import TritonServer
+from ingrain.export.quantize import Int8Plan, write_int8
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import ExecutionPolicy
@@ -23,10 +24,14 @@ from ingrain.testing.fake_engine import FakeEngine, fake_vector
 
 SEEDS = {"tiny": 0, "other": 1, "counted": 2}
 SLOW_ITERATIONS = 1500
+LONE_THREADS = 2
 
 
 class Harness:
-    """An engine with a repository of small graphs: ``tiny``, ``other``, ``counted``, and ``slow`` (about a second)."""
+    """An engine with a repository of small graphs: ``tiny``, ``other``, ``counted``, and ``slow`` (about a second).
+
+    ``products`` has matrix products, and ``int8`` is the same in int8.
+    """
 
     engine: Engine
 
@@ -37,6 +42,10 @@ class Harness:
         await self.engine.start()
         self.graphs = {name: self._write(name, graphs_seed) for name, graphs_seed in SEEDS.items()}
         self.graphs["slow"] = self._write("slow", 0, SLOW_ITERATIONS)
+        graphs.write_text_graph(self._path("products"), products=True)
+        self._path("int8").parent.mkdir(parents=True)
+        write_int8(self._path("products"), self._path("int8"), Int8Plan(offset=False))
+        self.graphs |= {name: self._describe(name) for name in ("products", "int8")}
 
     async def close(self) -> None:
         await self.engine.close()
@@ -57,13 +66,19 @@ class Harness:
         return graphs.expected_embedding(ids, mask, SEEDS.get(name, 0))
 
     def _write(self, name: str, seed: int, iterations: int = 0) -> Graph:
-        folder = self.root / name
-        path = folder / "1" / "model.onnx"
-        graphs.write_text_graph(path, seed=seed, iterations=iterations)
-        graph = graphs.describe_graph(name, path)
+        graphs.write_text_graph(self._path(name), seed=seed, iterations=iterations)
+        return self._describe(name)
+
+    def _path(self, name: str) -> Path:
+        return self.root / name / "1" / "model.onnx"
+
+    def _describe(self, name: str) -> Graph:
+        graph = graphs.describe_graph(name, self._path(name))
         instances = 2 if name == "tiny" else 1
-        policy = ExecutionPolicy(max_batch_size=16, instance_kind="KIND_CPU", instances=instances)
-        write_graph_folder(folder, graph, self.engine.backend, policy)
+        policy = ExecutionPolicy(
+            max_batch_size=16, instance_kind="KIND_CPU", instances=instances, lone_threads=LONE_THREADS
+        )
+        write_graph_folder(self.root / name, graph, self.engine.backend, policy)
         return graph
 
 
@@ -104,7 +119,7 @@ class Triton(Harness):
 class InProcess(Harness):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.engine = OnnxRuntimeEngine(root, instances=2)
+        self.engine = OnnxRuntimeEngine(root, instances=2, lone_threads=LONE_THREADS)
 
 
 class Fake(Harness):

@@ -129,6 +129,20 @@ async def test_concurrent_batches_get_their_own_answers(harness):
     await asyncio.gather(*(check(harness, "tiny", batch(1 + seed % 5, 1 + seed % 3, seed)) for seed in range(64)))
 
 
+@pytest.mark.parametrize("name", ["products", "int8"])
+async def test_a_text_has_the_same_vector_alone_on_all_cores_as_in_a_crowd(harness, name):
+    """Whichever way a lone batch is computed: the first ones of a size are tried both ways."""
+    await harness.engine.load(harness.graphs[name])
+    crowd = batch(16, 12)
+    together = (await harness.engine.infer(name, crowd, timeout_s=30))["sentence_embedding"]
+    for row, length in enumerate(crowd["attention_mask"].sum(axis=1)):
+        text = {key: array[row : row + 1, :length] for key, array in crowd.items()}
+        for _ in range(2):
+            alone = await harness.engine.infer(name, text, timeout_s=30, alone=True)
+            np.testing.assert_allclose(alone["sentence_embedding"][0], together[row], atol=1e-5)
+    await harness.engine.unload(name)
+
+
 async def test_statistics_count_items_and_batches_without_warm_up(harness):
     await harness.engine.load(harness.graphs["counted"])
     for items in (1, 3, 3):

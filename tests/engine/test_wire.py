@@ -32,6 +32,16 @@ def test_request_is_what_protobuf_itself_would_write(inputs):
         assert content == array.tobytes()
 
 
+def test_only_a_lone_batch_is_said_to_be_alone():
+    inputs = {"x": np.zeros((1, 2), np.int64)}
+    alone, other = (
+        service_pb2.ModelInferRequest.FromString(encode_infer("graph", inputs, alone=alone)) for alone in (True, False)
+    )
+    assert alone.parameters["alone"].bool_param
+    assert not other.parameters
+    assert alone.raw_input_contents == other.raw_input_contents
+
+
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2_097_152])
 def test_lengths_of_all_widths_are_written_right(size):
     array = np.arange(size, dtype=np.uint8)

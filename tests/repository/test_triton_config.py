@@ -1,7 +1,9 @@
 """config.pbtxt says what was meant, read back as Triton reads it."""
 
 import os
+import sys
 import time
+from itertools import chain
 
 import numpy as np
 import onnxruntime
@@ -159,14 +161,14 @@ def test_a_graph_without_a_dynamic_batch_axis_is_refused(shape):
 def test_folder_is_written_once_and_equal_files_are_left_alone(tmp_path):
     folder = tmp_path / "text"
     assert write_graph_folder(folder, TEXT, "python", CPU)
-    files = [folder / "config.pbtxt", folder / "1" / "model.py"]
+    files = [folder / "config.pbtxt", folder / "1" / "model.py", folder / "1" / "lone.py"]
     old = time.time() - 1000
     for path in files:
         assert path.stat().st_mode & 0o777 == 0o644
         os.utime(path, (old, old))
     assert not write_graph_folder(folder, TEXT, "python", CPU)
     assert all(abs(path.stat().st_mtime - old) < 1 for path in files)
-    assert sorted(path.name for path in folder.rglob("*")) == ["1", "config.pbtxt", "model.py"]
+    assert sorted(path.name for path in folder.rglob("*")) == ["1", "config.pbtxt", "lone.py", "model.py"]
 
 
 def test_folder_changes_with_policy_and_backend(tmp_path):
@@ -182,10 +184,9 @@ def test_folder_changes_with_policy_and_backend(tmp_path):
 def test_the_pythons_model_needs_numpy_and_onnx_runtime_alone(tmp_path):
     """The stub's environment need not have Ingrain."""
     write_graph_folder(tmp_path, TEXT, "python", CPU)
-    source = (tmp_path / "1" / "model.py").read_text()
-    imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
+    sources = [(tmp_path / "1" / name).read_text().splitlines() for name in ("model.py", "lone.py")]
+    imports = [line.split()[1] for line in chain(*sources) if line.startswith(("import ", "from "))]
+    imported = {name.split(".")[0] for name in imports if name != ".lone"}
     ours = {"numpy", "onnxruntime", "triton_python_backend_utils"}
-    import sys
-
     assert imported - set(sys.stdlib_module_names) == ours
     assert np.__name__ in ours

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.batching.forecast import EngineForecast, EnginePace
-from ingrain.batching.in_flight import SharedInFlight
+from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.errors import (
     DeadlineExceededError,
@@ -25,9 +25,8 @@ from ingrain.errors import (
 )
 
 P = TypeVar("P")
+Payload = TypeVar("Payload", contravariant=True)
 Rows = NDArray[np.float32]
-RunBatch = Callable[[Sequence[P]], Awaitable[Rows]]
-"""Runs one batch in the engine: payloads in, ``float32 [B, …]`` out, rows in the same order."""
 
 _SMOOTHING = 0.1
 _SHORTEST_PAUSE_S = 0.001
@@ -38,6 +37,19 @@ _COURTESY_SHARE = 1.5
 _LEAST_LOOK_S = 0.02
 # Of a request's time, the most that the queue before it may be expected to take.
 _MOST_WAIT_SHARE = 0.8
+
+
+class RunBatch(Protocol[Payload]):
+    """Runs one batch in the engine."""
+
+    async def __call__(self, payloads: Sequence[Payload], *, alone: bool) -> Rows:
+        """Return the rows of the payloads, ``float32 [B, …]``, in the same order.
+
+        Args:
+            payloads: ``B`` items.
+            alone: No other batch is in the engine, nor does one wait for it.
+        """
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +118,7 @@ class Batcher(Generic[P]):
         max_queue_tokens: Tokens that may wait. A request that finds an empty queue is taken whatever its size.
         shared: Counts ``in_flight`` over the processes that send batches of this graph to the same engine; None where
             there is no other. One batch is sent whatever the others do, so that nobody waits for their word.
+        engine: Counts the batches of all graphs; None where this is the only one.
         clock: Monotonic seconds.
     """
 
@@ -118,6 +131,7 @@ class Batcher(Generic[P]):
         in_flight: int,
         max_queue_tokens: int,
         shared: SharedInFlight | None = None,
+        engine: EngineInFlight | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.statistics = BatcherStatistics()
@@ -128,6 +142,7 @@ class Batcher(Generic[P]):
         self._forecast = EngineForecast(self._instances)
         self._max_queue_tokens = max_queue_tokens
         self._shared = shared
+        self._engine = engine or EngineInFlight()
         self._clock = clock
         self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(
             limits, is_wanted=lambda entry: not entry[0].is_forgotten
@@ -338,7 +353,9 @@ class Batcher(Generic[P]):
     def _send(self, batch: list[tuple[_Request[P], int]], now: float) -> None:
         if not self._running:
             self._pace.begin(now)
-        task = asyncio.create_task(self._run_batch(batch))
+        alone = self._engine.is_idle and not self._queue
+        self._engine.begin()
+        task = asyncio.create_task(self._run_batch(batch, alone=alone))
         self._running[task] = any(request.is_bulk for request, _ in batch)
         self._forecast.begin(task, sum(request.lengths[index] for request, index in batch), now)
         if self._shared is not None:
@@ -357,6 +374,7 @@ class Batcher(Generic[P]):
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
+        self._engine.end()
         if self._shared is not None:
             self._shared.end()
         self._forecast.end(task, self._clock())
@@ -364,11 +382,11 @@ class Batcher(Generic[P]):
             self._wake_up.cancel()
         self._dispatch()
 
-    async def _run_batch(self, batch: list[tuple[_Request[P], int]]) -> None:
+    async def _run_batch(self, batch: list[tuple[_Request[P], int]], *, alone: bool = False) -> None:
         payloads = [request.payloads[index] for request, index in batch]
         sent_at = self._clock()
         try:
-            rows = await self._run(payloads)
+            rows = await self._run(payloads, alone=alone)
             if len(rows) != len(payloads):
                 raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {len(payloads)}.")
             now = self._clock()
@@ -408,7 +426,7 @@ class Batcher(Generic[P]):
         counted.batches += 1
         counted.items += len(lengths)
         counted.tokens += tokens
-        counted.padded_tokens += len(lengths) * max(lengths)
+        counted.padded_tokens += len(lengths) * self._queue.limits.padded(max(lengths))
         counted.batch_sizes[len(lengths)] = counted.batch_sizes.get(len(lengths), 0) + 1
         self._pace.end(tokens, sent_at, self._clock())
 

@@ -1,4 +1,4 @@
-"""Batches of one graph that several processes have in one engine at the same time."""
+"""Batches that are in the engine at the same time: of one graph over all processes, and of all graphs."""
 
 from __future__ import annotations
 
@@ -17,3 +17,32 @@ class SharedInFlight(Protocol):
     def elsewhere(self) -> int:
         """Return how many batches of the other processes are in the engine now."""
         ...
+
+
+class EngineInFlight:
+    """Counts the batches of all graphs that this process has in the engine, and knows of those of others.
+
+    Args:
+        shared: Counts them over all processes that use the same engine; None where this is the only one.
+    """
+
+    def __init__(self, shared: SharedInFlight | None = None) -> None:
+        self._count = 0
+        self._shared = shared
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no batch is in the engine, as far as this process can tell."""
+        return not self._count and (self._shared is None or not self._shared.elsewhere())
+
+    def begin(self) -> None:
+        """Take note that this process has sent a batch."""
+        self._count += 1
+        if self._shared is not None:
+            self._shared.begin()
+
+    def end(self) -> None:
+        """Take note that a batch of this process has come back."""
+        self._count -= 1
+        if self._shared is not None:
+            self._shared.end()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from ingrain.batching.few_lengths import few_length
+
 T = TypeVar("T")
 
 _MOST_UNWANTED = 1024
@@ -24,6 +26,8 @@ class BatchLimits:
         enough_items: From this many items on, more are taken only where they cost no padding. On a CPU eight items
             reach its full throughput, and from there on each token of padding only costs time.
         equal_lengths_only: True where a vector depends on the padding beside it.
+        few_lengths_to: Batches are padded to one of few lengths, of at most so many tokens, so that Triton can merge
+            them with those of other front ends; None for no more padding than the longest item asks for.
     """
 
     max_items: int = 32
@@ -32,6 +36,11 @@ class BatchLimits:
     free_padding_tokens: int = 1
     enough_items: int = 32
     equal_lengths_only: bool = False
+    few_lengths_to: int | None = None
+
+    def padded(self, longest: int) -> int:
+        """Return the length that a batch is padded to, from that of its longest item."""
+        return longest if self.few_lengths_to is None else few_length(longest, self.few_lengths_to)
 
 
 @dataclass(slots=True)
@@ -102,7 +111,7 @@ class _Batch(Generic[T]):
         count, limits = len(self.payloads), self.limits
         if count >= limits.enough_items and length != self.longest:
             return False
-        padded = (count + 1) * max(self.longest, length)
+        padded = (count + 1) * limits.padded(max(self.longest, length))
         if count >= limits.max_items or padded > min(limits.max_tokens, most_tokens or limits.max_tokens):
             return False
         padding = padded - self.tokens - length

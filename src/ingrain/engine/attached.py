@@ -52,13 +52,16 @@ class AttachedEngine:
         """Tell whether Triton answers."""
         return self._triton is not None and await self._triton.live()
 
-    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
         """Run one batch.
 
         Args:
             name: The graph's name.
             inputs: Arrays by input name, axis 0 the batch ``B``.
             timeout_s: Seconds to wait.
+            alone: No other batch is in the engine, and this one may have all cores.
 
         Returns:
             Read-only arrays by output name, axis 0 ``B``.
@@ -73,7 +76,7 @@ class AttachedEngine:
             raise EngineUnavailableError("the engine is being restarted", retry_after_s=_RETRY_AFTER_S)
         stubs = self._stubs
         try:
-            return await self._triton.infer(name, inputs, timeout_s=timeout_s)
+            return await self._triton.infer(name, inputs, timeout_s=timeout_s, alone=alone)
         except InferenceError as error:
             if stubs is not None and stubs.dead():
                 raise EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S) from error

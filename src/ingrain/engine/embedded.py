@@ -122,13 +122,16 @@ class EmbeddedEngine:
         """Tell whether a graph can be inferred now."""
         return self._triton is not None and await self._triton.ready(name)
 
-    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
         """Run one batch.
 
         Args:
             name: The graph's name.
             inputs: Arrays by input name, axis 0 the batch ``B``.
             timeout_s: Seconds to wait.
+            alone: No other batch is in the engine, and this one may have all cores.
 
         Returns:
             Read-only arrays by output name, axis 0 ``B``.
@@ -140,7 +143,7 @@ class EmbeddedEngine:
             InferenceError: The graph failed on the batch.
         """
         try:
-            return await self._client().infer(name, inputs, timeout_s=timeout_s)
+            return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone)
         except InferenceError as error:
             if self._server is not None and self._server.dead_stubs():
                 raise EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S) from error

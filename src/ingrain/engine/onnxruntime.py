@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import onnxruntime
 
+from ingrain.engine.backend.lone import LoneSession, use_all_cores
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import Recorder
 from ingrain.errors import (
@@ -22,7 +24,7 @@ from ingrain.errors import (
     ModelNotLoadedError,
 )
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import Backend
+from ingrain.repository.policy import Backend, lone_threads_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +33,17 @@ _CPU = "CPUExecutionProvider"
 
 @dataclass(slots=True)
 class _Loaded:
-    """A graph and its sessions: as many as may run at once, or one where runs share it without sharing threads."""
+    """A graph and its sessions: as many as may run at once, or one where runs share it without sharing threads.
+
+    Beside these there may be one of more threads, for a batch that has the machine to itself.
+    """
 
     outputs: list[str]
     sessions: list[onnxruntime.InferenceSession]
     slots: asyncio.Semaphore
     recorder: Recorder
     free: list[onnxruntime.InferenceSession] = field(default_factory=list)
+    lone: LoneSession | None = None
 
 
 class OnnxRuntimeEngine:
@@ -47,6 +53,7 @@ class OnnxRuntimeEngine:
         locate: From a graph's name to its ``model.onnx``; or the folder whose ``<name>/1/model.onnx`` it is.
         instances: How many batches of one graph run at the same time.
         threads: Threads of one batch.
+        lone_threads: Threads of a batch that has the machine to itself, where more than the others'; 0 for none.
         providers: ONNX Runtime's execution providers, best first.
     """
 
@@ -56,12 +63,14 @@ class OnnxRuntimeEngine:
         *,
         instances: int = 1,
         threads: int = 1,
+        lone_threads: int = 0,
         providers: Sequence[str] = (_CPU,),
     ) -> None:
         self.backend: Backend = "onnxruntime"
         self.instances = instances
         self._locate = (lambda name: locate / name / "1" / "model.onnx") if isinstance(locate, Path) else locate
         self._threads = threads
+        self._lone_threads = lone_threads
         self._providers = list(providers)
         self._graphs: dict[str, _Loaded] = {}
         self._loading: dict[str, asyncio.Lock] = {}
@@ -100,7 +109,7 @@ class OnnxRuntimeEngine:
                 return
             path = self._locate(graph.name)
             try:
-                sessions = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph)
+                sessions, lone = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph)
             except Exception as error:  # ONNX Runtime's exceptions have no common base.
                 logger.warning("ONNX Runtime refused %s: %s", path, error)
                 raise EngineError(f"ONNX Runtime refused to load graph {graph.name!r}; the log says why") from error
@@ -110,6 +119,7 @@ class OnnxRuntimeEngine:
                 slots=asyncio.Semaphore(self.instances),
                 recorder=Recorder(graph.name),
                 free=self._free_list(sessions),
+                lone=lone,
             )
 
     async def unload(self, name: str) -> None:
@@ -121,13 +131,16 @@ class OnnxRuntimeEngine:
         """Tell whether a graph can be inferred now."""
         return self._pool is not None and name in self._graphs
 
-    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
         """Run one batch.
 
         Args:
             name: The graph's name.
             inputs: Arrays by input name, axis 0 the batch ``B``.
             timeout_s: Seconds to wait; then the run is stopped.
+            alone: No other batch is in the engine, and this one may have all cores.
 
         Returns:
             Arrays by output name, axis 0 ``B``.
@@ -147,7 +160,7 @@ class OnnxRuntimeEngine:
         arrived = time.perf_counter_ns()
         try:
             async with asyncio.timeout(timeout_s), graph.slots:
-                return await self._run(pool, graph, inputs, arrived)
+                return await self._run(pool, graph, inputs, arrived, alone=alone)
         except TimeoutError as error:
             graph.recorder.failed(time.perf_counter_ns() - arrived)
             raise DeadlineExceededError(f"graph {name!r}: no answer within {timeout_s:g} s") from error
@@ -171,30 +184,42 @@ class OnnxRuntimeEngine:
         """Return a session for each slot; one and the same where a run needs no thread but the caller's."""
         return (sessions * self.instances)[: self.instances]
 
-    def _open(self, path: Path, graph: Graph) -> list[onnxruntime.InferenceSession]:
+    def _open(self, path: Path, graph: Graph) -> tuple[list[onnxruntime.InferenceSession], LoneSession | None]:
+        # With one thread a run is the caller's own, and one set of weights serves any number of runs at once.
+        count = 1 if self._threads == 1 else self.instances
+        sessions = [self._open_one(path, graph, self._options()) for _ in range(count)]
+        lone_threads = lone_threads_of(graph, self._lone_threads) if self._providers == [_CPU] else 0
+        if not lone_threads:
+            return sessions, None
+        options = self._options()
+        use_all_cores(options, lone_threads)
+        return sessions, LoneSession(self._open_one(path, graph, options))
+
+    def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors come as exceptions
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    def _open_one(self, path: Path, graph: Graph, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         # On CPU the fused SkipLayerNormalization is slower than what it replaces.
         disabled = ["SkipLayerNormFusion"] if graph.role == "text_encoder" and self._providers == [_CPU] else []
-        # With one thread a run is the caller's own, and one set of weights serves any number of runs at once.
-        count = 1 if self._threads == 1 else self.instances
-        return [
-            onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=self._providers, disabled_optimizers=disabled
-            )
-            for _ in range(count)
-        ]
+        return onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=self._providers, disabled_optimizers=disabled
+        )
 
-    async def _run(self, pool: ThreadPoolExecutor, graph: _Loaded, inputs: Arrays, arrived: int) -> dict[str, Array]:
+    async def _run(
+        self, pool: ThreadPoolExecutor, graph: _Loaded, inputs: Arrays, arrived: int, *, alone: bool
+    ) -> dict[str, Array]:
         self._running_pool()  # it may have been closed while this batch waited for its slot
         session = graph.free.pop()
         options = onnxruntime.RunOptions()
         options.log_severity_level = 4
         begun = time.perf_counter_ns()
-        run = asyncio.get_running_loop().run_in_executor(pool, session.run, graph.outputs, dict(inputs), options)
+        work = partial(graph.lone.run, session) if alone and graph.lone is not None else session.run
+        run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
         self._running.append(options)
         try:
             outputs = await asyncio.shield(run)

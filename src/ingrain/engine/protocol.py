@@ -66,13 +66,16 @@ class GraphRunner(Protocol):
     async def live(self) -> bool:
         """Tell whether the engine answers."""
 
-    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
         """Run one batch.
 
         Args:
             name: The graph's name.
             inputs: Arrays by input name; axis 0 is the batch ``B``; dtypes and ranks as the graph declares.
             timeout_s: Seconds the caller waits.
+            alone: No other batch is in the engine, and this one may have all cores.
 
         Returns:
             Arrays by output name, axis 0 ``B``.

@@ -72,9 +72,16 @@ def execution_policy(settings: Settings) -> ExecutionPolicy:
         instance_kind=settings.instance_kind,
         instances=instances,
         threads=threads,
+        lone_threads=_lone_threads(settings, threads, cores if local else 1),
         tensorrt=settings.tensorrt_enabled,
         fp16=settings.fp16_enabled,
     )
+
+
+def _lone_threads(settings: Settings, threads: int, cores: int) -> int:
+    """Return the threads of a batch that is alone in the engine; 0 where that is no more than any other has."""
+    wanted = settings.lone_request_threads or cores
+    return wanted if wanted > threads > 0 else 0
 
 
 def choose_engine(settings: Settings, repository: Repository, policy: ExecutionPolicy) -> Engine:
@@ -96,4 +103,9 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
         return EmbeddedEngine(repository.triton, instances=policy.instances, load_timeout_s=settings.load_timeout_s)
     from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(repository.triton, instances=policy.instances, threads=policy.threads)
+    return OnnxRuntimeEngine(
+        repository.triton,
+        instances=policy.instances,
+        threads=policy.threads,
+        lone_threads=policy.lone_threads,
+    )

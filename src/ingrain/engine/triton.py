@@ -200,13 +200,16 @@ class TritonEngine:
         except EngineError:
             return False
 
-    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
         """Run one batch.
 
         Args:
             name: The graph's name.
             inputs: Arrays by input name, axis 0 the batch ``B``.
             timeout_s: Seconds to wait.
+            alone: No other batch is in the engine, and this one may have all cores.
 
         Returns:
             Read-only arrays by output name, axis 0 ``B``.
@@ -220,7 +223,7 @@ class TritonEngine:
         if self._channel is None:
             raise _closed()
         try:
-            request = encode_infer(name, inputs)
+            request = encode_infer(name, inputs, alone=alone)
         except ValueError as error:
             raise InferenceError(f"graph {name!r} was sent arrays that Triton cannot take") from error
         async with self._translating(f"graph {name!r}", timeout_s):

@@ -26,7 +26,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _RAW_INPUT_TAG = b"\x3a"
 
 
-def encode_infer(name: str, inputs: Arrays) -> bytes:
+def encode_infer(name: str, inputs: Arrays, *, alone: bool = False) -> bytes:
     """Return a serialized ``ModelInferRequest``.
 
     Everything but the arrays is the same for every batch of one shape and is kept; the arrays' bytes are copied
@@ -35,11 +35,13 @@ def encode_infer(name: str, inputs: Arrays) -> bytes:
     Args:
         name: The graph's name.
         inputs: Arrays by input name.
+        alone: Whether the graph is told that no other batch is in the engine.
 
     Raises:
         ValueError: Triton has no name for an array's dtype.
     """
-    parts: list[bytes | memoryview] = [_header(name, tuple((key, a.dtype, a.shape) for key, a in inputs.items()))]
+    tensors = tuple((key, array.dtype, array.shape) for key, array in inputs.items())
+    parts: list[bytes | memoryview] = [_header(name, tensors, alone)]
     for array in inputs.values():
         content = np.ascontiguousarray(array)
         parts += [_RAW_INPUT_TAG, _varint(content.nbytes), content.reshape(-1).view(np.uint8).data]
@@ -47,8 +49,11 @@ def encode_infer(name: str, inputs: Arrays) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _header(name: str, tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> bytes:
+def _header(name: str, tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], alone: bool) -> bytes:
     request = service_pb2.ModelInferRequest(model_name=name)
+    if alone:
+        # Our Python model reads it; Triton's own backends take no notice of it.
+        request.parameters["alone"].bool_param = True
     for key, dtype, shape in tensors:
         if dtype not in _NAMES:
             raise ValueError(f"input {key!r} has dtype {dtype}, which Triton does not know")

@@ -12,12 +12,13 @@ from ingrain.repository.policy import Backend, ExecutionPolicy
 from ingrain.repository.triton_config import graph_config, to_pbtxt
 
 VERSION = "1"
+_PYTHON_MODEL = ("model.py", "lone.py")
 
 
 def write_graph_folder(
     folder: Path, graph: Graph, backend: Backend, policy: ExecutionPolicy, *, max_tokens: int | None = None
 ) -> bool:
-    """Write ``config.pbtxt`` and, for the Python backend, ``1/model.py``; leave equal files alone.
+    """Write ``config.pbtxt`` and, for the Python backend, ``1/model.py`` and ``1/lone.py``; leave equal files alone.
 
     Each file is replaced at once, so that neither Triton nor another Ingrain ever reads half of one.
 
@@ -34,19 +35,19 @@ def write_graph_folder(
     config = to_pbtxt(graph_config(graph, backend, policy, max_tokens=max_tokens))
     version = folder / VERSION
     version.mkdir(parents=True, exist_ok=True)
-    model = version / "model.py"
     changed = False
-    if backend == "python":
-        changed = _replace(model, _python_model())
-    elif model.exists():
-        model.unlink()
-        changed = True
+    for name in _PYTHON_MODEL:
+        if backend == "python":
+            changed |= _replace(version / name, _source(name))
+        elif (version / name).exists():
+            (version / name).unlink()
+            changed = True
     return _replace(folder / "config.pbtxt", config.encode()) or changed
 
 
-def _python_model() -> bytes:
-    """Return the source of the Python backend's model, which is data to us: it runs inside Triton."""
-    return (files("ingrain") / "engine" / "backend" / "model.py").read_bytes()
+def _source(name: str) -> bytes:
+    """Return a source file of the Python backend's model, which is data to us: it runs inside Triton."""
+    return (files("ingrain") / "engine" / "backend" / name).read_bytes()
 
 
 def _replace(path: Path, content: bytes) -> bool:

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from ingrain.repository.manifest import Graph, Tensor
-from ingrain.repository.policy import Backend, ExecutionPolicy
+from ingrain.repository.policy import Backend, ExecutionPolicy, lone_threads_of
 
 __all__ = ["Backend", "ExecutionPolicy", "graph_config", "to_pbtxt"]
 
@@ -88,6 +88,7 @@ def _parameters(graph: Graph, backend: Backend, policy: ExecutionPolicy) -> dict
         }
     return {
         "threads": str(policy.threads),
+        "lone_threads": str(lone_threads_of(graph, policy.lone_threads)),
         # On CPU ONNX Runtime's fused SkipLayerNormalization is slower than the Add and LayerNormalization it replaces.
         "disabled_optimizers": "SkipLayerNormFusion" if _is_text(graph) else "",
         # Our model reads inputs as numpy arrays.

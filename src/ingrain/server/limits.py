@@ -7,7 +7,7 @@ from math import ceil
 import msgspec
 
 from ingrain.cores import usable_cores
-from ingrain.engine.select import runs_on_this_cpu
+from ingrain.engine.select import engine_name, runs_on_this_cpu
 from ingrain.loaded_model import QueueLimits
 from ingrain.pipeline import RequestLimits
 from ingrain.server.http.server import HttpLimits
@@ -28,7 +28,13 @@ def queue_limits(settings: Settings) -> QueueLimits:
         enough_items=_ENOUGH_ON_A_CPU if on_cpu else settings.max_batch_size,
         max_queue_tokens=settings.max_queue_tokens,
         engine_timeout_s=settings.request_timeout_s,
+        few_lengths=_triton_merges(settings),
     )
+
+
+def _triton_merges(settings: Settings) -> bool:
+    """Tell whether other front ends may send batches of the same graphs to the same Triton, and it merges them."""
+    return settings.dynamic_batching and (settings.workers > 1 or engine_name(settings) == "triton")
 
 
 def request_limits(settings: Settings) -> RequestLimits:

@@ -50,6 +50,7 @@ class FakeEngine:
         batches: Name and shape of the first input of each batch that was run, in order.
         loads: Names of graphs that were loaded, in order.
         most_in_flight: Most batches that ran at the same time.
+        alone: How many batches were said to be alone in the engine.
         poison_id: A batch that holds this token id fails with ``InferenceError``.
         nan_id: A row that holds this token id gets NaN.
         refused: Names of graphs whose load fails with ``EngineError``.
@@ -71,6 +72,7 @@ class FakeEngine:
         self.batches: list[tuple[str, tuple[int, ...]]] = []
         self.loads: list[str] = []
         self.most_in_flight = 0
+        self.alone = 0
         self.poison_id: int | None = None
         self.nan_id: int | None = None
         self.refused: set[str] = set()
@@ -131,9 +133,12 @@ class FakeEngine:
         """Tell whether a graph can be inferred now."""
         return name in self._graphs
 
-    async def infer(self, name: str, inputs: Arrays, *, timeout_s: float | None = None) -> dict[str, Array]:
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
         """Run one batch; see ``Engine.infer``."""
         await self._spend(0)
+        self.alone += alone
         if name not in self._graphs:
             raise ModelNotLoadedError(f"graph {name!r} is not loaded")
         graph, recorder = self._graphs[name], self._recorders[name]

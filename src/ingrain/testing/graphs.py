@@ -40,16 +40,17 @@ def expected_embedding(
     return mean
 
 
-def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0) -> None:
+def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0, products: bool = False) -> None:
     """Write a graph ``input_ids, attention_mask`` (int64 ``[B, T]``) to ``sentence_embedding`` (float32 ``[B, D]``).
 
     Args:
         path: The file to write; its folder is made.
         seed: Seed of the table.
         iterations: Multiplications of 256×256 matrices that do nothing but take time, about 0.3 ms each.
+        products: Whether the tokens pass through a feed-forward pair of products with weights, which can be quantized.
     """
     nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["tokens"]),
+        helper.make_node("Gather", ["table", "input_ids"], ["embedded" if products else "tokens"]),
         helper.make_node("Cast", ["attention_mask"], ["flat_mask"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["flat_mask", "last_axis"], ["mask"]),
         helper.make_node("Mul", ["tokens", "mask"], ["masked"]),
@@ -64,6 +65,9 @@ def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0) -> None:
         "token_axis": np.array([1], np.int64),
         "one": np.array(1, np.float32),
     }
+    if products:
+        nodes[1:1] = _feed_forward()
+        constants |= _feed_forward_constants(seed)
     if iterations:
         nodes += _delay()
         constants |= _delay_constants(iterations)
@@ -96,6 +100,22 @@ def describe_graph(name: str, path: Path, role: Role = "text_encoder") -> Graph:
 def _tensor(value: onnxruntime.NodeArg) -> Tensor:
     shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
     return Tensor(name=value.name, dtype=_ONNX_TYPES[value.type], shape=shape)
+
+
+def _feed_forward() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("MatMul", ["embedded", "wide"], ["up"]),
+        helper.make_node("Relu", ["up"], ["active"]),
+        helper.make_node("MatMul", ["active", "narrow"], ["tokens"]),
+    ]
+
+
+def _feed_forward_constants(seed: int) -> dict[str, NDArray[np.generic]]:
+    numbers = np.random.default_rng(seed)
+    return {
+        "wide": numbers.normal(size=(WIDTH, 32 * WIDTH)).astype(np.float32),
+        "narrow": (numbers.normal(size=(32 * WIDTH, WIDTH)) / 16).astype(np.float32),
+    }
 
 
 def _delay() -> list[onnx.NodeProto]:

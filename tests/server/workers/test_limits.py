@@ -4,7 +4,7 @@ import pytest
 
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
-from ingrain.server.limits import worker_share
+from ingrain.server.limits import queue_limits, worker_share
 from ingrain.server.run import run
 from ingrain.settings import Settings, load_settings
 
@@ -15,6 +15,20 @@ def test_limits_of_all_requests_together_are_divided_and_rounded_up():
     assert (share.max_queue_tokens, share.max_requests, share.max_fetches, share.image_threads) == (34, 3, 1, 3)
     assert share.max_items == settings.max_items
     assert worker_share(Settings(workers=2)).image_threads == -(-usable_cores() // 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "few"),
+    [
+        (Settings(engine="onnxruntime"), False),
+        (Settings(engine="triton", triton_grpc_url="triton:8001"), True),
+        (Settings(engine="triton", triton_grpc_url="triton:8001", dynamic_batching=False), False),
+        (Settings(engine="triton", triton_grpc_url="triton:8001", workers=2), True),
+        (worker_share(Settings(engine="onnxruntime", workers=2)), True),
+    ],
+)
+def test_batches_are_padded_to_few_lengths_where_triton_may_merge_those_of_several_front_ends(settings, few):
+    assert queue_limits(settings).few_lengths == few
 
 
 def test_workers_that_would_each_load_every_model_are_refused(tmp_path):

@@ -39,3 +39,7 @@ def test_graphs_are_counted_apart():
     table.in_flight(0, "one").begin()
     assert table.in_flight(1, "one").elsewhere() == 1
     assert table.in_flight(1, "other").elsewhere() == 0
+    assert table.all_in_flight(1).elsewhere() == 0
+    table.all_in_flight(0).begin()
+    assert table.all_in_flight(1).elsewhere() == 1
+    assert table.in_flight(1, "one").elsewhere() == 1

@@ -1,7 +1,7 @@
 """Runs ``model.onnx`` on ONNX Runtime inside Triton's Python backend.
 
-The file is copied beside each graph and imported by Triton's stub process, which has numpy and onnxruntime and not
-necessarily Ingrain, so nothing else is imported here.
+The file is copied beside each graph, with ``lone.py``, and imported by Triton's stub process, which has numpy and
+onnxruntime and not necessarily Ingrain, so nothing else is imported here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
+
+from .lone import LoneSession, use_all_cores  # beside this file, wherever it was copied to
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -40,12 +42,19 @@ class TritonPythonModel:
         providers = choose_providers(args["model_instance_kind"], args["model_instance_device_id"])
         on_gpu = providers[0] != "CPUExecutionProvider"
         disabled = [] if on_gpu else [name for name in parameters["disabled_optimizers"].split(",") if name]
-        self.session = ort.InferenceSession(
-            os.fspath(path),
-            sess_options=session_options(int(parameters["threads"])),
-            providers=providers,
-            disabled_optimizers=disabled,
-        )
+
+        def open_session(options: ort.SessionOptions) -> ort.InferenceSession:
+            return ort.InferenceSession(
+                os.fspath(path), sess_options=options, providers=providers, disabled_optimizers=disabled
+            )
+
+        self.session = open_session(session_options(int(parameters["threads"])))
+        self.lone: LoneSession | None = None
+        lone_threads = int(parameters["lone_threads"])
+        if lone_threads and not on_gpu:
+            options = session_options(lone_threads)
+            use_all_cores(options, lone_threads)
+            self.lone = LoneSession(open_session(options))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Run the requests, those of equal shape together, and answer in their order.
@@ -57,6 +66,8 @@ class TritonPythonModel:
             ``pb_utils.InferenceResponse``, one a request.
         """
         inputs = [self._inputs(request) for request in requests]
+        if len(requests) == 1 and self.lone is not None and is_alone(requests[0]):
+            return [respond(self._run(inputs[0], self.lone), requests[0].requested_output_names())]
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for position, arrays in enumerate(inputs):
             groups.setdefault(tuple(array.shape[1:] for array in arrays.values()), []).append(position)
@@ -87,12 +98,20 @@ class TritonPythonModel:
             start = stop
         return results
 
-    def _run(self, inputs: Arrays) -> Arrays | Exception:
+    def _run(self, inputs: Arrays, lone: LoneSession | None = None) -> Arrays | Exception:
         try:
-            outputs = self.session.run(self.output_names, inputs)
+            if lone is None:
+                outputs = self.session.run(self.output_names, inputs)
+            else:
+                outputs = lone.run(self.session, self.output_names, inputs)
         except Exception as error:  # ONNX Runtime's exceptions have no common base; each must become a response.
             return error
         return dict(zip(self.output_names, outputs, strict=True))
+
+
+def is_alone(request: Any) -> bool:
+    """Tell whether the front end says that no other batch is in the engine, by a parameter of that name (JSON)."""
+    return '"alone"' in request.parameters()
 
 
 def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:

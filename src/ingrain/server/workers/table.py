@@ -9,7 +9,9 @@ import zlib
 _COLUMNS = 1024
 _CELL_BYTES = 8
 _CLOSED = 0
-"""Column of the connections that a worker has closed; the others are for batches of graphs."""
+_ALL_IN_FLIGHT = 1
+_FIRST_GRAPH = 2
+"""Columns: connections that a worker has closed, its batches of all graphs, and from here on those of each graph."""
 
 
 class SharedTable:
@@ -46,19 +48,25 @@ class SharedTable:
         """Count a connection that a worker has closed."""
         self._cells[worker * _COLUMNS + _CLOSED] += 1
 
-    def in_flight(self, worker: int, graph: str) -> GraphInFlight:
+    def in_flight(self, worker: int, graph: str) -> InFlight:
         """Return the count of a graph's batches, seen from a worker.
 
         Two graphs may share a column; each then seems to have the other's batches in the engine, too, and sends fewer
         ahead.
         """
-        column = 1 + zlib.crc32(graph.encode()) % (_COLUMNS - 1)
+        return self._counted(worker, _FIRST_GRAPH + zlib.crc32(graph.encode()) % (_COLUMNS - _FIRST_GRAPH))
+
+    def all_in_flight(self, worker: int) -> InFlight:
+        """Return the count of the batches of all graphs, seen from a worker."""
+        return self._counted(worker, _ALL_IN_FLIGHT)
+
+    def _counted(self, worker: int, column: int) -> InFlight:
         others = tuple(row * _COLUMNS + column for row in range(self._workers) if row != worker)
-        return GraphInFlight(self._cells, worker * _COLUMNS + column, others)
+        return InFlight(self._cells, worker * _COLUMNS + column, others)
 
 
-class GraphInFlight:
-    """Counts the batches of one graph over all workers: a ``SharedInFlight``."""
+class InFlight:
+    """Counts batches over all workers: a ``SharedInFlight``."""
 
     def __init__(self, cells: memoryview[int], mine: int, others: tuple[int, ...]) -> None:
         self._cells = cells

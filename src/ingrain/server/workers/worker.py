@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from ingrain.batching.in_flight import EngineInFlight
 from ingrain.engine.attached import AttachedEngine
 from ingrain.errors import DamagedEntryError, EngineUnavailableError
 from ingrain.fetch.fetcher import Fetcher
@@ -61,7 +62,11 @@ class Worker:
 
     def __init__(self, number: int, setup: Setup, channel: Channel[ToWorker], table: SharedTable) -> None:
         settings = setup.settings
-        limits = replace(queue_limits(settings), shared_in_flight=partial(table.in_flight, number))
+        limits = replace(
+            queue_limits(settings),
+            shared_in_flight=partial(table.in_flight, number),
+            in_flight=EngineInFlight(table.all_in_flight(number)),
+        )
         self._number = number
         self._channel = channel
         self._table = table

@@ -1,0 +1,78 @@
+"""Which way a batch goes that has the machine to itself."""
+
+import numpy as np
+
+from ingrain.engine.backend.lone import FasterWay, LoneSession
+
+
+class Clock:
+    """Time that only sessions spend."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Session:
+    """Takes as long as it is told, and counts its runs."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self.runs = 0
+
+    def run(self, output_names, inputs, options):
+        del inputs, options
+        self.clock.now += self.seconds
+        self.runs += 1
+        return output_names
+
+
+def run(times: int, *, few: float, all_cores: float) -> tuple[int, int]:
+    """Run lone batches of one size, and return how many went each way."""
+    clock = Clock()
+    other, session = Session(clock, few), Session(clock, all_cores)
+    lone = LoneSession(session, clock)
+    for _ in range(times):
+        assert lone.run(other, ["embedding"], {"input_ids": np.zeros((1, 9))}) == ["embedding"]
+    return other.runs, session.runs
+
+
+def test_all_cores_are_used_where_they_are_faster():
+    few, all_cores = run(200, few=0.006, all_cores=0.004)
+    assert few <= 12
+    assert few + all_cores == 200
+
+
+def test_all_cores_are_left_alone_where_they_are_slower_or_hardly_faster():
+    for seconds in (0.006, 0.00399, 0.00397):
+        few, all_cores = run(200, few=0.004, all_cores=seconds)
+        assert all_cores <= 12
+        assert few + all_cores == 200
+
+
+def test_sizes_are_told_apart():
+    """Of a tiny model only long texts are faster on all cores."""
+    faster = FasterWay()
+    for size, few, all_cores in [(8, 0.0001, 0.0002), (512, 0.004, 0.003)] * 20:
+        way = faster.is_on_all_cores(size)
+        faster.learn(size, all_cores if way else few, on_all_cores=way)
+    assert [faster.is_on_all_cores(size) for size in (9, 15, 520, 1000)] == [False, False, True, True]
+
+
+def test_what_changes_is_noticed():
+    """Other programs take the cores for a while: all of them together are slower then, and faster again afterwards."""
+    faster = FasterWay()
+
+    def share_on_all_cores(few: float, all_cores: float) -> float:
+        ways = []
+        for _ in range(300):
+            ways.append(faster.is_on_all_cores(8))
+            faster.learn(8, all_cores if ways[-1] else few, on_all_cores=ways[-1])
+        return sum(ways[-100:]) / 100
+
+    assert share_on_all_cores(0.006, 0.004) > 0.9
+    assert share_on_all_cores(0.006, 0.030) < 0.1
+    assert share_on_all_cores(0.006, 0.004) > 0.9

@@ -1,0 +1,50 @@
+"""What the queues of a model send to the engine."""
+
+import msgspec
+import numpy as np
+import pytest
+from planes import TEXT, FakeExport, make_registry
+
+from ingrain.loaded_model import QueueLimits
+from ingrain.preprocess.text import TokenizedText
+from ingrain.repository.desired import ModelRef
+from ingrain.testing.fake_engine import FakeEngine, fake_vector
+
+MODEL = ModelRef(name="org/model")
+
+
+def text_of(tokens: int) -> TokenizedText:
+    return TokenizedText([2] * tokens, [0] * tokens, 0, 0)
+
+
+@pytest.mark.parametrize(("few_lengths", "widths"), [(False, [20, 33, 65, 99]), (True, [20, 34, 68, 100])])
+async def test_batches_have_few_lengths_where_that_is_wanted(tmp_path, few_lengths, widths):
+    """Vectors stay the same, what is counted is what was sent, and nothing is longer than the model takes."""
+    engine = FakeEngine()
+    text = msgspec.structs.replace(TEXT, max_tokens=100)
+    registry = make_registry(tmp_path, engine, FakeExport(text=text), queue_limits=QueueLimits(few_lengths=few_lengths))
+    await engine.start()
+    await registry.start()
+    await registry.load(MODEL)
+    queue = registry.get("org/model").text_queue
+    for tokens in (20, 33, 65, 99):
+        rows = await queue.submit([text_of(tokens)], timeout_s=5)
+        np.testing.assert_array_equal(rows[0], fake_vector([2] * tokens, rows.shape[1]))
+    assert [shape for _, shape in engine.batches] == [(1, width) for width in widths]
+    assert queue.statistics.padded_tokens == sum(widths)
+    await registry.close()
+
+
+async def test_a_lone_batch_is_said_to_be_alone_and_one_beside_it_is_not(tmp_path):
+    engine = FakeEngine(instances=2, latency_s=0.05)
+    registry = make_registry(tmp_path, engine, FakeExport())
+    await engine.start()
+    await registry.start()
+    await registry.load(MODEL)
+    queue = registry.get("org/model").text_queue
+    await queue.submit([text_of(9)], timeout_s=5)
+    assert engine.alone == 1
+    await queue.submit([text_of(9)] * 100, timeout_s=5)  # four batches
+    assert engine.alone == 1
+    assert len(engine.batches) > 2
+    await registry.close()
