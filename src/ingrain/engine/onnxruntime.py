@@ -23,6 +23,7 @@ from ingrain.errors import (
 )
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
+from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)
 
@@ -87,29 +88,35 @@ class OnnxRuntimeEngine:
         """Tell whether the engine was started and not closed."""
         return self._pool is not None
 
-    async def load(self, graph: Graph) -> None:
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: Its copies and threads; None for those that the engine was made with.
 
         Raises:
             EngineUnavailableError: The engine is closed.
             EngineError: ONNX Runtime refuses the graph.
         """
         pool = self._running_pool()
+        layout = layout or Layout(self.instances, self._threads)
         async with self._loading.setdefault(graph.name, asyncio.Lock()):
             if graph.name in self._graphs:
                 return
             path = self._locate(graph.name)
             try:
-                sessions = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph)
+                sessions = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph, layout)
             except Exception as error:  # ONNX Runtime's exceptions have no common base.
                 logger.warning("ONNX Runtime refused %s: %s", path, error)
                 raise EngineError(f"ONNX Runtime refused to load graph {graph.name!r}; the log says why") from error
             self._graphs[graph.name] = _Loaded(
                 outputs=[output.name for output in sessions[0].get_outputs()],
                 sessions=sessions,
-                slots=asyncio.Semaphore(self.instances),
+                slots=asyncio.Semaphore(layout.copies),
                 recorder=Recorder(graph.name),
-                free=self._free_list(sessions),
+                # One and the same for all slots, where a run needs no thread but the caller's.
+                free=(sessions * layout.copies)[: layout.copies],
             )
 
     async def unload(self, name: str) -> None:
@@ -167,20 +174,16 @@ class OnnxRuntimeEngine:
             raise EngineUnavailableError("the engine is closed")
         return self._pool
 
-    def _free_list(self, sessions: list[onnxruntime.InferenceSession]) -> list[onnxruntime.InferenceSession]:
-        """Return a session for each slot; one and the same where a run needs no thread but the caller's."""
-        return (sessions * self.instances)[: self.instances]
-
-    def _open(self, path: Path, graph: Graph) -> list[onnxruntime.InferenceSession]:
+    def _open(self, path: Path, graph: Graph, layout: Layout) -> list[onnxruntime.InferenceSession]:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = layout.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors come as exceptions
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # On CPU the fused SkipLayerNormalization is slower than what it replaces.
         disabled = ["SkipLayerNormFusion"] if graph.role == "text_encoder" and self._providers == [_CPU] else []
         # With one thread a run is the caller's own, and one set of weights serves any number of runs at once.
-        count = 1 if self._threads == 1 else self.instances
+        count = 1 if layout.threads == 1 else layout.copies
         return [
             onnxruntime.InferenceSession(
                 str(path), sess_options=options, providers=self._providers, disabled_optimizers=disabled

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,8 +21,10 @@ from ingrain.errors import (
 )
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
+from ingrain.repository.tuning import Layout
 
 _DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
+BatchSeconds = Callable[[Layout, tuple[int, ...]], float]
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -49,6 +50,9 @@ class FakeEngine:
     Attributes:
         batches: Name and shape of the first input of each batch that was run, in order.
         loads: Names of graphs that were loaded, in order.
+        layouts: The layout of each graph by name, as it was loaded last.
+        batch_s: Tells how many seconds a batch takes beyond ``latency_s``, by its graph's layout and the shape of its
+            first input.
         most_in_flight: Most batches that ran at the same time.
         poison_id: A batch that holds this token id fails with ``InferenceError``.
         nan_id: A row that holds this token id gets NaN.
@@ -70,13 +74,15 @@ class FakeEngine:
         self.load_latency_s = load_latency_s
         self.batches: list[tuple[str, tuple[int, ...]]] = []
         self.loads: list[str] = []
+        self.layouts: dict[str, Layout] = {}
+        self.batch_s: BatchSeconds | None = None
         self.most_in_flight = 0
         self.poison_id: int | None = None
         self.nan_id: int | None = None
         self.refused: set[str] = set()
         self._graphs: dict[str, Graph] = {}
         self._recorders: dict[str, Recorder] = {}
-        self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(self.instances))
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._in_flight = 0
         self._callbacks: list[Callable[[], None]] = []
         self._death: asyncio.Future[None] | None = None
@@ -106,8 +112,12 @@ class FakeEngine:
         """Tell whether the engine was started and has not died."""
         return self._death is not None and not self._death.done()
 
-    async def load(self, graph: Graph) -> None:
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: Its copies and threads; None for as many copies as the engine has instances, of a thread each.
 
         Raises:
             EngineUnavailableError: The engine is dead.
@@ -118,6 +128,8 @@ class FakeEngine:
             raise EngineError(f"the fake refuses graph {graph.name!r}")
         if graph.name not in self._graphs:
             self.loads.append(graph.name)
+            self.layouts[graph.name] = layout or Layout(self.instances, 1)
+            self._slots[graph.name] = asyncio.Semaphore(self.layouts[graph.name].copies)
             self._graphs[graph.name] = graph
             self._recorders[graph.name] = Recorder(graph.name)
 
@@ -166,7 +178,9 @@ class FakeEngine:
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            await self._spend(self.latency_s + self.latency_per_item_s * items)
+            shape = inputs[graph.inputs[0].name].shape
+            more_s = self.batch_s(self.layouts[graph.name], shape) if self.batch_s is not None else 0.0
+            await self._spend(self.latency_s + self.latency_per_item_s * items + more_s)
         finally:
             self._in_flight -= 1
         ids = inputs.get("input_ids")
