@@ -5,7 +5,7 @@ import dataclasses
 
 import msgspec
 import pytest
-from planes import FakeExport, make_images, make_place, make_registry
+from planes import FakeExport, hold_layout, make_images, make_place, make_registry
 
 from ingrain.errors import (
     EngineUnavailableError,
@@ -61,9 +61,13 @@ class Server:
             while not condition():
                 await asyncio.sleep(0.002)
 
-    async def until_tuning(self, layout: Layout = OTHER) -> None:
-        """Wait until the sweep has loaded this layout."""
-        await self.until(lambda: self.registry.progress() and layout in self.engine.layouts.values())
+    async def until_tuning(self) -> None:
+        """Wait until the sweep has loaded the other layout."""
+        await self.until(lambda: self.registry.progress() and OTHER in self.engine.layouts.values())
+
+    async def until_held(self) -> None:
+        """Wait until the sweep is about to load the other layout, which is held."""
+        await self.until(lambda: self.registry.progress() and self.registry.statuses()[0].state == "LOADING")
 
     async def until_served(self, name: str = "org/a") -> None:
         await self.until(lambda: any(s.name == name and s.state == "READY" for s in self.registry.statuses()))
@@ -135,11 +139,13 @@ async def test_a_sweep_is_not_in_the_statistics_and_earlier_counts_stay(tmp_path
 async def test_requests_are_told_to_come_again_while_the_layout_changes(tmp_path):
     async with Server(tmp_path) as server:
         await server.registry.load(A)
+        gate = hold_layout(server.engine, OTHER)
         tuning = asyncio.create_task(server.tune())
-        await server.until_tuning()
+        await server.until_held()
         with pytest.raises(ModelLoadingError, match=r"tuned \(\d+ %\)") as refused:
             server.registry.get("org/a")
         assert refused.value.retry_after_s
+        gate.set()
         await tuning
 
 
@@ -163,9 +169,10 @@ async def test_one_model_is_tuned_at_a_time_and_none_twice_at_once(tmp_path):
     async with Server(tmp_path) as server:
         await server.registry.load(A)
         await server.registry.load(B)
+        gate = hold_layout(server.engine, OTHER)
         first = asyncio.create_task(server.tune())
         second = asyncio.create_task(server.tune("org/b"))
-        await server.until_tuning()
+        await server.until_held()
         assert [name for name, _ in server.registry.progress()] == ["org/a"]
         server.registry.get("org/b")
         for name in ("org/a", "org/b"):
@@ -173,6 +180,7 @@ async def test_one_model_is_tuned_at_a_time_and_none_twice_at_once(tmp_path):
                 await server.tune(name)
             with pytest.raises(TuningInProgressError):
                 await server.registry.reset_tuning(name)
+        gate.set()
         await asyncio.gather(first, second)
         assert server.layout() == server.layout("org/b") == OTHER
 
@@ -269,12 +277,14 @@ async def test_a_layout_that_could_not_be_restored_is_mended_later(tmp_path):
 async def test_a_caller_who_goes_away_does_not_stop_the_tuning(tmp_path):
     async with Server(tmp_path) as server:
         await server.registry.load(A)
+        gate = hold_layout(server.engine, OTHER)
         caller = asyncio.create_task(server.tune())
-        await server.until_tuning()
+        await server.until_held()
         caller.cancel()
         await asyncio.wait([caller])
         with pytest.raises(TuningInProgressError):
             await server.tune()
+        gate.set()
         await server.until(lambda: server.registry.progress() == [])
         await server.until_served()
         assert server.layout() == OTHER
@@ -285,12 +295,14 @@ async def test_unloading_or_deleting_a_model_ends_its_tuning(tmp_path, end):
     async with Server(tmp_path) as server:
         await server.registry.load(A)
         (graph,) = server.registry.get("org/a").manifest.graphs
+        gate = hold_layout(server.engine, OTHER)
         tuning = asyncio.create_task(server.tune())
-        await server.until_tuning()
+        await server.until_held()
         await getattr(server.registry, end)("org/a")
         with pytest.raises(ModelNotLoadedError):
             await tuning
         assert not await server.engine.ready(graph.name)
+        gate.set()
         await server.registry.load(A)
         assert server.layout() == DEFAULT
         await server.embed()
@@ -310,13 +322,15 @@ async def test_a_model_that_was_replaced_meanwhile_is_not_given_the_tuning(tmp_p
     """Another graph lies in the repository by the time that the sweep ends: its manifest stays as it is."""
     async with Server(tmp_path) as server:
         await server.registry.load(A)
+        gate = hold_layout(server.engine, OTHER)
         tuning = asyncio.create_task(server.tune())
-        await server.until_tuning()
+        await server.until_held()
         (entry,) = server.registry.repository.entries()
         (graph,) = entry.manifest.graphs
         other = msgspec.structs.replace(graph, equal_lengths_only=True)
         replaced = msgspec.structs.replace(entry.manifest, graphs=(other,))
         (entry.folder / "manifest.json").write_bytes(msgspec.json.encode(replaced))
+        gate.set()
         with pytest.raises(ModelConflictError, match="replaced"):
             await tuning
         assert (await server.registry.manifest("org/a")) == replaced
@@ -348,10 +362,12 @@ async def test_layouts_that_do_not_fit_the_memory_are_not_loaded(tmp_path):
 
 async def test_a_model_is_tuned_once_before_it_serves(tmp_path):
     async with Server(tmp_path, tune_at_load=True) as server:
+        gate = hold_layout(server.engine, OTHER)
         loading = asyncio.create_task(server.registry.load(A))
-        await server.until_tuning()
-        with pytest.raises(ModelLoadingError, match="tuned"):
+        await server.until_held()
+        with pytest.raises(ModelLoadingError, match=r"loaded|tuned"):
             server.registry.get("org/a")
+        gate.set()
         await loading
         assert server.layout() == OTHER
         loads = len(server.engine.loads)
@@ -378,8 +394,9 @@ async def test_a_tuning_at_load_that_fails_leaves_a_model_that_serves_by_default
 
 async def test_unloading_ends_a_tuning_at_load(tmp_path):
     async with Server(tmp_path, tune_at_load=True) as server:
+        hold_layout(server.engine, OTHER)
         loading = asyncio.create_task(server.registry.load(A))
-        await server.until_tuning()
+        await server.until_held()
         await server.registry.unload("org/a")
         with pytest.raises(ModelNotLoadedError):
             await loading

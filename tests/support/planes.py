@@ -201,6 +201,19 @@ def make_place(*, given: Mapping[str, int] | None = None, cores: int = 2, free: 
     )
 
 
+def hold_layout(engine: FakeEngine, layout: Layout) -> asyncio.Event:
+    """Have the engine wait with loading graphs in this layout until the event is set."""
+    gate, load = asyncio.Event(), engine.load
+
+    async def held(graph: Graph, wanted: Layout | None = None) -> None:
+        if wanted == layout:
+            await gate.wait()
+        await load(graph, wanted)
+
+    engine.load = held
+    return gate
+
+
 def make_registry(
     root: Path,
     engine: FakeEngine,

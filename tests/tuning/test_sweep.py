@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import msgspec
 import pytest
 from fake_track import FakeTrack
 
@@ -70,6 +71,24 @@ async def test_a_gain_that_is_not_there_again_in_the_check_is_not_believed():
     found = await sweep(track)
     assert (found.chosen, found.ratio) == (DEFAULT, 1.0)
     assert [point.ratio for point in found.curve if point.step == "check"] == [1.0, 1.0]
+
+
+async def test_a_layout_that_fails_the_check_takes_no_gain_of_batches_with_it():
+    track = FakeTrack(lambda _: 100.0)
+
+    def speed_of(execution: Execution) -> float:
+        seems = 2.0 if len(track.passes) < 6 else 0.4
+        return (100.0 if execution.layout == DEFAULT.layout else 100.0 * seems) * (1.5 if _is_large(execution) else 1.0)
+
+    track.speed = speed_of
+    found = await sweep(track)
+    assert found.chosen == msgspec.structs.replace(DEFAULT, max_tokens=1024)
+    assert found.ratio == 1.5
+    assert [point.ratio for point in found.curve if point.step == "check"] == [1.0, pytest.approx(0.6), 1.0, 1.5]
+
+
+def _is_large(execution: Execution) -> bool:
+    return execution.max_tokens == 1024
 
 
 def test_one_lost_round_is_enough_to_keep_the_default():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 1.0
 _EXAMPLES = """\
 examples:
-  ingrain tune all-MiniLM-L6-v2                 # half a minute; meanwhile it answers 503 at times
+  ingrain tune all-MiniLM-L6-v2                 # about half a minute; the model answers 503 at times
   ingrain tune all-MiniLM-L6-v2 --seconds 120   # a longer look, for a busy machine
   ingrain tune all-MiniLM-L6-v2 --show          # what is in effect, and the curve
   ingrain tune all-MiniLM-L6-v2 --reset         # back to the defaults
@@ -122,9 +122,13 @@ def _text(answer: ModelTuningAnswer) -> str:
 
 
 def _words(execution: Execution) -> str:
-    threads = f"{execution.threads} threads each" if execution.threads else "threads as ONNX Runtime chooses"
+    copies = "1 copy" if execution.copies == 1 else f"{execution.copies} copies"
+    if execution.threads:
+        threads = f"{execution.threads} thread{'s' if execution.threads > 1 else ''} each"
+    else:
+        threads = "as many threads as ONNX Runtime chooses"
     tokens = f", {execution.max_tokens} tokens" if execution.max_tokens is not None else ""
-    return f"{execution.copies} copies, {threads}; batches of at most {execution.max_items} items{tokens}."
+    return f"{copies}, {threads}; batches of at most {execution.max_items} items{tokens}."
 
 
 def _table(graph: GraphTuning) -> list[str]:

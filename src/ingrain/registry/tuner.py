@@ -164,9 +164,11 @@ class Tuner:
             timeout_s=_BATCH_TIMEOUT_S,
             clock=time.perf_counter,
         )
+        started = time.monotonic()
         await lay_out(default.layout)
         await track.prepare(default, _SHARE_OF_PASSES * seconds / PASSES_A_SWEEP)
-        sweep = Sweep(track, graph.role, default, candidates, seconds=seconds, clock=time.monotonic, tell=tell)
+        left_s = seconds - (time.monotonic() - started)
+        sweep = Sweep(track, graph.role, default, candidates, seconds=left_s, clock=time.monotonic, tell=tell)
         return await sweep.run()
 
     async def _lay_out(self, run: _Run, graph: Graph, layout: Layout) -> bool:

@@ -48,7 +48,7 @@ class Sweep:
         role: Of the graph.
         default: How it is executed without a tuning.
         candidates: What is tried beside that.
-        seconds: How long all of it should take; what has begun is finished.
+        seconds: How long it should take; what has begun is finished.
         clock: Monotonic seconds.
         tell: Is told how far the sweep is.
     """
@@ -90,6 +90,10 @@ class Sweep:
         items = [msgspec.structs.replace(best, max_items=size) for size in self._candidates.items]
         best = await self._best_batch("items", best, items)
         chosen, gain = await self._check(best)
+        alike = msgspec.structs.replace(best, layout=self._default.layout)
+        if chosen == self._default and best.layout != alike.layout:
+            # What a layout seemed to gain when it was first measured must not cost what batches do gain.
+            chosen, gain = await self._check(alike)
         self._tell(self._most_passes, self._most_passes)
         return GraphTuning(role=self._role, default=self._default, chosen=chosen, ratio=gain, curve=tuple(self._curve))
 

@@ -10,8 +10,9 @@ from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.tuning import Execution, Layout
 from ingrain.tuning.workload import make_batches
 
-_PROBE_ITEMS = 64
-_LEAST_ITEMS, _MOST_ITEMS = 64, 2048
+_WARM_UP_ITEMS, _PROBE_ITEMS = 16, 32
+# Fewer would make too few batches to tell anything of how they run side by side.
+_LEAST_ITEMS, _MOST_ITEMS = 48, 2048
 
 LayOut = Callable[[Layout], Awaitable[bool]]
 Serve = Callable[[], Awaitable[None]]
@@ -51,15 +52,14 @@ class EngineTrack:
         self._enough_items = enough_items
         self._timeout_s = timeout_s
         self._clock = clock
-        self._items = _PROBE_ITEMS
-        self._batches: dict[tuple[int, int], list[Arrays]] = {}
+        self._items = _LEAST_ITEMS
+        self._batches: dict[tuple[int, int, int], list[Arrays]] = {}
 
     async def prepare(self, default: Execution, pass_s: float) -> None:
-        """Find out how many items a pass may have to take so many seconds; the first one is for warming up."""
-        await self.run(default)
-        rate = await self.run(default)
+        """Find out how many items a pass may have to take so many seconds."""
+        await self._run_items(default, _WARM_UP_ITEMS)
+        rate = await self._run_items(default, _PROBE_ITEMS)
         self._items = min(_MOST_ITEMS, max(_LEAST_ITEMS, round(rate * pass_s)))
-        self._batches.clear()
 
     async def lay_out(self, layout: Layout) -> bool:
         """Have the graph loaded in this layout; tell whether it was loaded anew for it."""
@@ -75,14 +75,17 @@ class EngineTrack:
         Raises:
             EngineError, ModelNotLoadedError: The engine failed, or has lost the graph.
         """
-        key = execution.max_items, execution.max_tokens
+        return await self._run_items(execution, self._items)
+
+    async def _run_items(self, execution: Execution, items: int) -> float:
+        key = items, execution.max_items, execution.max_tokens
         if key not in self._batches:
             self._batches[key] = await asyncio.to_thread(
                 make_batches,
                 self._manifest,
                 self._graph,
                 execution,
-                self._items,
+                items,
                 enough_items=self._enough_items,
             )
         waiting = iter(self._batches[key])
@@ -93,7 +96,7 @@ class EngineTrack:
                     group.create_task(self._send(waiting))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed.exceptions[0].__cause__
-        return self._items / max(1e-9, self._clock() - started)
+        return items / max(1e-9, self._clock() - started)
 
     async def _send(self, waiting: Iterator[Arrays]) -> None:
         for batch in waiting:
