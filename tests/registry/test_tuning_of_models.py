@@ -336,6 +336,39 @@ async def test_a_model_that_was_replaced_meanwhile_is_not_given_the_tuning(tmp_p
         assert (await server.registry.manifest("org/a")) == replaced
 
 
+async def test_a_disk_that_is_full_leaves_the_model_as_it_was(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.load(A)
+        repository = server.registry.repository
+        write = repository.change_tunings
+
+        def full(key, manifest, change):
+            if change(()) != ():
+                raise OSError(28, "No space left on device")
+            return write(key, manifest, change)
+
+        repository.change_tunings = full
+        with pytest.raises(TuningError):
+            await server.tune()
+        assert server.layout() == DEFAULT
+        assert (await server.registry.manifest("org/a")).tunings == ()
+        await server.embed()
+
+
+async def test_a_reset_that_the_engine_fails_is_made_up_for_later(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.load(A)
+        await server.tune()
+        server.engine.die()
+        with pytest.raises(EngineUnavailableError):
+            await server.registry.reset_tuning("org/a")
+        server.engine.come_back()
+        await server.until_served()
+        assert server.layout() == DEFAULT
+        assert server.registry.get("org/a").text_queue is not None
+        await server.embed()
+
+
 async def test_what_is_not_loaded_or_has_nothing_to_choose_is_not_tuned(tmp_path):
     given = {"MODEL_INSTANCES": 1, "MAX_BATCH_SIZE": 8, "INGRAIN_MAX_BATCH_TOKENS": 512}
     async with Server(tmp_path, place=make_place(given=given)) as server:

@@ -684,7 +684,13 @@ class Registry:
         self._refuse_when_tuned(slot)
         task = asyncio.create_task(in_turn(), name=f"tune {slot.key}")
         self._tunings[slot.key] = task
-        task.add_done_callback(lambda _: self._tunings.pop(slot.key, None))
+
+        def forget(task: asyncio.Task[Done]) -> None:
+            del self._tunings[slot.key]
+            if not task.cancelled():
+                task.exception()  # seen, should nobody wait for it any more
+
+        task.add_done_callback(forget)
         await asyncio.shield(asyncio.wait([task]))
         if task.cancelled():
             raise self._gone(slot.ref.name)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+import msgspec
+
 from ingrain.engine.protocol import Engine
 from ingrain.engine.statistics import Ledger
-from ingrain.errors import IngrainError, ModelConflictError, TuningError
+from ingrain.errors import EngineUnavailableError, IngrainError, ModelConflictError, TuningError
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
 from ingrain.registry.slots import Slot
@@ -83,12 +85,14 @@ class Tuner:
             await self._refuse_when_replaced(run)
             self._ledger.hold(names, await self._engine.statistics())
             tuning = await self._sweep(run, seconds)
-            entry = await asyncio.to_thread(
-                self._repository.change_tunings,
-                slot.key,
-                run.manifest,
-                lambda tunings: self._place.with_tuning(tunings, tuning),
-            )
+
+            def change(tunings: tuple[Tuning, ...]) -> tuple[Tuning, ...]:
+                return self._place.with_tuning(tunings, tuning)
+
+            # Kept is only what the engine has loaded: should it fail now, the manifest still says what it said.
+            manifest = msgspec.structs.replace(run.manifest, tunings=change(run.manifest.tunings))
+            await self._lay_out_all(run, manifest)
+            entry = await asyncio.to_thread(self._repository.change_tunings, slot.key, run.manifest, change)
             await self._take_over(run, entry)
         except (IngrainError, TimeoutError, OSError) as error:
             await self._restore(run)
@@ -116,7 +120,10 @@ class Tuner:
         entry = await asyncio.to_thread(
             self._repository.change_tunings, slot.key, run.manifest, self._place.without_tunings
         )
-        await self._take_over(run, entry)
+        try:
+            await self._take_over(run, entry)
+        except TimeoutError as error:
+            raise EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30) from error
         return entry.manifest.tunings != before
 
     async def _refuse_when_replaced(self, run: _Run) -> None:
@@ -184,12 +191,15 @@ class Tuner:
         run.layouts[graph.name] = layout
         return True
 
+    async def _lay_out_all(self, run: _Run, manifest: Manifest) -> None:
+        executions = self._place.executions(manifest)
+        for graph in manifest.graphs:
+            await self._lay_out(run, graph, executions[graph.role].layout)
+
     async def _take_over(self, run: _Run, entry: Entry) -> None:
         """Have the model run as its manifest says now."""
-        executions = self._place.executions(entry.manifest)
-        for graph in entry.manifest.graphs:
-            await self._lay_out(run, graph, executions[graph.role].layout)
-        slot = run.slot
+        await self._lay_out_all(run, entry.manifest)
+        executions, slot = self._place.executions(entry.manifest), run.slot
         slot.model = dataclasses.replace(run.model, manifest=entry.manifest)
         slot.executions = executions
         slot.model.retune(executions)
