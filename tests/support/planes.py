@@ -248,6 +248,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         engine,
         export,
         place=make_place(),
+        clock=lambda: engine.computed_s,
         images=images,
         queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens),
         max_loaded_models=settings.max_loaded_models,

@@ -136,6 +136,11 @@ async def test_when_time_is_short_less_is_tried_and_the_check_comes_all_the_same
     assert track.now < 20
 
 
+async def test_one_other_layout_is_tried_however_short_the_time():
+    track = FakeTrack(speed)
+    assert (await sweep(track, seconds=0.01)).chosen.layout == Layout(1, 2)
+
+
 async def test_how_far_it_is_only_grows_and_ends_at_all():
     told = []
     await sweep(FakeTrack(speed), tell=lambda done, total: told.append((done, total)))

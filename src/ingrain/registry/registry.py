@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Registry:
         place: What tunings need to know of this machine; None where models are never tuned.
         tune_at_load: True to tune each model once, before it serves, where it has no tuning that fits this machine.
         tune_seconds: How long a tuning should take where nobody says.
+        clock: Monotonic seconds, by which tunings measure.
     """
 
     repository: Repository
@@ -118,6 +120,7 @@ class Registry:
     place: TuningPlace | None = None
     tune_at_load: bool = False
     tune_seconds: float = 30.0
+    clock: Callable[[], float] = time.perf_counter
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
@@ -555,6 +558,8 @@ class Registry:
         """Forget a slot at once, so that a load that comes now begins anew; return what is to be unloaded."""
         graphs = slot.model.manifest.graphs if slot.model is not None else ()
         slot.state = "UNLOADING"
+        if (tuning := self._tunings.get(slot.key)) is not None:
+            tuning.cancel()  # it may still wait for its turn
         self._drop(slot, not_loaded(slot.ref.name))
         return graphs
 
@@ -650,6 +655,7 @@ class Registry:
             load_graph=self._load_graph,
             settle=self.settle,
             ledger=self._ledger,
+            clock=self.clock,
         )
 
     def _ready(self, name: str, library: Library | None, pretrained: str | None) -> Slot:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -44,6 +43,7 @@ class Tuner:
         load_graph: Loads a graph anew.
         settle: Waits until every process that serves knows the models' states.
         ledger: Keeps the sweep out of the statistics.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Tuner:
         load_graph: LoadGraph,
         settle: Callable[[int | None], Awaitable[None]],
         ledger: Ledger,
+        clock: Callable[[], float],
     ) -> None:
         self._repository = repository
         self._engine = engine
@@ -62,6 +63,7 @@ class Tuner:
         self._load_graph = load_graph
         self._settle = settle
         self._ledger = ledger
+        self._clock = clock
 
     async def tune(self, slot: Slot, seconds: float) -> Tuning:
         """Find out how a loaded model runs fastest, keep it in the manifest, and have it run that way.
@@ -131,7 +133,7 @@ class Tuner:
         await asyncio.to_thread(self._repository.change_tunings, run.slot.key, run.manifest, lambda tunings: tunings)
 
     async def _sweep(self, run: _Run, seconds: float) -> Tuning:
-        started = time.monotonic()
+        started = self._clock()
         graphs = run.manifest.graphs
         found: list[GraphTuning] = []
         for number, graph in enumerate(graphs):
@@ -141,7 +143,7 @@ class Tuner:
             graphs_sha256=graphs_digest(run.manifest),
             given=dict(self._place.given),
             tuned_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - started, 1),
+            seconds=round(self._clock() - started, 1),
             graphs=tuple(found),
         )
 
@@ -169,13 +171,13 @@ class Tuner:
             serve=serve,
             enough_items=self._place.enough_items,
             timeout_s=_BATCH_TIMEOUT_S,
-            clock=time.perf_counter,
+            clock=self._clock,
         )
-        started = time.monotonic()
+        started = self._clock()
         await lay_out(default.layout)
         await track.prepare(default, _SHARE_OF_PASSES * seconds / PASSES_A_SWEEP)
-        left_s = seconds - (time.monotonic() - started)
-        sweep = Sweep(track, graph.role, default, candidates, seconds=left_s, clock=time.monotonic, tell=tell)
+        left_s = seconds - (self._clock() - started)
+        sweep = Sweep(track, graph.role, default, candidates, seconds=left_s, clock=self._clock, tell=tell)
         return await sweep.run()
 
     async def _lay_out(self, run: _Run, graph: Graph, layout: Layout) -> bool:
@@ -251,9 +253,12 @@ class _Run:
 def _ended(run: _Run, error: Exception | None) -> IngrainError:
     if isinstance(error, ModelConflictError):
         return error
-    why = error.message if isinstance(error, IngrainError) else "something took too long or broke; the log says more"
+    why = "it took too long, or broke; the log says more"
+    if isinstance(error, IngrainError):
+        why = error.message.rstrip(".")
     return TuningError(
-        f"Tuning model {run.slot.ref.name!r} was ended: {why} The model is executed as before, once the engine answers."
+        f"The tuning of model {run.slot.ref.name!r} was ended ({why}). The model is executed as before, once the "
+        "engine answers."
     )
 
 

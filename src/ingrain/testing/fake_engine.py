@@ -51,8 +51,9 @@ class FakeEngine:
         batches: Name and shape of the first input of each batch that was run, in order.
         loads: Names of graphs that were loaded, in order.
         layouts: The layout of each graph by name, as it was loaded last.
-        batch_s: Tells how many seconds a batch takes beyond ``latency_s``, by its graph's layout and the shape of its
-            first input.
+        batch_s: Tells what a batch costs, by its graph's layout and the shape of its first input: seconds that move
+            ``computed_s`` alone.
+        computed_s: A clock that only batches move, by what they cost divided by the copies that run side by side.
         most_in_flight: Most batches that ran at the same time.
         poison_id: A batch that holds this token id fails with ``InferenceError``.
         nan_id: A row that holds this token id gets NaN.
@@ -76,6 +77,7 @@ class FakeEngine:
         self.loads: list[str] = []
         self.layouts: dict[str, Layout] = {}
         self.batch_s: BatchSeconds | None = None
+        self.computed_s = 0.0
         self.most_in_flight = 0
         self.poison_id: int | None = None
         self.nan_id: int | None = None
@@ -178,9 +180,7 @@ class FakeEngine:
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            shape = inputs[graph.inputs[0].name].shape
-            more_s = self.batch_s(self.layouts[graph.name], shape) if self.batch_s is not None else 0.0
-            await self._spend(self.latency_s + self.latency_per_item_s * items + more_s)
+            await self._spend(self.latency_s + self.latency_per_item_s * items)
         finally:
             self._in_flight -= 1
         ids = inputs.get("input_ids")
@@ -192,7 +192,11 @@ class FakeEngine:
             if ids is not None and self.nan_id is not None:
                 vectors[(ids == self.nan_id).any(axis=1)] = np.nan
             outputs[output.name] = vectors.astype(_DTYPES[output.dtype])
-        self.batches.append((graph.name, inputs[graph.inputs[0].name].shape))
+        shape = inputs[graph.inputs[0].name].shape
+        if self.batch_s is not None:
+            layout = self.layouts[graph.name]
+            self.computed_s += self.batch_s(layout, shape) / layout.copies
+        self.batches.append((graph.name, shape))
         return outputs
 
     async def _spend(self, seconds: float) -> None:

@@ -105,9 +105,9 @@ class Sweep:
         defaults = [await self._run(self._default) for _ in range(_ROUNDS)]
         self._note("layout", self._default, defaults, defaults)
         best, best_rates = self._default, defaults
-        for layout in self._candidates.layouts:
-            if self._is_over(_LAYOUTS_UNTIL):
-                break
+        for number, layout in enumerate(self._candidates.layouts):
+            if number and self._is_over(_LAYOUTS_UNTIL):
+                break  # the likeliest one is tried in any case
             execution = msgspec.structs.replace(self._default, layout=layout)
             await self._lay_out(layout)
             rates = [await self._run(execution) for _ in range(_ROUNDS)]
