@@ -114,6 +114,8 @@ def _state(client: Client, ref: ModelRef) -> str | None:
 
 def _text(answer: ModelTuningAnswer) -> str:
     parts = [answer.message]
+    if answer.tuned_at is not None:
+        parts.append(f"Measured at {answer.tuned_at} in {answer.seconds:g} s.")
     if answer.given:
         parts.append(f"Set by the operator: {', '.join(f'{name}={value}' for name, value in answer.given.items())}.")
     for graph in answer.graphs:
