@@ -20,6 +20,7 @@ class FakeTrack:
         self.passes: list[Execution] = []
         self.served_in: list[Layout | None] = []
         self.now = 0.0
+        self.alike: set[int] = set()
 
     def clock(self) -> float:
         return self.now
@@ -34,6 +35,9 @@ class FakeTrack:
 
     async def serve(self) -> None:
         self.served_in.append(self.layout)
+
+    async def is_alike(self, one: Execution, other: Execution) -> bool:
+        return one.max_tokens == other.max_tokens and other.max_items in self.alike
 
     async def run(self, execution: Execution) -> float:
         assert execution.layout == self.layout

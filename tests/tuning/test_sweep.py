@@ -105,6 +105,24 @@ async def test_what_is_slower_is_not_chosen_for_noise(seed):
     assert (await sweep(track)).chosen == DEFAULT
 
 
+async def test_limits_that_make_the_same_batches_are_not_compared_for_all_that_differs_is_noise():
+    track = FakeTrack(lambda execution: 200.0 if execution.max_items == 64 else 100.0)
+    track.alike = {64}
+    found = await sweep(track)
+    assert found.chosen == DEFAULT
+    assert {point.execution.max_items for point in found.curve if point.step == "items"} == {32, 8, 16}
+    track.alike = {8, 16, 64}
+    assert "items" not in {point.step for point in (await sweep(track)).curve}
+
+
+async def test_a_size_that_is_faster_in_one_round_alone_is_not_taken():
+    rates = iter([100.0, 150.0, 100.0, 99.0])
+    track = FakeTrack(lambda _: next(rates))
+    found = await sweep(track, candidates=Candidates(tokens=[1024]))
+    assert found.chosen == DEFAULT
+    assert len(track.passes) == 4
+
+
 async def test_requests_are_served_again_as_soon_as_only_batches_differ():
     track = FakeTrack(speed)
     await sweep(track)

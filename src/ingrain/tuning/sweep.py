@@ -35,6 +35,10 @@ class Track(Protocol):
     async def serve(self) -> None:
         """Let requests have the graph again, for it stays in this layout for a while."""
 
+    async def is_alike(self, one: Execution, other: Execution) -> bool:
+        """Tell whether a pass has the same batches either way: what differs is then noise alone."""
+        ...
+
     async def run(self, execution: Execution) -> float:
         """Run one pass in the layout that the graph is in, and return items a second."""
         ...
@@ -118,9 +122,11 @@ class Sweep:
 
     async def _best_batch(self, step: Step, base: Execution, tried: Sequence[Execution]) -> Execution:
         """Measure sizes of a batch in turn with the best until now, in rounds."""
-        if not tried or self._is_over(_BATCHES_UNTIL):
+        if self._is_over(_BATCHES_UNTIL):
             return base
-        executions = [base, *tried]
+        executions = [base, *[one for one in tried if not await self._track.is_alike(base, one)]]
+        if len(executions) == 1:
+            return base
         rates: list[list[float]] = [[] for _ in executions]
         for number in range(_ROUNDS):
             if number and self._is_over(_BATCHES_UNTIL):
@@ -130,7 +136,7 @@ class Sweep:
         for execution, measured in zip(executions, rates, strict=True):
             self._note(step, execution, measured, rates[0])
         fastest = max(range(len(executions)), key=lambda index: median(rates[index]))
-        return executions[fastest] if is_faster(rates[fastest], rates[0]) else base
+        return executions[fastest] if is_faster_for_certain(rates[fastest], rates[0]) else base
 
     async def _check(self, best: Execution) -> tuple[Execution, float]:
         """Compare the best with the default, in turn; return what is to be used, and how much faster it is."""

@@ -69,6 +69,14 @@ class EngineTrack:
         """Let requests have the graph again."""
         await self._serve()
 
+    async def is_alike(self, one: Execution, other: Execution) -> bool:
+        """Tell whether a pass has the same batches either way."""
+        shapes = [
+            [array.shape for batch in await self._make(execution, self._items) for array in batch.values()]
+            for execution in (one, other)
+        ]
+        return shapes[0] == shapes[1]
+
     async def run(self, execution: Execution) -> float:
         """Run one pass with as many batches in flight as the batcher keeps; return items a second.
 
@@ -78,6 +86,17 @@ class EngineTrack:
         return await self._run_items(execution, self._items)
 
     async def _run_items(self, execution: Execution, items: int) -> float:
+        waiting = iter(await self._make(execution, items))
+        started = self._clock()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(execution.layout.copies + 1):
+                    group.create_task(self._send(waiting))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed.exceptions[0].__cause__
+        return items / max(1e-9, self._clock() - started)
+
+    async def _make(self, execution: Execution, items: int) -> list[Arrays]:
         key = items, execution.max_items, execution.max_tokens
         if key not in self._batches:
             self._batches[key] = await asyncio.to_thread(
@@ -88,15 +107,7 @@ class EngineTrack:
                 items,
                 enough_items=self._enough_items,
             )
-        waiting = iter(self._batches[key])
-        started = self._clock()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(execution.layout.copies + 1):
-                    group.create_task(self._send(waiting))
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed.exceptions[0].__cause__
-        return items / max(1e-9, self._clock() - started)
+        return self._batches[key]
 
     async def _send(self, waiting: Iterator[Arrays]) -> None:
         for batch in waiting:
