@@ -17,6 +17,7 @@ _ROUNDS = 2
 _CHECK_ROUNDS = 3
 # By what share of the time a step begins nothing new; the check comes in any case.
 _LAYOUTS_UNTIL, _BATCHES_UNTIL = 0.5, 0.8
+_SECOND_CHECK_UNTIL = 2.0
 
 PASSES_A_SWEEP = 30
 """About how many passes a sweep makes; what a pass may take follows from it."""
@@ -95,7 +96,7 @@ class Sweep:
         best = await self._best_batch("items", best, items)
         chosen, gain = await self._check(best)
         alike = msgspec.structs.replace(best, layout=self._default.layout)
-        if chosen == self._default and best.layout != alike.layout:
+        if chosen == self._default and best.layout != alike.layout and not self._is_over(_SECOND_CHECK_UNTIL):
             # What a layout seemed to gain when it was first measured must not cost what batches do gain.
             chosen, gain = await self._check(alike)
         self._tell(self._most_passes, self._most_passes)
