@@ -69,7 +69,7 @@ def test_text_becomes_values(variable, text, field, value):
     ("variable", "text", "said"),
     [
         ("MAX_BATCH_SIZE", "many", "MAX_BATCH_SIZE is 'many'"),
-        ("MAX_BATCH_SIZE", "0", ">= 1"),
+        ("MAX_BATCH_SIZE", "-1", ">= 0"),
         ("INSTANCE_KIND", "gpu0", "KIND_GPU"),
         ("INGRAIN_INFERENCE_PORT", "70000", "65535"),
     ],

@@ -49,6 +49,8 @@ from ingrain.errors import (
     SourceUnavailableError as SourceUnavailableError,
     TextTooLongError as TextTooLongError,
     TooLargeError as TooLargeError,
+    TuningError as TuningError,
+    TuningInProgressError as TuningInProgressError,
     UnexpectedAnswerError as UnexpectedAnswerError,
     UnsupportedModelError as UnsupportedModelError,
     VerificationError as VerificationError,

@@ -19,6 +19,7 @@
     │   │   ├── ModelNotFoundError      not in the repository
     │   │   └── SourceNotFoundError     the hub or the folder does not have it
     │   ├── MethodNotAllowedError
+    │   ├── TuningInProgressError       the model is being tuned already
     │   ├── TooLargeError               body, item count, text or image over a limit
     │   │   └── HeadersTooLargeError
     │   ├── AuthenticationError
@@ -30,7 +31,8 @@
     │   ├── ModelLoadingError           known, but not ready yet
     │   ├── DeadlineExceededError
     │   ├── InferenceError              the engine refused or broke
-    │   └── NotFiniteError              the graph answered NaN or infinity
+    │   ├── NotFiniteError              the graph answered NaN or infinity
+    │   └── TuningError                 a tuning was ended; the model is as it was
     ├── SettingsError
     ├── SourceError
     │   ├── SourceForbiddenError        gated or private: a token is needed
@@ -185,6 +187,12 @@ class MethodNotAllowedError(RequestError):
     code = "method_not_allowed"
 
 
+class TuningInProgressError(RequestError):
+    """The model is being tuned; it has to end before the model can be tuned again, or its tuning be reset."""
+
+    code = "tuning_in_progress"
+
+
 class TooLargeError(RequestError):
     """A body, a number of items, a text or an image is over its limit."""
 
@@ -255,6 +263,12 @@ class NotFiniteError(EngineError):
     """The graph answered NaN or infinity."""
 
     code = "not_finite"
+
+
+class TuningError(EngineError):
+    """A tuning could not be finished; the model is executed as it was before."""
+
+    code = "tuning_failed"
 
 
 class SettingsError(IngrainError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ingrain.preprocess.image import ImagePreprocessor, Pixels
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Role, TextPreprocess
 from ingrain.repository.store import Entry
+from ingrain.repository.tuning import Execution
 
 IMAGE_TOKENS = 256
 """What an image counts for in a queue: about the tokens that a vision transformer makes of it."""
@@ -80,9 +82,26 @@ class LoadedModel:
 
     def close(self, error: IngrainError) -> None:
         """Answer what waits in the queues with this error."""
-        for queue in (self.text_queue, self.image_queue, self.classifier_queue):
+        for queue in self._queues().values():
             if queue is not None:
                 queue.close(error)
+
+    def retune(self, executions: Mapping[Role, Execution]) -> None:
+        """Have the queues follow how their graphs are executed from now on."""
+        for role, queue in self._queues().items():
+            if queue is not None and (execution := executions.get(role)) is not None:
+                queue.retune(
+                    max_items=execution.max_items,
+                    max_tokens=execution.max_tokens or IMAGE_TOKENS * execution.max_items,
+                    in_flight=execution.layout.copies + 1,
+                )
+
+    def _queues(self) -> dict[Role, Batcher[Any] | None]:
+        return {
+            "text_encoder": self.text_queue,
+            "image_encoder": self.image_queue,
+            "classifier": self.classifier_queue,
+        }
 
 
 def open_model(

@@ -76,13 +76,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Backend that graphs use in the Triton at TRITON_GRPC_URL. `python` needs the onnxruntime package there.",
         ),
     ] = "onnxruntime"
-    max_batch_size: Annotated[Positive, _setting("MAX_BATCH_SIZE", "Most items in one batch of the engine.")] = 32
+    max_batch_size: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _setting("MAX_BATCH_SIZE", "Most items in one batch of the engine; 0: what a tuning has found, else 32."),
+    ] = 0
     max_batch_tokens: Annotated[
         Annotated[int, Meta(ge=0)],
         _setting(
             "INGRAIN_MAX_BATCH_TOKENS",
-            "Most tokens in one batch, padding included; 0: 512 where graphs run on this machine's CPU, which larger "
-            "batches only slow down, else 4096.",
+            "Most tokens in one batch, padding included; 0: what a tuning has found, else 512 where graphs run on this "
+            "machine's CPU, which larger batches only slow down, else 4096.",
         ),
     ] = 0
     dynamic_batching: Annotated[
@@ -96,13 +99,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         _setting(
             "MODEL_INSTANCES",
-            "Copies of a graph that run side by side; 0: one a core (four at most) where the engine is on this "
-            "machine's CPU, else one.",
+            "Copies of a graph that run side by side; 0: what a tuning has found, else one a core (four at most) where "
+            "the engine is on this machine's CPU, else one.",
         ),
     ] = 0
     threads_per_instance: Annotated[
         Annotated[int, Meta(ge=0)],
-        _setting("INGRAIN_THREADS_PER_INSTANCE", "CPU threads of one copy; 0: the cores divided by the copies."),
+        _setting(
+            "INGRAIN_THREADS_PER_INSTANCE",
+            "CPU threads of one copy; 0: what a tuning has found, else the cores divided by the copies.",
+        ),
     ] = 0
     lone_request_threads: Annotated[
         Annotated[int, Meta(ge=0)],
@@ -113,6 +119,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "machine's CPU; 1: off.",
         ),
     ] = 0
+    tune_at_load: Annotated[
+        bool,
+        _setting(
+            "INGRAIN_TUNE_AT_LOAD",
+            "Find out, when a model is loaded for the first time on this machine, how it runs fastest here: half a "
+            "minute once, kept in the model's manifest.",
+        ),
+    ] = False
     tensorrt_enabled: Annotated[bool, _setting("TENSORRT_ENABLED", "Run graphs through TensorRT (GPU only).")] = False
     fp16_enabled: Annotated[bool, _setting("FP16_ENABLED", "Let TensorRT compute in half precision.")] = False
     max_loaded_models: Annotated[

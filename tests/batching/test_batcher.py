@@ -305,3 +305,32 @@ async def test_places_that_others_leave_are_taken_when_a_batch_comes_back():
     graph.gate.set()
     await asyncio.gather(*tasks)
     assert others.most > 1
+
+
+async def test_other_limits_hold_for_what_waits_already_and_no_count_goes_back():
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph)
+    waiting = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(40)]
+    await asyncio.sleep(0.01)
+    assert [len(batch) for batch in graph.batches] == [8, 8]
+    batcher.retune(max_items=4, max_tokens=1000, in_flight=4)
+    await asyncio.sleep(0.01)
+    assert [len(batch) for batch in graph.batches] == [8, 8, 4, 4]
+    graph.gate.set()
+    for rows, n in zip(await asyncio.gather(*waiting), range(40), strict=True):
+        assert rows.tolist() == [[n, 2 * n]]
+    assert max(len(batch) for batch in graph.batches[2:]) == 4
+    assert batcher.statistics.items == 40
+
+
+async def test_fewer_batches_in_flight_hold_once_those_that_run_have_ended():
+    graph = Graph()
+    graph.gate.clear()
+    batcher = make(graph, in_flight=4, limits=BatchLimits(max_items=1))
+    waiting = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(8)]
+    await asyncio.sleep(0.01)
+    assert len(graph.batches) == 4
+    batcher.retune(max_items=1, max_tokens=1000, in_flight=2)
+    graph.gate.set()
+    assert len(await asyncio.gather(*waiting)) == 8

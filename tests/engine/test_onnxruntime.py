@@ -8,6 +8,7 @@ import pytest
 
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.errors import DeadlineExceededError, EngineError
+from ingrain.repository.tuning import Layout
 
 
 def ones(items, tokens):
@@ -54,6 +55,14 @@ async def test_several_threads_mean_a_session_for_each_instance(tmp_path, write_
         assert len(engine._graphs["tiny"].sessions) == sessions
         await asyncio.gather(*(engine.infer("tiny", ones(1, 2)) for _ in range(9)))
         await engine.close()
+
+
+async def test_a_layout_of_its_own_holds_for_one_graph_alone(engine, tmp_path, write_graph):
+    await engine.load(write_graph(tmp_path, "onnxruntime"))
+    await engine.load(write_graph(tmp_path, "onnxruntime", "wide"), Layout(3, 2))
+    assert [len(engine._graphs[name].free) for name in ("tiny", "wide")] == [2, 3]
+    assert [len(engine._graphs[name].sessions) for name in ("tiny", "wide")] == [1, 3]
+    await asyncio.gather(*(engine.infer(name, ones(1, 2)) for name in ("tiny", "wide") for _ in range(9)))
 
 
 async def test_a_damaged_graph_is_refused_and_others_serve(engine, tmp_path, write_graph):

@@ -37,4 +37,4 @@ def test_a_large_graph_does_not_hold_its_weights_twice():
         Graph(name="g", role="text_encoder", inputs=(), outputs=(), files=(StoredFile("model.onnx", size, ""),))
         for size in (256 * 1024**2, 256 * 1024**2 + 1)
     )
-    assert (lone_threads_of(small, 4), lone_threads_of(large, 4)) == (4, 0)
+    assert [lone_threads_of(small, 4, 1), lone_threads_of(large, 4, 1), lone_threads_of(small, 4, 4)] == [4, 0, 0]

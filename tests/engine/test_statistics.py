@@ -1,7 +1,7 @@
 """Counting, and leaving out what was counted before."""
 
 from ingrain.engine.protocol import Duration
-from ingrain.engine.statistics import Recorder, since
+from ingrain.engine.statistics import Ledger, Recorder, plus, since
 
 
 def recorded(*batches):
@@ -41,3 +41,38 @@ def test_since_counts_that_began_anew_are_taken_whole():
     now = recorded(2).snapshot()
     assert since(recorded(8, 8).snapshot(), now) == now
     assert since(None, now) == now
+
+
+def test_two_times_of_one_graph_add_up():
+    whole = plus(recorded(1, 4).snapshot(), recorded(4, 2).snapshot())
+    expected = recorded(1, 4, 4, 2).snapshot()
+    assert (whole.inference_count, whole.execution_count) == (11, 4)
+    assert whole.durations == expected.durations
+    assert [(batch.batch_size, batch.compute_infer) for batch in whole.batches] == [
+        (batch.batch_size, batch.compute_infer) for batch in expected.batches
+    ]
+
+
+def test_what_is_counted_while_held_is_told_to_nobody_and_the_rest_goes_on():
+    """A graph that was not loaded anew meanwhile, and one that was, whose counts began again with what is not told."""
+    for after in ((1, 4, 8, 8), (8,)):
+        ledger = Ledger()
+        ledger.hold(["graph"], [recorded(1, 4).snapshot()])
+        for found in ([recorded(1, 4, 8).snapshot()], []):
+            (told,) = ledger.told(found)
+            assert told.inference_count == 5
+        ledger.go_on(["graph"], [recorded(*after).snapshot()])
+        (told,) = ledger.told([recorded(*after, 2).snapshot()])
+        assert (told.inference_count, told.execution_count) == (7, 3)
+        ledger.forget(["graph"])
+        (told,) = ledger.told([recorded(3).snapshot()])
+        assert told.inference_count == 3
+
+
+def test_a_graph_held_twice_keeps_all_that_was_told_of_it():
+    ledger = Ledger()
+    for before, after in (((2,), (2, 9)), ((2, 9, 3), (7,))):
+        ledger.hold(["graph"], [recorded(*before).snapshot()])
+        ledger.go_on(["graph"], [recorded(*after).snapshot()])
+    (told,) = ledger.told([recorded(7, 1).snapshot()])
+    assert told.inference_count == 2 + 3 + 1

@@ -99,7 +99,7 @@ def test_the_environment_is_what_the_server_reads(services):
     assert set(given) <= {setting.env for setting in describe()}
     settings = load_settings(environ={name: str(value) for name, value in given.items() if value is not None})
     assert settings.triton_grpc_url == "triton:8001"
-    assert settings.max_batch_size == 32
+    assert settings.max_batch_size == 0  # what a tuning has found, else 32
 
 
 @pytest.mark.parametrize("name", ["triton", "ingrain"])

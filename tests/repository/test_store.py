@@ -8,13 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from entries import stage
 
-from ingrain.errors import DamagedEntryError, NewerFormatError, RepositoryError
+from ingrain.errors import DamagedEntryError, ModelConflictError, NewerFormatError, RepositoryError
 from ingrain.repository.desired import ModelRef, read_desired, write_desired
 from ingrain.repository.names import key_of_graph, model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
+from ingrain.repository.tuning import Machine, Tuning
 
 
 @pytest.fixture
@@ -193,3 +195,41 @@ def test_names_that_slug_alike_have_different_keys():
     assert model_key("x", "open_clip", "a") != model_key("x", "open_clip", "b")
     assert key_of_graph(f"{model_key('模型', 'timm')}.classifier") == model_key("模型", "timm")
     assert key_of_graph("resnet50") is None
+
+
+TUNING = Tuning(
+    machine=Machine(engine="fake", instance_kind="KIND_CPU", cores=2),
+    graphs_sha256="",
+    tuned_at="2026-11-25T00:00:00+00:00",
+    seconds=1.0,
+    graphs=(),
+)
+
+
+def test_a_tuning_changes_nothing_else_of_a_manifest(repository):
+    entry = publish(repository)
+    changed = repository.change_tunings(entry.key, entry.manifest, lambda tunings: (*tunings, TUNING))
+    assert changed.manifest == msgspec.structs.replace(entry.manifest, tunings=(TUNING,))
+    assert repository.find(entry.key) == changed
+    repository.check(changed)
+    assert files_below(entry.folder) == ["manifest.json", "tokenizer.json"]
+    assert repository.change_tunings(entry.key, entry.manifest, lambda _: ()) == entry
+
+
+def test_a_model_that_was_replaced_or_removed_meanwhile_gets_no_tuning(repository):
+    old = publish(repository)
+    new = publish(repository, weights=b"other")
+    for _ in range(2):
+        with pytest.raises(ModelConflictError):
+            repository.change_tunings(old.key, old.manifest, lambda _: (TUNING,))
+        assert repository.find(new.key) in (new, None)
+        repository.delete(new.key)
+
+
+def test_a_manifest_from_before_there_were_tunings_is_read_as_before(repository):
+    entry = publish(repository)
+    file = entry.folder / "manifest.json"
+    plain = msgspec.json.decode(file.read_bytes())
+    del plain["tunings"]
+    file.write_bytes(msgspec.json.encode(plain))
+    assert repository.find(entry.key) == entry

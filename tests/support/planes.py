@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ from ingrain.repository.manifest import (
 )
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
+from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
 from ingrain.server.http.application import Application
@@ -48,6 +49,7 @@ from ingrain.server.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine
+from ingrain.tuning.place import TuningPlace
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "blue", "poison", "broken", *(f"w{n}" for n in range(100))]
 WIDTH = 8
@@ -186,6 +188,32 @@ def make_images(settings: Settings) -> ImageInput:
     return ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
 
 
+def make_place(*, given: Mapping[str, int] | None = None, cores: int = 2, free: int | None = None) -> TuningPlace:
+    """Make what a server with an engine of two copies knows of its machine; ``free`` is its memory in bytes."""
+    return TuningPlace(
+        machine=Machine(engine="fake", instance_kind="KIND_CPU", cores=cores),
+        default=Execution(layout=Layout(2, 1), max_items=32, max_tokens=4096),
+        given=given or {},
+        most_items=64,
+        enough_items=8,
+        sweeps_layouts=True,
+        free_bytes=lambda: free,
+    )
+
+
+def hold_layout(engine: FakeEngine, layout: Layout) -> asyncio.Event:
+    """Have the engine wait with loading graphs in this layout until the event is set."""
+    gate, load = asyncio.Event(), engine.load
+
+    async def held(graph: Graph, wanted: Layout | None = None) -> None:
+        if wanted == layout:
+            await gate.wait()
+        await load(graph, wanted)
+
+    engine.load = held
+    return gate
+
+
 def make_registry(
     root: Path,
     engine: FakeEngine,
@@ -203,7 +231,7 @@ def make_registry(
         repository=repository,
         engine=engine,
         export=export,
-        prepare_graph=lambda manifest, graph: False,
+        prepare_graph=lambda manifest, graph, layout: False,
         open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
         **changes,
     )
@@ -219,6 +247,8 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         root,
         engine,
         export,
+        place=make_place(),
+        clock=lambda: engine.computed_s,
         images=images,
         queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens),
         max_loaded_models=settings.max_loaded_models,
@@ -244,6 +274,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
         load=load,
         starting=lambda: None,
+        statistics=registry.statistics,
     )
     await engine.start()
     await registry.start(models)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from ingrain.api import openai, types
+from ingrain.api import openai, tuning, types
 
 Plane = Literal["inference", "model"]
 Scope = Literal["infer", "models", "metrics"]
@@ -257,6 +257,39 @@ ROUTES: tuple[RouteInfo, ...] = (
         path="/model_image_geometry",
         summary="Tell how a model's pictures are resized and cropped.",
         answer=types.ImageGeometryAnswer,
+        query=_MODEL_QUERY,
+        scope="models",
+        errors=(400, 404),
+    ),
+    RouteInfo(
+        name="tune_model",
+        plane="model",
+        method="POST",
+        path="/tune_model",
+        summary="Find out by a sweep how a loaded model runs fastest here, keep that, and have the model run that way.",
+        request=tuning.TuneModelRequest,
+        answer=tuning.ModelTuningAnswer,
+        scope="models",
+        errors=(400, 404, 409, 413, 503),
+    ),
+    RouteInfo(
+        name="reset_tuning",
+        plane="model",
+        method="POST",
+        path="/reset_tuning",
+        summary="Forget how a model was tuned here, and have it run by default.",
+        request=types.ModelRequest,
+        answer=types.MessageAnswer,
+        scope="models",
+        errors=(400, 404, 409, 413, 503),
+    ),
+    RouteInfo(
+        name="model_tuning",
+        plane="model",
+        method="GET",
+        path="/model_tuning",
+        summary="Tell how a model's graphs are executed here, and what its tuning measured.",
+        answer=tuning.ModelTuningAnswer,
         query=_MODEL_QUERY,
         scope="models",
         errors=(400, 404),

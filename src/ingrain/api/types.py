@@ -205,7 +205,7 @@ class LoadModelRequest(Request, frozen=True, kw_only=True):
 
 
 class ModelRequest(Request, frozen=True, kw_only=True):
-    """A model to unload or delete."""
+    """A model to unload or delete, or whose tuning is to be forgotten."""
 
     name: Name
     library: LibraryField = None
@@ -345,8 +345,8 @@ class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
 class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """A model of the repository and its state in Triton's words.
 
-    ``reason`` says why it is not ready, or was not made in another precision; ``precision`` is there where it is not
-    fp32.
+    ``reason`` says why it is not ready, why it was not made in another precision, or that it is being tuned;
+    ``precision`` is there where it is not fp32.
     """
 
     name: str

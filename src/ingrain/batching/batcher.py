@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -211,6 +211,19 @@ class Batcher(Generic[P]):
             raise
         finally:
             self._unanswered.discard(request)
+
+    def retune(self, *, max_items: int, max_tokens: int, in_flight: int) -> None:
+        """Put batches together by other limits from now on; what waits, runs and was counted stays.
+
+        Args:
+            max_items: Most items in a batch.
+            max_tokens: Most tokens in a batch, padding included.
+            in_flight: Batches in the engine at the same time.
+        """
+        self._queue.limits = replace(self._queue.limits, max_items=max_items, max_tokens=max_tokens)
+        self._in_flight, self._instances = in_flight, max(1, in_flight - 1)
+        self._forecast.resize(self._instances)
+        self._schedule()
 
     def close(self, error: IngrainError) -> None:
         """Answer all that waits, and all that comes, with this error; running batches finish."""

@@ -112,6 +112,11 @@ class EngineForecast:
         self._running: dict[Hashable, tuple[float, int]] = {}
         self._waiting: dict[Hashable, int] = {}
 
+    def resize(self, instances: int) -> None:
+        """Take note that the engine runs so many batches at a time from now on; it takes other times for each."""
+        if instances != self._instances:
+            self._instances, self.times = instances, BatchTimes()
+
     def begin(self, batch: Hashable, tokens: int, now: float) -> None:
         """Take note that a batch was sent."""
         if len(self._running) < self._instances:

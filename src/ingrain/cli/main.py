@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ingrain import __version__
-from ingrain.cli import bench, completion, doctor, embed, models, verify
+from ingrain.cli import bench, completion, doctor, embed, models, tune, verify
 from ingrain.cli.connect import complain
 from ingrain.errors import IngrainError, ServerUnreachableError, SettingsError
 from ingrain.settings import SettingInfo, describe, load_settings
@@ -78,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_flag(serve, info)
     bench.add_parser(commands)
     models.add_parsers(commands)
+    tune.add_parser(commands)
     embed.add_parser(commands)
     verify.add_parser(commands)
     doctor.add_parser(commands)

@@ -11,6 +11,7 @@ import orjson
 
 from ingrain.api import types
 from ingrain.api.routes import ROUTES, Plane, RouteInfo
+from ingrain.api.tuning import ModelTuningAnswer
 from ingrain.client.answers import (
     DTYPES,
     BothEmbeddings,
@@ -315,8 +316,26 @@ class RequestBuilder:
             )
         )
 
+    def tune_model(self, which: Which, seconds: float | None) -> SingleJob[ModelTuningAnswer]:
+        """Return the job of tuning a model.
+
+        It is not repeatable: if the first try did it and only its answer was lost, a second would measure it all again.
+        """
+        fields = {**which.fields(), "seconds": seconds}
+        return SingleJob(
+            Call(
+                plane="model",
+                method="POST",
+                path=_ROUTES["tune_model"].path,
+                body=lambda: _json(fields),
+                read=reader(ModelTuningAnswer),
+                timeout_s=self._options.load_timeout_s,
+                repeatable=False,
+            )
+        )
+
     def change(self, route: str, which: Which) -> SingleJob[types.MessageAnswer]:
-        """Return the job of unloading or deleting a model.
+        """Return the job of unloading or deleting a model, or of forgetting its tuning.
 
         It is not repeatable: if the first try did it and only its answer was lost, a second would be told 404.
         """

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from ingrain.api import types
 from ingrain.api.routes import Plane
+from ingrain.api.tuning import ModelTuningAnswer
 from ingrain.client.answers import BothEmbeddings, Embeddings, Probabilities, ZeroShotProbabilities
 from ingrain.client.builder import (
     Extra,
@@ -459,6 +460,39 @@ class Client:
         self._geometries.pop(which, None)
         return self._run(self._requests.change("delete_model", which))
 
+    def tune_model(
+        self,
+        name: str,
+        *,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        seconds: float | None = None,
+    ) -> ModelTuningAnswer:
+        """Have the server find out how a loaded model runs fastest on its machine, and run it that way.
+
+        It goes on when the caller goes away. Requests to the model are told to come again while its layout changes.
+
+        Args:
+            name: The model; it must be loaded.
+            library: Where several models share a name.
+            pretrained: Weight tag of an OpenCLIP model.
+            seconds: How long it should take, as a goal and not as a limit; 30 if not given.
+
+        Returns:
+            How the model is executed now, and all that was measured.
+
+        Raises:
+            TuningInProgressError: It is being tuned already.
+            TuningError: The engine failed meanwhile; the model is executed as before.
+        """
+        return self._run(self._requests.tune_model(Which(name, library, pretrained), seconds))
+
+    def reset_tuning(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.MessageAnswer:
+        """Have the server forget how a model was tuned there, and run it by default."""
+        return self._run(self._requests.change("reset_tuning", Which(name, library, pretrained)))
+
     # --- questions -----------------------------------------------------------------------------------------------
 
     def health(self) -> types.MessageAnswer:
@@ -494,6 +528,13 @@ class Client:
         """Ask for the names of a classifier's classes."""
         which = Which(name, library, pretrained)
         return self._ask("model_classification_labels", types.LabelsAnswer, which=which)
+
+    def model_tuning(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> ModelTuningAnswer:
+        """Ask how a model is executed, and what its tuning measured."""
+        which = Which(name, library, pretrained)
+        return self._ask("model_tuning", ModelTuningAnswer, which=which)
 
     # --- how -----------------------------------------------------------------------------------------------------
 

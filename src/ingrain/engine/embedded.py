@@ -16,6 +16,7 @@ from ingrain.engine.tritonserver import TritonServer, available
 from ingrain.errors import EngineUnavailableError, InferenceError
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
+from ingrain.repository.tuning import Layout
 
 __all__ = ["EmbeddedEngine", "available"]
 
@@ -101,14 +102,18 @@ class EmbeddedEngine:
         """Tell whether tritonserver answers."""
         return self._triton is not None and await self._triton.live()
 
-    async def load(self, graph: Graph) -> None:
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph whose folder is complete; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: tritonserver reads it from the folder.
 
         Raises:
             EngineUnavailableError: tritonserver is being restarted.
             EngineError: It refuses the graph.
         """
-        await self._client().load(graph)
+        await self._client().load(graph, layout)
 
     async def unload(self, name: str) -> None:
         """Unload a graph and wait until it is gone; unloading an unknown one changes nothing.

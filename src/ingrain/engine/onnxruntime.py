@@ -25,6 +25,7 @@ from ingrain.errors import (
 )
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend, lone_threads_of
+from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)
 
@@ -96,29 +97,35 @@ class OnnxRuntimeEngine:
         """Tell whether the engine was started and not closed."""
         return self._pool is not None
 
-    async def load(self, graph: Graph) -> None:
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: Its copies and threads; None for those that the engine was made with.
 
         Raises:
             EngineUnavailableError: The engine is closed.
             EngineError: ONNX Runtime refuses the graph.
         """
         pool = self._running_pool()
+        layout = layout or Layout(self.instances, self._threads)
         async with self._loading.setdefault(graph.name, asyncio.Lock()):
             if graph.name in self._graphs:
                 return
             path = self._locate(graph.name)
             try:
-                sessions, lone = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph)
+                sessions, lone = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph, layout)
             except Exception as error:  # ONNX Runtime's exceptions have no common base.
                 logger.warning("ONNX Runtime refused %s: %s", path, error)
                 raise EngineError(f"ONNX Runtime refused to load graph {graph.name!r}; the log says why") from error
             self._graphs[graph.name] = _Loaded(
                 outputs=[output.name for output in sessions[0].get_outputs()],
                 sessions=sessions,
-                slots=asyncio.Semaphore(self.instances),
+                slots=asyncio.Semaphore(layout.copies),
                 recorder=Recorder(graph.name),
-                free=self._free_list(sessions),
+                # One and the same for all slots, where a run needs no thread but the caller's.
+                free=(sessions * layout.copies)[: layout.copies],
                 lone=lone,
             )
 
@@ -180,28 +187,18 @@ class OnnxRuntimeEngine:
             raise EngineUnavailableError("the engine is closed")
         return self._pool
 
-    def _free_list(self, sessions: list[onnxruntime.InferenceSession]) -> list[onnxruntime.InferenceSession]:
-        """Return a session for each slot; one and the same where a run needs no thread but the caller's."""
-        return (sessions * self.instances)[: self.instances]
-
-    def _open(self, path: Path, graph: Graph) -> tuple[list[onnxruntime.InferenceSession], LoneSession | None]:
+    def _open(
+        self, path: Path, graph: Graph, layout: Layout
+    ) -> tuple[list[onnxruntime.InferenceSession], LoneSession | None]:
         # With one thread a run is the caller's own, and one set of weights serves any number of runs at once.
-        count = 1 if self._threads == 1 else self.instances
-        sessions = [self._open_one(path, graph, self._options()) for _ in range(count)]
-        lone_threads = lone_threads_of(graph, self._lone_threads) if self._providers == [_CPU] else 0
+        count = 1 if layout.threads == 1 else layout.copies
+        sessions = [self._open_one(path, graph, _options(layout.threads)) for _ in range(count)]
+        lone_threads = lone_threads_of(graph, self._lone_threads, layout.threads) if self._providers == [_CPU] else 0
         if not lone_threads:
             return sessions, None
-        options = self._options()
+        options = _options(layout.threads)
         use_all_cores(options, lone_threads)
         return sessions, LoneSession(self._open_one(path, graph, options))
-
-    def _options(self) -> onnxruntime.SessionOptions:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors come as exceptions
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return options
 
     def _open_one(self, path: Path, graph: Graph, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         # On CPU the fused SkipLayerNormalization is slower than what it replaces.
@@ -240,3 +237,12 @@ class OnnxRuntimeEngine:
         items = len(next(iter(inputs.values())))
         graph.recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=now - begun)
         return dict(zip(graph.outputs, outputs, strict=True))
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors come as exceptions
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend as Backend
+from ingrain.repository.tuning import Layout
 
 Array = NDArray[np.generic]
 Arrays = Mapping[str, Array]
@@ -61,7 +62,7 @@ class GraphRunner(Protocol):
     """Runs graphs that are loaded: all that requests need of an engine."""
 
     instances: int
-    """How many batches of one graph run at the same time; the batcher keeps one more in flight."""
+    """How many batches of a graph without a layout of its own run at once; the batcher keeps one more in flight."""
 
     async def live(self) -> bool:
         """Tell whether the engine answers."""
@@ -110,8 +111,12 @@ class Engine(GraphRunner, Protocol):
     async def close(self) -> None:
         """End what was started; later calls raise ``EngineUnavailableError``."""
 
-    async def load(self, graph: Graph) -> None:
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph whose folder is complete; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: Its copies and threads, as its ``config.pbtxt`` has them; None for what the engine was made with.
 
         Raises:
             EngineUnavailableError: The engine does not answer.

@@ -14,6 +14,10 @@ from ingrain.repository.store import Repository
 from ingrain.settings import Settings
 
 _MOST_INSTANCES = 4
+_MOST_ITEMS = 32
+# A graph refuses batches that are larger than it was loaded for. Room for what a tuning may choose costs nothing on a
+# CPU; on a GPU warm-up and TensorRT take memory for the largest one.
+_MOST_TUNED_ITEMS_ON_A_CPU = 64
 
 EngineName = Literal["embedded", "triton", "onnxruntime"]
 
@@ -67,7 +71,7 @@ def execution_policy(settings: Settings) -> ExecutionPolicy:
     instances = settings.model_instances or (min(cores, _MOST_INSTANCES) if local else 1)
     threads = settings.threads_per_instance or (max(1, cores // instances) if local else 0)
     return ExecutionPolicy(
-        max_batch_size=settings.max_batch_size,
+        max_batch_size=_loaded_batch_size(settings),
         dynamic_batching=settings.dynamic_batching,
         instance_kind=settings.instance_kind,
         instances=instances,
@@ -82,6 +86,16 @@ def _lone_threads(settings: Settings, threads: int, cores: int) -> int:
     """Return the threads of a batch that is alone in the engine; 0 where that is no more than any other has."""
     wanted = settings.lone_request_threads or cores
     return wanted if wanted > threads > 0 else 0
+
+
+def _loaded_batch_size(settings: Settings) -> int:
+    is_on_a_cpu = runs_on_this_cpu(settings) or settings.instance_kind == "KIND_CPU"
+    return settings.max_batch_size or (_MOST_TUNED_ITEMS_ON_A_CPU if is_on_a_cpu else _MOST_ITEMS)
+
+
+def default_batch_size(settings: Settings) -> int:
+    """Return the most items in a batch without a tuning."""
+    return settings.max_batch_size or _MOST_ITEMS
 
 
 def choose_engine(settings: Settings, repository: Repository, policy: ExecutionPolicy) -> Engine:

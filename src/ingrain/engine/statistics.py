@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 
 from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
 
@@ -65,6 +66,78 @@ class Recorder:
 
 def _plus(duration: Duration, ns: int) -> Duration:
     return Duration(count=duration.count + 1, ns=duration.ns + ns)
+
+
+class Ledger:
+    """Keeps what no user sent out of an engine's counts, and lets them go on where they were, after a reload too."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, GraphStatistics | None] = {}
+        self._before: dict[str, tuple[GraphStatistics, GraphStatistics | None]] = {}
+
+    def hold(self, names: Iterable[str], found: Iterable[GraphStatistics]) -> None:
+        """Tell of these graphs what is told of them now, until they go on."""
+        told = {graph.name: graph for graph in self.told(found)}
+        self._held |= {name: told.get(name) for name in names}
+
+    def go_on(self, names: Iterable[str], found: Iterable[GraphStatistics]) -> None:
+        """Count these graphs again, from here on."""
+        now = {graph.name: graph for graph in found}
+        for name in names:
+            held = self._held.pop(name, None)
+            if held is not None:
+                self._before[name] = held, now.get(name)
+
+    def forget(self, names: Iterable[str] | None = None) -> None:
+        """Take an engine's counts as they are, of these graphs or of all: it has begun them anew."""
+        for name in list(self._held | self._before) if names is None else names:
+            self._held.pop(name, None)
+            self._before.pop(name, None)
+
+    def told(self, found: Iterable[GraphStatistics]) -> list[GraphStatistics]:
+        """Return what users are told of what an engine has counted."""
+        counted = [graph for graph in found if graph.name not in self._held]
+        held = [graph for graph in self._held.values() if graph is not None]
+        return [self._continued(graph) for graph in counted] + held
+
+    def _continued(self, graph: GraphStatistics) -> GraphStatistics:
+        if graph.name not in self._before:
+            return graph
+        kept, start = self._before[graph.name]
+        return plus(kept, since(start, graph))
+
+
+def plus(one: GraphStatistics, other: GraphStatistics) -> GraphStatistics:
+    """Return the counts of one graph from two times, the later one second."""
+    nothing = Duration()
+    sizes = {batch.batch_size: batch for batch in one.batches}
+    for batch in other.batches:
+        sizes[batch.batch_size] = _both(sizes[batch.batch_size], batch) if batch.batch_size in sizes else batch
+    return GraphStatistics(
+        name=other.name,
+        version=other.version,
+        last_inference_ms=max(one.last_inference_ms, other.last_inference_ms),
+        inference_count=one.inference_count + other.inference_count,
+        execution_count=one.execution_count + other.execution_count,
+        durations={
+            key: _sum(one.durations.get(key, nothing), other.durations.get(key, nothing))
+            for key in {**one.durations, **other.durations}
+        },
+        batches=tuple(batch for _, batch in sorted(sizes.items())),
+    )
+
+
+def _both(one: BatchStatistics, other: BatchStatistics) -> BatchStatistics:
+    return BatchStatistics(
+        batch_size=one.batch_size,
+        compute_input=_sum(one.compute_input, other.compute_input),
+        compute_infer=_sum(one.compute_infer, other.compute_infer),
+        compute_output=_sum(one.compute_output, other.compute_output),
+    )
+
+
+def _sum(one: Duration, other: Duration) -> Duration:
+    return Duration(count=one.count + other.count, ns=one.ns + other.ns)
 
 
 def since(before: GraphStatistics | None, now: GraphStatistics) -> GraphStatistics:

@@ -29,6 +29,7 @@ from ingrain.errors import (
 )
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
+from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)
 
@@ -156,14 +157,19 @@ class TritonEngine:
             return None
         return str(answer.name)
 
-    async def load(self, graph: Graph) -> None:
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph whose folder is complete; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: Triton reads it from the folder.
 
         Raises:
             EngineUnavailableError: Triton does not answer.
             DeadlineExceededError: Triton took longer than ``load_timeout_s``.
             EngineError: Triton refuses the graph.
         """
+        del layout
         async with self._locks.setdefault(graph.name, asyncio.Lock()):
             if not await self._is_ready(graph.name):
                 request = service_pb2.RepositoryModelLoadRequest(model_name=graph.name)

@@ -44,7 +44,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     stored_in: str | None = None
 
 
-Phase = Literal["download", "read", "export", "verify"]
+Phase = Literal["download", "read", "export", "verify", "tune"]
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):

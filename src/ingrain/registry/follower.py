@@ -57,6 +57,10 @@ class FollowedRegistry:
             slot = known.get(number) or self._slots.add(model.ref, pinned=True, number=number)
             slot.ref, slot.state, slot.progress = model.ref, model.state, model.progress
             slot.error = IngrainError(model.error) if model.error is not None else None
+            if slot.executions != model.executions:
+                slot.executions = model.executions
+                if slot.model is not None:
+                    slot.model.retune(slot.executions)
         self._wanted = {model.number for model in view.models if model.is_open}
 
     async def open_missing(self) -> frozenset[int]:
@@ -132,6 +136,7 @@ class FollowedRegistry:
             log.exception("Model %r could not be opened", slot.ref.name)
             return False
         if self._slots.of(slot.ref) is slot:
+            model.retune(slot.executions)
             slot.model = model
             log.debug("Model %r is open", slot.ref.name)
         else:

@@ -5,27 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from ingrain.batching.batcher import Batcher
-from ingrain.engine.protocol import Engine
+from ingrain.engine.protocol import Engine, GraphStatistics
+from ingrain.engine.statistics import Ledger
 from ingrain.errors import (
     DamagedEntryError,
     EngineError,
     EngineUnavailableError,
     IngrainError,
+    InvalidRequestError,
     ModelConflictError,
     ModelLimitError,
     ModelLoadingError,
     ModelNotFoundError,
     RepositoryError,
     RequestError,
+    TuningError,
+    TuningInProgressError,
     UnsupportedModelError,
 )
 from ingrain.export.job import Progress
@@ -40,20 +45,26 @@ from ingrain.registry.slots import (
     not_ready,
     status_of,
 )
+from ingrain.registry.tuner import Tuner
 from ingrain.registry.view import RegistryView, view_of
 from ingrain.repository.custom import CustomSource
 from ingrain.repository.desired import ModelRef, read_desired, write_desired
 from ingrain.repository.manifest import Graph, Library, Manifest, Precision
 from ingrain.repository.names import model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
+from ingrain.repository.tuning import Layout
+from ingrain.tuning.place import TuningPlace
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
 """Fetches, converts and proves a model into an empty folder."""
-PrepareGraph = Callable[[Manifest, Graph], bool]
-"""Completes a graph's folder for the engine in use (``config.pbtxt``), tells whether it changed; blocks on disk."""
+PrepareGraph = Callable[[Manifest, Graph, Layout | None], bool]
+"""Completes a graph's folder for the engine in use (``config.pbtxt``), in a layout or the settings' own; tells whether
+that changed anything; blocks on disk."""
 
 OpenModel = Callable[[Entry], LoadedModel]
 """Makes what requests need of a model whose graphs are loaded; blocks on the disk."""
+
+Done = TypeVar("Done")
 
 Settle = Callable[[int | None], Awaitable[None]]
 """Waits until every process that serves knows what is loaded now; with a slot's number, until each serves its model."""
@@ -90,6 +101,10 @@ class Registry:
         default_precision: Of models for which none is named; None leaves stored ones as they are and makes new ones in
             fp32.
         why_not: Tells why a precision cannot be served here, as the end of a sentence; None where it can.
+        place: What tunings need to know of this machine; None where models are never tuned.
+        tune_at_load: True to tune each model once, before it serves, where it has no tuning that fits this machine.
+        tune_seconds: How long a tuning should take where nobody says.
+        clock: Monotonic seconds, by which tunings measure.
     """
 
     repository: Repository
@@ -102,6 +117,10 @@ class Registry:
     settle: Settle = _alone
     default_precision: Precision | None = None
     why_not: Callable[[Precision], str | None] = lambda _: None
+    place: TuningPlace | None = None
+    tune_at_load: bool = False
+    tune_seconds: float = 30.0
+    clock: Callable[[], float] = time.perf_counter
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
@@ -112,6 +131,11 @@ class Registry:
     _following: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _started: bool = field(default=False, init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _ledger: Ledger = field(default_factory=Ledger, init=False)
+    _tuning_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
+    _tunings: dict[str, asyncio.Task[Any]] = field(default_factory=dict, init=False)
+    _tuned_at_load: set[str] = field(default_factory=set, init=False)
+    _is_stopping: bool = field(default=False, init=False)
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
         """Begin to load the models given and those that were loaded last time; return before they are ready."""
@@ -128,13 +152,14 @@ class Registry:
 
     async def close(self) -> None:
         """Stop loading and answer what waits; the list of models that should be loaded stays as it is."""
-        mine = (self._reconciler, *self._following, *(slot.task for slot in self._slots))
+        self.stop_tuning()
+        mine = (self._reconciler, *self._following, *self._tunings.values(), *(slot.task for slot in self._slots))
         tasks = [task for task in mine if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for slot in self._slots:
-            self._drop(slot, EngineUnavailableError("The server is shutting down.", retry_after_s=5))
+            self._drop(slot, _shutting_down())
 
     def get(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> LoadedModel:
         """Return a model that can be inferred now.
@@ -178,7 +203,7 @@ class Registry:
         if slot.error is not None:
             raise slot.error
         if slot.task.cancelled() or slot.model is None:
-            raise not_loaded(ref.name)
+            raise self._gone(ref.name)
         _check_revision(ref, slot.model.manifest)
         if not _has_precision(ref, slot.model.manifest):
             return await self.load(ref)  # we waited for a load of another precision; now it is our turn
@@ -214,6 +239,88 @@ class Registry:
         (key,) = keys
         async with self._lock(key), self._claim(key):
             await asyncio.to_thread(self.repository.delete, key)
+
+    async def tune(
+        self,
+        name: str,
+        *,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        seconds: float | None = None,
+    ) -> Manifest:
+        """Find out how a loaded model runs fastest here, and have it run that way; one model at a time.
+
+        It goes on when the caller goes away; unloading the model ends it.
+
+        Args:
+            name: The model.
+            library: Where several models share a name.
+            pretrained: OpenCLIP's weight tag.
+            seconds: How long it should take, as a goal and not as a limit; ``tune_seconds`` if None.
+
+        Returns:
+            The manifest, with what was found.
+
+        Raises:
+            ModelNotLoadedError: It is not loaded.
+            ModelLoadingError: It is not ready yet.
+            TuningInProgressError: It is being tuned.
+            InvalidRequestError: The settings leave nothing to choose.
+            TuningError: The engine failed meanwhile; the model is executed as before.
+        """
+        place = self._place_for_tuning()
+        await self.refresh()
+        slot = self._ready(name, library, pretrained)
+        assert slot.model is not None
+        graphs = slot.model.manifest.graphs
+        if not any(await asyncio.to_thread(lambda: [bool(place.candidates(graph)) for graph in graphs])):
+            raise InvalidRequestError(
+                f"There is nothing to tune about model {name!r}: all of {', '.join(place.given)} are set.", param="name"
+            )
+
+        async def work() -> Manifest:
+            await self._tuner(place).tune(slot, seconds or self.tune_seconds)
+            assert slot.model is not None
+            return slot.model.manifest
+
+        return await self._alone_with(slot, work)
+
+    async def reset_tuning(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> bool:
+        """Forget how a model was tuned on this machine, and have it run by default; tell whether it was tuned.
+
+        Raises:
+            ModelNotFoundError: The repository does not have it.
+            ModelLoadingError: It is not ready yet.
+            TuningInProgressError: It is being tuned.
+            EngineError: The engine could not load a graph.
+        """
+        place = self._place_for_tuning()
+        await self.refresh()
+        if self._slots.matching(name, library, pretrained):
+            slot = self._ready(name, library, pretrained)
+            self._tuned_at_load.discard(slot.key)
+            return await self._alone_with(slot, lambda: self._tuner(place).reset(slot))
+        manifest = await self.manifest(name, library=library, pretrained=pretrained)
+        key = model_key(manifest.name, manifest.library, manifest.pretrained)
+        async with self._lock(key), self._claim(key):
+            entry = await asyncio.to_thread(self.repository.change_tunings, key, manifest, place.without_tunings)
+        return entry.manifest.tunings != manifest.tunings
+
+    def stop_tuning(self) -> None:
+        """End all tunings at once and begin none: the server is about to stop, and whoever waits for one is told so."""
+        self._is_stopping = True
+        tuned = (slot.task for slot in self._slots if slot.progress is not None and slot.progress.phase == "tune")
+        for task in (*self._tunings.values(), *tuned):
+            if task is not None:
+                task.cancel()
+
+    async def statistics(self) -> list[GraphStatistics]:
+        """Return what the engine has counted for each loaded graph, without what tunings did.
+
+        Raises:
+            EngineUnavailableError: The engine does not tell.
+        """
+        return self._ledger.told(await self.engine.statistics())
 
     def loaded(self) -> list[LoadedModel]:
         """Return the models that can be inferred now."""
@@ -331,16 +438,19 @@ class Registry:
                     )
                 if slot.model is not None and slot.model.manifest != entry.manifest:
                     await self._retire(slot, slot.model)
+                executions = self.place.executions(entry.manifest) if self.place is not None else {}
                 for graph in entry.manifest.graphs:
-                    async with asyncio.timeout(self.load_timeout_s):
-                        if await asyncio.to_thread(self.prepare_graph, entry.manifest, graph):
-                            # Triton's reload in place can hang its shutdown when it fails; unload first.
-                            await self.engine.unload(graph.name)
-                        await self.engine.load(graph)
+                    execution = executions.get(graph.role)
+                    layout = execution.layout if execution is not None else None
+                    await self._load_graph(entry.manifest, graph, layout, anew=slot.is_displaced)
+                slot.executions, slot.is_displaced = executions, False
                 if slot.model is None:
-                    slot.model = await asyncio.to_thread(self.open_model, entry)
+                    model = await asyncio.to_thread(self.open_model, entry)
+                    model.retune(executions)
+                    slot.model = model
                 if slot.key not in self._desired or slot.ref.precision is not None:
                     await self._remember(slot)
+            await self._tune_first(slot)
         except TimeoutError:
             error = EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30)
             self._failed(slot, error, before)
@@ -354,6 +464,13 @@ class Registry:
             slot.state, slot.progress, slot.retries = "READY", None, 0
             slot.pinned = True
             log.info("Model %r is ready", slot.ref.name)
+
+    async def _load_graph(self, manifest: Manifest, graph: Graph, layout: Layout | None, *, anew: bool = True) -> None:
+        async with asyncio.timeout(self.load_timeout_s):
+            if await asyncio.to_thread(self.prepare_graph, manifest, graph, layout) or anew:
+                # Triton's reload in place can hang its shutdown when it fails; unload first.
+                await self.engine.unload(graph.name)
+            await self.engine.load(graph, layout)
 
     async def _obtain(self, slot: Slot) -> Entry:
         """Return the model's entry, made first where the repository has none that can be served."""
@@ -441,6 +558,8 @@ class Registry:
         """Forget a slot at once, so that a load that comes now begins anew; return what is to be unloaded."""
         graphs = slot.model.manifest.graphs if slot.model is not None else ()
         slot.state = "UNLOADING"
+        if (tuning := self._tunings.get(slot.key)) is not None:
+            tuning.cancel()  # it may still wait for its turn
         self._drop(slot, not_loaded(slot.ref.name))
         return graphs
 
@@ -458,6 +577,7 @@ class Registry:
         task.add_done_callback(self._following.discard)
 
     async def _unload_graphs(self, slot: Slot, graphs: tuple[Graph, ...]) -> None:
+        self._ledger.forget(graph.name for graph in graphs)
         await self.settle(None)  # nobody sends batches any more; those on their way are finished by the engine
         for graph in graphs:
             try:
@@ -520,6 +640,92 @@ class Registry:
             )
         }
 
+    # --- tunings -------------------------------------------------------------------------------------------------
+
+    def _place_for_tuning(self) -> TuningPlace:
+        if self.place is None:
+            raise InvalidRequestError("Models are not tuned on this server.", param="name")
+        return self.place
+
+    def _tuner(self, place: TuningPlace) -> Tuner:
+        return Tuner(
+            self.repository,
+            self.engine,
+            place,
+            load_graph=self._load_graph,
+            settle=self.settle,
+            ledger=self._ledger,
+            clock=self.clock,
+        )
+
+    def _ready(self, name: str, library: Library | None, pretrained: str | None) -> Slot:
+        """Return the slot of a model that is ready and that nobody changes."""
+        slot = self._slots.one(name, library, pretrained)
+        self._refuse_when_tuned(slot)
+        if slot.model is None or slot.state != "READY" or not slot.task_is_done:
+            raise not_ready(slot)
+        return slot
+
+    def _refuse_when_tuned(self, slot: Slot) -> None:
+        if slot.key in self._tunings:
+            raise TuningInProgressError(
+                f"Model {slot.ref.name!r} is being tuned. Wait until that has ended, or unload the model to end it.",
+                param="name",
+            )
+
+    async def _alone_with(self, slot: Slot, work: Callable[[], Awaitable[Done]]) -> Done:
+        """Do what changes how a ready model is executed: one model at a time, and held against all other changes."""
+
+        async def in_turn() -> Done:
+            async with self._tuning_turn:
+                if self._slots.of(slot.ref) is not slot:
+                    raise not_loaded(slot.ref.name)
+                if slot.model is None or slot.state != "READY" or not slot.task_is_done:
+                    raise not_ready(slot)
+                # Whoever unloads the model cancels this, and whoever loads it waits for it.
+                slot.task = asyncio.current_task()
+                async with self._lock(slot.key), self._claim(slot.key):
+                    return await work()
+
+        self._refuse_when_tuned(slot)
+        task = asyncio.create_task(in_turn(), name=f"tune {slot.key}")
+        self._tunings[slot.key] = task
+
+        def forget(task: asyncio.Task[Done]) -> None:
+            del self._tunings[slot.key]
+            if not task.cancelled():
+                task.exception()  # seen, should nobody wait for it any more
+
+        task.add_done_callback(forget)
+        await asyncio.shield(asyncio.wait([task]))
+        if task.cancelled():
+            raise self._gone(slot.ref.name)
+        return task.result()
+
+    async def _tune_first(self, slot: Slot) -> None:
+        """Tune a model that has just been loaded, before it serves, if it is to be and has not been."""
+        place, model = self.place, slot.model
+        if not self.tune_at_load or place is None or model is None or self._is_stopping:
+            return
+        # What failed once, for want of memory perhaps, would only fail again with each load.
+        if slot.key in self._tuned_at_load or place.fitting(model.manifest) is not None:
+            return
+        self._tuned_at_load.add(slot.key)
+        if not any(await asyncio.to_thread(lambda: [bool(place.candidates(one)) for one in model.manifest.graphs])):
+            return
+        slot.progress = Progress(phase="tune")
+        try:
+            async with self._tuning_turn, self._lock(slot.key), self._claim(slot.key):
+                await self._tuner(place).tune(slot, self.tune_seconds)
+        except (TuningError, ModelConflictError) as error:
+            log.error("Model %r is not tuned: %s", slot.ref.name, error.message)
+            if slot.is_displaced:
+                raise EngineUnavailableError(error.message, retry_after_s=_FIRST_RETRY_S) from error
+
+    def _gone(self, name: str) -> IngrainError:
+        """Return the error for whoever waited for what was cancelled: the model was unloaded, or the server stops."""
+        return _shutting_down() if self._is_stopping else not_loaded(name)
+
     # --- all models ----------------------------------------------------------------------------------------------
 
     def _engine_came_back(self) -> None:
@@ -527,6 +733,7 @@ class Registry:
         for slot in self._slots:
             if slot.state == "READY":
                 slot.state = "LOADING"
+        self._ledger.forget()
         self._wake.set()
 
     async def _reconcile_forever(self) -> None:
@@ -560,7 +767,7 @@ class Registry:
         present = [await self.engine.ready(graph.name) for graph in model.manifest.graphs]
         if slot.state not in ("READY", "LOADING") or (slot.task is not None and not slot.task.done()):
             return
-        if all(present):
+        if all(present) and not slot.is_displaced:
             slot.state = "READY"
             return
         await self.refresh()
@@ -599,6 +806,10 @@ class Registry:
         except FileNotFoundError:
             return ()
         return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _shutting_down() -> EngineUnavailableError:
+    return EngineUnavailableError("The server is shutting down.", retry_after_s=5)
 
 
 def _check_revision(ref: ModelRef, manifest: Manifest) -> None:

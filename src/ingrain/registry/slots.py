@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ingrain.batching.batcher import Batcher
@@ -19,8 +19,9 @@ from ingrain.errors import (
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Precision
+from ingrain.repository.manifest import Library, Precision, Role
 from ingrain.repository.names import model_key
+from ingrain.repository.tuning import Execution
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 """Triton's words for the state of a model."""
@@ -42,7 +43,9 @@ class Slot:
         model: What requests use; kept while the engine is away.
         task: The loading in progress, or the last one.
         error: Why it is not ready, or why it could not be replaced by another precision.
-        progress: How far an export is.
+        progress: How far an export, or a tuning, is.
+        executions: How its graphs are executed, once that is known.
+        is_displaced: True while its graphs may be loaded in another layout than that.
         retries: Failed attempts since it was last ready.
         retry_at: Event-loop time of the next attempt.
     """
@@ -56,6 +59,8 @@ class Slot:
     task: asyncio.Task[None] | None = None
     error: IngrainError | None = None
     progress: Progress | None = None
+    executions: dict[Role, Execution] = field(default_factory=dict)
+    is_displaced: bool = False
     retries: int = 0
     retry_at: float = math.inf
 
@@ -67,7 +72,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """One line of a list of models; ``reason`` says why a model is not ready, or was not made in another precision."""
+    """One line of a list of models.
+
+    ``reason`` says why a model is not ready, why it was not made in another precision, or that it is being tuned.
+    """
 
     name: str
     library: Library | None
@@ -177,7 +185,7 @@ def key_of(ref: ModelRef) -> str:
 def status_of(slot: Slot) -> ModelStatus:
     """Return what a list of models says of a slot."""
     reason = slot.error.message if slot.error is not None else None
-    if slot.state == "LOADING":
+    if slot.state == "LOADING" or (slot.progress is not None and slot.progress.phase == "tune"):
         reason = _describe(slot.progress)
     return ModelStatus(
         name=slot.ref.name,
@@ -216,4 +224,6 @@ def _describe(progress: Progress | None) -> str:
     if progress is None:
         return "it is being loaded."
     share = f" ({100 * progress.done // progress.total} %)" if progress.total else ""
+    if progress.phase == "tune":
+        return f"it is being tuned{share}."
     return f"it is being loaded, phase {progress.phase}{share}."

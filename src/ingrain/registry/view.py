@@ -9,6 +9,8 @@ import msgspec
 from ingrain.export.job import Progress
 from ingrain.registry.slots import Slot, State
 from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Role
+from ingrain.repository.tuning import Execution
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +22,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
         state: Triton's word.
         is_open: True once its graphs were loaded and its side files found good: the follower may open it.
         error: Why it is not ready, in a sentence.
-        progress: How far an export is.
+        progress: How far an export, or a tuning, is.
+        executions: How its graphs are executed, by role.
     """
 
     number: int
@@ -29,6 +32,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     is_open: bool
     error: str | None = None
     progress: Progress | None = None
+    executions: dict[Role, Execution] = {}
 
 
 class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,7 @@ def view_of(slots: Iterable[Slot], *, is_started: bool) -> RegistryView:
                 is_open=slot.model is not None,
                 error=slot.error.message if slot.error is not None else None,
                 progress=slot.progress,
+                executions=slot.executions,
             )
             for slot in slots
         ),

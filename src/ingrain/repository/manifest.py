@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from ingrain.repository.tuning import Tuning
+
 MANIFEST_FORMAT = 1
 
 Library = Literal["sentence_transformers", "open_clip", "timm"]
@@ -217,6 +219,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         files: Side files (the tokenizer), relative to the manifest's folder.
         verification: The measured differences by role.
         calibration: The sample behind int8 vectors, where the model takes text.
+        tunings: How the graphs run fastest, by machine; written after the model was published.
     """
 
     name: str
@@ -237,4 +240,5 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[StoredFile, ...] = ()
     verification: dict[Role, Verification] = {}
     calibration: Calibration | None = None
+    tunings: tuple[Tuning, ...] = ()
     format: int = MANIFEST_FORMAT

@@ -43,6 +43,15 @@ class ExecutionPolicy:
     tensorrt_cache_dir: str = "/var/cache/ingrain-tensorrt"
 
 
-def lone_threads_of(graph: Graph, threads: int) -> int:
-    """Return the threads of a graph's lone batches; 0 for a large graph, whose weights nobody wants to hold twice."""
-    return threads if sum(file.size_bytes for file in graph.files) <= _LARGEST_LONE_BYTES else 0
+def lone_threads_of(graph: Graph, lone_threads: int, threads: int) -> int:
+    """Return the threads of a graph's lone batches; 0 where they have those of any other.
+
+    So it is where a copy has as many anyway, and for a large graph, whose weights nobody wants to hold twice.
+
+    Args:
+        graph: The graph.
+        lone_threads: What the policy says of lone batches.
+        threads: Threads of one copy.
+    """
+    is_small = sum(file.size_bytes for file in graph.files) <= _LARGEST_LONE_BYTES
+    return lone_threads if is_small and lone_threads > threads else 0

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,11 @@ from ingrain.repository.custom import CustomSources
 from ingrain.repository.lock import exclusive, if_free
 from ingrain.repository.manifest import MANIFEST_FORMAT, Graph, Manifest
 from ingrain.repository.names import key_of_graph, model_key
+from ingrain.repository.tuning import Tuning
 
 MANIFEST_FILE = "manifest.json"
+
+ChangeTunings = Callable[[tuple[Tuning, ...]], tuple[Tuning, ...]]
 
 
 class _FormatOnly(msgspec.Struct):
@@ -194,6 +197,37 @@ class Repository:
         with exclusive(self._lock):
             self._remove_entry(key, _graph_names(self.models / key))
             self._discard(self.custom.folder / key)
+
+    def change_tunings(self, key: str, manifest: Manifest, change: ChangeTunings) -> Entry:
+        """Change the tunings in a model's manifest, and nothing else of it.
+
+        Args:
+            key: The model's key.
+            manifest: Of the model that was tuned.
+            change: Makes the new tunings of those that are there now: another machine may have written its own.
+
+        Raises:
+            ModelConflictError: The model has been removed or replaced by another meanwhile.
+            DamagedEntryError: It cannot be read any more.
+        """
+        with exclusive(self._lock):
+            entry = self.find(key)
+            if entry is None or entry.manifest.graphs != manifest.graphs:
+                raise ModelConflictError(
+                    f"Model {manifest.name!r} was replaced in the repository while it was tuned; tune it again.",
+                    param="name",
+                )
+            changed = msgspec.structs.replace(entry.manifest, tunings=change(entry.manifest.tunings))
+            if changed == entry.manifest:
+                return entry
+            temporary = entry.folder / f"{MANIFEST_FILE}.new"
+            with temporary.open("wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(changed)))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(entry.folder / MANIFEST_FILE)
+            _sync_folder(entry.folder)
+        return Entry(key=key, folder=entry.folder, manifest=changed)
 
     def graph_folder(self, graph: str) -> Path:
         """Return Triton's folder of a graph."""

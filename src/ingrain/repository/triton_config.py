@@ -88,7 +88,7 @@ def _parameters(graph: Graph, backend: Backend, policy: ExecutionPolicy) -> dict
         }
     return {
         "threads": str(policy.threads),
-        "lone_threads": str(lone_threads_of(graph, policy.lone_threads)),
+        "lone_threads": str(lone_threads_of(graph, policy.lone_threads, policy.threads)),
         # On CPU ONNX Runtime's fused SkipLayerNormalization is slower than the Add and LayerNormalization it replaces.
         "disabled_optimizers": "SkipLayerNormFusion" if _is_text(graph) else "",
         # Our model reads inputs as numpy arrays.

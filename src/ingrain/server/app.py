@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 from ingrain.api.routes import Plane, routes_of
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
-from ingrain.server import first_generation, inference, models, openai
+from ingrain.server import first_generation, inference, models, openai, tune
 from ingrain.server.docs_page import docs_page
 from ingrain.server.endpoint import Endpoint, Handler, request_id_of
 from ingrain.server.errors import error_response
@@ -40,6 +40,9 @@ _MODEL: dict[str, Handler] = {
     "model_embedding_size": models.model_embedding_size,
     "model_classification_labels": models.model_classification_labels,
     "model_image_geometry": models.model_image_geometry,
+    "tune_model": tune.tune_model,
+    "reset_tuning": tune.reset_tuning,
+    "model_tuning": tune.model_tuning,
 }
 HANDLERS: dict[Plane, dict[str, Handler]] = {
     "inference": _INFERENCE | first_generation.HANDLERS,

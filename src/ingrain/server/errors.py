@@ -14,6 +14,7 @@ STATUS: dict[type[IngrainError], int] = {
     errors.RequestError: 400,
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 405,
+    errors.TuningInProgressError: 409,
     errors.TooLargeError: 413,
     errors.HeadersTooLargeError: 431,
     errors.AuthenticationError: 401,

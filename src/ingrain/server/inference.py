@@ -105,7 +105,7 @@ async def classify_image_zero_shot(services: Services, request: Request) -> Resp
 
 async def metrics(services: Services, request: Request) -> Response:
     """Answer the engine's statistics, as JSON or for Prometheus."""
-    statistics = await services.engine.statistics()
+    statistics = await services.statistics()
     accept = request.header("accept")
     if preferred(accept, ("application/json", *_PROMETHEUS)) in _PROMETHEUS:
         text, media_type = await services.telemetry.prometheus(accept, statistics)

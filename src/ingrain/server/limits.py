@@ -7,7 +7,7 @@ from math import ceil
 import msgspec
 
 from ingrain.cores import usable_cores
-from ingrain.engine.select import engine_name, runs_on_this_cpu
+from ingrain.engine.select import default_batch_size, engine_name, runs_on_this_cpu
 from ingrain.loaded_model import QueueLimits
 from ingrain.pipeline import RequestLimits
 from ingrain.server.http.server import HttpLimits
@@ -22,10 +22,11 @@ _MOST_TOKENS = 4096
 def queue_limits(settings: Settings) -> QueueLimits:
     """Return the limits of each model's queues."""
     on_cpu = runs_on_this_cpu(settings)
+    max_batch_size = default_batch_size(settings)
     return QueueLimits(
-        max_batch_size=settings.max_batch_size,
+        max_batch_size=max_batch_size,
         max_batch_tokens=settings.max_batch_tokens or (_MOST_TOKENS_ON_A_CPU if on_cpu else _MOST_TOKENS),
-        enough_items=_ENOUGH_ON_A_CPU if on_cpu else settings.max_batch_size,
+        enough_items=_ENOUGH_ON_A_CPU if on_cpu else max_batch_size,
         max_queue_tokens=settings.max_queue_tokens,
         engine_timeout_s=settings.request_timeout_s,
         few_lengths=_triton_merges(settings),

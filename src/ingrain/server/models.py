@@ -103,13 +103,13 @@ async def repository_models(services: ModelServices, request: Request) -> Respon
 
 async def model_embedding_size(services: ModelServices, request: Request) -> Response:
     """Tell the width of a model's vectors."""
-    manifest = await _manifest(services, request)
+    manifest = await queried_manifest(services, request)
     return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
 
 
 async def model_classification_labels(services: ModelServices, request: Request) -> Response:
     """Tell the names of a classifier's classes."""
-    manifest = await _manifest(services, request)
+    manifest = await queried_manifest(services, request)
     if not manifest.labels:
         raise ModalityError(f"Model {manifest.name!r} has no classification labels.", param="name")
     return struct_answer(types.LabelsAnswer(labels=list(manifest.labels)))
@@ -117,13 +117,13 @@ async def model_classification_labels(services: ModelServices, request: Request)
 
 async def model_image_geometry(services: ModelServices, request: Request) -> Response:
     """Tell how pictures are prepared."""
-    manifest = await _manifest(services, request)
+    manifest = await queried_manifest(services, request)
     if manifest.image is None:
         raise ModalityError(f"Model {manifest.name!r} does not take images.", param="name")
     return struct_answer(types.ImageGeometryAnswer(size=list(manifest.image.size), steps=list(manifest.image.steps)))
 
 
-async def _manifest(services: ModelServices, request: Request) -> Manifest:
+async def queried_manifest(services: ModelServices, request: Request) -> Manifest:
     """Find the model that the query names."""
     known = ("name", "library", "pretrained")
     query = request.query

@@ -18,6 +18,7 @@ _STATUS_TEXT = {
     401: "The API key is missing or wrong.",
     403: "The API key lacks the scope.",
     404: "The model is not loaded, or does not exist.",
+    409: "The model is being tuned; that has to end first.",
     413: "The body, the number of items or a text is over its limit.",
     429: "Too much waits already; try again after `Retry-After` seconds.",
     500: "The server is at fault.",

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingrain.engine.protocol import Engine
@@ -27,6 +27,7 @@ from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.policy import ExecutionPolicy
 from ingrain.repository.store import Entry, Repository
+from ingrain.repository.tuning import Layout
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
 from ingrain.server.banner import announce, watch_progress
@@ -39,6 +40,7 @@ from ingrain.server.model_names import parse_model
 from ingrain.server.precision import check_settings, why_not
 from ingrain.server.services import ModelServices
 from ingrain.server.telemetry import Load, Telemetry
+from ingrain.server.tuning import tuning_place
 from ingrain.server.workers.supervisor import Supervisor
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
@@ -102,6 +104,8 @@ def build_services(settings: Settings, repository: Repository) -> tuple[ModelSer
         load_timeout_s=settings.load_timeout_s,
         default_precision=settings.precision,
         why_not=lambda precision: why_not(precision, settings),
+        place=tuning_place(settings),
+        tune_at_load=settings.tune_at_load,
     )
     startup = _Startup()
     load = Load()
@@ -115,6 +119,7 @@ def build_services(settings: Settings, repository: Repository) -> tuple[ModelSer
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
         load=load,
         starting=startup.reason,
+        statistics=registry.statistics,
     )
     return services, startup
 
@@ -137,6 +142,7 @@ async def _serve(
     watching = asyncio.create_task(watch_progress(services))
     try:
         await stop.wait()
+        services.registry.stop_tuning()  # or the model plane would wait for it
         await asyncio.gather(*(server.stop(settings.shutdown_timeout_s) for server in servers))
     finally:
         for task in (starting, announcing, watching):
@@ -227,9 +233,10 @@ def _exporter(settings: Settings, repository: Repository) -> Export:
 
 
 def _graph_writer(repository: Repository, engine: Engine, policy: ExecutionPolicy) -> PrepareGraph:
-    def write(manifest: Manifest, graph: Graph) -> bool:
+    def write(manifest: Manifest, graph: Graph, layout: Layout | None) -> bool:
         max_tokens = manifest.text.max_tokens if manifest.text is not None else None
         folder = repository.graph_folder(graph.name)
-        return write_graph_folder(folder, graph, engine.backend, policy, max_tokens=max_tokens)
+        chosen = policy if layout is None else replace(policy, instances=layout.copies, threads=layout.threads)
+        return write_graph_folder(folder, graph, engine.backend, chosen, max_tokens=max_tokens)
 
     return write

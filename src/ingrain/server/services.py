@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ingrain.engine.protocol import Engine, GraphRunner
+from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
 from ingrain.pipeline import Pipeline
 from ingrain.registry.models import Models
 from ingrain.registry.registry import Registry
@@ -28,6 +28,7 @@ class Services:
         keys: Who may call what.
         load: How many requests are being answered.
         starting: Tells why the server is not ready yet as a whole, or None.
+        statistics: Tells what the engine has counted for users.
     """
 
     settings: Settings
@@ -38,6 +39,7 @@ class Services:
     keys: KeyRing
     load: Load
     starting: Callable[[], str | None]
+    statistics: Callable[[], Awaitable[list[GraphStatistics]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

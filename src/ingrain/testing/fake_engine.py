@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,8 +21,10 @@ from ingrain.errors import (
 )
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
+from ingrain.repository.tuning import Layout
 
 _DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
+BatchSeconds = Callable[[Layout, tuple[int, ...]], float]
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -49,6 +50,10 @@ class FakeEngine:
     Attributes:
         batches: Name and shape of the first input of each batch that was run, in order.
         loads: Names of graphs that were loaded, in order.
+        layouts: The layout of each graph by name, as it was loaded last.
+        batch_s: Tells what a batch costs, by its graph's layout and the shape of its first input: seconds that move
+            ``computed_s`` alone.
+        computed_s: A clock that only batches move, by what they cost divided by the copies that run side by side.
         most_in_flight: Most batches that ran at the same time.
         alone: How many batches were said to be alone in the engine.
         poison_id: A batch that holds this token id fails with ``InferenceError``.
@@ -71,6 +76,9 @@ class FakeEngine:
         self.load_latency_s = load_latency_s
         self.batches: list[tuple[str, tuple[int, ...]]] = []
         self.loads: list[str] = []
+        self.layouts: dict[str, Layout] = {}
+        self.batch_s: BatchSeconds | None = None
+        self.computed_s = 0.0
         self.most_in_flight = 0
         self.alone = 0
         self.poison_id: int | None = None
@@ -78,7 +86,7 @@ class FakeEngine:
         self.refused: set[str] = set()
         self._graphs: dict[str, Graph] = {}
         self._recorders: dict[str, Recorder] = {}
-        self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(self.instances))
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._in_flight = 0
         self._callbacks: list[Callable[[], None]] = []
         self._death: asyncio.Future[None] | None = None
@@ -108,8 +116,12 @@ class FakeEngine:
         """Tell whether the engine was started and has not died."""
         return self._death is not None and not self._death.done()
 
-    async def load(self, graph: Graph) -> None:
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: Its copies and threads; None for as many copies as the engine has instances, of a thread each.
 
         Raises:
             EngineUnavailableError: The engine is dead.
@@ -120,6 +132,8 @@ class FakeEngine:
             raise EngineError(f"the fake refuses graph {graph.name!r}")
         if graph.name not in self._graphs:
             self.loads.append(graph.name)
+            self.layouts[graph.name] = layout or Layout(self.instances, 1)
+            self._slots[graph.name] = asyncio.Semaphore(self.layouts[graph.name].copies)
             self._graphs[graph.name] = graph
             self._recorders[graph.name] = Recorder(graph.name)
 
@@ -183,7 +197,11 @@ class FakeEngine:
             if ids is not None and self.nan_id is not None:
                 vectors[(ids == self.nan_id).any(axis=1)] = np.nan
             outputs[output.name] = vectors.astype(_DTYPES[output.dtype])
-        self.batches.append((graph.name, inputs[graph.inputs[0].name].shape))
+        shape = inputs[graph.inputs[0].name].shape
+        if self.batch_s is not None:
+            layout = self.layouts[graph.name]
+            self.computed_s += self.batch_s(layout, shape) / layout.copies
+        self.batches.append((graph.name, shape))
         return outputs
 
     async def _spend(self, seconds: float) -> None:

@@ -10,6 +10,7 @@ from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
 from ingrain.export.job import Progress
 from ingrain.registry.view import ModelView, RegistryView
 from ingrain.repository.desired import ModelRef
+from ingrain.repository.tuning import Execution, Layout
 from ingrain.server.counts import Counts, LatencyCounts, QueueCounts
 from ingrain.server.workers.messages import (
     Applied,
@@ -28,7 +29,13 @@ from ingrain.settings import Settings
 VIEW = RegistryView(
     is_started=True,
     models=(
-        ModelView(number=1, ref=ModelRef(name="org/a"), state="READY", is_open=True),
+        ModelView(
+            number=1,
+            ref=ModelRef(name="org/a"),
+            state="READY",
+            is_open=True,
+            executions={"text_encoder": Execution(layout=Layout(2, 1), max_items=32, max_tokens=512)},
+        ),
         ModelView(
             number=7,
             ref=ModelRef(name="ViT-B-32", library="open_clip", pretrained="openai"),

@@ -71,6 +71,7 @@ async def running_front(root, up=2, **changes):
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
         load=load,
         starting=lambda: None,
+        statistics=registry.statistics,
     )
     await engine.start()
     await registry.start()

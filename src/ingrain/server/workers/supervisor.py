@@ -233,7 +233,7 @@ class Supervisor:
 
     async def _tell_statistics(self, worker: WorkerProcess, number: int) -> None:
         try:
-            answer = EngineStatistics(number, await self._services.engine.statistics())
+            answer = EngineStatistics(number, await self._services.statistics())
         except EngineError as error:
             answer = EngineStatistics(number, error=error.message)
         worker.channel.send(answer)

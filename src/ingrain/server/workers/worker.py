@@ -93,6 +93,7 @@ class Worker:
             keys=parse_keys(settings.api_keys),
             load=load,
             starting=lambda: self._starting,
+            statistics=self._engine.statistics,
         )
         self._http = HttpServer(
             build_app("inference", self._services), http_limits(settings), lambda: table.count_closed(number)

@@ -1,0 +1,150 @@
+"""`ingrain tune`: has a running server find out how a model runs fastest, and shows what it measured."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ingrain.cli.connect import add_connection_flags, add_json_flag, add_model_flags, make_client, model_of, say
+from ingrain.errors import IngrainError
+from ingrain.repository.desired import ModelRef
+
+if TYPE_CHECKING:
+    from ingrain.api.tuning import Execution, GraphTuning, ModelTuningAnswer
+    from ingrain.client import Client
+
+_LOOK_EVERY_S = 1.0
+_EXAMPLES = """\
+examples:
+  ingrain tune all-MiniLM-L6-v2                 # about half a minute; the model answers 503 at times
+  ingrain tune all-MiniLM-L6-v2 --seconds 120   # a longer look, for a busy machine
+  ingrain tune all-MiniLM-L6-v2 --show          # what is in effect, and the curve
+  ingrain tune all-MiniLM-L6-v2 --reset         # back to the defaults
+"""
+_HEAD = ("STEP", "COPIES", "THREADS", "ITEMS", "TOKENS", "ITEMS/S", "RATIO")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "tune",
+        help="find out how a loaded model runs fastest",
+        description="Find out how a loaded model runs fastest on the server's machine, and have it run that way.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=tune)
+    parser.add_argument("name", help="the model, as `ingrain load` takes it.")
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="how long it should take, as a goal and not as a limit. Default: 30."
+    )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--show", action="store_true", help="measure nothing; show what is in effect and was measured."
+    )
+    instead.add_argument("--reset", action="store_true", help="forget the tuning; the model runs by default again.")
+    add_json_flag(parser)
+    add_connection_flags(parser)
+    add_model_flags(parser)
+
+
+def tune(options: dict[str, object]) -> int:
+    """Tune a model, show its tuning, or forget it."""
+    ref, library = model_of(str(options["name"]), options["library"], options["pretrained"])  # type: ignore[arg-type]
+    with make_client(options) as client:
+        if options["reset"]:
+            done = client.reset_tuning(ref.name, library=library, pretrained=ref.pretrained)
+            say(dict(done), as_json=options["json"], text=done.message)
+            return 0
+        if options["show"]:
+            answer = client.model_tuning(ref.name, library=library, pretrained=ref.pretrained)
+        else:
+            with _progress(client, ref):
+                answer = client.tune_model(
+                    ref.name,
+                    library=library,
+                    pretrained=ref.pretrained,
+                    seconds=options["seconds"],  # type: ignore[arg-type]  # argparse has made it a number
+                )
+    say(msgspec.to_builtins(answer), as_json=options["json"], text=_text(answer))
+    return 0
+
+
+@contextlib.contextmanager
+def _progress(client: Client, ref: ModelRef) -> Iterator[None]:
+    """Tell on a terminal how far the tuning is, as the server's list of models has it."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    has_ended = threading.Event()
+
+    def watch() -> None:
+        said = "it takes about half a minute."
+        while True:
+            print(f"\r\033[KTuning {ref.name}: {said}", end="", file=sys.stderr, flush=True)
+            if has_ended.wait(_LOOK_EVERY_S):
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+                return
+            said = _state(client, ref) or said
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        watcher.join()
+
+
+def _state(client: Client, ref: ModelRef) -> str | None:
+    try:
+        models = client.repository_models().models
+    except IngrainError:
+        return None  # whoever waits for the tuning itself is told what is wrong
+    return next(
+        (model.reason for model in models if (model.name, model.pretrained) == (ref.name, ref.pretrained)), None
+    )
+
+
+def _text(answer: ModelTuningAnswer) -> str:
+    parts = [answer.message]
+    if answer.tuned_at is not None:
+        parts.append(f"Measured at {answer.tuned_at} in {answer.seconds:g} s.")
+    if answer.given:
+        parts.append(f"Set by the operator: {', '.join(f'{name}={value}' for name, value in answer.given.items())}.")
+    for graph in answer.graphs:
+        parts += ["", f"{graph.role}: {_words(graph.in_effect)}", *_table(graph)]
+    return "\n".join(parts)
+
+
+def _words(execution: Execution) -> str:
+    copies = "1 copy" if execution.copies == 1 else f"{execution.copies} copies"
+    if execution.threads:
+        threads = f"{execution.threads} thread{'s' if execution.threads > 1 else ''} each"
+    else:
+        threads = "as many threads as ONNX Runtime chooses"
+    tokens = f", {execution.max_tokens} tokens" if execution.max_tokens is not None else ""
+    return f"{copies}, {threads}; batches of at most {execution.max_items} items{tokens}."
+
+
+def _table(graph: GraphTuning) -> list[str]:
+    if not graph.curve:
+        return []
+    rows: list[tuple[str, ...]] = [_HEAD]
+    for point in graph.curve:
+        one = point.execution
+        numbers = (one.copies, one.threads, one.max_items, "" if one.max_tokens is None else one.max_tokens)
+        rows.append((point.step, *map(str, numbers), f"{point.items_per_s:.1f}", f"{point.ratio:.2f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]

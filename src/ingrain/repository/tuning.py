@@ -1,0 +1,102 @@
+"""What a tuning found: how each graph of a model runs fastest on one machine. A part of the manifest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Step = Literal["layout", "tokens", "items", "check"]
+"""What was varied: copies and threads, tokens in a batch, items in a batch; ``check`` is the last comparison."""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How many copies of a graph run side by side, and how many CPU threads each has (0: ONNX Runtime's choice)."""
+
+    copies: int
+    threads: int
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """How a graph is executed.
+
+    Attributes:
+        layout: Copies and threads.
+        max_items: Most items in a batch.
+        max_tokens: Most tokens in a batch, padding included; 0 where the graph takes pictures.
+    """
+
+    layout: Layout
+    max_items: int
+    max_tokens: int = 0
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of the curve.
+
+    Attributes:
+        step: What was varied.
+        execution: What was measured.
+        items_per_s: Items a second, the median of the rounds.
+        ratio: Of that to what it was compared with in the same rounds: the default in ``layout`` and ``check``, the
+            best until then in ``tokens`` and ``items``.
+    """
+
+    step: Step
+    execution: Execution
+    items_per_s: float
+    ratio: float
+
+
+class GraphTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found for one graph.
+
+    Attributes:
+        role: Which part of the model the graph is.
+        default: What it was compared with.
+        chosen: What was chosen; the default where nothing was faster for certain.
+        ratio: Of the items a second of ``chosen`` to those of ``default``; 1 where they are the same.
+        curve: All that was measured, in order.
+    """
+
+    role: Literal["text_encoder", "image_encoder", "classifier"]
+    default: Execution
+    chosen: Execution
+    ratio: float
+    curve: tuple[Point, ...] = ()
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a tuning holds.
+
+    Attributes:
+        engine: What runs the graphs, and by which backend.
+        instance_kind: Triton's word for where.
+        cores: Cores that the server may use.
+        processor: What the processor calls itself, if it does.
+    """
+
+    engine: str
+    instance_kind: str
+    cores: int
+    processor: str = ""
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """A tuning of a model.
+
+    Attributes:
+        machine: Where it holds.
+        graphs_sha256: Of the checksums of all graphs: a model that was made anew has other graphs.
+        given: What the operator had set, by the setting's variable; where that has changed, this holds no longer.
+        tuned_at: UTC, ISO 8601.
+        seconds: How long it took.
+        graphs: What was found.
+    """
+
+    machine: Machine
+    graphs_sha256: str
+    given: dict[str, int] = {}
+    tuned_at: str
+    seconds: float
+    graphs: tuple[GraphTuning, ...]

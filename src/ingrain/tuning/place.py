@@ -1,0 +1,105 @@
+"""Where a server tunes and what its operator has decided; which stored tuning holds there, and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from ingrain.repository.manifest import Graph, Manifest, Role
+from ingrain.repository.tuning import Execution, Layout, Machine, Tuning
+from ingrain.tuning.candidates import Candidates, batch_items, batch_tokens, layouts, most_copies
+
+LAYOUT_SETTINGS = ("MODEL_INSTANCES", "INGRAIN_THREADS_PER_INSTANCE")
+ITEMS_SETTING = "MAX_BATCH_SIZE"
+TOKENS_SETTING = "INGRAIN_MAX_BATCH_TOKENS"
+
+_MOST_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningPlace:
+    """What this server knows of how graphs are executed on it.
+
+    Attributes:
+        machine: What a tuning must have been made on.
+        default: How a text graph is executed without a tuning, settings included.
+        given: What the operator has set, by the setting's variable; it wins over every tuning.
+        most_items: Most items in a batch that graphs are loaded for.
+        enough_items: As in the limits of queues.
+        sweeps_layouts: True where cores and memory of the engine are this machine's.
+        free_bytes: Tells how much memory can still be had; reads files.
+    """
+
+    machine: Machine
+    default: Execution
+    given: Mapping[str, int]
+    most_items: int
+    enough_items: int
+    sweeps_layouts: bool
+    free_bytes: Callable[[], int | None]
+
+    def default_of(self, graph: Graph) -> Execution:
+        """Return how a graph is executed without a tuning."""
+        if graph.role == "text_encoder":
+            return self.default
+        return msgspec.structs.replace(self.default, max_tokens=0)
+
+    def executions(self, manifest: Manifest) -> dict[Role, Execution]:
+        """Return how each graph of a model is to be executed: as it was tuned here, but for what is set."""
+        tuning = self.fitting(manifest)
+        chosen = {found.role: found.chosen for found in tuning.graphs} if tuning is not None else {}
+        return {graph.role: self._merged(graph, chosen.get(graph.role)) for graph in manifest.graphs}
+
+    def _merged(self, graph: Graph, chosen: Execution | None) -> Execution:
+        default = self.default_of(graph)
+        if chosen is None:
+            return default
+        return Execution(
+            layout=default.layout if self._gives_layout() else chosen.layout,
+            max_items=default.max_items if ITEMS_SETTING in self.given else min(chosen.max_items, self.most_items),
+            max_tokens=default.max_tokens if TOKENS_SETTING in self.given else chosen.max_tokens,
+        )
+
+    def fitting(self, manifest: Manifest) -> Tuning | None:
+        """Return the latest tuning of a model that was made of these graphs, here, under settings that still hold."""
+        digest = graphs_digest(manifest)
+        for tuning in reversed(manifest.tunings):
+            still_holds = all(self.given.get(name) == value for name, value in tuning.given.items())
+            if tuning.graphs_sha256 == digest and tuning.machine == self.machine and still_holds:
+                return tuning
+        return None
+
+    def candidates(self, graph: Graph) -> Candidates:
+        """Return what is to be tried for a graph; nothing of what is set. Reads files."""
+        default = self.default_of(graph)
+        tried: list[Layout] = []
+        if self.sweeps_layouts and not self._gives_layout():
+            most = most_copies(graph, default.layout, self.free_bytes())
+            tried = layouts(self.machine.cores, default.layout, most_copies=most)
+        return Candidates(
+            layouts=tried,
+            tokens=batch_tokens(default.max_tokens) if TOKENS_SETTING not in self.given else (),
+            items=batch_items(graph, default.max_items, self.most_items) if ITEMS_SETTING not in self.given else (),
+        )
+
+    def with_tuning(self, tunings: tuple[Tuning, ...], new: Tuning) -> tuple[Tuning, ...]:
+        """Return the tunings that are kept beside a new one, which takes the place of the one made alike."""
+        others = [one for one in tunings if (one.machine, one.given) != (new.machine, new.given)]
+        return (*others, new)[-_MOST_KEPT:]
+
+    def without_tunings(self, tunings: tuple[Tuning, ...]) -> tuple[Tuning, ...]:
+        """Return the tunings of other machines."""
+        return tuple(one for one in tunings if one.machine != self.machine)
+
+    def _gives_layout(self) -> bool:
+        # Copies and threads are one decision: either of them alone leaves nothing to choose.
+        return any(name in self.given for name in LAYOUT_SETTINGS)
+
+
+def graphs_digest(manifest: Manifest) -> str:
+    """Return one checksum of all files of all graphs."""
+    lines = [f"{graph.role} {file.path} {file.sha256}" for graph in manifest.graphs for file in graph.files]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

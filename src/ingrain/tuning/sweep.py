@@ -1,0 +1,180 @@
+"""The sweep over one graph: layouts, then tokens, then items of a batch, then the best against the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Protocol
+
+import msgspec
+
+from ingrain.repository.manifest import Role
+from ingrain.repository.tuning import Execution, GraphTuning, Layout, Point, Step
+from ingrain.tuning.candidates import Candidates
+from ingrain.tuning.choice import is_faster, is_faster_for_certain, ratio
+
+_ROUNDS = 2
+_CHECK_ROUNDS = 3
+# By what share of the time a step begins nothing new; the check comes in any case.
+_LAYOUTS_UNTIL, _BATCHES_UNTIL = 0.5, 0.8
+_SECOND_CHECK_UNTIL = 2.0
+
+PASSES_A_SWEEP = 30
+"""About how many passes a sweep makes; what a pass may take follows from it."""
+
+Tell = Callable[[int, int], None]
+"""Takes how many of how many measurements are done."""
+
+
+class Track(Protocol):
+    """What a sweep drives: one graph on its engine."""
+
+    async def lay_out(self, layout: Layout) -> bool:
+        """Have the graph loaded in this layout; tell whether it was loaded anew for it."""
+        ...
+
+    async def serve(self) -> None:
+        """Let requests have the graph again, for it stays in this layout for a while."""
+
+    async def is_alike(self, one: Execution, other: Execution) -> bool:
+        """Tell whether a pass has the same batches either way: what differs is then noise alone."""
+        ...
+
+    async def run(self, execution: Execution) -> float:
+        """Run one pass in the layout that the graph is in, and return items a second."""
+        ...
+
+
+class Sweep:
+    """Finds how one graph runs fastest.
+
+    Args:
+        track: Runs it.
+        role: Of the graph.
+        default: How it is executed without a tuning.
+        candidates: What is tried beside that.
+        seconds: How long it should take; what has begun is finished.
+        clock: Monotonic seconds.
+        tell: Is told how far the sweep is.
+    """
+
+    def __init__(
+        self,
+        track: Track,
+        role: Role,
+        default: Execution,
+        candidates: Candidates,
+        *,
+        seconds: float,
+        clock: Callable[[], float],
+        tell: Tell,
+    ) -> None:
+        self._track = track
+        self._role = role
+        self._default = default
+        self._candidates = candidates
+        self._seconds = seconds
+        self._clock = clock
+        self._tell = tell
+        self._started = 0.0
+        self._curve: list[Point] = []
+        self._passes = 0
+        self._most_passes = _ROUNDS * sum(
+            1 + len(tried) for tried in (candidates.layouts, candidates.tokens, candidates.items) if tried
+        )
+        self._most_passes += 2 * _CHECK_ROUNDS
+
+    async def run(self) -> GraphTuning:
+        """Measure and choose; the graph is left in whatever layout was measured last."""
+        self._started = self._clock()
+        best = await self._best_layout()
+        await self._lay_out(best.layout)
+        await self._track.serve()
+        tokens = [msgspec.structs.replace(best, max_tokens=size) for size in self._candidates.tokens]
+        best = await self._best_batch("tokens", best, tokens)
+        items = [msgspec.structs.replace(best, max_items=size) for size in self._candidates.items]
+        best = await self._best_batch("items", best, items)
+        chosen, gain = await self._check(best)
+        alike = msgspec.structs.replace(best, layout=self._default.layout)
+        if chosen == self._default and best.layout != alike.layout and not self._is_over(_SECOND_CHECK_UNTIL):
+            # What a layout seemed to gain when it was first measured must not cost what batches do gain.
+            chosen, gain = await self._check(alike)
+        self._tell(self._most_passes, self._most_passes)
+        return GraphTuning(role=self._role, default=self._default, chosen=chosen, ratio=gain, curve=tuple(self._curve))
+
+    async def _best_layout(self) -> Execution:
+        """Each layout is measured once, in its turn: to load a graph takes longer than to measure it."""
+        if not self._candidates.layouts:
+            return self._default
+        await self._lay_out(self._default.layout)
+        defaults = [await self._run(self._default) for _ in range(_ROUNDS)]
+        self._note("layout", self._default, defaults, defaults)
+        best, best_rates = self._default, defaults
+        for number, layout in enumerate(self._candidates.layouts):
+            if number and self._is_over(_LAYOUTS_UNTIL):
+                break  # the likeliest one is tried in any case
+            execution = msgspec.structs.replace(self._default, layout=layout)
+            await self._lay_out(layout)
+            rates = [await self._run(execution) for _ in range(_ROUNDS)]
+            self._note("layout", execution, rates, defaults)
+            if is_faster(rates, defaults) and median(rates) > median(best_rates):
+                best, best_rates = execution, rates
+        return best
+
+    async def _best_batch(self, step: Step, base: Execution, tried: Sequence[Execution]) -> Execution:
+        """Measure sizes of a batch in turn with the best until now, in rounds."""
+        if self._is_over(_BATCHES_UNTIL):
+            return base
+        executions = [base, *[one for one in tried if not await self._track.is_alike(base, one)]]
+        if len(executions) == 1:
+            return base
+        rates: list[list[float]] = [[] for _ in executions]
+        for number in range(_ROUNDS):
+            if number and self._is_over(_BATCHES_UNTIL):
+                break
+            for execution, measured in zip(executions, rates, strict=True):
+                measured.append(await self._run(execution))
+        for execution, measured in zip(executions, rates, strict=True):
+            self._note(step, execution, measured, rates[0])
+        fastest = max(range(len(executions)), key=lambda index: median(rates[index]))
+        return executions[fastest] if is_faster_for_certain(rates[fastest], rates[0]) else base
+
+    async def _check(self, best: Execution) -> tuple[Execution, float]:
+        """Compare the best with the default, in turn; return what is to be used, and how much faster it is."""
+        if best == self._default:
+            return self._default, 1.0
+        rates: dict[Execution, list[float]] = {best: [], self._default: []}
+        order = [best, self._default]
+        for _ in range(_CHECK_ROUNDS):
+            for execution in order:
+                await self._lay_out(execution.layout)
+                rates[execution].append(await self._run(execution))
+            order.reverse()  # so that each layout is loaded once a round, and neither is always the first
+        self._note("check", self._default, rates[self._default], rates[self._default])
+        self._note("check", best, rates[best], rates[self._default])
+        if is_faster_for_certain(rates[best], rates[self._default]):
+            return best, round(ratio(rates[best], rates[self._default]), 4)
+        return self._default, 1.0
+
+    async def _lay_out(self, layout: Layout) -> None:
+        if await self._track.lay_out(layout):
+            # What has just been loaded is slow at first: memory is had, kernels are chosen.
+            await self._track.run(msgspec.structs.replace(self._default, layout=layout))
+
+    async def _run(self, execution: Execution) -> float:
+        rate = await self._track.run(execution)
+        self._passes += 1
+        self._tell(min(self._passes, self._most_passes), self._most_passes)
+        return rate
+
+    def _note(self, step: Step, execution: Execution, rates: Sequence[float], others: Sequence[float]) -> None:
+        point = Point(
+            step=step,
+            execution=execution,
+            items_per_s=round(median(rates), 2),
+            ratio=round(ratio(rates, others), 4),
+        )
+        self._curve.append(point)
+
+    def _is_over(self, share: float) -> bool:
+        return self._clock() - self._started > share * self._seconds

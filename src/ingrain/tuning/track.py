@@ -1,0 +1,114 @@
+"""One graph on its engine, as a sweep drives it: loaded in a layout, and run with batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+from ingrain.engine.protocol import Arrays, GraphRunner
+from ingrain.repository.manifest import Graph, Manifest
+from ingrain.repository.tuning import Execution, Layout
+from ingrain.tuning.workload import make_batches
+
+_WARM_UP_ITEMS, _PROBE_ITEMS = 16, 32
+# Fewer would make too few batches to tell anything of how they run side by side.
+_LEAST_ITEMS, _MOST_ITEMS = 48, 2048
+
+LayOut = Callable[[Layout], Awaitable[bool]]
+Serve = Callable[[], Awaitable[None]]
+
+
+class EngineTrack:
+    """A ``Track`` on a real engine.
+
+    Args:
+        engine: Has the graph loaded.
+        manifest: Of the model.
+        graph: One of its graphs.
+        lay_out: Has the graph loaded in a layout, and tells whether it was loaded anew.
+        serve: Lets requests have the graph again.
+        enough_items: As in the limits of queues.
+        timeout_s: Seconds that one batch may take.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        engine: GraphRunner,
+        manifest: Manifest,
+        graph: Graph,
+        *,
+        lay_out: LayOut,
+        serve: Serve,
+        enough_items: int,
+        timeout_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._manifest = manifest
+        self._graph = graph
+        self._lay_out = lay_out
+        self._serve = serve
+        self._enough_items = enough_items
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._items = _LEAST_ITEMS
+        self._batches: dict[tuple[int, int, int], list[Arrays]] = {}
+
+    async def prepare(self, default: Execution, pass_s: float) -> None:
+        """Find out how many items a pass may have to take so many seconds."""
+        await self._run_items(default, _WARM_UP_ITEMS)
+        rate = await self._run_items(default, _PROBE_ITEMS)
+        self._items = min(_MOST_ITEMS, max(_LEAST_ITEMS, round(rate * pass_s)))
+
+    async def lay_out(self, layout: Layout) -> bool:
+        """Have the graph loaded in this layout; tell whether it was loaded anew for it."""
+        return await self._lay_out(layout)
+
+    async def serve(self) -> None:
+        """Let requests have the graph again."""
+        await self._serve()
+
+    async def is_alike(self, one: Execution, other: Execution) -> bool:
+        """Tell whether a pass has the same batches either way."""
+        shapes = [
+            [array.shape for batch in await self._make(execution, self._items) for array in batch.values()]
+            for execution in (one, other)
+        ]
+        return shapes[0] == shapes[1]
+
+    async def run(self, execution: Execution) -> float:
+        """Run one pass with as many batches in flight as the batcher keeps; return items a second.
+
+        Raises:
+            EngineError, ModelNotLoadedError: The engine failed, or has lost the graph.
+        """
+        return await self._run_items(execution, self._items)
+
+    async def _run_items(self, execution: Execution, items: int) -> float:
+        waiting = iter(await self._make(execution, items))
+        started = self._clock()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(execution.layout.copies + 1):
+                    group.create_task(self._send(waiting))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed.exceptions[0].__cause__
+        return items / max(1e-9, self._clock() - started)
+
+    async def _make(self, execution: Execution, items: int) -> list[Arrays]:
+        key = items, execution.max_items, execution.max_tokens
+        if key not in self._batches:
+            self._batches[key] = await asyncio.to_thread(
+                make_batches,
+                self._manifest,
+                self._graph,
+                execution,
+                items,
+                enough_items=self._enough_items,
+            )
+        return self._batches[key]
+
+    async def _send(self, waiting: Iterator[Arrays]) -> None:
+        for batch in waiting:
+            await self._engine.infer(self._graph.name, batch, timeout_s=self._timeout_s)

@@ -1,0 +1,84 @@
+"""The batches that a pass sends: texts of realistic lengths put together as the queue does it, or pictures."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+
+from ingrain.batching.queue import BatchLimits, BatchQueue
+from ingrain.engine.protocol import Arrays
+from ingrain.preprocess.text import TokenizedText, collate
+from ingrain.repository.manifest import Graph, Manifest
+from ingrain.repository.tuning import Execution
+
+# Half search queries, half passages of documents.
+_SHORT_TOKENS = (6, 14)
+_PASSAGE_MEDIAN_TOKENS, _PASSAGE_SIGMA = 80, 0.9
+_LEAST_TOKENS = 4
+_TEXTS_AT_ONCE = 128
+_SEED = 7
+
+
+def text_lengths(count: int, max_tokens: int) -> list[int]:
+    """Return lengths of texts in tokens, none above ``max_tokens``, the same ones each time."""
+    numbers = random.Random(_SEED)  # noqa: S311 - the same texts in every run
+    lengths = []
+    for index in range(count):
+        if index % 2:
+            length = round(math.exp(numbers.gauss(math.log(_PASSAGE_MEDIAN_TOKENS), _PASSAGE_SIGMA)))
+        else:
+            length = numbers.randint(*_SHORT_TOKENS)
+        lengths.append(min(max_tokens, max(_LEAST_TOKENS, length)))
+    return lengths
+
+
+def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]:
+    """Yield the lengths of each batch that a queue makes of texts of which so many wait at a time."""
+    for first in range(0, len(lengths), _TEXTS_AT_ONCE):
+        queue: BatchQueue[int] = BatchQueue(limits)
+        queue.add((length, length) for length in lengths[first : first + _TEXTS_AT_ONCE])
+        while queue:
+            yield queue.take()
+
+
+def make_batches(
+    manifest: Manifest, graph: Graph, execution: Execution, count: int, *, enough_items: int
+) -> list[Arrays]:
+    """Make the inputs of a pass; takes its time, off the event loop.
+
+    Args:
+        manifest: Of the model.
+        graph: One of its graphs.
+        execution: Has the limits of a batch.
+        count: Items in all.
+        enough_items: As in the limits of queues.
+
+    Returns:
+        Arrays by input name, one mapping a batch.
+    """
+    if graph.role != "text_encoder" or manifest.text is None:
+        return list(_pictures(graph, execution.max_items, count))
+    limits = BatchLimits(
+        max_items=execution.max_items,
+        max_tokens=execution.max_tokens,
+        enough_items=enough_items,
+        equal_lengths_only=graph.equal_lengths_only,
+    )
+    names = [tensor.name for tensor in graph.inputs]
+    lengths = text_lengths(count, manifest.text.max_tokens)
+    # The ids change nothing about how long it takes, and 0 is one of every vocabulary.
+    return [
+        collate([TokenizedText([0] * length, [0] * length) for length in batch], manifest.text, names)
+        for batch in text_batches(lengths, limits)
+    ]
+
+
+def _pictures(graph: Graph, items: int, count: int) -> Iterator[Arrays]:
+    tensor = graph.inputs[0]
+    # One batch of them for all: a pass of pictures side by side would take gigabytes.
+    pixels = np.random.default_rng(_SEED).integers(0, 256, (items, *tensor.shape[1:]), np.uint8)
+    for first in range(0, count, items):
+        yield {tensor.name: pixels[: min(items, count - first)]}
