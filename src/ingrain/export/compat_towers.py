@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -119,6 +120,8 @@ def warm_up() -> None:
         exporter_of(library)
     torch.set_num_threads(1)
     torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), dynamo=True, verbose=False)
+    gc.collect()
+    gc.freeze()  # what is loaded stays, so that children need not look through it
 
 
 def _run(name: str, measure: Measure) -> TowerRow:
