@@ -370,3 +370,88 @@ def with_code_in_the_text_tower(folder: Path) -> str:
     path.write_text(json.dumps(json.loads(path.read_text()) | code))
     (source / "text_config" / "evil.py").write_text("raise SystemExit")
     return export_error(folder, "open_clip")
+
+
+def rounding_of_t5() -> float:
+    """Return how far a small mT5 of random weights is from itself in float64, at unit length."""
+    import copy
+
+    import torch
+    from transformers import MT5Config, MT5EncoderModel
+
+    from ingrain.testing.tiny_clip import unsettle
+
+    torch.manual_seed(0)
+    tower = MT5EncoderModel(
+        MT5Config(vocab_size=300, d_model=256, d_kv=64, d_ff=512, num_layers=12, num_heads=4)
+    ).eval()
+    unsettle(tower)
+    exact_tower = copy.deepcopy(tower).double()
+    ids = torch.randint(2, 300, (3, 20))
+    with torch.inference_mode():
+        ours, exact = (
+            torch.nn.functional.normalize(network(input_ids=ids).last_hidden_state.mean(1).double())
+            for network in (tower, exact_tower)
+        )
+    return float((ours - exact).abs().max())
+
+
+def strength_of_batch_norms(architecture: str) -> float:
+    """Return the standard deviation of what a network with random weights makes of the pictures of a proof."""
+    import timm
+    import timm.data
+    import torch
+    from PIL import Image
+
+    from ingrain.export.proof_pictures import pictures
+    from ingrain.testing.tiny_clip import unsettle
+
+    torch.manual_seed(0)
+    network = timm.create_model(architecture, pretrained=False).eval()
+    unsettle(network, tuple(network.pretrained_cfg["input_size"][1:]))
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
+    pixels = [transform(Image.open(BytesIO(data)).convert("RGB")) for data in pictures(brief=True)]
+    with torch.inference_mode():
+        return float(network(torch.stack(pixels)).std())
+
+
+def operators_of_rewriting(path: Path) -> tuple[list[str], list[str]]:
+    """Return the operators of a graph as it is written, and as the exporter's own optimizer leaves it."""
+    import onnx
+    import torch
+
+    from ingrain.export.onnx_file import Recipe, write_onnx
+
+    class Roundabout(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+            (pixels,) = tensors
+            left, right = pixels[:, :4].relu().relu(), pixels[:, 4:8]
+            return (left * right.sigmoid()).reshape(-1, 2, 2).transpose(1, 2).transpose(1, 2).flatten(1)
+
+    graph, sample = Roundabout().eval(), np.ones((2, 8), np.float32)
+    write_onnx(graph, {"pixels": sample}, "embedding", path, Recipe("dynamo", None), ("batch",))
+    program = torch.onnx.export(
+        graph, (torch.from_numpy(sample),), dynamo=True, dynamic_shapes=(({0: "batch"},),), verbose=False
+    )
+    return [node.op_type for node in onnx.load(str(path)).graph.node], [node.op_type for node in program.model.graph]
+
+
+def initial_weights() -> dict[str, Any]:
+    """Return what became of tensors that were filled inside and outside of the contexts for large networks."""
+    import torch
+
+    from ingrain.export.initial_weights import repeated_random
+    from ingrain.testing.fast_random import fast_random
+
+    def drawn() -> Any:
+        return torch.nn.init.trunc_normal_(torch.empty(300, 400), mean=1.0, std=1.0, a=0.5, b=3.0)
+
+    with repeated_random():
+        repeated, small = drawn(), torch.nn.init.normal_(torch.empty(64))
+    fast = []
+    for seed in (1, 1, 2):
+        with fast_random(seed):
+            fast.append(torch.nn.init.normal_(torch.empty(300, 400), mean=2.0, std=0.5).numpy())
+    torch.manual_seed(0)
+    plain = drawn()
+    return {"repeated": repeated.numpy(), "small": small.numpy(), "fast": fast, "plain": plain.numpy()}

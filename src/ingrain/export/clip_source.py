@@ -18,6 +18,7 @@ from ingrain.errors import ExportError
 from ingrain.export.clip_checkpoint import CONFIG, ClipCheckpoint
 from ingrain.export.clip_text_graph import is_hugging_face, text_tower
 from ingrain.export.clip_tokenizer import save_clip_tokenizer, special_tokens
+from ingrain.export.initial_weights import repeated_random
 from ingrain.repository.manifest import Similarity, TextPreprocess
 
 _PICTURES_AT_ONCE = 4
@@ -89,7 +90,8 @@ class ClipSource:
 
         found = self._checkpoint
         try:
-            model = create_network(found.model, found.preprocess, found.text_config)
+            with repeated_random():
+                model = create_network(found.model, found.preprocess, found.text_config)
             open_clip.load_checkpoint(model, str(found.weights))
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()

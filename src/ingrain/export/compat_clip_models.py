@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from ingrain.testing.fast_random import fast_random
 from ingrain.testing.tiny_clip import TinyClip, build_clip
 from ingrain.testing.tiny_tokenizers import Kind, Template
 
@@ -17,6 +18,7 @@ from ingrain.testing.tiny_tokenizers import Kind, Template
 MOST_PARAMETERS = 1_000_000_000
 _FEW_LAYERS = 4
 _FEW_WORDS = 50_000
+_SEED = 20261122
 
 _BERT = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "max_position_embeddings": 514, "type_vocab_size": 1}
 _ROBERTA = _BERT | {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
@@ -98,7 +100,7 @@ def text_tower_config(model: dict[str, Any]) -> dict[str, Any] | None:
 
 def place(subject: ClipSubject, folder: Path) -> Path:
     """Build the folder of a subject."""
-    with timm_depth(subject.timm_options):
+    with timm_depth(subject.timm_options), fast_random(_SEED):
         return build_clip(subject.tiny, folder)
 
 

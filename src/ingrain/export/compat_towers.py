@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -19,6 +20,7 @@ import msgspec
 from ingrain.errors import IngrainError
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
+from ingrain.export.quick_exporter import quick_exporter
 from ingrain.repository.manifest import Manifest, Role, Verification
 
 _DEADLINE_S = 3600.0
@@ -118,7 +120,10 @@ def warm_up() -> None:
     for library in LOOKED_UP_BY_ITSELF:
         exporter_of(library)
     torch.set_num_threads(1)
-    torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), dynamo=True, verbose=False)
+    with quick_exporter():
+        torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), dynamo=True, verbose=False)
+    gc.collect()
+    gc.freeze()  # what is loaded stays, so that children need not look through it
 
 
 def _run(name: str, measure: Measure) -> TowerRow:

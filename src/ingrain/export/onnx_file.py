@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ingrain.errors import ExportError
+from ingrain.export.quick_exporter import quick_exporter
 from ingrain.repository.manifest import DType, Precision, Tensor
 
 # Above this, weights lie beside the graph. A protobuf holds 2 GiB at most, and writing one takes three times its size:
@@ -70,7 +71,7 @@ def write_onnx(
     dynamic = tuple(dict(enumerate(axes)) for _ in tensors)
     external = sum(p.numel() * p.element_size() for p in graph.parameters()) > EXTERNAL_DATA_BYTES
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quick_exporter():
             if recipe.exporter == "dynamo":
                 # The tensors arrive as *args, hence the shapes one level deeper.
                 program = torch.onnx.export(

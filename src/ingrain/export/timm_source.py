@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import ExportError
+from ingrain.export.initial_weights import repeated_random
 from ingrain.export.timm_checkpoint import TimmCheckpoint, labels_of
 
 _PICTURES_AT_ONCE = 4
@@ -55,7 +56,8 @@ class TimmSource:
         # As for OpenCLIP: a fused attention cannot be exported everywhere, and is no faster in a graph.
         set_fused_attn(False)
         try:
-            model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
+            with repeated_random():
+                model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()
             raise ExportError(

@@ -48,10 +48,12 @@ class ImageReferences:
     Attributes:
         pixels: Our pixels, ``uint8 [B, H, W, 3]``, found equal to the source's.
         expected: The source's output, float32 ``[B, D]``.
+        alone: How many of them the graph gets alone too; all of them are proved in batches.
     """
 
     pixels: Pixels
     expected: Floats
+    alone: int
 
     @property
     def width(self) -> int:
@@ -81,7 +83,7 @@ def ask_image_source(source: ImageSource, config: ImagePreprocess, *, brief: boo
         raise ExportError(f"The source gives an output of the shape {expected.shape} instead of one vector a picture.")
     if not np.isfinite(expected).all():
         raise ExportError("The source library's own vectors hold NaN or infinity; the weights are unusable.")
-    return ImageReferences(ours, expected)
+    return ImageReferences(ours, expected, alone=1 if brief else len(expected))
 
 
 def prove_images(
@@ -93,7 +95,7 @@ def prove_images(
     measure: Measure = compare,
     floors: Floors | None = None,
 ) -> Verification:
-    """Compare a graph with the source, each picture alone and in batches of several sizes.
+    """Compare a graph with the source, pictures alone and in batches of several sizes.
 
     Args:
         session: An ``onnxruntime.InferenceSession``.
@@ -107,7 +109,8 @@ def prove_images(
         VerificationError: A row differs by more than is allowed, is not finite or has another shape.
     """
     count = len(references.expected)
-    batches = [[number] for number in range(count)] + [list(range(min(3, count))), list(range(count))]
+    batches = [[number] for number in range(references.alone)]
+    batches += [list(range(size)) for size in sorted({min(3, count), count})]
     total = sum(map(len, batches))
     alone: dict[int, Floats] = {}
     measured = Measured()
