@@ -15,8 +15,8 @@ def quick_exporter() -> Iterator[None]:
 
     The optimizer asks each of its rules about each node, and a rule with two outputs lists the whole graph before it
     looks at the node: a tower of 24 layers took as long to optimise as to trace. And each export parses the source of
-    a thousand functions, which do not change. Both are asked for by names that are not public: where another version has
-    others, the exporter is left as it is.
+    a thousand functions, which do not change. Both are asked for by names that are not public: where another version
+    has others, the exporter is left as it is.
     """
     try:
         from onnxscript.rewriter import RewriteRule
