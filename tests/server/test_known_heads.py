@@ -58,6 +58,8 @@ def test_only_plain_requests_are_learnt():
     ):
         assert learnt(data, **different).find(data) is None
     assert learnt(data + b"more").find(data) is None
+    two = b"GET /a HTTP/1.1\nHost: x\n\nGET /b HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd"
+    assert learnt(two).find(two) is None
     long = b"POST /a?b=c HTTP/1.1\r\nX: " + b"x" * 3000 + b"\r\nContent-Length: 4\r\n\r\nabcd"
     assert learnt(long).find(long) is None
 

@@ -53,7 +53,7 @@ from ingrain.repository.manifest import Graph, Library, Manifest, Precision
 from ingrain.repository.names import model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
 from ingrain.repository.tuning import Layout
-from ingrain.tuning.place import TuningPlace
+from ingrain.tuning.place import TuningPlace, graphs_digest
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
 """Fetches, converts and proves a model into an empty folder."""
@@ -134,7 +134,7 @@ class Registry:
     _ledger: Ledger = field(default_factory=Ledger, init=False)
     _tuning_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
     _tunings: dict[str, asyncio.Task[Any]] = field(default_factory=dict, init=False)
-    _tuned_at_load: set[str] = field(default_factory=set, init=False)
+    _untunable: set[tuple[str, str]] = field(default_factory=set, init=False)
     _is_stopping: bool = field(default=False, init=False)
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
@@ -298,7 +298,7 @@ class Registry:
         await self.refresh()
         if self._slots.matching(name, library, pretrained):
             slot = self._ready(name, library, pretrained)
-            self._tuned_at_load.discard(slot.key)
+            self._untunable = {one for one in self._untunable if one[0] != slot.key}
             return await self._alone_with(slot, lambda: self._tuner(place).reset(slot))
         manifest = await self.manifest(name, library=library, pretrained=pretrained)
         key = model_key(manifest.name, manifest.library, manifest.pretrained)
@@ -688,6 +688,8 @@ class Registry:
                     return await work()
 
         self._refuse_when_tuned(slot)
+        if self._is_stopping:
+            raise _shutting_down()
         task = asyncio.create_task(in_turn(), name=f"tune {slot.key}")
         self._tunings[slot.key] = task
 
@@ -705,19 +707,22 @@ class Registry:
     async def _tune_first(self, slot: Slot) -> None:
         """Tune a model that has just been loaded, before it serves, if it is to be and has not been."""
         place, model = self.place, slot.model
-        if not self.tune_at_load or place is None or model is None or self._is_stopping:
+        if not self.tune_at_load or place is None or model is None:
             return
         # What failed once, for want of memory perhaps, would only fail again with each load.
-        if slot.key in self._tuned_at_load or place.fitting(model.manifest) is not None:
+        made_of = slot.key, graphs_digest(model.manifest)
+        if made_of in self._untunable or place.fitting(model.manifest) is not None:
             return
-        self._tuned_at_load.add(slot.key)
         if not any(await asyncio.to_thread(lambda: [bool(place.candidates(one)) for one in model.manifest.graphs])):
+            return
+        if self._is_stopping:
             return
         slot.progress = Progress(phase="tune")
         try:
             async with self._tuning_turn, self._lock(slot.key), self._claim(slot.key):
                 await self._tuner(place).tune(slot, self.tune_seconds)
         except (TuningError, ModelConflictError) as error:
+            self._untunable.add(made_of)
             log.error("Model %r is not tuned: %s", slot.ref.name, error.message)
             if slot.is_displaced:
                 raise EngineUnavailableError(error.message, retry_after_s=_FIRST_RETRY_S) from error

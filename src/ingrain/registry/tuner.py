@@ -25,7 +25,8 @@ from ingrain.tuning.track import EngineTrack
 
 # Of the time, what goes into passes; the rest is loading.
 _SHARE_OF_PASSES = 0.5
-_BATCH_TIMEOUT_S = 60.0
+# A batch of 64 pictures takes a large tower minutes on one core.
+_BATCH_TIMEOUT_S = 900.0
 
 LoadGraph = Callable[[Manifest, Graph, Layout], Awaitable[None]]
 """Has the engine load a graph anew in a layout."""
@@ -161,7 +162,6 @@ class Tuner:
             run.serve()
 
         tell(0, PASSES_A_SWEEP)
-        candidates = await asyncio.to_thread(self._place.candidates, graph)
         default = self._place.default_of(graph)
         track = EngineTrack(
             self._engine,
@@ -175,6 +175,8 @@ class Tuner:
         )
         started = self._clock()
         await lay_out(default.layout)
+        # Now, for what memory is left is what the default has left.
+        candidates = await asyncio.to_thread(self._place.candidates, graph)
         await track.prepare(default, _SHARE_OF_PASSES * seconds / PASSES_A_SWEEP)
         left_s = seconds - (self._clock() - started)
         sweep = Sweep(track, graph.role, default, candidates, seconds=left_s, clock=self._clock, tell=tell)

@@ -40,6 +40,7 @@ def tuning_place(settings: Settings) -> TuningPlace:
         enough_items=limits.enough_items,
         sweeps_layouts=runs_on_this_cpu(settings),
         free_bytes=free_bytes,
+        lone_threads=policy.lone_threads,
     )
 
 

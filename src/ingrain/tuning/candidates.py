@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import lone_threads_of
 from ingrain.repository.tuning import Layout
 
 _MOST_COPIES = 16
@@ -57,17 +58,19 @@ def layouts(cores: int, default: Layout, *, most_copies: int = _MOST_COPIES) -> 
     return used[:_MOST_LAYOUTS]
 
 
-def most_copies(graph: Graph, default: Layout, free_bytes: int | None) -> int:
+def most_copies(graph: Graph, default: Layout, free_bytes: int | None, *, lone_threads: int = 0) -> int:
     """Return how many copies of a graph fit the memory, where the default's are loaded already.
 
     Args:
         graph: Whose weights each copy has for itself.
         default: What is loaded.
         free_bytes: What can still be had; None where nobody knows.
+        lone_threads: Threads of a batch that is alone, for which each copy may have a second session.
     """
     if free_bytes is None:
         return default.copies
-    copy_bytes = _WEIGHTS_FACTOR * sum(file.size_bytes for file in graph.files) + _COPY_BYTES
+    sessions = 2 if lone_threads_of(graph, lone_threads, 1) else 1
+    copy_bytes = _WEIGHTS_FACTOR * sessions * sum(file.size_bytes for file in graph.files) + _COPY_BYTES
     return default.copies + int(_MOST_SHARE_OF_MEMORY * free_bytes // copy_bytes)
 
 

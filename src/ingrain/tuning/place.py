@@ -31,6 +31,7 @@ class TuningPlace:
         enough_items: As in the limits of queues.
         sweeps_layouts: True where cores and memory of the engine are this machine's.
         free_bytes: Tells how much memory can still be had; reads files.
+        lone_threads: As in the execution policy.
     """
 
     machine: Machine
@@ -40,6 +41,7 @@ class TuningPlace:
     enough_items: int
     sweeps_layouts: bool
     free_bytes: Callable[[], int | None]
+    lone_threads: int = 0
 
     def default_of(self, graph: Graph) -> Execution:
         """Return how a graph is executed without a tuning."""
@@ -77,7 +79,7 @@ class TuningPlace:
         default = self.default_of(graph)
         tried: list[Layout] = []
         if self.sweeps_layouts and not self._gives_layout():
-            most = most_copies(graph, default.layout, self.free_bytes())
+            most = most_copies(graph, default.layout, self.free_bytes(), lone_threads=self.lone_threads)
             tried = layouts(self.machine.cores, default.layout, most_copies=most)
         return Candidates(
             layouts=tried,

@@ -1,6 +1,7 @@
 """Which way a batch goes that has the machine to itself."""
 
 import numpy as np
+import pytest
 
 from ingrain.engine.backend.lone import FasterWay, LoneSession
 
@@ -51,6 +52,26 @@ def test_all_cores_are_left_alone_where_they_are_slower_or_hardly_faster():
         few, all_cores = run(200, few=0.004, all_cores=seconds)
         assert all_cores <= 12
         assert few + all_cores == 200
+
+
+def test_a_run_that_fails_costs_no_other_run_anything():
+    """The first run of a size fails, as a batch whose caller went away does; those after it are right."""
+    clock = Clock()
+
+    class Failing(Session):
+        def run(self, output_names, inputs, options):
+            if not self.runs:
+                self.runs += 1
+                raise RuntimeError("stopped")
+            return super().run(output_names, inputs, options)
+
+    lone, other = LoneSession(Failing(clock, 0.004), clock), Session(clock, 0.006)
+    inputs = {"input_ids": np.zeros((1, 9))}
+    with pytest.raises(RuntimeError, match="stopped"):
+        lone.run(other, ["embedding"], inputs)
+    for _ in range(100):
+        assert lone.run(other, ["embedding"], inputs) == ["embedding"]
+    assert other.runs <= 8
 
 
 def test_sizes_are_told_apart():

@@ -102,7 +102,8 @@ class _Times:
         if self._is_look:
             self._seconds[on_all_cores].append(seconds)
             few, all_cores = self._seconds
-            self._is_faster = bool(few) and _median(all_cores) < _WORTH_IT * _median(few)
+            # A run that failed is not among them.
+            self._is_faster = bool(few and all_cores) and _median(all_cores) < _WORTH_IT * _median(few)
 
 
 def _median(seconds: deque[float]) -> float:

@@ -50,7 +50,7 @@ class TritonPythonModel:
 
         self.session = open_session(session_options(int(parameters["threads"])))
         self.lone: LoneSession | None = None
-        lone_threads = int(parameters["lone_threads"])
+        lone_threads = int(parameters.get("lone_threads", "0"))
         if lone_threads and not on_gpu:
             options = session_options(lone_threads)
             use_all_cores(options, lone_threads)
