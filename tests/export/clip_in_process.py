@@ -446,10 +446,15 @@ def weights_after_writing(path: Path) -> list[bool]:
     from ingrain.export.onnx_file import Recipe, write_onnx
 
     class Layer(torch.nn.Linear):  # type: ignore[misc]
-        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-            return super().forward(tensors[0]).relu()
+        def __init__(self) -> None:
+            super().__init__(64, 64)
+            self.folded = torch.nn.Parameter(torch.ones(16, 64))
+            self.other_tower = torch.nn.Linear(64, 64)
 
-    layer = Layer(64, 64).eval()
+        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+            return (super().forward(tensors[0]) @ self.folded.t()).relu()
+
+    layer = Layer().eval()
     weights = [weakref.ref(weight) for weight in layer.parameters()]
     write_onnx(layer, {"pixels": np.ones((2, 64), np.float32)}, "embedding", path, Recipe("dynamo", None), ("batch",))
     del layer

@@ -81,7 +81,6 @@ def write_onnx(
                 _strip(program.model)
                 _make_unique(program.model, output)
                 program.save(str(path), external_data=external)
-                _let_go(program.model)
             else:
                 torch.onnx.export(
                     graph, tensors, str(path), dynamo=False, opset_version=_LEGACY_OPSET, input_names=list(arrays),
@@ -193,12 +192,6 @@ def _make_unique(model: Any, output: str) -> None:
         for value in node.outputs:
             if value.name == output and id(value) not in taken:
                 value.name = f"{output}_inside"
-
-
-def _let_go(model: Any) -> None:
-    """Take the weights out of a graph: the optimizer's rules remember the last graph that they looked at."""
-    for value in model.graph.initializers.values():
-        value.const_value = None
 
 
 def _strip_file(path: Path, external: bool) -> None:
