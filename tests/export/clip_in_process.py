@@ -436,6 +436,32 @@ def operators_of_rewriting(path: Path) -> tuple[list[str], list[str]]:
     return [node.op_type for node in onnx.load(str(path)).graph.node], [node.op_type for node in program.model.graph]
 
 
+def weights_after_writing(path: Path) -> list[bool]:
+    """Return for each weight of a module whether it is still in memory when its graph is written and it is let go."""
+    import gc
+    import weakref
+
+    import torch
+
+    from ingrain.export.onnx_file import Recipe, write_onnx
+
+    class Layer(torch.nn.Linear):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(64, 64)
+            self.folded = torch.nn.Parameter(torch.ones(16, 64))
+            self.other_tower = torch.nn.Linear(64, 64)
+
+        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+            return (super().forward(tensors[0]) @ self.folded.t()).relu()
+
+    layer = Layer().eval()
+    weights = [weakref.ref(weight) for weight in layer.parameters()]
+    write_onnx(layer, {"pixels": np.ones((2, 64), np.float32)}, "embedding", path, Recipe("dynamo", None), ("batch",))
+    del layer
+    gc.collect()
+    return [weight() is not None for weight in weights]
+
+
 def initial_weights() -> dict[str, Any]:
     """Return what became of tensors that were filled inside and outside of the contexts for large networks."""
     import torch

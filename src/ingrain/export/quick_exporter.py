@@ -1,4 +1,4 @@
-"""Spares torch's ONNX exporter what it does over and over: reading its own functions, and rules that cannot apply."""
+"""Spares torch's ONNX exporter what it does over and over, and the memory of what it did before."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def quick_exporter() -> Iterator[None]:
 
     The optimizer asks each of its rules about each node, and a rule with two outputs lists the whole graph before it
     looks at the node: a tower of 24 layers took as long to optimise as to trace. And each export parses the source of
-    a thousand functions, which do not change. Both are asked for by names that are not public: where another version
-    has others, the exporter is left as it is.
+    a thousand functions, which do not change. Nor do the rules, which are there once for all exports, keep the last
+    graph with its weights, so that the next tower would come on top of the whole model before it. All this goes by
+    names that are not public: where another version has others, the exporter is left as it is.
     """
     try:
         from onnxscript.rewriter import RewriteRule
@@ -28,7 +29,12 @@ def quick_exporter() -> Iterator[None]:
         return
 
     def try_rewrite(rule: Any, model: Any, graph: Any, node: Any, **options: Any) -> Any:
-        return plain(rule, model, graph, node, **options) if _may_begin_at(rule, node) else None
+        if not _may_begin_at(rule, node):
+            return None
+        try:
+            return plain(rule, model, graph, node, **options)
+        finally:
+            _forget(rule)
 
     with (
         mock.patch.object(RewriteRule, "try_rewrite", try_rewrite),
@@ -50,3 +56,9 @@ def _may_begin_at(rule: Any, node: Any) -> bool:
     except (AttributeError, IndexError):
         return True
     return first is None or first[:2] == (node.domain, node.op_type)
+
+
+def _forget(rule: Any) -> None:
+    """Take from a rule what it has looked at; it starts anew with the next node."""
+    known = vars(getattr(rule, "_matcher", rule))
+    known.update({name: None for name in ("_graph", "_match", "_current_node") if name in known})
