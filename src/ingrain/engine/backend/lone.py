@@ -19,7 +19,7 @@ _LOOK_EVERY = 50
 _REMEMBERED = 15
 # All cores must take less than this share of the time, or else they are left to others.
 _WORTH_IT = 0.9
-# Microseconds that a waiting thread keeps its core: it sleeps between two runs, and not between two operators of one.
+# Microseconds that a waiting thread keeps its core: mostly enough for the next operator, and little after the run.
 _SPIN_US = 50
 
 
