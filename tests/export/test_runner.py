@@ -261,6 +261,27 @@ async def test_cancellation_ends_the_child_and_its_children(job: ExportJob, tmp_
     await wait_gone(pids[1])
 
 
+async def test_cancellation_that_comes_together_with_a_line_is_not_lost(job: ExportJob) -> None:
+    """Two lines in one write: the task is cancelled while the second is already there to be read."""
+    loop = asyncio.get_running_loop()
+
+    def cancel(progress: Progress) -> None:
+        if not task.cancelling():
+            loop.call_soon(task.cancel)
+
+    line = json.dumps({"type": "progress", "phase": "read"}) + "\n"
+    task = asyncio.create_task(
+        run_export(
+            job,
+            timeout_s=10,
+            on_progress=cancel,
+            command=(sys.executable, "-c", PREAMBLE + f"os.write(1, {line * 2!r}.encode()); time.sleep(60)"),
+        )
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_deadline_ends_the_child_and_its_children(job: ExportJob, tmp_path: Path) -> None:
     pids_file = tmp_path / "pids"
     with pytest.raises(ExportTimeoutError):

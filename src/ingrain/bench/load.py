@@ -262,7 +262,8 @@ async def open_loop(
     while (waiting or len(free) < open_count) and open_count and time.perf_counter() < deadline:
         all_done.clear()
         try:
-            await asyncio.wait_for(all_done.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await all_done.wait()
         except TimeoutError:
             continue
     result.lost += len(waiting) + open_count - len(free)

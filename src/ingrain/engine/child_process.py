@@ -81,7 +81,8 @@ class ChildProcess:
         """Ask the command to end, kill it after ``deadline_s`` seconds, and return its exit code."""
         self.signal(signal.SIGTERM)
         try:
-            return await asyncio.wait_for(asyncio.shield(self.exited), deadline_s)
+            async with asyncio.timeout(deadline_s):
+                return await asyncio.shield(self.exited)
         except TimeoutError:
             self.signal(signal.SIGKILL)
             return await asyncio.shield(self.exited)

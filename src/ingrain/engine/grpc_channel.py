@@ -106,7 +106,8 @@ class UnaryChannel:
             else:
                 host, port = _host_and_port(self._target)
                 opening = loop.create_connection(lambda: self._protocol(self._target), host, port)
-            transport, connection = await asyncio.wait_for(opening, _CONNECT_TIMEOUT_S)
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                transport, connection = await opening
         except (OSError, TimeoutError, ValueError) as error:
             raise CallError(StatusCode.UNAVAILABLE, f"cannot be reached: {error}") from error
         if not self._target.startswith(_UNIX):

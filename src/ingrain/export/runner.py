@@ -179,7 +179,9 @@ async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: 
     assert process.stdout is not None
     while True:
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), clock.left_s())
+            # Not `wait_for`: on Python 3.11 it loses a cancellation that comes together with a line.
+            async with asyncio.timeout(clock.left_s()):
+                line = await process.stdout.readline()
         except TimeoutError:
             raise clock.error(job.name) from None
         except ValueError as error:
@@ -211,7 +213,8 @@ def _error_of(failed: Failed) -> IngrainError:
 async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainError:
     """Return the error of a child whose output has ended without a result."""
     try:
-        code = await asyncio.wait_for(_exit_code(process), clock.left_s())
+        async with asyncio.timeout(clock.left_s()):
+            code = await _exit_code(process)
     except TimeoutError:
         return clock.error(job.name)
     if code >= 0:
@@ -268,7 +271,8 @@ async def _end(process: Process, stderr: asyncio.Task[None], grace_s: float) -> 
     try:
         if process.returncode is None:
             _signal_group(process, signal.SIGTERM)
-            await asyncio.wait_for(_exit_code(process), grace_s)
+            async with asyncio.timeout(grace_s):
+                await _exit_code(process)
     except TimeoutError:
         logger.info("The export process did not end when asked, and is killed.")
     finally:

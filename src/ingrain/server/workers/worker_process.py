@@ -72,7 +72,8 @@ class WorkerProcess:
         self.channel.close()
         self.sender.close()
         try:
-            return await asyncio.wait_for(asyncio.shield(self.process.exited), _LAST_WAIT_S)
+            async with asyncio.timeout(_LAST_WAIT_S):
+                return await asyncio.shield(self.process.exited)
         except TimeoutError:
             self.process.signal(signal.SIGKILL)
             return await asyncio.shield(self.process.exited)
