@@ -53,7 +53,8 @@ class NullEngine:
     async def live(self) -> bool:
         return True
 
-    async def load(self, graph) -> None:
+    async def load(self, graph, layout=None) -> None:
+        del layout
         self._outputs[graph.name] = graph.outputs[0].name, graph.outputs[0].shape[-1]
 
     async def unload(self, name) -> None:
