@@ -133,7 +133,11 @@ class EmbeddedTexts(msgspec.Struct, frozen=True):
     @property
     def truncated(self) -> int:
         """How many texts were cut."""
-        return sum(item.cut_tokens > 0 for item in self.items)
+        count = 0
+        for item in self.items:
+            if item.cut_tokens:
+                count += 1
+        return count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,8 +399,9 @@ class Pipeline:
 
     def _check_texts(self, texts: Texts) -> None:
         param, longest = texts.param, self.limits.max_text_chars
-        self._check_count(len(texts), param, "texts" if param == "text" else param)
-        for index, text in enumerate(texts.texts if texts.token_ids is None else texts.token_ids):
+        given = texts.texts if texts.token_ids is None else texts.token_ids
+        self._check_count(len(given), param, "texts" if param == "text" else param)
+        for index, text in enumerate(given):
             if len(text) > longest:
                 what = "characters" if texts.token_ids is None else "token ids"
                 raise TooLargeError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,8 +53,7 @@ class RunBatch(Protocol[Payload]):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Request(Generic[P]):
+class _Request(msgspec.Struct, Generic[P], eq=False):
     """The items of one request that still miss their rows."""
 
     payloads: Sequence[P]

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SMALLEST_NORM = 1e-12
+# As near to one as float32 tells the length of a vector.
+_UNIT_WITHIN = 5e-7
 
 
 def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool) -> NDArray[np.float32]:
@@ -19,12 +21,16 @@ def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool
         normalize: True for unit length. A vector of zeros stays one, as in ``torch.nn.functional.normalize``.
 
     Returns:
-        ``float32 [N, dimensions or D]``, contiguous; ``rows`` itself where nothing is to be done.
+        ``float32 [N, dimensions or D]``, contiguous; ``rows`` itself where nothing is to be done, as for vectors whose
+        length is one already.
     """
     if dimensions is not None and dimensions < rows.shape[1]:
         rows = rows[:, :dimensions]
     if normalize:
         # Row by row: the sum is then the same to the last bit, however many rows there are, and cheap for one.
         norms = [max(math.sqrt(np.dot(row, row)), _SMALLEST_NORM) for row in rows]
-        rows = rows / np.array(norms, np.float32)[:, None]
+        # Most models bring their vectors to unit length themselves; there is nothing to do then.
+        are_unit = [abs(norm - 1.0) <= _UNIT_WITHIN for norm in norms]
+        if not all(are_unit):
+            rows = rows / np.array(norms, np.float32)[:, None]
     return np.ascontiguousarray(rows)

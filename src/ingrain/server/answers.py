@@ -17,6 +17,7 @@ from ingrain.server.http.message import Request, Response
 
 _encoder = msgspec.json.Encoder()
 _JSON, _RAW, _NPY = "application/json", "application/octet-stream", "application/x-npy"
+_PLAIN_ACCEPTS = (b"*/*", b"application/json", b"")
 VECTOR_MEDIA = (_RAW, _NPY)
 """Media types besides JSON in which ``vectors_answer`` gives vectors."""
 
@@ -52,8 +53,8 @@ def vectors_answer(
         with_counts: True to tell in JSON what became of each text.
     """
     milliseconds = milliseconds_since(started)
-    accept = request.header("accept")
-    media = preferred(accept, (_JSON, *VECTOR_MEDIA)) if accept else _JSON
+    accept = request.headers.get(b"accept", b"*/*")
+    media = _JSON if accept in _PLAIN_ACCEPTS else preferred(accept.decode("latin-1"), (_JSON, *VECTOR_MEDIA))
     if media == _JSON:
         body: dict[str, object] = {"embeddings": base64_rows(rows) if as_base64 else rows}
         if with_counts and texts is not None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
 
 import httptools
+import msgspec
 
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
 
 
-@dataclass(slots=True)
-class IncomingRequest:
+class IncomingRequest(msgspec.Struct, eq=False):
     """A request on its way, and what becomes of it."""
 
     request: Request

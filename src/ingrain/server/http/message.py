@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
+
+import msgspec
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _heads: dict[tuple[int, str], str] = {}
 
 
-@dataclass(slots=True)
-class Request:
+# Structs, not dataclasses, for every request makes one of each: they are made in a tenth of the time.
+
+
+class Request(msgspec.Struct, gc=False):
     """A request; its body is whole when a handler sees it.
 
     Attributes:
@@ -26,7 +29,7 @@ class Request:
     method: str
     path: str
     query_string: str = ""
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     body: bytes = b""
 
     def header(self, name: str) -> str:
@@ -39,8 +42,7 @@ class Request:
         return dict(urllib.parse.parse_qsl(self.query_string, keep_blank_values=True))
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct, gc=False):
     """A response, whole before its first byte is sent.
 
     Attributes:
@@ -53,7 +55,7 @@ class Response:
     body: bytes
     status: int = 200
     media_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def encode_response(response: Response, *, date: str, connection: str = "", with_body: bool = True) -> bytes:
@@ -70,10 +72,9 @@ def encode_response(response: Response, *, date: str, connection: str = "", with
     if head is None:
         status_line = f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"
         head = _heads[kind] = f"{status_line}\r\ncontent-type: {response.media_type}\r\n"
-    lines = [head, f"date: {date}\r\ncontent-length: {len(response.body)}\r\n"]
-    lines += [f"{name}: {value}\r\n" for name, value in response.headers.items()]
+    further = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
     if connection:
-        lines.append(f"connection: {connection}\r\n")
-    lines.append("\r\n")
-    encoded = "".join(lines).encode("latin-1")
+        further += f"connection: {connection}\r\n"
+    text = f"{head}date: {date}\r\ncontent-length: {len(response.body)}\r\n{further}\r\n"
+    encoded = text.encode("latin-1")
     return encoded + response.body if with_body else encoded
