@@ -332,6 +332,22 @@ async def test_unloading_or_deleting_a_model_ends_its_tuning(tmp_path, end):
         await server.embed()
 
 
+async def test_a_model_that_is_unloaded_and_loaded_at_once_does_not_stay_in_a_layout_that_was_tried(tmp_path):
+    async with Server(tmp_path) as server:
+        await server.registry.load(A)
+        tuning = asyncio.create_task(server.tune())
+        await server.until_tuning()
+        unloading = asyncio.create_task(server.registry.unload("org/a"))
+        while server.registry.statuses():
+            await asyncio.sleep(0)  # the load is to come before the tuning has let go of the model
+        await server.registry.load(A)
+        await unloading
+        with pytest.raises(ModelNotLoadedError):
+            await tuning
+        assert server.layout() == DEFAULT
+        await server.embed()
+
+
 async def test_a_server_that_stops_does_not_wait_for_a_tuning(tmp_path):
     async with Server(tmp_path) as server:
         server.engine.latency_s = 1.0
@@ -392,6 +408,26 @@ async def test_a_reset_that_the_engine_fails_is_made_up_for_later(tmp_path):
         assert server.layout() == DEFAULT
         assert server.registry.get("org/a").text_queue is not None
         await server.embed()
+
+
+async def test_a_reset_helps_a_model_whose_tuning_the_engine_cannot_load(tmp_path):
+    class Refusing(FakeEngine):
+        async def load(self, graph, layout=None) -> None:
+            if layout == OTHER:
+                raise EngineUnavailableError("no memory for it")
+            await super().load(graph, layout)
+
+    async with Server(tmp_path) as server:
+        await server.registry.load(A)
+        await server.tune()
+    server = Server(tmp_path)
+    server.engine = server.registry.engine = Refusing(instances=2)
+    async with server:
+        await server.until(lambda: any(status.state == "UNAVAILABLE" for status in server.registry.statuses()))
+        assert await server.registry.reset_tuning("org/a")
+        await server.until_served()
+        assert server.layout() == DEFAULT
+        assert server.registry.get("org/a").manifest.tunings == ()
 
 
 async def test_what_is_not_loaded_or_has_nothing_to_choose_is_not_tuned(tmp_path):

@@ -42,11 +42,7 @@ def engine_name(settings: Settings) -> EngineName:
         return settings.engine
     if settings.triton_grpc_url:
         return "triton"
-    reason = available()
-    if reason is None:
-        return "embedded"
-    log.warning("Graphs run in this process, for the embedded Triton cannot be used: %s", reason)
-    return "onnxruntime"
+    return "embedded" if available() is None else "onnxruntime"
 
 
 def runs_on_this_cpu(settings: Settings) -> bool:
@@ -117,6 +113,8 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
         return EmbeddedEngine(repository.triton, instances=policy.instances, load_timeout_s=settings.load_timeout_s)
     from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 
+    if settings.engine == "auto":
+        log.warning("Graphs run in this process, for the embedded Triton cannot be used: %s", available())
     return OnnxRuntimeEngine(
         repository.triton,
         instances=policy.instances,

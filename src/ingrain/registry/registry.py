@@ -135,6 +135,8 @@ class Registry:
     _tuning_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
     _tunings: dict[str, asyncio.Task[Any]] = field(default_factory=dict, init=False)
     _untunable: set[tuple[str, str]] = field(default_factory=set, init=False)
+    # Models that were taken out while their graphs may have been in a layout that a sweep tried.
+    _displaced: set[str] = field(default_factory=set, init=False)
     _is_stopping: bool = field(default=False, init=False)
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
@@ -296,14 +298,20 @@ class Registry:
         """
         place = self._place_for_tuning()
         await self.refresh()
-        if self._slots.matching(name, library, pretrained):
-            slot = self._ready(name, library, pretrained)
+        slot = self._slots.one(name, library, pretrained) if self._slots.matching(name, library, pretrained) else None
+        if slot is not None:
             self._untunable = {one for one in self._untunable if one[0] != slot.key}
-            return await self._alone_with(slot, lambda: self._tuner(place).reset(slot))
+        if slot is not None and slot.state != "UNAVAILABLE":
+            ready = self._ready(name, library, pretrained)
+            return await self._alone_with(ready, lambda: self._tuner(place).reset(ready))
         manifest = await self.manifest(name, library=library, pretrained=pretrained)
         key = model_key(manifest.name, manifest.library, manifest.pretrained)
         async with self._lock(key), self._claim(key):
             entry = await asyncio.to_thread(self.repository.change_tunings, key, manifest, place.without_tunings)
+        if slot is not None:
+            # It may be the tuning that the engine could not load.
+            slot.retry_at = asyncio.get_running_loop().time()
+            self.suspect()
         return entry.manifest.tunings != manifest.tunings
 
     def stop_tuning(self) -> None:
@@ -439,11 +447,13 @@ class Registry:
                 if slot.model is not None and slot.model.manifest != entry.manifest:
                     await self._retire(slot, slot.model)
                 executions = self.place.executions(entry.manifest) if self.place is not None else {}
+                is_displaced = slot.is_displaced or slot.key in self._displaced
                 for graph in entry.manifest.graphs:
                     execution = executions.get(graph.role)
                     layout = execution.layout if execution is not None else None
-                    await self._load_graph(entry.manifest, graph, layout, anew=slot.is_displaced)
+                    await self._load_graph(entry.manifest, graph, layout, anew=is_displaced)
                 slot.executions, slot.is_displaced = executions, False
+                self._displaced.discard(slot.key)
                 if slot.model is None:
                     model = await asyncio.to_thread(self.open_model, entry)
                     model.retune(executions)
@@ -560,6 +570,8 @@ class Registry:
         slot.state = "UNLOADING"
         if (tuning := self._tunings.get(slot.key)) is not None:
             tuning.cancel()  # it may still wait for its turn
+        if slot.is_displaced:
+            self._displaced.add(slot.key)
         self._drop(slot, not_loaded(slot.ref.name))
         return graphs
 
