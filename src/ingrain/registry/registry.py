@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,11 +26,8 @@ from ingrain.errors import (
     ModelConflictError,
     ModelLimitError,
     ModelLoadingError,
-    ModelNotFoundError,
     RepositoryError,
     RequestError,
-    TuningError,
-    TuningInProgressError,
     UnsupportedModelError,
 )
 from ingrain.export.job import Progress
@@ -39,21 +36,23 @@ from ingrain.registry.slots import (
     ModelStatus,
     Slot,
     SlotTable,
-    ambiguous,
     key_of,
     not_loaded,
     not_ready,
+    shutting_down,
     status_of,
 )
+from ingrain.registry.stored import StoredModels
 from ingrain.registry.tuner import Tuner
+from ingrain.registry.tunings import Tunings
 from ingrain.registry.view import RegistryView, view_of
-from ingrain.repository.custom import CustomSource
-from ingrain.repository.desired import ModelRef, read_desired, write_desired
+from ingrain.registry.wanted import WantedModels
+from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Graph, Library, Manifest, Precision
 from ingrain.repository.names import model_key
-from ingrain.repository.store import BrokenEntry, Entry, Repository
+from ingrain.repository.store import Entry, Repository
 from ingrain.repository.tuning import Layout
-from ingrain.tuning.place import TuningPlace, graphs_digest
+from ingrain.tuning.place import TuningPlace
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
 """Fetches, converts and proves a model into an empty folder."""
@@ -122,27 +121,30 @@ class Registry:
     tune_seconds: float = 30.0
     clock: Callable[[], float] = time.perf_counter
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
+    _stored: StoredModels = field(init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
     _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _desired: set[str] = field(default_factory=set, init=False)
-    _desired_stamp: tuple[int, ...] = field(default=(), init=False)
+    _wanted: WantedModels = field(init=False)
     _reconciler: asyncio.Task[None] | None = field(default=None, init=False)
     _following: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _started: bool = field(default=False, init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _ledger: Ledger = field(default_factory=Ledger, init=False)
-    _tuning_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
-    _tunings: dict[str, asyncio.Task[Any]] = field(default_factory=dict, init=False)
-    _untunable: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _tunings: Tunings | None = field(default=None, init=False)
     # Models that were taken out while their graphs may have been in a layout that a sweep tried.
     _displaced: set[str] = field(default_factory=set, init=False)
     _is_stopping: bool = field(default=False, init=False)
 
+    def __post_init__(self) -> None:
+        self._stored, self._wanted = StoredModels(self.repository), WantedModels(self.repository)
+        if self.place is not None:
+            self._tunings = self._make_tunings(self.place)
+
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
         """Begin to load the models given and those that were loaded last time; return before they are ready."""
         self.engine.on_restart(self._engine_came_back)
-        wanted = await self._read_desired()
+        wanted = await self._wanted.read()
         for ref in models:
             known = wanted.get(key_of(ref), ref)
             wanted[key_of(ref)] = msgspec.structs.replace(known, precision=ref.precision or known.precision)
@@ -154,14 +156,14 @@ class Registry:
 
     async def close(self) -> None:
         """Stop loading and answer what waits; the list of models that should be loaded stays as it is."""
-        self.stop_tuning()
-        mine = (self._reconciler, *self._following, *self._tunings.values(), *(slot.task for slot in self._slots))
+        tunings = self.stop_tuning()
+        mine = (self._reconciler, *self._following, *tunings, *(slot.task for slot in self._slots))
         tasks = [task for task in mine if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for slot in self._slots:
-            self._drop(slot, _shutting_down())
+            self._drop(slot, shutting_down())
 
     def get(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> LoadedModel:
         """Return a model that can be inferred now.
@@ -205,7 +207,7 @@ class Registry:
         if slot.error is not None:
             raise slot.error
         if slot.task.cancelled() or slot.model is None:
-            raise self._gone(ref.name)
+            raise shutting_down() if self._is_stopping else not_loaded(ref.name)
         _check_revision(ref, slot.model.manifest)
         if not _has_precision(ref, slot.model.manifest):
             return await self.load(ref)  # we waited for a load of another precision; now it is our turn
@@ -229,17 +231,11 @@ class Registry:
         """
         await self.refresh()
         slots = list(self._slots.matching(name, library, pretrained))
-        entries = await asyncio.to_thread(self._entries_named, name, library, pretrained)
-        custom = await asyncio.to_thread(self._custom_named, name, library, pretrained)
-        keys = {slot.key for slot in slots} | {entry.key for entry in entries} | custom
-        if not keys:
-            raise _not_found(name)
-        if len(keys) > 1:
-            raise ambiguous(name)
+        loaded = {slot.key for slot in slots}
+        key = await asyncio.to_thread(self._stored.key, name, library, pretrained, besides=loaded)
         for slot in slots:
             await self._stop(slot)
-        (key,) = keys
-        async with self._lock(key), self._claim(key):
+        async with self._changing(key):
             await asyncio.to_thread(self.repository.delete, key)
 
     async def tune(
@@ -270,22 +266,9 @@ class Registry:
             InvalidRequestError: The settings leave nothing to choose.
             TuningError: The engine failed meanwhile; the model is executed as before.
         """
-        place = self._place_for_tuning()
+        tunings = self._tunings_here()
         await self.refresh()
-        slot = self._ready(name, library, pretrained)
-        assert slot.model is not None
-        graphs = slot.model.manifest.graphs
-        if not any(await asyncio.to_thread(lambda: [bool(place.candidates(graph)) for graph in graphs])):
-            raise InvalidRequestError(
-                f"There is nothing to tune about model {name!r}: all of {', '.join(place.given)} are set.", param="name"
-            )
-
-        async def work() -> Manifest:
-            await self._tuner(place).tune(slot, seconds or self.tune_seconds)
-            assert slot.model is not None
-            return slot.model.manifest
-
-        return await self._alone_with(slot, work)
+        return await tunings.tune(self._slots.one(name, library, pretrained), seconds)
 
     async def reset_tuning(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> bool:
         """Forget how a model was tuned on this machine, and have it run by default; tell whether it was tuned.
@@ -296,31 +279,32 @@ class Registry:
             TuningInProgressError: It is being tuned.
             EngineError: The engine could not load a graph.
         """
-        place = self._place_for_tuning()
+        tunings = self._tunings_here()
         await self.refresh()
         slot = self._slots.one(name, library, pretrained) if self._slots.matching(name, library, pretrained) else None
-        if slot is not None:
-            self._untunable = {one for one in self._untunable if one[0] != slot.key}
         if slot is not None and slot.state != "UNAVAILABLE":
-            ready = self._ready(name, library, pretrained)
-            return await self._alone_with(ready, lambda: self._tuner(place).reset(ready))
+            return await tunings.reset(slot)
         manifest = await self.manifest(name, library=library, pretrained=pretrained)
         key = model_key(manifest.name, manifest.library, manifest.pretrained)
-        async with self._lock(key), self._claim(key):
-            entry = await asyncio.to_thread(self.repository.change_tunings, key, manifest, place.without_tunings)
+        was_tuned = await tunings.reset_stored(key, manifest)
         if slot is not None:
             # It may be the tuning that the engine could not load.
             slot.retry_at = asyncio.get_running_loop().time()
             self.suspect()
-        return entry.manifest.tunings != manifest.tunings
+        return was_tuned
 
-    def stop_tuning(self) -> None:
-        """End all tunings at once and begin none: the server is about to stop, and whoever waits for one is told so."""
+    def stop_tuning(self) -> list[asyncio.Task[Any]]:
+        """End all tunings at once and begin none: the server is about to stop, and whoever waits for one is told so.
+
+        Returns:
+            What is still to end.
+        """
         self._is_stopping = True
-        tuned = (slot.task for slot in self._slots if slot.progress is not None and slot.progress.phase == "tune")
-        for task in (*self._tunings.values(), *tuned):
-            if task is not None:
-                task.cancel()
+        tunings = self._tunings.stop() if self._tunings is not None else []
+        for slot in self._slots:
+            if slot.task is not None and slot.progress is not None and slot.progress.phase == "tune":
+                slot.task.cancel()
+        return tunings
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return what the engine has counted for each loaded graph, without what tunings did.
@@ -340,11 +324,8 @@ class Registry:
 
     async def repository_statuses(self) -> list[ModelStatus]:
         """Return all models of the repository, and those on their way into it, by name."""
-        statuses = {slot.key: status_of(slot) for slot in self._slots}
-        for entry in await asyncio.to_thread(self.repository.entries):
-            statuses.setdefault(entry.key, _stored_status(entry))
-        for key, source in await asyncio.to_thread(lambda: list(self.repository.custom.entries())):
-            statuses.setdefault(key, _custom_status(key, source))
+        statuses = await asyncio.to_thread(self._stored.statuses)
+        statuses |= {slot.key: status_of(slot) for slot in self._slots}
         return sorted(statuses.values(), key=lambda status: (status.name, status.pretrained or ""))
 
     async def manifest(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> Manifest:
@@ -354,13 +335,7 @@ class Registry:
             ModelNotFoundError: The repository does not have it.
             ModelConflictError: Several have this name.
         """
-        found = await asyncio.to_thread(self._entries_named, name, library, pretrained)
-        entries = [entry for entry in found if isinstance(entry, Entry)]
-        if not entries:
-            raise _not_found(name)
-        if len(entries) > 1:
-            raise ambiguous(name)
-        return entries[0].manifest
+        return await asyncio.to_thread(self._stored.manifest, name, library, pretrained)
 
     def user_names(self) -> dict[str, str]:
         """Return what the user calls each graph: the model's name, with the tower where a model has several."""
@@ -383,10 +358,10 @@ class Registry:
             return await self._refresh()
 
     async def _refresh(self) -> bool:
-        if await asyncio.to_thread(self._stamp) == self._desired_stamp:
+        if not await self._wanted.has_changed():
             return False
-        before = set(self._desired)
-        desired = await self._read_desired()
+        before = set(self._wanted.keys)
+        desired = await self._wanted.read()
         for slot in self._slots:
             if slot.key in before and slot.key not in desired:
                 if slot.task is not None:
@@ -437,7 +412,7 @@ class Registry:
             before: What the slot held, if that serves until the new one is made.
         """
         try:
-            async with self._lock(slot.key), self._claim(slot.key):
+            async with self._changing(slot.key):
                 entry = await self._obtain(slot)
                 if reason := self.why_not(entry.manifest.precision):
                     raise UnsupportedModelError(
@@ -458,9 +433,10 @@ class Registry:
                     model = await asyncio.to_thread(self.open_model, entry)
                     model.retune(executions)
                     slot.model = model
-                if slot.key not in self._desired or slot.ref.precision is not None:
-                    await self._remember(slot)
-            await self._tune_first(slot)
+                if slot.key not in self._wanted.keys or slot.ref.precision is not None:
+                    await self._wanted.remember(slot.key, slot.ref)
+            if self._tunings is not None:
+                await self._tunings.tune_first(slot)
         except TimeoutError:
             error = EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30)
             self._failed(slot, error, before)
@@ -539,7 +515,7 @@ class Registry:
             return
         slot.state, slot.error, slot.progress = "UNAVAILABLE", error, None
         log.error("Model %r is not loaded: %s", slot.ref.name, error.message)
-        if not slot.pinned and slot.key not in self._desired:
+        if not slot.pinned and slot.key not in self._wanted.keys:
             self._drop(slot, error)
         elif not isinstance(error, RequestError):
             slot.retry_at = asyncio.get_running_loop().time() + min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**slot.retries)
@@ -550,10 +526,10 @@ class Registry:
         if slot.task is not None and not slot.task.done():
             slot.task.cancel()
             await asyncio.wait([slot.task])
-        async with self._lock(slot.key), self._claim(slot.key):
+        async with self._changing(slot.key):
             if self._slots.of(slot.ref) is not None:
                 return  # wanted again while we waited for our turn
-            await self._forget(slot)
+            await self._wanted.forget(slot.key)
             if not graphs and (entry := await asyncio.to_thread(self._find_quietly, slot.key)) is not None:
                 graphs = entry.manifest.graphs  # a load that was stopped halfway may have come this far
             await self._unload_graphs(slot, graphs)
@@ -568,8 +544,8 @@ class Registry:
         """Forget a slot at once, so that a load that comes now begins anew; return what is to be unloaded."""
         graphs = slot.model.manifest.graphs if slot.model is not None else ()
         slot.state = "UNLOADING"
-        if (tuning := self._tunings.get(slot.key)) is not None:
-            tuning.cancel()  # it may still wait for its turn
+        if self._tunings is not None:
+            self._tunings.end(slot.key)
         if slot.is_displaced:
             self._displaced.add(slot.key)
         self._drop(slot, not_loaded(slot.ref.name))
@@ -580,7 +556,7 @@ class Registry:
         graphs = self._take_out(slot)
 
         async def unload() -> None:
-            async with self._lock(slot.key), self._claim(slot.key):
+            async with self._changing(slot.key):
                 if self._slots.of(slot.ref) is None:
                     await self._unload_graphs(slot, graphs)
 
@@ -604,17 +580,15 @@ class Registry:
             slot.model = None
 
     @asynccontextmanager
-    async def _claim(self, key: str) -> AsyncIterator[None]:
-        """Wait until no other process exports, loads or unloads this model: Triton does not bear both at once."""
-        while True:
-            with self.repository.try_changing(key) as claimed:
-                if claimed:
-                    yield
-                    return
-            await asyncio.sleep(_CLAIM_EVERY_S)
-
-    def _lock(self, key: str) -> asyncio.Lock:
-        return self._locks.setdefault(key, asyncio.Lock())
+    async def _changing(self, key: str) -> AsyncIterator[None]:
+        """Wait until nobody else exports, loads or unloads this model, in any process: Triton does not bear it."""
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            while True:
+                with self.repository.try_changing(key) as claimed:
+                    if claimed:
+                        yield
+                        return
+                await asyncio.sleep(_CLAIM_EVERY_S)
 
     def _check_limit(self, ref: ModelRef) -> None:
         loaded = sorted(slot.ref.name for slot in self._slots)
@@ -627,121 +601,34 @@ class Registry:
                 facts={"loadedModels": loaded, "limit": self.max_loaded_models},
             )
 
-    def _entries_named(self, name: str, library: Library | None, pretrained: str | None) -> list[Entry | BrokenEntry]:
-        def matches(entry: Entry | BrokenEntry) -> bool:
-            if isinstance(entry, BrokenEntry):
-                keys = {model_key(name, lib, pretrained) for lib in ([library] if library else get_args(Library))}
-                return entry.key in keys or (entry.name == name and pretrained is None)
-            m = entry.manifest
-            return m.name == name and library in (None, m.library) and pretrained in (None, m.pretrained)
-
-        return [entry for entry in self.repository.entries() if matches(entry)]
-
-    def _custom_named(self, name: str, library: Library | None, pretrained: str | None) -> set[str]:
-        """Return the keys of the custom sources that a request may mean, damaged ones included."""
-        keys = {model_key(name, lib, pretrained) for lib in ([library] if library else get_args(Library))}
-        return {
-            key
-            for key, source in self.repository.custom.entries()
-            if key in keys
-            or (
-                isinstance(source, CustomSource)
-                and source.name == name
-                and library in (None, source.library)
-                and pretrained in (None, source.pretrained)
-            )
-        }
-
     # --- tunings -------------------------------------------------------------------------------------------------
 
-    def _place_for_tuning(self) -> TuningPlace:
-        if self.place is None:
-            raise InvalidRequestError("Models are not tuned on this server.", param="name")
-        return self.place
-
-    def _tuner(self, place: TuningPlace) -> Tuner:
-        return Tuner(
-            self.repository,
-            self.engine,
-            place,
-            load_graph=self._load_graph,
-            settle=self.settle,
-            ledger=self._ledger,
-            clock=self.clock,
-        )
-
-    def _ready(self, name: str, library: Library | None, pretrained: str | None) -> Slot:
-        """Return the slot of a model that is ready and that nobody changes."""
-        slot = self._slots.one(name, library, pretrained)
-        self._refuse_when_tuned(slot)
-        if slot.model is None or slot.state != "READY" or not slot.task_is_done:
-            raise not_ready(slot)
-        return slot
-
-    def _refuse_when_tuned(self, slot: Slot) -> None:
-        if slot.key in self._tunings:
-            raise TuningInProgressError(
-                f"Model {slot.ref.name!r} is being tuned. Wait until that has ended, or unload the model to end it.",
-                param="name",
+    def _make_tunings(self, place: TuningPlace) -> Tunings:
+        def make_tuner() -> Tuner:
+            return Tuner(
+                self.repository,
+                self.engine,
+                place,
+                load_graph=self._load_graph,
+                settle=self.settle,
+                ledger=self._ledger,
+                clock=self.clock,
             )
 
-    async def _alone_with(self, slot: Slot, work: Callable[[], Awaitable[Done]]) -> Done:
-        """Do what changes how a ready model is executed: one model at a time, and held against all other changes."""
+        return Tunings(
+            make_tuner,
+            self.repository,
+            place,
+            self._slots,
+            changing=self._changing,
+            at_load=self.tune_at_load,
+            seconds=self.tune_seconds,
+        )
 
-        async def in_turn() -> Done:
-            async with self._tuning_turn:
-                if self._slots.of(slot.ref) is not slot:
-                    raise not_loaded(slot.ref.name)
-                if slot.model is None or slot.state != "READY" or not slot.task_is_done:
-                    raise not_ready(slot)
-                # Whoever unloads the model cancels this, and whoever loads it waits for it.
-                slot.task = asyncio.current_task()
-                async with self._lock(slot.key), self._claim(slot.key):
-                    return await work()
-
-        self._refuse_when_tuned(slot)
-        if self._is_stopping:
-            raise _shutting_down()
-        task = asyncio.create_task(in_turn(), name=f"tune {slot.key}")
-        self._tunings[slot.key] = task
-
-        def forget(task: asyncio.Task[Done]) -> None:
-            del self._tunings[slot.key]
-            if not task.cancelled():
-                task.exception()  # seen, should nobody wait for it any more
-
-        task.add_done_callback(forget)
-        await asyncio.shield(asyncio.wait([task]))
-        if task.cancelled():
-            raise self._gone(slot.ref.name)
-        return task.result()
-
-    async def _tune_first(self, slot: Slot) -> None:
-        """Tune a model that has just been loaded, before it serves, if it is to be and has not been."""
-        place, model = self.place, slot.model
-        if not self.tune_at_load or place is None or model is None:
-            return
-        # What failed once, for want of memory perhaps, would only fail again with each load.
-        made_of = slot.key, graphs_digest(model.manifest)
-        if made_of in self._untunable or place.fitting(model.manifest) is not None:
-            return
-        if not any(await asyncio.to_thread(lambda: [bool(place.candidates(one)) for one in model.manifest.graphs])):
-            return
-        if self._is_stopping:
-            return
-        slot.progress = Progress(phase="tune")
-        try:
-            async with self._tuning_turn, self._lock(slot.key), self._claim(slot.key):
-                await self._tuner(place).tune(slot, self.tune_seconds)
-        except (TuningError, ModelConflictError) as error:
-            self._untunable.add(made_of)
-            log.error("Model %r is not tuned: %s", slot.ref.name, error.message)
-            if slot.is_displaced:
-                raise EngineUnavailableError(error.message, retry_after_s=_FIRST_RETRY_S) from error
-
-    def _gone(self, name: str) -> IngrainError:
-        """Return the error for whoever waited for what was cancelled: the model was unloaded, or the server stops."""
-        return _shutting_down() if self._is_stopping else not_loaded(name)
+    def _tunings_here(self) -> Tunings:
+        if self._tunings is None:
+            raise InvalidRequestError("Models are not tuned on this server.", param="name")
+        return self._tunings
 
     # --- all models ----------------------------------------------------------------------------------------------
 
@@ -792,42 +679,6 @@ class Registry:
             log.warning("Model %r is gone from the engine and is loaded again", slot.ref.name)
             self._begin(slot.ref, slot)
 
-    # --- the list in the repository ------------------------------------------------------------------------------
-
-    async def _read_desired(self) -> dict[str, ModelRef]:
-        self._desired_stamp = await asyncio.to_thread(self._stamp)
-        desired = {key_of(ref): ref for ref in await asyncio.to_thread(read_desired, self.repository.root)}
-        self._desired = set(desired)
-        return desired
-
-    async def _remember(self, slot: Slot) -> None:
-        await asyncio.to_thread(self._edit_desired, slot, listed=True)
-
-    async def _forget(self, slot: Slot) -> None:
-        await asyncio.to_thread(self._edit_desired, slot, listed=False)
-
-    def _edit_desired(self, slot: Slot, *, listed: bool) -> None:
-        with self.repository.locked():
-            models = {key_of(ref): ref for ref in read_desired(self.repository.root)}
-            if (slot.key in models) != listed or (listed and models[slot.key] != slot.ref):
-                if listed:
-                    models[slot.key] = slot.ref
-                else:
-                    del models[slot.key]
-                write_desired(self.repository.root, tuple(models.values()))
-        (self._desired.add if listed else self._desired.discard)(slot.key)
-
-    def _stamp(self) -> tuple[int, ...]:
-        try:
-            found = (self.repository.root / "desired.json").stat()
-        except FileNotFoundError:
-            return ()
-        return (found.st_ino, found.st_mtime_ns, found.st_size)
-
-
-def _shutting_down() -> EngineUnavailableError:
-    return EngineUnavailableError("The server is shutting down.", retry_after_s=5)
-
 
 def _check_revision(ref: ModelRef, manifest: Manifest) -> None:
     if ref.revision not in (None, manifest.revision, manifest.commit):
@@ -842,24 +693,3 @@ def _check_revision(ref: ModelRef, manifest: Manifest) -> None:
 def _has_precision(ref: ModelRef, manifest: Manifest) -> bool:
     """Tell whether a model is in the precision that is named; any will do where none is."""
     return ref.precision in (None, manifest.precision)
-
-
-def _not_found(name: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"Model {name!r} is not in the repository. GET /repository_models lists what is.", param="name"
-    )
-
-
-def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
-    if isinstance(entry, BrokenEntry):
-        return ModelStatus(name=entry.name, library=None, state="UNAVAILABLE", reason=entry.error.message)
-    m = entry.manifest
-    return ModelStatus(
-        name=m.name, library=m.library, state="UNAVAILABLE", pretrained=m.pretrained, precision=m.precision
-    )
-
-
-def _custom_status(key: str, source: CustomSource | DamagedEntryError) -> ModelStatus:
-    if isinstance(source, DamagedEntryError):
-        return ModelStatus(name=key, library=None, state="UNAVAILABLE", reason=source.message)
-    return ModelStatus(name=source.name, library=source.library, state="UNAVAILABLE", pretrained=source.pretrained)

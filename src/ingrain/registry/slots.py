@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ingrain.batching.batcher import Batcher
 from ingrain.errors import (
+    EngineUnavailableError,
     IngrainError,
     ModelConflictError,
     ModelLoadingError,
@@ -202,6 +203,11 @@ def not_loaded(name: str) -> ModelNotLoadedError:
     return ModelNotLoadedError(
         f"Model {name!r} is not loaded. Load it with POST /load_model on the model plane.", param="name"
     )
+
+
+def shutting_down() -> EngineUnavailableError:
+    """Return the error for whoever waited for what the server ends because it stops."""
+    return EngineUnavailableError("The server is shutting down.", retry_after_s=5)
 
 
 def not_ready(slot: Slot) -> IngrainError:

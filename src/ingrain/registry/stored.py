@@ -1,0 +1,114 @@
+"""Models of the repository, loaded or not, by the name that requests use."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from ingrain.errors import DamagedEntryError, ModelNotFoundError
+from ingrain.registry.slots import ModelStatus, ambiguous
+from ingrain.repository.custom import CustomSource
+from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.names import model_key
+from ingrain.repository.store import BrokenEntry, Entry, Repository
+
+
+class StoredModels:
+    """Finds what the repository holds; blocks on the disk.
+
+    Args:
+        repository: Where published models and custom sources are.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def manifest(self, name: str, library: Library | None, pretrained: str | None) -> Manifest:
+        """Return the manifest of the model that a request means.
+
+        Raises:
+            ModelNotFoundError: The repository does not have it.
+            ModelConflictError: Several have this name.
+        """
+        entries = [entry for entry in self._entries(name, library, pretrained) if isinstance(entry, Entry)]
+        if not entries:
+            raise _not_found(name)
+        if len(entries) > 1:
+            raise ambiguous(name)
+        return entries[0].manifest
+
+    def key(self, name: str, library: Library | None, pretrained: str | None, *, besides: set[str]) -> str:
+        """Return the key of the model that a request means, damaged ones and custom sources included.
+
+        Args:
+            name: The model.
+            library: Where several models share a name.
+            pretrained: OpenCLIP's weight tag.
+            besides: Keys of models that the request may mean too, in the repository or not.
+
+        Raises:
+            ModelNotFoundError: There is none.
+            ModelConflictError: There are several.
+        """
+        entries = {entry.key for entry in self._entries(name, library, pretrained)}
+        keys = besides | entries | self._custom(name, library, pretrained)
+        if not keys:
+            raise _not_found(name)
+        if len(keys) > 1:
+            raise ambiguous(name)
+        return next(iter(keys))
+
+    def statuses(self) -> dict[str, ModelStatus]:
+        """Return all models and custom sources by key, as models that are not loaded."""
+        statuses = {entry.key: _stored_status(entry) for entry in self._repository.entries()}
+        for key, source in self._repository.custom.entries():
+            statuses.setdefault(key, _custom_status(key, source))
+        return statuses
+
+    def _entries(self, name: str, library: Library | None, pretrained: str | None) -> list[Entry | BrokenEntry]:
+        keys = _keys(name, library, pretrained)
+
+        def matches(entry: Entry | BrokenEntry) -> bool:
+            if isinstance(entry, BrokenEntry):
+                return entry.key in keys or (entry.name == name and pretrained is None)
+            m = entry.manifest
+            return m.name == name and library in (None, m.library) and pretrained in (None, m.pretrained)
+
+        return [entry for entry in self._repository.entries() if matches(entry)]
+
+    def _custom(self, name: str, library: Library | None, pretrained: str | None) -> set[str]:
+        keys = _keys(name, library, pretrained)
+
+        def matches(key: str, source: CustomSource | DamagedEntryError) -> bool:
+            return key in keys or (
+                isinstance(source, CustomSource)
+                and source.name == name
+                and library in (None, source.library)
+                and pretrained in (None, source.pretrained)
+            )
+
+        return {key for key, source in self._repository.custom.entries() if matches(key, source)}
+
+
+def _keys(name: str, library: Library | None, pretrained: str | None) -> set[str]:
+    return {model_key(name, one, pretrained) for one in ([library] if library else get_args(Library))}
+
+
+def _not_found(name: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"Model {name!r} is not in the repository. GET /repository_models lists what is.", param="name"
+    )
+
+
+def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
+    if isinstance(entry, BrokenEntry):
+        return ModelStatus(name=entry.name, library=None, state="UNAVAILABLE", reason=entry.error.message)
+    m = entry.manifest
+    return ModelStatus(
+        name=m.name, library=m.library, state="UNAVAILABLE", pretrained=m.pretrained, precision=m.precision
+    )
+
+
+def _custom_status(key: str, source: CustomSource | DamagedEntryError) -> ModelStatus:
+    if isinstance(source, DamagedEntryError):
+        return ModelStatus(name=key, library=None, state="UNAVAILABLE", reason=source.message)
+    return ModelStatus(name=source.name, library=source.library, state="UNAVAILABLE", pretrained=source.pretrained)
