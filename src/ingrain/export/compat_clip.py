@@ -33,7 +33,8 @@ its several hundred texts for the tokenizer.
 - **length**: `any` where a text costs what its own length costs; `full` where padding takes part in the attention, so
   that every text is padded to the context length.
 - **exporter**: which way of exporting was proved, where it is not the first choice for both towers.
-- **size**: parameters, in millions. What has more than a billion, and would take more than 9 GiB of memory, was cut as noted.
+- **size**: parameters, in millions. What has more than a billion, and would take more than 9 GiB of memory, was cut as
+  noted.
 - Where a tokenizer would come from the hub, one with the same special tokens and ids stands in for it (**\\***).
 
 """
