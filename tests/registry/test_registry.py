@@ -13,7 +13,7 @@ from ingrain.errors import (
     ModelNotLoadedError,
     SourceUnavailableError,
 )
-from ingrain.registry import wanted
+from ingrain.registry import desired
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
 
@@ -117,7 +117,7 @@ async def test_a_caller_who_looks_while_another_reads_the_list_sees_it_too(tmp_p
         await two.registry.start()
         await one.registry.load(A)
 
-        monkeypatch.setattr(wanted, "read_desired", slowly)
+        monkeypatch.setattr(desired, "read_desired", slowly)
         first = asyncio.create_task(two.registry.refresh())
         await asyncio.sleep(0.1)
         await two.registry.refresh()

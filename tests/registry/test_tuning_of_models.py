@@ -32,6 +32,15 @@ def cost(layout: Layout, shape) -> float:
     return 0.0025 if layout == OTHER else 0.02
 
 
+class Refusing(FakeEngine):
+    """Has no memory for the other layout."""
+
+    async def load(self, graph, layout=None) -> None:
+        if layout == OTHER:
+            raise EngineUnavailableError("no memory for it")
+        await super().load(graph, layout)
+
+
 class Server:
     """A registry whose engine is four times as fast with one copy of two threads, by a clock that only batches move."""
 
@@ -256,13 +265,6 @@ async def test_an_engine_that_dies_in_the_middle_leaves_the_model_as_it_was(tmp_
 
 async def test_an_engine_that_refuses_a_layout_leaves_the_model_as_it_was(tmp_path):
     """The first load in the other layout fails; the former one is loaded again, at once."""
-
-    class Refusing(FakeEngine):
-        async def load(self, graph, layout=None) -> None:
-            if layout == OTHER:
-                raise EngineUnavailableError("no memory for it")
-            await super().load(graph, layout)
-
     async with Server(tmp_path) as server:
         engine = Refusing(instances=2)
         engine.batch_s = cost
@@ -411,12 +413,6 @@ async def test_a_reset_that_the_engine_fails_is_made_up_for_later(tmp_path):
 
 
 async def test_a_reset_helps_a_model_whose_tuning_the_engine_cannot_load(tmp_path):
-    class Refusing(FakeEngine):
-        async def load(self, graph, layout=None) -> None:
-            if layout == OTHER:
-                raise EngineUnavailableError("no memory for it")
-            await super().load(graph, layout)
-
     async with Server(tmp_path) as server:
         await server.registry.load(A)
         await server.tune()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ingrain.batching.few_lengths import few_length
 
@@ -43,9 +43,12 @@ class BatchLimits:
         return longest if self.few_lengths_to is None else few_length(longest, self.few_lengths_to)
 
 
-# An item in the queue: its turn, its number by arrival, its payload. A tuple, for heaps compare them all the time;
-# no two numbers are equal, so payloads are never compared.
-_Waiting: TypeAlias = tuple[int, int, T]
+class _Waiting(NamedTuple, Generic[T]):
+    """An item in the queue; ordered by ``turn``, then by arrival, and as a tuple, for heaps compare all the time."""
+
+    turn: int
+    number: int  # no two are equal, so payloads are never compared
+    payload: T
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ class _Kind(Generic[T]):
     def pop(self, length: int) -> T:
         """Take the first item of a length out; its tokens still count."""
         waiting = self.by_length[length]
-        payload = heapq.heappop(waiting)[2]
+        payload = heapq.heappop(waiting).payload
         self.size -= 1
         if not waiting:
             del self.by_length[length]
@@ -78,7 +81,7 @@ class _Kind(Generic[T]):
 
     def compact(self, is_wanted: Callable[[T], bool]) -> None:
         """Keep only what is wanted."""
-        kept = {length: [item for item in items if is_wanted(item[2])] for length, items in self.by_length.items()}
+        kept = {length: [item for item in items if is_wanted(item.payload)] for length, items in self.by_length.items()}
         self.by_length = {length: items for length, items in kept.items() if items}
         for items in self.by_length.values():
             heapq.heapify(items)
@@ -159,7 +162,7 @@ class BatchQueue(Generic[T]):
         kind, turn = self._bulk if is_bulk else self._small, self._clock
         for payload, length in request:
             self._number += 1
-            heapq.heappush(kind.by_length.setdefault(length, []), (turn, self._number, payload))
+            heapq.heappush(kind.by_length.setdefault(length, []), _Waiting(turn, self._number, payload))
             turn += length
             kind.tokens += length
             kind.size += 1
@@ -215,9 +218,9 @@ class BatchQueue(Generic[T]):
         small, bulk = self._small.first(), self._bulk.first()
         if bulk is not None and most_bulk_tokens is not None and bulk[0] > most_bulk_tokens:
             bulk = None
-        if bulk is not None and (small is None or bulk[1][0] < small[1][0]):
-            return self._bulk, bulk[0], bulk[1][0]
-        return None if small is None else (self._small, small[0], small[1][0])
+        if bulk is not None and (small is None or bulk[1].turn < small[1].turn):
+            return self._bulk, bulk[0], bulk[1].turn
+        return None if small is None else (self._small, small[0], small[1].turn)
 
     def _move(self, kind: _Kind[T], length: int, batch: _Batch[T]) -> None:
         batch.add(kind.pop(length), length)
@@ -229,6 +232,6 @@ class BatchQueue(Generic[T]):
             self._drop_unwanted_head(kind, length)
 
     def _drop_unwanted_head(self, kind: _Kind[T], length: int) -> None:
-        while self._unwanted and length in kind.by_length and not self._is_wanted(kind.by_length[length][0][2]):
+        while self._unwanted and length in kind.by_length and not self._is_wanted(kind.by_length[length][0].payload):
             kind.pop(length)
             self._unwanted -= 1

@@ -32,6 +32,7 @@ from ingrain.errors import (
 )
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
+from ingrain.registry.desired import DesiredModels
 from ingrain.registry.slots import (
     ModelStatus,
     Slot,
@@ -46,7 +47,6 @@ from ingrain.registry.stored import StoredModels
 from ingrain.registry.tuner import Tuner
 from ingrain.registry.tunings import Tunings
 from ingrain.registry.view import RegistryView, view_of
-from ingrain.registry.wanted import WantedModels
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Graph, Library, Manifest, Precision
 from ingrain.repository.names import model_key
@@ -125,7 +125,7 @@ class Registry:
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
     _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _wanted: WantedModels = field(init=False)
+    _desired: DesiredModels = field(init=False)
     _reconciler: asyncio.Task[None] | None = field(default=None, init=False)
     _following: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _started: bool = field(default=False, init=False)
@@ -137,14 +137,14 @@ class Registry:
     _is_stopping: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._stored, self._wanted = StoredModels(self.repository), WantedModels(self.repository)
+        self._stored, self._desired = StoredModels(self.repository), DesiredModels(self.repository)
         if self.place is not None:
             self._tunings = self._make_tunings(self.place)
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
         """Begin to load the models given and those that were loaded last time; return before they are ready."""
         self.engine.on_restart(self._engine_came_back)
-        wanted = await self._wanted.read()
+        wanted = await self._desired.read()
         for ref in models:
             known = wanted.get(key_of(ref), ref)
             wanted[key_of(ref)] = msgspec.structs.replace(known, precision=ref.precision or known.precision)
@@ -358,10 +358,10 @@ class Registry:
             return await self._refresh()
 
     async def _refresh(self) -> bool:
-        if not await self._wanted.has_changed():
+        if not await self._desired.has_changed():
             return False
-        before = set(self._wanted.keys)
-        desired = await self._wanted.read()
+        before = set(self._desired.keys)
+        desired = await self._desired.read()
         for slot in self._slots:
             if slot.key in before and slot.key not in desired:
                 if slot.task is not None:
@@ -433,8 +433,8 @@ class Registry:
                     model = await asyncio.to_thread(self.open_model, entry)
                     model.retune(executions)
                     slot.model = model
-                if slot.key not in self._wanted.keys or slot.ref.precision is not None:
-                    await self._wanted.remember(slot.key, slot.ref)
+                if slot.key not in self._desired.keys or slot.ref.precision is not None:
+                    await self._desired.remember(slot.key, slot.ref)
             if self._tunings is not None:
                 await self._tunings.tune_first(slot)
         except TimeoutError:
@@ -515,7 +515,7 @@ class Registry:
             return
         slot.state, slot.error, slot.progress = "UNAVAILABLE", error, None
         log.error("Model %r is not loaded: %s", slot.ref.name, error.message)
-        if not slot.pinned and slot.key not in self._wanted.keys:
+        if not slot.pinned and slot.key not in self._desired.keys:
             self._drop(slot, error)
         elif not isinstance(error, RequestError):
             slot.retry_at = asyncio.get_running_loop().time() + min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**slot.retries)
@@ -529,7 +529,7 @@ class Registry:
         async with self._changing(slot.key):
             if self._slots.of(slot.ref) is not None:
                 return  # wanted again while we waited for our turn
-            await self._wanted.forget(slot.key)
+            await self._desired.forget(slot.key)
             if not graphs and (entry := await asyncio.to_thread(self._find_quietly, slot.key)) is not None:
                 graphs = entry.manifest.graphs  # a load that was stopped halfway may have come this far
             await self._unload_graphs(slot, graphs)

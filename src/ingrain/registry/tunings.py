@@ -82,6 +82,7 @@ class Tunings:
             InvalidRequestError: The settings leave nothing to choose.
             TuningError: The engine failed meanwhile.
         """
+        self._refuse_when_tuned(slot)
         self._refuse_unless_ready(slot)
         assert slot.model is not None
         if not await self._has_candidates(slot.model.manifest):
@@ -107,6 +108,7 @@ class Tunings:
             EngineError: The engine could not load a graph.
         """
         self._forget_failures(slot.key)
+        self._refuse_when_tuned(slot)
         self._refuse_unless_ready(slot)
         return await self._alone_with(slot, lambda: self._make_tuner().reset(slot))
 
@@ -168,7 +170,6 @@ class Tunings:
 
     def _refuse_unless_ready(self, slot: Slot) -> None:
         """Refuse a model that is not ready, or that somebody changes."""
-        self._refuse_when_tuned(slot)
         if slot.model is None or slot.state != "READY" or not slot.task_is_done:
             raise not_ready(slot)
 
@@ -186,8 +187,7 @@ class Tunings:
             async with self._turn:
                 if self._slots.of(slot.ref) is not slot:
                     raise not_loaded(slot.ref.name)
-                if slot.model is None or slot.state != "READY" or not slot.task_is_done:
-                    raise not_ready(slot)
+                self._refuse_unless_ready(slot)
                 # Whoever unloads the model cancels this, and whoever loads it waits for it.
                 slot.task = asyncio.current_task()
                 async with self._changing(slot.key):

@@ -9,7 +9,7 @@ from ingrain.repository.desired import ModelRef, read_desired, write_desired
 from ingrain.repository.store import Repository
 
 
-class WantedModels:
+class DesiredModels:
     """Reads and writes the list, and knows what it held when it was last read.
 
     Attributes:
