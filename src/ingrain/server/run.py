@@ -40,7 +40,7 @@ from ingrain.server.model_names import parse_model
 from ingrain.server.precision import check_settings, why_not
 from ingrain.server.services import ModelServices
 from ingrain.server.telemetry import Load, Telemetry
-from ingrain.server.tuning import tuning_place
+from ingrain.server.tuning_place import tuning_place
 from ingrain.server.workers.supervisor import Supervisor
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
