@@ -78,7 +78,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "onnxruntime"
     max_batch_size: Annotated[
         Annotated[int, Meta(ge=0)],
-        _setting("MAX_BATCH_SIZE", "Most items in one batch of the engine; 0: what a tuning has found, else 32."),
+        _setting(
+            "MAX_BATCH_SIZE",
+            "Most items in one batch of the engine; 0: what a tuning has found, else 128 on a GPU of this machine, 32 "
+            "elsewhere.",
+        ),
     ] = 0
     max_batch_tokens: Annotated[
         Annotated[int, Meta(ge=0)],
@@ -93,7 +97,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     instance_kind: Annotated[
         Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"],
-        _setting("INSTANCE_KIND", "Where graphs run. KIND_AUTO: on the GPU if Triton sees one, else on the CPU."),
+        _setting(
+            "INSTANCE_KIND",
+            "Where graphs run. KIND_AUTO: on the GPU if there is one that can be used, else on the CPU.",
+        ),
     ] = "KIND_AUTO"
     model_instances: Annotated[
         Annotated[int, Meta(ge=0)],

@@ -136,7 +136,8 @@ def test_tensorrt_without_a_known_length_gets_no_profile():
         (CPU, 32, [(1, 8), (4, 32)]),
         (CPU, 5, [(1, 5), (4, 5)]),
         (CPU, None, [(1, 8), (4, 16)]),
-        (GPU, 512, [(1, 8), (64, 256)]),
+        (GPU, 512, [(1, 8), (64, 128)]),
+        (ExecutionPolicy(instance_kind="KIND_GPU", max_batch_size=8), 512, [(1, 8), (8, 256)]),
         (ExecutionPolicy(instance_kind="KIND_AUTO"), 512, [(1, 8), (4, 64)]),
         (ExecutionPolicy(instance_kind="KIND_CPU", max_batch_size=2), 512, [(1, 8), (2, 64)]),
     ],
@@ -161,14 +162,14 @@ def test_a_graph_without_a_dynamic_batch_axis_is_refused(shape):
 def test_folder_is_written_once_and_equal_files_are_left_alone(tmp_path):
     folder = tmp_path / "text"
     assert write_graph_folder(folder, TEXT, "python", CPU)
-    files = [folder / "config.pbtxt", folder / "1" / "model.py", folder / "1" / "lone.py"]
+    files = [folder / "config.pbtxt", *(folder / "1" / name for name in ("model.py", "lone.py", "cuda.py"))]
     old = time.time() - 1000
     for path in files:
         assert path.stat().st_mode & 0o777 == 0o644
         os.utime(path, (old, old))
     assert not write_graph_folder(folder, TEXT, "python", CPU)
     assert all(abs(path.stat().st_mtime - old) < 1 for path in files)
-    assert sorted(path.name for path in folder.rglob("*")) == ["1", "config.pbtxt", "lone.py", "model.py"]
+    assert sorted(path.name for path in folder.rglob("*")) == ["1", "config.pbtxt", "cuda.py", "lone.py", "model.py"]
 
 
 def test_folder_changes_with_policy_and_backend(tmp_path):

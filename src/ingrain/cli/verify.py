@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ingrain.backend import cuda
 from ingrain.cli.connect import add_json_flag, add_model_flags, model_of, quiet_logs, say
 from ingrain.errors import ModelConflictError, ModelNotFoundError
 from ingrain.settings import Settings, load_settings
@@ -116,6 +117,7 @@ def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: 
         token=settings.hf_token,
         offline=settings.offline,
         trust_remote_code=settings.trust_remote_code,
+        on_gpu=settings.instance_kind != "KIND_CPU" and cuda.why_unusable() is None,
         stored_in=str(repository.root),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import onnxruntime
 
-from ingrain.engine.backend.lone import LoneSession, use_all_cores
+from ingrain.backend import cuda
+from ingrain.backend.lone import LoneSession, use_all_cores
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import Recorder
 from ingrain.errors import (
@@ -55,7 +56,7 @@ class OnnxRuntimeEngine:
         instances: How many batches of one graph run at the same time.
         threads: Threads of one batch.
         lone_threads: Threads of a batch that has the machine to itself, where more than the others'; 0 for none.
-        providers: ONNX Runtime's execution providers, best first.
+        on_gpu: Run graphs on the machine's first GPU.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class OnnxRuntimeEngine:
         instances: int = 1,
         threads: int = 1,
         lone_threads: int = 0,
-        providers: Sequence[str] = (_CPU,),
+        on_gpu: bool = False,
     ) -> None:
         self.backend: Backend = "onnxruntime"
         self.instances = instances
         self._locate = (lambda name: locate / name / "1" / "model.onnx") if isinstance(locate, Path) else locate
         self._threads = threads
         self._lone_threads = lone_threads
-        self._providers = list(providers)
+        self._on_gpu = on_gpu
         self._graphs: dict[str, _Loaded] = {}
         self._loading: dict[str, asyncio.Lock] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -193,7 +194,7 @@ class OnnxRuntimeEngine:
         # With one thread a run is the caller's own, and one set of weights serves any number of runs at once.
         count = 1 if layout.threads == 1 else layout.copies
         sessions = [self._open_one(path, graph, _options(layout.threads)) for _ in range(count)]
-        lone_threads = lone_threads_of(graph, self._lone_threads, layout.threads) if self._providers == [_CPU] else 0
+        lone_threads = 0 if self._on_gpu else lone_threads_of(graph, self._lone_threads, layout.threads)
         if not lone_threads:
             return sessions, None
         options = _options(layout.threads)
@@ -201,10 +202,12 @@ class OnnxRuntimeEngine:
         return sessions, LoneSession(self._open_one(path, graph, options))
 
     def _open_one(self, path: Path, graph: Graph, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        if self._on_gpu:
+            return cuda.open_session(path, options)
         # On CPU the fused SkipLayerNormalization is slower than what it replaces.
-        disabled = ["SkipLayerNormFusion"] if graph.role == "text_encoder" and self._providers == [_CPU] else []
+        disabled = ["SkipLayerNormFusion"] if graph.role == "text_encoder" else []
         return onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=self._providers, disabled_optimizers=disabled
+            str(path), sess_options=options, providers=[_CPU], disabled_optimizers=disabled
         )
 
     async def _run(

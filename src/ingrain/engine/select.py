@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
+from ingrain.backend import cuda
 from ingrain.cores import usable_cores
 from ingrain.engine.protocol import Engine
 from ingrain.engine.tritonserver import available
 from ingrain.errors import SettingsError
-from ingrain.repository.policy import ExecutionPolicy
+from ingrain.repository.policy import ExecutionPolicy, InstanceKind
 from ingrain.repository.store import Repository
 from ingrain.settings import Settings
 
 _MOST_INSTANCES = 4
 _MOST_ITEMS = 32
+# A GPU computes many short texts in the time of a few.
+_MOST_ITEMS_ON_THIS_GPU = 128
 # A graph refuses batches that are larger than it was loaded for. Room for what a tuning may choose costs nothing on a
-# CPU; on a GPU warm-up and TensorRT take memory for the largest one.
+# CPU; on a GPU warm-up and TensorRT take memory for the largest one, and a tuning chooses among smaller ones.
 _MOST_TUNED_ITEMS_ON_A_CPU = 64
 
 EngineName = Literal["embedded", "triton", "onnxruntime"]
@@ -45,37 +48,51 @@ def engine_name(settings: Settings) -> EngineName:
     return "embedded" if available() is None else "onnxruntime"
 
 
+def instance_kind(settings: Settings) -> InstanceKind:
+    """Return where graphs run. ``KIND_AUTO`` is left of a Triton elsewhere only, which decides for itself."""
+    if settings.instance_kind != "KIND_AUTO" or engine_name(settings) == "triton":
+        return settings.instance_kind
+    return "KIND_GPU" if cuda.why_unusable() is None else "KIND_CPU"
+
+
 def runs_on_this_cpu(settings: Settings) -> bool:
     """Tell whether graphs run on this machine's CPU, as far as the settings tell."""
-    return engine_name(settings) != "triton" and settings.instance_kind != "KIND_GPU"
+    return engine_name(settings) != "triton" and not runs_on_a_gpu(settings)
 
 
 def runs_on_a_gpu(settings: Settings) -> bool:
-    """Tell whether graphs run on a GPU for certain; ONNX Runtime in this process has the CPU alone."""
-    return settings.instance_kind == "KIND_GPU" and engine_name(settings) != "onnxruntime"
+    """Tell whether graphs run on a GPU for certain."""
+    return instance_kind(settings) == "KIND_GPU" and (engine_name(settings) == "triton" or cuda.why_unusable() is None)
 
 
 def execution_policy(settings: Settings) -> ExecutionPolicy:
     """Return how graphs are executed, with what the settings leave open decided.
 
     Under load two copies of one thread each do half as much again as one copy of two threads (triton-notes.md), so an
-    engine on this machine's CPU gets a copy for each core. What a remote Triton has is not known here: one copy, and
-    ONNX Runtime's own choice of threads.
+    engine on this machine's CPU gets a copy for each core. On this machine's GPU a copy needs one thread, to feed it.
+    What a remote Triton has is not known here: one copy, and ONNX Runtime's own choice of threads.
     """
     local = runs_on_this_cpu(settings)
     cores = usable_cores()
     instances = settings.model_instances or (min(cores, _MOST_INSTANCES) if local else 1)
-    threads = settings.threads_per_instance or (max(1, cores // instances) if local else 0)
+    threads = settings.threads_per_instance or _threads(settings, max(1, cores // instances))
     return ExecutionPolicy(
         max_batch_size=_loaded_batch_size(settings),
         dynamic_batching=settings.dynamic_batching,
-        instance_kind=settings.instance_kind,
+        instance_kind=instance_kind(settings),
         instances=instances,
         threads=threads,
         lone_threads=_lone_threads(settings, threads, cores if local else 1),
         tensorrt=settings.tensorrt_enabled,
         fp16=settings.fp16_enabled,
     )
+
+
+def _threads(settings: Settings, share: int) -> int:
+    """Return the threads of one copy, whose share of the cores is given; 0 leaves it to the engine."""
+    if runs_on_this_cpu(settings):
+        return share
+    return 0 if engine_name(settings) == "triton" else 1
 
 
 def _lone_threads(settings: Settings, threads: int, cores: int) -> int:
@@ -86,12 +103,13 @@ def _lone_threads(settings: Settings, threads: int, cores: int) -> int:
 
 def _loaded_batch_size(settings: Settings) -> int:
     is_on_a_cpu = runs_on_this_cpu(settings) or settings.instance_kind == "KIND_CPU"
-    return settings.max_batch_size or (_MOST_TUNED_ITEMS_ON_A_CPU if is_on_a_cpu else _MOST_ITEMS)
+    return settings.max_batch_size or (_MOST_TUNED_ITEMS_ON_A_CPU if is_on_a_cpu else default_batch_size(settings))
 
 
 def default_batch_size(settings: Settings) -> int:
     """Return the most items in a batch without a tuning."""
-    return settings.max_batch_size or _MOST_ITEMS
+    on_this_gpu = engine_name(settings) != "triton" and runs_on_a_gpu(settings)
+    return settings.max_batch_size or (_MOST_ITEMS_ON_THIS_GPU if on_this_gpu else _MOST_ITEMS)
 
 
 def choose_engine(settings: Settings, repository: Repository, policy: ExecutionPolicy) -> Engine:
@@ -107,10 +125,13 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
             instances=policy.instances,
             load_timeout_s=settings.load_timeout_s,
         )
+    gpus = _gpus(settings)
     if name == "embedded":
         from ingrain.engine.embedded import EmbeddedEngine
 
-        return EmbeddedEngine(repository.triton, instances=policy.instances, load_timeout_s=settings.load_timeout_s)
+        # Triton makes the copies on each of the GPUs.
+        instances = policy.instances * max(1, gpus)
+        return EmbeddedEngine(repository.triton, instances=instances, load_timeout_s=settings.load_timeout_s)
     from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 
     if settings.engine == "auto":
@@ -120,4 +141,23 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
         instances=policy.instances,
         threads=policy.threads,
         lone_threads=policy.lone_threads,
+        on_gpu=gpus > 0,
     )
+
+
+def _gpus(settings: Settings) -> int:
+    """Return how many of this machine's GPUs run graphs.
+
+    Raises:
+        SettingsError: They are asked for, and cannot be used.
+    """
+    reason = cuda.why_unusable()
+    if settings.instance_kind == "KIND_GPU" and reason is not None:
+        raise SettingsError(
+            f"INSTANCE_KIND is 'KIND_GPU', and graphs cannot run on a GPU: {reason}. With KIND_AUTO they run on the "
+            "CPU where that is so.",
+            param="INSTANCE_KIND",
+        )
+    if settings.instance_kind == "KIND_AUTO" and reason is not None and cuda.gpu_count():
+        log.warning("There is a GPU here, but graphs run on the CPU: %s.", reason)
+    return cuda.gpu_count() if runs_on_a_gpu(settings) else 0

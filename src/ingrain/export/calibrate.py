@@ -35,7 +35,7 @@ def calibrate(job: ExportJob, manifest: Manifest, report: Callable[[Progress], N
         return manifest
     folder = Path(job.output) / "model"
     path = Path(job.output) / graph.name / "1" / "model.onnx"
-    session = open_session(path, export_threads(), precision=manifest.precision)
+    session = open_session(path, export_threads(), precision=manifest.precision, on_gpu=job.on_gpu)
     texts = calibration_texts()
     # Of one length each where padding shows in the vectors, of nearly one length elsewhere.
     items = sorted(enumerate(TextPreprocessor(manifest.text, folder).encode(texts)), key=lambda item: len(item[1]))

@@ -25,6 +25,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         offline: True to use only what the hub's cache holds.
         trust_remote_code: True to run code that comes with the model.
         precision: What the graphs are to compute in.
+        on_gpu: True where they will run on this machine's GPU: they are proved on it, and made fast for it.
         tolerance: Largest difference to the source's vectors that is published, of graphs in float32.
         stored_in: Root of a repository whose stored graphs are proved anew; None to export.
     """
@@ -40,6 +41,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool = False
     trust_remote_code: bool = False
     precision: Precision = "fp32"
+    on_gpu: bool = False
     tolerance: float = 1e-4
     stored_in: str | None = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ingrain.errors import VerificationError
 from ingrain.repository.manifest import Verification
@@ -21,6 +23,10 @@ class Floors:
     mean_cosine: float
     min_cosine: float
     own_cosine: float
+
+
+Prove = Callable[[Any, Floors | None], Verification]
+"""Compares an ``onnxruntime.InferenceSession`` with the source, by floors or else by the tolerance of float32."""
 
 
 @dataclass(slots=True)

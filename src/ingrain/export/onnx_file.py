@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ingrain.backend import cuda
 from ingrain.errors import ExportError
 from ingrain.export.quick_exporter import quick_exporter
 from ingrain.repository.manifest import DType, Precision, Tensor
@@ -108,13 +109,28 @@ def save_onnx(model: Any, path: Path) -> None:
     onnx.save(model, str(path), save_as_external_data=external, location=f"{path.name}.data")
 
 
-def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32") -> Any:
+def replace_graph(path: Path, folder: Path) -> None:
+    """Put a folder's files in a graph's place; their names stay, since a graph names its external data.
+
+    Args:
+        path: The graph's file.
+        folder: Holds the new one, and nothing when this returns.
+    """
+    for old in path.parent.iterdir():
+        if old.is_file():
+            old.unlink()
+    for new in folder.iterdir():
+        new.rename(path.parent / new.name)
+
+
+def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32", on_gpu: bool = False) -> Any:
     """Open an ONNX file as the engines do.
 
     Args:
         path: The file.
         threads: Threads of one operator; 0 for all cores.
         precision: What the graph computes in.
+        on_gpu: Run it on this machine's first GPU.
 
     Raises:
         CannotConvert: ONNX Runtime refuses the file.
@@ -124,11 +140,13 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    if precision == "fp16":
+    if precision == "fp16" and not on_gpu:
         # On a CPU, ONNX Runtime fuses some half-precision nodes into what it has no kernel for, and dies on others
         # (microsoft/onnxruntime#32186, #32405). A GPU has kernels of its own.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
+        if on_gpu:
+            return cuda.open_session(path, options)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         raise CannotConvert(f"{type(error).__name__}: {error}") from error

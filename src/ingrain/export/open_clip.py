@@ -110,8 +110,7 @@ def _convert_text(
 
         proof = prove(session)
         del session
-        if job.precision != "fp32":
-            proof = precision.lower(path, job.precision, prove, what="The text tower")
+        proof = precision.finish(path, job, proof, prove, what="The text tower")
         return entry.describe_graph(job, "text_encoder", inputs, outputs), serving, proof
 
     return first_proved(plans, attempt, what="The text tower")
@@ -148,8 +147,8 @@ def _convert_image(
 
         proof = prove(session)
         del session
-        if job.precision == "fp16":
-            proof = precision.lower(path, job.precision, prove, what="The image tower")
+        if job.precision not in precision.INT8:
+            proof = precision.finish(path, job, proof, prove, what="The image tower")
         return entry.describe_graph(job, "image_encoder", inputs, outputs), proof
 
     return first_proved(_IMAGE_RECIPES, attempt, what="The image tower")

@@ -1,4 +1,4 @@
-"""Receives a proved float32 graph, hands on one of the precision asked for that keeps what that precision promises.
+"""Receives a proved float32 graph, hands on the one to publish: of the precision asked for, and fast where it will run.
 
 A precision is a promise about vectors, not a recipe: the ways to keep it are tried fastest first, each is compared with
 the source, and the first one that reaches the floors is published.
@@ -11,20 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from ingrain.errors import UnsupportedModelError, VerificationError
+from ingrain.errors import IngrainError, UnsupportedModelError, VerificationError
 from ingrain.export.attempts import first_proved
 from ingrain.export.float16 import write_float16
-from ingrain.export.measured import Floors
-from ingrain.export.onnx_file import open_session
+from ingrain.export.job import ExportJob
+from ingrain.export.measured import Floors, Prove
+from ingrain.export.on_gpu import choose_on_gpu
+from ingrain.export.onnx_file import CannotConvert, open_session, replace_graph
 from ingrain.export.quantize import Int8Plan, write_int8
 from ingrain.export.threads import export_threads
 from ingrain.repository.manifest import Precision, Verification
 
 INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
-Prove = Callable[[Any, Floors], Verification]
-"""Compares an ``onnxruntime.InferenceSession`` with the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +61,31 @@ _WAYS: dict[Precision, tuple[Way, ...]] = {
 }
 
 
-def lower(path: Path, precision: Precision, prove: Prove, *, what: str) -> Verification:
-    """Replace a float32 graph by one of a lower precision.
+def finish(path: Path, job: ExportJob, proof: Verification, prove: Prove, *, what: str) -> Verification:
+    """Replace a proved float32 graph by the one that is to be published, if that is another one.
 
     Args:
-        path: The graph's file, proved; replaced together with its external data.
-        precision: Any but fp32.
-        prove: Compares a session with the source; raises ``VerificationError`` below the floors.
+        path: The graph's file; replaced together with its external data.
+        job: Says in which precision, and whether for this machine's GPU.
+        proof: What the graph's proof measured.
+        prove: Compares a session with the source; raises ``VerificationError`` where it differs by more than allowed.
         what: What the graph is, for messages.
 
     Returns:
-        What the proof of the new graph measured.
+        What the proof of the published graph measured.
 
     Raises:
-        UnsupportedModelError: No way reaches the floors of this precision.
+        UnsupportedModelError: No way reaches what this precision promises.
     """
+    if not job.on_gpu:
+        return proof if job.precision == "fp32" else _lower(path, job.precision, prove, what)
+    try:
+        return choose_on_gpu(path, job.precision, prove, FLOORS.get(job.precision), what=what)
+    except (VerificationError, CannotConvert) as error:
+        raise _refusal(job.precision, what, error) from error
+
+
+def _lower(path: Path, precision: Precision, prove: Prove, what: str) -> Verification:
     folder = path.parent / "lowered"
 
     def attempt(way: Way) -> Verification:
@@ -89,13 +98,24 @@ def lower(path: Path, precision: Precision, prove: Prove, *, what: str) -> Verif
     try:
         proof = first_proved(_WAYS[precision], attempt, what=what)
     except (VerificationError, UnsupportedModelError) as error:
-        raise UnsupportedModelError(
-            f"{what} cannot be served in {precision}: {error.message} Load the model with {_instead(precision)}.",
-            param="precision",
-            facts=error.facts,
-        ) from error
-    _replace(path, folder)
+        raise _refusal(precision, what, error) from error
+    replace_graph(path, folder)
+    folder.rmdir()
     return proof
+
+
+def _refusal(precision: Precision, what: str, error: Exception) -> UnsupportedModelError:
+    known = error if isinstance(error, IngrainError) else None
+    reason = known.message if known is not None else "ONNX Runtime refuses the graph."
+    if precision == "fp32":
+        return UnsupportedModelError(
+            f"{what} cannot be served on this GPU: {reason} Set INSTANCE_KIND to KIND_CPU.", param="name"
+        )
+    return UnsupportedModelError(
+        f"{what} cannot be served in {precision}: {reason} Load the model with {_instead(precision)}.",
+        param="precision",
+        facts=known.facts if known is not None else {},
+    )
 
 
 def refuse_int8(precision: Precision, because: str) -> None:
@@ -117,13 +137,3 @@ def refuse_int8(precision: Precision, because: str) -> None:
 
 def _instead(precision: Precision) -> str:
     return "`precision` int8-safe or fp32" if precision == "int8" else "`precision` fp32"
-
-
-def _replace(path: Path, folder: Path) -> None:
-    """Put the new files in the old ones' place; their names stay, since a graph names its external data."""
-    for old in path.parent.iterdir():
-        if old.is_file():
-            old.unlink()
-    for new in folder.iterdir():
-        new.rename(path.parent / new.name)
-    folder.rmdir()

@@ -103,9 +103,8 @@ def _convert(
             refusal = error if isinstance(error, VerificationError) else refusal
             continue
         del session
-        if job.precision != "fp32":
-            report(Progress("export", job.precision, 0, 1, "graphs"))
-            verification = precision.lower(path, job.precision, prove, what="The model")
+        report(Progress("export", job.precision, 0, 1, "graphs"))
+        verification = precision.finish(path, job, verification, prove, what="The model")
         only = references.equal_lengths_only
         return entry.describe_graph(job, _ROLE, inputs, outputs, equal_lengths_only=only), verification
     raise refusal or UnsupportedModelError(

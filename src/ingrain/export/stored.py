@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from ingrain.errors import ModelNotFoundError
+from ingrain.errors import ModelNotFoundError, UnsupportedModelError
 from ingrain.export import entry, verify, verify_images
 from ingrain.export.job import ExportJob, Phase, Progress
 from ingrain.export.measured import Floors
-from ingrain.export.onnx_file import open_session
+from ingrain.export.onnx_file import CannotConvert, open_session
 from ingrain.export.precision import FLOORS
 from ingrain.export.threads import export_threads
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.repository.manifest import Graph, Manifest, Role, Verification
+from ingrain.repository.manifest import Graph, Manifest, Precision, Role, Verification
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
 
@@ -58,9 +58,22 @@ def prove_stored(job: ExportJob, folder: Path, report: Report) -> Manifest:
     gc.collect()
     proofs = {}
     for graph, references in asked:
-        session = open_session(repository.locate_graph(graph), export_threads(), precision=stored.manifest.precision)
+        session = _open_session(repository.locate_graph(graph), stored.manifest.precision, job)
         proofs[graph.role] = _prove(session, stored, graph, references, report)
     return msgspec.structs.replace(stored.manifest, verification=proofs)
+
+
+def _open_session(path: Path, precision: Precision, job: ExportJob) -> Any:
+    try:
+        return open_session(path, export_threads(), precision=precision, on_gpu=job.on_gpu)
+    except CannotConvert as error:
+        if precision == "fp16" and not job.on_gpu:
+            raise UnsupportedModelError(
+                f"Model {job.name!r} is stored in fp16, as it is fast on a GPU, and can be proved only where there is "
+                "one.",
+                param="name",
+            ) from error
+        raise
 
 
 def _open_source(job: ExportJob, folder: Path) -> Any:

@@ -111,8 +111,7 @@ def _convert(
 
         proof = prove(session)
         del session
-        if job.precision != "fp32":
-            proof = precision.lower(path, job.precision, prove, what="The model")
+        proof = precision.finish(path, job, proof, prove, what="The model")
         return entry.describe_graph(job, role, inputs, outputs), proof
 
     return first_proved(_RECIPES, attempt, what="The network")

@@ -12,13 +12,13 @@ from ingrain.repository.policy import Backend, ExecutionPolicy
 from ingrain.repository.triton_config import graph_config, to_pbtxt
 
 VERSION = "1"
-_PYTHON_MODEL = ("model.py", "lone.py")
+_PYTHON_MODEL = ("model.py", "lone.py", "cuda.py")
 
 
 def write_graph_folder(
     folder: Path, graph: Graph, backend: Backend, policy: ExecutionPolicy, *, max_tokens: int | None = None
 ) -> bool:
-    """Write ``config.pbtxt`` and, for the Python backend, ``1/model.py`` and ``1/lone.py``; leave equal files alone.
+    """Write ``config.pbtxt`` and, for the Python backend, ``1/model.py`` and what it imports; leave equal files alone.
 
     Each file is replaced at once, so that neither Triton nor another Ingrain ever reads half of one.
 
@@ -47,7 +47,7 @@ def write_graph_folder(
 
 def _source(name: str) -> bytes:
     """Return a source file of the Python backend's model, which is data to us: it runs inside Triton."""
-    return (files("ingrain") / "engine" / "backend" / name).read_bytes()
+    return (files("ingrain") / "backend" / name).read_bytes()
 
 
 def _replace(path: Path, content: bytes) -> bool:

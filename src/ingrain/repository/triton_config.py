@@ -15,6 +15,8 @@ __all__ = ["Backend", "ExecutionPolicy", "graph_config", "to_pbtxt"]
 _SHORT_TOKENS = 8
 _LONG_TOKENS_CPU = 64
 _LONG_TOKENS_GPU = 256
+# Of a whole batch: what the memory of a GPU is to be there for.
+_WARM_TOKENS_GPU = 8192
 _WARM_BATCH_CPU = 4
 _UNKNOWN_MAX_TOKENS = 16
 
@@ -155,7 +157,7 @@ def _warmups(graph: Graph, policy: ExecutionPolicy, max_tokens: int | None) -> l
     on_gpu = policy.instance_kind == "KIND_GPU"
     longest = max_tokens or _UNKNOWN_MAX_TOKENS
     batch = policy.max_batch_size if on_gpu else min(policy.max_batch_size, _WARM_BATCH_CPU)
-    long_tokens = min(longest, _LONG_TOKENS_GPU if on_gpu else _LONG_TOKENS_CPU)
+    long_tokens = min(longest, max(1, min(_LONG_TOKENS_GPU, _WARM_TOKENS_GPU // batch)) if on_gpu else _LONG_TOKENS_CPU)
     return [
         _warmup("one", graph.inputs, 1, min(longest, _SHORT_TOKENS)),
         _warmup("batch", graph.inputs, batch, long_tokens),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingrain.engine.protocol import Engine
-from ingrain.engine.select import choose_engine, engine_name, execution_policy
+from ingrain.engine.select import choose_engine, engine_name, execution_policy, runs_on_a_gpu
 from ingrain.errors import EngineUnavailableError, SettingsError
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.runner import run_export
@@ -213,6 +213,9 @@ def _opener(settings: Settings, engine: Engine, images: ImageInput) -> OpenModel
 
 
 def _exporter(settings: Settings, repository: Repository) -> Export:
+    # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
+    on_gpu = runs_on_a_gpu(settings) and engine_name(settings) != "triton"
+
     async def export(ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
         job = ExportJob(
             name=ref.name,
@@ -226,6 +229,7 @@ def _exporter(settings: Settings, repository: Repository) -> Export:
             offline=settings.offline,
             trust_remote_code=settings.trust_remote_code,
             precision=ref.precision or "fp32",
+            on_gpu=on_gpu,
         )
         await run_export(job, timeout_s=settings.export_timeout_s, on_progress=on_progress)
 

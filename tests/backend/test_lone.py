@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ingrain.engine.backend.lone import FasterWay, LoneSession
+from ingrain.backend.lone import FasterWay, LoneSession
 
 
 class Clock:

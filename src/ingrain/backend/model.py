@@ -1,7 +1,7 @@
 """Runs ``model.onnx`` on ONNX Runtime inside Triton's Python backend.
 
-The file is copied beside each graph, with ``lone.py``, and imported by Triton's stub process, which has numpy and
-onnxruntime and not necessarily Ingrain, so nothing else is imported here.
+The file is copied beside each graph, with ``lone.py`` and ``cuda.py``, and imported by Triton's stub process, which has
+numpy and onnxruntime and not necessarily Ingrain, so nothing else is imported here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
-from .lone import LoneSession, use_all_cores  # beside this file, wherever it was copied to
+from . import cuda  # beside this file, wherever it was copied to
+from .lone import LoneSession, use_all_cores
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -39,13 +40,17 @@ class TritonPythonModel:
         self.input_names = [tensor["name"] for tensor in config["input"]]
         self.output_names = [tensor["name"] for tensor in config["output"]]
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        providers = choose_providers(args["model_instance_kind"], args["model_instance_device_id"])
-        on_gpu = providers[0] != "CPUExecutionProvider"
-        disabled = [] if on_gpu else [name for name in parameters["disabled_optimizers"].split(",") if name]
+        on_gpu = args["model_instance_kind"] == "GPU" and cuda.has_provider()
+        disabled = [name for name in parameters["disabled_optimizers"].split(",") if name]
 
         def open_session(options: ort.SessionOptions) -> ort.InferenceSession:
+            if on_gpu:
+                return cuda.open_session(path, options, args["model_instance_device_id"])
             return ort.InferenceSession(
-                os.fspath(path), sess_options=options, providers=providers, disabled_optimizers=disabled
+                os.fspath(path),
+                sess_options=options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=disabled,
             )
 
         self.session = open_session(session_options(int(parameters["threads"])))
@@ -134,15 +139,6 @@ def session_options(threads: int) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
-
-
-def choose_providers(kind: str, device_id: str) -> list[Any]:
-    """Return ONNX Runtime's providers, best first: CUDA where Triton gave this instance a GPU and it can be used."""
-    if kind == "GPU" and "CUDAExecutionProvider" in ort.get_available_providers():
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # finds CUDA and cuDNN where their wheels put them
-        return [("CUDAExecutionProvider", {"device_id": device_id}), "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
 
 
 def end_with_server() -> None:

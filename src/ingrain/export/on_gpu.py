@@ -1,0 +1,130 @@
+"""Receives a proved float32 graph, hands on the one that this machine's GPU runs fastest, proved on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ingrain.errors import VerificationError
+from ingrain.export.float16 import write_float16
+from ingrain.export.fused import write_fused
+from ingrain.export.measured import Floors, Prove
+from ingrain.export.onnx_file import CannotConvert, open_session, replace_graph
+from ingrain.export.threads import export_threads
+from ingrain.repository.manifest import Precision, Verification
+
+_RUNS = 15
+# (items, tokens) of the batches that are timed: a lone query, and a batch that fills the GPU with short texts.
+_BATCHES = ((1, 16), (64, 32))
+# A fused graph must save this much of the time of all batches together, and be no slower with any of them.
+_WORTH_IT, _NO_SLOWER = 0.95, 1.03
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A graph that was proved on the GPU: its folder, its proof, and the seconds that each batch takes."""
+
+    folder: Path
+    proof: Verification
+    seconds: tuple[float, ...]
+
+    def beats(self, other: _Candidate) -> bool:
+        no_slower = all(a <= _NO_SLOWER * b for a, b in zip(self.seconds, other.seconds, strict=True))
+        return no_slower and sum(self.seconds) < _WORTH_IT * sum(other.seconds)
+
+
+def choose_on_gpu(path: Path, precision: Precision, prove: Prove, floors: Floors | None, *, what: str) -> Verification:
+    """Replace a float32 graph by one of the precision asked for: fused where that is proved and faster here.
+
+    Args:
+        path: The graph's file, proved; replaced together with its external data.
+        precision: ``fp32`` or ``fp16``.
+        prove: Compares a session with the source; raises ``VerificationError`` where it differs by more than allowed.
+        floors: What the precision promises; None for the tolerance of float32.
+        what: What the graph is, for messages.
+
+    Returns:
+        What the proof of the chosen graph measured, on the GPU.
+
+    Raises:
+        CannotConvert: ONNX Runtime refuses the graph in this precision.
+        VerificationError: On the GPU it computes something else than its source.
+    """
+    folders = {name: path.parent / name for name in ("plain", "fused")}
+    try:
+        _write(path, folders["plain"] / path.name, precision, fused=False)
+        plain = _try(folders["plain"], path.name, precision, prove, floors)
+        chosen = plain
+        try:
+            _write(path, folders["fused"] / path.name, precision, fused=True)
+            if precision == "fp32":
+                # A server without a GPU may open the repository one day.
+                prove(open_session(folders["fused"] / path.name, export_threads()), None)
+            fused = _try(folders["fused"], path.name, precision, prove, floors)
+            chosen = fused if fused.beats(plain) else plain
+            _tell(what, f"fused {_shown(fused)}, as it is {_shown(plain)}: {chosen.folder.name}")
+        except (CannotConvert, VerificationError):
+            _tell(what, "fused, did not work:")
+            traceback.print_exc()
+        replace_graph(path, chosen.folder)
+    finally:
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    return chosen.proof
+
+
+def _write(source: Path, target: Path, precision: Precision, *, fused: bool) -> None:
+    target.parent.mkdir()
+    steps = [*([write_fused] if fused else []), *([write_float16] if precision == "fp16" else [])]
+    if not steps:
+        for file in source.parent.iterdir():
+            if file.is_file():
+                os.link(file, target.parent / file.name)
+    for step in steps[:-1]:
+        between = target.parent / "between" / target.name
+        between.parent.mkdir()
+        step(source, between)
+        source = between
+    for step in steps[-1:]:
+        step(source, target)
+    shutil.rmtree(target.parent / "between", ignore_errors=True)
+
+
+def _try(folder: Path, name: str, precision: Precision, prove: Prove, floors: Floors | None) -> _Candidate:
+    session = open_session(folder / name, export_threads(), precision=precision, on_gpu=True)
+    proof = prove(session, floors)
+    return _Candidate(folder, proof, tuple(_seconds(session, *batch) for batch in _BATCHES))
+
+
+def _seconds(session: Any, items: int, tokens: int) -> float:
+    """Return the median time of a batch; the first runs, which find kernels and take memory, do not count."""
+    arrays = {value.name: _ones(value, items, tokens) for value in session.get_inputs()}
+    taken = []
+    for _ in range(_RUNS):
+        began = time.perf_counter()
+        session.run(None, arrays)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[_RUNS // 3 :])
+
+
+def _ones(value: Any, items: int, tokens: int) -> np.ndarray[Any, Any]:
+    shape = [axis if isinstance(axis, int) else tokens for axis in value.shape]
+    return np.ones([items, *shape[1:]], _DTYPES[value.type])
+
+
+def _shown(candidate: _Candidate) -> str:
+    return " and ".join(f"{seconds * 1e3:.2f} ms" for seconds in candidate.seconds)
+
+
+def _tell(what: str, text: str) -> None:
+    print(f"{what}, {text}", file=sys.stderr)  # noqa: T201  # the worker's stderr is its log
