@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from ingrain.backend import cuda
 from ingrain.cli.main import main
 from ingrain.testing.hub_server import HubServer
 
@@ -92,6 +93,12 @@ def test_a_gpu_that_is_wanted_and_not_there_is_a_failure(doctor, monkeypatch, tm
     smi = tmp_path / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559 MiB'\n")
     smi.chmod(0o755)
+    monkeypatch.setattr(cuda, "gpu_count", lambda: 1)
+    assert doctor()[1]["GPU"]["status"] == "failure"
+    status, found = doctor(INSTANCE_KIND="KIND_AUTO")
+    assert (status, found["GPU"]["status"]) == (0, "warning")
+    assert "onnxruntime-gpu" in found["GPU"]["detail"]
+    monkeypatch.setattr(cuda, "has_provider", lambda: True)
     status, found = doctor()
     assert (status, found["GPU"]["detail"]) == (0, "NVIDIA H100, 81559 MiB")
 

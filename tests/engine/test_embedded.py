@@ -211,3 +211,32 @@ async def test_answers_while_an_event_loop_of_another_thread_has_used_grpc(tmp_p
     await engine.load(write_graph(tmp_path, "python"))
     await engine.infer("tiny", ones(1, 1))
     await engine.close()
+
+
+STAND_IN = """
+import sys
+from pathlib import Path
+
+Path({marker!r}).touch()
+sys.path.remove({folder!r})
+del sys.modules["onnxruntime"]
+import onnxruntime
+"""
+
+
+async def test_packages_that_pythonpath_leads_to_come_first(tmp_path, write_graph, monkeypatch):
+    """Triton's stub takes no notice of the variable by itself. The stand-in steps aside for the real package."""
+    folder, marker = tmp_path / "elsewhere", tmp_path / "found"
+    folder.mkdir()
+    (folder / "onnxruntime.py").write_text(STAND_IN.format(folder=str(folder), marker=str(marker)))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    root = tmp_path / "repository"
+    graph = write_graph(root, "python")
+    engine = EmbeddedEngine(root)
+    await engine.start()
+    try:
+        await engine.load(graph)
+        assert (await engine.infer("tiny", ones(2, 5)))["sentence_embedding"].shape[0] == 2
+    finally:
+        await engine.close()
+    assert marker.exists()

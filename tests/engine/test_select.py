@@ -2,10 +2,13 @@
 
 import pytest
 
+from ingrain.backend import cuda
 from ingrain.cores import usable_cores
-from ingrain.engine.select import execution_policy
+from ingrain.engine.select import choose_engine, default_batch_size, execution_policy, instance_kind, runs_on_a_gpu
+from ingrain.errors import SettingsError
 from ingrain.repository.manifest import Graph, StoredFile
 from ingrain.repository.policy import lone_threads_of
+from ingrain.repository.store import Repository
 from ingrain.settings import Settings
 
 CORES = usable_cores()
@@ -38,3 +41,58 @@ def test_a_large_graph_does_not_hold_its_weights_twice():
         for size in (256 * 1024**2, 256 * 1024**2 + 1)
     )
     assert [lone_threads_of(small, 4, 1), lone_threads_of(large, 4, 1), lone_threads_of(small, 4, 4)] == [4, 0, 0]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A driver that shows two GPUs, and an ONNX Runtime that can use them."""
+    monkeypatch.setattr(cuda, "gpu_count", lambda: 2)
+    monkeypatch.setattr(cuda, "has_provider", lambda: True)
+
+
+@pytest.fixture
+def gpu_without_provider(monkeypatch):
+    """A driver that shows a GPU, and an ONNX Runtime for CPUs alone."""
+    monkeypatch.setattr(cuda, "gpu_count", lambda: 1)
+    monkeypatch.setattr(cuda, "has_provider", lambda: False)
+
+
+@pytest.mark.parametrize("engine", ["embedded", "onnxruntime"])
+def test_a_gpu_that_can_be_used_is_used(two_gpus, tmp_path, engine):
+    settings = Settings(engine=engine)
+    policy = execution_policy(settings)
+    assert (policy.instance_kind, policy.instances, policy.threads, policy.lone_threads) == ("KIND_GPU", 1, 1, 0)
+    assert policy.max_batch_size == default_batch_size(settings) == 128
+    assert runs_on_a_gpu(settings)
+    # Triton makes the copies on each GPU; in this process one is used.
+    assert choose_engine(settings, Repository(tmp_path), policy).instances == (2 if engine == "embedded" else 1)
+
+
+def test_the_cpu_is_used_where_it_is_asked_for(two_gpus):
+    settings = Settings(engine="embedded", instance_kind="KIND_CPU")
+    assert execution_policy(settings).instance_kind == "KIND_CPU"
+    assert default_batch_size(settings) == 32
+    assert not runs_on_a_gpu(settings)
+
+
+def test_what_a_triton_elsewhere_has_is_for_it_to_say(two_gpus):
+    settings = Settings(engine="triton", triton_grpc_url="triton:8001")
+    assert instance_kind(settings) == "KIND_AUTO"
+    assert not runs_on_a_gpu(settings)
+    assert default_batch_size(settings) == 32
+
+
+def test_a_gpu_that_cannot_be_used_is_told_of(gpu_without_provider, tmp_path, caplog):
+    settings = Settings(engine="onnxruntime")
+    policy = execution_policy(settings)
+    assert policy.instance_kind == "KIND_CPU"
+    choose_engine(settings, Repository(tmp_path), policy)
+    assert "There is a GPU here, but graphs run on the CPU" in caplog.text
+    assert "onnxruntime-gpu" in caplog.text
+
+
+def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_refused(gpu_without_provider, tmp_path):
+    settings = Settings(engine="onnxruntime", instance_kind="KIND_GPU")
+    with pytest.raises(SettingsError, match="onnxruntime-gpu") as caught:
+        choose_engine(settings, Repository(tmp_path), execution_policy(settings))
+    assert caught.value.param == "INSTANCE_KIND"

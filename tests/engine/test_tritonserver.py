@@ -48,6 +48,13 @@ def test_says_that_the_wheel_is_missing(monkeypatch):
     assert "ingrain[triton]" in available()
 
 
+def test_a_numpy_that_the_stub_misreads_is_told_of_before_anything_is_served(monkeypatch):
+    """With it tritonserver starts, loads, and answers every request with arrays of a wrong shape."""
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.3.5" if name == "numpy" else real(name))
+    assert "numpy below 2, not 2.3.5" in available()
+
+
 def test_keeps_our_secrets_from_triton(monkeypatch):
     for name in ("HF_TOKEN", "INGRAIN_API_KEYS", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.setenv(name, "secret")

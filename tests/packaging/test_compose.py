@@ -51,6 +51,7 @@ def test_triton_runs_as_the_engine_needs_it(services):
     }
     assert [port.rpartition(":")[2] for port in triton["ports"]] == ["8000", "8001", "8002"]
     assert triton["shm_size"]
+    assert triton["environment"] == {"NVIDIA_TF32_OVERRIDE": 0}
 
 
 def test_the_gpu_is_the_default_and_one_line_takes_it_away():

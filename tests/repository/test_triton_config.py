@@ -185,9 +185,9 @@ def test_folder_changes_with_policy_and_backend(tmp_path):
 def test_the_pythons_model_needs_numpy_and_onnx_runtime_alone(tmp_path):
     """The stub's environment need not have Ingrain."""
     write_graph_folder(tmp_path, TEXT, "python", CPU)
-    sources = [(tmp_path / "1" / name).read_text().splitlines() for name in ("model.py", "lone.py")]
+    sources = [(tmp_path / "1" / name).read_text().splitlines() for name in ("model.py", "lone.py", "cuda.py")]
     imports = [line.split()[1] for line in chain(*sources) if line.startswith(("import ", "from "))]
-    imported = {name.split(".")[0] for name in imports if name != ".lone"}
+    imported = {name.split(".")[0] for name in imports if name not in (".", ".lone")}
     ours = {"numpy", "onnxruntime", "triton_python_backend_utils"}
     assert imported - set(sys.stdlib_module_names) == ours
     assert np.__name__ in ours

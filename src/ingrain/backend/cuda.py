@@ -20,6 +20,8 @@ _OPTIONS = {
     "use_tf32": "0",
     # Trying every algorithm for every convolution takes seconds, for each batch size anew.
     "cudnn_conv_algo_search": "HEURISTIC",
+    # Flash, memory-efficient and plain attention. cuDNN's, which would go before these, plans each new shape for 50 ms.
+    "sdpa_kernel": "19",
     # The other strategy takes the next power of two, of a memory that is shared with other graphs.
     "arena_extend_strategy": "kSameAsRequested",
 }

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# The stub's interpreter takes no notice of the variable.
+sys.path[:0] = [
+    folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder not in (*sys.path, "")
+]
 
 import numpy as np
 import onnxruntime as ort

@@ -16,6 +16,7 @@ from typing import Literal
 
 import httpx
 
+from ingrain.backend import cuda
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
 from ingrain.settings import Settings
@@ -189,17 +190,25 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_gpu(settings: Settings) -> Iterator[Finding]:
-    """Tell which GPUs the driver shows."""
+    """Tell which GPUs the driver shows, and whether graphs can run on them."""
     wanted = settings.instance_kind == "KIND_GPU" or settings.tensorrt_enabled
-    names = _gpus()
-    if names:
+    names, reason = _gpus(), cuda.why_unusable()
+    elsewhere = settings.triton_grpc_url is not None
+    if not names:
+        yield Finding(
+            subject="GPU",
+            status="failure" if wanted and not elsewhere else "note",
+            detail="none that nvidia-smi shows; graphs run on the CPU",
+            cure="Install NVIDIA's driver, or set INSTANCE_KIND=KIND_CPU." if wanted else None,
+        )
+    elif reason is None or elsewhere or settings.instance_kind == "KIND_CPU":
         yield Finding(subject="GPU", status="ok", detail=", ".join(names))
     else:
         yield Finding(
             subject="GPU",
-            status="failure" if wanted and not settings.triton_grpc_url else "note",
-            detail="none that nvidia-smi shows; graphs run on the CPU",
-            cure="Install NVIDIA's driver, or set INSTANCE_KIND=KIND_CPU." if wanted else None,
+            status="failure" if wanted else "warning",
+            detail=f"{', '.join(names)}, but graphs run on the CPU: {reason}",
+            cure="docs/gpu.md says what graphs need on a GPU; INSTANCE_KIND=KIND_CPU does without.",
         )
 
 
@@ -264,11 +273,8 @@ def _packages_of(extra: str) -> Iterator[str]:
 
 
 def _is_installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    names = (package, "onnxruntime-gpu") if package == "onnxruntime" else (package,)
+    return any(next(iter(importlib.metadata.distributions(name=name)), None) is not None for name in names)
 
 
 def _listens(address: str) -> bool:

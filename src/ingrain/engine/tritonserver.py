@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def find_files() -> TritonFiles | str:
     spec = find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
         return "the package nvidia-pytriton, which ships tritonserver, is not installed (`pip install ingrain[triton]`)"
+    if reason := _misread_arrays():
+        return reason
     package = Path(spec.submodule_search_locations[0])
     root = package / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -91,6 +94,18 @@ def find_files() -> TritonFiles | str:
         python_backend=files.python_backend,
         libraries=(*files.libraries, libpython.parent),
     )
+
+
+def _misread_arrays() -> str | None:
+    """Tell whether the stub would misread numpy's arrays: it starts all the same, and every answer is broken."""
+    numpy = metadata.version("numpy")
+    try:
+        needs = metadata.requires("nvidia-pytriton") or []
+    except metadata.PackageNotFoundError:
+        return None
+    if any(need.startswith("numpy<2") for need in needs) and int(numpy.partition(".")[0]) >= 2:
+        return f"the installed nvidia-pytriton needs a numpy below 2, not {numpy} (`pip install 'numpy<2'`)"
+    return None
 
 
 def _find_libpython() -> Path | None:

@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from ingrain.repository.manifest import Precision, Verification
 _RUNS = 15
 # (items, tokens) of the batches that are timed: a lone query, and a batch that fills the GPU with short texts.
 _BATCHES = ((1, 16), (64, 32))
+# Items of the batches that are timed once each: under load every batch is new to the GPU's libraries, which may take
+# longer to plan it than to compute it.
+_NEW_SIZES = range(5, 20)
 # A fused graph must save this much of the time of all batches together, and be no slower with any of them.
 _WORTH_IT, _NO_SLOWER = 0.95, 1.03
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
@@ -32,7 +36,7 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)"
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A graph that was proved on the GPU: its folder, its proof, and the seconds that each batch takes."""
+    """A graph that was proved on the GPU: its folder, its proof, and the seconds of each kind of batch."""
 
     folder: Path
     proof: Verification
@@ -103,18 +107,19 @@ def _write(source: Path, target: Path, precision: Precision, *, fused: bool) -> 
 def _try(folder: Path, name: str, precision: Precision, prove: Prove, floors: Floors | None) -> _Candidate:
     session = open_session(folder / name, export_threads(), precision=precision, on_gpu=True)
     proof = prove(session, floors)
-    return _Candidate(folder, proof, tuple(_seconds(session, *batch) for batch in _BATCHES))
+    repeated = [_seconds(session, [batch] * _RUNS) for batch in _BATCHES]
+    return _Candidate(folder, proof, (*repeated, _seconds(session, [(items, 24) for items in _NEW_SIZES])))
 
 
-def _seconds(session: Any, items: int, tokens: int) -> float:
-    """Return the median time of a batch; the first runs, which find kernels and take memory, do not count."""
-    arrays = {value.name: _ones(value, items, tokens) for value in session.get_inputs()}
+def _seconds(session: Any, batches: Sequence[tuple[int, int]]) -> float:
+    """Return the median time of batches, the first third apart: they load kernels and take memory."""
     taken = []
-    for _ in range(_RUNS):
+    for items, tokens in batches:
+        arrays = {value.name: _ones(value, items, tokens) for value in session.get_inputs()}
         began = time.perf_counter()
         session.run(None, arrays)
         taken.append(time.perf_counter() - began)
-    return statistics.median(taken[_RUNS // 3 :])
+    return statistics.median(taken[len(taken) // 3 :])
 
 
 def _ones(value: Any, items: int, tokens: int) -> np.ndarray[Any, Any]:
@@ -123,7 +128,7 @@ def _ones(value: Any, items: int, tokens: int) -> np.ndarray[Any, Any]:
 
 
 def _shown(candidate: _Candidate) -> str:
-    return " and ".join(f"{seconds * 1e3:.2f} ms" for seconds in candidate.seconds)
+    return ", ".join(f"{seconds * 1e3:.2f} ms" for seconds in candidate.seconds)
 
 
 def _tell(what: str, text: str) -> None:

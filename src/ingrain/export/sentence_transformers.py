@@ -103,7 +103,8 @@ def _convert(
             refusal = error if isinstance(error, VerificationError) else refusal
             continue
         del session
-        report(Progress("export", job.precision, 0, 1, "graphs"))
+        if job.precision != "fp32" or job.on_gpu:
+            report(Progress("export", f"{job.precision}, for the GPU" if job.on_gpu else job.precision, 0, 1, "graphs"))
         verification = precision.finish(path, job, verification, prove, what="The model")
         only = references.equal_lengths_only
         return entry.describe_graph(job, _ROLE, inputs, outputs, equal_lengths_only=only), verification

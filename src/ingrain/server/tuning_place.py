@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ingrain.cores import processor_name, usable_cores
-from ingrain.engine.select import default_batch_size, engine_name, execution_policy, runs_on_this_cpu
+from ingrain.engine.select import default_batch_size, engine_name, execution_policy, instance_kind, runs_on_this_cpu
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.limits import queue_limits
 from ingrain.settings import Settings
@@ -26,7 +26,7 @@ def tuning_place(settings: Settings) -> TuningPlace:
     return TuningPlace(
         machine=Machine(
             engine=_engine(settings),
-            instance_kind=settings.instance_kind,
+            instance_kind=instance_kind(settings),
             cores=usable_cores(),
             processor=processor_name(),
         ),

@@ -1,0 +1,44 @@
+"""Fused graphs, which a GPU runs faster, compute what the graphs they are made of compute; here on the CPU."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import export_in_process as in_process
+import numpy as np
+import onnx
+import pytest
+from onnxruntime import InferenceSession
+
+from ingrain.export.fused import write_fused
+from ingrain.export.onnx_file import CannotConvert
+from ingrain.testing import graphs
+
+pytestmark = pytest.mark.slow
+
+
+def run(path: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return session.run(None, {value.name: arrays[value.name] for value in session.get_inputs()})[0]
+
+
+@pytest.mark.parametrize("outside", [False, True], ids=["one file", "weights beside it"])
+def test_a_fused_graph_computes_the_same(exporting: ProcessPoolExecutor, tmp_path: Path, outside: bool) -> None:
+    """Padded rows and full ones; of weights that lie beside the graph, too."""
+    export = in_process.export_with_weights_outside if outside else in_process.export
+    done = exporting.submit(export, "BERT", tmp_path).result()
+    plain = done.output / done.manifest.graphs[0].name / "1" / "model.onnx"
+    fused = tmp_path / "fused.onnx"
+    write_fused(plain, fused)
+    nodes = onnx.load(str(fused), load_external_data=False).graph.node
+    assert {node.op_type for node in nodes if node.domain == "com.microsoft"} >= {"Attention", "SkipLayerNormalization"}
+    rng = np.random.default_rng(0)
+    ids, mask = rng.integers(5, 50, (5, 17)), np.ones((5, 17), np.int64)
+    mask[1, 3:] = mask[4, 9:] = 0
+    assert np.abs(run(fused, ids, mask) - run(plain, ids, mask)).max() < 1e-5
+
+
+def test_a_graph_without_anything_to_fuse_is_said_to_be_so(tmp_path: Path) -> None:
+    graphs.write_text_graph(tmp_path / "model.onnx")
+    with pytest.raises(CannotConvert, match="nothing that could be fused"):
+        write_fused(tmp_path / "model.onnx", tmp_path / "fused.onnx")
