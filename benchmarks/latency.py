@@ -2,13 +2,20 @@
 
 Both engines of this machine are measured, each by a server of its own: the embedded Triton, and ONNX Runtime in the
 server's process. The yardstick runs the same tokenized texts one at a time in a session of as many threads as there are
-cores, threads that sleep while they wait or spin, whichever is faster.
+cores, threads that sleep while they wait or spin, whichever is faster. Beside it stands the least server that gives the
+same answers (``least_server.py``): what it adds is what any server in Python adds on this machine.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import socket
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from bare import BareGraph, TextSetting, median, tokenize
@@ -17,7 +24,7 @@ from ingrain.bench.texts import make_texts
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 from measure import CORES, about, common_options, run_loop, statuses, tell
-from server import Server, running_server
+from server import Server, free_ports, running_server
 from yardstick_model import NAME
 
 _ENGINES = {"embedded": 2.0, "onnxruntime": 1.0}  # milliseconds that it may add
@@ -44,25 +51,61 @@ def main() -> None:
                 )
                 for spinning in (False, True)
             }
-            one = _compare(server, graphs, requests, options.clients, options.rounds, options.seconds)
+            with _least_servers(options) as least:
+                one = _compare(server, graphs, least, requests, options)
         report["engines"][engine] = {**one, "targetMs": _ENGINES[engine]}
-        print(f"{engine}: {one['p50Ms']:.2f} ms, bare {one['bareP50Ms']:.2f} ms, adds {one['addedMs']:.2f} ms")
+        print(
+            f"{engine}: {one['p50Ms']:.2f} ms, bare {one['bareP50Ms']:.2f} ms, adds {one['addedMs']:.2f} ms; "
+            f"the least server adds {one['leastAddedMs']:.2f} ms"
+        )
     tell(report, options.output)
+
+
+@contextlib.contextmanager
+def _least_servers(options: argparse.Namespace) -> Iterator[list[Target]]:
+    """Start the least server with threads that sleep, and with threads that spin."""
+    ports = free_ports(2)
+    script = Path(__file__).with_name("least_server.py")
+    arguments = [f"--repository={options.repository}", f"--model={options.model}", f"--threads={CORES}"]
+    processes = [
+        subprocess.Popen([sys.executable, str(script), *arguments, f"--port={port}", *spinning])
+        for port, spinning in zip(ports, ([], ["--spinning"]), strict=True)
+    ]
+    try:
+        for port in ports:
+            deadline = time.monotonic() + 60
+            while not _listens(port):
+                if time.monotonic() > deadline:
+                    raise SystemExit("the least server did not start")
+                time.sleep(0.1)
+        yield [Target("127.0.0.1", port) for port in ports]
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(30)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def _compare(
     server: Server,
     graphs: dict[str, BareGraph],
+    least: Sequence[Target],
     requests: Sequence[bytes],
-    clients: int,
-    rounds: int,
-    seconds: float,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Measure server and yardstick in turn; a round gives one p50 of each, and medians of these are compared."""
+    """Measure server and yardsticks in turn; a round gives one p50 of each, and medians of these are compared."""
+    clients, rounds, seconds = options.clients, options.rounds, options.seconds
     target = Target("127.0.0.1", server.inference_port)
     results: list[LoadResult] = []
     bare: dict[str, list[float]] = {name: [] for name in graphs}
-    run_loop(closed_loop(target, requests, clients=clients, seconds=_WARM_UP_S))
+    smallest: list[list[float]] = [[] for _ in least]
+    for one in (target, *least):
+        run_loop(closed_loop(one, requests, clients=clients, seconds=_WARM_UP_S))
     for graph in graphs.values():
         graph.latencies_s(_WARM_UP_S)
     before = server.cpu_s()
@@ -71,6 +114,9 @@ def _compare(
         for name, graph in graphs.items():
             bare[name].append(1e3 * median(graph.latencies_s(seconds)))
             time.sleep(_PAUSE_S)  # spinning threads have gone to sleep when the next one starts
+        for one, found in zip(least, smallest, strict=True):
+            found.append(run_loop(closed_loop(one, requests, clients=clients, seconds=seconds)).percentile_ms(0.5))
+            time.sleep(_PAUSE_S)
     used = {part: after - before[part] for part, after in server.cpu_s().items()}
     answers = sum(len(result.latencies_s) for result in results)
     best = min(bare, key=lambda name: median(bare[name]))
@@ -81,6 +127,8 @@ def _compare(
         "bareP50Ms": round(median(bare[best]), 3),
         "bareSetting": best,
         "addedMs": round(median(served) - median(bare[best]), 3),
+        "leastP50Ms": round(min(map(median, smallest)), 3),
+        "leastAddedMs": round(min(map(median, smallest)) - median(bare[best]), 3),
         "addedMsLeastByRound": round(min(a - b for a, b in zip(served, bare[best], strict=True)), 3),
         "cpuMsPerRequest": {part: round(1e3 * seconds_ / answers, 3) for part, seconds_ in used.items()},
         "loadGeneratorCpuMsPerRequest": round(1e3 * sum(result.cpu_s for result in results) / answers, 3),
