@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,12 +17,10 @@ from ingrain.batching.batcher import Batcher
 from ingrain.engine.protocol import Engine, GraphStatistics
 from ingrain.engine.statistics import Ledger
 from ingrain.errors import (
-    DamagedEntryError,
     EngineError,
     EngineUnavailableError,
     IngrainError,
     InvalidRequestError,
-    ModelConflictError,
     ModelLimitError,
     ModelLoadingError,
     RepositoryError,
@@ -33,6 +30,7 @@ from ingrain.errors import (
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
 from ingrain.registry.desired import DesiredModels
+from ingrain.registry.making import Export, Maker, check_revision
 from ingrain.registry.slots import (
     ModelStatus,
     Slot,
@@ -54,8 +52,6 @@ from ingrain.repository.store import Entry, Repository
 from ingrain.repository.tuning import Layout
 from ingrain.tuning.place import TuningPlace
 
-Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
-"""Fetches, converts and proves a model into an empty folder."""
 PrepareGraph = Callable[[Manifest, Graph, Layout | None], bool]
 """Completes a graph's folder for the engine in use (``config.pbtxt``), in a layout or the settings' own; tells whether
 that changed anything; blocks on disk."""
@@ -122,8 +118,8 @@ class Registry:
     clock: Callable[[], float] = time.perf_counter
     _slots: SlotTable = field(default_factory=SlotTable, init=False)
     _stored: StoredModels = field(init=False)
+    _maker: Maker = field(init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
-    _export_turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
     _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _desired: DesiredModels = field(init=False)
     _reconciler: asyncio.Task[None] | None = field(default=None, init=False)
@@ -138,6 +134,7 @@ class Registry:
 
     def __post_init__(self) -> None:
         self._stored, self._desired = StoredModels(self.repository), DesiredModels(self.repository)
+        self._maker = Maker(self.repository, self.export, self.default_precision)
         if self.place is not None:
             self._tunings = self._make_tunings(self.place)
 
@@ -195,7 +192,7 @@ class Registry:
         """
         slot = self._slots.of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
-            _check_revision(ref, slot.model.manifest)
+            check_revision(ref, slot.model.manifest)
             if _has_precision(ref, slot.model.manifest):
                 await self.settle(slot.number)
                 return False
@@ -208,7 +205,7 @@ class Registry:
             raise slot.error
         if slot.task.cancelled() or slot.model is None:
             raise shutting_down() if self._is_stopping else not_loaded(ref.name)
-        _check_revision(ref, slot.model.manifest)
+        check_revision(ref, slot.model.manifest)
         if not _has_precision(ref, slot.model.manifest):
             return await self.load(ref)  # we waited for a load of another precision; now it is our turn
         await self.settle(slot.number)
@@ -413,7 +410,7 @@ class Registry:
         """
         try:
             async with self._changing(slot.key):
-                entry = await self._obtain(slot)
+                entry = await self._maker.obtain(slot)
                 if reason := self.why_not(entry.manifest.precision):
                     raise UnsupportedModelError(
                         f"Model {slot.ref.name!r} is stored in {entry.manifest.precision!r}, {reason}",
@@ -457,49 +454,6 @@ class Registry:
                 # Triton's reload in place can hang its shutdown when it fails; unload first.
                 await self.engine.unload(graph.name)
             await self.engine.load(graph, layout)
-
-    async def _obtain(self, slot: Slot) -> Entry:
-        """Return the model's entry, made first where the repository has none that can be served."""
-        precision = slot.ref.precision or self.default_precision
-        stored: Entry | None = None
-        try:
-            stored = await asyncio.to_thread(self.repository.find, slot.key)
-            if stored is not None:
-                _check_revision(slot.ref, stored.manifest)
-                await asyncio.to_thread(self.repository.check, stored)
-                if precision in (None, stored.manifest.precision):
-                    return stored
-        except DamagedEntryError as error:
-            if stored is not None:
-                precision, stored = precision or stored.manifest.precision, None
-            log.warning("Model %r is damaged in the repository and is made again: %s", slot.ref.name, error.message)
-        try:
-            return await self._make(slot, stored, precision)
-        except UnsupportedModelError as error:
-            if error.param != "precision" or slot.ref.precision is not None:
-                raise
-            log.warning("Model %r is served in fp32, not in the default precision: %s", slot.ref.name, error.message)
-        # So that the next start does not try again what was found impossible.
-        slot.ref = msgspec.structs.replace(slot.ref, precision="fp32")
-        if stored is not None and stored.manifest.precision == "fp32":
-            return stored
-        return await self._make(slot, stored, "fp32")
-
-    async def _make(self, slot: Slot, stored: Entry | None, precision: Precision | None) -> Entry:
-        """Export a model into the repository, in the place of what is stored there."""
-        revision = slot.ref.revision or (stored.manifest.revision if stored is not None else None)
-        ref = msgspec.structs.replace(slot.ref, precision=precision, revision=revision)
-
-        def on_progress(progress: Progress) -> None:
-            if slot.progress is None or slot.progress.phase != progress.phase:
-                log.info("Model %r: %s", slot.ref.name, progress.phase)
-            slot.progress = progress
-
-        # One export at a time: each wants all cores and as much memory as the model has weights, several times.
-        async with self._export_turn:
-            with self.repository.staging() as folder:
-                await self.export(ref, folder, on_progress)
-                return await asyncio.to_thread(self.repository.publish, folder)
 
     async def _retire(self, slot: Slot, model: LoadedModel) -> None:
         """Stop serving a model whose entry has been replaced; what waits for it is told to come again."""
@@ -678,16 +632,6 @@ class Registry:
         if self._slots.of(slot.ref) is slot:
             log.warning("Model %r is gone from the engine and is loaded again", slot.ref.name)
             self._begin(slot.ref, slot)
-
-
-def _check_revision(ref: ModelRef, manifest: Manifest) -> None:
-    if ref.revision not in (None, manifest.revision, manifest.commit):
-        stored = manifest.revision or manifest.commit or "the default one"
-        raise ModelConflictError(
-            f"Model {ref.name!r} is in the repository at revision {stored!r}, not {ref.revision!r}. "
-            "Delete it with DELETE /delete_model, then load the revision you want.",
-            param="revision",
-        )
 
 
 def _has_precision(ref: ModelRef, manifest: Manifest) -> bool:

@@ -21,7 +21,8 @@ from ingrain.fetch.policy import FetchPolicy
 from ingrain.loaded_model import LoadedModel, open_model
 from ingrain.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
-from ingrain.registry.registry import Export, OpenModel, PrepareGraph, Registry
+from ingrain.registry.making import Export
+from ingrain.registry.registry import OpenModel, PrepareGraph, Registry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph, Manifest
