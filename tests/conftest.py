@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ingrain.backend import cuda
+
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 # A busy machine is no fault of a property.
@@ -18,3 +20,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put modules with many slow tests first: of two processes none is then left with a long one at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
     items.sort(key=lambda item: -slow[item.path])  # stable: within a module nothing moves
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what a test says of the CPU hold on a machine with a GPU, too."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(cuda, "gpu_names", lambda: ())

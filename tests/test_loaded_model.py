@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
-from planes import TEXT, FakeExport, make_registry
+from planes import TEXT, FakeExport, make_place, make_registry
 
 from ingrain.loaded_model import QueueLimits
 from ingrain.preprocess.text import TokenizedText
@@ -47,4 +47,29 @@ async def test_a_lone_batch_is_said_to_be_alone_and_one_beside_it_is_not(tmp_pat
     await queue.submit([text_of(9)] * 100, timeout_s=5)  # four batches
     assert engine.alone == 1
     assert len(engine.batches) > 2
+    await registry.close()
+
+
+async def test_each_of_several_devices_is_kept_busy(tmp_path):
+    """A copy is made on every one, and one batch more than these can run waits in the engine."""
+    engine, place = FakeEngine(latency_s=0.05), make_place()
+    infer, now, most = engine.infer, 0, 0
+
+    async def counted(*arguments, **options):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            return await infer(*arguments, **options)
+        finally:
+            now -= 1
+
+    engine.infer = counted
+    registry = make_registry(tmp_path, engine, FakeExport(), place=place, queue_limits=QueueLimits(devices=3))
+    await engine.start()
+    await registry.start()
+    await registry.load(MODEL)
+    texts = [TokenizedText([2 + n, 2], [0, 0], 0, 0) for n in range(500)]
+    await registry.get("org/model").text_queue.submit(texts, timeout_s=30)
+    assert most == 3 * place.default.layout.copies + 1
     await registry.close()

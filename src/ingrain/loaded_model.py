@@ -40,6 +40,7 @@ class QueueLimits:
             where this process alone sends them.
         few_lengths: Whether batches are padded to few lengths, so that Triton can merge those of several front ends.
         in_flight: Counts the batches of all graphs in the engine.
+        devices: On how many processors the engine makes each copy of a graph.
     """
 
     max_batch_size: int = 32
@@ -50,6 +51,7 @@ class QueueLimits:
     shared_in_flight: Callable[[str], SharedInFlight] | None = None
     few_lengths: bool = False
     in_flight: EngineInFlight = field(default_factory=EngineInFlight)
+    devices: int = 1
 
     def shared(self, graph: Graph) -> SharedInFlight | None:
         """Return the count of a graph's batches over all processes, if there are several."""
@@ -69,6 +71,7 @@ class LoadedModel:
         classifier_queue: Computes logits, ``float32 [N, K]``, from pixels.
         calibration: Knows the ranges of text vectors, where they were measured.
         label_vectors: Text vectors of label sets, the latest used last.
+        devices: On how many processors the engine makes each copy of a graph.
     """
 
     manifest: Manifest
@@ -79,6 +82,7 @@ class LoadedModel:
     classifier_queue: Batcher[Pixels] | None = None
     calibration: CalibrationRanges | None = None
     label_vectors: OrderedDict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=OrderedDict)
+    devices: int = 1
 
     def close(self, error: IngrainError) -> None:
         """Answer what waits in the queues with this error."""
@@ -93,7 +97,7 @@ class LoadedModel:
                 queue.retune(
                     max_items=execution.max_items,
                     max_tokens=execution.max_tokens or IMAGE_TOKENS * execution.max_items,
-                    in_flight=execution.layout.copies + 1,
+                    in_flight=execution.layout.copies * self.devices + 1,
                 )
 
     def _queues(self) -> dict[Role, Batcher[Any] | None]:
@@ -129,6 +133,7 @@ def open_model(
         image_queue=image_queue("image_encoder"),
         classifier_queue=image_queue("classifier"),
         calibration=_calibration(entry),
+        devices=limits.devices,
     )
 
 

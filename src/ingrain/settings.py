@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         _setting(
             "MAX_BATCH_SIZE",
-            "Most items in one batch of the engine; 0: what a tuning has found, else 128 on a GPU of this machine, 32 "
+            "Most items in one batch of the engine; 0: what a tuning has found, else 64 on a GPU of this machine, 32 "
             "elsewhere.",
         ),
     ] = 0
@@ -106,15 +106,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         _setting(
             "MODEL_INSTANCES",
-            "Copies of a graph that run side by side; 0: what a tuning has found, else one a core (four at most) where "
-            "the engine is on this machine's CPU, else one.",
+            "Copies of a graph that run side by side, of several GPUs on each; 0: what a tuning has found, else one a "
+            "core (four at most) where the engine is on this machine's CPU, else one.",
         ),
     ] = 0
     threads_per_instance: Annotated[
         Annotated[int, Meta(ge=0)],
         _setting(
             "INGRAIN_THREADS_PER_INSTANCE",
-            "CPU threads of one copy; 0: what a tuning has found, else the cores divided by the copies.",
+            "CPU threads of one copy; 0: what a tuning has found, else the cores divided by the copies, and one where "
+            "it runs on a GPU of this machine.",
         ),
     ] = 0
     lone_request_threads: Annotated[

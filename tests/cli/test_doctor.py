@@ -93,7 +93,7 @@ def test_a_gpu_that_is_wanted_and_not_there_is_a_failure(doctor, monkeypatch, tm
     smi = tmp_path / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559 MiB'\n")
     smi.chmod(0o755)
-    monkeypatch.setattr(cuda, "gpu_count", lambda: 1)
+    monkeypatch.setattr(cuda, "gpu_names", lambda: ("NVIDIA H100",))
     assert doctor()[1]["GPU"]["status"] == "failure"
     status, found = doctor(INSTANCE_KIND="KIND_AUTO")
     assert (status, found["GPU"]["status"]) == (0, "warning")

@@ -4,11 +4,20 @@ import pytest
 
 from ingrain.backend import cuda
 from ingrain.cores import usable_cores
-from ingrain.engine.select import choose_engine, default_batch_size, execution_policy, instance_kind, runs_on_a_gpu
+from ingrain.engine.select import (
+    choose_engine,
+    default_batch_size,
+    devices,
+    execution_policy,
+    instance_kind,
+    runs_on_a_gpu,
+)
 from ingrain.errors import SettingsError
 from ingrain.repository.manifest import Graph, StoredFile
 from ingrain.repository.policy import lone_threads_of
 from ingrain.repository.store import Repository
+from ingrain.server.limits import queue_limits
+from ingrain.server.tuning_place import tuning_place
 from ingrain.settings import Settings
 
 CORES = usable_cores()
@@ -46,14 +55,14 @@ def test_a_large_graph_does_not_hold_its_weights_twice():
 @pytest.fixture
 def two_gpus(monkeypatch):
     """A driver that shows two GPUs, and an ONNX Runtime that can use them."""
-    monkeypatch.setattr(cuda, "gpu_count", lambda: 2)
+    monkeypatch.setattr(cuda, "gpu_names", lambda: ("NVIDIA H100", "NVIDIA H100"))
     monkeypatch.setattr(cuda, "has_provider", lambda: True)
 
 
 @pytest.fixture
 def gpu_without_provider(monkeypatch):
     """A driver that shows a GPU, and an ONNX Runtime for CPUs alone."""
-    monkeypatch.setattr(cuda, "gpu_count", lambda: 1)
+    monkeypatch.setattr(cuda, "gpu_names", lambda: ("NVIDIA H100",))
     monkeypatch.setattr(cuda, "has_provider", lambda: False)
 
 
@@ -62,10 +71,13 @@ def test_a_gpu_that_can_be_used_is_used(two_gpus, tmp_path, engine):
     settings = Settings(engine=engine)
     policy = execution_policy(settings)
     assert (policy.instance_kind, policy.instances, policy.threads, policy.lone_threads) == ("KIND_GPU", 1, 1, 0)
-    assert policy.max_batch_size == default_batch_size(settings) == 128
+    assert policy.max_batch_size == default_batch_size(settings) == 64
     assert runs_on_a_gpu(settings)
     # Triton makes the copies on each GPU; in this process one is used.
     assert choose_engine(settings, Repository(tmp_path), policy).instances == (2 if engine == "embedded" else 1)
+    assert devices(settings) == queue_limits(settings).devices == (2 if engine == "embedded" else 1)
+    assert tuning_place(settings).devices == devices(settings)
+    assert tuning_place(settings).machine.processor == "NVIDIA H100, NVIDIA H100"
 
 
 def test_the_cpu_is_used_where_it_is_asked_for(two_gpus):

@@ -28,19 +28,35 @@ _OPTIONS = {
 _INSTALL = "`pip uninstall onnxruntime`, then `pip install 'onnxruntime-gpu[cuda,cudnn]'`"
 
 
+class GpuUnusableError(RuntimeError):
+    """ONNX Runtime cannot use the GPU that it was told to use; the message says what to do, and names no path."""
+
+
 @cache
-def gpu_count() -> int:
-    """Return how many GPUs the driver shows this process, ``CUDA_VISIBLE_DEVICES`` considered; 0 without a driver."""
+def gpu_names() -> tuple[str, ...]:
+    """Name the GPUs that the driver shows this process, ``CUDA_VISIBLE_DEVICES`` considered; none without a driver."""
     if sys.platform != "linux":
-        return 0
+        return ()
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return 0
+        return ()
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
+        return ()
+    return tuple(_name_of(driver, number) for number in range(count.value))
+
+
+def _name_of(driver: ctypes.CDLL, number: int) -> str:
+    device, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
+    if driver.cuDeviceGet(ctypes.byref(device), number) or driver.cuDeviceGetName(name, len(name), device):
+        return "GPU"
+    return name.value.decode(errors="replace")
+
+
+def gpu_count() -> int:
+    """Return how many GPUs the driver shows this process."""
+    return len(gpu_names())
 
 
 def why_unusable() -> str | None:
@@ -72,7 +88,7 @@ def open_session(path: str | os.PathLike[str], options: Any, device_id: int | st
         An ``onnxruntime.InferenceSession``.
 
     Raises:
-        RuntimeError: The GPU cannot be used. ONNX Runtime would take the CPU without a word.
+        GpuUnusableError: The GPU cannot be used. ONNX Runtime would take the CPU without a word.
     """
     import onnxruntime
 
@@ -81,7 +97,7 @@ def open_session(path: str | os.PathLike[str], options: Any, device_id: int | st
     providers = [(_PROVIDER, {"device_id": str(device_id), **_OPTIONS}), "CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(os.fspath(path), sess_options=options, providers=providers)
     if _PROVIDER not in session.get_providers():
-        raise RuntimeError(
-            f"ONNX Runtime cannot use the GPU: CUDA or cuDNN is missing or too old; for both, {_INSTALL}"
+        raise GpuUnusableError(
+            f"ONNX Runtime cannot use the GPU: CUDA or cuDNN is missing or too old; for both, {_INSTALL}."
         )
     return session

@@ -192,13 +192,14 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
 def check_gpu(settings: Settings) -> Iterator[Finding]:
     """Tell which GPUs the driver shows, and whether graphs can run on them."""
     wanted = settings.instance_kind == "KIND_GPU" or settings.tensorrt_enabled
-    names, reason = _gpus(), cuda.why_unusable()
+    # In a container nvidia-smi may be missing where the driver is not.
+    names, reason = _gpus() or list(cuda.gpu_names()), cuda.why_unusable()
     elsewhere = settings.triton_grpc_url is not None
     if not names:
         yield Finding(
             subject="GPU",
             status="failure" if wanted and not elsewhere else "note",
-            detail="none that nvidia-smi shows; graphs run on the CPU",
+            detail="none that the driver shows; graphs run on the CPU",
             cure="Install NVIDIA's driver, or set INSTANCE_KIND=KIND_CPU." if wanted else None,
         )
     elif reason is None or elsewhere or settings.instance_kind == "KIND_CPU":

@@ -16,8 +16,8 @@ from ingrain.settings import Settings
 
 _MOST_INSTANCES = 4
 _MOST_ITEMS = 32
-# A GPU computes many short texts in the time of a few.
-_MOST_ITEMS_ON_THIS_GPU = 128
+# A GPU computes many short texts in the time of a few; and so many pictures still fit the memory of a small one.
+_MOST_ITEMS_ON_THIS_GPU = 64
 # A graph refuses batches that are larger than it was loaded for. Room for what a tuning may choose costs nothing on a
 # CPU; on a GPU warm-up and TensorRT take memory for the largest one, and a tuning chooses among smaller ones.
 _MOST_TUNED_ITEMS_ON_A_CPU = 64
@@ -125,12 +125,11 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
             instances=policy.instances,
             load_timeout_s=settings.load_timeout_s,
         )
-    gpus = _gpus(settings)
+    _check_gpu(settings)
     if name == "embedded":
         from ingrain.engine.embedded import EmbeddedEngine
 
-        # Triton makes the copies on each of the GPUs.
-        instances = policy.instances * max(1, gpus)
+        instances = policy.instances * devices(settings)
         return EmbeddedEngine(repository.triton, instances=instances, load_timeout_s=settings.load_timeout_s)
     from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 
@@ -141,15 +140,20 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
         instances=policy.instances,
         threads=policy.threads,
         lone_threads=policy.lone_threads,
-        on_gpu=gpus > 0,
+        on_gpu=runs_on_a_gpu(settings),
     )
 
 
-def _gpus(settings: Settings) -> int:
-    """Return how many of this machine's GPUs run graphs.
+def devices(settings: Settings) -> int:
+    """Return on how many processors each copy of a graph is made: Triton makes the copies on each GPU."""
+    return cuda.gpu_count() if engine_name(settings) == "embedded" and runs_on_a_gpu(settings) else 1
+
+
+def _check_gpu(settings: Settings) -> None:
+    """Refuse a GPU that is asked for and cannot be used, and say so of one that is not used.
 
     Raises:
-        SettingsError: They are asked for, and cannot be used.
+        SettingsError: INSTANCE_KIND asks for it.
     """
     reason = cuda.why_unusable()
     if settings.instance_kind == "KIND_GPU" and reason is not None:
@@ -160,4 +164,3 @@ def _gpus(settings: Settings) -> int:
         )
     if settings.instance_kind == "KIND_AUTO" and reason is not None and cuda.gpu_count():
         log.warning("There is a GPU here, but graphs run on the CPU: %s.", reason)
-    return cuda.gpu_count() if runs_on_a_gpu(settings) else 0

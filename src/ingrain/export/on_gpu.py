@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import sys
@@ -15,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ingrain.errors import VerificationError
 from ingrain.export.float16 import write_float16
 from ingrain.export.fused import write_fused
 from ingrain.export.measured import Floors, Prove
-from ingrain.export.onnx_file import CannotConvert, open_session, replace_graph
+from ingrain.export.onnx_file import open_session, replace_graph
 from ingrain.export.threads import export_threads
 from ingrain.repository.manifest import Precision, Verification
 
@@ -36,13 +34,15 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)"
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A graph that was proved on the GPU: its folder, its proof, and the seconds of each kind of batch."""
+    """A graph that was proved on the GPU, its proof, and the seconds of each kind of batch where they are known."""
 
-    folder: Path
+    file: Path
     proof: Verification
     seconds: tuple[float, ...]
 
     def beats(self, other: _Candidate) -> bool:
+        if not self.seconds or not other.seconds:
+            return False
         no_slower = all(a <= _NO_SLOWER * b for a, b in zip(self.seconds, other.seconds, strict=True))
         return no_slower and sum(self.seconds) < _WORTH_IT * sum(other.seconds)
 
@@ -62,53 +62,67 @@ def choose_on_gpu(path: Path, precision: Precision, prove: Prove, floors: Floors
 
     Raises:
         CannotConvert: ONNX Runtime refuses the graph in this precision.
+        ExportError: It cannot use the GPU.
         VerificationError: On the GPU it computes something else than its source.
     """
-    folders = {name: path.parent / name for name in ("plain", "fused")}
+    scratch = path.parent / "candidates"
     try:
-        _write(path, folders["plain"] / path.name, precision, fused=False)
-        plain = _try(folders["plain"], path.name, precision, prove, floors)
-        chosen = plain
-        try:
-            _write(path, folders["fused"] / path.name, precision, fused=True)
-            if precision == "fp32":
-                # A server without a GPU may open the repository one day.
-                prove(open_session(folders["fused"] / path.name, export_threads()), None)
-            fused = _try(folders["fused"], path.name, precision, prove, floors)
-            chosen = fused if fused.beats(plain) else plain
-            _tell(what, f"fused {_shown(fused)}, as it is {_shown(plain)}: {chosen.folder.name}")
-        except (CannotConvert, VerificationError):
-            _tell(what, "fused, did not work:")
-            traceback.print_exc()
-        replace_graph(path, chosen.folder)
+        plain = _plain(path, scratch, precision, prove, floors)
+        fused = _fused(path, scratch, precision, prove, floors, what)
+        chosen = fused if fused is not None and fused.beats(plain) else plain
+        if fused is not None:
+            _tell(what, f"fused {_shown(fused)}, as it is {_shown(plain)}: {chosen.file.parent.name}")
+        if chosen.file != path:
+            replace_graph(path, chosen.file.parent)
     finally:
-        for folder in folders.values():
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return chosen.proof
 
 
-def _write(source: Path, target: Path, precision: Precision, *, fused: bool) -> None:
-    target.parent.mkdir()
-    steps = [*([write_fused] if fused else []), *([write_float16] if precision == "fp16" else [])]
-    if not steps:
-        for file in source.parent.iterdir():
-            if file.is_file():
-                os.link(file, target.parent / file.name)
-    for step in steps[:-1]:
-        between = target.parent / "between" / target.name
-        between.parent.mkdir()
-        step(source, between)
-        source = between
-    for step in steps[-1:]:
-        step(source, target)
-    shutil.rmtree(target.parent / "between", ignore_errors=True)
+def _plain(path: Path, scratch: Path, precision: Precision, prove: Prove, floors: Floors | None) -> _Candidate:
+    file = path
+    if precision == "fp16":
+        file = _file(scratch, "plain", path)
+        write_float16(path, file)
+    session = open_session(file, export_threads(), precision=precision, on_gpu=True)
+    return _Candidate(file, prove(session, floors), _times(session))
 
 
-def _try(folder: Path, name: str, precision: Precision, prove: Prove, floors: Floors | None) -> _Candidate:
-    session = open_session(folder / name, export_threads(), precision=precision, on_gpu=True)
-    proof = prove(session, floors)
-    repeated = [_seconds(session, [batch] * _RUNS) for batch in _BATCHES]
-    return _Candidate(folder, proof, (*repeated, _seconds(session, [(items, 24) for items in _NEW_SIZES])))
+def _fused(
+    path: Path, scratch: Path, precision: Precision, prove: Prove, floors: Floors | None, what: str
+) -> _Candidate | None:
+    """Return the fused graph if there can be one: the other one is good enough, whatever is wrong with this."""
+    try:
+        file = _file(scratch, "fused", path)
+        write_fused(path, file)
+        if precision == "fp32":
+            # A server without a GPU may open the repository one day.
+            prove(open_session(file, export_threads()), None)
+        else:
+            single, file = file, _file(scratch, "fused in half precision", path)
+            write_float16(single, file)
+        session = open_session(file, export_threads(), precision=precision, on_gpu=True)
+        return _Candidate(file, prove(session, floors), _times(session))
+    except Exception:  # rewriters and ONNX Runtime raise whatever a graph makes them stumble over
+        _tell(what, "fused, did not work:")
+        traceback.print_exc()
+        return None
+
+
+def _file(scratch: Path, name: str, path: Path) -> Path:
+    folder = scratch / name
+    folder.mkdir(parents=True)
+    return folder / path.name
+
+
+def _times(session: Any) -> tuple[float, ...]:
+    """Return the seconds of each kind of batch; nothing where there is no memory for batches that large, say."""
+    try:
+        repeated = [_seconds(session, [batch] * _RUNS) for batch in _BATCHES]
+        return (*repeated, _seconds(session, [(items, 24) for items in _NEW_SIZES]))
+    except Exception:  # ONNX Runtime's exceptions have no common base
+        traceback.print_exc()
+        return ()
 
 
 def _seconds(session: Any, batches: Sequence[tuple[int, int]]) -> float:

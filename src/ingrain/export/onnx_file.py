@@ -134,6 +134,7 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
 
     Raises:
         CannotConvert: ONNX Runtime refuses the file.
+        ExportError: It cannot use the GPU.
     """
     import onnxruntime
 
@@ -148,6 +149,8 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
         if on_gpu:
             return cuda.open_session(path, options)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except cuda.GpuUnusableError as error:
+        raise ExportError(str(error)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         raise CannotConvert(f"{type(error).__name__}: {error}") from error
 

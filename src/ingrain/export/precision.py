@@ -107,15 +107,12 @@ def _lower(path: Path, precision: Precision, prove: Prove, what: str) -> Verific
 def _refusal(precision: Precision, what: str, error: Exception) -> UnsupportedModelError:
     known = error if isinstance(error, IngrainError) else None
     reason = known.message if known is not None else "ONNX Runtime refuses the graph."
+    facts = known.facts if known is not None else {}
     if precision == "fp32":
-        return UnsupportedModelError(
-            f"{what} cannot be served on this GPU: {reason} Set INSTANCE_KIND to KIND_CPU.", param="name"
-        )
-    return UnsupportedModelError(
-        f"{what} cannot be served in {precision}: {reason} Load the model with {_instead(precision)}.",
-        param="precision",
-        facts=known.facts if known is not None else {},
-    )
+        message = f"{what} cannot be served on this GPU: {reason} Set INSTANCE_KIND to KIND_CPU."
+        return UnsupportedModelError(message, param="name", facts=facts)
+    message = f"{what} cannot be served in {precision}: {reason} Load the model with {_instead(precision)}."
+    return UnsupportedModelError(message, param="precision", facts=facts)
 
 
 def refuse_int8(precision: Precision, because: str) -> None:

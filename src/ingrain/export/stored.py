@@ -14,7 +14,7 @@ from ingrain.export import entry, verify, verify_images
 from ingrain.export.job import ExportJob, Phase, Progress
 from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import CannotConvert, open_session
-from ingrain.export.precision import FLOORS
+from ingrain.export.precision import FLOORS, INT8
 from ingrain.export.threads import export_threads
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import Graph, Manifest, Precision, Role, Verification
@@ -64,10 +64,11 @@ def prove_stored(job: ExportJob, folder: Path, report: Report) -> Manifest:
 
 
 def _open_session(path: Path, precision: Precision, job: ExportJob) -> Any:
+    on_gpu = job.on_gpu and precision not in INT8  # these are served on CPUs alone
     try:
-        return open_session(path, export_threads(), precision=precision, on_gpu=job.on_gpu)
+        return open_session(path, export_threads(), precision=precision, on_gpu=on_gpu)
     except CannotConvert as error:
-        if precision == "fp16" and not job.on_gpu:
+        if precision == "fp16" and not on_gpu:
             raise UnsupportedModelError(
                 f"Model {job.name!r} is stored in fp16, as it is fast on a GPU, and can be proved only where there is "
                 "one.",

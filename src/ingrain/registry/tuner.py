@@ -170,6 +170,7 @@ class Tuner:
             lay_out=lay_out,
             serve=serve,
             enough_items=self._place.enough_items,
+            devices=self._place.devices,
             timeout_s=_BATCH_TIMEOUT_S,
             clock=self._clock,
         )

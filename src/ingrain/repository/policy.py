@@ -24,7 +24,7 @@ class ExecutionPolicy:
         max_batch_size: Largest batch that one call may hold; a larger one is an error in Triton.
         dynamic_batching: Let Triton merge calls of equal shape.
         instance_kind: Where instances run. ``KIND_AUTO`` is the GPU where Triton sees one.
-        instances: Copies of the graph, each with its own weights (a GPU each, where there are several).
+        instances: Copies of the graph, each with its own weights; where there are several GPUs, on each of them.
         threads: Intra-op threads of one instance.
         lone_threads: Intra-op threads of a batch that is alone in the engine; 0 for those of any other batch.
         tensorrt: Run what TensorRT can run on it (GPU and native backend only).

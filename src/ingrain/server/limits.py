@@ -7,7 +7,7 @@ from math import ceil
 import msgspec
 
 from ingrain.cores import usable_cores
-from ingrain.engine.select import default_batch_size, engine_name, runs_on_this_cpu
+from ingrain.engine.select import default_batch_size, devices, engine_name, runs_on_this_cpu
 from ingrain.loaded_model import QueueLimits
 from ingrain.pipeline import RequestLimits
 from ingrain.server.http.server import HttpLimits
@@ -30,6 +30,7 @@ def queue_limits(settings: Settings) -> QueueLimits:
         max_queue_tokens=settings.max_queue_tokens,
         engine_timeout_s=settings.request_timeout_s,
         few_lengths=_triton_merges(settings),
+        devices=devices(settings),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ingrain.engine.select import runs_on_a_gpu
+from ingrain.backend import cuda
+from ingrain.engine.select import engine_name, runs_on_a_gpu
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library, Precision
@@ -19,13 +20,16 @@ def why_not(precision: Precision | None, settings: Settings, library: Library | 
     """
     on_gpu = runs_on_a_gpu(settings)
     if precision == "fp16" and not on_gpu:
-        return (
-            f"which needs a GPU, and graphs run on the CPU or may (INSTANCE_KIND is {settings.instance_kind}). Set "
-            "INSTANCE_KIND to KIND_GPU where Triton has one; on a CPU use int8, int8-safe or fp32."
-        )
+        if engine_name(settings) == "triton":
+            return (
+                f"which needs a GPU, and graphs run on the CPU or may (INSTANCE_KIND is {settings.instance_kind}). Set "
+                "INSTANCE_KIND to KIND_GPU where Triton has one; on a CPU use int8, int8-safe or fp32."
+            )
+        reason = cuda.why_unusable() or f"INSTANCE_KIND is {settings.instance_kind}"
+        return f"which needs a GPU, and graphs run on the CPU: {reason}. On a CPU use int8, int8-safe or fp32."
     if precision in ("int8", "int8-safe"):
         if on_gpu:
-            return "which is for CPUs, and INSTANCE_KIND is KIND_GPU. Use fp16 or fp32."
+            return "which is for CPUs, and graphs run on the GPU. Use fp16 or fp32, or set INSTANCE_KIND to KIND_CPU."
         if library == "timm":
             return "which is for text encoders, and timm's models take pictures. Use fp32."
     return None

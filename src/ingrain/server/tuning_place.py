@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
+from ingrain.backend import cuda
 from ingrain.cores import processor_name, usable_cores
-from ingrain.engine.select import default_batch_size, engine_name, execution_policy, instance_kind, runs_on_this_cpu
+from ingrain.engine.select import (
+    default_batch_size,
+    devices,
+    engine_name,
+    execution_policy,
+    instance_kind,
+    runs_on_a_gpu,
+    runs_on_this_cpu,
+)
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.limits import queue_limits
 from ingrain.settings import Settings
@@ -28,7 +37,7 @@ def tuning_place(settings: Settings) -> TuningPlace:
             engine=_engine(settings),
             instance_kind=instance_kind(settings),
             cores=usable_cores(),
-            processor=processor_name(),
+            processor=_processor(settings),
         ),
         default=Execution(
             layout=Layout(policy.instances, policy.threads),
@@ -41,7 +50,15 @@ def tuning_place(settings: Settings) -> TuningPlace:
         sweeps_layouts=runs_on_this_cpu(settings),
         free_bytes=free_bytes,
         lone_threads=policy.lone_threads,
+        devices=devices(settings),
     )
+
+
+def _processor(settings: Settings) -> str:
+    """Name what graphs run on, so that a tuning is never taken for another's; this processor for a Triton elsewhere."""
+    if engine_name(settings) != "triton" and runs_on_a_gpu(settings):
+        return ", ".join(cuda.gpu_names())
+    return processor_name()
 
 
 def _engine(settings: Settings) -> str:

@@ -32,6 +32,7 @@ class TuningPlace:
         sweeps_layouts: True where cores and memory of the engine are this machine's.
         free_bytes: Tells how much memory can still be had; reads files.
         lone_threads: As in the execution policy.
+        devices: On how many processors the engine makes each copy of a graph.
     """
 
     machine: Machine
@@ -42,6 +43,7 @@ class TuningPlace:
     sweeps_layouts: bool
     free_bytes: Callable[[], int | None]
     lone_threads: int = 0
+    devices: int = 1
 
     def default_of(self, graph: Graph) -> Execution:
         """Return how a graph is executed without a tuning."""

@@ -28,6 +28,7 @@ class EngineTrack:
         lay_out: Has the graph loaded in a layout, and tells whether it was loaded anew.
         serve: Lets requests have the graph again.
         enough_items: As in the limits of queues.
+        devices: On how many processors the engine makes each copy of the graph.
         timeout_s: Seconds that one batch may take.
         clock: Monotonic seconds.
     """
@@ -41,6 +42,7 @@ class EngineTrack:
         lay_out: LayOut,
         serve: Serve,
         enough_items: int,
+        devices: int = 1,
         timeout_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -50,6 +52,7 @@ class EngineTrack:
         self._lay_out = lay_out
         self._serve = serve
         self._enough_items = enough_items
+        self._devices = devices
         self._timeout_s = timeout_s
         self._clock = clock
         self._items = _LEAST_ITEMS
@@ -90,7 +93,7 @@ class EngineTrack:
         started = self._clock()
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(execution.layout.copies + 1):
+                for _ in range(execution.layout.copies * self._devices + 1):
                     group.create_task(self._send(waiting))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed.exceptions[0].__cause__
