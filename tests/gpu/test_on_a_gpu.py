@@ -2,13 +2,14 @@
 
 import shutil
 import subprocess
+from functools import partial
 
 import httpx
 import numpy as np
 import onnx
 import pytest
 from processes import MINILM, package_folder, serve
-from texts import sentences, word_pairs
+from texts import sentences, word_similarity
 
 from ingrain.backend import cuda
 
@@ -57,15 +58,6 @@ def embed(server, texts):
     return np.array(server.embed(texts).json()["embeddings"], np.float32)
 
 
-def word_similarity(server):
-    from scipy.stats import spearmanr
-
-    words = sorted({word for first, second, _ in word_pairs() for word in (first, second)})
-    vectors = dict(zip(words, embed(server, words), strict=True))
-    cosines = [float(vectors[first] @ vectors[second]) for first, second, _ in word_pairs()]
-    return spearmanr(cosines, [score for *_, score in word_pairs()]).statistic
-
-
 def processes_on_the_gpu():
     command = ["nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader"]
     return {int(pid) for pid in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()}
@@ -106,7 +98,7 @@ def test_in_half_precision_the_vectors_stay(models, truth, tmp_path):
     """Cosines to float32, WordSim-353 within 0.01, and nearly the same vector alone and among others."""
     with serve(tmp_path, f"--local-models-dir={models}") as server:
         assert server.load(MINILM).status_code == 200
-        similarity = word_similarity(server)
+        similarity = word_similarity(partial(embed, server))
         answer = server.load(MINILM, precision="fp16")
         assert answer.status_code == 200, answer.text
         (model,) = httpx.get(f"{server.model}/loaded_models").json()["models"]
@@ -116,7 +108,7 @@ def test_in_half_precision_the_vectors_stay(models, truth, tmp_path):
         assert cosines.mean() >= 0.9999
         assert cosines.min() >= 0.999
         assert 1e-6 < np.abs(ours - truth).max() < 1e-2  # it is another graph
-        assert abs(word_similarity(server) - similarity) <= 0.01
+        assert abs(word_similarity(partial(embed, server)) - similarity) <= 0.01
         alone = np.concatenate([embed(server, text) for text in TEXTS[:8]])
         assert np.abs(alone - ours[:8]).max() < 2e-3
 

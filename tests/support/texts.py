@@ -24,3 +24,13 @@ def word_pairs() -> list[tuple[str, str, float]]:
     with (_DATA / "wordsim353.tsv").open(encoding="utf-8") as file:
         rows = [row for row in csv.reader(file, delimiter="\t") if not row[0].startswith("#")]
     return [(first, second, float(score)) for first, second, score in rows]
+
+
+def word_similarity(embed) -> float:
+    """Return Spearman's correlation of cosines with WordSim-353; ``embed`` makes unit vectors ``[N, D]`` of texts."""
+    from scipy.stats import spearmanr
+
+    words = sorted({word for first, second, _ in word_pairs() for word in (first, second)})
+    vectors = dict(zip(words, embed(words), strict=True))
+    cosines = [float(vectors[first] @ vectors[second]) for first, second, _ in word_pairs()]
+    return float(spearmanr(cosines, [score for *_, score in word_pairs()]).statistic)
