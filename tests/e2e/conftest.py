@@ -1,7 +1,10 @@
 import shutil
 
 import pytest
+from made_once import made_once
 from processes import MINILM, package_folder, serve
+
+from ingrain.testing.tiny_models import build_family
 
 
 @pytest.fixture(scope="session")
@@ -13,20 +16,39 @@ def local_models(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(local_models, tmp_path_factory):
+def stored(local_models, tmp_path_factory):
+    """A folder whose ``repository`` holds the real model, converted once for all processes of the test run."""
+
+    def convert(folder):
+        with serve(folder, f"--local-models-dir={local_models}", f"--models={MINILM}") as server:
+            server.wait_until_ready()
+
+    return made_once(tmp_path_factory, "stored-minilm", convert)
+
+
+@pytest.fixture(scope="session")
+def server(stored, local_models, tmp_path_factory):
     """A server on the embedded Triton with the real model, shared by tests that do it no harm."""
-    flags = (f"--local-models-dir={local_models}", f"--models={MINILM}")
-    with serve(tmp_path_factory.mktemp("server"), *flags) as server:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copytree(stored / "repository", folder / "repository")
+    with serve(folder, f"--local-models-dir={local_models}", f"--models={MINILM}") as server:
         server.wait_until_ready()
         yield server
 
 
 @pytest.fixture
-def ready_repository(server, tmp_path):
-    """A repository of one's own with the real model already published."""
-    repository = tmp_path / "repository"
-    shutil.copytree(server.log.parent / "repository", repository)
+def ready_repository(stored, tmp_path):
+    """A folder of one's own whose ``repository`` has the real model already published."""
+    shutil.copytree(stored / "repository", tmp_path / "repository")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory):
+    """A directory of local models: a small BERT, which is converted in a moment, under the real one's name."""
+    folder = tmp_path_factory.mktemp("small-models")
+    build_family("BERT", folder / MINILM)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import base64
 import multiprocessing
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 
@@ -9,23 +10,23 @@ import httpx
 import numpy as np
 import pytest
 from example_scripts import run_example
+from made_once import trained_digits
 from processes import serve
 from torch_process import prepare
 
-from ingrain.testing.digits_clip import HELD_OUT, NAMES, TEMPLATES, build_digits_clip, digit_pictures
+from ingrain.testing.digits_clip import HELD_OUT, NAMES, TEMPLATES, digit_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MODEL = "digits"
 
 
-def train_and_ask(folder):
-    """Train the model, and return OpenCLIP's own zero-shot probabilities of the held-out digits, float32 [N, 10]."""
+def ask(folder):
+    """Return OpenCLIP's own zero-shot probabilities of the held-out digits, float32 [N, 10]."""
     import open_clip
     import torch
     from PIL import Image
 
-    build_digits_clip(folder)
     name = f"local-dir:{folder}"
     network, transform = open_clip.create_model_from_pretrained(name)
     tokenizer = open_clip.get_tokenizer(name)
@@ -43,7 +44,8 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits-models")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
-        return folder, pool.submit(train_and_ask, folder / MODEL).result()
+        shutil.copytree(trained_digits(tmp_path_factory, pool), folder / MODEL)
+        return folder, pool.submit(ask, folder / MODEL).result()
 
 
 @pytest.fixture(scope="module")

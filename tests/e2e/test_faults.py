@@ -84,8 +84,8 @@ def files_of(repository) -> set[str]:
     return {str(path) for path in files if path.parts[0] not in ("lock", "claims")}
 
 
-def test_a_killed_export_leaves_no_trace_and_the_next_load_works(local_models, tmp_path):
-    with serve(tmp_path, f"--local-models-dir={local_models}") as server:
+def test_a_killed_export_leaves_no_trace_and_the_next_load_works(small_models, tmp_path):
+    with serve(tmp_path, f"--local-models-dir={small_models}") as server:
         before = files_of(tmp_path / "repository")
         failed = []
         load = threading.Thread(target=lambda: failed.append(server.load(MINILM)))
@@ -102,8 +102,8 @@ def test_a_killed_export_leaves_no_trace_and_the_next_load_works(local_models, t
         assert server.embed("works").status_code == 200
 
 
-def test_a_server_killed_during_an_export_takes_the_export_along_and_leaves_no_trace(local_models, tmp_path):
-    flags = f"--local-models-dir={local_models}"
+def test_a_server_killed_during_an_export_takes_the_export_along_and_leaves_no_trace(small_models, tmp_path):
+    flags = f"--local-models-dir={small_models}"
     with serve(tmp_path, flags, f"--models={MINILM}") as server:
         server.wait_until(lambda: server.children("ingrain.export.worker") != [], 30)
         time.sleep(3)

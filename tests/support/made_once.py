@@ -1,0 +1,42 @@
+"""What takes long to make, and which several processes of one test run want: the first makes it, the others wait."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ingrain.testing.digits_clip import build_digits_clip
+
+
+def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that nobody may change.
+
+    Args:
+        temporary: Of this process; those of one run lie in one folder.
+        name: Of the folder.
+        make: Fills it.
+    """
+    root = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        is_made = folder.with_suffix(".made")
+        if not is_made.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            is_made.touch()
+    return folder
+
+
+def trained_digits(temporary: pytest.TempPathFactory, pool: ProcessPoolExecutor) -> Path:
+    """Return the folder of a CLIP that was trained on digits, half a minute's work of a process that may use torch."""
+
+    def train(folder: Path) -> None:
+        pool.submit(build_digits_clip, folder / "model").result()
+
+    return made_once(temporary, "digits-clip", train) / "model"
