@@ -15,6 +15,7 @@ from tokenizers import Encoding, Tokenizer
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.clean import clean_texts
 from ingrain.preprocess.frame import read_frame
+from ingrain.preprocess.words import WordByWord
 from ingrain.repository.manifest import TextPreprocess
 
 
@@ -51,6 +52,7 @@ class TextPreprocessor:
             {} if config.include_prompt else {text: self._count_prompt_tokens(text) for text in config.prompts.values()}
         )
         self._frame = read_frame(self._tokenizer, config)
+        self._words = WordByWord.find(self._tokenizer, self._frame)
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenizedText]:
         """Tokenize texts, longest cut to ``max_tokens`` with the end token kept.
@@ -72,6 +74,20 @@ class TextPreprocessor:
                 known = self._prompt_tokens.get(prompt)
                 prompt_tokens = self._count_prompt_tokens(prompt) if known is None else known
         texts = clean_texts(texts, self.config.clean)
+        words = self._words
+        if words is None:
+            return self._tokenize(texts, prompt_tokens)
+        longest, zeroed, items = self.config.max_tokens, self.config.zeroed_id, []
+        for text in texts:
+            ids = words.encode(text)
+            if len(ids) >= longest:  # the tokenizer knows where to cut it
+                items += self._tokenize([text], prompt_tokens)
+                continue
+            type_ids = [0] * len(ids)
+            items.append(TokenizedText(ids if zeroed is None else self._zero(ids), type_ids, prompt_tokens, 0))
+        return items
+
+    def _tokenize(self, texts: Sequence[str], prompt_tokens: int) -> list[TokenizedText]:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
         longest, items = self.config.max_tokens, []
         for encoding in encodings:

