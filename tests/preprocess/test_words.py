@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from processes import package_folder
 from texts import articles, sentences
@@ -99,14 +99,16 @@ PAIRS = [
 ]
 
 
-@settings(max_examples=400)
+@pytest.mark.parametrize("enough", [0, 2_000], ids=["whole texts where words are new", "word by word"])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS)
 @example(text="")
 @example(text=" ")
 @example(text="a" * 300)
 @example(text="\u0301 the \u0301river")
-def test_a_texts_ids_are_the_tokenizers(text):
+def test_a_texts_ids_are_the_tokenizers(monkeypatch, enough, text):
     """New words and known ones, with every way of BERT's normalizer."""
+    monkeypatch.setattr(module, "_ENOUGH_WORDS", enough)
     for tokenizer, words in PAIRS:
         assert words is not None
         expected = tokenizer.encode(text).ids
@@ -146,6 +148,17 @@ def test_memory_is_bounded_and_long_words_are_not_kept():
     words.encode("y" * 65)
     assert len(words._young) + len(words._old) <= 2 * (module._MOST_WORDS + 501)
     assert "y" * 65 not in words._young
+
+
+def test_a_text_of_new_words_teaches_one_of_them_where_many_are_known():
+    tokenizer = tokenizer_with(NORMALIZERS[1])
+    words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
+    words.encode(" ".join(f"w{number}" for number in range(3_000)))
+    before = len(words._young)
+    assert words.encode("qwx rtz plk w7") == tokenizer.encode("qwx rtz plk w7").ids
+    assert len(words._young) == before + 1
+    assert words.encode("w1 w2 w3 w4 w5 rtz") == tokenizer.encode("w1 w2 w3 w4 w5 rtz").ids
+    assert len(words._young) == before + 2
 
 
 def bert(**changes):

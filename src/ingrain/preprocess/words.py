@@ -17,6 +17,10 @@ from ingrain.preprocess.frame import Frame
 # Of each of the two generations; a word takes some 250 bytes.
 _MOST_WORDS = 10_000
 _LONGEST_WORD = 64
+# So many known, a text that is mostly new words is no ordinary one. Its words may never come again, and each of them
+# costs the tokenizer by itself three times what it costs in a whole text.
+_ENOUGH_WORDS = 2_000
+_MOSTLY_NEW = 3
 
 
 class WordByWord:
@@ -56,7 +60,7 @@ class WordByWord:
     def encode(self, text: str) -> list[int]:
         """Return a text's ids, special tokens included and nothing cut.
 
-        A word of more tokens than the tokenizer takes of a text is cut; the text is then too long in any case.
+        What has more tokens than the tokenizer takes of a text may be cut; the text is then too long in any case.
         """
         ids = self._before.copy()
         young = self._young
@@ -64,22 +68,29 @@ class WordByWord:
             for word in text.split(" "):
                 ids += young[word]
         except KeyError:
-            return self._encode_new(text.split(" "))
+            return self._encode_new(text, text.split(" "))
         ids += self._behind
         return ids
 
-    def _encode_new(self, words: list[str]) -> list[int]:
+    def _encode_new(self, text: str, words: list[str]) -> list[int]:
         found = {word: self._young.get(word) or self._old.get(word) or () for word in words}
         missing = [word for word, known in found.items() if not known and word]
-        if missing:
-            encodings = self._tokenizer.encode_batch_fast(missing, add_special_tokens=False)
-            found.update((word, tuple(encoding.ids)) for word, encoding in zip(missing, encodings, strict=True))
+        knows_enough = len(self._young) + len(self._old) > _ENOUGH_WORDS
+        if knows_enough and _MOSTLY_NEW * len(missing) > len(words):
+            self._keep([(missing[0], self._ask(missing[0]))])
+            return [*self._before, *self._ask(text), *self._behind]
+        # One by one: for a batch the tokenizer would wake threads of its own, which takes longer than a word.
+        found.update((word, self._ask(word)) for word in missing)
         self._keep(found.items())
         ids = self._before.copy()
         for word in words:
             ids += found[word]
         ids += self._behind
         return ids
+
+    def _ask(self, text: str) -> tuple[int, ...]:
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        return tuple(encoding.ids)
 
     def _keep(self, words: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         if len(self._young) > _MOST_WORDS:
