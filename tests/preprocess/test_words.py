@@ -138,6 +138,10 @@ def test_items_are_those_of_the_tokenizer_where_texts_are_cut_too(tmp_path, max_
     river = ["river " * count for count in range(1, 14)]
     texts = ["", "unbelievablyunbelievable" * 20, *river, *articles()[:5], *sentences()[:50]]
     assert preprocessor.encode(texts) == preprocessor._tokenize(texts, 0)
+    known = len(preprocessor._words._young)
+    endless = " ".join(f"w{number}" for number in range(20_000))
+    assert preprocessor.encode([endless]) == preprocessor._tokenize([endless], 0)
+    assert len(preprocessor._words._young) == known, "a text that is too long in any case teaches nothing"
 
 
 def test_memory_is_bounded_and_long_words_are_not_kept():

@@ -79,8 +79,9 @@ class TextPreprocessor:
             return self._tokenize(texts, prompt_tokens)
         longest, zeroed, items = self.config.max_tokens, self.config.zeroed_id, []
         for text in texts:
-            ids = words.encode(text)
-            if len(ids) >= longest:  # the tokenizer knows where to cut it
+            # More words than tokens: too long for certain, and too many to be worth knowing.
+            ids = words.encode(text) if text.count(" ") < longest else None
+            if ids is None or len(ids) >= longest:  # the tokenizer knows where to cut it
                 items += self._tokenize([text], prompt_tokens)
                 continue
             type_ids = [0] * len(ids)

@@ -17,8 +17,8 @@ from ingrain.preprocess.frame import Frame
 # Of each of the two generations; a word takes some 250 bytes.
 _MOST_WORDS = 10_000
 _LONGEST_WORD = 64
-# So many known, a text that is mostly new words is no ordinary one. Its words may never come again, and each of them
-# costs the tokenizer by itself three times what it costs in a whole text.
+# With so many known, a text of which more than a third is new is no ordinary one: its words may never come again, and
+# by itself a word costs the tokenizer more than in a whole text.
 _ENOUGH_WORDS = 2_000
 _MOSTLY_NEW = 3
 
