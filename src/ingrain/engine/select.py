@@ -57,12 +57,19 @@ def instance_kind(settings: Settings) -> InstanceKind:
 
 def runs_on_this_cpu(settings: Settings) -> bool:
     """Tell whether graphs run on this machine's CPU, as far as the settings tell."""
-    return engine_name(settings) != "triton" and not runs_on_a_gpu(settings)
+    return engine_name(settings) != "triton" and not runs_on_this_gpu(settings)
+
+
+def runs_on_this_gpu(settings: Settings) -> bool:
+    """Tell whether graphs run on a GPU of this machine."""
+    is_here = engine_name(settings) != "triton" and cuda.why_unusable() is None
+    return is_here and instance_kind(settings) == "KIND_GPU"
 
 
 def runs_on_a_gpu(settings: Settings) -> bool:
-    """Tell whether graphs run on a GPU for certain."""
-    return instance_kind(settings) == "KIND_GPU" and (engine_name(settings) == "triton" or cuda.why_unusable() is None)
+    """Tell whether graphs run on a GPU for certain, here or in a Triton elsewhere."""
+    is_elsewhere = engine_name(settings) == "triton" and settings.instance_kind == "KIND_GPU"
+    return is_elsewhere or runs_on_this_gpu(settings)
 
 
 def execution_policy(settings: Settings) -> ExecutionPolicy:
@@ -92,7 +99,7 @@ def _threads(settings: Settings, share: int) -> int:
     """Return the threads of one copy, whose share of the cores is given; 0 leaves it to the engine."""
     if runs_on_this_cpu(settings):
         return share
-    return 0 if engine_name(settings) == "triton" else 1
+    return 1 if runs_on_this_gpu(settings) else 0
 
 
 def _lone_threads(settings: Settings, threads: int, cores: int) -> int:
@@ -108,8 +115,7 @@ def _loaded_batch_size(settings: Settings) -> int:
 
 def default_batch_size(settings: Settings) -> int:
     """Return the most items in a batch without a tuning."""
-    on_this_gpu = engine_name(settings) != "triton" and runs_on_a_gpu(settings)
-    return settings.max_batch_size or (_MOST_ITEMS_ON_THIS_GPU if on_this_gpu else _MOST_ITEMS)
+    return settings.max_batch_size or (_MOST_ITEMS_ON_THIS_GPU if runs_on_this_gpu(settings) else _MOST_ITEMS)
 
 
 def choose_engine(settings: Settings, repository: Repository, policy: ExecutionPolicy) -> Engine:
@@ -140,13 +146,13 @@ def choose_engine(settings: Settings, repository: Repository, policy: ExecutionP
         instances=policy.instances,
         threads=policy.threads,
         lone_threads=policy.lone_threads,
-        on_gpu=runs_on_a_gpu(settings),
+        on_gpu=runs_on_this_gpu(settings),
     )
 
 
 def devices(settings: Settings) -> int:
     """Return on how many processors each copy of a graph is made: Triton makes the copies on each GPU."""
-    return cuda.gpu_count() if engine_name(settings) == "embedded" and runs_on_a_gpu(settings) else 1
+    return cuda.gpu_count() if engine_name(settings) == "embedded" and runs_on_this_gpu(settings) else 1
 
 
 def _check_gpu(settings: Settings) -> None:

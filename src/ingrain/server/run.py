@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingrain.engine.protocol import Engine
-from ingrain.engine.select import choose_engine, engine_name, execution_policy, runs_on_a_gpu
+from ingrain.engine.select import choose_engine, engine_name, execution_policy, runs_on_this_gpu
 from ingrain.errors import EngineUnavailableError, SettingsError
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.runner import run_export
@@ -215,7 +215,7 @@ def _opener(settings: Settings, engine: Engine, images: ImageInput) -> OpenModel
 
 def _exporter(settings: Settings, repository: Repository) -> Export:
     # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
-    on_gpu = runs_on_a_gpu(settings) and engine_name(settings) != "triton"
+    on_gpu = runs_on_this_gpu(settings)
 
     async def export(ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
         job = ExportJob(

@@ -12,8 +12,8 @@ from ingrain.engine.select import (
     engine_name,
     execution_policy,
     instance_kind,
-    runs_on_a_gpu,
     runs_on_this_cpu,
+    runs_on_this_gpu,
 )
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.limits import queue_limits
@@ -56,7 +56,7 @@ def tuning_place(settings: Settings) -> TuningPlace:
 
 def _processor(settings: Settings) -> str:
     """Name what graphs run on, so that a tuning is never taken for another's; this processor for a Triton elsewhere."""
-    if engine_name(settings) != "triton" and runs_on_a_gpu(settings):
+    if runs_on_this_gpu(settings):
         return ", ".join(cuda.gpu_names())
     return processor_name()
 
