@@ -14,7 +14,7 @@ MODEL = ModelRef(name="org/model")
 
 
 def text_of(tokens: int) -> TokenizedText:
-    return TokenizedText([2] * tokens, [0] * tokens, 0, 0)
+    return TokenizedText.of([2] * tokens)
 
 
 @pytest.mark.parametrize(("few_lengths", "widths"), [(False, [20, 33, 65, 99]), (True, [20, 34, 68, 100])])
@@ -69,7 +69,7 @@ async def test_each_of_several_devices_is_kept_busy(tmp_path):
     await engine.start()
     await registry.start()
     await registry.load(MODEL)
-    texts = [TokenizedText([2 + n, 2], [0, 0], 0, 0) for n in range(500)]
+    texts = [TokenizedText.of([2 + n, 2]) for n in range(500)]
     await registry.get("org/model").text_queue.submit(texts, timeout_s=30)
     assert most == 3 * place.default.layout.copies + 1
     await registry.close()

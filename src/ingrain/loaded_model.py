@@ -174,11 +174,11 @@ def _text_queue(
 
 def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list[int]]:
     """Return a batch's texts, each once, and for each item the place of its text: what many ask is computed once."""
-    known: dict[tuple[int, ...], int] = {}
+    known: dict[tuple[int, bytes], int] = {}
     places: list[int] = []
     distinct: list[TokenizedText] = []
     for item in items:
-        place = known.setdefault((item.prompt_tokens, *item.input_ids), len(known))
+        place = known.setdefault((item.prompt_tokens, item.packed_ids), len(known))
         if place == len(distinct):
             distinct.append(item)
         places.append(place)

@@ -101,5 +101,5 @@ def test_a_prompt_that_ends_in_a_special_token_is_counted_as_the_source_counts_i
 
 
 def test_only_the_inputs_of_the_graph_are_made_and_in_its_order() -> None:
-    arrays = collate([TokenizedText([5, 6], [0, 0])], TextPreprocess(max_tokens=6), ["attention_mask", "input_ids"])
+    arrays = collate([TokenizedText.of([5, 6])], TextPreprocess(max_tokens=6), ["attention_mask", "input_ids"])
     assert list(arrays) == ["attention_mask", "input_ids"]

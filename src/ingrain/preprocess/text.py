@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.clean import clean_texts
 from ingrain.preprocess.frame import read_frame
+from ingrain.preprocess.packed import ID_BYTES, pack_ids, unpack_ids
 from ingrain.preprocess.words import WordByWord
 from ingrain.repository.manifest import TextPreprocess
 
@@ -23,20 +23,39 @@ from ingrain.repository.manifest import TextPreprocess
 class TokenizedText(msgspec.Struct, frozen=True):
     """One text as the graph wants it, not padded.
 
+    Ids are kept as the bytes that go to the engine: many texts become one array by being put behind each other.
+
     Attributes:
-        input_ids: Token ids, special tokens included.
-        type_ids: Token type ids, as long as ``input_ids``.
+        packed_ids: Token ids, special tokens included; each an ``int64`` in the byte order of this machine.
+        packed_type_ids: Token type ids, as many; empty where all are zero.
         prompt_tokens: How many leading tokens belong to the prompt and stay out of pooling.
-        cut_tokens: How many tokens the text had beyond the model's maximum; they are not in ``input_ids``.
+        cut_tokens: How many tokens the text had beyond the model's maximum; they are not among the ids.
     """
 
-    input_ids: list[int]
-    type_ids: list[int]
+    packed_ids: bytes
+    packed_type_ids: bytes = b""
     prompt_tokens: int = 0
     cut_tokens: int = 0
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        return len(self.packed_ids) // ID_BYTES
+
+    @property
+    def input_ids(self) -> list[int]:
+        """Token ids as numbers."""
+        return unpack_ids(self.packed_ids)
+
+    @property
+    def type_ids(self) -> list[int]:
+        """Token type ids as numbers, as many as there are token ids."""
+        return unpack_ids(self.packed_type_ids) or [0] * len(self)
+
+    @classmethod
+    def of(
+        cls, ids: Sequence[int], type_ids: Sequence[int] = (), *, prompt_tokens: int = 0, cut_tokens: int = 0
+    ) -> TokenizedText:
+        """Make one from numbers; without ``type_ids`` all of them are zero."""
+        return cls(pack_ids(ids), pack_ids(type_ids) if any(type_ids) else b"", prompt_tokens, cut_tokens)
 
 
 class TextPreprocessor:
@@ -52,7 +71,7 @@ class TextPreprocessor:
             {} if config.include_prompt else {text: self._count_prompt_tokens(text) for text in config.prompts.values()}
         )
         self._frame = read_frame(self._tokenizer, config)
-        self._words = WordByWord.find(self._tokenizer, self._frame)
+        self._words = WordByWord.find(self._tokenizer, self._frame, zero=self._zero)
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenizedText]:
         """Tokenize texts, longest cut to ``max_tokens`` with the end token kept.
@@ -77,24 +96,24 @@ class TextPreprocessor:
         words = self._words
         if words is None:
             return self._tokenize(texts, prompt_tokens)
-        longest, zeroed, items = self.config.max_tokens, self.config.zeroed_id, []
+        longest, items = self.config.max_tokens, []
+        longest_bytes = ID_BYTES * longest
         for text in texts:
             # More words than tokens: too long for certain, and too many to be worth knowing.
             ids = words.encode(text) if text.count(" ") < longest else None
-            if ids is None or len(ids) >= longest:  # the tokenizer knows where to cut it
+            if ids is None or len(ids) >= longest_bytes:  # the tokenizer knows where to cut it
                 items += self._tokenize([text], prompt_tokens)
-                continue
-            type_ids = [0] * len(ids)
-            items.append(TokenizedText(ids if zeroed is None else self._zero(ids), type_ids, prompt_tokens, 0))
+            else:
+                items.append(TokenizedText(ids, b"", prompt_tokens, 0))
         return items
 
     def _tokenize(self, texts: Sequence[str], prompt_tokens: int) -> list[TokenizedText]:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
         longest, items = self.config.max_tokens, []
         for encoding in encodings:
-            ids = encoding.ids if self.config.zeroed_id is None else self._zero(encoding.ids)
+            ids = self._zero(encoding.ids)
             cut_tokens = self._count_cut_tokens(encoding) if len(ids) >= longest else 0
-            items.append(TokenizedText(ids, encoding.type_ids, prompt_tokens, cut_tokens))
+            items.append(TokenizedText.of(ids, encoding.type_ids, prompt_tokens=prompt_tokens, cut_tokens=cut_tokens))
         return items
 
     def take_ids(self, rows: Sequence[Sequence[int]], *, name: Callable[[int], str]) -> list[TokenizedText]:
@@ -122,9 +141,9 @@ class TextPreprocessor:
                     facts={"limit": self._vocabulary_size - 1},
                 )
         taken = (self._frame.put_around(row) for row in rows)
-        return [TokenizedText(self._zero(ids), type_ids, 0, cut) for ids, type_ids, cut in taken]
+        return [TokenizedText.of(self._zero(ids), type_ids, cut_tokens=cut) for ids, type_ids, cut in taken]
 
-    def _zero(self, ids: list[int]) -> list[int]:
+    def _zero(self, ids: Sequence[int]) -> Sequence[int]:
         zeroed = self.config.zeroed_id
         return ids if zeroed is None else [token if token != zeroed else 0 for token in ids]
 
@@ -170,30 +189,33 @@ def collate(
     """
     if config.fixed_length:
         length = config.max_tokens
-    width = max(1, length or 0, max(map(len, items), default=1))
-    lengths = np.fromiter(map(len, items), np.int64, len(items))
-    places = np.arange(width)
-    is_real = places < lengths[:, None] if config.padding_side == "right" else places >= width - lengths[:, None]
-    arrays = {
-        "input_ids": _fill(is_real, [item.input_ids for item in items], config.pad_id),
-        "attention_mask": is_real.astype(np.int64),
-    }
+    lengths = [len(item) for item in items]
+    width = max(1, length or 0, max(lengths, default=1))
+    is_left = config.padding_side == "left"
+    arrays = {"input_ids": _lay([item.packed_ids for item in items], width, config.pad_id, is_left=is_left)}
+    if all(length == width for length in lengths):
+        arrays["attention_mask"] = np.ones((len(items), width), np.int64)
+    else:
+        places, counts = np.arange(width), np.array(lengths, np.int64)[:, None]
+        is_real = places >= width - counts if is_left else places < counts
+        arrays["attention_mask"] = is_real.astype(np.int64)
     if "token_type_ids" in inputs:
-        arrays["token_type_ids"] = _fill(is_real, [item.type_ids for item in items], config.pad_type_id)
+        rows = [item.packed_type_ids or bytes(len(item.packed_ids)) for item in items]
+        arrays["token_type_ids"] = _lay(rows, width, config.pad_type_id, is_left=is_left)
     if "pooling_mask" in inputs:
         pooling_mask = arrays["attention_mask"].copy()
         for row, item in enumerate(items):
-            start = 0 if config.padding_side == "right" else width - len(item)
+            start = width - len(item) if is_left else 0
             pooling_mask[row, : start + item.prompt_tokens] = 0
         arrays["pooling_mask"] = pooling_mask
     return {name: arrays[name] for name in inputs}
 
 
-def _fill(is_real: NDArray[np.bool_], rows: Sequence[Sequence[int]], padding: int) -> NDArray[np.int64]:
-    """Lay rows of unequal length into an array, ``int64 [B, T]``, where ``is_real`` says."""
-    flat = np.array(list(chain.from_iterable(rows)), np.int64)
-    if flat.size == is_real.size:
-        return flat.reshape(is_real.shape)
-    array = np.full(is_real.shape, padding, np.int64)
-    array[is_real] = flat
-    return array
+def _lay(rows: Sequence[bytes], width: int, padding: int, *, is_left: bool) -> NDArray[np.int64]:
+    """Lay packed rows of unequal length into one array, ``int64 [B, width]``."""
+    whole = ID_BYTES * width
+    if any(len(row) != whole for row in rows):
+        pad = pack_ids([padding])
+        pads = [pad * ((whole - len(row)) // ID_BYTES) for row in rows]
+        rows = [pad + row if is_left else row + pad for row, pad in zip(rows, pads, strict=True)]
+    return np.frombuffer(bytearray().join(rows), np.int64).reshape(len(rows), width)  # a bytearray: to be written to

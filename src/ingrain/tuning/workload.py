@@ -71,7 +71,7 @@ def make_batches(
     lengths = text_lengths(count, manifest.text.max_tokens)
     # The ids change nothing about how long it takes, and 0 is one of every vocabulary.
     return [
-        collate([TokenizedText([0] * length, [0] * length) for length in batch], manifest.text, names)
+        collate([TokenizedText.of([0] * length) for length in batch], manifest.text, names)
         for batch in text_batches(lengths, limits)
     ]
 
