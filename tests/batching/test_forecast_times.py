@@ -11,7 +11,7 @@ def test_nothing_is_expected_before_anything_is_known():
     times = BatchTimes()
     assert times.seconds(100) == 0
     assert times.tokens_within(1.0) == float("inf")
-    assert not EnginePace().is_known
+    assert EnginePace().expect(1_000_000) == 0
     assert EnginePace().away_s == 0
 
 
@@ -58,9 +58,9 @@ def test_pace_counts_only_the_time_in_which_the_engine_was_busy():
         pace.begin(now)
         pace.end(100, now, now + 0.1)
         pace.end(100, now, now + 0.1)
-    assert pace.is_known
     assert pace.tokens_per_s == pytest.approx(2_000, rel=0.05)
     assert pace.away_s == pytest.approx(0.1, rel=0.05)
+    assert pace.expect(4_000) == pytest.approx(2.1, rel=0.05)
 
 
 def test_a_batch_is_expected_back_after_the_time_that_nearly_all_needed():

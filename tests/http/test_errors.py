@@ -121,12 +121,35 @@ async def test_a_dead_engine_is_503_with_retry_after_and_heals(planes):
     assert len(planes.export.runs) == 1
 
 
-async def test_an_error_that_nobody_foresaw_tells_nothing(planes, monkeypatch):
+@pytest.mark.parametrize("texts", ["red", ["red"] * 100], ids=["without a task", "in a task"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ingrain.preprocess.text.TextPreprocessor.encode",
+        "ingrain.pipeline._finish",
+        "ingrain.server.inference.vectors_answer",
+    ],
+)
+async def test_an_error_that_nobody_foresaw_tells_nothing(planes, monkeypatch, texts, place):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("/secret/path token=abc")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, broken)
+        answers = await asyncio.gather(planes.embed(texts), planes.embed(texts))
+    for answer in answers:
+        assert answer.status_code == 500
+        assert "secret" not in answer.text
+        assert answer.json()["error"]["code"] == "internal_error"
+    assert (await planes.embed(texts)).status_code == 200
+
+
+async def test_an_error_in_a_handler_tells_nothing(planes, monkeypatch):
     async def broken(*_args, **_kwargs):
         raise RuntimeError("/secret/path token=abc")
 
     monkeypatch.setattr(type(planes.services.pipeline), "embed_text", broken)
-    answer = await planes.embed("red")
+    answer = await planes.embed(["red"] * 100)
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert answer.json()["error"]["code"] == "internal_error"

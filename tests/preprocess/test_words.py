@@ -12,8 +12,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 from ingrain.preprocess import words as module
 from ingrain.preprocess.frame import read_frame
-from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.packed import unpack_ids
+from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.words import WordByWord
 from ingrain.repository.manifest import TextPreprocess
 

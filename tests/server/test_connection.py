@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
 from ingrain.errors import SettingsError
 from ingrain.server.errors import error_response
+from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.http.server import HttpLimits, HttpServer
 from ingrain.server.listen import open_socket
@@ -23,6 +25,7 @@ class Echo:
     ends: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     answer_bytes: int = 0
+    way: ClassVar[str] = "in a task"
 
     def begin(self, request: Request):
         self.begun += 1
@@ -38,6 +41,20 @@ class Echo:
 class EchoExchange:
     app: Echo
     request: Request
+    delivering: asyncio.Task | None = None
+
+    def start(self, deliver) -> Response | Started:
+        if self.app.way == "at once" and self.app.gate.is_set():
+            return self._answer()
+        if self.app.way != "delivered":
+            return Started.NEEDS_A_TASK
+        self.delivering = asyncio.create_task(self._deliver(deliver))
+        return Started.WILL_BE_DELIVERED
+
+    async def _deliver(self, deliver) -> None:
+        await self.app.gate.wait()
+        self.delivering = None
+        deliver(self._answer())
 
     async def answer(self) -> Response:
         try:
@@ -45,6 +62,9 @@ class EchoExchange:
         except asyncio.CancelledError:
             self.app.ends.append("cancelled")
             raise
+        return self._answer()
+
+    def _answer(self) -> Response:
         self.app.ends.append("answered")
         said = f"{self.request.method} {self.request.path}?{self.request.query_string} ".encode() + self.request.body
         return Response(said + b"x" * self.app.answer_bytes, media_type="text/plain")
@@ -54,7 +74,15 @@ class EchoExchange:
         return error_response(error, "id")
 
     def abandon(self) -> None:
-        self.app.ends.append("abandoned")
+        if self.delivering is not None:
+            self.delivering.cancel()
+        self.app.ends.append("abandoned" if self.delivering is None else "cancelled")
+
+
+@pytest.fixture(autouse=True, params=["in a task", "delivered", "at once"])
+def way(request, monkeypatch):
+    """Have requests answered in each of the ways that an application may choose."""
+    monkeypatch.setattr(Echo, "way", request.param)
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -53,12 +54,39 @@ class RunBatch(Protocol[Payload]):
         ...
 
 
+class Waiter(Protocol):
+    """Waits for the rows of one request. Exactly one of the two is called, once, and raises nothing."""
+
+    def done(self, rows: Rows) -> None:
+        """Take the rows, ``float32 [N, …]``, in the order of the payloads."""
+
+    def failed(self, error: IngrainError) -> None:
+        """Take note why there are none."""
+
+
+class _Future:
+    """Waits as a future does."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[Rows]) -> None:
+        self.future = future
+
+    def done(self, rows: Rows) -> None:
+        if not self.future.done():
+            self.future.set_result(rows)
+
+    def failed(self, error: IngrainError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
 class _Request(msgspec.Struct, Generic[P], eq=False):
     """The items of one request that still miss their rows."""
 
     payloads: Sequence[P]
     lengths: Sequence[int]
-    future: asyncio.Future[Rows]
+    waiter: Waiter
     timeout_s: float
     deadline: float
     missing: int
@@ -66,10 +94,11 @@ class _Request(msgspec.Struct, Generic[P], eq=False):
     waiting_items: int = 0
     waiting_tokens: int = 0
     is_forgotten: bool = False
+    is_answered: bool = False
     rows: Rows | None = None
 
-    def fill(self, index: int, row: Rows) -> None:
-        """Take an item's row, ``float32 [1, …]``."""
+    def fill(self, index: int, row: Rows) -> bool:
+        """Take an item's row, ``float32 [1, …]``; tell whether it was the last that was missing."""
         if len(self.payloads) == 1:
             self.rows = row
         else:
@@ -77,12 +106,7 @@ class _Request(msgspec.Struct, Generic[P], eq=False):
                 self.rows = np.empty((len(self.payloads), *row.shape[1:]), row.dtype)
             self.rows[index] = row[0]
         self.missing -= 1
-        if not self.missing and not self.future.done():
-            self.future.set_result(self.rows)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+        return not self.missing
 
 
 @dataclass(slots=True)
@@ -178,39 +202,63 @@ class Batcher(Generic[P]):
             DeadlineExceededError: The time passed, or what was left of it did not suffice.
             EngineError: The engine failed on the request's items.
         """
+        future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        cancel = self.put(payloads, _Future(future), timeout_s=timeout_s)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            cancel()
+            raise
+
+    def put(
+        self, payloads: Sequence[P], waiter: Waiter, *, timeout_s: float, is_let_in: bool = False
+    ) -> Callable[[], None]:
+        """Compute the rows of one request, and tell who waits for them; what ``submit`` does, without a coroutine.
+
+        Args:
+            payloads: ``N`` items, at least one.
+            waiter: Is told later, never before this returns.
+            timeout_s: Seconds until nobody wants the answer any more.
+            is_let_in: True where ``refuse_when_late`` has just let the request pass.
+
+        Returns:
+            What to call when nobody wants the answer any more; the waiter is not told then.
+
+        Raises:
+            QueueFullError: Too much waits already, or as much as would make the answer late.
+            EngineError: The batcher is closed.
+        """
         if self._closed is not None:
             raise self._closed
-        lengths = [max(1, self._length(payload)) for payload in payloads]
+        length = self._length
+        lengths = [length(payload) or 1 for payload in payloads]
         tokens = sum(lengths)
+        queue, now = self._queue, self._clock()
         self._refuse_when_full(tokens)
-        is_bulk = len(payloads) > self._queue.limits.max_items or tokens > self._queue.limits.max_tokens
+        is_bulk = len(lengths) > queue.limits.max_items or tokens > queue.limits.max_tokens
         if not is_bulk:
-            self.refuse_when_late(len(payloads), timeout_s)
-            self._small_came_at = self._clock()
+            if not is_let_in:
+                self.refuse_when_late(len(lengths), timeout_s)
+            self._small_came_at = now
             self._small_tokens += _SMOOTHING * (tokens - self._small_tokens) if self._small_tokens else tokens
         request = _Request(
-            payloads=payloads,
-            lengths=lengths,
-            future=asyncio.get_running_loop().create_future(),
-            timeout_s=timeout_s,
-            deadline=self._clock() + timeout_s,
-            missing=len(payloads),
+            payloads,
+            lengths,
+            waiter,
+            timeout_s,
+            now + timeout_s,
+            missing=len(lengths),
             is_bulk=is_bulk,
-            waiting_items=len(payloads),
+            waiting_items=len(lengths),
             waiting_tokens=tokens,
         )
-        self._queue.add((((request, index), length) for index, length in enumerate(lengths)), is_bulk=is_bulk)
-        self._schedule()
+        queue.add([((request, index), length) for index, length in enumerate(lengths)], is_bulk=is_bulk)
+        if self._wake_up is None:
+            self._schedule()
         self._unanswered.add(request)
         if self._alarm is None or request.deadline < self._alarm_at:
             self._set_alarm(request.deadline)
-        try:
-            return await request.future
-        except asyncio.CancelledError:
-            self._discard(request)
-            raise
-        finally:
-            self._unanswered.discard(request)
+        return partial(self._discard, request)
 
     def retune(self, *, max_items: int, max_tokens: int, in_flight: int) -> None:
         """Put batches together by other limits from now on; what waits, runs and was counted stays.
@@ -229,12 +277,31 @@ class Batcher(Generic[P]):
         """Answer all that waits, and all that comes, with this error; running batches finish."""
         self._closed = error
         while taken := self._take():
-            _fail_all(taken, error)
+            self._fail_all(taken, error)
 
     def _discard(self, request: _Request[P]) -> None:
         """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
-        request.future.cancel()
-        self._forget(request)
+        if not request.is_answered:
+            request.is_answered = True
+            self._unanswered.discard(request)
+            self._forget(request)
+
+    def _answer(self, request: _Request[P]) -> None:
+        if not request.is_answered:
+            request.is_answered = True
+            self._unanswered.discard(request)
+            assert request.rows is not None
+            request.waiter.done(request.rows)
+
+    def _fail(self, request: _Request[P], error: IngrainError) -> None:
+        if not request.is_answered:
+            request.is_answered = True
+            self._unanswered.discard(request)
+            request.waiter.failed(error)
+
+    def _fail_all(self, batch: list[tuple[_Request[P], int]], error: IngrainError) -> None:
+        for request, _ in batch:
+            self._fail(request, error)
 
     def _forget(self, request: _Request[P]) -> None:
         if not request.is_forgotten:
@@ -271,16 +338,14 @@ class Batcher(Generic[P]):
             self._set_alarm(next_end)
 
     def _fail_late(self, request: _Request[P]) -> None:
-        if request not in self._unanswered:
+        if request.is_answered:
             return
         self.statistics.late_requests += 1
-        request.fail(
-            DeadlineExceededError(
-                f"The request was not finished within its {request.timeout_s:g} s.", retry_after_s=self._drain_time_s()
-            )
-        )
         self._forget(request)
-        self._unanswered.discard(request)
+        error = DeadlineExceededError(
+            f"The request was not finished within its {request.timeout_s:g} s.", retry_after_s=self._drain_time_s()
+        )
+        self._fail(request, error)
 
     def refuse_when_late(self, items: int, timeout_s: float) -> None:
         """Refuse a small request that what waits before it would make late, before anything is spent on it.
@@ -292,9 +357,10 @@ class Batcher(Generic[P]):
         Raises:
             QueueFullError: With the seconds after which enough of the queue will have been worked off.
         """
-        if not self._queue.small_tokens or not self._pace.is_known or items > self._queue.limits.max_items:
+        waiting = self._queue.small_tokens
+        if not waiting or items > self._queue.limits.max_items:
             return
-        wait_s = self._queue.small_tokens / self._pace.tokens_per_s + self._pace.away_s
+        wait_s = self._pace.expect(waiting)
         if wait_s > _MOST_WAIT_SHARE * timeout_s:
             self.statistics.rejected_requests += 1
             raise QueueFullError(
@@ -343,7 +409,7 @@ class Batcher(Generic[P]):
             taken = self._take(most_bulk_tokens)
             if not taken:
                 return  # all that waits is held back until a batch ends
-            batch = [entry for entry in taken if self._is_wanted(entry[0])]
+            batch = [entry for entry in taken if not entry[0].is_answered and entry[0].deadline > now]
             if batch:
                 self._send(batch, now)
 
@@ -370,7 +436,7 @@ class Batcher(Generic[P]):
         self._engine.begin()
         task = asyncio.create_task(self._run_batch(batch, alone=alone))
         self._running[task] = any(request.is_bulk for request, _ in batch)
-        self._forecast.begin(task, sum(request.lengths[index] for request, index in batch), now)
+        self._forecast.begin(task, sum([request.lengths[index] for request, index in batch]), now)
         if self._shared is not None:
             self._shared.begin()
         task.add_done_callback(self._finished)
@@ -383,7 +449,7 @@ class Batcher(Generic[P]):
         return taken
 
     def _is_wanted(self, request: _Request[P]) -> bool:
-        return not request.future.done() and request.deadline > self._clock()
+        return not request.is_answered and request.deadline > self._clock()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
@@ -406,20 +472,20 @@ class Batcher(Generic[P]):
             for place, (request, index) in enumerate(batch):
                 if request.deadline <= now:
                     self._fail_late(request)
-                else:
-                    request.fill(index, rows[place : place + 1])
+                elif request.fill(index, rows[place : place + 1]):
+                    self._answer(request)
         except (EngineUnavailableError, ModelNotLoadedError) as error:
-            _fail_all(batch, error)
+            self._fail_all(batch, error)
         except (InferenceError, NotFiniteError) as error:
             # One bad item must not fail its neighbours: each is tried once more alone.
             if len(batch) == 1:
-                _fail_all(batch, error)
+                self._fail_all(batch, error)
             else:
                 await self._run_apart(batch)
         except IngrainError as error:
-            _fail_all(batch, error)
+            self._fail_all(batch, error)
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
-            _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
+            self._fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
         else:
             self._count([request.lengths[index] for request, index in batch], sent_at)
@@ -430,7 +496,7 @@ class Batcher(Generic[P]):
                 if self._is_wanted(entry[0]):
                     await self._run_batch([entry])
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
-            _fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
+            self._fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
 
     def _count(self, lengths: Sequence[int], sent_at: float) -> None:
@@ -442,8 +508,3 @@ class Batcher(Generic[P]):
         counted.padded_tokens += len(lengths) * self._queue.limits.padded(max(lengths))
         counted.batch_sizes[len(lengths)] = counted.batch_sizes.get(len(lengths), 0) + 1
         self._pace.end(tokens, sent_at, self._clock())
-
-
-def _fail_all(batch: list[tuple[_Request[P], int]], error: IngrainError) -> None:
-    for request, _ in batch:
-        request.fail(error)

@@ -63,10 +63,11 @@ class EnginePace:
         self._away_deviation_s = 0.0
         self._batches = 0
 
-    @property
-    def is_known(self) -> bool:
-        """Whether enough batches have been seen to refuse anybody because of it."""
-        return self._batches >= _ENOUGH_BATCHES
+    def expect(self, tokens: int) -> float:
+        """Return the seconds until what comes behind so many tokens is back; 0 before enough batches have been seen."""
+        if self._batches < _ENOUGH_BATCHES:
+            return 0.0
+        return tokens * self._seconds / self._tokens + self.away_s
 
     @property
     def tokens_per_s(self) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SMALLEST_NORM = 1e-12
-# As near to one as float32 tells the length of a vector.
-_UNIT_WITHIN = 5e-7
+# As near to one as float32 tells the square of a vector's length.
+_UNIT_WITHIN = 1e-6
 
 
 def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool) -> NDArray[np.float32]:
@@ -28,9 +28,11 @@ def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool
         rows = rows[:, :dimensions]
     if normalize:
         # Row by row: the sum is then the same to the last bit, however many rows there are, and cheap for one.
-        norms = [max(math.sqrt(np.dot(row, row)), _SMALLEST_NORM) for row in rows]
-        # Most models bring their vectors to unit length themselves; there is nothing to do then.
-        are_unit = [abs(norm - 1.0) <= _UNIT_WITHIN for norm in norms]
-        if not all(are_unit):
-            rows = rows / np.array(norms, np.float32)[:, None]
+        squares = [float(row.dot(row)) for row in map(rows.__getitem__, range(len(rows)))]
+        for square in squares:
+            # Most models bring their vectors to unit length themselves; there is nothing to do then.
+            if not -_UNIT_WITHIN <= square - 1.0 <= _UNIT_WITHIN:
+                norms = [max(math.sqrt(square), _SMALLEST_NORM) for square in squares]
+                rows = rows / np.array(norms, np.float32)[:, None]
+                break
     return np.ascontiguousarray(rows)

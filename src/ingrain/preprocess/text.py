@@ -59,12 +59,19 @@ class TokenizedText(msgspec.Struct, frozen=True):
 
 
 class TextPreprocessor:
-    """Tokenizes as the source library does. Thread-safe; ``encode`` releases the GIL for most of its time."""
+    """Tokenizes as the source library does. Thread-safe; ``encode`` releases the GIL for most of its time.
+
+    Attributes:
+        config: The model's rules.
+        default_prompt: The prompt that the source's ``encode`` applies by itself; empty if none.
+    """
 
     def __init__(self, config: TextPreprocess, folder: Path) -> None:
         self.config = config
         self._tokenizer = Tokenizer.from_file(str(folder / config.tokenizer))
         self._tokenizer.no_padding()
+        name = config.default_prompt_name
+        self.default_prompt = config.prompts.get(name, "") if name is not None else ""
         added = self._tokenizer.get_added_tokens_decoder()
         self._special_ids = {index for index, token in added.items() if token.special}
         self._prompt_tokens = (
@@ -92,7 +99,8 @@ class TextPreprocessor:
                 # Those of the model are known; a caller's own is counted anew, for there is no end of them.
                 known = self._prompt_tokens.get(prompt)
                 prompt_tokens = self._count_prompt_tokens(prompt) if known is None else known
-        texts = clean_texts(texts, self.config.clean)
+        if self.config.clean != "none":
+            texts = clean_texts(texts, self.config.clean)
         words = self._words
         if words is None:
             return self._tokenize(texts, prompt_tokens)
@@ -158,12 +166,6 @@ class TextPreprocessor:
             return size
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())  # a vocabulary with holes
 
-    @property
-    def default_prompt(self) -> str:
-        """The prompt that the source's ``encode`` applies by itself; empty if none."""
-        name = self.config.default_prompt_name
-        return self.config.prompts.get(name, "") if name is not None else ""
-
     def _count_prompt_tokens(self, prompt: str) -> int:
         """Count a prompt's tokens as sentence-transformers does: special tokens included, the end token not."""
         ids = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens).ids
@@ -189,23 +191,27 @@ def collate(
     """
     if config.fixed_length:
         length = config.max_tokens
-    lengths = [len(item) for item in items]
-    width = max(1, length or 0, max(lengths, default=1))
-    is_left = config.padding_side == "left"
-    arrays = {"input_ids": _lay([item.packed_ids for item in items], width, config.pad_id, is_left=is_left)}
-    if all(length == width for length in lengths):
-        arrays["attention_mask"] = np.ones((len(items), width), np.int64)
+    rows = [item.packed_ids for item in items]
+    lengths = [len(row) // ID_BYTES for row in rows]
+    width = max(1, length or 0, *lengths)
+    is_left, is_even = config.padding_side == "left", lengths.count(width) == len(lengths)
+    if is_even:
+        is_real = np.ones((len(rows), width), np.int64)
     else:
         places, counts = np.arange(width), np.array(lengths, np.int64)[:, None]
-        is_real = places >= width - counts if is_left else places < counts
-        arrays["attention_mask"] = is_real.astype(np.int64)
+        is_real = (places >= width - counts if is_left else places < counts).astype(np.int64)
+    arrays = {"input_ids": _lay(rows, width, config.pad_id, is_left=is_left), "attention_mask": is_real}
     if "token_type_ids" in inputs:
-        rows = [item.packed_type_ids or bytes(len(item.packed_ids)) for item in items]
-        arrays["token_type_ids"] = _lay(rows, width, config.pad_type_id, is_left=is_left)
+        type_ids = [item.packed_type_ids for item in items]
+        if any(type_ids) or (config.pad_type_id and not is_even):
+            type_ids = [own or bytes(len(row)) for own, row in zip(type_ids, rows, strict=True)]
+            arrays["token_type_ids"] = _lay(type_ids, width, config.pad_type_id, is_left=is_left)
+        else:
+            arrays["token_type_ids"] = np.zeros((len(rows), width), np.int64)
     if "pooling_mask" in inputs:
-        pooling_mask = arrays["attention_mask"].copy()
+        pooling_mask = is_real.copy()
         for row, item in enumerate(items):
-            start = width - len(item) if is_left else 0
+            start = width - lengths[row] if is_left else 0
             pooling_mask[row, : start + item.prompt_tokens] = 0
         arrays["pooling_mask"] = pooling_mask
     return {name: arrays[name] for name in inputs}
@@ -214,8 +220,9 @@ def collate(
 def _lay(rows: Sequence[bytes], width: int, padding: int, *, is_left: bool) -> NDArray[np.int64]:
     """Lay packed rows of unequal length into one array, ``int64 [B, width]``."""
     whole = ID_BYTES * width
-    if any(len(row) != whole for row in rows):
+    joined = bytearray().join(rows)  # not bytes: the array can be written to
+    if len(joined) != whole * len(rows):
         pad = pack_ids([padding])
-        pads = [pad * ((whole - len(row)) // ID_BYTES) for row in rows]
-        rows = [pad + row if is_left else row + pad for row, pad in zip(rows, pads, strict=True)]
-    return np.frombuffer(bytearray().join(rows), np.int64).reshape(len(rows), width)  # a bytearray: to be written to
+        pads = [pad * (width - len(row) // ID_BYTES) for row in rows]
+        joined = bytearray().join([pad + row if is_left else row + pad for row, pad in zip(rows, pads, strict=True)])
+    return np.frombuffer(joined, np.int64).reshape(len(rows), width)

@@ -100,4 +100,4 @@ def _little_endian(rows: AnyVectors) -> AnyVectors:
 
 def milliseconds_since(started: float) -> float:
     """Return milliseconds since a moment of ``time.perf_counter``, to the microsecond."""
-    return round(1e3 * (time.perf_counter() - started), 3)
+    return int(1e6 * (time.perf_counter() - started)) / 1e3  # round() takes four times as long

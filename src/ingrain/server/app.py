@@ -8,7 +8,7 @@ from ingrain.api.routes import Plane, routes_of
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
 from ingrain.server import first_generation, inference, models, openai, tune
 from ingrain.server.docs_page import docs_page
-from ingrain.server.endpoint import Endpoint, Handler, request_id_of
+from ingrain.server.endpoint import Endpoint, Handler, TextReader, request_id_of
 from ingrain.server.errors import error_response
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
@@ -18,7 +18,6 @@ from ingrain.server.services import ModelServices, Services
 _INFERENCE: dict[str, Handler] = {
     "health": inference.health,
     "ready": inference.ready,
-    "embed_text": inference.embed_text,
     "embed_image": inference.embed_image,
     "embed": inference.embed,
     "classify_image": inference.classify_image,
@@ -48,7 +47,13 @@ HANDLERS: dict[Plane, dict[str, Handler]] = {
     "inference": _INFERENCE | first_generation.HANDLERS,
     "model": _MODEL | first_generation.HANDLERS,
 }
-"""What answers each route of the table, by plane and name."""
+"""What answers a route of the table, by plane and name."""
+TEXT_READERS: dict[str, TextReader] = {
+    "embed_text": inference.read_texts,
+    "openai_embeddings": openai.read_texts,
+    **first_generation.TEXT_READERS,
+}
+"""What reads the requests of routes that embed texts; those that want nothing else need no handler."""
 
 
 class PlaneApplication:
@@ -98,7 +103,10 @@ def build_app(plane: Literal["model"], services: ModelServices) -> PlaneApplicat
 def build_app(plane: Plane, services: Services) -> PlaneApplication:
     """Build the application of one plane."""
     endpoints: dict[tuple[str, str], Endpoint] = {
-        (route.method, route.path): Endpoint(route, HANDLERS[plane][route.name], services) for route in routes_of(plane)
+        (route.method, route.path): Endpoint(
+            route, services, HANDLERS[plane].get(route.name), TEXT_READERS.get(route.name)
+        )
+        for route in routes_of(plane)
     }
     pages = {
         "/openapi.json": Response(openapi_json()),

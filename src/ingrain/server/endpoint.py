@@ -11,14 +11,31 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from ingrain.api.routes import RouteInfo
 from ingrain.errors import IngrainError, QueueFullError
+from ingrain.pipeline import EmbeddedTexts, ModelName, Texts, VectorForm
 from ingrain.server.errors import error_response
+from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
 
 Handler = Callable[[Any, Request], Awaitable[Response]]
 """Answers a request with the services of its plane; ``build_app`` sees to it that they are that plane's."""
+
+
+class TextWork(msgspec.Struct, frozen=True):
+    """Texts that a request wants embedded, and nothing else."""
+
+    name: ModelName
+    texts: Texts
+    form: VectorForm
+    respond: Callable[[EmbeddedTexts], Response]
+
+
+TextReader = Callable[[Services, Request], TextWork | None]
+"""Reads a request; returns None where it wants something else, too, so that the route's handler has to answer it."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
@@ -30,31 +47,34 @@ access_log = logging.getLogger("ingrain.access")
 
 
 class Endpoint:
-    """A route and what answers it; the handlers themselves have no ``try``."""
+    """A route and what answers it; handlers and readers have no ``try``.
 
-    def __init__(self, route: RouteInfo, handler: Handler, services: Services) -> None:
+    Args:
+        route: From the table of routes.
+        services: Of the plane.
+        handler: Answers a request; None where the reader reads them all.
+        read_texts: Reads a request for texts; None for a route that has none.
+    """
+
+    def __init__(
+        self, route: RouteInfo, services: Services, handler: Handler | None, read_texts: TextReader | None = None
+    ) -> None:
         self.route = route
-        self.handler = handler
         self.services = services
+        self.handler = handler
+        self.read_texts = read_texts
+        self._most_requests = services.settings.max_requests
 
     def begin(self, request: Request) -> RouteExchange:
         """Let a request in, or say in its exchange why not."""
         exchange = RouteExchange(self, request)
         try:
             self.services.keys.check(self.route.scope, request.headers.get(b"authorization"))
-            self._refuse_when_full()
+            if self.route.limited and self.services.load.requests > self._most_requests:
+                raise _full(self._most_requests)
         except IngrainError as error:
             exchange.refusal = exchange.refuse(error)
         return exchange
-
-    def _refuse_when_full(self) -> None:
-        limit = self.services.settings.max_requests
-        if self.route.limited and self.services.load.requests > limit:
-            raise QueueFullError(
-                f"The server is answering {limit} requests already (INGRAIN_MAX_REQUESTS). Try again later.",
-                retry_after_s=1.0,
-                facts={"limit": limit},
-            )
 
 
 class RouteExchange:
@@ -64,11 +84,24 @@ class RouteExchange:
         refusal: The answer, where the request was not let in.
     """
 
-    __slots__ = ("_endpoint", "_has_ended", "_request", "_request_id", "_started", "refusal")
+    __slots__ = (
+        "_cancel",
+        "_deliver",
+        "_endpoint",
+        "_has_ended",
+        "_request",
+        "_request_id",
+        "_started",
+        "_work",
+        "refusal",
+    )
 
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
         self.refusal: Response | None = None
         self._has_ended = False
+        self._work: TextWork | None = None
+        self._cancel: Callable[[], None] | None = None
+        self._deliver: Callable[[Response], None]
         self._endpoint = endpoint
         self._request = request
         self._request_id = request_id_of(request)
@@ -77,26 +110,68 @@ class RouteExchange:
         load.in_progress += 1
         load.requests += endpoint.route.limited
 
+    def start(self, deliver: Callable[[Response], None]) -> Response | Started:
+        """Begin to answer the request: a few texts need no task."""
+        endpoint = self._endpoint
+        if endpoint.read_texts is None:
+            return Started.NEEDS_A_TASK
+        try:
+            work = self._work = endpoint.read_texts(endpoint.services, self._request)
+            if work is not None:
+                pipeline = endpoint.services.pipeline
+                self._cancel = pipeline.embed_text_soon(work.name, work.texts, work.form, self)
+        except Exception as error:  # as in ``answer``
+            return self._refuse_for(error)
+        if self._cancel is None:
+            return Started.NEEDS_A_TASK
+        self._deliver = deliver
+        return Started.WILL_BE_DELIVERED
+
+    def embedded(self, texts: EmbeddedTexts) -> None:
+        """Deliver the answer to a request that was started."""
+        if self._has_ended:
+            return
+        assert self._work is not None
+        try:
+            response = self._finish(self._work.respond(texts))
+        except Exception as error:  # as in ``answer``
+            response = self._refuse_for(error)
+        self._deliver(response)
+
+    def failed(self, error: Exception) -> None:
+        """Deliver the error of a request that was started."""
+        if not self._has_ended:
+            self._deliver(self._refuse_for(error))
+
     async def answer(self) -> Response:
         """Answer the request, whatever happens."""
-        endpoint = self._endpoint
+        endpoint, work = self._endpoint, self._work
         try:
-            if endpoint.route.limited:
-                response = await endpoint.handler(endpoint.services, self._request)
+            if work is not None:
+                pipeline = endpoint.services.pipeline
+                response = work.respond(await pipeline.embed_text(work.name, work.texts, work.form))
             else:
+                assert endpoint.handler is not None
+                answering = endpoint.handler(endpoint.services, self._request)
                 # What changes the server's state is not left half done because the caller went away.
-                response = await asyncio.shield(_finish(endpoint.handler(endpoint.services, self._request)))
-        except IngrainError as error:
-            return self.refuse(error)
+                response = await (answering if endpoint.route.limited else asyncio.shield(_finish(answering)))
         except asyncio.CancelledError:
             self.abandon()
             raise
-        except Exception:  # whatever broke, the caller gets a clean answer and the log gets the trace
-            log.exception("Request %s to %s failed", self._request_id, endpoint.route.path)
-            return self.refuse(IngrainError("The server failed on this request."))
+        except Exception as error:  # whatever broke, the caller gets a clean answer and the log gets the trace
+            return self._refuse_for(error)
+        return self._finish(response)
+
+    def _finish(self, response: Response) -> Response:
         response.headers["x-request-id"] = self._request_id
         self._end(response.status)
         return response
+
+    def _refuse_for(self, error: Exception) -> Response:
+        if isinstance(error, IngrainError):
+            return self.refuse(error)
+        log.error("Request %s to %s failed", self._request_id, self._endpoint.route.path, exc_info=error)
+        return self.refuse(IngrainError("The server failed on this request."))
 
     def refuse(self, error: IngrainError) -> Response:
         """Answer with an error."""
@@ -105,13 +180,16 @@ class RouteExchange:
         return response
 
     def abandon(self) -> None:
-        """Forget the request."""
+        """Forget the request, and what is computed for it."""
+        if self._cancel is not None:
+            self._cancel()
         self._end(_CLIENT_CLOSED_REQUEST)
 
     def _end(self, status: int) -> None:
         if self._has_ended:
             return
         self._has_ended = True
+        self._cancel = None  # or the exchange and what waits for it would keep each other
         endpoint = self._endpoint
         route, load = endpoint.route, endpoint.services.load
         load.in_progress -= 1
@@ -120,6 +198,14 @@ class RouteExchange:
         endpoint.services.telemetry.observe(route.path, status, seconds)
         if access_log.isEnabledFor(logging.DEBUG):
             access_log.debug("%s %s %d %.1f ms %s", route.method, route.path, status, 1e3 * seconds, self._request_id)
+
+
+def _full(limit: int) -> QueueFullError:
+    return QueueFullError(
+        f"The server is answering {limit} requests already (INGRAIN_MAX_REQUESTS). Try again later.",
+        retry_after_s=1.0,
+        facts={"limit": limit},
+    )
 
 
 _unfinished: set[asyncio.Future[Response]] = set()

@@ -8,7 +8,7 @@ from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library
 from ingrain.server import inference
 from ingrain.server.bodies import decode
-from ingrain.server.endpoint import Handler
+from ingrain.server.endpoint import Handler, TextReader
 from ingrain.server.http.message import Request, Response
 from ingrain.server.models import load
 from ingrain.server.services import ModelServices
@@ -25,11 +25,11 @@ def _load_with(library: Library) -> Handler:
 
 
 HANDLERS: dict[str, Handler] = {
-    "infer_text": inference.embed_text,
     "infer_image": inference.embed_image,
     "infer": inference.embed,
     "load_sentence_transformer_model": _load_with("sentence_transformers"),
     "load_clip_model": _load_with("open_clip"),
     "load_timm_model": _load_with("timm"),
 }
-"""By name in the table of routes."""
+TEXT_READERS: dict[str, TextReader] = {"infer_text": inference.read_texts}
+"""Both by name in the table of routes."""

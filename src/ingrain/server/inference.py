@@ -6,7 +6,7 @@ import time
 
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
-from ingrain.pipeline import Labels, ModelName, Pictures, Texts, VectorForm
+from ingrain.pipeline import EmbeddedTexts, Labels, ModelName, Pictures, Texts, VectorForm
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.server.accept import preferred
@@ -20,6 +20,7 @@ from ingrain.server.answers import (
     vectors_answer,
 )
 from ingrain.server.bodies import decode
+from ingrain.server.endpoint import TextWork
 from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
 from ingrain.server.telemetry import model_stats
@@ -44,19 +45,23 @@ async def ready(services: Services, request: Request) -> Response:
     return answer
 
 
-async def embed_text(services: Services, request: Request) -> Response:
-    """Embed texts."""
+def read_texts(services: Services, request: Request) -> TextWork:
+    """Read a request to embed texts."""
+    del services
     body = decode(request.body, types.EmbedTextRequest)
     started = time.perf_counter()
-    done = await services.pipeline.embed_text(_name(body), _texts(body, body.text), _form(body))
-    return vectors_answer(
-        request,
-        done.vectors,
-        started,
-        as_base64=body.encoding_format == "base64",
-        texts=done,
-        with_counts=body.token_counts is True,
-    )
+
+    def respond(done: EmbeddedTexts) -> Response:
+        return vectors_answer(
+            request,
+            done.vectors,
+            started,
+            as_base64=body.encoding_format == "base64",
+            texts=done,
+            with_counts=body.token_counts is True,
+        )
+
+    return TextWork(_name(body), _texts(body, body.text), _form(body), respond)
 
 
 async def embed_image(services: Services, request: Request) -> Response:

@@ -14,6 +14,7 @@ from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
 from ingrain.preprocess.prompts import PromptChoice, prompts_of
 from ingrain.server.answers import array_answer, base64_rows, mark_truncated, struct_answer
 from ingrain.server.bodies import decode_open
+from ingrain.server.endpoint import TextWork
 from ingrain.server.http.message import Request, Response
 from ingrain.server.openai_input import Input, Modality, read_input
 from ingrain.server.services import Services
@@ -22,12 +23,22 @@ _DTYPES: tuple[OutputDtype, ...] = ("float", "int8", "uint8", "binary", "ubinary
 _MODELS = "/v1/models/"
 
 
+def read_texts(services: Services, request: Request) -> TextWork | None:
+    """Read a request to embed texts or token ids; None for one that holds pictures, or may."""
+    body, given = _read(services, request)
+    if given.pictures or given.may_hold_pictures:
+        return None
+
+    def respond(done: EmbeddedTexts) -> Response:
+        return mark_truncated(array_answer(_answer(body, done.vectors, given, done)), done)
+
+    return TextWork(_name(body), _texts(body, given), _form(body), respond)
+
+
 async def embeddings(services: Services, request: Request) -> Response:
     """Embed texts, token ids and, with models that see, pictures."""
-    body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
-    name = ModelName(name=body.model, library=body.library, pretrained=body.pretrained)
-    given = read_input(body.input, body.modality)
-    _check_count(len(given), services.settings.openai_max_items)
+    body, given = _read(services, request)
+    name = _name(body)
     if given.may_hold_pictures:
         given = given.told_apart(takes_images=await services.pipeline.takes_images(name))
     rows, texts = await _embed(services.pipeline, name, body, given)
@@ -53,16 +64,31 @@ async def model(services: Services, request: Request) -> Response:
     )
 
 
-async def _embed(
-    pipeline: Pipeline, name: ModelName, body: types.OpenAIEmbeddingsRequest, given: Input
-) -> tuple[AnyVectors, EmbeddedTexts | None]:
-    """Return one row an item, in order, and what became of the texts among them."""
-    form = VectorForm(
+def _read(services: Services, request: Request) -> tuple[types.OpenAIEmbeddingsRequest, Input]:
+    body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
+    given = read_input(body.input, body.modality)
+    _check_count(len(given), services.settings.openai_max_items)
+    return body, given
+
+
+def _name(body: types.OpenAIEmbeddingsRequest) -> ModelName:
+    return ModelName(name=body.model, library=body.library, pretrained=body.pretrained)
+
+
+def _form(body: types.OpenAIEmbeddingsRequest) -> VectorForm:
+    return VectorForm(
         normalize=body.normalize is not False,
         dimensions=body.dimensions,
         dtype=body.output_dtype or "float",
         dimensions_param="dimensions",
     )
+
+
+async def _embed(
+    pipeline: Pipeline, name: ModelName, body: types.OpenAIEmbeddingsRequest, given: Input
+) -> tuple[AnyVectors, EmbeddedTexts | None]:
+    """Return one row an item, in order, and what became of the texts among them."""
+    form = _form(body)
     if not given.pictures:
         done = await pipeline.embed_text(name, _texts(body, given), form)
         return done.vectors, done

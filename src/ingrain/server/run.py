@@ -32,6 +32,7 @@ from ingrain.repository.tuning import Layout
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
 from ingrain.server.banner import announce, watch_progress
+from ingrain.server.garbage import collect_seldom
 from ingrain.server.http.server import HttpServer
 from ingrain.server.limits import http_limits, queue_limits, request_limits
 from ingrain.server.listen import open_socket, stop_on_signals
@@ -86,6 +87,7 @@ def run(settings: Settings) -> None:
     ]
     inference, model = (f"http://{settings.host}:{listener.getsockname()[1]}" for listener in listeners)
     log.info("Listening: inference plane %s, model plane %s", inference, model)
+    collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings, services, startup, models, listeners))
 

@@ -16,7 +16,7 @@ from ingrain.errors import (
     InvalidRequestError,
     TooLargeError,
 )
-from ingrain.server.http.application import Exchange
+from ingrain.server.http.application import Exchange, Started
 from ingrain.server.http.incoming import IncomingRequest, announced_length, parse_request
 from ingrain.server.http.message import Request, Response, encode_response
 
@@ -289,8 +289,22 @@ class Connection(asyncio.Protocol):
                 self._write(message, message.refusal)
             else:
                 assert message.exchange is not None
-                self._task = self._server.loop.create_task(self._answer(message, message.exchange))
-        self._give_leave()
+                started = message.exchange.start(self._deliver)
+                if started is Started.NEEDS_A_TASK:
+                    self._task = self._server.loop.create_task(self._answer(message, message.exchange))
+                elif started is not Started.WILL_BE_DELIVERED:
+                    self._write(message, started)
+        if self._incoming is not None:
+            self._give_leave()
+
+    def _deliver(self, response: Response) -> None:
+        """Write the answer of the request that was started last."""
+        assert self._current is not None
+        self._write(self._current, response)
+        if self._waiting or self._incoming is not None:
+            self._next()
+        if self._unparsed:
+            self._parse()
 
     async def _answer(self, message: IncomingRequest, exchange: Exchange) -> None:
         message.is_begun = True  # a task that is cancelled before its first step does nothing at all
@@ -300,10 +314,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             raise
         self._task = None
-        self._write(message, response)
-        self._next()
-        if self._unparsed:
-            self._parse()
+        self._deliver(response)
 
     def _give_leave(self) -> None:
         """Let a caller send its body that waits for leave, once nothing else is to be written before."""

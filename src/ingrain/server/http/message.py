@@ -72,9 +72,10 @@ def encode_response(response: Response, *, date: str, connection: str = "", with
     if head is None:
         status_line = f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"
         head = _heads[kind] = f"{status_line}\r\ncontent-type: {response.media_type}\r\n"
-    further = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+    text = f"{head}date: {date}\r\ncontent-length: {len(response.body)}\r\n"
+    for name, value in response.headers.items():
+        text += f"{name}: {value}\r\n"
     if connection:
-        further += f"connection: {connection}\r\n"
-    text = f"{head}date: {date}\r\ncontent-length: {len(response.body)}\r\n{further}\r\n"
-    encoded = text.encode("latin-1")
+        text += f"connection: {connection}\r\n"
+    encoded = f"{text}\r\n".encode("latin-1")
     return encoded + response.body if with_body else encoded

@@ -24,6 +24,7 @@ from ingrain.registry.follower import FollowedRegistry, OpenKey
 from ingrain.repository.store import Repository
 from ingrain.server.app import build_app
 from ingrain.server.auth import parse_keys
+from ingrain.server.garbage import collect_seldom
 from ingrain.server.http.server import HttpServer
 from ingrain.server.limits import http_limits, queue_limits, request_limits
 from ingrain.server.logs import configure_logs
@@ -169,6 +170,7 @@ def main(arguments: Sequence[str]) -> None:
             messages and for connections, and of the table.
     """
     number, workers, control, connections, table = map(int, arguments)
+    collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(
             _run(
