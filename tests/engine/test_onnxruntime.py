@@ -57,6 +57,29 @@ async def test_several_threads_mean_a_session_for_each_instance(tmp_path, write_
         await engine.close()
 
 
+@pytest.mark.parametrize(("longest_s", "blocks"), [(60.0, [False, True, True]), (0.0, [False, False, False])])
+async def test_a_lone_batch_known_to_be_short_runs_in_the_event_loops_thread(
+    tmp_path, write_graph, monkeypatch, longest_s, blocks
+):
+    """Only where it has all cores anyway, and never the first of its size."""
+    monkeypatch.setattr("ingrain.engine.onnxruntime._HERE_S", longest_s)
+    engine = OnnxRuntimeEngine(tmp_path, instances=2, lone_threads=2)
+    await engine.start()
+    await engine.load(write_graph(tmp_path, "onnxruntime"))
+
+    async def ends_in_one_step(*, alone: bool, tokens: int = 2) -> bool:
+        running = asyncio.create_task(engine.infer("tiny", ones(1, tokens), timeout_s=30, alone=alone))
+        await asyncio.sleep(0)
+        ended = running.done()
+        await running
+        return ended
+
+    assert [await ends_in_one_step(alone=True) for _ in range(3)] == blocks
+    assert not await ends_in_one_step(alone=False)
+    assert not await ends_in_one_step(alone=True, tokens=9)
+    await engine.close()
+
+
 async def test_a_layout_of_its_own_holds_for_one_graph_alone(engine, tmp_path, write_graph):
     await engine.load(write_graph(tmp_path, "onnxruntime"))
     await engine.load(write_graph(tmp_path, "onnxruntime", "wide"), Layout(3, 2))

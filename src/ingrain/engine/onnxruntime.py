@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 _CPU = "CPUExecutionProvider"
 
+# A batch that has all cores and takes no longer runs in the event loop's own thread. To wake another thread and be woken
+# by it takes a millisecond on a busy processor; and who comes meanwhile would have to wait for a core in any case.
+_HERE_S = 0.02
+
 
 @dataclass(slots=True)
 class _Loaded:
@@ -46,6 +51,11 @@ class _Loaded:
     recorder: Recorder
     free: list[onnxruntime.InferenceSession] = field(default_factory=list)
     lone: LoneSession | None = None
+    lone_s: dict[int, float] = field(default_factory=dict)
+
+    def takes_long_alone(self, inputs: Arrays) -> bool:
+        """Tell whether a batch that has all cores would take long, or may: none of its size was run yet."""
+        return self.lone_s.get(_size(inputs), math.inf) > _HERE_S
 
 
 class OnnxRuntimeEngine:
@@ -218,11 +228,15 @@ class OnnxRuntimeEngine:
         options = onnxruntime.RunOptions()
         options.log_severity_level = 4
         begun = time.perf_counter_ns()
+        has_all_cores = alone and graph.lone is not None
         work = partial(graph.lone.run, session) if alone and graph.lone is not None else session.run
-        run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
         self._running.append(options)
         try:
-            outputs = await asyncio.shield(run)
+            if has_all_cores and not graph.takes_long_alone(inputs):
+                outputs = work(graph.outputs, dict(inputs), options)
+            else:
+                run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
+                outputs = await asyncio.shield(run)
         except asyncio.CancelledError:
             options.terminate = True
             # The slot is free again when the run has ended, not when nobody waits for it any more.
@@ -237,9 +251,16 @@ class OnnxRuntimeEngine:
             self._running.remove(options)
             graph.free.append(session)
         now = time.perf_counter_ns()
+        if has_all_cores:
+            graph.lone_s[_size(inputs)] = (now - begun) / 1e9
         items = len(next(iter(inputs.values())))
         graph.recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=now - begun)
         return dict(zip(graph.outputs, outputs, strict=True))
+
+
+def _size(inputs: Arrays) -> int:
+    """Return the size of a batch; those up to twice as large are of one."""
+    return next(iter(inputs.values())).size.bit_length()
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
