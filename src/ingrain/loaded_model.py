@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.batching.batcher import Batcher, Rows
+from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
+from ingrain.batching.request import Rows
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import IngrainError, NotFiniteError
 from ingrain.postprocess.calibration import CalibrationRanges

@@ -126,7 +126,7 @@ async def test_a_dead_engine_is_503_with_retry_after_and_heals(planes):
     "place",
     [
         "ingrain.preprocess.text.TextPreprocessor.encode",
-        "ingrain.pipeline._finish",
+        "ingrain.pipeline.pipeline._finish",
         "ingrain.server.inference.vectors_answer",
     ],
 )

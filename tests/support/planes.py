@@ -18,7 +18,8 @@ from ingrain.export.job import Progress
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
 from ingrain.loaded_model import QueueLimits, open_model
-from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.pipeline.asked import RequestLimits
+from ingrain.pipeline.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file

@@ -9,13 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits, BatchQueue
+from ingrain.batching.request import BatchedRequest, FutureWaiter, Rows, Waiter
 from ingrain.errors import (
     DeadlineExceededError,
     EngineUnavailableError,
@@ -28,7 +25,6 @@ from ingrain.errors import (
 
 P = TypeVar("P")
 Payload = TypeVar("Payload", contravariant=True)
-Rows = NDArray[np.float32]
 
 _SMOOTHING = 0.1
 _SHORTEST_PAUSE_S = 0.001
@@ -52,61 +48,6 @@ class RunBatch(Protocol[Payload]):
             alone: No other batch is in the engine, nor does one wait for it.
         """
         ...
-
-
-class Waiter(Protocol):
-    """Waits for the rows of one request. Exactly one of the two is called, once, and raises nothing."""
-
-    def done(self, rows: Rows) -> None:
-        """Take the rows, ``float32 [N, …]``, in the order of the payloads."""
-
-    def failed(self, error: IngrainError) -> None:
-        """Take note why there are none."""
-
-
-class _Future:
-    """Waits as a future does."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, future: asyncio.Future[Rows]) -> None:
-        self.future = future
-
-    def done(self, rows: Rows) -> None:
-        if not self.future.done():
-            self.future.set_result(rows)
-
-    def failed(self, error: IngrainError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class _Request(msgspec.Struct, Generic[P], eq=False):
-    """The items of one request that still miss their rows."""
-
-    payloads: Sequence[P]
-    lengths: Sequence[int]
-    waiter: Waiter
-    timeout_s: float
-    deadline: float
-    missing: int
-    is_bulk: bool
-    waiting_items: int = 0
-    waiting_tokens: int = 0
-    is_forgotten: bool = False
-    is_answered: bool = False
-    rows: Rows | None = None
-
-    def fill(self, index: int, row: Rows) -> bool:
-        """Take an item's row, ``float32 [1, …]``; tell whether it was the last that was missing."""
-        if len(self.payloads) == 1:
-            self.rows = row
-        else:
-            if self.rows is None:
-                self.rows = np.empty((len(self.payloads), *row.shape[1:]), row.dtype)
-            self.rows[index] = row[0]
-        self.missing -= 1
-        return not self.missing
 
 
 @dataclass(slots=True)
@@ -168,12 +109,12 @@ class Batcher(Generic[P]):
         self._shared = shared
         self._engine = engine or EngineInFlight()
         self._clock = clock
-        self._queue: BatchQueue[tuple[_Request[P], int]] = BatchQueue(
+        self._queue: BatchQueue[tuple[BatchedRequest[P], int]] = BatchQueue(
             limits, is_wanted=lambda entry: not entry[0].is_forgotten
         )
         # The batches in the engine, and whether there are items of bulk requests in them.
         self._running: dict[asyncio.Task[None], bool] = {}
-        self._unanswered: set[_Request[P]] = set()
+        self._unanswered: set[BatchedRequest[P]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = self._looked_at = 0.0
         self._wake_up: asyncio.Handle | None = None
@@ -203,7 +144,7 @@ class Batcher(Generic[P]):
             EngineError: The engine failed on the request's items.
         """
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
-        cancel = self.put(payloads, _Future(future), timeout_s=timeout_s)
+        cancel = self.put(payloads, FutureWaiter(future), timeout_s=timeout_s)
         try:
             return await future
         except asyncio.CancelledError:
@@ -241,7 +182,7 @@ class Batcher(Generic[P]):
                 self.refuse_when_late(len(lengths), timeout_s)
             self._small_came_at = now
             self._small_tokens += _SMOOTHING * (tokens - self._small_tokens) if self._small_tokens else tokens
-        request = _Request(
+        request = BatchedRequest(
             payloads,
             lengths,
             waiter,
@@ -279,31 +220,31 @@ class Batcher(Generic[P]):
         while taken := self._take():
             self._fail_all(taken, error)
 
-    def _discard(self, request: _Request[P]) -> None:
+    def _discard(self, request: BatchedRequest[P]) -> None:
         """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
         if not request.is_answered:
             request.is_answered = True
             self._unanswered.discard(request)
             self._forget(request)
 
-    def _answer(self, request: _Request[P]) -> None:
+    def _answer(self, request: BatchedRequest[P]) -> None:
         if not request.is_answered:
             request.is_answered = True
             self._unanswered.discard(request)
             assert request.rows is not None
             request.waiter.done(request.rows)
 
-    def _fail(self, request: _Request[P], error: IngrainError) -> None:
+    def _fail(self, request: BatchedRequest[P], error: IngrainError) -> None:
         if not request.is_answered:
             request.is_answered = True
             self._unanswered.discard(request)
             request.waiter.failed(error)
 
-    def _fail_all(self, batch: list[tuple[_Request[P], int]], error: IngrainError) -> None:
+    def _fail_all(self, batch: list[tuple[BatchedRequest[P], int]], error: IngrainError) -> None:
         for request, _ in batch:
             self._fail(request, error)
 
-    def _forget(self, request: _Request[P]) -> None:
+    def _forget(self, request: BatchedRequest[P]) -> None:
         if not request.is_forgotten:
             request.is_forgotten = True
             self._queue.forget(request.waiting_items, request.waiting_tokens, is_bulk=request.is_bulk)
@@ -337,7 +278,7 @@ class Batcher(Generic[P]):
         if self._unanswered:
             self._set_alarm(next_end)
 
-    def _fail_late(self, request: _Request[P]) -> None:
+    def _fail_late(self, request: BatchedRequest[P]) -> None:
         if request.is_answered:
             return
         self.statistics.late_requests += 1
@@ -429,7 +370,7 @@ class Batcher(Generic[P]):
             most = max(most, self._queue.next_bulk_tokens())
         return max(1, int(most))
 
-    def _send(self, batch: list[tuple[_Request[P], int]], now: float) -> None:
+    def _send(self, batch: list[tuple[BatchedRequest[P], int]], now: float) -> None:
         if not self._running:
             self._pace.begin(now)
         alone = self._engine.is_idle and not self._queue
@@ -441,14 +382,14 @@ class Batcher(Generic[P]):
             self._shared.begin()
         task.add_done_callback(self._finished)
 
-    def _take(self, most_bulk_tokens: int | None = None) -> list[tuple[_Request[P], int]]:
+    def _take(self, most_bulk_tokens: int | None = None) -> list[tuple[BatchedRequest[P], int]]:
         taken = self._queue.take(most_bulk_tokens)
         for request, index in taken:
             request.waiting_items -= 1
             request.waiting_tokens -= request.lengths[index]
         return taken
 
-    def _is_wanted(self, request: _Request[P]) -> bool:
+    def _is_wanted(self, request: BatchedRequest[P]) -> bool:
         return not request.is_answered and request.deadline > self._clock()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
@@ -461,7 +402,7 @@ class Batcher(Generic[P]):
             self._wake_up.cancel()
         self._dispatch()
 
-    async def _run_batch(self, batch: list[tuple[_Request[P], int]], *, alone: bool = False) -> None:
+    async def _run_batch(self, batch: list[tuple[BatchedRequest[P], int]], *, alone: bool = False) -> None:
         payloads = [request.payloads[index] for request, index in batch]
         sent_at = self._clock()
         try:
@@ -490,7 +431,7 @@ class Batcher(Generic[P]):
         else:
             self._count([request.lengths[index] for request, index in batch], sent_at)
 
-    async def _run_apart(self, batch: list[tuple[_Request[P], int]]) -> None:
+    async def _run_apart(self, batch: list[tuple[BatchedRequest[P], int]]) -> None:
         try:
             for entry in batch:
                 if self._is_wanted(entry[0]):

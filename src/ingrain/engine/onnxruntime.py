@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 _CPU = "CPUExecutionProvider"
 
-# A batch that has all cores and takes no longer runs in the event loop's own thread. To wake another thread and be woken
-# by it takes a millisecond on a busy processor; and who comes meanwhile would have to wait for a core in any case.
+# A batch that has all cores and takes no longer runs in the event loop's own thread: to wake another one and be woken
+# by it takes time, and who comes meanwhile would have to wait for a core in any case.
 _HERE_S = 0.02
 
 

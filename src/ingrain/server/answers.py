@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from ingrain.pipeline import EmbeddedTexts
+from ingrain.pipeline.asked import EmbeddedTexts
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.server.accept import preferred
 from ingrain.server.http.message import Request, Response

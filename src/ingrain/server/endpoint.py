@@ -15,7 +15,7 @@ import msgspec
 
 from ingrain.api.routes import RouteInfo
 from ingrain.errors import IngrainError, QueueFullError
-from ingrain.pipeline import EmbeddedTexts, ModelName, Texts, VectorForm
+from ingrain.pipeline.asked import EmbeddedTexts, ModelName, Texts, VectorForm
 from ingrain.server.errors import error_response
 from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response

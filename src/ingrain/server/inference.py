@@ -6,7 +6,7 @@ import time
 
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
-from ingrain.pipeline import EmbeddedTexts, Labels, ModelName, Pictures, Texts, VectorForm
+from ingrain.pipeline.asked import EmbeddedTexts, Labels, ModelName, Pictures, Texts, VectorForm
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.server.accept import preferred

@@ -9,7 +9,7 @@ import msgspec
 from ingrain.cores import usable_cores
 from ingrain.engine.select import default_batch_size, devices, engine_name, runs_on_this_cpu
 from ingrain.loaded_model import QueueLimits
-from ingrain.pipeline import RequestLimits
+from ingrain.pipeline.asked import RequestLimits
 from ingrain.server.http.server import HttpLimits
 from ingrain.settings import Settings
 

@@ -9,7 +9,8 @@ import numpy as np
 from ingrain.api import openai as types
 from ingrain.errors import ModelNotLoadedError, TooLargeError
 from ingrain.loaded_model import LoadedModel
-from ingrain.pipeline import EmbeddedTexts, ModelName, Pictures, Pipeline, Texts, VectorForm
+from ingrain.pipeline.asked import EmbeddedTexts, ModelName, Pictures, Texts, VectorForm
+from ingrain.pipeline.pipeline import Pipeline
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
 from ingrain.preprocess.prompts import PromptChoice, prompts_of
 from ingrain.server.answers import array_answer, base64_rows, mark_truncated, struct_answer

@@ -19,7 +19,7 @@ from ingrain.export.runner import run_export
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
 from ingrain.loaded_model import LoadedModel, open_model
-from ingrain.pipeline import Pipeline
+from ingrain.pipeline.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.making import Export
 from ingrain.registry.registry import OpenModel, PrepareGraph, Registry

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
-from ingrain.pipeline import Pipeline
+from ingrain.pipeline.pipeline import Pipeline
 from ingrain.registry.models import Models
 from ingrain.registry.registry import Registry
 from ingrain.server.auth import KeyRing

@@ -16,7 +16,8 @@ import pytest
 from planes import FakeExport, make_images, make_registry
 
 from ingrain.errors import EngineUnavailableError
-from ingrain.pipeline import Pipeline, RequestLimits
+from ingrain.pipeline.asked import RequestLimits
+from ingrain.pipeline.pipeline import Pipeline
 from ingrain.repository.desired import ModelRef
 from ingrain.server.auth import parse_keys
 from ingrain.server.listen import open_socket

@@ -18,7 +18,7 @@ from ingrain.errors import DamagedEntryError, EngineUnavailableError
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
 from ingrain.loaded_model import LoadedModel, QueueLimits, open_model
-from ingrain.pipeline import Pipeline
+from ingrain.pipeline.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.follower import FollowedRegistry, OpenKey
 from ingrain.repository.store import Repository

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -18,22 +18,29 @@ from ingrain.errors import (
     DeadlineExceededError,
     EngineUnavailableError,
     IngrainError,
-    InvalidRequestError,
     ModalityError,
     ModelNotLoadedError,
-    TextTooLongError,
-    TooLargeError,
 )
 from ingrain.loaded_model import LoadedModel
+from ingrain.pipeline.asked import (
+    Caller,
+    EmbeddedTexts,
+    Labels,
+    ModelName,
+    Pictures,
+    RequestLimits,
+    Texts,
+    VectorForm,
+)
+from ingrain.pipeline.checks import check_count, check_form, check_prompt, check_sentences, check_texts, refuse_long
 from ingrain.postprocess.probabilities import sigmoid, softmax
-from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype, quantize
+from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, quantize
 from ingrain.postprocess.vectors import finish
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
+from ingrain.preprocess.prompts import resolve_prompt
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText
 from ingrain.registry.models import Models
-from ingrain.repository.manifest import Library
 
 Vectors = NDArray[np.float32]
 Payload = TypeVar("Payload")
@@ -41,138 +48,11 @@ Result = TypeVar("Result")
 
 _INLINE_CHARS = 4_000
 _INLINE_TEXTS = 32
-_MOST_SENTENCE_CHARS = 10_000_000
 _LABEL_VECTORS_KEPT_BYTES = 32 * 1024 * 1024
 _LABEL_SET_KEPT_BYTES = 4 * 1024 * 1024
 _IMAGES_A_CHUNK = 64
 
 log = logging.getLogger("ingrain.server")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLimits:
-    """What one request may ask for."""
-
-    max_items: int = 10_000
-    max_text_chars: int = 200_000
-    timeout_s: float = 60.0
-
-
-# Every request makes one of each of the next four: Structs, not dataclasses, for these are made in a tenth of the time.
-
-
-class ModelName(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a request names it."""
-
-    name: str
-    library: Library | None = None
-    pretrained: str | None = None
-
-
-class VectorForm(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller wants the vectors to be: cut to ``dimensions``, then normalized, then quantized.
-
-    Attributes:
-        normalize: True for unit length.
-        dimensions: Leading dimensions to keep; all if None.
-        dtype: What the numbers become.
-        dimensions_param: What the caller calls ``dimensions``, for errors.
-    """
-
-    normalize: bool = True
-    dimensions: int | None = None
-    dtype: OutputDtype = "float"
-    dimensions_param: str = "nDims"
-
-
-class Texts(msgspec.Struct, frozen=True, kw_only=True):
-    """Texts of a request, and how they become tokens.
-
-    Attributes:
-        texts: The texts themselves; empty where ``token_ids`` are given.
-        token_ids: Token ids by text, of the model's own tokenizer, in the place of texts.
-        prompt: Which prompt goes before them; None for the model's default.
-        truncate: False to refuse a text that is longer than the model takes, instead of cutting it.
-        param: What the caller calls them, for errors.
-        places: Index of each in the caller's list, where they are a part of it.
-        is_list: False where the caller gave one text by itself.
-    """
-
-    texts: Sequence[str] = ()
-    token_ids: Sequence[Sequence[int]] | None = None
-    prompt: PromptChoice | None = None
-    truncate: bool = True
-    param: str = "text"
-    places: Sequence[int] | None = None
-    is_list: bool = True
-
-    def __len__(self) -> int:
-        return len(self.texts if self.token_ids is None else self.token_ids)
-
-    def place(self, index: int) -> int:
-        """Return a text's index in the caller's list."""
-        return index if self.places is None else self.places[index]
-
-    def name(self, index: int) -> str:
-        """Return what the caller calls one of the texts."""
-        return f"{self.param}[{self.place(index)}]" if self.is_list else self.param
-
-
-class EmbeddedTexts(msgspec.Struct, frozen=True):
-    """Vectors of texts, and what became of the texts.
-
-    Attributes:
-        vectors: As ``quantize`` gives them, one row a text.
-        items: The texts as the model got them.
-    """
-
-    vectors: AnyVectors
-    items: Sequence[TokenizedText]
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens were computed, special tokens included, padding not."""
-        return sum(map(len, self.items))
-
-    @property
-    def truncated(self) -> int:
-        """How many texts were cut."""
-        return sum([item.cut_tokens > 0 for item in self.items])  # a list: for one text in half the time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """Pictures of a request.
-
-    Attributes:
-        images: URLs, data URIs, base64 or the bytes of files.
-        headers: To fetch URLs with.
-        param: What the caller calls them, for errors.
-        places: Index of each in the caller's list, where they are a part of it.
-    """
-
-    images: Sequence[str | bytes]
-    headers: Mapping[str, str] | None = None
-    param: str = "image"
-    places: Sequence[int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
-    """Labels to choose among; each template makes a sentence of a label by its ``{}``."""
-
-    names: tuple[str, ...]
-    templates: tuple[str, ...] = ("{}",)
-
-
-class Caller(Protocol):
-    """Gets the vectors of a request. Exactly one of the two is called, once, and raises nothing."""
-
-    def embedded(self, texts: EmbeddedTexts) -> None:
-        """Take the vectors."""
-
-    def failed(self, error: Exception) -> None:
-        """Take note why there are none: an IngrainError, or a fault that nobody foresaw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +70,9 @@ class Pipeline:
     async def embed_text(self, name: ModelName, texts: Texts, form: VectorForm) -> EmbeddedTexts:
         """Return vectors in the order of the texts."""
         started = time.monotonic()
-        self._check_texts(texts)
+        check_texts(self.limits, texts)
         model = await self._model(name)
-        ranges = _check_form(name, form, model)
+        ranges = check_form(name, form, model)
         rows, items = await self._encode_texts(name, model, texts, started)
         return EmbeddedTexts(_finish(rows, form, ranges), items)
 
@@ -214,12 +94,12 @@ class Pipeline:
         """
         if texts.token_ids is not None or len(texts.texts) > _INLINE_TEXTS:
             return None
-        self._check_texts(texts)
+        check_texts(self.limits, texts)
         try:
             model = self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
         except ModelNotLoadedError:
             return None  # another process may have loaded it
-        ranges = _check_form(name, form, model)
+        ranges = check_form(name, form, model)
         tokenizer, queue = _text_side(name, model, texts)
         prompt = self._prompt(name, tokenizer, texts) if texts.prompt is not None else None
         if not _is_short(texts, prompt):
@@ -228,14 +108,14 @@ class Pipeline:
         queue.refuse_when_late(len(texts.texts), timeout_s)
         items = tokenizer.encode(texts.texts, prompt=prompt)
         if not texts.truncate:
-            _refuse_long(texts, items, tokenizer.config.max_tokens)
+            refuse_long(texts, items, tokenizer.config.max_tokens)
         waiter = _WaitsForTexts(self, name, form, ranges, items, caller)
         return queue.put(items, waiter, timeout_s=timeout_s, is_let_in=True)
 
     async def embed_images(self, name: ModelName, pictures: Pictures, form: VectorForm) -> AnyVectors:
         """Return vectors in the order of the pictures."""
         started = time.monotonic()
-        self._check_count(len(pictures.images), pictures.param, "images")
+        check_count(self.limits, len(pictures.images), pictures.param, "images")
         model = await self._model(name)
         if model.image_queue is None:
             raise ModalityError(f"Model {name.name!r} does not embed images.", param=pictures.param)
@@ -245,7 +125,7 @@ class Pipeline:
                 "float, binary and ubinary are what images can have.",
                 param="outputDtype",
             )
-        _check_form(name, form, model)
+        check_form(name, form, model)
         rows = await self._encode_images(name, model, model.image_queue, pictures, started)
         return _finish(rows, form, None)
 
@@ -258,7 +138,7 @@ class Pipeline:
     ) -> tuple[EmbeddedTexts | None, AnyVectors | None]:
         """Embed texts and pictures side by side; the first failure ends the other."""
         count = len(texts or ()) + (len(pictures.images) if pictures is not None else 0)
-        self._check_count(count, "text", "texts and images")
+        check_count(self.limits, count, "text", "texts and images")
         try:
             async with asyncio.TaskGroup() as group:
                 text_rows = group.create_task(self.embed_text(name, texts, form)) if texts is not None else None
@@ -272,7 +152,7 @@ class Pipeline:
     async def classify_images(self, name: ModelName, pictures: Pictures) -> Vectors:
         """Return probabilities, ``float32 [N, K]``, in the order of the model's labels."""
         started = time.monotonic()
-        self._check_count(len(pictures.images), "image", "images")
+        check_count(self.limits, len(pictures.images), "image", "images")
         model = await self._model(name)
         if model.classifier_queue is None:
             hint = " Give label names to /classify_image_zero_shot." if model.manifest.similarity else ""
@@ -286,10 +166,10 @@ class Pipeline:
         cosines are scaled and shifted as the model learned it, then softmax (CLIP) or sigmoid (SigLIP).
         """
         started = time.monotonic()
-        self._check_count(len(pictures.images), "image", "images")
-        self._check_texts(Texts(texts=labels.names, param="labels"))
-        self._check_count(len(labels.names) * len(labels.templates), "labels", "labels times templates")
-        self._check_sentences(labels)
+        check_count(self.limits, len(pictures.images), "image", "images")
+        check_texts(self.limits, Texts(texts=labels.names, param="labels"))
+        check_count(self.limits, len(labels.names) * len(labels.templates), "labels", "labels times templates")
+        check_sentences(self.limits, labels)
         model = await self._model(name)
         similarity = model.manifest.similarity
         if similarity is None or model.image_queue is None:
@@ -316,7 +196,7 @@ class Pipeline:
             else:
                 items = await asyncio.to_thread(tokenizer.encode, texts.texts, prompt=prompt)
         if not texts.truncate:
-            _refuse_long(texts, items, tokenizer.config.max_tokens)
+            refuse_long(texts, items, tokenizer.config.max_tokens)
         return await self._submit(name, queue, items, started), items
 
     async def _encode_images(
@@ -413,66 +293,13 @@ class Pipeline:
         self.registry.suspect()
         return EngineUnavailableError(f"Model {name.name!r} is being loaded again.", retry_after_s=1.0)
 
-    # --- checks --------------------------------------------------------------------------------------------------
-
-    def _check_count(self, count: int, param: str, what: str) -> None:
-        if count > self.limits.max_items:
-            raise TooLargeError(
-                f"The request has {count} {what}; the limit is {self.limits.max_items} (INGRAIN_MAX_ITEMS).",
-                param=param,
-                facts={"limit": self.limits.max_items},
-            )
-
-    def _check_sentences(self, labels: Labels) -> None:
-        """Refuse sentences that are too long before they are built: a template may hold ``{}`` many times."""
-        total = 0
-        for number, template in enumerate(labels.templates):
-            holes, fixed = template.count("{}"), len(template)
-            lengths = [fixed + holes * (len(label) - 2) for label in labels.names]
-            total += sum(lengths)
-            if max(lengths) > self.limits.max_text_chars or total > _MOST_SENTENCE_CHARS:
-                raise TooLargeError(
-                    f"templates[{number}] makes the labels longer than {self.limits.max_text_chars} characters each "
-                    f"(INGRAIN_MAX_TEXT_CHARS) or {_MOST_SENTENCE_CHARS} in all.",
-                    param=f"templates[{number}]",
-                    facts={"limit": self.limits.max_text_chars},
-                )
-
-    def _check_texts(self, texts: Texts) -> None:
-        param, longest = texts.param, self.limits.max_text_chars
-        given = texts.texts if texts.token_ids is None else texts.token_ids
-        self._check_count(len(given), param, "texts" if param == "text" else param)
-        for index, text in enumerate(given):
-            if len(text) > longest:
-                what = "characters" if texts.token_ids is None else "token ids"
-                raise TooLargeError(
-                    f"{texts.name(index)} has {len(text)} {what}; the limit is {longest} (INGRAIN_MAX_TEXT_CHARS).",
-                    param=texts.name(index),
-                    facts={"limit": longest},
-                )
-        if texts.token_ids is not None and texts.prompt is not None:
-            raise InvalidRequestError("A prompt goes before text, not before token ids.", param=param)
-
     def _prompt(self, name: ModelName, tokenizer: TextPreprocessor, texts: Texts) -> str | None:
         """Return the prompt that goes before the texts; None for the model's default."""
         if texts.prompt is None:
             return None
         prompt = resolve_prompt(texts.prompt, tokenizer.config, name.name)
-        self._check_prompt(prompt, texts)
+        check_prompt(self.limits, prompt, texts)
         return prompt
-
-    def _check_prompt(self, prompt: str | None, texts: Texts) -> None:
-        """Refuse what a prompt makes too long before it is put before every text."""
-        if not prompt or not texts.texts:
-            return
-        longest, limit = len(prompt) + max(map(len, texts.texts)), self.limits.max_text_chars
-        if longest > limit or len(prompt) * len(texts.texts) > _MOST_SENTENCE_CHARS:
-            raise TooLargeError(
-                f"The prompt makes the texts longer than {limit} characters each (INGRAIN_MAX_TEXT_CHARS), or adds "
-                f"more than {_MOST_SENTENCE_CHARS} in all.",
-                param="prompt",
-                facts={"limit": limit},
-            )
 
 
 class _WaitsForTexts(msgspec.Struct, eq=False):
@@ -538,43 +365,6 @@ def _keep(model: LoadedModel, key: tuple[str, ...], vectors: Vectors) -> None:
             kept.popitem(last=False)
 
 
-def _check_form(name: ModelName, form: VectorForm, model: LoadedModel) -> NDArray[np.float32] | None:
-    """Return the ranges of the vectors where their form needs them.
-
-    Raises:
-        InvalidRequestError: The model has no such vectors.
-    """
-    width = model.manifest.embedding_size
-    if form.dimensions is not None and form.dimensions > width:
-        raise InvalidRequestError(
-            f"{form.dimensions_param} is {form.dimensions}, and the vectors of model {name.name!r} have {width} "
-            "dimensions.",
-            param=form.dimensions_param,
-            facts={"limit": width},
-        )
-    if form.dtype not in NEEDS_RANGES:
-        return None
-    if model.calibration is None:
-        raise InvalidRequestError(
-            f"Model {name.name!r} was stored without the ranges that {form.dtype} vectors need; delete it and load it "
-            "again to have them measured.",
-            param="outputDtype",
-        )
-    return model.calibration.ranges(dimensions=form.dimensions, normalize=form.normalize)
-
-
 def _finish(rows: Vectors, form: VectorForm, ranges: NDArray[np.float32] | None) -> AnyVectors:
     rows = finish(rows, dimensions=form.dimensions, normalize=form.normalize)
     return rows if form.dtype == "float" else quantize(rows, form.dtype, ranges)
-
-
-def _refuse_long(texts: Texts, items: Sequence[TokenizedText], limit: int) -> None:
-    for index, item in enumerate(items):
-        if item.cut_tokens:
-            length = len(item) + item.cut_tokens
-            raise TextTooLongError(
-                f"{texts.name(index)} has {length} tokens; the model takes {limit}. Shorten it, or let it be cut by "
-                "leaving out `truncate: false`.",
-                param=texts.name(index),
-                facts={"index": texts.place(index), "tokens": length, "limit": limit},
-            )

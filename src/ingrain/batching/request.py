@@ -1,0 +1,73 @@
+"""One request in a batcher: its items, what of them is missing, and who waits for their rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.errors import IngrainError
+
+P = TypeVar("P")
+Rows = NDArray[np.float32]
+
+
+class Waiter(Protocol):
+    """Waits for the rows of one request. Exactly one of the two is called, once, and raises nothing."""
+
+    def done(self, rows: Rows) -> None:
+        """Take the rows, ``float32 [N, …]``, in the order of the payloads."""
+
+    def failed(self, error: IngrainError) -> None:
+        """Take note why there are none."""
+
+
+class FutureWaiter:
+    """Waits as a future does."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[Rows]) -> None:
+        self.future = future
+
+    def done(self, rows: Rows) -> None:
+        """Hand on the rows."""
+        if not self.future.done():
+            self.future.set_result(rows)
+
+    def failed(self, error: IngrainError) -> None:
+        """Hand on the error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
+    """The items of one request that still miss their rows."""
+
+    payloads: Sequence[P]
+    lengths: Sequence[int]
+    waiter: Waiter
+    timeout_s: float
+    deadline: float
+    missing: int
+    is_bulk: bool
+    waiting_items: int = 0
+    waiting_tokens: int = 0
+    is_forgotten: bool = False
+    is_answered: bool = False
+    rows: Rows | None = None
+
+    def fill(self, index: int, row: Rows) -> bool:
+        """Take an item's row, ``float32 [1, …]``; tell whether it was the last that was missing."""
+        if len(self.payloads) == 1:
+            self.rows = row
+        else:
+            if self.rows is None:
+                self.rows = np.empty((len(self.payloads), *row.shape[1:]), row.dtype)
+            self.rows[index] = row[0]
+        self.missing -= 1
+        return not self.missing

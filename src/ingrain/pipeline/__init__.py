@@ -1,0 +1,1 @@
+"""The whole path of a request: what it asks for, the checks, the stations."""
