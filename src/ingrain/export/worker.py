@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -88,6 +89,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     report(Progress(phase="read"))
     _prepare_torch()
     export = exporter_of(job.library)
+    _spare_libraries_collection()
     if job.stored_in is not None:
         return prove_stored(job, source.folder, report)
     manifest = export(job, source.folder, source.commit, report)
@@ -152,6 +154,15 @@ def _prepare_torch() -> None:
     if threads:
         torch.set_num_threads(threads)
     torchvision_shim.install()
+
+
+def _spare_libraries_collection() -> None:
+    """Have the garbage collector pass over the million objects that importing made: a fifth of a small export's time.
+
+    Comes before the source is loaded, so that nothing of a model is among them.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 if __name__ == "__main__":
