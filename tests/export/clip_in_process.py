@@ -1,11 +1,13 @@
 """What the tests of OpenCLIP and timm run in the process that has torch."""
 
 import json
+import os
 import random
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import numpy as np
@@ -50,6 +52,14 @@ def run(folder: Path, library: Library, **options: Any) -> Manifest:
     from ingrain.export.worker import run_job
 
     return run_job(job_of(folder, library, **options), lambda _: None)
+
+
+def run_job_in(job: ExportJob, environment: dict[str, str]) -> Manifest:
+    """Do what the export process does with a job, where the environment has further variables."""
+    from ingrain.export.worker import run_job
+
+    with mock.patch.dict(os.environ, environment):
+        return run_job(job, lambda _: None)
 
 
 def export_clip(name: str, folder: Path) -> Exported:

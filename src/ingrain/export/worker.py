@@ -71,7 +71,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     """
     from ingrain.export.calibrate import calibrate
     from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
-    from ingrain.export.stored import prove_stored
+    from ingrain.export.stored import find_stored, prove_stored
     from ingrain.sources.clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
 
@@ -87,11 +87,13 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         # Whatever the operator allows for the hub: what a URL gave never brings code of its own.
         job = msgspec.structs.replace(job, trust_remote_code=False)
     report(Progress(phase="read"))
+    # Before the imports, which take seconds: damage needs none of them to be found.
+    stored = None if job.stored_in is None else find_stored(job, job.stored_in)
     _prepare_torch()
     export = exporter_of(job.library)
     _spare_libraries_collection()
-    if job.stored_in is not None:
-        return prove_stored(job, source.folder, report)
+    if stored is not None:
+        return prove_stored(job, stored, source.folder, report)
     manifest = export(job, source.folder, source.commit, report)
     manifest = calibrate(job, manifest, report)
     # What lay apart was linked together there; it is no part of the result.
