@@ -2,7 +2,6 @@
 
 import base64
 import multiprocessing
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 
@@ -10,11 +9,12 @@ import httpx
 import numpy as np
 import pytest
 from example_scripts import run_example
-from made_once import trained_digits
 from processes import serve
 from torch_process import prepare
 
-from ingrain.testing.digits_clip import HELD_OUT, NAMES, TEMPLATES, digit_pictures
+from ingrain.repository.names import model_key
+from ingrain.repository.store import Repository
+from ingrain.testing.digits_clip import HELD_OUT, NAMES, TEMPLATES, build_digits_clip, digit_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -22,7 +22,7 @@ MODEL = "digits"
 
 
 def ask(folder):
-    """Return OpenCLIP's own zero-shot probabilities of the held-out digits, float32 [N, 10]."""
+    """Return OpenCLIP's own zero-shot probabilities of the held-out digits, float32 [N, 10], and its scale."""
     import open_clip
     import torch
     from PIL import Image
@@ -35,17 +35,18 @@ def ask(folder):
         images = torch.stack([transform(Image.open(BytesIO(data))) for data in digit_pictures()[0][-HELD_OUT:]])
         images = network.encode_image(images, normalize=True)
         targets = open_clip.build_zero_shot_classifier(network, tokenizer, NAMES, TEMPLATES, device="cpu")
-        return (network.logit_scale.exp() * images @ targets).softmax(-1).numpy()
+        scale = network.logit_scale.exp()
+        return (scale * images @ targets).softmax(-1).numpy(), float(scale)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The directory of the trained model, and OpenCLIP's own probabilities."""
+    """The directory of the trained model, and OpenCLIP's own probabilities and scale."""
     folder = tmp_path_factory.mktemp("digits-models")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
-        shutil.copytree(trained_digits(tmp_path_factory, pool), folder / MODEL)
-        return folder, pool.submit(ask, folder / MODEL).result()
+        pool.submit(build_digits_clip, folder / MODEL).result()
+        return folder, *pool.submit(ask, folder / MODEL).result()
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,11 @@ def test_held_out_digits_are_classified_as_by_open_clip(digits_server, trained, 
     accuracy = float((served.argmax(1) == targets).mean())
     assert accuracy == float((truth.argmax(1) == targets).mean())
     assert accuracy > 0.9
+
+
+def test_the_scale_is_the_trained_one(digits_server, trained):
+    entry = Repository(digits_server.log.parent / "repository").find(model_key(MODEL, "open_clip"))
+    assert abs(entry.manifest.similarity.scale - trained[2]) < 1e-4
 
 
 def test_a_digit_alone_gets_the_probabilities_that_it_gets_among_others(digits_server, trained, held_out):

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from processes import serve
 
+from ingrain.repository.names import model_key
+from ingrain.repository.store import Repository
 from ingrain.testing.images import photographs
 from ingrain.testing.tiny_clip import build_tiny_clip
 from ingrain.testing.tiny_timm import build_efficientnet_lite0
@@ -69,8 +71,14 @@ def test_probabilities_of_photographs_are_timms_own(image_server, image_models, 
             assert np.abs(row - truth).max() < 1e-4
     labels = httpx.get(f"{image_server.model}/model_classification_labels", params={"name": "lite0"}).json()["labels"]
     best = {name: labels[row.argmax()] for name, row in zip(pictures, served, strict=True)}
-    assert "espresso" in best["coffee.png"]
+    assert best["coffee.png"] == "espresso"
     assert "cat" in best["chelsea.png"] or "tabby" in best["chelsea.png"]
+
+
+def test_the_classifier_has_a_logit_for_each_of_imagenets_labels(image_server):
+    manifest = Repository(image_server.log.parent / "repository").find(model_key("lite0", "timm")).manifest
+    assert (len(manifest.labels), manifest.embedding_size) == (1000, 1000)
+    assert manifest.graphs[0].outputs[0].name == "logits"
 
 
 def test_both_towers_and_zero_shot_are_open_clips_own(image_server, image_models, pictures):

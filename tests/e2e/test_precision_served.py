@@ -8,11 +8,29 @@ import pytest
 from processes import MINILM, serve
 from texts import sentences, word_similarity
 
+from ingrain.export.precision import FLOORS
+from ingrain.repository.checksums import check_files
+from ingrain.repository.names import model_key
+from ingrain.repository.store import Repository
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def embed(server, texts):
     return np.array(server.embed(texts).json()["embeddings"], np.float32)
+
+
+def check_published(repository):
+    """Look at what is stored: proved above its floors, not moved by padding, and smaller than float32."""
+    stored = repository.find(model_key(MINILM, "sentence_transformers"))
+    proof, floors = stored.manifest.verification["text_encoder"], FLOORS["int8"]
+    assert stored.manifest.precision == "int8"
+    assert proof.mean_cosine >= floors.mean_cosine == proof.mean_cosine_floor
+    assert proof.min_cosine >= floors.min_cosine == proof.min_cosine_floor
+    assert proof.padding_diff < 1e-5
+    for graph in stored.manifest.graphs:
+        check_files(repository.graph_folder(graph.name), graph.files, contents=True)
+        assert graph.files[0].size_bytes < 70e6  # 90 MB in float32
 
 
 def test_a_model_that_serves_is_replaced_by_its_int8_graph(ready_repository, local_models):
@@ -28,6 +46,7 @@ def test_a_model_that_serves_is_replaced_by_its_int8_graph(ready_repository, loc
         assert answer.status_code == 200, answer.text
         (model,) = httpx.get(f"{server.model}/loaded_models").json()["models"]
         assert model["precision"] == "int8"
+        check_published(Repository(ready_repository / "repository"))
         after = embed(server, texts)
         cosines = (before * after).sum(axis=1)
         assert cosines.mean() >= 0.992

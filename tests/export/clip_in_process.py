@@ -1,11 +1,13 @@
 """What the tests of OpenCLIP and timm run in the process that has torch."""
 
 import json
+import os
 import random
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import numpy as np
@@ -50,6 +52,14 @@ def run(folder: Path, library: Library, **options: Any) -> Manifest:
     from ingrain.export.worker import run_job
 
     return run_job(job_of(folder, library, **options), lambda _: None)
+
+
+def run_job_in(job: ExportJob, environment: dict[str, str]) -> Manifest:
+    """Do what the export process does with a job, where the environment has further variables."""
+    from ingrain.export.worker import run_job
+
+    with mock.patch.dict(os.environ, environment):
+        return run_job(job, lambda _: None)
 
 
 def export_clip(name: str, folder: Path) -> Exported:
@@ -299,13 +309,6 @@ def build_timm(architecture: str, folder: Path, **arguments: Any) -> None:
     tiny_timm.build_timm(architecture, folder / "models" / "model", **arguments)
 
 
-def build_lite0(folder: Path) -> None:
-    """Build the real EfficientNet-Lite0 as ``models/model``."""
-    from ingrain.testing.tiny_timm import build_efficientnet_lite0
-
-    build_efficientnet_lite0(folder / "models" / "model")
-
-
 def ask_timm(folder: Path, files: list[bytes]) -> np.ndarray:
     """Return timm's own output, by its own documented way."""
     import timm
@@ -318,33 +321,6 @@ def ask_timm(folder: Path, files: list[bytes]) -> np.ndarray:
     with torch.inference_mode():
         rows: np.ndarray = model(pixels).numpy()
     return rows
-
-
-def export_digits(folder: Path) -> tuple[float, float]:
-    """Export the digits CLIP, and return the zero-shot accuracy of the published files and of OpenCLIP."""
-    import open_clip
-    import torch
-    from PIL import Image
-
-    from ingrain.testing.digits_clip import HELD_OUT, NAMES, digit_pictures
-
-    source = folder / "models" / "model"
-    manifest = run(folder, "open_clip")
-    assert manifest.similarity is not None
-    files, targets = (values[-HELD_OUT:] for values in digit_pictures())
-    captions = [f"a photo of the digit {name}." for name in NAMES]
-    ours = embed_pictures(folder / "output", files) @ embed_texts(folder / "output", captions).T
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{source}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{source}")
-    with torch.inference_mode():
-        images = model.encode_image(
-            torch.stack([transform(Image.open(BytesIO(data))) for data in files]), normalize=True
-        )
-        words = model.encode_text(tokenizer(captions), normalize=True)
-        theirs = (images @ words.T).numpy()
-        assert abs(manifest.similarity.scale - float(model.logit_scale.exp())) < 1e-4
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    return float((ours.argmax(1) == targets).mean()), float((theirs.argmax(1) == targets).mean())
 
 
 def export_error_after(folder: Path, change: dict[str, Any]) -> str:

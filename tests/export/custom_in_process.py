@@ -1,6 +1,10 @@
 """What the tests of custom models run in the process that has torch."""
 
 from pathlib import Path
+from typing import Any
+
+from ingrain.export.job import ExportJob
+from ingrain.repository.manifest import Manifest
 
 
 def build_text(name: str, folder: Path) -> None:
@@ -13,6 +17,13 @@ def build_text(name: str, folder: Path) -> None:
         build_family(name, folder)
 
 
+def run(job: ExportJob) -> Manifest:
+    """Do what the export process does with a job."""
+    from ingrain.export.worker import run_job
+
+    return run_job(job, lambda _: None)
+
+
 def only_vocabulary(folder: Path) -> None:
     """Replace the tokenizer of a folder by BERT's own, made of the same words alone."""
     import json
@@ -21,6 +32,13 @@ def only_vocabulary(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).unlink(missing_ok=True)
     (folder / "vocab.txt").write_text("\n".join(sorted(words, key=words.__getitem__)) + "\n")
+
+
+def configuration_of(library: str, name: str) -> dict[str, Any]:
+    """Answer as the process that knows the libraries' architectures does."""
+    from ingrain.export.architectures import config_of
+
+    return config_of(library, name)
 
 
 def count_open_clip_architectures() -> int:

@@ -1,6 +1,7 @@
 """Small models of many kinds, exported, proved, and embedded again from what was published."""
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.repository.checksums import check_files
 
 pytestmark = pytest.mark.slow
+
+Export = Callable[[str], in_process.Exported]
 
 
 @pytest.mark.parametrize(
@@ -31,10 +34,8 @@ pytestmark = pytest.mark.slow
         "truncate_dim",
     ],
 )
-def test_the_published_files_alone_give_the_vectors_of_the_source(
-    exporting: ProcessPoolExecutor, tmp_path: Path, name: str
-) -> None:
-    done = exporting.submit(in_process.export, name, tmp_path).result()
+def test_the_published_files_alone_give_the_vectors_of_the_source(exported: Export, name: str) -> None:
+    done = exported(name)
     for ours, theirs in zip(done.vectors, done.expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-4, rtol=1e-4)
     verification = done.manifest.verification["text_encoder"]
@@ -105,9 +106,9 @@ def test_what_cannot_be_converted_is_refused_with_a_reason(
 
 
 def test_a_graph_with_one_changed_weight_is_refused_and_the_difference_named(
-    exporting: ProcessPoolExecutor, tmp_path: Path
+    exporting: ProcessPoolExecutor, exported: Export, tmp_path: Path
 ) -> None:
-    exporting.submit(in_process.export, "BERT", tmp_path).result()
+    shutil.copytree(exported("BERT").output.parent, tmp_path, dirs_exist_ok=True)
     message = exporting.submit(in_process.prove_changed_graph, tmp_path).result()
     assert "differ from the source library's by up to 0.0" in message
 
@@ -118,10 +119,10 @@ def test_a_tokenizer_with_two_swapped_words_is_refused(exporting: ProcessPoolExe
     assert "other input_ids than the source's" in message
 
 
-def test_the_same_model_gives_the_same_graph(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_the_same_model_gives_the_same_graph(exporting: ProcessPoolExecutor, exported: Export, tmp_path: Path) -> None:
     """Nothing of the run (times, paths, stack traces) is in the file."""
-    exporting.submit(in_process.build, "Normalize", tmp_path / "a" / "models" / "model").result()
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    first, second = (exporting.submit(in_process.export_built, tmp_path / name).result().manifest for name in "ab")
+    done = exported("BERT")
+    shutil.copytree(done.output.parent / "models", tmp_path / "models")
+    first, second = done.manifest, exporting.submit(in_process.export_manifest, tmp_path).result()
     assert first.graphs[0].files == second.graphs[0].files
     assert first.files == second.files

@@ -1,6 +1,6 @@
 """Fused graphs, which a GPU runs faster, compute what the graphs they are made of compute; here on the CPU."""
 
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import export_in_process as in_process
@@ -15,6 +15,8 @@ from ingrain.testing import graphs
 
 pytestmark = pytest.mark.slow
 
+Export = Callable[[str], in_process.Exported]
+
 
 def run(path: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
     session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -23,10 +25,11 @@ def run(path: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("outside", [False, True], ids=["one file", "weights beside it"])
-def test_a_fused_graph_computes_the_same(exporting: ProcessPoolExecutor, tmp_path: Path, outside: bool) -> None:
+def test_a_fused_graph_computes_the_same(
+    exported: Export, exported_with_weights_outside: Export, tmp_path: Path, outside: bool
+) -> None:
     """Padded rows and full ones; of weights that lie beside the graph, too."""
-    export = in_process.export_with_weights_outside if outside else in_process.export
-    done = exporting.submit(export, "BERT", tmp_path).result()
+    done = (exported_with_weights_outside if outside else exported)("BERT")
     plain = done.output / done.manifest.graphs[0].name / "1" / "model.onnx"
     fused = tmp_path / "fused.onnx"
     write_fused(plain, fused)

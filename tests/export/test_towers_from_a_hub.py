@@ -1,6 +1,6 @@
-"""OpenCLIP and timm models from a hub, through the real export process."""
+"""OpenCLIP and timm models from a hub: through the real export process, and what is refused before it exports."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -27,16 +27,26 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
         yield server
 
 
-async def export(folder: Path, name: str, library: Library, pretrained: str | None = None) -> Manifest:
+def job_of(folder: Path, name: str, library: Library, pretrained: str | None = None) -> ExportJob:
     (folder / "output").mkdir()
-    job = ExportJob(
+    return ExportJob(
         name=name,
         library=library,
         pretrained=pretrained,
         output=str(folder / "output"),
         local_models_dir=str(folder / "local"),
     )
+
+
+async def export(job: ExportJob) -> Manifest:
     return await run_export(job, timeout_s=280, on_progress=lambda _: None)
+
+
+@pytest.fixture
+def export_in_vain(exporting: ProcessPoolExecutor, hub: HubServer, tmp_path: Path) -> Callable[[ExportJob], Manifest]:
+    """Do what the export process does, in the one that has torch already, and with the hub within its reach."""
+    environment = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache")}
+    return lambda job: exporting.submit(in_process.run_job_in, job, environment).result()
 
 
 def check_published(output: Path, manifest: Manifest) -> None:
@@ -62,7 +72,7 @@ async def test_a_clip_whose_text_tower_and_tokenizer_lie_elsewhere(
     )
     files = ("open_clip_config.json", "open_clip_model.safetensors")
     commit = hub.add("org/clip", {name: (source / name).read_bytes() for name in files})
-    manifest = await export(tmp_path, "hf-hub:org/clip", "open_clip")
+    manifest = await export(job_of(tmp_path, "hf-hub:org/clip", "open_clip"))
     assert (manifest.commit, manifest.library) == (commit, "open_clip")
     assert set(manifest.verification) == {"text_encoder", "image_encoder"}
     check_published(tmp_path / "output", manifest)
@@ -71,24 +81,30 @@ async def test_a_clip_whose_text_tower_and_tokenizer_lie_elsewhere(
 async def test_a_classifier_of_timm(exporting: ProcessPoolExecutor, hub: HubServer, tmp_path: Path) -> None:
     exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=4).result()
     commit = hub.add("org/net", tmp_path / "models" / "model")
-    manifest = await export(tmp_path, "hf-hub:org/net", "timm")
+    manifest = await export(job_of(tmp_path, "hf-hub:org/net", "timm"))
     assert (manifest.commit, manifest.labels) == (commit, ("0", "1", "2", "3"))
     check_published(tmp_path / "output", manifest)
 
 
-async def test_an_architecture_without_weights_is_never_filled_at_random(hub: HubServer, tmp_path: Path) -> None:
+def test_an_architecture_without_weights_is_never_filled_at_random(
+    export_in_vain: Callable[[ExportJob], Manifest], hub: HubServer, tmp_path: Path
+) -> None:
     with pytest.raises(InvalidRequestError, match="'openai'"):
-        await export(tmp_path, "ViT-B-32", "open_clip")
+        export_in_vain(job_of(tmp_path, "ViT-B-32", "open_clip"))
     assert not hub.requests
 
 
-async def test_published_weights_that_the_hub_has_only_as_pickle_are_refused(hub: HubServer, tmp_path: Path) -> None:
+def test_published_weights_that_the_hub_has_only_as_pickle_are_refused(
+    export_in_vain: Callable[[ExportJob], Manifest], hub: HubServer, tmp_path: Path
+) -> None:
     hub.add("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", {"open_clip_pytorch_model.bin": b"pickle"})
     with pytest.raises(UnsupportedModelError, match="pickle"):
-        await export(tmp_path, "ViT-B-32", "open_clip", "laion2b_s34b_b79k")
+        export_in_vain(job_of(tmp_path, "ViT-B-32", "open_clip", "laion2b_s34b_b79k"))
 
 
-async def test_a_model_that_the_hub_does_not_have(hub: HubServer, tmp_path: Path) -> None:
+def test_a_model_that_the_hub_does_not_have(
+    export_in_vain: Callable[[ExportJob], Manifest], hub: HubServer, tmp_path: Path
+) -> None:
     with pytest.raises(SourceNotFoundError):
-        await export(tmp_path, "resnet50", "timm")
+        export_in_vain(job_of(tmp_path, "resnet50", "timm"))
     assert any("timm/resnet50.a1_in1k" in request.path for request in hub.requests)

@@ -3,12 +3,9 @@
 import fcntl
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-
-from ingrain.testing.digits_clip import build_digits_clip
 
 
 def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -31,12 +28,3 @@ def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path
             make(folder)
             is_made.touch()
     return folder
-
-
-def trained_digits(temporary: pytest.TempPathFactory, pool: ProcessPoolExecutor) -> Path:
-    """Return the folder of a CLIP that was trained on digits, half a minute's work of a process that may use torch."""
-
-    def train(folder: Path) -> None:
-        pool.submit(build_digits_clip, folder / "model").result()
-
-    return made_once(temporary, "digits-clip", train) / "model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from io import BytesIO
 
 import numpy as np
@@ -31,6 +32,7 @@ def pictures(*, brief: bool = False) -> list[bytes]:
     return [_encode(*kind, seed=number) for number, kind in enumerate(_PICTURES[:BRIEF] if brief else _PICTURES)]
 
 
+@functools.cache  # drawing them takes longer than a small network's proof
 def _encode(width: int, height: int, mode: str, file_format: str, *, seed: int) -> bytes:
     random = np.random.default_rng(20261122 + seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)

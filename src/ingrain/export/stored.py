@@ -28,11 +28,27 @@ References = verify.References | verify_images.ImageReferences
 _TOLERANCE = 1e-4
 
 
-def prove_stored(job: ExportJob, folder: Path, report: Report) -> Manifest:
+def find_stored(job: ExportJob, root: str) -> Entry:
+    """Find the model of a job in the repository at ``root``, with every file as it was published.
+
+    Raises:
+        ModelNotFoundError: The repository does not have the model.
+        DamagedEntryError: A stored file is missing or differs from its checksum.
+    """
+    repository = Repository(Path(root))
+    stored = repository.find(model_key(job.name, job.library, job.pretrained))
+    if stored is None:
+        raise ModelNotFoundError(f"Model {job.name!r} is not in the repository.", param="name")
+    repository.check(stored)
+    return stored
+
+
+def prove_stored(job: ExportJob, stored: Entry, folder: Path, report: Report) -> Manifest:
     """Compare the graphs of a repository, its tokenizer and its geometry with the source library.
 
     Args:
         job: Names the model and, in ``stored_in``, the repository; ``output`` is scratch space.
+        stored: What the repository has of it.
         folder: The model's folder, as the source library loads it.
         report: Called with progress.
 
@@ -40,17 +56,11 @@ def prove_stored(job: ExportJob, folder: Path, report: Report) -> Manifest:
         The stored manifest with what was measured now; nothing is written to the repository.
 
     Raises:
-        ModelNotFoundError: The repository does not have the model.
-        DamagedEntryError: A stored file is missing or differs from its checksum.
         VerificationError: A graph, the tokenizer or prepared pixels differ by more than was allowed when it was made.
         ExportError: The source library cannot load the model.
     """
     assert job.stored_in is not None
     repository = Repository(Path(job.stored_in))
-    stored = repository.find(model_key(job.name, job.library, job.pretrained))
-    if stored is None:
-        raise ModelNotFoundError(f"Model {job.name!r} is not in the repository.", param="name")
-    repository.check(stored)
     source = _open_source(job, folder)
     asked = [(graph, _ask(source, stored, graph, report)) for graph in stored.manifest.graphs]
     # ONNX Runtime will hold a copy of the weights of its own.

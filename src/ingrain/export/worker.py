@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -70,7 +71,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     """
     from ingrain.export.calibrate import calibrate
     from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
-    from ingrain.export.stored import prove_stored
+    from ingrain.export.stored import find_stored, prove_stored
     from ingrain.sources.clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
 
@@ -86,10 +87,13 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         # Whatever the operator allows for the hub: what a URL gave never brings code of its own.
         job = msgspec.structs.replace(job, trust_remote_code=False)
     report(Progress(phase="read"))
+    # Before the imports, which take seconds: damage needs none of them to be found.
+    stored = None if job.stored_in is None else find_stored(job, job.stored_in)
     _prepare_torch()
     export = exporter_of(job.library)
-    if job.stored_in is not None:
-        return prove_stored(job, source.folder, report)
+    _spare_libraries_collection()
+    if stored is not None:
+        return prove_stored(job, stored, source.folder, report)
     manifest = export(job, source.folder, source.commit, report)
     manifest = calibrate(job, manifest, report)
     # What lay apart was linked together there; it is no part of the result.
@@ -152,6 +156,15 @@ def _prepare_torch() -> None:
     if threads:
         torch.set_num_threads(threads)
     torchvision_shim.install()
+
+
+def _spare_libraries_collection() -> None:
+    """Have the garbage collector pass over the million objects that importing made: a fifth of a small export's time.
+
+    Comes before the source is loaded, so that nothing of a model is among them.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 if __name__ == "__main__":
