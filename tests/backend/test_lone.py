@@ -83,6 +83,28 @@ def test_sizes_are_told_apart():
     assert [faster.is_on_all_cores(size) for size in (9, 15, 520, 1000)] == [False, False, True, True]
 
 
+def test_the_next_batch_is_surely_short_where_it_goes_to_all_cores_and_the_latest_there_were():
+    faster, surely = FasterWay(), []
+    for seconds in [0.010] * 60 + [0.030] + [0.010] * 10:
+        surely.append(faster.is_surely_short(8, 0.015))
+        way = faster.is_on_all_cores(8)
+        assert way or not surely[-1]
+        faster.learn(8, seconds if way else 0.040, on_all_cores=way)
+    assert not any(surely[:6])  # neither way is known
+    assert all(surely[6:50])
+    assert not any(surely[50:56])  # both are tried again
+    assert surely[56:] == [True] * 5 + [False] * 3 + [True] * 7
+    assert not faster.is_surely_short(100, 0.015)
+
+
+def test_the_next_batch_is_not_surely_short_where_few_threads_are_faster():
+    faster = FasterWay()
+    for _ in range(49):
+        assert not faster.is_surely_short(8, 1.0)
+        way = faster.is_on_all_cores(8)
+        faster.learn(8, 0.004 if way else 0.003, on_all_cores=way)
+
+
 def test_what_changes_is_noticed():
     """Other programs take the cores for a while: all of them together are slower then, and faster again afterwards."""
     faster = FasterWay()

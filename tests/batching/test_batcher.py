@@ -1,6 +1,7 @@
 """The batcher: requests in, shared engine calls, rows back to where they belong."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -334,3 +335,74 @@ async def test_fewer_batches_in_flight_hold_once_those_that_run_have_ended():
     batcher.retune(max_items=1, max_tokens=1000, in_flight=2)
     graph.gate.set()
     assert len(await asyncio.gather(*waiting)) == 8
+
+
+class Told:
+    """Waits, notes what it is told, and does something then."""
+
+    def __init__(self, then=lambda: None) -> None:
+        self.rows, self.error, self.at, self._then = None, None, None, then
+
+    def done(self, rows):
+        self.rows, self.at = rows, time.monotonic()
+        self._then()
+
+    def failed(self, error):
+        self.error, self.at = error, time.monotonic()
+        self._then()
+
+
+async def test_a_request_sent_by_who_is_told_of_a_deadline_has_its_own():
+    """Nothing else comes meanwhile that would have the clock looked at."""
+    graph = Graph()
+    graph.gate.clear()
+    batcher, second, began = make(graph), Told(), time.monotonic()
+    first = Told(then=lambda: batcher.put([2], second, timeout_s=0.1))
+    batcher.put([1], first, timeout_s=0.1)
+    while second.at is None and time.monotonic() < began + 3:
+        await asyncio.sleep(0.01)
+    assert isinstance(first.error, DeadlineExceededError)
+    assert isinstance(second.error, DeadlineExceededError)
+    assert second.at - began < 2
+    graph.gate.set()
+
+
+async def test_a_waiter_that_fails_does_not_take_its_neighbours_along(caplog):
+    def broken():
+        raise RuntimeError("a waiter's own fault")
+
+    batcher, told = make(Graph()), [Told(), Told(then=broken), Told()]
+    for number, waiter in enumerate(told):
+        batcher.put([number], waiter, timeout_s=5)
+    while told[-1].rows is None:
+        await asyncio.sleep(0.01)
+    assert [waiter.error for waiter in told] == [None] * 3
+    assert "could not be handed on" in caplog.text
+
+
+async def test_time_spent_on_answers_is_not_the_engines():
+    batcher = make(Graph())
+    for _ in range(10):
+        told = [Told(then=lambda: time.sleep(0.005)) for _ in range(8)]
+        for number, waiter in enumerate(told):
+            batcher.put([number], waiter, timeout_s=5)
+        while told[-1].rows is None:
+            await asyncio.sleep(0.001)
+    assert batcher._pace.away_s < 0.02  # each batch's answers take 0.04
+
+
+async def test_nobody_is_told_of_what_nobody_wants():
+    graph = Graph()
+    graph.gate.clear()
+    batcher, running, waiting = make(graph, in_flight=1), Told(), Told()
+    batcher.put([1], running, timeout_s=5)
+    await asyncio.sleep(0.01)
+    cancels = [batcher.put([2], waiting, timeout_s=5), batcher.put([3], waiting, timeout_s=5)]
+    for cancel in (*cancels, *cancels):
+        cancel()
+    graph.gate.set()
+    while running.rows is None:
+        await asyncio.sleep(0.01)
+    assert graph.batches == [[1]]
+    assert waiting.at is None
+    assert batcher.queued_tokens == 0

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from ingrain.backend.lone import LoneSession
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.errors import DeadlineExceededError, EngineError
 from ingrain.repository.tuning import Layout
@@ -57,26 +58,25 @@ async def test_several_threads_mean_a_session_for_each_instance(tmp_path, write_
         await engine.close()
 
 
-@pytest.mark.parametrize(("longest_s", "blocks"), [(60.0, [False, True, True]), (0.0, [False, False, False])])
+@pytest.mark.parametrize("is_short", [True, False])
 async def test_a_lone_batch_known_to_be_short_runs_in_the_event_loops_thread(
-    tmp_path, write_graph, monkeypatch, longest_s, blocks
+    tmp_path, write_graph, monkeypatch, is_short
 ):
-    """Only where it has all cores anyway, and never the first of its size."""
-    monkeypatch.setattr("ingrain.engine.onnxruntime._HERE_S", longest_s)
+    """Where it has all cores anyway, and nowhere else."""
+    monkeypatch.setattr(LoneSession, "is_surely_short", lambda *_: is_short)
     engine = OnnxRuntimeEngine(tmp_path, instances=2, lone_threads=2)
     await engine.start()
     await engine.load(write_graph(tmp_path, "onnxruntime"))
 
-    async def ends_in_one_step(*, alone: bool, tokens: int = 2) -> bool:
-        running = asyncio.create_task(engine.infer("tiny", ones(1, tokens), timeout_s=30, alone=alone))
+    async def ends_in_one_step(*, alone: bool) -> bool:
+        running = asyncio.create_task(engine.infer("tiny", ones(1, 2), timeout_s=30, alone=alone))
         await asyncio.sleep(0)
         ended = running.done()
-        await running
+        assert [len(rows) for rows in (await running).values()] == [1]
         return ended
 
-    assert [await ends_in_one_step(alone=True) for _ in range(3)] == blocks
+    assert await ends_in_one_step(alone=True) is is_short
     assert not await ends_in_one_step(alone=False)
-    assert not await ends_in_one_step(alone=True, tokens=9)
     await engine.close()
 
 

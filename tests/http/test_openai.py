@@ -13,6 +13,8 @@ from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
 from ingrain.testing.images import encode, scene
 
+pytestmark = pytest.mark.usefixtures("way")
+
 MODEL = "org/model"
 PICTURE = base64.b64encode(encode(scene(20, 12), "PNG")).decode()
 

@@ -12,6 +12,8 @@ from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
 from ingrain.testing.images import encode, scene
 
+pytestmark = pytest.mark.usefixtures("way")
+
 LONG = " ".join(["red"] * 100)
 SAMPLE = np.random.default_rng(3).uniform(-1, 1, (50, WIDTH)).astype(np.float32)
 PICTURE = base64.b64encode(encode(scene(20, 12), "PNG")).decode()

@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from processes import package_folder
 from texts import articles, sentences
+from token_ids import unpacked
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ingrain.preprocess import words as module
 from ingrain.preprocess.frame import read_frame
-from ingrain.preprocess.packed import unpack_ids
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.words import WordByWord
 from ingrain.repository.manifest import TextPreprocess
@@ -113,8 +113,8 @@ def test_a_texts_ids_are_the_tokenizers(monkeypatch, enough, text):
     for tokenizer, words in PAIRS:
         assert words is not None
         expected = tokenizer.encode(text).ids
-        assert unpack_ids(words.encode(text)) == expected
-        assert unpack_ids(words.encode(text)) == expected
+        assert unpacked(words.encode(text)) == expected
+        assert unpacked(words.encode(text)) == expected
 
 
 def test_real_texts_have_the_tokenizers_ids(monkeypatch):
@@ -124,7 +124,7 @@ def test_real_texts_have_the_tokenizers_ids(monkeypatch):
     words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
     texts = [*articles()[:60], *sentences()[:600]]
     expected = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-    assert [unpack_ids(words.encode(text)) for text in texts] == expected
+    assert [unpacked(words.encode(text)) for text in texts] == expected
     assert len(words._young) + len(words._old) < 1_000
 
 
@@ -160,9 +160,9 @@ def test_a_text_of_new_words_teaches_one_of_them_where_many_are_known():
     words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
     words.encode(" ".join(f"w{number}" for number in range(3_000)))
     before = len(words._young)
-    assert unpack_ids(words.encode("qwx rtz plk w7")) == tokenizer.encode("qwx rtz plk w7").ids
+    assert unpacked(words.encode("qwx rtz plk w7")) == tokenizer.encode("qwx rtz plk w7").ids
     assert len(words._young) == before + 1
-    assert unpack_ids(words.encode("w1 w2 w3 w4 w5 rtz")) == tokenizer.encode("w1 w2 w3 w4 w5 rtz").ids
+    assert unpacked(words.encode("w1 w2 w3 w4 w5 rtz")) == tokenizer.encode("w1 w2 w3 w4 w5 rtz").ids
     assert len(words._young) == before + 2
 
 

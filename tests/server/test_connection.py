@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -513,3 +514,42 @@ async def test_a_taken_port_is_told_with_its_setting():
     async with serving() as (_, port):
         with pytest.raises(SettingsError, match="INGRAIN_MODEL_PORT"):
             open_socket("127.0.0.1", port, "INGRAIN_MODEL_PORT")
+
+
+async def test_requests_answered_at_once_let_others_have_a_turn():
+    app, turns, stop = Echo(), [0], False
+    app.gate.set()
+
+    async def look() -> None:
+        while not stop:
+            turns.append(app.begun)
+            await asyncio.sleep(0)
+
+    async with serving(app) as (_, port):
+        looking = asyncio.create_task(look())
+        said = await exchange(port, b"GET / HTTP/1.1\r\n\r\n" * 4_000 + b"GET /last HTTP/1.1\r\n" + CLOSE, wait_s=30)
+        stop = True
+        await looking
+    assert said.count(b"HTTP/1.1 200") == 4_001
+    assert said.endswith(b"GET /last? ")
+    assert max(after - before for before, after in itertools.pairwise(turns)) < 150
+
+
+async def test_a_request_that_cannot_be_started_ends_its_connection_and_nothing_else(monkeypatch, caplog):
+    class Panic(BaseException):
+        pass
+
+    def panic(self, deliver):
+        if self.request.path == "/panic":
+            raise Panic
+        return start(self, deliver)
+
+    start = EchoExchange.start
+    monkeypatch.setattr(EchoExchange, "start", panic)
+    async with serving() as (server, port):
+        for data in (b"GET /panic HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\nGET /panic HTTP/1.1\r\n\r\n"):
+            assert b"/panic" not in await exchange(port, data)
+        assert body(await exchange(port, b"GET /a HTTP/1.1\r\n" + CLOSE)) == b"GET /a? "
+        assert not server.connections
+    assert server.application.ends.count("abandoned") == 2
+    assert "could not be started" in caplog.text

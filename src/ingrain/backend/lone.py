@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Both ways are compared by running them in turn, so many times each, when a size is new and every so many batches from
@@ -17,6 +17,8 @@ _LOOK_PAIRS = 3
 _LOOK_EVERY = 50
 # The latest runs of each way that count: those of five looks, for on a busy machine a single one says little.
 _REMEMBERED = 15
+# The latest runs on all cores that tell how long the next one may take.
+_LATEST = 3
 # All cores must take less than this share of the time, or else they are left to others.
 _WORTH_IT = 0.9
 # Microseconds that a waiting thread keeps its core: mostly enough for the next operator, and little after the run.
@@ -35,6 +37,15 @@ class LoneSession:
         self._session = session
         self._clock = clock
         self._faster = FasterWay()
+
+    def is_surely_short(self, inputs: Mapping[str, Any], seconds: float) -> bool:
+        """Tell whether the next batch goes to all cores for certain, and the latest of its size took no longer there.
+
+        Args:
+            inputs: Of that batch.
+            seconds: The longest that they may have taken. Batches of one size may differ by a factor of two.
+        """
+        return self._faster.is_surely_short(next(iter(inputs.values())).size, seconds)
 
     def run(self, other: Any, output_names: list[str], inputs: dict[str, Any], options: Any = None) -> Any:
         """Run a batch that has the machine to itself, on this session or on the other one.
@@ -73,6 +84,10 @@ class FasterWay:
         """
         return self._times(size).choose()
 
+    def is_surely_short(self, size: int, seconds: float) -> bool:
+        """Tell whether the next batch goes to all cores, and the latest of its size took no longer there."""
+        return self._times(size).is_surely_short(seconds)
+
     def learn(self, size: int, seconds: float, *, on_all_cores: bool) -> None:
         """Take in how long a batch took."""
         self._times(size).learn(seconds, on_all_cores=on_all_cores)
@@ -85,12 +100,13 @@ class FasterWay:
 class _Times:
     """How long batches of one kind took, both ways: by a few threads, and on all cores."""
 
-    __slots__ = ("_count", "_is_faster", "_is_look", "_seconds")
+    __slots__ = ("_count", "_is_faster", "_is_look", "_latest", "_seconds")
 
     def __init__(self) -> None:
         self._count = 0
         self._is_look = self._is_faster = False
         self._seconds: tuple[deque[float], deque[float]] = deque(maxlen=_REMEMBERED), deque(maxlen=_REMEMBERED)
+        self._latest: deque[float] = deque(maxlen=_LATEST)
 
     def choose(self) -> bool:
         place = self._count % _LOOK_EVERY
@@ -98,7 +114,13 @@ class _Times:
         self._is_look = place < 2 * _LOOK_PAIRS
         return place % 2 == 0 if self._is_look else self._is_faster
 
+    def is_surely_short(self, seconds: float) -> bool:
+        is_look = self._count % _LOOK_EVERY < 2 * _LOOK_PAIRS
+        return self._is_faster and not is_look and len(self._latest) == _LATEST and max(self._latest) <= seconds
+
     def learn(self, seconds: float, *, on_all_cores: bool) -> None:
+        if on_all_cores:
+            self._latest.append(seconds)
         if self._is_look:
             self._seconds[on_all_cores].append(seconds)
             few, all_cores = self._seconds

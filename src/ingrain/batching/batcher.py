@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,8 @@ _COURTESY_SHARE = 1.5
 _LEAST_LOOK_S = 0.02
 # Of a request's time, the most that the queue before it may be expected to take.
 _MOST_WAIT_SHARE = 0.8
+
+log = logging.getLogger("ingrain.server")
 
 
 class RunBatch(Protocol[Payload]):
@@ -150,6 +153,9 @@ class Batcher(Generic[P]):
         except asyncio.CancelledError:
             cancel()
             raise
+        finally:
+            # An error's traceback holds this frame, which must not hold the error by what it waited for.
+            del future, cancel
 
     def put(
         self, payloads: Sequence[P], waiter: Waiter, *, timeout_s: float, is_let_in: bool = False
@@ -194,8 +200,7 @@ class Batcher(Generic[P]):
             waiting_tokens=tokens,
         )
         queue.add([((request, index), length) for index, length in enumerate(lengths)], is_bulk=is_bulk)
-        if self._wake_up is None:
-            self._schedule()
+        self._schedule()
         self._unanswered.add(request)
         if self._alarm is None or request.deadline < self._alarm_at:
             self._set_alarm(request.deadline)
@@ -222,23 +227,28 @@ class Batcher(Generic[P]):
 
     def _discard(self, request: BatchedRequest[P]) -> None:
         """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
-        if not request.is_answered:
-            request.is_answered = True
+        if request.take_waiter() is not None:
             self._unanswered.discard(request)
             self._forget(request)
 
     def _answer(self, request: BatchedRequest[P]) -> None:
-        if not request.is_answered:
-            request.is_answered = True
+        waiter = request.take_waiter()
+        if waiter is not None:
             self._unanswered.discard(request)
             assert request.rows is not None
-            request.waiter.done(request.rows)
+            try:
+                waiter.done(request.rows)
+            except Exception:  # the others of the batch must get theirs
+                log.exception("A request's rows could not be handed on")
 
     def _fail(self, request: BatchedRequest[P], error: IngrainError) -> None:
-        if not request.is_answered:
-            request.is_answered = True
+        waiter = request.take_waiter()
+        if waiter is not None:
             self._unanswered.discard(request)
-            request.waiter.failed(error)
+            try:
+                waiter.failed(error)
+            except Exception:  # the others must be told, too
+                log.exception("A request's error could not be handed on")
 
     def _fail_all(self, batch: list[tuple[BatchedRequest[P], int]], error: IngrainError) -> None:
         for request, _ in batch:
@@ -268,18 +278,20 @@ class Batcher(Generic[P]):
             self._alarm = None
         self._looked_at = now = self._clock()
         needed_s = self._pace.away_s if len(self._running) >= self._instances else 0.0
-        next_end = float("inf")
-        for request in list(self._unanswered):
+        late, next_end = [], float("inf")
+        for request in self._unanswered:
             end = request.deadline - needed_s if request.waiting_items else request.deadline
             if end > now:
                 next_end = min(next_end, end)
-                continue
-            self._fail_late(request)
-        if self._unanswered:
+            else:
+                late.append(request)
+        if len(late) < len(self._unanswered):
             self._set_alarm(next_end)
+        for request in late:  # only now: who is told may send the next request at once, which may set the alarm, too
+            self._fail_late(request)
 
     def _fail_late(self, request: BatchedRequest[P]) -> None:
-        if request.is_answered:
+        if request.waiter is None:
             return
         self.statistics.late_requests += 1
         self._forget(request)
@@ -350,7 +362,7 @@ class Batcher(Generic[P]):
             taken = self._take(most_bulk_tokens)
             if not taken:
                 return  # all that waits is held back until a batch ends
-            batch = [entry for entry in taken if not entry[0].is_answered and entry[0].deadline > now]
+            batch = [entry for entry in taken if self._is_wanted(entry[0], now)]
             if batch:
                 self._send(batch, now)
 
@@ -389,8 +401,9 @@ class Batcher(Generic[P]):
             request.waiting_tokens -= request.lengths[index]
         return taken
 
-    def _is_wanted(self, request: BatchedRequest[P]) -> bool:
-        return not request.is_answered and request.deadline > self._clock()
+    @staticmethod
+    def _is_wanted(request: BatchedRequest[P], now: float) -> bool:
+        return request.waiter is not None and request.deadline > now
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
@@ -410,6 +423,7 @@ class Batcher(Generic[P]):
             if len(rows) != len(payloads):
                 raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {len(payloads)}.")
             now = self._clock()
+            self._count([request.lengths[index] for request, index in batch], sent_at, now)
             for place, (request, index) in enumerate(batch):
                 if request.deadline <= now:
                     self._fail_late(request)
@@ -428,19 +442,17 @@ class Batcher(Generic[P]):
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
             self._fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
-        else:
-            self._count([request.lengths[index] for request, index in batch], sent_at)
 
     async def _run_apart(self, batch: list[tuple[BatchedRequest[P], int]]) -> None:
         try:
             for entry in batch:
-                if self._is_wanted(entry[0]):
+                if self._is_wanted(entry[0], self._clock()):
                     await self._run_batch([entry])
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
             self._fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
 
-    def _count(self, lengths: Sequence[int], sent_at: float) -> None:
+    def _count(self, lengths: Sequence[int], sent_at: float, now: float) -> None:
         tokens = sum(lengths)
         counted = self.statistics
         counted.batches += 1
@@ -448,4 +460,4 @@ class Batcher(Generic[P]):
         counted.tokens += tokens
         counted.padded_tokens += len(lengths) * self._queue.limits.padded(max(lengths))
         counted.batch_sizes[len(lengths)] = counted.batch_sizes.get(len(lengths), 0) + 1
-        self._pace.end(tokens, sent_at, self._clock())
+        self._pace.end(tokens, sent_at, now)

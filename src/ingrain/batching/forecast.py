@@ -67,7 +67,7 @@ class EnginePace:
         """Return the seconds until what comes behind so many tokens is back; 0 before enough batches have been seen."""
         if self._batches < _ENOUGH_BATCHES:
             return 0.0
-        return tokens * self._seconds / self._tokens + self.away_s
+        return tokens / self.tokens_per_s + self.away_s
 
     @property
     def tokens_per_s(self) -> float:

@@ -46,11 +46,25 @@ class FutureWaiter:
 
 
 class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
-    """The items of one request that still miss their rows."""
+    """The items of one request that still miss their rows.
+
+    Attributes:
+        payloads: The items.
+        lengths: Tokens of each.
+        waiter: Who waits; None once it was told, or has gone.
+        timeout_s: What it gave the request.
+        deadline: When that is over, by the batcher's clock.
+        missing: Items without rows.
+        is_bulk: Whether no single batch holds it.
+        waiting_items: Items that wait for a batch.
+        waiting_tokens: And their tokens.
+        is_forgotten: Whether the queue was told that nobody wants it.
+        rows: As far as they have come.
+    """
 
     payloads: Sequence[P]
     lengths: Sequence[int]
-    waiter: Waiter
+    waiter: Waiter | None
     timeout_s: float
     deadline: float
     missing: int
@@ -58,8 +72,12 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
     waiting_items: int = 0
     waiting_tokens: int = 0
     is_forgotten: bool = False
-    is_answered: bool = False
     rows: Rows | None = None
+
+    def take_waiter(self) -> Waiter | None:
+        """Return who is still to be told, and forget it: an error's traceback may hold the request for long."""
+        waiter, self.waiter = self.waiter, None
+        return waiter
 
     def fill(self, index: int, row: Rows) -> bool:
         """Take an item's row, ``float32 [1, …]``; tell whether it was the last that was missing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 _CPU = "CPUExecutionProvider"
 
-# A batch that has all cores and takes no longer runs in the event loop's own thread: to wake another one and be woken
-# by it takes time, and who comes meanwhile would have to wait for a core in any case.
-_HERE_S = 0.02
+# A batch that runs on all cores, where others of its size took no longer, runs in the event loop's own thread: to wake
+# another one and be woken by it takes time, and who comes meanwhile would have to wait for a core in any case.
+_HERE_S = 0.015
 
 
 @dataclass(slots=True)
@@ -51,11 +50,6 @@ class _Loaded:
     recorder: Recorder
     free: list[onnxruntime.InferenceSession] = field(default_factory=list)
     lone: LoneSession | None = None
-    lone_s: dict[int, float] = field(default_factory=dict)
-
-    def takes_long_alone(self, inputs: Arrays) -> bool:
-        """Tell whether a batch that has all cores would take long, or may: none of its size was run yet."""
-        return self.lone_s.get(_size(inputs), math.inf) > _HERE_S
 
 
 class OnnxRuntimeEngine:
@@ -228,11 +222,11 @@ class OnnxRuntimeEngine:
         options = onnxruntime.RunOptions()
         options.log_severity_level = 4
         begun = time.perf_counter_ns()
-        has_all_cores = alone and graph.lone is not None
-        work = partial(graph.lone.run, session) if alone and graph.lone is not None else session.run
+        lone = graph.lone if alone else None
+        work = session.run if lone is None else partial(lone.run, session)
         self._running.append(options)
         try:
-            if has_all_cores and not graph.takes_long_alone(inputs):
+            if lone is not None and lone.is_surely_short(inputs, _HERE_S):
                 outputs = work(graph.outputs, dict(inputs), options)
             else:
                 run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
@@ -251,16 +245,9 @@ class OnnxRuntimeEngine:
             self._running.remove(options)
             graph.free.append(session)
         now = time.perf_counter_ns()
-        if has_all_cores:
-            graph.lone_s[_size(inputs)] = (now - begun) / 1e9
         items = len(next(iter(inputs.values())))
         graph.recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=now - begun)
         return dict(zip(graph.outputs, outputs, strict=True))
-
-
-def _size(inputs: Arrays) -> int:
-    """Return the size of a batch; those up to twice as large are of one."""
-    return next(iter(inputs.values())).size.bit_length()
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

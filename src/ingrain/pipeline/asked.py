@@ -1,10 +1,9 @@
-"""What requests ask of the pipeline, and how they get it."""
+"""What requests ask of the pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
@@ -128,13 +127,3 @@ class Labels:
 
     names: tuple[str, ...]
     templates: tuple[str, ...] = ("{}",)
-
-
-class Caller(Protocol):
-    """Gets the vectors of a request. Exactly one of the two is called, once, and raises nothing."""
-
-    def embedded(self, texts: EmbeddedTexts) -> None:
-        """Take the vectors."""
-
-    def failed(self, error: Exception) -> None:
-        """Take note why there are none: an IngrainError, or a fault that nobody foresaw."""

@@ -11,8 +11,3 @@ ID_BYTES = 8
 def pack_ids(ids: Iterable[int]) -> bytes:
     """Return ids as bytes."""
     return array("q", ids).tobytes()
-
-
-def unpack_ids(packed: bytes) -> list[int]:
-    """Return ids as numbers."""
-    return array("q", packed).tolist()

@@ -14,7 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.clean import clean_texts
 from ingrain.preprocess.frame import read_frame
-from ingrain.preprocess.packed import ID_BYTES, pack_ids, unpack_ids
+from ingrain.preprocess.packed import ID_BYTES, pack_ids
 from ingrain.preprocess.words import WordByWord
 from ingrain.repository.manifest import TextPreprocess
 
@@ -39,16 +39,6 @@ class TokenizedText(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.packed_ids) // ID_BYTES
-
-    @property
-    def input_ids(self) -> list[int]:
-        """Token ids as numbers."""
-        return unpack_ids(self.packed_ids)
-
-    @property
-    def type_ids(self) -> list[int]:
-        """Token type ids as numbers, as many as there are token ids."""
-        return unpack_ids(self.packed_type_ids) or [0] * len(self)
 
     @classmethod
     def of(

@@ -8,26 +8,28 @@ from ingrain.api.routes import Plane, routes_of
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
 from ingrain.server import first_generation, inference, models, openai, tune
 from ingrain.server.docs_page import docs_page
-from ingrain.server.endpoint import Endpoint, Handler, TextReader, request_id_of
+from ingrain.server.endpoint import Endpoint, Handler, request_id_of
 from ingrain.server.errors import error_response
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
 from ingrain.server.openapi import openapi_json
 from ingrain.server.services import ModelServices, Services
+from ingrain.server.text_work import TextReader
 
-_INFERENCE: dict[str, Handler] = {
+_INFERENCE: dict[str, Handler | TextReader] = {
     "health": inference.health,
     "ready": inference.ready,
+    "embed_text": TextReader(inference.read_texts),
     "embed_image": inference.embed_image,
     "embed": inference.embed,
     "classify_image": inference.classify_image,
     "classify_image_zero_shot": inference.classify_image_zero_shot,
-    "openai_embeddings": openai.embeddings,
+    "openai_embeddings": TextReader(openai.read_texts),
     "openai_models": openai.models,
     "openai_model": openai.model,
     "metrics": inference.metrics,
 }
-_MODEL: dict[str, Handler] = {
+_MODEL: dict[str, Handler | TextReader] = {
     "health": models.health,
     "ready": inference.ready,
     "load_model": models.load_model,
@@ -43,17 +45,11 @@ _MODEL: dict[str, Handler] = {
     "reset_tuning": tune.reset_tuning,
     "model_tuning": tune.model_tuning,
 }
-HANDLERS: dict[Plane, dict[str, Handler]] = {
+HANDLERS: dict[Plane, dict[str, Handler | TextReader]] = {
     "inference": _INFERENCE | first_generation.HANDLERS,
     "model": _MODEL | first_generation.HANDLERS,
 }
-"""What answers a route of the table, by plane and name."""
-TEXT_READERS: dict[str, TextReader] = {
-    "embed_text": inference.read_texts,
-    "openai_embeddings": openai.read_texts,
-    **first_generation.TEXT_READERS,
-}
-"""What reads the requests of routes that embed texts; those that want nothing else need no handler."""
+"""What answers each route of the table, by plane and name."""
 
 
 class PlaneApplication:
@@ -103,10 +99,7 @@ def build_app(plane: Literal["model"], services: ModelServices) -> PlaneApplicat
 def build_app(plane: Plane, services: Services) -> PlaneApplication:
     """Build the application of one plane."""
     endpoints: dict[tuple[str, str], Endpoint] = {
-        (route.method, route.path): Endpoint(
-            route, services, HANDLERS[plane].get(route.name), TEXT_READERS.get(route.name)
-        )
-        for route in routes_of(plane)
+        (route.method, route.path): Endpoint(route, services, HANDLERS[plane][route.name]) for route in routes_of(plane)
     }
     pages = {
         "/openapi.json": Response(openapi_json()),

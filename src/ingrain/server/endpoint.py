@@ -11,31 +11,18 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from ingrain.api.routes import RouteInfo
 from ingrain.errors import IngrainError, QueueFullError
-from ingrain.pipeline.asked import EmbeddedTexts, ModelName, Texts, VectorForm
+from ingrain.pipeline.asked import EmbeddedTexts
 from ingrain.server.errors import error_response
 from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
+from ingrain.server.text_work import OtherWork, TextReader, TextWork
 
 Handler = Callable[[Any, Request], Awaitable[Response]]
 """Answers a request with the services of its plane; ``build_app`` sees to it that they are that plane's."""
 
-
-class TextWork(msgspec.Struct, frozen=True):
-    """Texts that a request wants embedded, and nothing else."""
-
-    name: ModelName
-    texts: Texts
-    form: VectorForm
-    respond: Callable[[EmbeddedTexts], Response]
-
-
-TextReader = Callable[[Services, Request], TextWork | None]
-"""Reads a request; returns None where it wants something else, too, so that the route's handler has to answer it."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
@@ -52,17 +39,14 @@ class Endpoint:
     Args:
         route: From the table of routes.
         services: Of the plane.
-        handler: Answers a request; None where the reader reads them all.
-        read_texts: Reads a request for texts; None for a route that has none.
+        handler: What answers a request, or reads one for texts.
     """
 
-    def __init__(
-        self, route: RouteInfo, services: Services, handler: Handler | None, read_texts: TextReader | None = None
-    ) -> None:
+    def __init__(self, route: RouteInfo, services: Services, handler: Handler | TextReader) -> None:
         self.route = route
         self.services = services
-        self.handler = handler
-        self.read_texts = read_texts
+        self.handler = handler if not isinstance(handler, TextReader) else None
+        self.read_texts = handler.read if isinstance(handler, TextReader) else None
         self._most_requests = services.settings.max_requests
 
     def begin(self, request: Request) -> RouteExchange:
@@ -99,7 +83,7 @@ class RouteExchange:
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
         self.refusal: Response | None = None
         self._has_ended = False
-        self._work: TextWork | None = None
+        self._work: TextWork | OtherWork | None = None
         self._cancel: Callable[[], None] | None = None
         self._deliver: Callable[[Response], None]
         self._endpoint = endpoint
@@ -117,7 +101,7 @@ class RouteExchange:
             return Started.NEEDS_A_TASK
         try:
             work = self._work = endpoint.read_texts(endpoint.services, self._request)
-            if work is not None:
+            if isinstance(work, TextWork):
                 pipeline = endpoint.services.pipeline
                 self._cancel = pipeline.embed_text_soon(work.name, work.texts, work.form, self)
         except Exception as error:  # as in ``answer``
@@ -131,7 +115,7 @@ class RouteExchange:
         """Deliver the answer to a request that was started."""
         if self._has_ended:
             return
-        assert self._work is not None
+        assert isinstance(self._work, TextWork)
         try:
             response = self._finish(self._work.respond(texts))
         except Exception as error:  # as in ``answer``
@@ -147,19 +131,21 @@ class RouteExchange:
         """Answer the request, whatever happens."""
         endpoint, work = self._endpoint, self._work
         try:
-            if work is not None:
+            if isinstance(work, TextWork):
                 pipeline = endpoint.services.pipeline
                 response = work.respond(await pipeline.embed_text(work.name, work.texts, work.form))
+            elif work is not None:
+                response = await work()
             else:
                 assert endpoint.handler is not None
                 answering = endpoint.handler(endpoint.services, self._request)
                 # What changes the server's state is not left half done because the caller went away.
                 response = await (answering if endpoint.route.limited else asyncio.shield(_finish(answering)))
-        except asyncio.CancelledError:
-            self.abandon()
-            raise
         except Exception as error:  # whatever broke, the caller gets a clean answer and the log gets the trace
             return self._refuse_for(error)
+        except BaseException:  # cancelled, as a rule
+            self.abandon()
+            raise
         return self._finish(response)
 
     def _finish(self, response: Response) -> Response:

@@ -8,10 +8,11 @@ from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library
 from ingrain.server import inference
 from ingrain.server.bodies import decode
-from ingrain.server.endpoint import Handler, TextReader
+from ingrain.server.endpoint import Handler
 from ingrain.server.http.message import Request, Response
 from ingrain.server.models import load
 from ingrain.server.services import ModelServices
+from ingrain.server.text_work import TextReader
 
 
 def _load_with(library: Library) -> Handler:
@@ -24,12 +25,12 @@ def _load_with(library: Library) -> Handler:
     return handler
 
 
-HANDLERS: dict[str, Handler] = {
+HANDLERS: dict[str, Handler | TextReader] = {
+    "infer_text": TextReader(inference.read_texts),
     "infer_image": inference.embed_image,
     "infer": inference.embed,
     "load_sentence_transformer_model": _load_with("sentence_transformers"),
     "load_clip_model": _load_with("open_clip"),
     "load_timm_model": _load_with("timm"),
 }
-TEXT_READERS: dict[str, TextReader] = {"infer_text": inference.read_texts}
-"""Both by name in the table of routes."""
+"""By name in the table of routes."""

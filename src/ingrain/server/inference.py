@@ -20,10 +20,10 @@ from ingrain.server.answers import (
     vectors_answer,
 )
 from ingrain.server.bodies import decode
-from ingrain.server.endpoint import TextWork
 from ingrain.server.http.message import Request, Response
 from ingrain.server.services import Services
 from ingrain.server.telemetry import model_stats
+from ingrain.server.text_work import TextWork
 from ingrain.server.uploads import read_pictures
 
 _PROMETHEUS = ("text/plain", "application/openmetrics-text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 
@@ -15,35 +16,27 @@ from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
 from ingrain.preprocess.prompts import PromptChoice, prompts_of
 from ingrain.server.answers import array_answer, base64_rows, mark_truncated, struct_answer
 from ingrain.server.bodies import decode_open
-from ingrain.server.endpoint import TextWork
 from ingrain.server.http.message import Request, Response
 from ingrain.server.openai_input import Input, Modality, read_input
 from ingrain.server.services import Services
+from ingrain.server.text_work import OtherWork, TextWork
 
 _DTYPES: tuple[OutputDtype, ...] = ("float", "int8", "uint8", "binary", "ubinary")
 _MODELS = "/v1/models/"
 
 
-def read_texts(services: Services, request: Request) -> TextWork | None:
-    """Read a request to embed texts or token ids; None for one that holds pictures, or may."""
-    body, given = _read(services, request)
+def read_texts(services: Services, request: Request) -> TextWork | OtherWork:
+    """Read a request to embed texts, token ids and, with models that see, pictures."""
+    body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
+    given = read_input(body.input, body.modality)
+    _check_count(len(given), services.settings.openai_max_items)
     if given.pictures or given.may_hold_pictures:
-        return None
+        return partial(_embeddings, services, body, given)
 
     def respond(done: EmbeddedTexts) -> Response:
         return mark_truncated(array_answer(_answer(body, done.vectors, given, done)), done)
 
     return TextWork(_name(body), _texts(body, given), _form(body), respond)
-
-
-async def embeddings(services: Services, request: Request) -> Response:
-    """Embed texts, token ids and, with models that see, pictures."""
-    body, given = _read(services, request)
-    name = _name(body)
-    if given.may_hold_pictures:
-        given = given.told_apart(takes_images=await services.pipeline.takes_images(name))
-    rows, texts = await _embed(services.pipeline, name, body, given)
-    return mark_truncated(array_answer(_answer(body, rows, given, texts)), texts)
 
 
 async def models(services: Services, request: Request) -> Response:
@@ -65,11 +58,12 @@ async def model(services: Services, request: Request) -> Response:
     )
 
 
-def _read(services: Services, request: Request) -> tuple[types.OpenAIEmbeddingsRequest, Input]:
-    body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
-    given = read_input(body.input, body.modality)
-    _check_count(len(given), services.settings.openai_max_items)
-    return body, given
+async def _embeddings(services: Services, body: types.OpenAIEmbeddingsRequest, given: Input) -> Response:
+    name = _name(body)
+    if given.may_hold_pictures:
+        given = given.told_apart(takes_images=await services.pipeline.takes_images(name))
+    rows, texts = await _embed(services.pipeline, name, body, given)
+    return mark_truncated(array_answer(_answer(body, rows, given, texts)), texts)
 
 
 def _name(body: types.OpenAIEmbeddingsRequest) -> ModelName:

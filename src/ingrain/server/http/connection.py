@@ -66,6 +66,8 @@ class Connection(asyncio.Protocol):
         self._is_blocked = False
         self._is_paused = False
         self._is_lingering = False
+        self._answered_at_once = 0
+        self._will_parse: asyncio.Handle | None = None
 
     # --- the transport's side ------------------------------------------------------------------------------------
 
@@ -131,14 +133,23 @@ class Connection(asyncio.Protocol):
         return True
 
     def _parse(self) -> None:
-        """Feed the parser piece by piece, and leave the rest for later where enough requests wait."""
+        """Feed the parser piece by piece, and leave the rest for later where enough requests wait, or were answered."""
+        self._answered_at_once = 0
         while self._unparsed and not self._is_lingering and len(self._waiting) < _MOST_PIPELINED:
+            if self._answered_at_once >= _MOST_PIPELINED:  # let others have a turn
+                if self._will_parse is None:
+                    self._will_parse = self._server.loop.call_soon(self._parse_on)
+                break
             size = self._slice()
             piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
             self._feed(piece)
         if self._is_lingering:
             self._unparsed = b""
         self._pause_or_resume()
+
+    def _parse_on(self) -> None:
+        self._will_parse = None
+        self._parse()
 
     def _slice(self) -> int:
         message = self._incoming
@@ -289,10 +300,16 @@ class Connection(asyncio.Protocol):
                 self._write(message, message.refusal)
             else:
                 assert message.exchange is not None
-                started = message.exchange.start(self._deliver)
+                try:
+                    started = message.exchange.start(self._deliver)
+                except BaseException:  # such as a panic of a library's; it must not end whoever called us
+                    log.exception("A request could not be started")
+                    self._transport.abort()
+                    return
                 if started is Started.NEEDS_A_TASK:
                     self._task = self._server.loop.create_task(self._answer(message, message.exchange))
                 elif started is not Started.WILL_BE_DELIVERED:
+                    self._answered_at_once += 1
                     self._write(message, started)
         if self._incoming is not None:
             self._give_leave()
