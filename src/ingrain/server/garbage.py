@@ -8,7 +8,7 @@ _THRESHOLD = 5_000
 
 
 def collect_seldom() -> None:
-    """Have it look seldom, and never at what is there now; to be called when all is set up.
+    """Have it look seldom, and never at what is there now; to be called when all is imported.
 
     A request leaves nothing that only the collector can free (a test holds that), but hundreds of requests in progress
     are many young objects. With Python's own threshold of 700 it looks at them several times and takes a twentieth of
