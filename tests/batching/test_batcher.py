@@ -379,7 +379,7 @@ async def test_a_waiter_that_fails_does_not_take_its_neighbours_along(caplog):
     batcher, told = make(Graph()), [Told(), Told(then=broken), Told()]
     for number, waiter in enumerate(told):
         batcher.put([number], waiter, timeout_s=5)
-    await until(lambda: told[-1].rows is not None)
+    await until(lambda last=told[-1]: last.rows is not None)
     assert [waiter.error for waiter in told] == [None] * 3
     assert "could not be handed on" in caplog.text
 
@@ -390,7 +390,7 @@ async def test_time_spent_on_answers_is_not_the_engines():
         told = [Told(then=lambda: time.sleep(0.005)) for _ in range(8)]
         for number, waiter in enumerate(told):
             batcher.put([number], waiter, timeout_s=5)
-        await until(lambda: told[-1].rows is not None)
+        await until(lambda last=told[-1]: last.rows is not None)
     assert batcher._pace.away_s < 0.02  # each batch's answers take 0.04
 
 
