@@ -23,7 +23,6 @@ from ingrain.server.text_work import OtherWork, TextReader, TextWork
 Handler = Callable[[Any, Request], Awaitable[Response]]
 """Answers a request with the services of its plane; ``build_app`` sees to it that they are that plane's."""
 
-
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
 _PROCESS = uuid.uuid4().hex[:20]
