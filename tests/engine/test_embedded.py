@@ -167,11 +167,16 @@ async def test_only_we_can_reach_it(embedded):
 
 
 async def test_one_bad_request_does_not_fail_those_it_was_merged_with(embedded, tmp_path, write_graph):
-    """Requests of one shape that Triton merges: only the one with a token id out of range fails."""
+    """Requests of one shape that Triton merges: only the one with a token id out of range fails.
+
+    On a busy machine they may come one by one for a while, and nothing is merged.
+    """
     await embedded.load(write_graph(tmp_path, "python"))
     bad = ones(1, 4)
     bad["input_ids"] = bad["input_ids"] * 10_000
-    for _ in range(3):
+    rounds = merged = 0
+    while rounds < 3 or (not merged and rounds < 50):
+        rounds += 1
         calls = [embedded.infer("tiny", bad if position == 9 else ones(1, 4)) for position in range(24)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         expected = graphs.expected_embedding(*ones(1, 4).values())
@@ -180,8 +185,9 @@ async def test_one_bad_request_does_not_fail_those_it_was_merged_with(embedded, 
                 assert isinstance(result, InferenceError)
             else:
                 np.testing.assert_allclose(result["sentence_embedding"], expected, atol=1e-6)
-    (statistics,) = await embedded.statistics()
-    assert statistics.execution_count < statistics.durations["success"].count
+        (statistics,) = await embedded.statistics()
+        merged = statistics.durations["success"].count - statistics.execution_count
+    assert merged > 0
 
 
 async def test_a_server_that_cannot_start_says_so_and_leaves_nothing(tmp_path):
