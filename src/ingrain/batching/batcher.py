@@ -177,8 +177,8 @@ class Batcher(Generic[P]):
         """
         if self._closed is not None:
             raise self._closed
-        length = self._length
-        lengths = [length(payload) or 1 for payload in payloads]
+        count_tokens = self._length
+        lengths = [count_tokens(payload) or 1 for payload in payloads]
         tokens = sum(lengths)
         queue, now = self._queue, self._clock()
         self._refuse_when_full(tokens)

@@ -59,12 +59,13 @@ class _Kind(Generic[T]):
     size: int = 0
     tokens: int = 0
 
-    def first(self) -> tuple[int, _Waiting[T]] | None:
-        """Return the item with the smallest turn, after its length."""
+    def first(self) -> tuple[int, int] | None:
+        """Return the length and the turn of the item with the smallest turn."""
         if not self.by_length:
             return None
         length = min(self.by_length, key=lambda length: self.by_length[length][0])
-        return length, self.by_length[length][0]
+        turn, _, _ = self.by_length[length][0]
+        return length, turn
 
     def pop(self, length: int) -> T:
         """Take the first item of a length out; its tokens still count."""
@@ -219,9 +220,9 @@ class BatchQueue(Generic[T]):
         small, bulk = self._small.first(), self._bulk.first()
         if bulk is not None and most_bulk_tokens is not None and bulk[0] > most_bulk_tokens:
             bulk = None
-        if bulk is not None and (small is None or bulk[1][0] < small[1][0]):
-            return self._bulk, bulk[0], bulk[1][0]
-        return None if small is None else (self._small, small[0], small[1][0])
+        if bulk is not None and (small is None or bulk[1] < small[1]):
+            return self._bulk, *bulk
+        return None if small is None else (self._small, *small)
 
     def _move(self, kind: _Kind[T], length: int, batch: _Batch[T]) -> None:
         batch.add(kind.pop(length), length)

@@ -89,8 +89,7 @@ class TextPreprocessor:
                 # Those of the model are known; a caller's own is counted anew, for there is no end of them.
                 known = self._prompt_tokens.get(prompt)
                 prompt_tokens = self._count_prompt_tokens(prompt) if known is None else known
-        if self.config.clean != "none":
-            texts = clean_texts(texts, self.config.clean)
+        texts = clean_texts(texts, self.config.clean)
         words = self._words
         if words is None:
             return self._tokenize(texts, prompt_tokens)
