@@ -27,8 +27,8 @@ def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool
     if dimensions is not None and dimensions < rows.shape[1]:
         rows = rows[:, :dimensions]
     if normalize:
-        # Row by row: the sum is then the same to the last bit, however many rows there are, and cheap for one. By index,
-        # for at the end of numpy's own iteration an exception is raised and caught, which takes longer than a sum.
+        # Row by row: the sum is then the same to the last bit, however many rows there are, and cheap for one. They are
+        # asked for by index: numpy ends an iteration by an exception, which takes longer than the sum of a row.
         squares = [float(row.dot(row)) for row in map(rows.__getitem__, range(len(rows)))]
         for square in squares:
             # Most models bring their vectors to unit length themselves; there is nothing to do then.
