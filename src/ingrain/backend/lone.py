@@ -21,7 +21,8 @@ _REMEMBERED = 15
 _LATEST = 3
 # All cores must take less than this share of the time, or else they are left to others.
 _WORTH_IT = 0.9
-# Microseconds that a waiting thread keeps its core: mostly enough for the next operator, and little after the run.
+# Microseconds that a waiting thread keeps its core: mostly enough for the next operator, and little after the run, when
+# tritonserver and the front end want the cores.
 _SPIN_US = 50
 
 
@@ -132,13 +133,14 @@ def _median(seconds: deque[float]) -> float:
     return sorted(seconds)[len(seconds) // 2]
 
 
-def use_all_cores(options: Any, threads: int) -> None:
+def use_all_cores(options: Any, threads: int, *, spin_us: int = _SPIN_US) -> None:
     """Change the options of a graph's sessions to those of its lone session; what the graph becomes stays the same.
 
     Args:
         options: ``onnxruntime.SessionOptions``.
         threads: Of the session.
+        spin_us: Microseconds that a thread that waits keeps its core.
     """
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))

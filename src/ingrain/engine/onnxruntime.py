@@ -35,6 +35,9 @@ _CPU = "CPUExecutionProvider"
 # A batch that runs on all cores, where others of its size took no longer, runs in the event loop's own thread: to wake
 # another one and be woken by it takes time, and who comes meanwhile would have to wait for a core in any case.
 _HERE_S = 0.015
+# A caller who is alone sends the next request about a millisecond after the answer. Until then the threads of all cores
+# stay awake: to wake them costs as much as a tenth of a short batch.
+_SPIN_US = 1500
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class OnnxRuntimeEngine:
         self._loading: dict[str, asyncio.Lock] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._running: list[onnxruntime.RunOptions] = []
+        self._quiet = _quiet_run()
 
     async def start(self) -> None:
         """Be ready for graphs."""
@@ -171,6 +175,9 @@ class OnnxRuntimeEngine:
             raise InferenceError(f"graph {name!r} was sent inputs of different batch sizes, or none")
         arrived = time.perf_counter_ns()
         try:
+            lone = graph.lone
+            if alone and lone is not None and not graph.slots.locked() and lone.is_surely_short(inputs, _HERE_S):
+                return self._run_here(graph, lone, inputs, arrived)
             async with asyncio.timeout(timeout_s), graph.slots:
                 return await self._run(pool, graph, inputs, arrived, alone=alone)
         except TimeoutError as error:
@@ -202,7 +209,7 @@ class OnnxRuntimeEngine:
         if not lone_threads:
             return sessions, None
         options = _options(layout.threads)
-        use_all_cores(options, lone_threads)
+        use_all_cores(options, lone_threads, spin_us=_SPIN_US)
         return sessions, LoneSession(self._open_one(path, graph, options))
 
     def _open_one(self, path: Path, graph: Graph, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
@@ -214,23 +221,26 @@ class OnnxRuntimeEngine:
             str(path), sess_options=options, providers=[_CPU], disabled_optimizers=disabled
         )
 
+    def _run_here(self, graph: _Loaded, lone: LoneSession, inputs: Arrays, begun: int) -> dict[str, Array]:
+        """Run a batch for which nothing need be kept ready to stop it: nothing else can happen meanwhile."""
+        try:
+            outputs = lone.run(graph.free[-1], graph.outputs, dict(inputs), self._quiet)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base.
+            raise _failed(error) from error
+        return _succeeded(graph, inputs, outputs, arrived=begun, begun=begun)
+
     async def _run(
         self, pool: ThreadPoolExecutor, graph: _Loaded, inputs: Arrays, arrived: int, *, alone: bool
     ) -> dict[str, Array]:
         self._running_pool()  # it may have been closed while this batch waited for its slot
         session = graph.free.pop()
-        options = onnxruntime.RunOptions()
-        options.log_severity_level = 4
+        options = _quiet_run()
         begun = time.perf_counter_ns()
-        lone = graph.lone if alone else None
-        work = session.run if lone is None else partial(lone.run, session)
+        work = partial(graph.lone.run, session) if alone and graph.lone is not None else session.run
         self._running.append(options)
         try:
-            if lone is not None and lone.is_surely_short(inputs, _HERE_S):
-                outputs = work(graph.outputs, dict(inputs), options)
-            else:
-                run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
-                outputs = await asyncio.shield(run)
+            run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
+            outputs = await asyncio.shield(run)
         except asyncio.CancelledError:
             options.terminate = True
             # The slot is free again when the run has ended, not when nobody waits for it any more.
@@ -239,15 +249,28 @@ class OnnxRuntimeEngine:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base.
             self._running_pool()  # stopped by close
-            logger.warning("ONNX Runtime failed on a batch: %s", error)
-            raise InferenceError("ONNX Runtime refused the batch or failed on it; the log says why") from error
+            raise _failed(error) from error
         finally:
             self._running.remove(options)
             graph.free.append(session)
-        now = time.perf_counter_ns()
-        items = len(next(iter(inputs.values())))
-        graph.recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=now - begun)
-        return dict(zip(graph.outputs, outputs, strict=True))
+        return _succeeded(graph, inputs, outputs, arrived=arrived, begun=begun)
+
+
+def _succeeded(graph: _Loaded, inputs: Arrays, outputs: list[Array], *, arrived: int, begun: int) -> dict[str, Array]:
+    items = len(next(iter(inputs.values())))
+    graph.recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=time.perf_counter_ns() - begun)
+    return dict(zip(graph.outputs, outputs, strict=True))
+
+
+def _failed(error: Exception) -> InferenceError:
+    logger.warning("ONNX Runtime failed on a batch: %s", error)
+    return InferenceError("ONNX Runtime refused the batch or failed on it; the log says why")
+
+
+def _quiet_run() -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    return options
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
