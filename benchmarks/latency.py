@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bare import BareGraph, TextSetting, median, tokenize
+from bare_triton import BareTriton
 from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
 from ingrain.bench.texts import make_texts
 from ingrain.repository.names import model_key
@@ -28,6 +29,7 @@ from server import Server, free_ports, running_server
 from yardstick_model import NAME
 
 _ENGINES = {"embedded": 2.0, "onnxruntime": 1.0}  # milliseconds that it may add
+_TRITON_TEXTS = 4_000
 _WARM_UP_S = 1.0
 _PAUSE_S = 0.05
 
@@ -51,12 +53,14 @@ def main() -> None:
                 )
                 for spinning in (False, True)
             }
+            triton = BareTriton(server.process.pid, entry, items[:_TRITON_TEXTS]) if engine == "embedded" else None
             with _least_servers(options) as least:
-                one = _compare(server, graphs, least, requests, options)
+                one = _compare(server, graphs, triton, least, requests, options)
         report["engines"][engine] = {**one, "targetMs": _ENGINES[engine]}
         print(
             f"{engine}: {one['p50Ms']:.2f} ms, bare {one['bareP50Ms']:.2f} ms, adds {one['addedMs']:.2f} ms; "
             f"the least server adds {one['leastAddedMs']:.2f} ms"
+            + (f", Triton by itself {one['tritonAddedMs']:.2f} ms" if triton else "")
         )
     tell(report, options.output)
 
@@ -94,6 +98,7 @@ def _listens(port: int) -> bool:
 def _compare(
     server: Server,
     graphs: dict[str, BareGraph],
+    triton: BareTriton | None,
     least: Sequence[Target],
     requests: Sequence[bytes],
     options: argparse.Namespace,
@@ -104,20 +109,25 @@ def _compare(
     results: list[LoadResult] = []
     bare: dict[str, list[float]] = {name: [] for name in graphs}
     smallest: list[list[float]] = [[] for _ in least]
+    by_itself: list[float] = []
     for one in (target, *least):
         run_loop(closed_loop(one, requests, clients=clients, seconds=_WARM_UP_S))
     for graph in graphs.values():
         graph.latencies_s(_WARM_UP_S)
-    before = server.cpu_s()
+    used = dict.fromkeys(server.cpu_s(), 0.0)
     for _ in range(rounds):
+        before = server.cpu_s()
         results.append(run_loop(closed_loop(target, requests, clients=clients, seconds=seconds)))
+        for part, after in server.cpu_s().items():
+            used[part] += after - before[part]
+        if triton is not None:
+            by_itself.append(1e3 * median(triton.latencies_s(seconds)))
         for name, graph in graphs.items():
             bare[name].append(1e3 * median(graph.latencies_s(seconds)))
             time.sleep(_PAUSE_S)  # spinning threads have gone to sleep when the next one starts
         for one, found in zip(least, smallest, strict=True):
             found.append(run_loop(closed_loop(one, requests, clients=clients, seconds=seconds)).percentile_ms(0.5))
             time.sleep(_PAUSE_S)
-    used = {part: after - before[part] for part, after in server.cpu_s().items()}
     answers = sum(len(result.latencies_s) for result in results)
     best = min(bare, key=lambda name: median(bare[name]))
     served = [result.percentile_ms(0.5) for result in results]
@@ -129,6 +139,7 @@ def _compare(
         "addedMs": round(median(served) - median(bare[best]), 3),
         "leastP50Ms": round(min(map(median, smallest)), 3),
         "leastAddedMs": round(min(map(median, smallest)) - median(bare[best]), 3),
+        **({"tritonAddedMs": round(median(by_itself) - median(bare[best]), 3)} if by_itself else {}),
         "addedMsLeastByRound": round(min(a - b for a, b in zip(served, bare[best], strict=True)), 3),
         "cpuMsPerRequest": {part: round(1e3 * seconds_ / answers, 3) for part, seconds_ in used.items()},
         "loadGeneratorCpuMsPerRequest": round(1e3 * sum(result.cpu_s for result in results) / answers, 3),
