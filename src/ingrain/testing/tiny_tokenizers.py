@@ -1,13 +1,21 @@
-"""Tokenizers of every common kind, trained in a moment on a few lines; nothing comes from a hub."""
+"""Tokenizers of every common kind, made in a moment of a few lines, the same each time; nothing comes from a hub."""
 
 from __future__ import annotations
 
+import math
+import unicodedata
+from collections import Counter
+from itertools import combinations
 from typing import Any, Literal
 
 Kind = Literal["wordpiece", "roberta", "bytes", "unigram", "t5"]
 Template = Literal["cls_sep", "bos_eos", "bos", "eos", "sep_cls", "none"]
 
 VOCABULARY_SIZE = 420
+# Of Unigram's vocabulary, special tokens not counted: room is left for those that XLNet's own tokenizer adds.
+_MOST_PIECES = 360
+_LONGEST_PIECE = 6
+_SPACE = "▁"
 _LINES = (
     "the river runs to the sea, slowly and quietly past old stone houses",
     "a quick brown fox jumps over the lazy dog while coffee gets cold in Berlin",
@@ -91,11 +99,13 @@ def _train(kind: Kind, special: list[str]) -> Any:
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         trainer: Any = trainers.WordPieceTrainer(vocab_size=VOCABULARY_SIZE, special_tokens=special)
     elif kind in ("unigram", "t5"):
-        tokenizer = Tokenizer(models.Unigram())
+        # Not by its trainer, which does not find the same pieces each time.
+        tokenizer = Tokenizer(models.Unigram(_count_pieces(special), special.index("<unk>")))
         tokenizer.normalizer = normalizers.NFKC()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(vocab_size=VOCABULARY_SIZE, special_tokens=special, unk_token="<unk>")  # noqa: S106
+        tokenizer.add_special_tokens(special)
+        return tokenizer
     else:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=kind == "roberta")
@@ -106,6 +116,21 @@ def _train(kind: Kind, special: list[str]) -> Any:
         )
     tokenizer.train_from_iterator(_LINES * 4, trainer)
     return tokenizer
+
+
+def _count_pieces(special: list[str]) -> list[tuple[str, float]]:
+    """Return special tokens, all characters of the lines, and the pieces that cover most, by log-probability."""
+    lines = [_SPACE + unicodedata.normalize("NFKC", line).replace(" ", f" {_SPACE}") for line in _LINES]
+    counts: Counter[str] = Counter()
+    for word in " ".join(lines).split(" "):
+        for start, stop in combinations(range(len(word) + 1), 2):
+            if stop - start <= _LONGEST_PIECE:
+                counts[word[start:stop]] += 1
+    characters = sorted(piece for piece in counts if len(piece) == 1)
+    longer = sorted(counts.keys() - characters, key=lambda piece: (-counts[piece] * len(piece), piece))
+    pieces = [*characters, *longer][:_MOST_PIECES]
+    total = sum(counts[piece] for piece in pieces)
+    return [(token, 0.0) for token in special] + [(piece, math.log(counts[piece] / total)) for piece in pieces]
 
 
 def _surround(tokenizer: Any, template: Template, special: dict[str, str]) -> None:
