@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 
 import numpy as np
 import pytest
@@ -192,3 +193,21 @@ async def test_a_request_past_its_deadline_is_504(tmp_path):
         answer = await planes.embed("red")
         assert answer.status_code == 504
         assert answer.json()["error"]["code"] == "deadline_exceeded"
+
+
+async def test_a_list_of_models_that_cannot_be_read_holds_a_request_no_longer_than_its_deadline(tmp_path):
+    async with running_planes(tmp_path, Settings(request_timeout_s=0.3)) as planes:
+        await planes.load()
+        path = tmp_path / "desired.json"
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)  # whoever reads it waits, as for a disk that hangs
+        try:
+            answer = await planes.embed("a", name="org/unknown")
+            served = await planes.embed("a")
+        finally:
+            async with asyncio.timeout(5):
+                await asyncio.to_thread(path.write_bytes, content)
+    assert answer.status_code == 504
+    assert answer.json()["error"]["code"] == "deadline_exceeded"
+    assert served.status_code == 200

@@ -289,12 +289,16 @@ class Pipeline:
             return self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
         except ModelNotLoadedError:
             # Another process that shares the repository may have loaded it, and another request have seen that first.
-            await self.registry.refresh()
+            await self._refresh()
         return self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
+
+    async def _refresh(self) -> None:
+        """Follow the list of models, but wait no longer than a request may take: it lies on a disk that may hang."""
+        await self._in_time(asyncio.shield(self.registry.refresh()), time.monotonic())
 
     async def _explain_missing(self, name: ModelName, error: ModelNotLoadedError) -> Exception:
         """Tell a model that was unloaded (404) from one that the engine has lost and will get back (503)."""
-        await self.registry.refresh()
+        await self._refresh()
         try:
             self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
         except ModelNotLoadedError:
