@@ -23,7 +23,8 @@ import uvloop
 
 from bare import median
 from ingrain.api.types import EmbedTextRequest
-from ingrain.bench.load import Target, closed_loop, http_request
+from ingrain.bench.load import Target, closed_loop
+from ingrain.bench.run import embedding_request
 from ingrain.bench.texts import make_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
@@ -143,7 +144,9 @@ def main() -> None:
     options = _options()
     ports = free_ports(3)
     texts = make_texts("query", 20_000)
-    requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
+    requests = [
+        embedding_request("/embed_text", {"name": options.model, "text": text}, options.answers) for text in texts
+    ]
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=serve, args=(options, ports[:2]))]
     try:
@@ -162,12 +165,14 @@ def main() -> None:
         for process in processes:
             process.terminate()
             process.join(10)
-    report = {"clients": options.clients, **front_end.report(), "least": least.report()}
+    report = {"clients": options.clients, "answers": options.answers, **front_end.report(), "least": least.report()}
     tell({**report, "loadGeneratorUsPerRequest": median(front_end.own_us)}, options.output)
 
 
 def _options() -> argparse.Namespace:
-    return common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0).parse_args()
+    parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0)
+    parser.add_argument("--answers", choices=["json", "base64", "raw"], default="json", help="the front end's")
+    return parser.parse_args()
 
 
 async def _until_ready(port: int, request: bytes) -> None:

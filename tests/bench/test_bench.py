@@ -8,11 +8,11 @@ import xml.etree.ElementTree as ET
 
 import httpx
 import pytest
-from planes import running_planes
+from planes import WIDTH, running_planes
 
 from ingrain.bench.load import Connection, LoadResult, Target, closed_loop, http_request, open_loop
 from ingrain.bench.report import as_svg
-from ingrain.bench.run import BenchOptions, run_bench
+from ingrain.bench.run import BenchOptions, embedding_request, run_bench
 from ingrain.cli.main import main
 from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
 from ingrain.settings import Settings
@@ -40,6 +40,30 @@ async def test_a_closed_loop_keeps_its_clients_busy_and_counts_every_answer(tmp_
     # Four clients, each with about 20 ms in the engine and something in between.
     assert 20 < answered <= 4 * 0.62 / 0.02 + 4
     assert result.percentile_ms(0.5) >= 20
+
+
+@pytest.mark.parametrize(
+    ("answers", "media_type"),
+    [("json", "application/json"), ("base64", "application/json"), ("raw", "application/octet-stream")],
+)
+async def test_vectors_are_answered_as_was_asked(tmp_path, answers, media_type):
+    async with loaded(tmp_path) as (_, target):
+        reader, writer = await asyncio.open_connection(target.host, target.port)
+        writer.write(embedding_request("/embed_text", {"name": "org/model", "text": "red"}, answers))
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        body = await reader.readexactly(int(re.search(r"content-length: (\d+)", head)[1]))
+        writer.close()
+        url = f"http://{target.host}:{target.port}"
+        report, _ = await asyncio.to_thread(
+            run_bench, BenchOptions(url=url, model="org/model", seconds=0.2, warm_up_s=0, answers=answers)
+        )
+    assert f"content-type: {media_type}\r\n" in head
+    if answers == "raw":
+        assert len(body) == 4 * WIDTH
+    else:
+        (vector,) = json.loads(body)["embeddings"]
+        assert isinstance(vector, str) == (answers == "base64")
+    assert (report["answers"], report["errors"]) == (answers, 0)
 
 
 async def test_an_open_loop_counts_latency_from_the_intended_moment(tmp_path):

@@ -144,8 +144,15 @@ class Connection(asyncio.Protocol):
             self._lost(self)
 
 
-def http_request(path: str, body: object, *, api_key: str | None = None) -> bytes:
-    """Return a POST with a JSON body as bytes."""
+def http_request(path: str, body: object, *, api_key: str | None = None, accept: str | None = None) -> bytes:
+    """Return a POST with a JSON body as bytes.
+
+    Args:
+        path: The route.
+        body: What becomes JSON.
+        api_key: Key of the server.
+        accept: Media type of the answer; None to leave that to the server.
+    """
     content = orjson.dumps(body)
     lines = [
         f"POST {path} HTTP/1.1",
@@ -153,6 +160,8 @@ def http_request(path: str, body: object, *, api_key: str | None = None) -> byte
         "Content-Type: application/json",
         f"Content-Length: {len(content)}",
     ]
+    if accept is not None:
+        lines.append(f"Accept: {accept}")
     if api_key is not None:
         lines.append(f"Authorization: Bearer {api_key}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + content

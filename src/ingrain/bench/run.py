@@ -7,9 +7,10 @@ import base64
 import datetime
 import platform
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +20,9 @@ from ingrain.bench.report import summarize
 from ingrain.bench.server_side import read_counts
 from ingrain.bench.texts import Mix, make_texts
 from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
+
+Answers = Literal["json", "base64", "raw"]
+"""How vectors are answered: numbers in JSON, base64 in JSON, or float32 as they are."""
 
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
@@ -39,6 +43,7 @@ class BenchOptions:
         texts_file: A file with a text a line, for the mix ``file``.
         images: Picture files to embed instead of texts.
         batch: Items in each request.
+        answers: How vectors are to be answered.
         api_key: Key with the scope ``infer``; with ``metrics`` too, batches are told.
     """
 
@@ -53,6 +58,7 @@ class BenchOptions:
     texts_file: Path | None = None
     images: Sequence[Path] = ()
     batch: int = 1
+    answers: Answers = "json"
     api_key: str | None = None
 
 
@@ -95,6 +101,7 @@ def _what(options: BenchOptions) -> dict[str, object]:
         **loop,
         "items": "images" if options.images else f"texts, {options.mix}",
         "itemsPerRequest": options.batch,
+        "answers": options.answers,
     }
 
 
@@ -114,7 +121,22 @@ def _requests(options: BenchOptions) -> Iterator[bytes]:
     for first in range(0, max(1, len(items) - options.batch + 1), options.batch):
         chunk = items[first : first + options.batch]
         body = {"name": options.model, field: chunk[0] if options.batch == 1 else chunk}
-        yield http_request(path, body, api_key=options.api_key)
+        yield embedding_request(path, body, options.answers, api_key=options.api_key)
+
+
+def embedding_request(path: str, body: Mapping[str, object], answers: Answers, *, api_key: str | None = None) -> bytes:
+    """Return a request for vectors as bytes.
+
+    Args:
+        path: ``/embed_text`` or ``/embed_image``.
+        body: Its fields.
+        answers: How the vectors are to be answered.
+        api_key: Key of the server.
+    """
+    if answers == "base64":
+        body = {**body, "encodingFormat": "base64"}
+    accept = "application/octet-stream" if answers == "raw" else None
+    return http_request(path, body, api_key=api_key, accept=accept)
 
 
 def _picture(path: Path) -> str:

@@ -41,6 +41,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--warm-up", type=float, default=1.0, metavar="SECONDS", help="load before that, not counted. Default: 1.")
     add("--batch", type=_positive, default=1, help="items in each request. Default: 1.")
     add(
+        "--answers",
+        choices=("json", "base64", "raw"),
+        default="json",
+        help="how vectors are answered: numbers or base64 in JSON, or float32 as they are. Default: json.",
+    )
+    add(
         "--mix",
         choices=get_args(Mix),
         default="query",
