@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -232,14 +231,10 @@ class TritonEngine:
             request = encode_infer(name, inputs, alone=alone)
         except ValueError as error:
             raise InferenceError(f"graph {name!r} was sent arrays that Triton cannot take") from error
-        async with self._translating(f"graph {name!r}", timeout_s):
-            try:
-                answer = await self._infer.call(request, timeout_s=timeout_s)
-            except CallError as error:
-                # Triton says UNAVAILABLE also of a graph that was unloaded.
-                if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
-                    raise ModelNotLoadedError(f"graph {name!r} is not loaded") from error
-                raise
+        try:
+            answer = await self._infer.call(request, timeout_s=timeout_s)
+        except CallError as error:
+            raise await self._explain(error, name, timeout_s) from error
         try:
             return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
         except (ValueError, DecodeError) as error:
@@ -256,6 +251,15 @@ class TritonEngine:
     def on_restart(self, callback: Callable[[], None]) -> None:
         """Register a callback, called in the event loop when Triton is back or has forgotten a graph."""
         self._callbacks.append(callback)
+
+    async def _explain(self, error: CallError, name: str, timeout_s: float | None) -> IngrainError:
+        """Return what a graph's failed call means."""
+        # Triton says UNAVAILABLE also of a graph that was unloaded.
+        if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
+            return ModelNotLoadedError(f"graph {name!r} is not loaded")
+        if self._channel is None:
+            return _closed()
+        return _translate(error.code, error.details, f"graph {name!r}", timeout_s)
 
     async def _is_ready(self, name: str) -> bool:
         request = service_pb2.ModelReadyRequest(name=name)
@@ -282,22 +286,13 @@ class TritonEngine:
         return next((state for state in states if state not in _GONE), "")
 
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
+        """Call one of Triton's methods, and turn gRPC's errors, by their status codes, into ours."""
         if self._channel is None:
             raise _closed()
-        async with self._translating(method, timeout_s):
-            return await getattr(self._stub, method)(request, timeout=timeout_s)
-
-    @contextlib.asynccontextmanager
-    async def _translating(self, what: str, timeout_s: float | None) -> AsyncIterator[None]:
-        """Turn gRPC's errors, by their status codes, into ours."""
         try:
-            yield
+            return await getattr(self._stub, method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise _translate(error.code(), error.details(), what, timeout_s) from error
-        except CallError as error:
-            if self._channel is None:
-                raise _closed() from error
-            raise _translate(error.code, error.details, what, timeout_s) from error
+            raise _translate(error.code(), error.details(), method, timeout_s) from error
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
             # gRPC cancels the calls of a channel that is closed, though nobody cancelled the task that waits.
             task = asyncio.current_task()
