@@ -258,13 +258,13 @@ def test_a_triton_that_was_killed_is_found_again_by_every_worker(many):
 
 def test_stopping_lets_every_worker_finish_and_leaves_no_process(root):
     with serve_workers(root) as server, every_worker(server) as clients, ThreadPoolExecutor(len(clients)) as pool:
-        asked = [pool.submit(post, client, TEXTS * 2) for client in clients]
+        asked = [pool.submit(post, client, TEXTS * 4) for client in clients]
         server.wait_until(lambda: counters(server)["ingrain_requests_in_progress"] > len(clients), 10)
         family = psutil.Process(server.process.pid).children(recursive=True)
         assert server.stop() == 0
         answers = [one.result(60) for one in asked]
         assert [answer.status_code for answer in answers] == [200] * len(clients)
-        assert {len(answer.json()["embeddings"]) for answer in answers} == {2 * len(TEXTS)}
+        assert {len(answer.json()["embeddings"]) for answer in answers} == {4 * len(TEXTS)}
         assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
