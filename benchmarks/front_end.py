@@ -14,6 +14,7 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,10 +31,11 @@ from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from measure import common_options, tell
+from measure import StolenTime, common_options, tell
 from server import free_ports
 
 _WIDEST = 4096
+_LITTLE_STOLEN = 0.05
 
 
 class NullEngine:
@@ -123,21 +125,35 @@ class Load:
     def __init__(self, process: multiprocessing.process.BaseProcess, port: int, options: argparse.Namespace) -> None:
         self._process = psutil.Process(process.pid)
         self._target, self._options = Target("127.0.0.1", port), options
-        self.rates, self.costs_us, self.own_us = [], [], []
+        self.rates, self.costs_us, self.own_us, self.stolen = [], [], [], []
 
     def run(self, requests: list[bytes]) -> str:
-        before = sum(self._process.cpu_times()[:2])
+        before, stolen = sum(self._process.cpu_times()[:2]), StolenTime()
         load = closed_loop(self._target, requests, clients=self._options.clients, seconds=self._options.seconds)
         result = uvloop.run(load)
         assert set(result.statuses) == {200}, result.statuses
+        self.stolen.append(stolen.share())
         answered = len(result.latencies_s)
         self.rates.append(result.requests_per_s)
         self.costs_us.append(1e6 * (sum(self._process.cpu_times()[:2]) - before) / answered)
         self.own_us.append(1e6 * result.cpu_s / answered)
-        return f"{self.rates[-1]:6.0f} requests/s, {self.costs_us[-1]:4.0f} µs a request"
+        return (
+            f"{self.rates[-1]:6.0f} requests/s, {self.costs_us[-1]:4.0f} µs a request, "
+            f"{100 * self.stolen[-1]:2.0f} % stolen"
+        )
 
-    def report(self) -> dict[str, float]:
-        return {"requestsPerS": median(self.rates), "cpuUsPerRequest": median(self.costs_us)}
+    def report(self) -> dict[str, Any]:
+        quiet = [number for number, share in enumerate(self.stolen) if share <= _LITTLE_STOLEN]
+        return {
+            "requestsPerS": median(self.rates),
+            "cpuUsPerRequest": median(self.costs_us),
+            "stolenShare": median(self.stolen),
+            "quiet": {
+                "rounds": len(quiet),
+                "requestsPerS": median([self.rates[number] for number in quiet]) if quiet else None,
+                "cpuUsPerRequest": median([self.costs_us[number] for number in quiet]) if quiet else None,
+            },
+        }
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import uvloop
 
 from bare import Rate, median
@@ -125,6 +126,19 @@ class Meter:
 
     def _counts(self) -> ServerCounts | None:
         return self._server.counts(self._model)
+
+
+class StolenTime:
+    """What the machine below a virtual one gave to others since this was made, as a share of all cores' time."""
+
+    def __init__(self) -> None:
+        self._before = psutil.cpu_times()
+
+    def share(self) -> float:
+        """Return the share so far; 0 where the machine does not tell."""
+        after = psutil.cpu_times()
+        stolen = getattr(after, "steal", 0.0) - getattr(self._before, "steal", 0.0)
+        return stolen / max(1e-9, sum(after) - sum(self._before))
 
 
 def run_loop(load: Coroutine[Any, Any, LoadResult]) -> LoadResult:
