@@ -14,6 +14,7 @@ from ingrain.engine.wire import encode_infer
 from ingrain.preprocess.text import TokenizedText, collate
 from ingrain.repository.store import Entry
 
+_TIMEOUT_S = 30.0
 _ADDRESS, _PORT = "--grpc-address=unix:", "--grpc-port="
 _HEADERS = http2.encode_headers(
     [
@@ -28,7 +29,7 @@ _HEADERS = http2.encode_headers(
 
 
 class BareTriton:
-    """Calls one text graph, and does nothing with what it answers: no client of Triton's gRPC port can cost less.
+    """Calls one text graph, and does nothing with what it answers: hardly any client of Triton's can cost less.
 
     Args:
         server: Process id of a server with the embedded Triton that has the model loaded.
@@ -45,6 +46,7 @@ class BareTriton:
         self._stream = 1
         self._reader = http2.FrameReader()
         self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(_TIMEOUT_S)
         self._socket.connect(_socket_of(server))
         self._socket.sendall(http2.greeting())
 
@@ -66,6 +68,8 @@ class BareTriton:
             pass
 
     def _has_ended(self, data: bytes) -> bool:
+        if not data:
+            raise SystemExit("tritonserver hung up")
         has_ended = False
         for kind, flags, _, payload in self._reader.feed(data):
             if kind == Kind.HEADERS and flags & http2.END_STREAM:
@@ -73,6 +77,8 @@ class BareTriton:
                 if status != "0":
                     raise SystemExit(f"Triton answered with gRPC status {status}")
                 has_ended = True
+            elif kind in (Kind.RST_STREAM, Kind.GOAWAY):
+                raise SystemExit("tritonserver gave up a call")
             elif kind in (Kind.SETTINGS, Kind.PING) and not flags & http2.ACK:
                 reply = payload if kind == Kind.PING else b""
                 self._socket.sendall(http2.frame(Kind(kind), http2.ACK, 0, reply))

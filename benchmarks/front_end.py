@@ -14,7 +14,7 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ import uvloop
 from bare import median
 from ingrain.api.types import EmbedTextRequest
 from ingrain.bench.load import Target, closed_loop
-from ingrain.bench.run import embedding_request
+from ingrain.bench.run import Answers, embedding_request
 from ingrain.bench.texts import make_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
@@ -181,13 +181,18 @@ def main() -> None:
         for process in processes:
             process.terminate()
             process.join(10)
-    report = {"clients": options.clients, "answers": options.answers, **front_end.report(), "least": least.report()}
+    report = {
+        "clients": options.clients,
+        "answers": options.answers,
+        **front_end.report(),
+        "leastInJson": least.report(),
+    }
     tell({**report, "loadGeneratorUsPerRequest": median(front_end.own_us)}, options.output)
 
 
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0)
-    parser.add_argument("--answers", choices=["json", "base64", "raw"], default="json", help="the front end's")
+    parser.add_argument("--answers", choices=get_args(Answers), default="json", help="the front end's")
     return parser.parse_args()
 
 

@@ -3,7 +3,8 @@
 Both engines of this machine are measured, each by a server of its own: the embedded Triton, and ONNX Runtime in the
 server's process. The yardstick runs the same tokenized texts one at a time in a session of as many threads as there are
 cores, threads that sleep while they wait or spin, whichever is faster. Beside it stands the least server that gives the
-same answers (``least_server.py``): what it adds is what any server in Python adds on this machine.
+same answers (``least_server.py``): what it adds is what any server in Python adds on this machine. Beside the embedded
+Triton stands what Triton adds by itself, too (``bare_triton.py``).
 """
 
 from __future__ import annotations

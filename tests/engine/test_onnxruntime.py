@@ -8,7 +8,7 @@ import pytest
 
 from ingrain.backend.lone import LoneSession
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
-from ingrain.errors import DeadlineExceededError, EngineError
+from ingrain.errors import DeadlineExceededError, EngineError, InferenceError
 from ingrain.repository.tuning import Layout
 
 
@@ -77,6 +77,22 @@ async def test_a_lone_batch_known_to_be_short_runs_in_the_event_loops_thread(
 
     assert await ends_in_one_step(alone=True) is is_short
     assert not await ends_in_one_step(alone=False)
+    await engine.close()
+
+
+async def test_a_batch_that_fails_in_the_event_loops_thread_is_told_and_the_next_one_runs(
+    tmp_path, write_graph, monkeypatch
+):
+    monkeypatch.setattr(LoneSession, "is_surely_short", lambda *_: True)
+    engine = OnnxRuntimeEngine(tmp_path, instances=2, lone_threads=2)
+    await engine.start()
+    await engine.load(write_graph(tmp_path, "onnxruntime"))
+    wrong = {name: array.astype(np.float32) for name, array in ones(1, 2).items()}
+    with pytest.raises(InferenceError):
+        await engine.infer("tiny", wrong, timeout_s=30, alone=True)
+    assert [len(rows) for rows in (await engine.infer("tiny", ones(1, 2), timeout_s=30, alone=True)).values()] == [1]
+    (statistics,) = await engine.statistics()
+    assert (statistics.durations["fail"].count, statistics.inference_count) == (1, 1)
     await engine.close()
 
 

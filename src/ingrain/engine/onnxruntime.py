@@ -155,7 +155,7 @@ class OnnxRuntimeEngine:
         Args:
             name: The graph's name.
             inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait; then the run is stopped.
+            timeout_s: Seconds to wait; then the run is stopped, unless it is one in the event loop's own thread.
             alone: No other batch is in the engine, and this one may have all cores.
 
         Returns:

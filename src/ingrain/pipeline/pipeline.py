@@ -294,7 +294,7 @@ class Pipeline:
 
     async def _refresh(self) -> None:
         """Follow the list of models, but wait no longer than a request may take: it lies on a disk that may hang."""
-        await self._in_time(asyncio.shield(self.registry.refresh()), time.monotonic())
+        await self._in_time(self.registry.refresh(), time.monotonic())
 
     async def _explain_missing(self, name: ModelName, error: ModelNotLoadedError) -> Exception:
         """Tell a model that was unloaded (404) from one that the engine has lost and will get back (503)."""

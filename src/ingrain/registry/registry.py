@@ -121,6 +121,7 @@ class Registry:
     _maker: Maker = field(init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
     _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _refreshing: asyncio.Task[bool] | None = field(default=None, init=False)
     _desired: DesiredModels = field(init=False)
     _reconciler: asyncio.Task[None] | None = field(default=None, init=False)
     _following: set[asyncio.Task[None]] = field(default_factory=set, init=False)
@@ -154,7 +155,7 @@ class Registry:
     async def close(self) -> None:
         """Stop loading and answer what waits; the list of models that should be loaded stays as it is."""
         tunings = self.stop_tuning()
-        mine = (self._reconciler, *self._following, *tunings, *(slot.task for slot in self._slots))
+        mine = (self._reconciler, self._refreshing, *self._following, *tunings, *(slot.task for slot in self._slots))
         tasks = [task for task in mine if task is not None]
         for task in tasks:
             task.cancel()
@@ -349,10 +350,18 @@ class Registry:
     async def refresh(self) -> bool:
         """Follow what another process changed in the list of models; tell whether it changed.
 
-        Whoever calls while another call is reading the list waits until that one has taken it over.
+        Whoever calls while another call is reading the list waits until that one has taken it over. What was begun goes
+        on when its caller gives up: a disk that hangs holds one thread then, not one for every call.
         """
-        async with self._refresh_turn:
-            return await self._refresh()
+        await self._refresh_turn.acquire()
+        turn = self._refreshing = asyncio.create_task(self._refresh(), name="refresh the list of models")
+        turn.add_done_callback(self._end_refresh)
+        return await asyncio.shield(turn)
+
+    def _end_refresh(self, turn: asyncio.Task[bool]) -> None:
+        self._refresh_turn.release()
+        if not turn.cancelled():
+            turn.exception()  # seen; whoever waits for the turn still gets it
 
     async def _refresh(self) -> bool:
         if not await self._desired.has_changed():

@@ -222,8 +222,8 @@ class Supervisor:
     async def _refresh(self, worker: WorkerProcess, number: int) -> None:
         try:
             changed = await self._services.registry.refresh()
-        except IngrainError as error:
-            log.warning("The list of models could not be read: %s", error.message)
+        except (IngrainError, OSError) as error:
+            log.warning("The list of models could not be read: %s", error)
             changed = False
         self._publisher.publish()
         worker.channel.send(Refreshed(number, changed))

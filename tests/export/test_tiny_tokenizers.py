@@ -1,0 +1,18 @@
+"""The tiny models' tokenizers are the same each time, or what is measured with them would not be."""
+
+import pytest
+
+from ingrain.testing.tiny_tokenizers import build_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "pieces"),
+    [
+        ("unigram", "bos_eos", ["<s>", "▁the", "▁river", "▁run", "s", "▁", "今", "天", "</s>"]),
+        ("t5", "eos", ["▁the", "▁river", "▁run", "s", "▁", "今", "天", "</s>"]),
+    ],
+)
+def test_unigram_cuts_text_into_the_same_pieces_each_time(kind, template, pieces):
+    one, other = build_tokenizer(kind, template), build_tokenizer(kind, template)
+    assert one.convert_ids_to_tokens(one("the river runs 今天").input_ids) == pieces
+    assert one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
