@@ -24,8 +24,7 @@ import uvloop
 
 from bare import median
 from ingrain.api.types import EmbedTextRequest
-from ingrain.bench.load import Target, closed_loop
-from ingrain.bench.run import Answers, embedding_request
+from ingrain.bench.load import Answers, Target, closed_loop, embedding_request
 from ingrain.bench.texts import make_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess

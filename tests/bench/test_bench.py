@@ -10,9 +10,17 @@ import httpx
 import pytest
 from planes import WIDTH, running_planes
 
-from ingrain.bench.load import Connection, LoadResult, Target, closed_loop, http_request, open_loop
+from ingrain.bench.load import (
+    Connection,
+    LoadResult,
+    Target,
+    closed_loop,
+    embedding_request,
+    http_request,
+    open_loop,
+)
 from ingrain.bench.report import as_svg
-from ingrain.bench.run import BenchOptions, embedding_request, run_bench
+from ingrain.bench.run import BenchOptions, run_bench
 from ingrain.cli.main import main
 from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
 from ingrain.settings import Settings

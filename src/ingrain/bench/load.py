@@ -8,14 +8,17 @@ import random
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Literal, cast
 
 import orjson
 
 _CONNECT_TIMEOUT_S = 10.0
 _LAST_ANSWERS_S = 60.0
+
+Answers = Literal["json", "base64", "raw"]
+"""How vectors are answered: numbers in JSON, base64 in JSON, or float32 as they are."""
 
 
 @dataclass(slots=True)
@@ -165,6 +168,21 @@ def http_request(path: str, body: object, *, api_key: str | None = None, accept:
     if api_key is not None:
         lines.append(f"Authorization: Bearer {api_key}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + content
+
+
+def embedding_request(path: str, body: Mapping[str, object], answers: Answers, *, api_key: str | None = None) -> bytes:
+    """Return a request for vectors as bytes.
+
+    Args:
+        path: ``/embed_text`` or ``/embed_image``.
+        body: Its fields.
+        answers: How the vectors are to be answered.
+        api_key: Key of the server.
+    """
+    if answers == "base64":
+        body = {**body, "encodingFormat": "base64"}
+    accept = "application/octet-stream" if answers == "raw" else None
+    return http_request(path, body, api_key=api_key, accept=accept)
 
 
 async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int, seconds: float) -> LoadResult:

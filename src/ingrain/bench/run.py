@@ -7,22 +7,18 @@ import base64
 import datetime
 import platform
 import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
 
-from ingrain.bench.load import LoadResult, Target, closed_loop, http_request, open_loop
+from ingrain.bench.load import Answers, LoadResult, Target, closed_loop, embedding_request, open_loop
 from ingrain.bench.report import summarize
 from ingrain.bench.server_side import read_counts
 from ingrain.bench.texts import Mix, make_texts
 from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
-
-Answers = Literal["json", "base64", "raw"]
-"""How vectors are answered: numbers in JSON, base64 in JSON, or float32 as they are."""
 
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
@@ -122,21 +118,6 @@ def _requests(options: BenchOptions) -> Iterator[bytes]:
         chunk = items[first : first + options.batch]
         body = {"name": options.model, field: chunk[0] if options.batch == 1 else chunk}
         yield embedding_request(path, body, options.answers, api_key=options.api_key)
-
-
-def embedding_request(path: str, body: Mapping[str, object], answers: Answers, *, api_key: str | None = None) -> bytes:
-    """Return a request for vectors as bytes.
-
-    Args:
-        path: ``/embed_text`` or ``/embed_image``.
-        body: Its fields.
-        answers: How the vectors are to be answered.
-        api_key: Key of the server.
-    """
-    if answers == "base64":
-        body = {**body, "encodingFormat": "base64"}
-    accept = "application/octet-stream" if answers == "raw" else None
-    return http_request(path, body, api_key=api_key, accept=accept)
 
 
 def _picture(path: Path) -> str:

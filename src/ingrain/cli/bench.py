@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+from ingrain.bench.load import Answers
 from ingrain.bench.texts import Mix
 from ingrain.errors import SettingsError
 
@@ -42,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--batch", type=_positive, default=1, help="items in each request. Default: 1.")
     add(
         "--answers",
-        choices=("json", "base64", "raw"),
+        choices=get_args(Answers),
         default="json",
         help="how vectors are answered: numbers or base64 in JSON, or float32 as they are. Default: json.",
     )

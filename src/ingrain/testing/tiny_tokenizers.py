@@ -59,7 +59,7 @@ def build_tokenizer(
     from transformers import PreTrainedTokenizerFast
 
     special = _SPECIAL[kind]
-    backend = _train(kind, list(special.values()))
+    backend = _make(kind, list(special.values()))
     if template == "sep_cls":
         return _xlnet(backend, max_tokens)
     _surround(backend, template, special)
@@ -90,7 +90,7 @@ def _xlnet(backend: Any, max_tokens: int) -> Any:
     return XLNetTokenizer(vocab=vocabulary, unk_id=unknown, model_max_length=max_tokens, model_input_names=inputs)
 
 
-def _train(kind: Kind, special: list[str]) -> Any:
+def _make(kind: Kind, special: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     if kind == "wordpiece":
