@@ -111,7 +111,7 @@ class Senders:
         self.surprises.append(index)
 
     def broke_with(self) -> set[str]:
-        """Return the processes whose clients' connections broke, having seen that no other client was on one of them."""
+        """Return the processes whose clients' connections broke, having seen that no other was on one of them."""
         gone = {self.served_by[number] for number in self.broken}
         assert {number for number, process in self.served_by.items() if process in gone} == set(self.broken)
         return gone

@@ -116,7 +116,8 @@ def test_an_openclip_model_in_int8_has_an_int8_text_tower_and_a_float32_image_to
     text, image = manifest.verification["text_encoder"], manifest.verification["image_encoder"]
     assert (text.tolerance, image.tolerance) == (None, 1e-4)
     assert text.mean_cosine_floor == FLOORS["int8"].mean_cosine
-    assert 1e-4 < text.max_abs_diff < 0.1
+    assert text.max_abs_diff > 1e-4
+    assert text.min_cosine >= FLOORS["int8"].min_cosine
     assert image.max_abs_diff < 1e-5
 
 

@@ -9,21 +9,34 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
 from ingrain.errors import UnsupportedModelError, VerificationError
+from ingrain.export.equalize import Range
 from ingrain.export.measured import Floors, Measured
 from ingrain.export.quantize import Int8Plan, quantize_columns, write_int8
+from ingrain.export.ranges import measure_ranges
 
 NUMBERS = np.random.default_rng(7)
 WIDE = NUMBERS.normal(size=(32, 96)).astype(np.float32)
+LARGE = [3, 17]
+WIDE[LARGE] /= 30  # they meet the columns that are far larger than the others, as in trained models
 NARROW = NUMBERS.normal(size=(96, 32)).astype(np.float32)
 OUT = NUMBERS.normal(size=(32, 32)).astype(np.float32)
+BIAS = NUMBERS.normal(size=96).astype(np.float32)
+FIXED = Int8Plan(offset=False, fixed=True)
 
 
-def write(path: Path, *, opset: int = 20, weights: bool = True) -> Path:
-    """Write two products with a Relu between, as in a feed-forward pair, and one more."""
+def write(path: Path, *, opset: int = 20, weights: bool = True, bias: tuple[str, str] | None = None) -> Path:
+    """Write two products with a Relu between, as in a feed-forward pair, and one more.
+
+    ``bias`` is what the first product is added to, in this order: ``up`` is the product.
+    """
     constants = {"wide": WIDE, "narrow": NARROW, "out": OUT} if weights else {}
+    add = [helper.make_node("Add", list(bias), ["summed"])] if bias else []
+    if bias:
+        constants["bias"] = BIAS
     nodes = [
         helper.make_node("MatMul", ["x", "wide"], ["up"]),
-        helper.make_node("Relu", ["up"], ["active"]),
+        *add,
+        helper.make_node("Relu", ["summed" if bias else "up"], ["active"]),
         helper.make_node("MatMul", ["active", "narrow"], ["down"]),
         helper.make_node("Relu", ["down"], ["positive"]),
         helper.make_node("MatMul", ["positive", "out"], ["y"]),
@@ -54,6 +67,24 @@ def products(path: Path) -> list[str]:
     return [node.input[1] for node in onnx.load(str(path)).graph.node if node.op_type == "MatMul"]
 
 
+def write_fixed(tmp_path: Path, sample: np.ndarray, **graph: object) -> tuple[Path, Path]:
+    """Return a graph and the same in int8 with scales from a sample."""
+    source, target = write(tmp_path / "a.onnx", **graph), tmp_path / "b.onnx"
+    write_int8(source, target, FIXED, measure_ranges(source, [{"x": part} for part in np.split(sample, len(sample))]))
+    return source, target
+
+
+def cosines_of(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    return (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
+
+
+def normal_tokens(seed: int) -> np.ndarray:
+    """Return tokens as a normalization leaves them: of one size, with two columns far larger than the others."""
+    x = np.random.default_rng(seed).normal(size=(8, 9, 32))
+    x[..., LARGE] *= 30
+    return x.astype(np.float32)
+
+
 def tokens(batch: int, count: int) -> np.ndarray:
     """Return tokens whose sizes differ a hundredfold and that lie to one side of zero."""
     x = np.random.default_rng(count).normal(loc=0.7, size=(batch, count, 32)) * np.logspace(-1, 1, count)[None, :, None]
@@ -67,8 +98,7 @@ def test_int8_products_are_near_to_float32_ones_at_either_opset(tmp_path: Path, 
     write_int8(source, target, Int8Plan(offset=offset))
     assert products(target) == []
     x = tokens(4, 9)
-    ours, theirs = run(target, x), run(source, x)
-    cosines = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
+    cosines = cosines_of(run(target, x), run(source, x))
     assert cosines.min() > 0.97
     assert np.median(cosines) > 0.995
 
@@ -81,6 +111,81 @@ def test_a_token_gives_the_same_numbers_whatever_is_beside_it(tmp_path: Path, of
     x = tokens(1, 5)
     beside = np.concatenate([x, 1000 * x, np.zeros_like(x)])
     np.testing.assert_allclose(run(target, beside)[:1], run(target, x), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_fixed_scales_are_near_to_float32_though_two_columns_are_far_larger(tmp_path: Path, opset: int) -> None:
+    """On tokens that the sample did not hold. One scale for columns as they are would leave most of them 4 steps."""
+    source, target = write_fixed(tmp_path, normal_tokens(1), opset=opset)
+    assert products(target) == []
+    x = normal_tokens(2)
+    cosines = cosines_of(run(target, x), run(source, x))
+    assert cosines.min() > 0.995
+    assert cosines.mean() > 0.998
+    by_token = tmp_path / "c.onnx"
+    write_int8(source, by_token, Int8Plan(offset=False))
+    assert cosines.mean() > cosines_of(run(by_token, x), run(source, x)).mean()
+
+
+def test_fixed_scales_do_not_depend_on_what_is_beside_a_token(tmp_path: Path) -> None:
+    _, target = write_fixed(tmp_path, normal_tokens(1))
+    x = normal_tokens(2)[:1]
+    beside = np.concatenate([x, 1000 * x, np.zeros_like(x)])
+    np.testing.assert_array_equal(run(target, beside)[:1], run(target, x))
+
+
+def test_only_what_narrowing_products_take_has_a_scale_for_each_token(tmp_path: Path) -> None:
+    """And where it reaches above zero alone, no absolute values are taken: its largest element tells the scale."""
+    _, target = write_fixed(tmp_path, normal_tokens(1))
+    kinds = [node.op_type for node in onnx.load(str(target)).graph.node]
+    assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QuantizeLinear")) == (3, 3)
+    assert (kinds.count("ReduceMax"), kinds.count("Abs")) == (1, 0)
+
+
+@pytest.mark.parametrize("bias", [("up", "bias"), ("bias", "up")])
+def test_a_bias_is_added_by_the_product(tmp_path: Path, bias: tuple[str, str]) -> None:
+    source, target = write_fixed(tmp_path, normal_tokens(1), bias=bias)
+    assert "Add" not in [node.op_type for node in onnx.load(str(target)).graph.node]
+    x = normal_tokens(2)
+    assert cosines_of(run(target, x), run(source, x)).min() > 0.995
+
+
+def test_what_is_added_stays_where_it_is_no_bias_or_somebody_else_reads_the_product(tmp_path: Path) -> None:
+    _, doubled = write_fixed(tmp_path, normal_tokens(1), bias=("up", "up"))
+    assert [node.op_type for node in onnx.load(str(doubled)).graph.node].count("Add") == 1
+
+
+def test_ranges_are_those_of_columns_over_all_of_the_sample(tmp_path: Path) -> None:
+    sample = normal_tokens(1)
+    ranges = measure_ranges(write(tmp_path / "a.onnx"), [{"x": sample[:3]}, {"x": sample[3:]}])
+    assert list(ranges) == ["x", "active", "positive"]
+    np.testing.assert_array_equal(ranges["x"].least, sample.min((0, 1)))
+    np.testing.assert_array_equal(ranges["x"].most, sample.max((0, 1)))
+    assert ranges["active"].least.shape == (96,)
+    assert (ranges["active"].least == 0).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_steps_reach_from_end_to_end_and_hit_zero() -> None:
+    ends = np.array([-1.0, 3.0], np.float32)
+    for least, most in ((ends[:1], ends[1:]), (ends[1:], ends[1:] + 1), (ends[:1] - 1, ends[:1]), (ends * 0, ends * 0)):
+        step, zero = Range(least, most).steps()
+        reached = step * (np.array([0, 255]) - np.float32(zero))
+        assert reached[0] <= min(least.min(), 0) + step / 2
+        assert reached[1] >= max(most.max(), 0) - step / 2
+
+
+def test_factors_leave_every_product_as_it_was_and_columns_nearer_to_each_other() -> None:
+    sizes = np.array([0.0, 0.1, 1.0, 50.0], np.float32)
+    seen, weights = Range(-sizes, sizes / 2), np.array([[1.0, 2], [0, 0], [3, 4], [1, 1]], np.float32)
+    factors = seen.factors([weights])
+    assert np.isfinite(factors).all()
+    assert (factors > 0).all()
+    left = -seen.divided(factors).least
+    assert left[3] / left[2] < sizes[3] / sizes[2] / 5
+    values = np.random.default_rng(5).normal(size=(7, 4)).astype(np.float32)
+    np.testing.assert_allclose(values / factors @ (weights * factors[:, None]), values @ weights, rtol=1e-4)
+    assert (Range(sizes * 0, sizes * 0).factors([weights * 0]) == 1).all()
 
 
 def test_tokens_of_zeros_give_finite_numbers(tmp_path: Path) -> None:

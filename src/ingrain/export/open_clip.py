@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ingrain.export.image_graph import ImageGraph
 from ingrain.export.job import ExportJob, Phase, Progress
 from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import Recipe, describe_inputs, describe_outputs, open_session, write_onnx
+from ingrain.export.ranges import sample_batches
 from ingrain.export.threads import export_threads
 from ingrain.preprocess.text import TextPreprocessor, collate
 from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, TextPreprocess, Verification
@@ -110,7 +112,8 @@ def _convert_text(
 
         proof = prove(session)
         del session
-        proof = precision.finish(path, job, proof, prove, what="The text tower")
+        batches = partial(sample_batches, preprocessor, [TEXT_INPUT], _counter(report, "export", "ranges of values"))
+        proof = precision.finish(path, job, proof, prove, what="The text tower", sample=batches)
         return entry.describe_graph(job, "text_encoder", inputs, outputs), serving, proof
 
     return first_proved(plans, attempt, what="The text tower")

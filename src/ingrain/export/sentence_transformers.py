@@ -6,6 +6,7 @@ import gc
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ingrain.export.checkpoint import inspect
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import CannotConvert, Recipe, describe_inputs, describe_outputs, open_session, write_onnx
+from ingrain.export.ranges import sample_batches
 from ingrain.export.sentence_transformers_source import SentenceTransformersSource
 from ingrain.export.text_graph import build_graph
 from ingrain.export.threads import export_threads
@@ -105,7 +107,9 @@ def _convert(
         del session
         if job.precision != "fp32" or job.on_gpu:
             report(Progress("export", f"{job.precision}, for the GPU" if job.on_gpu else job.precision, 0, 1, "graphs"))
-        verification = precision.finish(path, job, verification, prove, what="The model")
+        names, count = [value.name for value in inputs], _counter(report, "export", "ranges of values")
+        batches = partial(sample_batches, preprocessor, names, count)
+        verification = precision.finish(path, job, verification, prove, what="The model", sample=batches)
         only = references.equal_lengths_only
         return entry.describe_graph(job, _ROLE, inputs, outputs, equal_lengths_only=only), verification
     raise refusal or UnsupportedModelError(
