@@ -38,7 +38,8 @@ class Int8Plan:
 
     Attributes:
         offset: True to measure a token's values from its smallest one, which uses all 256 steps where they lie to one
-            side of zero; False for 127 steps to each side, which is a tenth faster.
+            side of zero; False for 127 steps to each side, or for more above zero where hardly any are needed below,
+            which is a tenth faster.
         kept: Which matrix products stay float32: none, those that make a vector narrower (the second of a feed-forward
             pair, whose inputs have the widest range), or both of each such pair.
         fixed: True for one scale for all texts, taken from a sample; what narrowing products take keeps one a token.
