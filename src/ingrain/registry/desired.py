@@ -29,10 +29,10 @@ class DesiredModels:
         return await asyncio.to_thread(self._look) != self._stamp
 
     async def read(self) -> dict[str, ModelRef]:
-        """Return the models by key."""
-        self._stamp = await asyncio.to_thread(self._look)
+        """Return the models by key; what cannot be read has still changed, so that it is read again."""
+        stamp = await asyncio.to_thread(self._look)
         models = {key_of(ref): ref for ref in await asyncio.to_thread(read_desired, self._repository.root)}
-        self.keys = set(models)
+        self._stamp, self.keys = stamp, set(models)
         return models
 
     async def remember(self, key: str, ref: ModelRef) -> None:
