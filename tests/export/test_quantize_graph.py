@@ -11,6 +11,7 @@ from onnxruntime import InferenceSession
 from ingrain.errors import UnsupportedModelError, VerificationError
 from ingrain.export.equalize import Range
 from ingrain.export.measured import Floors, Measured
+from ingrain.export.onnx_file import CannotConvert
 from ingrain.export.quantize import Int8Plan, quantize_columns, write_int8
 from ingrain.export.ranges import measure_ranges
 
@@ -164,6 +165,30 @@ def test_ranges_are_those_of_columns_over_all_of_the_sample(tmp_path: Path) -> N
     assert ranges["active"].least.shape == (96,)
     assert (ranges["active"].least == 0).all()
     assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_ranges_of_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotConvert, match="not finite"):
+        measure_ranges(write(tmp_path / "a.onnx"), [])
+
+
+def test_weights_that_two_products_share_get_factors_that_suit_both(tmp_path: Path) -> None:
+    """As in ALBERT, whose layers are all one: its weights are kept once, and their inputs have ranges of their own."""
+    path, target = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    out = OUT.copy()
+    out[LARGE] /= 30
+    nodes = [
+        helper.make_node("MatMul", ["x", "out"], ["once"]),
+        helper.make_node("MatMul", ["once", "out"], ["y"]),
+    ]
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "tokens", 32]) for name in "xy"]
+    graph = helper.make_graph(nodes, "shared", tensors[:1], tensors[1:], [numpy_helper.from_array(out, "out")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=8), path)
+    write_int8(path, target, FIXED, measure_ranges(path, [{"x": normal_tokens(1)}]))
+    matrices = [tensor for tensor in onnx.load(str(target)).graph.initializer if tensor.dims == [32, 32]]
+    assert len(matrices) == 1
+    x = normal_tokens(2)
+    assert cosines_of(run(target, x), run(path, x)).min() > 0.99
 
 
 def test_steps_reach_from_end_to_end_and_hit_zero() -> None:

@@ -31,6 +31,11 @@ class Range:
     least: Floats
     most: Floats
 
+    @staticmethod
+    def of_all(ranges: Sequence[Range]) -> Range:
+        """Return the range that holds all of them."""
+        return Range(np.min([one.least for one in ranges], axis=0), np.max([one.most for one in ranges], axis=0))
+
     def factors(self, matrices: Sequence[Floats]) -> Floats:
         """Return by what each column is to be divided, float32 ``[K]``.
 

@@ -220,14 +220,22 @@ class _Rewriter:
         return self._quantized[key]
 
     def _with_fixed_scale(self, value: str) -> _Bytes:
-        readers = [node for node in self._products if node.input[0] == value and not self._is_narrowing(node)]
-        seen = self._ranges[value]
-        factors = seen.factors([self._matrix(node) for node in readers])
-        step, zero = seen.divided(factors).steps()
+        factors = self._factors(value)
+        step, zero = self._ranges[value].divided(factors).steps()
         scale, zero_point = self._constant(f"{value}_step", step), self._zero_point(int(zero))
         equal = self._node("Mul", [value, self._constant(f"{value}_factors", 1 / factors)], f"{value}_equalized")
         rows = self._node("QuantizeLinear", [equal, scale, zero_point], f"{value}_fixed")
         return _Bytes(rows, zero_point, scale, factors=factors)
+
+    def _factors(self, value: str) -> NDArray[np.float32]:
+        """Return a value's factors, which are those of every other value that meets the same weights too."""
+        products = [node for node in self._products if not self._is_narrowing(node)]
+        values, weights = {value}, {node.input[1] for node in products if node.input[0] == value}
+        while len(values) < len(more := values | {node.input[0] for node in products if node.input[1] in weights}):
+            values, weights = more, {node.input[1] for node in products if node.input[0] in more}
+        matrices = {node.input[1]: node for node in products if node.input[1] in weights}
+        seen = Range.of_all([self._ranges[name] for name in values])
+        return seen.factors([self._matrix(node) for node in matrices.values()])
 
     def _with_scales_of_tokens(self, value: str) -> _Bytes:
         least: str | None = None
@@ -238,9 +246,10 @@ class _Rewriter:
             span = self._node("Sub", [self._reduce("ReduceMax", value, f"{value}_most"), least], f"{value}_range")
             counted = self._node("Sub", [value, least], f"{value}_above")
         elif (lowest := self._lowest_of_one_sided(value)) is not None:
-            zero = _ONE_SIDED_ZERO
             span = self._reduce("ReduceMax", value, f"{value}_range")
-            smallest_span = max(smallest_span, -lowest * (255 - zero) / zero)  # so that every token's steps reach it
+            zero = _ONE_SIDED_ZERO if lowest < 0 else 0
+            if zero:  # every token's steps reach the lowest
+                smallest_span = -lowest * (255 - zero) / zero
         else:
             span = self._reduce("ReduceMax", self._node("Abs", [value], f"{value}_abs"), f"{value}_range")
         steps = self._constant(f"int8_steps_{255 - zero}", np.float32(255 - zero))

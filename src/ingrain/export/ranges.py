@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ingrain.export.calibration_texts import calibration_texts
 from ingrain.export.equalize import Range
-from ingrain.export.onnx_file import open_session, save_onnx
+from ingrain.export.onnx_file import CannotConvert, open_session, save_onnx
 from ingrain.export.quantize import products_with_weights
 from ingrain.export.threads import export_threads
 from ingrain.preprocess.text import TextPreprocessor, collate
@@ -33,7 +33,7 @@ def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
         batches: What it is run on, without padding, whose values are of no use to anybody.
 
     Raises:
-        CannotConvert: ONNX Runtime refuses the graph.
+        CannotConvert: ONNX Runtime refuses the graph, or its values are not finite, as where there are no batches.
     """
     import onnx
 
@@ -51,6 +51,8 @@ def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
         found = session.run(None, arrays)
         least = [np.minimum(*pair) for pair in zip(least, found[0::2], strict=True)]
         most = [np.maximum(*pair) for pair in zip(most, found[1::2], strict=True)]
+    if not all(np.isfinite(ends).all() for ends in (*least, *most)):
+        raise CannotConvert("the ranges of its values are not finite")
     return {value: Range(*ends) for value, *ends in zip(values, least, most, strict=True)}
 
 
