@@ -153,14 +153,18 @@ def test_every_worker_has_the_vectors_of_one_process(server, many):
 
 
 def test_connections_are_spread_evenly(many):
-    """Each worker has as many, as soon as those of the callers before are closed on its side too."""
+    """Each worker has as many, once those of the callers before are closed on its side too: a moment, or two."""
 
-    def is_even() -> bool:
-        with every_worker(many, 4 * WORKERS) as clients:
+    def spread() -> list[int]:
+        with every_worker(many, 8 * WORKERS) as clients:
             served_by = [process_of(post(client, "who?")) for client in clients]
-        return sorted(served_by.count(one) for one in set(served_by)) == [4] * WORKERS
+        return [served_by.count(one) for one in set(served_by)]
 
-    many.wait_until(is_even, 10)
+    found = [spread()]
+    while found[-1] != [8] * WORKERS and len(found) < 3:
+        time.sleep(0.5)
+        found.append(spread())
+    assert found[-1] == [8] * WORKERS, found
 
 
 def test_a_model_is_loaded_and_unloaded_everywhere_when_the_call_returns(many):

@@ -1,4 +1,4 @@
-"""The sample of texts on which the ranges of int8 vectors are measured: short ones, of many subjects and kinds."""
+"""The sample of texts on which ranges are measured, of int8 vectors and in int8 graphs: of many subjects and kinds."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_SHARE = 0.6  # of what a factor takes from the values; 0.5 to 0.7 are equally good on all-MiniLM-L6-v2
+_SHARE = 0.6  # of the difficulty that weights take over, SmoothQuant's alpha; 0.5 to 0.7 are as good on MiniLM
 _SMALLEST = np.float32(1e-3)  # of the largest: a column that the sample hardly moved may be moved by other texts
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What the columns of a value were seen to hold.
+    """What the columns of a value, or of several, were seen to hold.
 
     Attributes:
         least: Smallest elements, float32 ``[K]``.
@@ -40,7 +40,7 @@ class Range:
         """Return by what each column is to be divided, float32 ``[K]``.
 
         Args:
-            matrices: All weights that the value is multiplied with, each float32 ``[K, N]``.
+            matrices: All weights that they are multiplied with, each float32 ``[K, N]``.
         """
         values = _not_tiny(np.maximum(np.abs(self.least), np.abs(self.most)))
         weights = _not_tiny(np.max([np.abs(matrix).max(axis=1) for matrix in matrices], axis=0))

@@ -30,7 +30,7 @@ def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
 
     Args:
         path: A float32 ONNX file; its external data is read too.
-        batches: What it is run on, without padding, whose values are of no use to anybody.
+        batches: What it is run on, without padding, whose values would count too.
 
     Raises:
         CannotConvert: ONNX Runtime refuses the graph, or its values are not finite, as where there are no batches.
@@ -48,7 +48,10 @@ def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
     least = [np.full(width, np.inf, np.float32) for width in values.values()]
     most = [np.full(width, -np.inf, np.float32) for width in values.values()]
     for arrays in batches:
-        found = session.run(None, arrays)
+        try:
+            found = session.run(None, arrays)
+        except Exception as error:  # onnxruntime's exceptions have no common base but this
+            raise CannotConvert(f"{type(error).__name__}: {error}") from error
         least = [np.minimum(*pair) for pair in zip(least, found[0::2], strict=True)]
         most = [np.maximum(*pair) for pair in zip(most, found[1::2], strict=True)]
     if not all(np.isfinite(ends).all() for ends in (*least, *most)):
@@ -81,7 +84,9 @@ def _put_out_ranges(model: Any, values: dict[str, int]) -> None:
 def sample_batches(
     preprocessor: TextPreprocessor, inputs: Iterable[str], report: Callable[[int, int], None]
 ) -> Iterator[Arrays]:
-    """Yield a sample of texts, short ones and passages, as batches of one length each.
+    """Yield a sample of texts, short ones and passages of many kinds, as batches of one length each.
+
+    They hold no padding, but where a model takes one length only.
 
     Args:
         preprocessor: The serving code with the exported tokenizer.
@@ -89,9 +94,8 @@ def sample_batches(
         report: Called with texts done and in all.
     """
     texts = calibration_texts()
-    starts = range(0, _PASSAGES * _TEXTS_IN_A_PASSAGE, _TEXTS_IN_A_PASSAGE)
-    passages = [" ".join(texts[start : start + _TEXTS_IN_A_PASSAGE]) for start in starts]
-    items = sorted(preprocessor.encode([*texts[::_EVERY], *passages]), key=len)
+    passages = [" ".join(texts[start :: len(texts) // _TEXTS_IN_A_PASSAGE]) for start in range(_PASSAGES)]
+    items = sorted(filter(len, preprocessor.encode([*texts[::_EVERY], *passages])), key=len)
     names, done = list(inputs), 0
     for _, same in groupby(items, key=len):
         batch = list(same)
