@@ -22,7 +22,7 @@ WIDE[LARGE] /= 30  # they meet the columns that are far larger than the others, 
 NARROW = NUMBERS.normal(size=(96, 32)).astype(np.float32)
 OUT = NUMBERS.normal(size=(32, 32)).astype(np.float32)
 BIAS = NUMBERS.normal(size=96).astype(np.float32)
-FIXED = Int8Plan(offset=False, fixed=True)
+FIXED = Int8Plan(offset=False, fixed="wide")
 
 
 def write(path: Path, *, opset: int = 20, weights: bool = True, bias: tuple[str, str] | None = None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from ingrain.export.graph_writer import GraphWriter
 _TINY = np.float32(1e-12)  # a token of zeros must not divide by zero
 _SYMMETRIC_ZERO, _ONE_SIDED_ZERO = 128, 32  # the byte that stands for zero
 _ONE_SIDED = 8  # by how much a value reaches farther above zero than below to be called so; GELU's is 10 to 100
+
+
+Fixed = Literal["none", "wide", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,8 @@ class Bytes:
     Attributes:
         rows: The bytes.
         zero: The byte that stands for zero.
-        scale: The one scale of all tokens where there are ``factors``, else each token's.
+        scale: The one scale of all tokens, or each token's.
+        is_fixed: Whether it is one for all.
         least: Each token's smallest element, where bytes count from it.
         factors: What the rows of weights are multiplied with, float32 ``[K]``.
     """
@@ -52,6 +57,7 @@ class Bytes:
     rows: str
     zero: str
     scale: str
+    is_fixed: bool
     least: str | None = None
     factors: NDArray[np.float32] | None = None
 
@@ -63,18 +69,26 @@ class Int8Values:
         writer: Gets the nodes.
         products: All of the graph that are to be of bytes.
         offset: Whether tokens that have scales of their own count from their smallest element.
-        ranges: Of the values, where those that any product but a narrowing one takes have one scale for all tokens.
+        fixed: Which values have one scale for all tokens: none, those that not only narrowing products take, or all.
+        ranges: Of the values, unless none is fixed.
     """
 
     def __init__(
-        self, writer: GraphWriter, products: Sequence[Product], *, offset: bool, ranges: Mapping[str, Range] | None
+        self,
+        writer: GraphWriter,
+        products: Sequence[Product],
+        *,
+        offset: bool,
+        fixed: Fixed,
+        ranges: Mapping[str, Range],
     ) -> None:
         self._writer = writer
         self._offset = offset
-        self._ranges = ranges or {}
+        self._ranges = ranges
         wide = {product.value for product in products if not product.is_narrowing}
-        self._fixed = wide if ranges is not None else set()
-        self._products = [product for product in products if product.value in self._fixed]
+        self._equalized = set() if fixed == "none" else wide
+        self._fixed = {product.value for product in products} if fixed == "all" else self._equalized
+        self._products = [product for product in products if product.value in self._equalized]
         self._done: dict[str, Bytes] = {}
 
     def of(self, value: str) -> Bytes:
@@ -85,13 +99,16 @@ class Int8Values:
         return self._done[value]
 
     def _with_one_scale(self, value: str) -> Bytes:
-        factors = self._factors(value)
-        step, zero = self._ranges[value].divided(factors).steps()
+        seen, equal, factors = self._ranges[value], value, None
+        if value in self._equalized:
+            factors = self._factors(value)
+            seen = seen.divided(factors)
+            inverse = self._writer.constant(f"{value}_factors", 1 / factors)
+            equal = self._writer.node("Mul", [value, inverse], f"{value}_equalized")
+        step, zero = seen.steps()
         scale, zero_point = self._writer.constant(f"{value}_step", step), self._zero_point(int(zero))
-        inverse = self._writer.constant(f"{value}_factors", 1 / factors)
-        equal = self._writer.node("Mul", [value, inverse], f"{value}_equalized")
         rows = self._writer.node("QuantizeLinear", [equal, scale, zero_point], f"{value}_bytes")
-        return Bytes(rows=rows, zero=zero_point, scale=scale, factors=factors)
+        return Bytes(rows=rows, zero=zero_point, scale=scale, is_fixed=True, factors=factors)
 
     def _factors(self, value: str) -> Floats:
         """Return a value's factors, which are those of every other value that meets the same weights too."""
@@ -128,7 +145,7 @@ class Int8Values:
         counted = node("Mul", [counted, inverse], f"{value}_steps")
         one, zero_point = self._writer.constant("int8_one", np.float32(1)), self._zero_point(zero)
         rows = node("QuantizeLinear", [counted, one, zero_point], f"{value}_bytes")
-        return Bytes(rows=rows, zero=zero_point, scale=scale, least=least)
+        return Bytes(rows=rows, zero=zero_point, scale=scale, is_fixed=False, least=least)
 
     def _lowest_of_one_sided(self, value: str) -> float | None:
         """Return the smallest element of a value that reaches much farther above zero than below; else None."""

@@ -5,7 +5,7 @@ depends on what it was batched with (cosine 0.99 on all-MiniLM-L6-v2). Here a ve
 and nearer to the source's: either every token has a scale of its own, as in ZeroQuant (Yao et al., 2022), or a value
 has one scale for all texts, taken from a sample, with its columns brought near to each other before (``equalize.py``).
 The latter costs next to nothing; for what a product takes that makes vectors narrower, the second of a feed-forward
-pair above all, one scale is too coarse, and tokens keep their own.
+pair above all, one scale is coarse: it is fast, and where that is not good enough, tokens keep their own.
 
 Weights have a scale for each output column and take values from -64 to 64: on CPUs without VNNI, products of two
 neighbouring bytes are summed in 16 bits, and 2 x 255 x 64 is the most that fits. So every CPU computes the same sums.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.equalize import Range
 from ingrain.export.graph_writer import GraphWriter, names_read
-from ingrain.export.int8_values import Bytes, Int8Values, Product
+from ingrain.export.int8_values import Bytes, Fixed, Int8Values, Product
 from ingrain.export.onnx_file import save_onnx
 
 _WEIGHT_LEVELS = 64
@@ -42,17 +42,19 @@ class Int8Plan:
             side of zero; False for 127 steps to each side, which is a tenth faster.
         kept: Which matrix products stay float32: none, those that make a vector narrower (the second of a feed-forward
             pair, whose inputs have the widest range), or both of each such pair.
-        fixed: True for one scale for all texts, taken from a sample, where not only narrowing products take a value;
-            tokens that keep scales of their own have more steps above zero where the sample has little below.
+        fixed: Which values have one scale for all texts, taken from a sample: none, those that not only narrowing
+            products take, or all, which is another twentieth faster. Tokens that keep scales of their own beside such
+            values have more steps above zero where the sample has little below.
     """
 
     offset: bool
     kept: Kept = "none"
-    fixed: bool = False
+    fixed: Fixed = "none"
 
     def __str__(self) -> str:
         steps = "with an offset" if self.offset else "symmetric"
-        steps = f"fixed, {steps} where narrowing" if self.fixed else steps
+        if self.fixed != "none":
+            steps = "fixed scales" if self.fixed == "all" else f"fixed scales, {steps} where narrowing"
         return steps if self.kept == "none" else f"{steps}, {self.kept} products in float32"
 
 
@@ -63,7 +65,7 @@ def write_int8(source: Path, target: Path, plan: Int8Plan, ranges: Mapping[str, 
         source: A float32 ONNX file; its external data is read too.
         target: File to write; weights above 500 MB go to ``<target>.data``.
         plan: How.
-        ranges: Of each value that is multiplied with weights, where the plan has fixed scales.
+        ranges: Of each value that is multiplied with weights, unless the plan has no fixed scales.
 
     Raises:
         UnsupportedModelError: The graph has no product that could be.
@@ -71,7 +73,7 @@ def write_int8(source: Path, target: Path, plan: Int8Plan, ranges: Mapping[str, 
     import onnx
 
     model = onnx.load(str(source))
-    if not _Rewriter(model, plan, ranges).run():
+    if not _Rewriter(model, plan, ranges or {}).run():
         raise UnsupportedModelError("The graph has no product of tokens with a matrix of weights.", param="precision")
     save_onnx(model, target)
 
@@ -89,10 +91,10 @@ def products_with_weights(graph: Any) -> list[Any]:
 class _Rewriter:
     """Replaces nodes of one model, in place."""
 
-    def __init__(self, model: Any, plan: Int8Plan, ranges: Mapping[str, Range] | None) -> None:
+    def __init__(self, model: Any, plan: Int8Plan, ranges: Mapping[str, Range]) -> None:
         self._graph = model.graph
         self._plan = plan
-        self._ranges = ranges if plan.fixed else None
+        self._ranges = ranges
         self._writer = GraphWriter(model)
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._producers = {output: node for node in model.graph.node for output in node.output}
@@ -105,7 +107,13 @@ class _Rewriter:
     def run(self) -> int:
         """Rewrite, and return how many products were replaced."""
         products = self._products()
-        values = Int8Values(self._writer, list(products.values()), offset=self._plan.offset, ranges=self._ranges)
+        values = Int8Values(
+            self._writer,
+            list(products.values()),
+            offset=self._plan.offset,
+            fixed=self._plan.fixed,
+            ranges=self._ranges,
+        )
         for node in self._graph.node:
             if id(node) in products:
                 self._replace(products[id(node)], values.of(node.input[0]), node.output[0])
@@ -149,8 +157,8 @@ class _Rewriter:
 
     def _replace(self, product: Product, taken: Bytes, output: str) -> None:
         """Compute ``scale * (bytes @ weights)``, plus ``least * column sums`` where bytes count from an offset."""
-        if taken.factors is not None:
-            self._replace_of_one_scale(product, taken, taken.factors, output)
+        if taken.is_fixed:
+            self._replace_of_one_scale(product, taken, output)
             return
         name, constant, node = product.weights, self._writer.constant, self._writer.node
         weights, column_scales = quantize_columns(product.matrix)
@@ -166,14 +174,17 @@ class _Rewriter:
         shift = node("Mul", [taken.least, constant(f"{name}_sums", sums)], f"{output}_shift")
         node("Add", [scaled, shift], output)
 
-    def _replace_of_one_scale(self, product: Product, taken: Bytes, factors: NDArray[np.float32], output: str) -> None:
+    def _replace_of_one_scale(self, product: Product, taken: Bytes, output: str) -> None:
         """Compute all of it in one node, the sum with a bias that follows included."""
-        weights, column_scales = quantize_columns(product.matrix * factors[:, None])
+        name, matrix = product.weights, product.matrix
+        if taken.factors is not None:
+            name, matrix = f"{name}_equalized", matrix * taken.factors[:, None]
+        weights, column_scales = quantize_columns(matrix)
         inputs = [
             taken.rows,
-            self._writer.constant(f"{product.weights}_equalized_int8", weights),
+            self._writer.constant(f"{name}_int8", weights),
             taken.scale,
-            self._writer.constant(f"{product.weights}_equalized_scales", column_scales),
+            self._writer.constant(f"{name}_scales", column_scales),
             taken.zero,
         ]
         add = self._bias_after(output, len(column_scales))
