@@ -157,6 +157,18 @@ def test_only_what_narrowing_products_take_has_a_scale_for_each_token(tmp_path: 
     assert (kinds.count("ReduceMax"), kinds.count("Abs")) == (1, 0)
 
 
+def test_where_all_values_have_one_scale_nothing_is_measured_while_texts_are_served(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "a.onnx"), tmp_path / "b.onnx"
+    ranges = measure_ranges(source, [{"x": normal_tokens(1)}])
+    write_int8(source, target, Int8Plan(offset=False, fixed="all"), ranges)
+    kinds = [node.op_type for node in onnx.load(str(target)).graph.node]
+    assert (kinds.count("QuantizeLinear"), kinds.count("ReduceMax"), kinds.count("Mul")) == (3, 0, 2)
+    x = normal_tokens(2)
+    assert cosines_of(run(target, x), run(source, x)).min() > 0.99
+    beside = np.concatenate([x[:1], 1000 * x[:1]])
+    np.testing.assert_allclose(run(target, beside)[:1], run(target, x[:1]), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("bias", [("up", "bias"), ("bias", "up")])
 def test_a_bias_is_added_by_the_product(tmp_path: Path, bias: tuple[str, str]) -> None:
     source, target = write_fixed(tmp_path, normal_tokens(1), bias=bias)
