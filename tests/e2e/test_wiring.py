@@ -61,9 +61,12 @@ def test_a_separate_triton_is_reached_through_its_url_and_may_restart(ready_repo
             server.wait_until_ready(60)
             assert np.abs(np.array(server.embed(texts).json()["embeddings"]) - truth).max() < 1e-4
         server.wait_until(lambda: server.embed(texts).status_code == 503, 10)
+        answers = []  # a second look at a Triton that has just come back may make a caller wait once more
         with triton_at(triton, port):
-            server.wait_until(lambda: server.embed(texts).status_code == 200, 30)
-            assert np.abs(np.array(server.embed(texts).json()["embeddings"]) - truth).max() < 1e-4
+            server.wait_until(lambda: answers.append(server.embed(texts)) or answers[-1].status_code == 200, 30)
+            server.wait_until_ready(30)
+        assert np.abs(np.array(answers[-1].json()["embeddings"]) - truth).max() < 1e-4
+        assert {answer.status_code for answer in answers} <= {200, 503}
         config = (next(triton.iterdir()) / "config.pbtxt").read_text()
         assert "max_batch_size: 16" in config
 
