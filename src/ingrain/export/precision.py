@@ -9,10 +9,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ingrain.errors import IngrainError, UnsupportedModelError, VerificationError
 from ingrain.export.attempts import first_proved
+from ingrain.export.equalize import Range
 from ingrain.export.float16 import write_float16
 from ingrain.export.job import ExportJob
 from ingrain.export.measured import Floors, Prove
@@ -28,13 +30,16 @@ INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
 Sample = Callable[[], Iterable[Arrays]]
 """Gives what a graph is run on to see the ranges of its values."""
 
+Ranges = Callable[[], dict[str, Range]]
+"""Gives the ranges of the float32 graph's values, measured when they are first asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to a lower precision: a name for the log, and what writes the file (source, target, sample)."""
+    """One way to a lower precision: a name for the log, and what writes the file (source, target, ranges)."""
 
     name: str
-    write: Callable[[Path, Path, Sample], None]
+    write: Callable[[Path, Path, Ranges], None]
 
     def __str__(self) -> str:
         return self.name
@@ -44,9 +49,9 @@ def _int8(*plans: Int8Plan) -> tuple[Way, ...]:
     return tuple(Way(f"int8 {plan}", _writer(plan)) for plan in plans)
 
 
-def _writer(plan: Int8Plan) -> Callable[[Path, Path, Sample], None]:
-    def write(source: Path, target: Path, sample: Sample) -> None:
-        write_int8(source, target, plan, measure_ranges(source, sample()) if plan.fixed != "none" else None)
+def _writer(plan: Int8Plan) -> Callable[[Path, Path, Ranges], None]:
+    def write(source: Path, target: Path, ranges: Ranges) -> None:
+        write_int8(source, target, plan, ranges() if plan.fixed != "none" else None)
 
     return write
 
@@ -108,11 +113,12 @@ def finish(
 
 def _lower(path: Path, precision: Precision, prove: Prove, what: str, sample: Sample) -> Verification:
     folder = path.parent / "lowered"
+    ranges = cache(lambda: measure_ranges(path, sample()))
 
     def attempt(way: Way) -> Verification:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        way.write(path, folder / path.name, sample)
+        way.write(path, folder / path.name, ranges)
         session = open_session(folder / path.name, export_threads(), precision=precision)
         return prove(session, FLOORS[precision])
 

@@ -131,8 +131,9 @@ class _Rewriter:
         nodes = products_with_weights(self._graph)
         for node in nodes:
             name = node.input[1]
-            matrix = arrays.setdefault(name, numpy_helper.to_array(self._tensors[name]))
-            found[id(node)] = Product(value=node.input[0], weights=name, matrix=matrix)
+            if name not in arrays:
+                arrays[name] = numpy_helper.to_array(self._tensors[name])
+            found[id(node)] = Product(value=node.input[0], weights=name, matrix=arrays[name])
         if self._plan.kept == "none":
             return found
         narrowing = [node for node in nodes if found[id(node)].is_narrowing]
