@@ -1,5 +1,6 @@
 """What tests of several stations share: a server in this process, on the fake engine."""
 
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 # A busy machine is no fault of a property.
 settings.register_profile("ingrain", deadline=None)
 settings.load_profile("ingrain")
+
+
+# A shell has its background jobs ignore SIGINT, and a process passes that on to all that it starts: a server or a
+# command under test would then not be stopped by it, however it behaves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
