@@ -184,6 +184,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trust_remote_code: Annotated[
         bool, _setting("INGRAIN_TRUST_REMOTE_CODE", "Run Python code that comes with a model while it is converted.")
     ] = False
+    pickled_weights: Annotated[
+        Literal["allow", "refuse"],
+        _setting(
+            "INGRAIN_PICKLED_WEIGHTS",
+            "Whether a model whose weights are there as pickle alone (`pytorch_model.bin`) is converted. They are read "
+            "as data, never run, and refused where they hold anything but tensors.",
+        ),
+    ] = "allow"
     hf_token: Annotated[
         str | None, _setting("HF_TOKEN", "Token for gated and private models of the hub.", secret=True)
     ] = None

@@ -171,8 +171,8 @@ def export_error(folder: Path, library: Library, **options: Any) -> str:
     return "published"
 
 
-def with_pickle_alone(folder: Path) -> str:
-    """Save the weights of a small model as pickle, try to export it, and return the error."""
+def export_training_checkpoint(folder: Path) -> Exported:
+    """Save the weights of a small model as OpenCLIP's training does, and export it."""
     import torch
     from safetensors.torch import load_file
 
@@ -180,9 +180,22 @@ def with_pickle_alone(folder: Path) -> str:
 
     source = build_tiny_clip("CLIP, ViT", folder / "models" / "model")
     weights = source / "open_clip_model.safetensors"
-    torch.save(load_file(weights), source / "open_clip_pytorch_model.bin")
+    wrapped = {f"module.{name}": tensor for name, tensor in load_file(weights).items()}
+    torch.save({"epoch": 3, "name": "run", "state_dict": wrapped}, source / "open_clip_pytorch_model.bin")
     weights.unlink()
-    return export_error(folder, "open_clip")
+    manifest = run(folder, "open_clip")
+    ours = {"text_encoder": embed_texts(folder / "output", TEXTS), "image_encoder": embed_pictures(folder / "output")}
+    return Exported(manifest, folder / "output", ours, ask_open_clip(source))
+
+
+def pickle_timm(folder: Path) -> None:
+    """Have the weights of ``models/model`` as pickle alone."""
+    import torch
+    from safetensors.torch import load_file
+
+    weights = folder / "models" / "model" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
 
 
 def prove_changed_graph(folder: Path, role: str) -> str:

@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import clip_in_process as in_process
+import msgspec
 import pytest
 
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
@@ -94,11 +95,20 @@ def test_an_architecture_without_weights_is_never_filled_at_random(
     assert not hub.requests
 
 
-def test_published_weights_that_the_hub_has_only_as_pickle_are_refused(
+def test_published_weights_that_the_hub_has_only_as_pickle_are_refused_where_it_is_forbidden(
     export_in_vain: Callable[[ExportJob], Manifest], hub: HubServer, tmp_path: Path
 ) -> None:
     hub.add("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", {"open_clip_pytorch_model.bin": b"pickle"})
     with pytest.raises(UnsupportedModelError, match="pickle"):
+        job = job_of(tmp_path, "ViT-B-32", "open_clip", "laion2b_s34b_b79k")
+        export_in_vain(msgspec.structs.replace(job, pickled_weights=False))
+
+
+def test_published_weights_that_the_hub_has_only_as_pickle_are_fetched_and_never_run(
+    export_in_vain: Callable[[ExportJob], Manifest], hub: HubServer, tmp_path: Path
+) -> None:
+    hub.add("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", {"open_clip_pytorch_model.bin": b"no pickle"})
+    with pytest.raises(UnsupportedModelError, match="is damaged, or a pickle"):
         export_in_vain(job_of(tmp_path, "ViT-B-32", "open_clip", "laion2b_s34b_b79k"))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingrain.export.job import Progress
+from ingrain.sources.files import FileRules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.retry import Patience
 from ingrain.testing.hub_server import HubServer
@@ -51,6 +52,7 @@ class Fetcher:
         trust_remote_code: bool = False,
         endpoint: str | None = None,
         patience: Patience = QUICK,
+        rules: FileRules | None = None,
     ) -> Snapshot:
         return fetch_model(
             repo_id,
@@ -65,6 +67,7 @@ class Fetcher:
                 patience=patience,
             ),
             progress=self.progress.append,
+            rules=rules,
         )
 
     def weights(self, repo_id: str = "org/model") -> Path:

@@ -37,7 +37,7 @@ def find(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # ty
     (tmp_path / "output").mkdir()
     seen: list[Progress] = []
 
-    def run(name: str, **options: str) -> ResolvedSource:
+    def run(name: str, **options: object) -> ResolvedSource:
         job = ExportJob(
             name=name,
             library="open_clip",
@@ -62,10 +62,28 @@ def test_a_model_on_the_hub_is_one_folder_of_configuration_and_safetensors(hub: 
     assert asked == {"open_clip_config.json", "open_clip_model.safetensors", "config.json"}, "no pickle, nothing twice"
 
 
-def test_weights_that_are_pickle_alone_are_refused_before_anything_is_fetched(hub: HubServer, find) -> None:  # type: ignore[no-untyped-def]
-    hub.add("org/clip", {path: content for path, content in MODEL.items() if not path.endswith("safetensors")})
+OLD = {path: content for path, content in MODEL.items() if not path.endswith("safetensors")}
+
+
+def test_weights_that_are_pickle_alone_keep_their_name(hub: HubServer, find) -> None:  # type: ignore[no-untyped-def]
+    """The name says how they are to be read; the tokenizer's files lie beside them."""
+    own = config(hf_tokenizer_name="org/clip")
+    hub.add("org/clip", OLD | {"open_clip_config.json": own, "tokenizer.json": b"{}"})
+    folder = find("hf-hub:org/clip").folder
+    assert {file.name for file in folder.iterdir()} - {"config.json"} == {
+        "open_clip_config.json",
+        "open_clip_pytorch_model.bin",
+        "tokenizer.json",
+    }
+
+
+def test_weights_that_are_pickle_alone_are_refused_before_anything_is_fetched_where_it_is_forbidden(
+    hub: HubServer,
+    find,  # type: ignore[no-untyped-def]
+) -> None:
+    hub.add("org/clip", OLD)
     with pytest.raises(UnsupportedModelError, match="pickle"):
-        find("hf-hub:org/clip")
+        find("hf-hub:org/clip", pickled_weights=False)
     assert not hub.gets("/resolve/")
 
 

@@ -1,13 +1,17 @@
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.sources.files import choose_files
+from ingrain.sources.files import choose_files, file_rules
 
 ST = ["modules.json", "config.json", "tokenizer.json", "1_Pooling/config.json"]
 
 
-def choose(*paths: str, trust_remote_code: bool = False) -> set[str]:
-    return set(choose_files(paths, "sentence_transformers", trust_remote_code=trust_remote_code, model="org/model"))
+def choose(*paths: str, trust_remote_code: bool = False, pickled_weights: bool = True) -> set[str]:
+    rules = file_rules("sentence_transformers", pickled_weights=pickled_weights)
+    chosen = choose_files(
+        paths, "sentence_transformers", trust_remote_code=trust_remote_code, model="org/model", rules=rules
+    )
+    return set(chosen)
 
 
 def test_shards_and_their_index_are_chosen() -> None:
@@ -51,22 +55,39 @@ def test_static_model_without_weights_in_the_root_is_fine() -> None:
     assert choose(*files, "training_args.bin") == files
 
 
-@pytest.mark.parametrize(
-    ("paths", "named"),
-    [
-        ((*ST, "pytorch_model.bin"), "pytorch_model.bin"),
-        ((*ST, "pytorch_model-00001-of-00002.bin"), "pytorch_model-00001-of-00002.bin"),
-        ((*ST, "tf_model.h5"), "tf_model.h5"),
-        ((*ST, "model.safetensors", "2_Dense/config.json", "2_Dense/pytorch_model.bin"), "2_Dense/pytorch_model.bin"),
-        ((*ST, "pytorch_model.bin", "2_Dense/model.safetensors"), "pytorch_model.bin"),
-        ((*ST, "query_0_Transformer/pytorch_model.bin", "model.safetensors"), "query_0_Transformer/pytorch_model.bin"),
-    ],
-)
-def test_any_part_in_pickle_alone_is_refused_by_name(paths: tuple[str, ...], named: str) -> None:
+SHARDS = ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+PICKLED = [
+    ((*ST, "pytorch_model.bin"), {"pytorch_model.bin"}),
+    ((*ST, *SHARDS), {*SHARDS}),
+    ((*ST, *SHARDS, "pytorch_model.bin"), {"pytorch_model.bin"}),
+    ((*ST, "model.safetensors", "2_Dense/config.json", "2_Dense/pytorch_model.bin"), {"2_Dense/pytorch_model.bin"}),
+    ((*ST, "pytorch_model.bin", "2_Dense/model.safetensors"), {"pytorch_model.bin"}),
+    ((*ST, "query_0_Transformer/pytorch_model.bin", "model.safetensors"), {"query_0_Transformer/pytorch_model.bin"}),
+]
+
+
+@pytest.mark.parametrize(("paths", "pickles"), PICKLED)
+def test_a_pickle_is_fetched_for_the_folder_that_has_no_safetensors(paths: tuple[str, ...], pickles: set[str]) -> None:
+    left = ["training_args.bin", "optimizer.pt", "tf_model.h5", "2_Dense/rust_model.ot", "elsewhere/pytorch_model.bin"]
+    assert {path for path in choose(*paths, *left) if path.endswith((".bin", ".pt", ".h5", ".ot"))} == pickles
+
+
+@pytest.mark.parametrize(("paths", "pickles"), PICKLED)
+def test_where_pickles_are_forbidden_any_part_in_pickle_alone_is_refused_by_name(
+    paths: tuple[str, ...], pickles: set[str]
+) -> None:
     with pytest.raises(UnsupportedModelError) as caught:
-        choose(*paths)
-    assert repr(named) in str(caught.value)
+        choose(*paths, pickled_weights=False)
+    assert any(repr(named) in str(caught.value) for named in pickles)
+    assert "INGRAIN_PICKLED_WEIGHTS" in str(caught.value)
     assert "save_pretrained" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tf_model.h5", "flax_model.msgpack", "model.pt", "rust_model.ot"])
+def test_weights_in_a_form_that_no_library_here_reads_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UnsupportedModelError, match="a form that is not read") as caught:
+        choose(*ST, name)
+    assert repr(name) in str(caught.value)
 
 
 def test_adapter_is_refused_with_what_to_do() -> None:

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from hub_model import FETCHED, MODEL, WEIGHTS, Fetcher
 from huggingface_hub import close_session, hf_hub_download, snapshot_download
 
 from ingrain.errors import SourceNotFoundError, UnsupportedModelError
+from ingrain.sources.files import file_rules
 from ingrain.sources.local import list_files
 from ingrain.testing.hub_server import HubServer
 
@@ -127,11 +129,36 @@ def test_what_the_hubs_own_client_fetched_is_not_fetched_again(hub: HubServer, f
     assert len(hub.gets("model.safetensors")) == 1
 
 
-def test_pickle_alone_is_refused_before_any_file_is_fetched(hub: HubServer, fetch: Fetcher) -> None:
-    hub.add("org/old", {path: content for path, content in MODEL.items() if path != "model.safetensors"})
+OLD = {path: content for path, content in MODEL.items() if path != "model.safetensors"}
+
+
+def test_pickle_is_fetched_where_there_is_nothing_else(hub: HubServer, fetch: Fetcher) -> None:
+    hub.add("org/old", OLD)
+    found = set(list_files(fetch("org/old").folder))
+    assert found == FETCHED - {"model.safetensors"} | {"pytorch_model.bin"}
+
+
+def test_pickle_alone_is_refused_before_any_file_is_fetched_where_it_is_forbidden(
+    hub: HubServer, fetch: Fetcher
+) -> None:
+    hub.add("org/old", OLD)
     with pytest.raises(UnsupportedModelError, match=r"pytorch_model\.bin.*safetensors"):
-        fetch("org/old")
+        fetch("org/old", rules=file_rules("sentence_transformers", pickled_weights=False))
     assert hub.gets("/resolve/") == []
+
+
+def test_a_cache_that_lacks_a_pickled_shard_is_no_whole_model(hub: HubServer, fetch: Fetcher) -> None:
+    shards = {f"pytorch_model-0000{number}-of-00002.bin": b"shard" * 300 for number in (1, 2)}
+    index = json.dumps(
+        {"weight_map": {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}}
+    )
+    rest = {path: content for path, content in OLD.items() if path != "pytorch_model.bin"}
+    hub.add("org/old", rest | shards | {"pytorch_model.bin.index.json": index.encode()})
+    snapshot = fetch("org/old")
+    assert fetch("org/old", offline=True) == snapshot
+    (snapshot.folder / "pytorch_model-00002-of-00002.bin").unlink()
+    with pytest.raises(SourceNotFoundError):
+        fetch("org/old", offline=True)
 
 
 def test_large_files_come_from_another_origin_without_our_token(tmp_path: Path) -> None:

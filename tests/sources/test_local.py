@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 from hub_model import MODEL
 from hypothesis import given
@@ -129,10 +130,11 @@ def test_revision_of_a_local_folder_is_refused(models: Path) -> None:
     assert caught.value.param == "revision"
 
 
-def test_local_pickle_is_refused_like_the_hubs(models: Path) -> None:
+def test_local_pickle_is_taken_and_refused_like_the_hubs(models: Path) -> None:
     write_model(models / "old", without="model.safetensors")
+    assert resolve(job("old", models), lambda event: None).folder == models / "old"
     with pytest.raises(UnsupportedModelError, match=r"pytorch_model\.bin"):
-        resolve(job("old", models), lambda event: None)
+        resolve(msgspec.structs.replace(job("old", models), pickled_weights=False), lambda event: None)
 
 
 def test_missing_directory_of_local_models_is_an_empty_one(tmp_path: Path) -> None:

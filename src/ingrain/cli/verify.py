@@ -117,6 +117,7 @@ def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: 
         token=settings.hf_token,
         offline=settings.offline,
         trust_remote_code=settings.trust_remote_code,
+        pickled_weights=settings.pickled_weights == "allow",
         on_gpu=settings.instance_kind != "KIND_CPU" and cuda.why_unusable() is None,
         stored_in=str(repository.root),
     )

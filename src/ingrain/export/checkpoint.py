@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.pickled_weights import without_safetensors
 from ingrain.export.refusals import refuse_architecture, refuse_module
 
 _TRANSFORMER = {"Transformer", "CLIPModel"}
@@ -223,9 +224,4 @@ def _check_transformer_options(options: dict[str, Any]) -> None:
 def _require_safetensors(folder: Path) -> None:
     if (folder / "model.safetensors").is_file() or (folder / "model.safetensors.index.json").is_file():
         return
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
-        raise UnsupportedModelError(
-            "The model's weights exist only as pickle, which can run code when loaded; convert to safetensors.",
-            param="name",
-        )
-    raise UnsupportedModelError("The model's folder has no weights (model.safetensors).", param="name")
+    raise without_safetensors(folder, "model.safetensors")

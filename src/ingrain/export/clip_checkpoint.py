@@ -9,6 +9,7 @@ from typing import Any
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.checkpoint import read_json
+from ingrain.export.pickled_weights import without_safetensors
 from ingrain.export.refusals import refuse_architecture
 
 CONFIG = "open_clip_config.json"
@@ -87,11 +88,7 @@ def _weights(folder: Path) -> Path:
     for name in WEIGHTS:
         if (folder / name).is_file():
             return folder / name
-    if any(file.suffix in (".bin", ".pt", ".pth", ".npz") for file in folder.iterdir()):
-        raise _unsupported(
-            "The model's weights exist only as pickle, which can run code when loaded; convert to safetensors."
-        )
-    raise _unsupported(f"The model's folder has no weights ({WEIGHTS[0]}).")
+    raise without_safetensors(folder, WEIGHTS[0])
 
 
 def _unsupported(message: str) -> UnsupportedModelError:

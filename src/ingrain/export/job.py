@@ -24,6 +24,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         token: Hub token.
         offline: True to use only what the hub's cache holds.
         trust_remote_code: True to run code that comes with the model.
+        pickled_weights: True to read weights that are there as pickle alone, as data, where they hold only tensors.
         precision: What the graphs are to compute in.
         on_gpu: True where they will run on this machine's GPU: they are proved on it, and made fast for it.
         tolerance: Largest difference to the source's vectors that is published, of graphs in float32.
@@ -40,6 +41,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     offline: bool = False
     trust_remote_code: bool = False
+    pickled_weights: bool = True
     precision: Precision = "fp32"
     on_gpu: bool = False
     tolerance: float = 1e-4

@@ -9,6 +9,7 @@ from typing import Any
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.checkpoint import read_json
+from ingrain.export.pickled_weights import without_safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _ARGUMENTS_OF_LOADING = ("pretrained", "checkpoint", "cache", "feature", "kwargs", "url", "file", "load")
@@ -93,11 +94,7 @@ def labels_of(config: dict[str, Any], num_classes: int) -> tuple[str, ...]:
 def _require_safetensors(folder: Path) -> None:
     if (folder / WEIGHTS).is_file():
         return
-    if any(file.suffix in (".bin", ".pt", ".pth", ".npz", ".tar") for file in folder.iterdir()):
-        raise _unsupported(
-            "The model's weights exist only as pickle, which can run code when loaded; convert to safetensors."
-        )
-    raise _unsupported(f"The model's folder has no weights ({WEIGHTS}).")
+    raise without_safetensors(folder, WEIGHTS)
 
 
 def _unsupported(message: str) -> UnsupportedModelError:

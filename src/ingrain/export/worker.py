@@ -71,6 +71,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     """
     from ingrain.export.calibrate import calibrate
     from ingrain.export.libraries import LOOKED_UP_BY_ITSELF, exporter_of
+    from ingrain.export.pickled_weights import UNPICKLED_FOLDER, unpickle
     from ingrain.export.stored import find_stored, prove_stored
     from ingrain.sources.clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
@@ -85,19 +86,21 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     source = resolve(job, report)
     if source.origin == "custom":
         # Whatever the operator allows for the hub: what a URL gave never brings code of its own.
-        job = msgspec.structs.replace(job, trust_remote_code=False)
+        job = msgspec.structs.replace(job, trust_remote_code=False, pickled_weights=False)
     report(Progress(phase="read"))
     # Before the imports, which take seconds: damage needs none of them to be found.
     stored = None if job.stored_in is None else find_stored(job, job.stored_in)
     _prepare_torch()
     export = exporter_of(job.library)
     _spare_libraries_collection()
+    folder = unpickle(source.folder, job)
     if stored is not None:
-        return prove_stored(job, stored, source.folder, report)
-    manifest = export(job, source.folder, source.commit, report)
+        return prove_stored(job, stored, folder, report)
+    manifest = export(job, folder, source.commit, report)
     manifest = calibrate(job, manifest, report)
-    # What lay apart was linked together there; it is no part of the result.
-    shutil.rmtree(Path(job.output) / LINKED_FOLDER, ignore_errors=True)
+    # What lay apart was linked together there, and pickles were written anew; neither is a part of the result.
+    for scratch in (LINKED_FOLDER, UNPICKLED_FOLDER):
+        shutil.rmtree(Path(job.output) / scratch, ignore_errors=True)
     (Path(job.output) / "model" / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
 

@@ -231,6 +231,7 @@ def _exporter(settings: Settings, repository: Repository) -> Export:
             token=settings.hf_token,
             offline=settings.offline,
             trust_remote_code=settings.trust_remote_code,
+            pickled_weights=settings.pickled_weights == "allow",
             precision=ref.precision or "fp32",
             on_gpu=on_gpu,
         )

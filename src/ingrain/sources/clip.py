@@ -11,7 +11,7 @@ from typing import Any
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
 from ingrain.export.job import ExportJob, Progress
-from ingrain.sources.files import CONFIG_ONLY, RULES, TOKENIZER_ONLY, FileRules
+from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, FileRules, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import find_local
 from ingrain.sources.names import HUB_PREFIX, LOCAL_PREFIX, check_repo_id, check_revision, missing_folder
@@ -22,7 +22,8 @@ CONFIG = "open_clip_config.json"
 TEXT_CONFIG = Path("text_config") / "config.json"
 # Below the job's output: a folder of links, where the parts of a model lie apart.
 LINKED_FOLDER = "source"
-_WEIGHTS = "open_clip_model.safetensors"
+_WEIGHTS, _PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 Report = Callable[[Progress], None]
 
@@ -51,7 +52,7 @@ def resolve_clip(job: ExportJob, progress: Report) -> ClipFolder:
         SourceNotFoundError: There is no such model.
         SourceForbiddenError: The hub wants a token, or another one.
         SourceUnavailableError: The hub cannot be reached, or the download broke off.
-        UnsupportedModelError: The weights are not there as safetensors.
+        UnsupportedModelError: The weights are there in no form that is read.
     """
     if job.revision is not None:
         check_revision(job.revision)
@@ -95,21 +96,30 @@ def _local(job: ExportJob) -> Path | None:
 
 def _from_hub(job: ExportJob, progress: Report) -> ClipFolder:
     repo_id = check_repo_id(job.name.removeprefix(HUB_PREFIX), job.name)
-    snapshot = _fetch(job, repo_id, RULES["open_clip"], progress, revision=job.revision)
+    rules = file_rules("open_clip", pickled_weights=job.pickled_weights)
+    snapshot = _fetch(job, repo_id, rules, progress, revision=job.revision)
     config = _read_config(snapshot.folder)
-    parts = _Parts(
-        config, snapshot.folder / _WEIGHTS, snapshot.folder if _reads_tokenizer_of(config, repo_id) else None
-    )
+    own = _reads_tokenizer_of(config, repo_id)
+    parts = _Parts(config, _there(snapshot.folder, _WEIGHTS, _PICKLED), snapshot.folder if own else None)
     return ClipFolder(folder=_assemble(job, parts), commit=snapshot.commit)
 
 
 def _published(job: ExportJob, progress: Report) -> ClipFolder:
     found = clip_weights(job.name, job.pretrained)
-    rules = replace(RULES["open_clip"], weights=re.compile(re.escape(found.file)))
+    rules = replace(
+        file_rules("open_clip", pickled_weights=job.pickled_weights),
+        weights=re.compile(re.escape(found.file)),
+        pickles=re.compile(re.escape(found.pickled)),
+    )
     snapshot = _fetch(job, found.repo_id, rules, progress, revision=job.revision)
     own = _reads_tokenizer_of(found.config, found.repo_id)
-    parts = _Parts(found.config, snapshot.folder / found.file, snapshot.folder if own else None)
+    weights = _there(snapshot.folder, found.file, found.pickled)
+    parts = _Parts(found.config, weights, snapshot.folder if own else None)
     return ClipFolder(folder=_assemble(job, parts), commit=snapshot.commit)
+
+
+def _there(folder: Path, safetensors: str, pickled: str) -> Path:
+    return folder / (safetensors if (folder / safetensors).is_file() else pickled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +136,13 @@ def _assemble(job: ExportJob, parts: _Parts) -> Path:
     folder = Path(job.output) / LINKED_FOLDER
     folder.mkdir()
     (folder / CONFIG).write_text(json.dumps(parts.config))
-    (folder / _WEIGHTS).symlink_to(parts.weights.resolve())
+    name = _WEIGHTS if parts.weights.suffix == ".safetensors" else _PICKLED
+    (folder / name).symlink_to(parts.weights.resolve())
     text = _text_config(parts.config)
-    if name := text.get("hf_tokenizer_name"):
-        tokenizer = parts.tokenizer or _fetch_part(job, str(name), TOKENIZER_ONLY)
+    if tokenizer_name := text.get("hf_tokenizer_name"):
+        tokenizer = parts.tokenizer or _fetch_part(job, str(tokenizer_name), TOKENIZER_ONLY)
         for file in tokenizer.iterdir():
-            if file.is_file() and file.name != CONFIG and file.suffix != ".safetensors":
+            if file.is_file() and file.name != CONFIG and file.suffix not in _WEIGHT_SUFFIXES:
                 (folder / file.name).symlink_to(file.resolve())
     return _with_text_tower(job, folder, parts.config)
 

@@ -1,11 +1,11 @@
-"""Receives the list of a model's files, and hands on those worth fetching; a model in pickle alone is refused here."""
+"""Receives the list of a model's files, and hands on those worth fetching; weights of another form are refused here."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
@@ -21,11 +21,16 @@ class FileRules:
         side: Patterns of file names: configurations, tokenizers.
         weights: Matches the whole file name of weights, safetensors only; None where only side files are wanted.
         part_folder: Matches the whole path of a folder that is a part of the model with weights of its own.
+        pickles: Matches the whole file name of the same weights as PyTorch pickles them, which are read, as data
+            alone, where a folder has no others.
+        pickles_allowed: False where the operator forbids it.
     """
 
     side: tuple[str, ...]
     weights: re.Pattern[str] | None
     part_folder: re.Pattern[str]
+    pickles: re.Pattern[str] = re.compile(r"(?!)")
+    pickles_allowed: bool = True
 
 
 _NO_PARTS = re.compile(r"(?!)")
@@ -38,14 +43,21 @@ RULES: dict[Library, FileRules] = {
         weights=re.compile(r"(pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"),
         # `2_Dense`, `0_StaticEmbedding`, a router's `query_0_Transformer`.
         part_folder=re.compile(r"(\w+_)?\d+_\w+"),
+        pickles=re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin"),
     ),
     "open_clip": FileRules(
         side=_TOKENIZERS,
         # Beside them often lies the same model for transformers (`model.safetensors`), which OpenCLIP does not read.
         weights=re.compile(r"open_clip_model\.safetensors"),
         part_folder=_NO_PARTS,
+        pickles=re.compile(r"open_clip_pytorch_model\.bin"),
     ),
-    "timm": FileRules(side=("config.json",), weights=re.compile(r"model\.safetensors"), part_folder=_NO_PARTS),
+    "timm": FileRules(
+        side=("config.json",),
+        weights=re.compile(r"model\.safetensors"),
+        part_folder=_NO_PARTS,
+        pickles=re.compile(r"pytorch_model\.bin"),
+    ),
 }
 TOKENIZER_ONLY = FileRules(side=_TOKENIZERS, weights=None, part_folder=_NO_PARTS)
 CONFIG_ONLY = FileRules(side=("config.json",), weights=None, part_folder=_NO_PARTS)
@@ -53,7 +65,12 @@ CONFIG_ONLY = FileRules(side=("config.json",), weights=None, part_folder=_NO_PAR
 # Exports for other runtimes, results and checkpoints of training: never read, often larger than the model.
 _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs", "logs", "checkpoint-*", ".*")
 
-_PICKLE = re.compile(r"(open_clip_)?(pytorch_|tf_|flax_|rust_)?model.*\.(bin|pt|pth|ckpt|pkl|h5|msgpack|ot|npz)")
+_OTHER_FORMS = re.compile(r"(open_clip_)?(pytorch_|tf_|flax_|rust_)?model.*\.(bin|pt|pth|ckpt|pkl|h5|msgpack|ot|npz)")
+
+
+def file_rules(library: Library, *, pickled_weights: bool) -> FileRules:
+    """Return the rules of a library, without pickles where the operator forbids them."""
+    return replace(RULES[library], pickles_allowed=pickled_weights)
 
 
 def choose_files(
@@ -69,17 +86,22 @@ def choose_files(
         rules: Other rules than the library's.
 
     Raises:
-        UnsupportedModelError: The weights, or those of a part of the model, are not there as safetensors.
+        UnsupportedModelError: The weights, or those of a part of the model, are there in no form that is read.
     """
     rules = rules or RULES[library]
-    used = [path for path in paths if not _is_unused(path)]
+    used = used_files(paths)
     weights: list[str] = []
     if rules.weights is not None:
         weights = [path for path in used if rules.weights.fullmatch(PurePosixPath(path).name)]
-        _refuse_without_safetensors(used, weights, rules, model)
+        weights += _pickled(used, weights, rules, model)
     patterns = (*rules.side, "*.py") if trust_remote_code else rules.side
     side = [path for path in used if any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in patterns)]
     return sorted(side) + sorted(weights)
+
+
+def used_files(paths: Iterable[str]) -> list[str]:
+    """Return the files of a model that no folder keeps for another purpose."""
+    return [path for path in paths if not _is_unused(path)]
 
 
 def _is_unused(path: str) -> bool:
@@ -87,38 +109,57 @@ def _is_unused(path: str) -> bool:
     return any(fnmatchcase(folder, pattern) for folder in folders for pattern in _UNUSED_FOLDERS)
 
 
-def _refuse_without_safetensors(used: list[str], weights: list[str], rules: FileRules, model: str) -> None:
-    """Raise where a folder that must have weights has them in another form only."""
+def _pickled(used: list[str], weights: list[str], rules: FileRules, model: str) -> list[str]:
+    """Return the pickles of the folders that have no safetensors; raise where a folder has only another form."""
     in_folder = defaultdict[str, list[str]](list)
     for path in used:
         in_folder[str(PurePosixPath(path).parent)].append(PurePosixPath(path).name)
     with_weights = {str(PurePosixPath(path).parent) for path in weights}
+    chosen: list[str] = []
     for folder, names in sorted(in_folder.items()):
-        pickles = sorted(name for name in names if _PICKLE.fullmatch(name))
-        # Weights in the root belong to a network only where its configuration lies beside them.
-        is_part = "config.json" in names if folder == "." else bool(rules.part_folder.fullmatch(folder))
-        if is_part and pickles and folder not in with_weights:
-            where = pickles[0] if folder == "." else f"{folder}/{pickles[0]}"
-            raise UnsupportedModelError(_pickle_message(model, where), param="name")
-    if weights:
-        return
+        others = sorted(name for name in names if _OTHER_FORMS.fullmatch(name) or rules.pickles.fullmatch(name))
+        if folder in with_weights or not others or not _is_part(folder, names, rules):
+            continue
+        pickles = [name for name in others if rules.pickles.fullmatch(name)]
+        if not pickles or not rules.pickles_allowed:
+            name = (pickles or others)[0]
+            raise _unread(model, name if folder == "." else f"{folder}/{name}", is_pickle=bool(pickles))
+        # Where both lie there, the libraries take the whole file, not its shards.
+        whole = [name for name in pickles if "-of-" not in name]
+        chosen += [str(PurePosixPath(folder) / name) for name in whole or pickles]
+    if weights or chosen:
+        return chosen
     if any(name == "adapter_model.safetensors" for name in in_folder["."]):
         raise UnsupportedModelError(
             f"{model!r} is an adapter to another model, not a model; merge the two (merge_and_unload in peft), save "
             "the result and put its folder below the directory of local models.",
             param="name",
         )
-    found = sorted(path for path in used if _PICKLE.fullmatch(PurePosixPath(path).name))
-    if found:
-        raise UnsupportedModelError(_pickle_message(model, found[0]), param="name")
+    if found := sorted(path for path in used if _OTHER_FORMS.fullmatch(PurePosixPath(path).name)):
+        raise _unread(model, found[0], is_pickle=False)
     raise UnsupportedModelError(
-        f"{model!r} has no weights that this version reads (model.safetensors, whole or in shards).", param="name"
+        f"{model!r} has no weights that this version reads (model.safetensors or pytorch_model.bin, whole or in "
+        "shards).",
+        param="name",
     )
 
 
-def _pickle_message(model: str, where: str) -> str:
-    return (
-        f"{model!r} has its weights only as {where!r}; Ingrain reads safetensors alone, for a pickle can run code when "
-        "it is loaded. Name a revision that has them (the hub's conversions are 'refs/pr/N'), or save the "
-        "model anew with save_pretrained and put its folder below the directory of local models."
+def _is_part(folder: str, names: list[str], rules: FileRules) -> bool:
+    if folder != ".":
+        return bool(rules.part_folder.fullmatch(folder))
+    # Weights in the root belong to a network only where its configuration lies beside them; OpenCLIP's may lie nowhere.
+    return "config.json" in names or rules.part_folder is _NO_PARTS
+
+
+def _unread(model: str, where: str, *, is_pickle: bool) -> UnsupportedModelError:
+    reason = (
+        "a pickle, and INGRAIN_PICKLED_WEIGHTS is 'refuse' here"
+        if is_pickle
+        else "a form that is not read; safetensors are, and PyTorch's own file where it holds nothing but tensors"
+    )
+    return UnsupportedModelError(
+        f"{model!r} has its weights only as {where!r}, {reason}. Name a revision that has safetensors (the hub's "
+        "conversions are 'refs/pr/N'), or save the model anew with save_pretrained and put its folder below the "
+        "directory of local models.",
+        param="name",
     )

@@ -97,7 +97,7 @@ def fetch_model(
         SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
         SourceForbiddenError: A token is needed.
         SourceUnavailableError: The hub cannot be reached, or the download broke off more often than patience allows.
-        UnsupportedModelError: The weights are not there as safetensors; nothing has been fetched.
+        UnsupportedModelError: The weights are there in no form that is read; nothing has been fetched.
     """
     cache = ModelCache.of(hub.cache_dir, repo_id)
     if hub.offline or is_offline_mode():
@@ -227,9 +227,16 @@ def _cached(
         return None
     if not chosen:
         return None
-    if not all(_shards_are_there(folder / path) for path in paths if path.endswith(".safetensors.index.json")):
+    if not all(_shards_are_there(folder / path) for path in paths if _is_read_by(path, chosen)):
         return None
     return Snapshot(folder=folder, commit=commit)
+
+
+def _is_read_by(index: str, chosen: list[str]) -> bool:
+    """Return True for the index of shards; that of pickles matters only where these are what is read."""
+    if not index.endswith(".bin.index.json"):
+        return index.endswith(".safetensors.index.json")
+    return any(Path(path).parent == Path(index).parent and path.endswith(".bin") and "-of-" in path for path in chosen)
 
 
 def _shards_are_there(index: Path) -> bool:

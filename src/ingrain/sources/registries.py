@@ -22,11 +22,13 @@ class ClipWeights:
     Attributes:
         repo_id: The model's id on the hub.
         file: Name of its safetensors file.
+        pickled: Name of the same weights as PyTorch pickles them, for where there is no such file.
         config: What ``open_clip_config.json`` would say.
     """
 
     repo_id: str
     file: str
+    pickled: str
     config: dict[str, Any]
 
 
@@ -67,12 +69,13 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
     repo_id, _, file = str(published.get("hf_hub") or "").rpartition("/")
     if not repo_id:
         raise UnsupportedModelError(
-            f"The weights {pretrained!r} of {architecture!r} are not on the hub, so that they exist only as pickle.",
+            f"The weights {pretrained!r} of {architecture!r} are not on the hub, so that they cannot be fetched.",
             param="pretrained",
         )
-    file = HF_SAFE_WEIGHTS_NAME if file in ("", HF_WEIGHTS_NAME) else re.sub(r"\.(bin|pth?)$", ".safetensors", file)
+    pickled = file or HF_WEIGHTS_NAME
+    file = HF_SAFE_WEIGHTS_NAME if pickled == HF_WEIGHTS_NAME else re.sub(r"\.(bin|pth?)$", ".safetensors", pickled)
     preprocess = {key: published[key] for key in _PREPROCESSING if published.get(key) is not None}
-    return ClipWeights(repo_id, file, {"model_cfg": model, "preprocess_cfg": preprocess})
+    return ClipWeights(repo_id, file, pickled, {"model_cfg": model, "preprocess_cfg": preprocess})
 
 
 def timm_repo(name: str) -> str:
@@ -96,7 +99,7 @@ def timm_repo(name: str) -> str:
         )
     if not config.hf_hub_id:
         raise UnsupportedModelError(
-            f"timm has no weights of {name!r} on the hub, so that they exist only as pickle or not at all.",
+            f"timm has no weights of {name!r} on the hub, so that they cannot be fetched.",
             param="name",
         )
     return str(config.hf_hub_id)

@@ -11,7 +11,7 @@ from ingrain.errors import InvalidRequestError
 from ingrain.export.job import ExportJob, Progress
 from ingrain.sources.clip import resolve_clip, resolve_custom_clip
 from ingrain.sources.custom_folder import find_custom
-from ingrain.sources.files import choose_files
+from ingrain.sources.files import choose_files, file_rules
 from ingrain.sources.hub import Hub, fetch_model
 from ingrain.sources.local import find_local, list_files
 from ingrain.sources.names import LOCAL_PREFIX, check_revision, hub_id, missing_folder
@@ -47,7 +47,7 @@ def resolve(job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSou
         SourceNotFoundError: There is no such model or revision, or offline mode is on and the cache lacks it.
         SourceForbiddenError: The hub wants a token, or another one.
         SourceUnavailableError: The hub cannot be reached, or the download broke off.
-        UnsupportedModelError: The weights are not there as safetensors.
+        UnsupportedModelError: The weights are there in no form that is read.
     """
     custom = find_custom(job)
     if custom is not None:
@@ -73,16 +73,23 @@ def resolve(job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSou
         trust_remote_code=job.trust_remote_code,
         hub=Hub(token=job.token, offline=job.offline),
         progress=progress,
+        rules=file_rules(job.library, pickled_weights=job.pickled_weights),
     )
     return ResolvedSource(folder=snapshot.folder, commit=snapshot.commit, origin="hub")
 
 
 def _local(folder: Path, job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSource:
-    """Hold a local folder to the same rule as the hub: weights in safetensors."""
+    """Hold a local folder to the same rules as the hub: weights in a form that is read."""
     if job.revision is not None:
         raise InvalidRequestError(
             f"{job.name!r} is a local folder, which has no revisions; leave 'revision' out.", param="revision"
         )
-    choose_files(list_files(folder), job.library, trust_remote_code=job.trust_remote_code, model=job.name)
+    choose_files(
+        list_files(folder),
+        job.library,
+        trust_remote_code=job.trust_remote_code,
+        model=job.name,
+        rules=file_rules(job.library, pickled_weights=job.pickled_weights),
+    )
     progress(Progress(phase="download", detail="local folder"))
     return ResolvedSource(folder=folder, commit=None, origin="local")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -99,6 +100,42 @@ def _clip(folder: Path) -> Path:
     return folder
 
 
+def _as_pickle(folder: Path, *, hostile: bool = False) -> Path:
+    """Build a model whose weights are there as pickle only, those of its network in two shards."""
+    import msgspec
+    import torch
+    from safetensors.torch import load_file
+
+    build_pipeline(folder, modules=[_MEAN, dense(24)])
+    for weights in (folder / "model.safetensors", folder / "2_Dense" / "model.safetensors"):
+        tensors: dict[str, Any] = load_file(weights)
+        weights.unlink()
+        if weights.parent != folder:
+            content = tensors | {"callback": RunsCode(folder / "it ran")} if hostile else tensors
+            torch.save(content, weights.with_name("pytorch_model.bin"))
+            continue
+        shards = {name: f"pytorch_model-0000{number % 2 + 1}-of-00002.bin" for number, name in enumerate(tensors)}
+        for shard in set(shards.values()):
+            torch.save({name: tensors[name] for name in tensors if shards[name] == shard}, folder / shard)
+        index = {"metadata": {}, "weight_map": shards}
+        (folder / "pytorch_model.bin.index.json").write_bytes(msgspec.json.encode(index))
+    return folder
+
+
+class RunsCode:
+    """What makes a folder when a pickle that holds it is loaded as a program.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (self._folder,)
+
+
 PIPELINES: dict[str, Build] = {
     **{f"Pooling {mode}": partial(build_pipeline, modules=[pooling(mode)]) for mode in _ALL_MODES},
     **{
@@ -139,6 +176,7 @@ PIPELINES: dict[str, Build] = {
     "truncate_dim": _truncate_dim,
     "float16 checkpoint": partial(build_pipeline, modules=[_MEAN], dtype="float16"),
     "bfloat16 checkpoint": partial(build_pipeline, modules=[_MEAN], dtype="bfloat16"),
+    "Weights as pickle, in shards": _as_pickle,
     "StaticEmbedding": partial(build_static, normalize=False),
     "StaticEmbedding, Normalize": partial(build_static, normalize=True),
 }
@@ -180,21 +218,9 @@ def _router(folder: Path) -> Path:
     return folder
 
 
-def pickle_weights(folder: Path) -> Path:
-    """Build a model whose weights are there as pickle only."""
-    import torch
-    from safetensors.torch import load_file
-
-    build_pipeline(folder, modules=[_MEAN])
-    weights = folder / "model.safetensors"
-    torch.save(load_file(str(weights)), folder / "pytorch_model.bin")
-    weights.unlink()
-    return folder
-
-
 REFUSED: dict[str, Build] = {
     "WordEmbeddings": _words,
     "BoW": _bag_of_words,
     "Router": _router,
-    "Weights as pickle": pickle_weights,
+    "Pickle that runs code": partial(_as_pickle, hostile=True),
 }
