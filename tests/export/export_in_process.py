@@ -109,7 +109,7 @@ def job_of(folder: Path, **options: object) -> ExportJob:
     )
 
 
-def embed_published(output: Path, texts: list[str]) -> np.ndarray:
+def embed_published(output: Path, texts: list[str], prompt: str | None = None) -> np.ndarray:
     """Embed as a server does: from the manifest, the tokenizer file and the graph alone."""
     from onnxruntime import InferenceSession
 
@@ -118,7 +118,7 @@ def embed_published(output: Path, texts: list[str]) -> np.ndarray:
     manifest = msgspec.json.decode((output / "model" / "manifest.json").read_bytes(), type=Manifest)
     graph = manifest.graphs[0]
     assert manifest.text is not None
-    items = TextPreprocessor(manifest.text, output / "model").encode(texts)
+    items = TextPreprocessor(manifest.text, output / "model").encode(texts, prompt=prompt)
     session = InferenceSession(str(output / graph.name / graph.files[0].path), providers=["CPUExecutionProvider"])
     return session.run(["embedding"], collate(items, manifest.text, [tensor.name for tensor in graph.inputs]))[0]
 
@@ -189,9 +189,8 @@ def source_of(folder: Path):  # type: ignore[no-untyped-def]
     from ingrain.export.sentence_transformers_source import SentenceTransformersSource
     from ingrain.preprocess.text import TextPreprocessor
 
-    source = SentenceTransformersSource(
-        inspect(folder / "models" / "model", trust_remote_code=False), trust_remote_code=False
-    )
+    checkpoint = inspect(folder / "models" / "model", trust_remote_code=False)
+    source = SentenceTransformersSource(checkpoint, name="model", trust_remote_code=False)
     output = folder / "output" / "model"
     output.mkdir(parents=True, exist_ok=True)
     return source, TextPreprocessor(source.save_tokenizer(output), output)

@@ -99,8 +99,8 @@ def test_published_weights_that_the_hub_has_only_as_pickle_are_refused_where_it_
     export_in_vain: Callable[[ExportJob], Manifest], hub: HubServer, tmp_path: Path
 ) -> None:
     hub.add("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", {"open_clip_pytorch_model.bin": b"pickle"})
+    job = job_of(tmp_path, "ViT-B-32", "open_clip", "laion2b_s34b_b79k")
     with pytest.raises(UnsupportedModelError, match="pickle"):
-        job = job_of(tmp_path, "ViT-B-32", "open_clip", "laion2b_s34b_b79k")
         export_in_vain(msgspec.structs.replace(job, pickled_weights=False))
 
 

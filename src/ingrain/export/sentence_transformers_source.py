@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ingrain.errors import ExportError
 from ingrain.export.checkpoint import Checkpoint, transformer_options
+from ingrain.export.named_rules import apply_named_rules
 from ingrain.export.serving_tokenizer import save_static_tokenizer, save_transformer_tokenizer
 from ingrain.repository.manifest import TextPreprocess
 
@@ -21,14 +22,16 @@ class SentenceTransformersSource:
 
     Args:
         checkpoint: An inspected folder.
+        name: What the user calls the model, for the library ties rules to names.
         trust_remote_code: True to run code that comes with the model.
 
     Raises:
         ExportError: The library cannot load the model.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, trust_remote_code: bool) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, name: str, trust_remote_code: bool) -> None:
         self._checkpoint = checkpoint
+        self._name = name
         self._trust_remote_code = trust_remote_code
         self._model: Any = None
         self.load()
@@ -75,6 +78,7 @@ class SentenceTransformersSource:
                 f"sentence-transformers cannot load the model ({type(error).__name__}); "
                 "files are missing or do not fit together, and the server's log says which."
             ) from error
+        apply_named_rules(model, self._name)
         self._model = model.float().eval().requires_grad_(False)
 
     def release(self) -> None:
