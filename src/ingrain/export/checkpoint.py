@@ -11,6 +11,7 @@ import msgspec
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.pickled_weights import without_safetensors
 from ingrain.export.refusals import refuse_architecture, refuse_module
+from ingrain.export.tokenizer_files import check_tokenizer_files
 
 _TRANSFORMER = {"Transformer", "CLIPModel"}
 # Modules with weights of their own beside the transformer's.
@@ -199,6 +200,7 @@ def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
     if not config:
         raise UnsupportedModelError("The model's folder has no config.json.", param="name")
     refuse_architecture(config, trust_remote_code=trust_remote_code)
+    check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
     _check_transformer_options(transformer_options(folder))
     _require_safetensors(folder)
 

@@ -11,6 +11,7 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.export.checkpoint import read_json
 from ingrain.export.pickled_weights import without_safetensors
 from ingrain.export.refusals import refuse_architecture
+from ingrain.export.tokenizer_files import check_tokenizer_files
 
 CONFIG = "open_clip_config.json"
 # OpenCLIP's own order where a folder holds several.
@@ -82,6 +83,8 @@ def _check_tokenizer(text: dict[str, Any], folder: Path) -> None:
         raise _unsupported(f"The model's tokenizer has the unknown mode {text['tokenizer_mode']!r}.")
     if text.get("hf_tokenizer_name") and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise _unsupported(f"The files of the tokenizer {text['hf_tokenizer_name']!r} are not in the model's folder.")
+    if text.get("hf_tokenizer_name"):
+        check_tokenizer_files(folder, read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json"))
 
 
 def _weights(folder: Path) -> Path:

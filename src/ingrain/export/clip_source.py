@@ -19,6 +19,7 @@ from ingrain.export.clip_checkpoint import CONFIG, ClipCheckpoint
 from ingrain.export.clip_text_graph import is_hugging_face, text_tower
 from ingrain.export.clip_tokenizer import save_clip_tokenizer, special_tokens
 from ingrain.export.initial_weights import repeated_random
+from ingrain.export.missing_package import missing_package
 from ingrain.repository.manifest import Similarity, TextPreprocess
 
 _PICTURES_AT_ONCE = 4
@@ -95,6 +96,8 @@ class ClipSource:
             open_clip.load_checkpoint(model, str(found.weights))
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()
+            if missing := missing_package(error):
+                raise missing from error
             raise ExportError(
                 f"OpenCLIP cannot load the model ({type(error).__name__}); "
                 "files are missing or do not fit together, and the server's log says which."
@@ -171,6 +174,8 @@ class ClipSource:
                 return open_clip.get_tokenizer(f"local-dir:{self._checkpoint.folder}", **options)
         except Exception as error:  # as above
             traceback.print_exc()
+            if missing := missing_package(error):
+                raise missing from error
             raise ExportError(
                 f"OpenCLIP cannot load the model's tokenizer ({type(error).__name__}); the server's log says why."
             ) from error

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.clip_bpe import build_bpe_tokenizer
 from ingrain.export.serving_tokenizer import write_tokenizer
+from ingrain.export.tokenizer_files import compare_with_sentencepiece
 from ingrain.preprocess.clean import Clean
 from ingrain.repository.manifest import TextPreprocess
 
@@ -69,6 +70,7 @@ def _hugging_face(tokenizer: Any) -> tuple[Tokenizer, int, str]:
         raise _unsupported(f"has the unknown mode {tokenizer.tokenizer_mode!r}")
     if not getattr(inner, "is_fast", False) or not isinstance(backend, Tokenizer):
         raise _unsupported(f"({type(inner).__name__}) has no fast form (tokenizer.json)")
+    compare_with_sentencepiece(inner)
     if inner.pad_token_id is None:
         raise _unsupported("has no padding token")
     return backend, int(inner.pad_token_id), str(inner.padding_side)

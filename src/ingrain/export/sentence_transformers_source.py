@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ingrain.errors import ExportError
 from ingrain.export.checkpoint import Checkpoint, transformer_options
+from ingrain.export.missing_package import missing_package
 from ingrain.export.named_rules import apply_named_rules
 from ingrain.export.serving_tokenizer import save_static_tokenizer, save_transformer_tokenizer
 from ingrain.repository.manifest import TextPreprocess
@@ -74,6 +75,8 @@ class SentenceTransformersSource:
             )
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()
+            if missing := missing_package(error):
+                raise missing from error
             raise ExportError(
                 f"sentence-transformers cannot load the model ({type(error).__name__}); "
                 "files are missing or do not fit together, and the server's log says which."

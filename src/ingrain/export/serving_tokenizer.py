@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from tokenizers import Tokenizer
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.tokenizer_files import compare_with_sentencepiece
 from ingrain.repository.manifest import TextPreprocess
 
 # Where the source sets no limit at all, a text is cut here: one text must not take all memory.
@@ -53,6 +54,7 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
             f"The tokenizer {type(tokenizer).__name__!r} has no fast form (tokenizer.json), so it cannot be served.",
             param="name",
         )
+    compare_with_sentencepiece(tokenizer)
     if tokenizer.pad_token_id is None:
         raise UnsupportedModelError("The tokenizer has no padding token, so texts cannot share a batch.", param="name")
     if tokenizer.split_special_tokens:

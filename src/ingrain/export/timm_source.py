@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ingrain.errors import ExportError
 from ingrain.export.initial_weights import repeated_random
+from ingrain.export.missing_package import missing_package
 from ingrain.export.timm_checkpoint import TimmCheckpoint, labels_of
 
 _PICTURES_AT_ONCE = 4
@@ -60,6 +61,8 @@ class TimmSource:
                 model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()
+            if missing := missing_package(error):
+                raise missing from error
             raise ExportError(
                 f"timm cannot load the model ({type(error).__name__}); "
                 "files are missing or do not fit together, and the server's log says which."

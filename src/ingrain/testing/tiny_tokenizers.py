@@ -16,7 +16,7 @@ VOCABULARY_SIZE = 420
 _MOST_PIECES = 360
 _LONGEST_PIECE = 6
 _SPACE = "▁"
-_LINES = (
+LINES = (
     "the river runs to the sea, slowly and quietly past old stone houses",
     "a quick brown fox jumps over the lazy dog while coffee gets cold in Berlin",
     "running, unbelievable prices: 42 euros on 13 March; don't e-mail me!",
@@ -114,13 +114,13 @@ def _make(kind: Kind, special: list[str]) -> Any:
         trainer = trainers.BpeTrainer(
             vocab_size=VOCABULARY_SIZE, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         )
-    tokenizer.train_from_iterator(_LINES * 4, trainer)
+    tokenizer.train_from_iterator(LINES * 4, trainer)
     return tokenizer
 
 
 def _count_pieces(special: list[str]) -> list[tuple[str, float]]:
     """Return special tokens, all characters of the lines, and the pieces that cover most, by log-probability."""
-    lines = [_SPACE + unicodedata.normalize("NFKC", line).replace(" ", f" {_SPACE}") for line in _LINES]
+    lines = [_SPACE + unicodedata.normalize("NFKC", line).replace(" ", f" {_SPACE}") for line in LINES]
     counts: Counter[str] = Counter()
     for word in " ".join(lines).split(" "):
         for start, stop in combinations(range(len(word) + 1), 2):
