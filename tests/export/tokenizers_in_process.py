@@ -114,7 +114,7 @@ def build_without_tokenizer_json(kind: str, folder: Path) -> None:
     SentenceTransformer(modules=[part, Pooling(32)], device="cpu").save(str(folder), create_model_card=False)
     # What the library writes of itself, the models of the time before had not.
     (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 80}')
     (folder / FILES[kind][1]).write_bytes((plain / FILES[kind][1]).read_bytes())
 
 

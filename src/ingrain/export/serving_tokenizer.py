@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from tokenizers import Tokenizer
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export import japanese_tokenizer
 from ingrain.export.tokenizer_files import compare_with_sentencepiece
 from ingrain.repository.manifest import TextPreprocess
 
@@ -48,8 +49,10 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
     """
     module = model[0]
     tokenizer = module.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if not getattr(tokenizer, "is_fast", False) or not isinstance(backend, Tokenizer):
+    backend, words = getattr(tokenizer, "backend_tokenizer", None), None
+    if type(tokenizer).__name__ == japanese_tokenizer.CLASS:
+        backend, words = japanese_tokenizer.build_japanese_tokenizer(tokenizer), japanese_tokenizer.words_of(tokenizer)
+    elif not getattr(tokenizer, "is_fast", False) or not isinstance(backend, Tokenizer):
         raise UnsupportedModelError(
             f"The tokenizer {type(tokenizer).__name__!r} has no fast form (tokenizer.json), so it cannot be served.",
             param="name",
@@ -71,6 +74,7 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
         pad_type_id=tokenizer.pad_token_type_id,
         **_prompts(model),
         include_prompt=all(getattr(part, "include_prompt", True) for part in model),
+        words=words,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
+from ingrain.export import japanese_tokenizer
 
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.model", "spiece.model", "spm.model", "tokenizer.model")
 _TIKTOKEN = "tiktoken.model"
@@ -57,7 +58,7 @@ def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config
 
     Raises:
         UnsupportedModelError: The tokenizer's class is Python code alone, which is not there where requests are served.
-        ExportUnavailableError: This installation lacks a package that reads the tokenizer's file.
+        ExportUnavailableError: This installation lacks a package that reads the tokenizer's file, or splits words.
     """
     _refuse_python_alone(config, tokenizer_config)
     if (folder / "tokenizer.json").is_file():
@@ -114,12 +115,13 @@ def _refuse_python_alone(config: dict[str, Any], tokenizer_config: dict[str, Any
     found = tokenizer_class_from_name(name) if isinstance(name, str) else None
     if not isinstance(found, type) or not issubclass(found, PreTrainedTokenizer):
         return
-    reason = "it is Python code, of which there is no fast form (tokenizer.json)"
-    if name == "BertJapaneseTokenizer":
-        words = str(tokenizer_config.get("word_tokenizer_type", "basic"))
-        reason = f"it splits Japanese into words by a dictionary ({words!r}) before it looks for tokens"
+    if name == japanese_tokenizer.CLASS:
+        japanese_tokenizer.japanese_words(tokenizer_config)
+        return
     raise UnsupportedModelError(
-        f"The model's tokenizer {name!r} is not there where requests are served: {reason}.", param="name"
+        f"The model's tokenizer {name!r} is Python code, of which there is no fast form (tokenizer.json), so it is not "
+        "there where requests are served.",
+        param="name",
     )
 
 

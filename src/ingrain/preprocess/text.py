@@ -14,6 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.clean import clean_texts
 from ingrain.preprocess.frame import read_frame
+from ingrain.preprocess.japanese import word_splitter
 from ingrain.preprocess.packed import ID_BYTES, pack_ids
 from ingrain.preprocess.words import WordByWord
 from ingrain.repository.manifest import TextPreprocess
@@ -63,6 +64,7 @@ class TextPreprocessor:
         name = config.default_prompt_name
         self.default_prompt = config.prompts.get(name, "") if name is not None else ""
         added = self._tokenizer.get_added_tokens_decoder()
+        self._split = word_splitter(config.words, [token.content for token in added.values()]) if config.words else None
         self._special_ids = {index for index, token in added.items() if token.special}
         self._prompt_tokens = (
             {} if config.include_prompt else {text: self._count_prompt_tokens(text) for text in config.prompts.values()}
@@ -105,6 +107,8 @@ class TextPreprocessor:
         return items
 
     def _tokenize(self, texts: Sequence[str], prompt_tokens: int) -> list[TokenizedText]:
+        if self._split is not None:
+            texts = [self._split(text) for text in texts]
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
         longest, items = self.config.max_tokens, []
         for encoding in encodings:
@@ -157,6 +161,8 @@ class TextPreprocessor:
 
     def _count_prompt_tokens(self, prompt: str) -> int:
         """Count a prompt's tokens as sentence-transformers does: special tokens included, the end token not."""
+        if self._split is not None:
+            prompt = self._split(prompt)
         ids = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens).ids
         # By id, as the source does it: a special token that the prompt itself ends in counts as the end token too.
         ends = bool(ids) and ids[-1] in self._special_ids

@@ -53,6 +53,20 @@ class Graph(msgspec.Struct, frozen=True):
     equal_lengths_only: bool = False
 
 
+class JapaneseWords(msgspec.Struct, frozen=True):
+    """How MeCab splits a text into words, before tokens are looked for.
+
+    Attributes:
+        dictionary: The package that has the dictionary.
+        normalize: True where the text is first brought to Unicode's form NFKC.
+        lower: True where words are then written in lower case.
+    """
+
+    dictionary: Literal["ipadic", "unidic_lite", "unidic"]
+    normalize: bool = True
+    lower: bool = False
+
+
 class TextPreprocess(msgspec.Struct, frozen=True):
     """How a text becomes token ids.
 
@@ -70,6 +84,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         clean: How text is cleaned before it is tokenized, in OpenCLIP's words.
         fixed_length: True where padding attends (SigLIP, CLIPA), so that every text is padded to ``max_tokens``.
         zeroed_id: Token id that becomes 0 after all else is done (CLIPA's separator).
+        words: How a Japanese text is split into words before it is tokenized.
     """
 
     max_tokens: int
@@ -85,6 +100,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
     clean: Literal["none", "clip_lower", "clip_whitespace", "clip_canonicalize"] = "none"
     fixed_length: bool = False
     zeroed_id: int | None = None
+    words: JapaneseWords | None = None
 
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]

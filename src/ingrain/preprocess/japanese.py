@@ -1,0 +1,61 @@
+"""Receives Japanese texts, hands them on with spaces between their words, as MeCab and a dictionary see them."""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ingrain.errors import RepositoryError
+from ingrain.repository.manifest import JapaneseWords
+
+
+def missing_packages(rules: JapaneseWords) -> list[str]:
+    """Return the packages that are needed to split words and are not installed, as they are imported."""
+    return [name for name in ("fugashi", rules.dictionary) if find_spec(name) is None]
+
+
+def word_splitter(rules: JapaneseWords, whole: Iterable[str]) -> Callable[[str], str]:
+    """Return what splits a text into its words.
+
+    It computes what transformers' ``BertJapaneseTokenizer`` does before it looks for tokens: NFKC, MeCab, lower case.
+
+    Args:
+        rules: The model's.
+        whole: Tokens that are not split where a text holds them: ``[MASK]``.
+
+    Returns:
+        Takes a text, returns it with one space between any two words; thread-safe.
+
+    Raises:
+        RepositoryError: The packages are not installed.
+    """
+    if missing := missing_packages(rules):
+        raise RepositoryError(
+            f"The model's texts are split into Japanese words by {' and '.join(missing)}, which this installation "
+            "lacks: pip install 'ingrain[japanese]'."
+        )
+    folder = import_module(rules.dictionary).DICDIR
+    tagger: Any = import_module("fugashi").GenericTagger(f'-d "{folder}" -r "{Path(folder) / "mecabrc"}"')
+    lock = threading.Lock()  # a tagger holds one text at a time
+    kept = frozenset(whole)
+    # Longest first, as one token may be the beginning of another.
+    around = re.compile("(" + "|".join(re.escape(token) for token in sorted(kept, key=len, reverse=True)) + ")")
+
+    def words(text: str) -> list[str]:
+        if rules.normalize:
+            text = unicodedata.normalize("NFKC", text)
+        with lock:
+            found = [str(word.surface) for word in tagger(text)]
+        return [word.lower() for word in found] if rules.lower else found
+
+    def split(text: str) -> str:
+        parts = around.split(text) if kept else [text]
+        return " ".join(word for part in parts if part for word in ([part] if part in kept else words(part)))
+
+    return split
