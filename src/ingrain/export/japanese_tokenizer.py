@@ -14,6 +14,8 @@ from ingrain.repository.manifest import JapaneseWords
 
 CLASS = "BertJapaneseTokenizer"
 _LONGEST_WORD_CHARS = 100  # transformers' `WordpieceTokenizer`
+# Of a word that MeCab makes of a line break or the like, transformers' WordPiece sees nothing: Python's `str.split`.
+_SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 _DEFAULTS = {"do_word_tokenize": True, "word_tokenizer_type": "basic", "do_subword_tokenize": True}
 
 
@@ -65,12 +67,12 @@ def build_japanese_tokenizer(tokenizer: Any) -> Tokenizer:
     if tokenizer.subword_tokenizer_type == "character":
         backend = Tokenizer(models.WordLevel(dict(tokenizer.vocab), unknown))
         words = pre_tokenizers.Split(" ", "removed")
-        backend.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex("(?s)."), "isolated")])
+        backend.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")])
     else:
         backend = Tokenizer(
             models.WordPiece(dict(tokenizer.vocab), unk_token=unknown, max_input_chars_per_word=_LONGEST_WORD_CHARS)
         )
-        backend.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(f"[{_SPACES}]"), "removed")
     backend.add_tokens([token for _, token in sorted(tokenizer.added_tokens_decoder.items())])
     first, last = str(tokenizer.cls_token), str(tokenizer.sep_token)
     backend.post_processor = processors.TemplateProcessing(
