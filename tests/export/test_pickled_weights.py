@@ -84,7 +84,7 @@ def test_whole_weights_shards_and_those_of_modules_become_safetensors(
         "pytorch_model-00001-of-00002.safetensors": ["a"],
         "pytorch_model-00002-of-00002.safetensors": ["b"],
     }
-    copy = folder.parent / "output" / "unpickled"
+    copy = folder.parent / "output" / "unpickled" / "model"
     index = json.loads((copy / "model.safetensors.index.json").read_bytes())["weight_map"]
     assert index == {"a": "pytorch_model-00001-of-00002.safetensors", "b": "pytorch_model-00002-of-00002.safetensors"}
     assert not list(copy.rglob("*.bin*")), "no library can read a pickle, for there is none"
@@ -115,7 +115,7 @@ def test_where_both_forms_lie_in_a_folder_the_pickle_is_not_opened(
     (folder / safetensors).write_bytes(b"never looked at here")
     (folder / pickle).write_bytes(b"no pickle at all")
     assert exporting.submit(in_process.refusal, folder, library).result() == "converted"
-    assert not (folder.parent / "output" / "unpickled").exists()
+    assert not (folder.parent / "output" / "unpickled" / "model").exists()
 
 
 def test_the_weights_of_one_folder_do_not_hide_the_pickle_of_another(
@@ -125,7 +125,7 @@ def test_the_weights_of_one_folder_do_not_hide_the_pickle_of_another(
     exporting.submit(in_process.save, None, folder / "2_Dense" / "pytorch_model.bin").result()
     written = exporting.submit(in_process.converted, folder, "sentence_transformers").result()
     assert list(written) == ["2_Dense/model.safetensors"]
-    linked = folder.parent / "output" / "unpickled" / "model.safetensors"
+    linked = folder.parent / "output" / "unpickled" / "model" / "model.safetensors"
     assert linked.readlink() == folder / "model.safetensors"
 
 

@@ -23,7 +23,7 @@ from ingrain.sources.files import used_files
 from ingrain.sources.local import list_files
 
 UNPICKLED_FOLDER = "unpickled"
-"""Below the job's output: the model's folder with safetensors in place of its pickles."""
+"""Below the job's output: holds the model's folder, with safetensors in place of its pickles."""
 
 _WHOLE, _SHARDS = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # What each library takes of what lies in a folder, in its own order.
@@ -41,6 +41,7 @@ _WRAPPERS: dict[Library, tuple[str, ...]] = {
     "open_clip": ("state_dict",),
     "timm": ("state_dict_ema", "model_ema", "state_dict", "model"),
 }
+_ARCHIVE = b"PK\x03\x04"  # by which PyTorch itself tells its two forms apart
 _DTYPES = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"}
 # Tied weights are stored once and named several times. More copies than this are no model's, and would fill a disk.
 _MOST_COPIES = 16
@@ -61,7 +62,8 @@ def unpickle(folder: Path, job: ExportJob) -> Path:
     pickles = _pickles(folder, paths, job.library) if job.pickled_weights else []
     if not pickles:
         return folder
-    copy = Path(job.output) / UNPICKLED_FOLDER
+    # By its own name, for transformers keeps code that comes with a model under the name of its folder.
+    copy = Path(job.output) / UNPICKLED_FOLDER / folder.name
     for path in paths:
         if path not in pickles:
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +142,8 @@ def _load(source: Path, shown: str) -> Any:
     """Read a pickle as data. Its tensors stay in the file, as far as its form allows, until they are written."""
     import torch
 
-    is_archive = zipfile.is_zipfile(source)
+    with source.open("rb") as file:
+        is_archive = file.read(4) == _ARCHIVE
     try:
         if is_archive:
             _check_archive(source, shown)
@@ -161,7 +164,7 @@ def _check_archive(source: Path, shown: str) -> None:
     with zipfile.ZipFile(source) as archive:
         members = archive.infolist()
     names = [Path(member.filename) for member in members]
-    if any(name.name == "constants.pkl" or "code" in name.parts[:-1] for name in names):
+    if any(name.name == "constants.pkl" or "code" in name.parts[1:-1] for name in names):
         raise _refused(f"The model's {shown!r} is a TorchScript archive, which is a program; convert to safetensors.")
     packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
     if packed or sum(member.file_size for member in members) > source.stat().st_size:

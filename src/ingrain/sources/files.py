@@ -121,12 +121,12 @@ def _pickled(used: list[str], weights: list[str], rules: FileRules, model: str) 
         if folder in with_weights or not others or not _is_part(folder, names, rules):
             continue
         pickles = [name for name in others if rules.pickles.fullmatch(name)]
+        # Where both lie there, the libraries take the whole file, not its shards.
+        pickles = [name for name in pickles if "-of-" not in name] or pickles
         if not pickles or not rules.pickles_allowed:
             name = (pickles or others)[0]
             raise _unread(model, name if folder == "." else f"{folder}/{name}", is_pickle=bool(pickles))
-        # Where both lie there, the libraries take the whole file, not its shards.
-        whole = [name for name in pickles if "-of-" not in name]
-        chosen += [str(PurePosixPath(folder) / name) for name in whole or pickles]
+        chosen += [str(PurePosixPath(folder) / name) for name in pickles]
     if weights or chosen:
         return chosen
     if any(name == "adapter_model.safetensors" for name in in_folder["."]):
