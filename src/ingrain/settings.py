@@ -154,6 +154,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Most items in one request to /v1/embeddings, as OpenAI has it; INGRAIN_MAX_ITEMS holds there too.",
         ),
     ] = 2048
+    openai_token_ids: Annotated[
+        Literal["cl100k_base", "own", "refuse"],
+        _setting(
+            "INGRAIN_OPENAI_TOKEN_IDS",
+            "What token ids sent to /v1/embeddings are, where the request does not say it by `token_encoding`: those "
+            "of OpenAI's encoding, whose text is embedded; those of the model's own tokenizer; or refused.",
+        ),
+    ] = "cl100k_base"  # noqa: S105 - an encoding, no password
     max_text_chars: Annotated[Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Longest text in characters.")] = 200_000
     max_queue_tokens: Annotated[
         Positive,

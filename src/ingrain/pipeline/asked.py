@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ingrain.postprocess.quantize import AnyVectors, OutputDtype
+from ingrain.preprocess.frame import CutSide
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.preprocess.text import TokenizedText
 from ingrain.repository.manifest import Library
@@ -57,6 +58,7 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
         token_ids: Token ids by text, of the model's own tokenizer, in the place of texts.
         prompt: Which prompt goes before them; None for the model's default.
         truncate: False to refuse a text that is longer than the model takes, instead of cutting it.
+        cut_side: Where to cut it; where the source library does if None.
         param: What the caller calls them, for errors.
         places: Index of each in the caller's list, where they are a part of it.
         is_list: False where the caller gave one text by itself.
@@ -66,6 +68,7 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
     token_ids: Sequence[Sequence[int]] | None = None
     prompt: PromptChoice | None = None
     truncate: bool = True
+    cut_side: CutSide | None = None
     param: str = "text"
     places: Sequence[int] | None = None
     is_list: bool = True

@@ -56,7 +56,9 @@ def check_texts(limits: RequestLimits, texts: Texts) -> None:
                 facts={"limit": longest},
             )
     if texts.token_ids is not None and texts.prompt is not None:
-        raise InvalidRequestError("A prompt goes before text, not before token ids.", param=param)
+        raise InvalidRequestError(
+            "A prompt goes before text, not before token ids of the model's own tokenizer.", param=param
+        )
 
 
 def check_prompt(limits: RequestLimits, prompt: str | None, texts: Texts) -> None:
@@ -105,7 +107,7 @@ def refuse_long(texts: Texts, items: Sequence[TokenizedText], limit: int) -> Non
             length = len(item) + item.cut_tokens
             raise TextTooLongError(
                 f"{texts.name(index)} has {length} tokens; the model takes {limit}. Shorten it, or let it be cut by "
-                "leaving out `truncate: false`.",
+                "`truncate: true`.",
                 param=texts.name(index),
                 facts={"index": texts.place(index), "tokens": length, "limit": limit},
             )

@@ -105,7 +105,7 @@ class Pipeline:
         tokenizer, queue, prompt = self._admit(name, model, texts, timeout_s)
         if not _is_short(texts, prompt):
             return None
-        items = tokenizer.encode(texts.texts, prompt=prompt)
+        items = tokenizer.encode(texts.texts, prompt=prompt, cut_side=texts.cut_side)
         if not texts.truncate:
             refuse_long(texts, items, tokenizer.config.max_tokens)
         waiter = _WaitsForTexts(self, name, form, ranges, items, caller)
@@ -199,11 +199,13 @@ class Pipeline:
     ) -> tuple[Vectors, list[TokenizedText]]:
         tokenizer, queue, prompt = self._admit(name, model, texts, self._time_left_s(started))
         if texts.token_ids is not None:
-            items = await asyncio.to_thread(tokenizer.take_ids, texts.token_ids, name=texts.name)
+            items = await asyncio.to_thread(
+                tokenizer.take_ids, texts.token_ids, name=texts.name, cut_side=texts.cut_side
+            )
         elif _is_short(texts, prompt):
-            items = tokenizer.encode(texts.texts, prompt=prompt)
+            items = tokenizer.encode(texts.texts, prompt=prompt, cut_side=texts.cut_side)
         else:
-            items = await asyncio.to_thread(tokenizer.encode, texts.texts, prompt=prompt)
+            items = await asyncio.to_thread(tokenizer.encode, texts.texts, prompt=prompt, cut_side=texts.cut_side)
         if not texts.truncate:
             refuse_long(texts, items, tokenizer.config.max_tokens)
         return await self._submit(name, queue, items, started), items

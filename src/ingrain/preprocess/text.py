@@ -13,7 +13,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.clean import clean_texts
-from ingrain.preprocess.frame import read_frame
+from ingrain.preprocess.frame import CutSide, read_frame
 from ingrain.preprocess.japanese import word_splitter
 from ingrain.preprocess.packed import ID_BYTES, pack_ids
 from ingrain.preprocess.words import WordByWord
@@ -72,12 +72,16 @@ class TextPreprocessor:
         self._frame = read_frame(self._tokenizer, config)
         self._words = WordByWord.find(self._tokenizer, self._frame, zero=self._zero)
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenizedText]:
+    def encode(
+        self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None
+    ) -> list[TokenizedText]:
         """Tokenize texts, longest cut to ``max_tokens`` with the end token kept.
 
         Args:
             texts: Any number of texts; an empty text is a text.
             prompt: Put before every text; the model's default prompt if None.
+            cut_side: Where to cut what is too long, as ``truncation_side`` of the source's tokenizer has it; the
+                tokenizer's own side if None.
 
         Returns:
             One item a text, in order.
@@ -94,30 +98,44 @@ class TextPreprocessor:
         texts = clean_texts(texts, self.config.clean)
         words = self._words
         if words is None:
-            return self._tokenize(texts, prompt_tokens)
+            return self._tokenize(texts, prompt_tokens, cut_side)
         longest, items = self.config.max_tokens, []
         longest_bytes = ID_BYTES * longest
         for text in texts:
             # More words than tokens: too long for certain, and too many to be worth knowing.
             ids = words.encode(text) if text.count(" ") < longest else None
             if ids is None or len(ids) >= longest_bytes:  # the tokenizer knows where to cut it
-                items += self._tokenize([text], prompt_tokens)
+                items += self._tokenize([text], prompt_tokens, cut_side)
             else:
                 items.append(TokenizedText(ids, b"", prompt_tokens, 0))
         return items
 
-    def _tokenize(self, texts: Sequence[str], prompt_tokens: int) -> list[TokenizedText]:
+    def _tokenize(self, texts: Sequence[str], prompt_tokens: int, cut_side: CutSide | None) -> list[TokenizedText]:
         if self._split is not None:
             texts = [self._split(text) for text in texts]
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
         longest, items = self.config.max_tokens, []
         for encoding in encodings:
-            ids = self._zero(encoding.ids)
+            ids, type_ids = encoding.ids, encoding.type_ids
             cut_tokens = self._count_cut_tokens(encoding) if len(ids) >= longest else 0
-            items.append(TokenizedText.of(ids, encoding.type_ids, prompt_tokens=prompt_tokens, cut_tokens=cut_tokens))
+            if cut_tokens and cut_side not in (None, self._frame.cut_side):
+                ids, type_ids, _ = self._frame.put_around_own(self._own_ids(encoding), cut_side)
+            items.append(
+                TokenizedText.of(self._zero(ids), type_ids, prompt_tokens=prompt_tokens, cut_tokens=cut_tokens)
+            )
         return items
 
-    def take_ids(self, rows: Sequence[Sequence[int]], *, name: Callable[[int], str]) -> list[TokenizedText]:
+    def _own_ids(self, encoding: Encoding) -> list[int]:
+        """Return all ids of a text that was cut, without the special tokens that are around each piece of it."""
+        pieces = [encoding, *encoding.overflowing]
+        if self._frame.cut_side == "left":
+            pieces.reverse()  # the first piece is the end of the text then
+        first, behind = len(self._frame.before), len(self._frame.behind)
+        return [token for piece in pieces for token in piece.ids[first : len(piece.ids) - behind]]
+
+    def take_ids(
+        self, rows: Sequence[Sequence[int]], *, name: Callable[[int], str], cut_side: CutSide | None = None
+    ) -> list[TokenizedText]:
         """Take texts that the caller has tokenized with the model's own tokenizer.
 
         Special tokens are put around the ids where the caller has not done so; what is longer than ``max_tokens`` is
@@ -126,6 +144,7 @@ class TextPreprocessor:
         Args:
             rows: Token ids by text.
             name: Tells how the caller wrote a row, for errors.
+            cut_side: As in ``encode``.
 
         Raises:
             InvalidRequestError: A row is empty, or holds an id that the vocabulary lacks.
@@ -141,7 +160,7 @@ class TextPreprocessor:
                     param=name(index),
                     facts={"limit": self._vocabulary_size - 1},
                 )
-        taken = (self._frame.put_around(row) for row in rows)
+        taken = (self._frame.put_around(row, cut_side) for row in rows)
         return [TokenizedText.of(self._zero(ids), type_ids, cut_tokens=cut) for ids, type_ids, cut in taken]
 
     def _zero(self, ids: Sequence[int]) -> Sequence[int]:

