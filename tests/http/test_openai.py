@@ -6,7 +6,7 @@ import base64
 import numpy as np
 import openai
 import pytest
-from planes import MAX_TOKENS, WIDTH, WORDS, ids_of, running_planes
+from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
 
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.settings import Settings
@@ -75,28 +75,9 @@ async def test_usage_counts_the_tokens_that_were_computed(client):
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == 3 + 4 + MAX_TOKENS
 
 
-@pytest.mark.parametrize("with_special_tokens", [True, False])
-async def test_token_ids_give_the_vector_of_their_text(client, with_special_tokens):
-    """Ids are taken as tokenizers give them, special tokens around them or not."""
-    texts = ["red green", "blue", " ".join(["red"] * 100)]
-    rows = [ids_of(text) if with_special_tokens else ids_of(text)[1:-1] for text in texts]
-    answer = await client.embeddings.create(model=MODEL, input=rows)
-    np.testing.assert_allclose(vectors(answer), [truth(text) for text in texts], atol=1e-6)
-    single = await client.embeddings.create(model=MODEL, input=rows[0])
-    np.testing.assert_allclose(vectors(single), [truth("red green")], atol=1e-6)
-    assert single.usage.prompt_tokens == 4
-
-
-async def test_long_token_ids_are_cut_as_a_text_is(client):
-    answer = await client.embeddings.create(model=MODEL, input=[4] * 100, extra_body={"token_counts": True})
-    np.testing.assert_allclose(vectors(answer), [truth(" ".join(["red"] * 100))], atol=1e-6)
-    assert (answer.data[0].tokens, answer.data[0].truncated) == (MAX_TOKENS, True)
-
-
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"input": [[4, len(WORDS)]]}, "input[0]"),
         ({"input": [4, -1]}, "input"),
         ({"input": [[]]}, "input[0]"),
         ({"input": []}, "input"),
@@ -107,7 +88,6 @@ async def test_long_token_ids_are_cut_as_a_text_is(client):
         ({"input": "red", "dimensions": 0}, "dimensions"),
         ({"input": "red", "encoding_format": "int8"}, "encoding_format"),
         ({"input": "red", "extra_body": {"prompt_name": "absent"}}, "prompt_name"),
-        ({"input": [4], "extra_body": {"input_type": "query"}}, "input"),
         ({"input": "red", "extra_body": {"output_dtype": "int8"}}, "output_dtype"),
         ({"input": "red", "extra_body": {"modality": "image"}}, "input"),
     ],
@@ -119,12 +99,6 @@ async def test_what_is_wrong_is_a_bad_request_error_that_names_the_field(client,
     assert caught.value.param == param
     assert caught.value.type == "invalid_request_error"
     assert caught.value.request_id
-
-
-async def test_ids_beyond_the_vocabulary_are_told_with_the_last_that_there_is(client):
-    with pytest.raises(openai.BadRequestError, match=f"0 to {len(WORDS) - 1}") as caught:
-        await client.embeddings.create(model=MODEL, input=[[4], [100_264]])
-    assert caught.value.param == "input[1]"
 
 
 async def test_a_model_that_is_not_loaded_is_a_not_found_error(client):
