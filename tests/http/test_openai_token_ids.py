@@ -11,8 +11,6 @@ from ingrain.repository.manifest import TextPreprocess
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
 
-pytestmark = pytest.mark.usefixtures("way")
-
 MODEL = "org/model"
 OWN = {"token_encoding": "own"}
 LONG = " ".join(["red"] * 100)
@@ -39,7 +37,7 @@ def vectors(answer):
     return np.array([item.embedding for item in answer.data], np.float32)
 
 
-async def test_ids_of_openais_encoding_give_the_vector_of_their_text(client, cl100k):
+async def test_ids_of_openais_encoding_give_the_vector_of_their_text(way, client, cl100k):
     """Of one text or several, with usage in the model's own tokens; a header says what they were taken for."""
     texts = ["red green", "blue", LONG, "w1 w2 naïve 東京 🙂"]
     create = client.embeddings.with_raw_response.create
@@ -78,7 +76,8 @@ async def test_what_openais_ids_write_is_what_the_text_would_be(client, planes, 
 
 
 @pytest.mark.parametrize(
-    ("given", "param", "position"), [([[4], [4, 100_256]], "input[1]", 1), ([100_277], "input", 0), ([4, -1], "input", 1)]
+    ("given", "param", "position"),
+    [([[4], [4, 100_256]], "input[1]", 1), ([100_277], "input", 0), ([4, -1], "input", 1)],
 )
 async def test_an_id_that_openai_does_not_have_is_refused_with_its_place(client, given, param, position):
     with pytest.raises(openai.BadRequestError, match="token_encoding") as caught:
@@ -88,7 +87,7 @@ async def test_an_id_that_openai_does_not_have_is_refused_with_its_place(client,
 
 
 @pytest.mark.parametrize("with_special_tokens", [True, False])
-async def test_own_token_ids_give_the_vector_of_their_text(client, with_special_tokens):
+async def test_own_token_ids_give_the_vector_of_their_text(way, client, with_special_tokens):
     """Ids are taken as tokenizers give them, special tokens around them or not."""
     texts = ["red green", "blue", LONG]
     rows = [ids_of(text) if with_special_tokens else ids_of(text)[1:-1] for text in texts]

@@ -24,7 +24,9 @@ def test_every_token_is_that_of_tiktoken(cl100k):
     assert decode(EVERY_ID) == [cl100k.decode(EVERY_ID)]
 
 
-@pytest.mark.parametrize("text", ["a", "naïve café", "東京は夜の七時", "🙂👍🏽", "tab\tnew\n\n  line ", "\x00", "ﬁ\u200b", "a\r\nb"])
+@pytest.mark.parametrize(
+    "text", ["a", "naïve café", "東京は夜の七時", "🙂👍🏽", "tab\tnew\n\n  line ", "\x00", "ﬁ\u200b", "a\r\nb"]
+)
 def test_texts_come_back_whole(cl100k, text):
     assert decode(cl100k.encode(text)) == [text]
 

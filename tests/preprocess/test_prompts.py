@@ -46,3 +46,48 @@ def test_a_prompt_and_a_name_are_too_much():
 
 def test_every_text_model_has_the_two_names_of_sentence_transformers():
     assert prompts_of(TextPreprocess(max_tokens=8)) == {"query": "", "document": ""}
+
+
+# As the authors of well-known models call their prompts.
+E5 = {"query": "query: ", "passage": "passage: "}
+NOMIC = {"query": "search_query: ", "document": "search_document: ", "clustering": "clustering: "}
+GEMMA = {"query": "q | ", "document": "d | ", "Clustering": "c | ", "STS": "s | ", "Retrieval-query": "r | "}
+JINA = {
+    "retrieval.query": "Represent the query: ",
+    "retrieval.passage": "Represent the document: ",
+    "text-matching": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words", "prompt"),
+    [
+        (E5, ("query", "search_query", "retrieval.query", "RETRIEVAL_QUERY"), "query: "),
+        (E5, ("passage", "search_document", "retrieval.passage", "RETRIEVAL_DOCUMENT"), "passage: "),
+        (E5, ("document", "DOCUMENT"), ""),
+        (NOMIC, ("query", "search_query", "retrieval.query"), "search_query: "),
+        (NOMIC, ("document", "passage", "search_document"), "search_document: "),
+        (NOMIC, ("clustering", "CLUSTERING", "separation"), "clustering: "),
+        (GEMMA, ("Clustering", "clustering"), "c | "),
+        (GEMMA, ("text-matching", "SEMANTIC_SIMILARITY", "sts"), "s | "),
+        (GEMMA, ("retrieval.query", "RETRIEVAL_QUERY", "Retrieval-query"), "r | "),
+        (JINA, ("retrieval.query", "search_query"), "Represent the query: "),
+        (JINA, ("text-matching", "semantic_similarity"), ""),
+        ({}, ("query", "search_query", "document", "retrieval.passage"), ""),
+    ],
+    ids=str,
+)
+def test_words_of_other_apis_take_the_models_own_prompt(prompts, words, prompt):
+    config = TextPreprocess(max_tokens=8, prompts=prompts)
+    for word in words:
+        assert resolve_prompt(PromptChoice(input_type=word), config, "m") == prompt, word
+
+
+@pytest.mark.parametrize(
+    ("prompts", "word"), [({}, "clustering"), (E5, "text-matching"), (NOMIC, "code.query"), (E5, "x")]
+)
+def test_a_kind_of_text_without_a_prompt_is_refused(prompts, word):
+    config = TextPreprocess(max_tokens=8, prompts=prompts)
+    with pytest.raises(InvalidRequestError, match=f"task '{word}'.*'query'") as caught:
+        resolve_prompt(PromptChoice(input_type=word, input_type_param="task"), config, "m")
+    assert caught.value.param == "task"

@@ -32,6 +32,26 @@ def test_a_long_text_is_cut_and_keeps_its_end_token(folder: Path) -> None:
     assert ids_of(item) == [1, 6, 7, 8, 9, 2]
 
 
+@pytest.mark.parametrize("own_side", ["left", "right"])
+@pytest.mark.parametrize("asked_side", ["left", "right", None])
+def test_a_text_is_cut_on_the_side_that_is_asked_for(folder: Path, own_side: str, asked_side: str | None) -> None:
+    """As the tokenizer itself does with that ``truncation_side``, whatever its own is, and as many pieces it takes."""
+    path, side = str(folder / "tokenizer.json"), asked_side or own_side
+    truth, own = Tokenizer.from_file(path), Tokenizer.from_file(path)
+    truth.enable_truncation(6, direction=side)
+    own.enable_truncation(6, direction=own_side)
+    own.save(path)
+    preprocessor = TextPreprocessor(TextPreprocess(max_tokens=6), folder)
+    words = ["the", "river", "runs", "slowly", "to", "sea", ":", "query", "the", "sea", "runs", "to", "the", "river"]
+    for count in range(len(words) + 1):
+        text = " ".join(words[:count])
+        (item,) = preprocessor.encode([text], cut_side=asked_side)  # type: ignore[arg-type]
+        expected = truth.encode(text)
+        assert ids_of(item) == expected.ids
+        assert np.frombuffer(item.packed_type_ids, np.int64).tolist() == expected.type_ids
+        assert item.cut_tokens == max(0, count - 4)
+
+
 def test_an_empty_text_is_its_special_tokens(folder: Path) -> None:
     assert ids_of(TextPreprocessor(TextPreprocess(max_tokens=6), folder).encode([""])[0]) == [1, 2]
 

@@ -13,8 +13,8 @@ InputType = Literal["query", "document"]
 # Every SentenceTransformer has these two, empty where its author gave none.
 _ALWAYS_THERE: tuple[InputType, ...] = ("query", "document")
 
-# What other APIs call the kinds of texts, and authors their prompts; folded. A text is always a query or a document,
-# so a model without such a prompt takes it as it is. The others are kinds that a model knows or does not.
+# What other APIs call the kinds of texts, and authors their prompts; folded. Since the two above are always there, every
+# model takes a query and a document, as it is if need be; of the other kinds a model has a prompt or does not know them.
 _QUERY = ("query", "search-query", "retrieval-query")
 _DOCUMENT = ("document", "passage", "search-document", "retrieval-document", "retrieval-passage", "corpus")
 _SIMILARITY = ("text-matching", "semantic-similarity", "sts")
@@ -87,11 +87,9 @@ def _prompt_for(choice: PromptChoice, known: dict[str, str], model: str) -> str:
     folded = _fold(word)
     prompts = {_fold(name): prompt for name, prompt in known.items()}
     family = next((family for family in _FAMILIES if folded in family), ())
-    for name in (folded, *family):
-        if prompts.get(name):
-            return prompts[name]
-    if folded in prompts or family in (_QUERY, _DOCUMENT):
-        return ""
+    found = [prompts[name] for name in (folded, *family) if name in prompts]
+    if found:
+        return next(filter(None, found), "")
     names = sorted(known)
     raise InvalidRequestError(
         f"Model {model!r} has no prompt for {choice.input_type_param} {word[:100]!r}. Its prompts are "

@@ -1,0 +1,249 @@
+"""Fields that clients of neighbouring APIs send to /v1/embeddings: what changes a vector is honoured or refused."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from planes import MAX_TOKENS, WIDTH, ids_of
+
+from ingrain.postprocess.quantize import quantize
+from ingrain.repository.manifest import TextPreprocess
+from ingrain.testing.fake_engine import fake_vector
+
+MODEL, PROMPTED = "org/model", "org/prompted"
+PROMPTS = {"query": "green ", "passage": "blue ", "Clustering": "w1 ", "retrieval.query": "w2 "}
+LONG = " ".join(f"w{number}" for number in range(60))
+
+
+def raw_truth(text):
+    return fake_vector(ids_of(text), WIDTH)
+
+
+def truth(text):
+    return raw_truth(text) / np.linalg.norm(raw_truth(text))
+
+
+@pytest.fixture
+async def embed(planes):
+    """Embed "red" and return the answer; ``input`` or ``model`` may be others."""
+    planes.export.text = TextPreprocess(max_tokens=MAX_TOKENS, prompts=PROMPTS)
+    await planes.load(PROMPTED)
+
+    async def embed(**fields):
+        return await planes.inference.post("/v1/embeddings", json={"model": MODEL, "input": "red", **fields})
+
+    return embed
+
+
+def vector(answer):
+    assert answer.status_code == 200, answer.text
+    return np.array(answer.json()["data"][0]["embedding"])
+
+
+def refusal(answer):
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    return error
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["output_dimension", "outputDimension", "output_dimensions", "output_dimensionality", "truncate_dim", "nDims"],
+)
+async def test_every_word_for_dimensions_cuts_the_vector(embed, field):
+    short = raw_truth("red")[:3]
+    np.testing.assert_allclose(vector(await embed(**{field: 3})), short / np.linalg.norm(short), atol=1e-6)
+    np.testing.assert_allclose(
+        vector(await embed(**{field: 3, "dimensions": 3})), short / np.linalg.norm(short), atol=1e-6
+    )
+    error = refusal(await embed(**{field: 3, "dimensions": 4}))
+    assert "dimensions (4)" in error["message"]
+    assert refusal(await embed(**{field: WIDTH + 1}))["limit"] == WIDTH
+    np.testing.assert_allclose(vector(await embed(**{field: None})), truth("red"), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"normalized": False}, {"normalize_embeddings": False}, {"useActivation": False}, {"embd_normalize": -1}],
+    ids=str,
+)
+async def test_every_word_for_normalize_leaves_the_models_own_vector(embed, fields):
+    np.testing.assert_allclose(vector(await embed(**fields)), raw_truth("red"), atol=1e-6)
+    assert "normalize (true)" in refusal(await embed(**fields, normalize=True))["message"]
+    assert refusal(await embed(embd_normalize=1))["param"] == "embd_normalize"
+
+
+@pytest.mark.parametrize("field", ["embedding_type", "embeddingTypes", "output_dtype"])
+async def test_every_word_for_the_type_of_the_numbers_is_taken(embed, field):
+    def given(kind):
+        return {field: [kind] if field == "embeddingTypes" else kind}
+
+    bits = quantize(np.array([truth("red")], np.float32), "ubinary", None)[0]
+    np.testing.assert_array_equal(vector(await embed(**given("ubinary"))), bits)
+    np.testing.assert_allclose(vector(await embed(**given("float"))), truth("red"), atol=1e-6)
+    assert refusal(await embed(**given("int4")))["message"].endswith(("binary, ubinary.", "binary, ubinary, float."))
+    if field != "output_dtype":
+        answer = await embed(**given("base64"))
+        numbers = np.frombuffer(base64.b64decode(answer.json()["data"][0]["embedding"]), "<f4")
+        np.testing.assert_allclose(numbers, truth("red"), atol=1e-6)
+        assert "base64" in refusal(await embed(**given("base64"), encoding_format="float"))["message"]
+        assert "'float'" in refusal(await embed(**given("binary"), output_dtype="float"))["message"]
+
+
+async def test_several_types_at_once_are_refused(embed):
+    assert refusal(await embed(embedding_types=["float", "int8"]))["param"] == "embedding_types"
+    assert refusal(await embed(embedding_type=[]))["param"] == "embedding_type"
+    np.testing.assert_allclose(vector(await embed(embedding_type=["float"])), truth("red"), atol=1e-6)
+
+
+async def test_an_encoding_that_there_is_not_is_refused_with_those_that_there_are(embed):
+    message = refusal(await embed(encoding_format="float16"))["message"]
+    assert "'float16'" in message
+    assert message.endswith("Allowed: float, base64.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        ({"input_type": "query"}, "green "),
+        ({"input_type": "QUERY"}, "green "),
+        ({"input_type": "search_query"}, "green "),
+        ({"task": "retrieval.query"}, "w2 "),
+        ({"task_type": "RETRIEVAL_QUERY"}, "w2 "),
+        ({"input_type": "document"}, ""),  # as encode_document has it
+        ({"input_type": "passage"}, "blue "),
+        ({"input_type": "search_document"}, "blue "),
+        ({"task": "retrieval.passage"}, "blue "),
+        ({"taskType": "RETRIEVAL_DOCUMENT"}, "blue "),
+        ({"input_type": "clustering"}, "w1 "),
+        ({"task": "separation"}, "w1 "),
+        ({"task": "clustering", "input_type": "separation"}, "w1 "),
+        ({"task": None, "input_type": None}, ""),
+        ({"task": "clustering", "prompt_name": "query"}, "green "),
+    ],
+    ids=str,
+)
+async def test_every_word_for_what_a_text_is_takes_the_models_own_prompt(embed, fields, prompt):
+    np.testing.assert_allclose(vector(await embed(model=PROMPTED, **fields)), truth(prompt + "red"), atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [MODEL, PROMPTED])
+@pytest.mark.parametrize("field", ["input_type", "task"])
+async def test_a_kind_of_text_that_the_model_has_no_prompt_for_is_refused_with_its_prompts(embed, model, field):
+    error = refusal(await embed(model=model, **{field: "classification"}))
+    assert error["param"] == field
+    assert "'classification'" in error["message"]
+    assert set(error["promptNames"]) == {"query", "document"} | (set(PROMPTS) if model == PROMPTED else set())
+
+
+async def test_a_model_without_prompts_takes_queries_and_documents_as_they_are(embed):
+    for word in ("query", "search_query", "retrieval.query", "document", "passage", "search_document"):
+        np.testing.assert_allclose(vector(await embed(input_type=word)), truth("red"), atol=1e-6)
+
+
+async def test_two_words_for_different_kinds_of_text_are_refused(embed):
+    assert refusal(await embed(task="retrieval.query", input_type="document"))["param"] == "task"
+    assert (await embed(task="retrieval.query", input_type="query")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"truncate": "END"},
+        {"truncate": "right"},
+        {"truncate": True},
+        {"truncate": None},
+        {"truncation": True},
+        {"truncate_prompt_tokens": -1},
+        {"truncation_side": "right"},
+    ],
+    ids=str,
+)
+async def test_a_text_that_is_too_long_is_cut_at_its_end(embed, fields):
+    answer = await embed(input=LONG, **fields)
+    np.testing.assert_allclose(vector(answer), truth(LONG), atol=1e-6)
+    assert answer.headers["x-truncated-texts"] == "1"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"truncate": "START"},
+        {"truncate": "left"},
+        {"truncation_side": "left"},
+        {"truncationDirection": "Left"},
+        {"truncate": True, "truncation_side": "left"},
+    ],
+    ids=str,
+)
+async def test_a_text_that_is_too_long_is_cut_at_its_start(way, embed, fields):
+    answer = await embed(input=[LONG, "red"], token_counts=True, **fields)
+    np.testing.assert_allclose(vector(answer), truth(" ".join(LONG.split()[2 - MAX_TOKENS :])), atol=1e-6)
+    assert [item["truncated"] for item in answer.json()["data"]] == [True, False]
+    assert answer.json()["usage"]["total_tokens"] == MAX_TOKENS + 3
+    own = await embed(input=ids_of("w1") + [4] * 60, token_encoding="own", **fields)
+    np.testing.assert_allclose(vector(own), truth("red " * 60), atol=1e-6)
+
+
+@pytest.mark.parametrize("fields", [{"truncate": "NONE"}, {"truncate": "none"}, {"truncation": False}], ids=str)
+async def test_a_text_that_is_too_long_is_refused_where_that_is_asked_for(embed, fields):
+    assert refusal(await embed(input=LONG, **fields))["code"] == "context_length_exceeded"
+    np.testing.assert_allclose(vector(await embed(**fields)), truth("red"), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "allowed"),
+    [
+        ({"truncate": "MIDDLE"}, "truncate", "'end'"),
+        ({"truncate": 3}, "truncate", ""),
+        ({"truncation_side": "top"}, "truncation_side", "'left', 'right'"),
+        ({"truncate": "NONE", "truncation": True}, "truncation", ""),
+        ({"truncate": "END", "truncation_side": "left"}, "truncation_side", ""),
+        ({"truncate_prompt_tokens": 100}, "truncate_prompt_tokens", "-1"),
+        ({"truncate": False, "truncate_prompt_tokens": -1}, "truncate_prompt_tokens", ""),
+        ({"late_chunking": True}, "late_chunking", "false"),
+        ({"return_multivector": True}, "return_multivector", "false"),
+        ({"addSpecialTokens": False}, "add_special_tokens", "true"),
+        ({"embed_dtype": "bfloat16"}, "embed_dtype", "'float32'"),
+        ({"endianness": "big"}, "endianness", "'little', 'native'"),
+        ({"instruction": "Find:"}, "instruction", ""),
+        ({"prompt_template": "{text}"}, "prompt_template", ""),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_had_is_refused_with_the_field_the_value_and_what_is_allowed(
+    embed, fields, param, allowed
+):
+    error = refusal(await embed(**fields))
+    assert error["param"] == param
+    assert allowed in error["message"]
+
+
+async def test_what_asks_for_what_is_done_in_any_case_passes(embed):
+    fields = {
+        "late_chunking": False,
+        "return_multivector": False,
+        "add_special_tokens": True,
+        "embed_dtype": "float32",
+        "endianness": "little",
+        "instruction": "",
+        "prompt_template": None,
+        "truncate": None,
+        "embedding_type": "float",
+        "normalized": True,
+        "embd_normalize": 2,
+        "user": "somebody",
+        "priority": 3,
+        "no_such_field": {"a": [1]},
+    }
+    np.testing.assert_allclose(vector(await embed(**fields)), truth("red"), atol=1e-6)
+
+
+async def test_the_native_routes_refuse_what_they_do_not_know(planes):
+    """There a field of another API is an error whatever its value."""
+    for field in ("task", "output_dimension", "normalized", "embedding_type", "token_encoding"):
+        answer = await planes.embed("red", **{field: "query"})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert json.loads((await planes.embed("red", inputType="passage")).content)["message"].endswith("query, document.")
