@@ -13,8 +13,8 @@ InputType = Literal["query", "document"]
 # Every SentenceTransformer has these two, empty where its author gave none.
 _ALWAYS_THERE: tuple[InputType, ...] = ("query", "document")
 
-# What other APIs call the kinds of texts, and authors their prompts; folded. Since the two above are always there, every
-# model takes a query and a document, as it is if need be; of the other kinds a model has a prompt or does not know them.
+# What other APIs call the kinds of texts, and authors their prompts; folded. Since the two above are always there,
+# every model takes a query and a document, as it is if need be. Of the other kinds it has a prompt, or knows nothing.
 _QUERY = ("query", "search-query", "retrieval-query")
 _DOCUMENT = ("document", "passage", "search-document", "retrieval-document", "retrieval-passage", "corpus")
 _SIMILARITY = ("text-matching", "semantic-similarity", "sts")
