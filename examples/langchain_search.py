@@ -16,7 +16,8 @@ embeddings = OpenAIEmbeddings(
     model=MODEL,
     base_url=f"{URL}/v1",
     api_key=os.environ.get("INGRAIN_API_KEY", "none"),
-    # Without this LangChain sends token ids of OpenAI's tokenizer, which mean other words to every other model.
+    # Send text. By default LangChain sends OpenAI's token ids, which Ingrain takes as well, but for which tiktoken
+    # first downloads a file.
     check_embedding_ctx_length=False,
 )
 

@@ -1,4 +1,4 @@
-"""LangChain's OpenAIEmbeddings as it is by default, which sends OpenAI's token ids, against vocabularies of all sizes."""
+"""LangChain's OpenAIEmbeddings by its defaults, which send OpenAI's token ids, against vocabularies of all sizes."""
 
 import hashlib
 import shutil

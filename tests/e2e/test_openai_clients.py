@@ -52,11 +52,11 @@ async def test_many_requests_of_the_async_client_at_once(server, source_model):
 
 def test_token_ids_of_the_source_s_tokenizer_are_their_text(server, source_model, truth):
     """As transformers' tokenizers give them, special tokens around them."""
-    rows = source_model.tokenizer(TEXTS)["input_ids"]
+    rows, own = source_model.tokenizer(TEXTS)["input_ids"], {"token_encoding": "own"}
     with openai.OpenAI(base_url=url(server), api_key="any") as client:
-        answer = client.embeddings.create(model=MINILM, input=rows)
+        answer = client.embeddings.create(model=MINILM, input=rows, extra_body=own)
         with pytest.raises(openai.BadRequestError, match="0 to 30521"):
-            client.embeddings.create(model=MINILM, input=[[100_264]])
+            client.embeddings.create(model=MINILM, input=[[100_264]], extra_body=own)
     assert np.abs(vectors(answer) - truth).max() < 1e-4
 
 

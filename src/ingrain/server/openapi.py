@@ -76,6 +76,11 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
             " file for numpy.load (application/x-npy) where `Accept` prefers that. X-Truncated-Texts tells how many"
             " texts were cut, if any was."
         )
+    if route.answer is openai.OpenAIEmbeddingsAnswer:
+        operation["description"] += (
+            " X-Token-Ids tells what token ids were taken for, if the input held any, and X-Truncated-Texts how many"
+            " texts were cut, if any was."
+        )
     if route.first_generation:
         operation["deprecated"] = True
     if route.scope is not None:
