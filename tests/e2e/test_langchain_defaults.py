@@ -30,8 +30,8 @@ UNICODE = [
 def the_texts():
     """Return 500 texts: sentences, articles, words, many scripts, and some far longer than any model takes."""
     words = sorted({word for first, second, _ in word_pairs() for word in (first, second)})
-    long = [" ".join(articles()[first : first + 12]) for first in range(0, 120, 12)]
-    texts = [*UNICODE, *long, *articles()[:30], *words[:100]]
+    long = [" ".join(articles()[first : first + 12]) for first in range(0, 72, 12)]
+    texts = [*UNICODE, *long, *articles()[:20], *words[:100]]
     return texts + sentences()[: 500 - len(texts)]
 
 

@@ -104,29 +104,30 @@ async def test_an_encoding_that_there_is_not_is_refused_with_those_that_there_ar
     assert message.endswith("Allowed: float, base64.")
 
 
-@pytest.mark.parametrize(
-    ("fields", "prompt"),
-    [
-        ({"input_type": "query"}, "green "),
-        ({"input_type": "QUERY"}, "green "),
-        ({"input_type": "search_query"}, "green "),
-        ({"task": "retrieval.query"}, "w2 "),
-        ({"task_type": "RETRIEVAL_QUERY"}, "w2 "),
-        ({"input_type": "document"}, ""),  # as encode_document has it
-        ({"input_type": "passage"}, "blue "),
-        ({"input_type": "search_document"}, "blue "),
-        ({"task": "retrieval.passage"}, "blue "),
-        ({"taskType": "RETRIEVAL_DOCUMENT"}, "blue "),
-        ({"input_type": "clustering"}, "w1 "),
-        ({"task": "separation"}, "w1 "),
-        ({"task": "clustering", "input_type": "separation"}, "w1 "),
-        ({"task": None, "input_type": None}, ""),
-        ({"task": "clustering", "prompt_name": "query"}, "green "),
-    ],
-    ids=str,
-)
-async def test_every_word_for_what_a_text_is_takes_the_models_own_prompt(embed, fields, prompt):
-    np.testing.assert_allclose(vector(await embed(model=PROMPTED, **fields)), truth(prompt + "red"), atol=1e-6)
+# One server for each list of cases, which takes most of a test's time.
+PROMPT_BY_WORD = [
+    ({"input_type": "query"}, "green "),
+    ({"input_type": "QUERY"}, "green "),
+    ({"input_type": "search_query"}, "green "),
+    ({"task": "retrieval.query"}, "w2 "),
+    ({"task_type": "RETRIEVAL_QUERY"}, "w2 "),
+    ({"input_type": "document"}, ""),  # as encode_document has it
+    ({"input_type": "passage"}, "blue "),
+    ({"input_type": "search_document"}, "blue "),
+    ({"task": "retrieval.passage"}, "blue "),
+    ({"taskType": "RETRIEVAL_DOCUMENT"}, "blue "),
+    ({"input_type": "clustering"}, "w1 "),
+    ({"task": "separation"}, "w1 "),
+    ({"task": "clustering", "input_type": "separation"}, "w1 "),
+    ({"task": None, "input_type": None}, ""),
+    ({"task": "clustering", "prompt_name": "query"}, "green "),
+]
+
+
+async def test_every_word_for_what_a_text_is_takes_the_models_own_prompt(embed):
+    for fields, prompt in PROMPT_BY_WORD:
+        answer = await embed(model=PROMPTED, **fields)
+        np.testing.assert_allclose(vector(answer), truth(prompt + "red"), atol=1e-6, err_msg=str(fields))
 
 
 @pytest.mark.parametrize("model", [MODEL, PROMPTED])
@@ -148,23 +149,22 @@ async def test_two_words_for_different_kinds_of_text_are_refused(embed):
     assert (await embed(task="retrieval.query", input_type="query")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"truncate": "END"},
-        {"truncate": "right"},
-        {"truncate": True},
-        {"truncate": None},
-        {"truncation": True},
-        {"truncate_prompt_tokens": -1},
-        {"truncation_side": "right"},
-    ],
-    ids=str,
-)
-async def test_a_text_that_is_too_long_is_cut_at_its_end(embed, fields):
-    answer = await embed(input=LONG, **fields)
-    np.testing.assert_allclose(vector(answer), truth(LONG), atol=1e-6)
-    assert answer.headers["x-truncated-texts"] == "1"
+CUT_AT_THE_END = [
+    {"truncate": "END"},
+    {"truncate": "right"},
+    {"truncate": True},
+    {"truncate": None},
+    {"truncation": True},
+    {"truncate_prompt_tokens": -1},
+    {"truncation_side": "right"},
+]
+
+
+async def test_a_text_that_is_too_long_is_cut_at_its_end(embed):
+    for fields in CUT_AT_THE_END:
+        answer = await embed(input=LONG, **fields)
+        np.testing.assert_allclose(vector(answer), truth(LONG), atol=1e-6, err_msg=str(fields))
+        assert answer.headers["x-truncated-texts"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -193,32 +193,29 @@ async def test_a_text_that_is_too_long_is_refused_where_that_is_asked_for(embed,
     np.testing.assert_allclose(vector(await embed(**fields)), truth("red"), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("fields", "param", "allowed"),
-    [
-        ({"truncate": "MIDDLE"}, "truncate", "'end'"),
-        ({"truncate": 3}, "truncate", ""),
-        ({"truncation_side": "top"}, "truncation_side", "'left', 'right'"),
-        ({"truncate": "NONE", "truncation": True}, "truncation", ""),
-        ({"truncate": "END", "truncation_side": "left"}, "truncation_side", ""),
-        ({"truncate_prompt_tokens": 100}, "truncate_prompt_tokens", "-1"),
-        ({"truncate": False, "truncate_prompt_tokens": -1}, "truncate_prompt_tokens", ""),
-        ({"late_chunking": True}, "late_chunking", "false"),
-        ({"return_multivector": True}, "return_multivector", "false"),
-        ({"addSpecialTokens": False}, "add_special_tokens", "true"),
-        ({"embed_dtype": "bfloat16"}, "embed_dtype", "'float32'"),
-        ({"endianness": "big"}, "endianness", "'little', 'native'"),
-        ({"instruction": "Find:"}, "instruction", ""),
-        ({"prompt_template": "{text}"}, "prompt_template", ""),
-    ],
-    ids=str,
-)
-async def test_what_cannot_be_had_is_refused_with_the_field_the_value_and_what_is_allowed(
-    embed, fields, param, allowed
-):
-    error = refusal(await embed(**fields))
-    assert error["param"] == param
-    assert allowed in error["message"]
+REFUSED = [
+    ({"truncate": "MIDDLE"}, "truncate", "'end'"),
+    ({"truncate": 3}, "truncate", ""),
+    ({"truncation_side": "top"}, "truncation_side", "'left', 'right'"),
+    ({"truncate": "NONE", "truncation": True}, "truncation", ""),
+    ({"truncate": "END", "truncation_side": "left"}, "truncation_side", ""),
+    ({"truncate_prompt_tokens": 100}, "truncate_prompt_tokens", "-1"),
+    ({"truncate": False, "truncate_prompt_tokens": -1}, "truncate_prompt_tokens", ""),
+    ({"late_chunking": True}, "late_chunking", "false"),
+    ({"return_multivector": True}, "return_multivector", "false"),
+    ({"addSpecialTokens": False}, "add_special_tokens", "true"),
+    ({"embed_dtype": "bfloat16"}, "embed_dtype", "'float32'"),
+    ({"endianness": "big"}, "endianness", "'little', 'native'"),
+    ({"instruction": "Find:"}, "instruction", ""),
+    ({"prompt_template": "{text}"}, "prompt_template", ""),
+]
+
+
+async def test_what_cannot_be_had_is_refused_with_the_field_the_value_and_what_is_allowed(embed):
+    for fields, param, allowed in REFUSED:
+        error = refusal(await embed(**fields))
+        assert error["param"] == param
+        assert allowed in error["message"]
 
 
 async def test_what_asks_for_what_is_done_in_any_case_passes(embed):

@@ -195,7 +195,7 @@ def _agreed(given: list[tuple[str, T]]) -> tuple[str, T] | None:
 
 def _differ(first: str, first_value: object, second: str, second_value: object) -> InvalidRequestError:
     return InvalidRequestError(
-        f"{first} ({_shown(first_value)}) and {second} ({_shown(second_value)}) say different things of the same; give "
+        f"{first} ({_shown(first_value)}) and {second} ({_shown(second_value)}) mean the same thing and differ; give "
         "one of them.",
         param=second,
     )
