@@ -110,7 +110,9 @@ class TextPreprocessor:
                 items.append(TokenizedText(ids, b"", prompt_tokens, 0))
         return items
 
-    def _tokenize(self, texts: Sequence[str], prompt_tokens: int, cut_side: CutSide | None) -> list[TokenizedText]:
+    def _tokenize(
+        self, texts: Sequence[str], prompt_tokens: int, cut_side: CutSide | None = None
+    ) -> list[TokenizedText]:
         if self._split is not None:
             texts = [self._split(text) for text in texts]
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
