@@ -23,7 +23,7 @@ from ingrain.client.answers import (
     reader,
     rows_reader,
 )
-from ingrain.client.call import Call, new_request_id
+from ingrain.client.call import Call, checked_request_id
 from ingrain.client.jobs import Bar, PairJob, RowsJob, SingleJob, count_of
 from ingrain.client.options import Options
 from ingrain.client.pictures import Picture, Pictures, as_list, chunks, wire_pictures
@@ -258,7 +258,7 @@ class RequestBuilder:
         accept = _RAW if as_numpy and gives_vectors and may_be_raw else "application/json"
         # What is none of these is for the server to refuse.
         dtype = DTYPES.get(how.output_dtype if gives_vectors else None, "float32") if as_numpy else None
-        identity, first = how.request_id or new_request_id(), 0
+        identity, first = checked_request_id(how.request_id), 0
         for number, group in enumerate(_at_least_one(groups)):
             yield Call(
                 plane="inference",
@@ -378,7 +378,7 @@ class RequestBuilder:
                 path=_ROUTES[route].path,
                 body=body,
                 read=lambda reply: make(read(reply)),
-                request_id=request_id or new_request_id(),
+                request_id=checked_request_id(request_id),
             )
         )
 

@@ -40,10 +40,12 @@ class Failure:
     Attributes:
         error: What the caller is told if no other try helps.
         was_sent: True where the server may have got the request.
+        was_anothers: True where an answer came, but to another request.
     """
 
     error: IngrainError
     was_sent: bool = True
+    was_anothers: bool = False
 
 
 def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
@@ -81,6 +83,17 @@ def error_of_transport(call: Call[object], url: str, error: httpx.HTTPError) -> 
     found.request_id = call.request_id
     found.__cause__ = error
     return Failure(found, was_sent=was_sent)
+
+
+def error_of_anothers(call: Call[object], url: str) -> Failure:
+    """Return what an answer means that bears the ``X-Request-Id`` of another request: nothing of it is believed."""
+    error = errors.UnexpectedAnswerError(
+        f"What {url} answered to {call.path} bears the X-Request-Id of another request, and is not handed on. If a "
+        "proxy writes ids of its own, have it keep the client's, or make the client with match_request_ids=False "
+        "(INGRAIN_MATCH_REQUEST_IDS)."
+    )
+    error.request_id = call.request_id
+    return Failure(error, was_anothers=True)
 
 
 def unexpected(what: str) -> errors.UnexpectedAnswerError:

@@ -52,6 +52,8 @@ class Client:
         batch_size: Most texts in one request.
         retry: Which failures are tried again, and when.
         verify: What certificates of https addresses are checked with: True for the system's, or a context of your own.
+        match_request_ids: False where a proxy replaces ``X-Request-Id``; else an answer that bears another id than its
+            request is not believed. Default: INGRAIN_MATCH_REQUEST_IDS, else True.
 
     Raises:
         SettingsError: An argument, or a variable of the environment, cannot be used.
@@ -72,6 +74,7 @@ class Client:
         batch_size: int = 64,
         retry: RetryPolicy | None = None,
         verify: ssl.SSLContext | bool = True,
+        match_request_ids: bool | None = None,
     ) -> None:
         options = make_options(
             inference_server_url=inference_server_url,
@@ -86,6 +89,7 @@ class Client:
             batch_size=batch_size,
             retry=retry,
             verify=verify,
+            match_request_ids=match_request_ids,
         )
         self._requests = RequestBuilder(options)
         self._transport = SyncTransport(options)
