@@ -54,7 +54,7 @@ def head_and_body(identity: str) -> bytes:
 async def test_an_answer_to_another_request_is_never_handed_out(kind):
     """Whatever answers with another id is asked once more, over a connection of its own, and then not believed."""
     async with WireTap(answer=head_and_body("anothers")) as tap:
-        api = Api(kind, tap.url)
+        api = Api(kind, tap.url, tap.url)
         with pytest.raises(ingrain.UnexpectedAnswerError, match="match_request_ids=False") as raised:
             await api.embed_text("org/model", "red")
         assert tap.connections == 2

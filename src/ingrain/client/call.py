@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -68,7 +68,7 @@ class Call(Generic[T_co]):
         timeout_s: Seconds that the answer may take; the client's time-out if None.
         repeatable: True where sending it twice does what sending it once does.
         slow_body: True where ``body`` takes long enough to be kept off an event loop.
-        first_item: Number that this request's first item has in the caller's list; errors name items by it.
+        places: Where each item of the request stands in the caller's list; errors name items by it.
         request_id: ``X-Request-Id``, the same for every try.
     """
 
@@ -82,7 +82,7 @@ class Call(Generic[T_co]):
     timeout_s: float | None = None
     repeatable: bool = True
     slow_body: bool = False
-    first_item: int = 0
+    places: Sequence[int] = ()
     request_id: str = field(default_factory=new_request_id)
 
     def headers(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +58,8 @@ def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
         message = f"The server answered {reply.status} to {call.method} {call.path} and gave no reason."
     param = detail.get("param")
     error = cls(
-        _shift(message, call.first_item),
-        param=_shift(param, call.first_item) if isinstance(param, str) else None,
+        _at_places(message, call.places),
+        param=_at_places(param, call.places) if isinstance(param, str) else None,
         retry_after_s=_retry_after_s(reply.headers),
         facts={name: value for name, value in detail.items() if name not in _OUR_FACTS},
     )
@@ -122,6 +122,11 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def _shift(text: str, by: int) -> str:
-    """Number items as the caller does, whose list was sent in several requests."""
-    return _ITEM.sub(lambda found: f"{found['field']}[{int(found['number']) + by}]", text) if by else text
+def _at_places(text: str, places: Sequence[int]) -> str:
+    """Number items as the caller does, whose list was sent in several requests, or not all of it."""
+
+    def named(found: re.Match[str]) -> str:
+        number = int(found["number"])
+        return f"{found['field']}[{places[number]}]" if number < len(places) else found[0]
+
+    return _ITEM.sub(named, text)

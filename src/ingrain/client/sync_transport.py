@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import AsyncIterable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from ingrain.client.forks import check_process, forget_after_fork
 from ingrain.client.options import Options
 from ingrain.client.retry import Retries
 from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of
-from ingrain.errors import ClientError
+from ingrain.errors import ClientError, InvalidRequestError
 
 T = TypeVar("T")
 
@@ -78,8 +78,14 @@ class SyncTransport:
             if given_up.wait(pause):
                 raise ClientError("The call was given up.")
 
-    def each(self, calls: Iterable[Call[T]]) -> Generator[T]:
-        """Send requests side by side, and yield their answers in order."""
+    def each(self, calls: Iterable[Call[T]] | AsyncIterable[Call[T]]) -> Generator[T]:
+        """Send requests side by side, and yield their answers in order.
+
+        Raises:
+            InvalidRequestError: They are of an asynchronous generator, which only an event loop can walk through.
+        """
+        if isinstance(calls, AsyncIterable):
+            raise InvalidRequestError("An asynchronous generator needs ingrain.AsyncClient.")
         feed = iter(calls)
         first = list(itertools.islice(feed, 2))
         if len(first) < 2:
