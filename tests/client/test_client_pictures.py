@@ -41,14 +41,16 @@ async def test_every_form_of_a_picture_gives_the_same_vector(kind, tmp_path):
     assert [hit.headers.get("authorization") for hit in host.hits] == [None, "Bearer of-the-host"]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "YCbCr", "PA", "HSV"])
-async def test_a_pillow_image_of_any_mode_is_what_its_file_would_be(api, mode):
-    """The model converts to RGB itself, so the mode must survive; what no lossless file holds is converted here."""
-    image = SCENE.convert("L").convert("I").convert("I;16") if mode == "I;16" else SCENE.convert(mode)
-    kept = image.convert("RGB") if mode in ("YCbCr", "HSV") else image.convert("RGBA") if mode == "PA" else image
-    file = encode(kept, "TIFF" if mode == "CMYK" else "PNG")
-    ours = await api.embed_image("clip", image, return_numpy=True)
-    np.testing.assert_array_equal(ours.embeddings, (await api.embed_image("clip", file)).numpy())
+async def test_a_pillow_image_of_any_mode_is_what_its_file_would_be(api):
+    """The model converts to RGB itself, so the mode must survive; what no lossless file holds is refused by its number."""
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"):
+        image = SCENE.convert("L").convert("I").convert("I;16") if mode == "I;16" else SCENE.convert(mode)
+        file = encode(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
+        ours = await api.embed_image("clip", image, return_numpy=True)
+        np.testing.assert_array_equal(ours.embeddings, (await api.embed_image("clip", file)).numpy())
+    with pytest.raises(ingrain.ImageError, match=r"'HSV'.*convert") as raised:
+        await api.embed_image("clip", [SCENE, SCENE.convert("HSV")])
+    assert raised.value.param == "image[1]"
 
 
 async def test_an_array_of_four_axes_is_several_pictures(api):
