@@ -75,10 +75,9 @@ def main() -> int:
         largest = max(largest, outcome.difference)
         found[outcome.what].append(f"{file.relative_to(folder)}: {outcome.detail}" if outcome.detail else file.name)
         if outcome.is_wrong:
-            print(f"{outcome.what}: {file.relative_to(folder)}: {outcome.detail}")
-    print(
-        f"\n{len(files)} files by {len(chosen)} transforms, {time.monotonic() - started:.0f} s, Pillow {PIL.__version__}"
-    )
+            print(f"{outcome.what}: {file.relative_to(folder)}: {outcome.detail}", flush=True)
+    seconds = time.monotonic() - started
+    print(f"\n{len(files)} files by {len(chosen)} transforms, {seconds:.0f} s, Pillow {PIL.__version__}")
     for what, names in sorted(found.items(), key=lambda entry: -len(entry[1])):
         print(f"{len(names):5} {what}")
         if options.list and what != "equal":

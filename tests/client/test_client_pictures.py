@@ -42,7 +42,7 @@ async def test_every_form_of_a_picture_gives_the_same_vector(kind, tmp_path):
 
 
 async def test_a_pillow_image_of_any_mode_is_what_its_file_would_be(api):
-    """The model converts to RGB itself, so the mode must survive; what no lossless file holds is refused by its number."""
+    """The model converts to RGB itself, so the mode must survive; what no file holds is refused by its number."""
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"):
         image = SCENE.convert("L").convert("I").convert("I;16") if mode == "I;16" else SCENE.convert(mode)
         file = encode(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")

@@ -88,7 +88,7 @@ def read_input(given: str | list[str | int | list[int]], modality: Modality | No
 
 
 def looks_like_picture(item: str) -> bool:
-    """Tell whether a string is a data URI of a picture, or nothing but an http(s) URL, with white space around it or not."""
+    """Tell whether a string is a data URI of a picture, or nothing but an http(s) URL; white space may be around."""
     start = item[:64].lstrip()[:11].lower()
     if start == "data:image/":
         return True
