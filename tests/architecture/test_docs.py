@@ -14,7 +14,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 # Read by the client, by the hub's own library or by Compose, not by our settings.
-OTHER_VARIABLES = {
+OTHER_VARIABLES = {"INGRAIN_MATCH_REQUEST_IDS", 
     "INGRAIN_API_KEY",
     "INGRAIN_BIND",
     "INGRAIN_INFERENCE_URL",

@@ -18,8 +18,8 @@ from PIL import Image
 from ingrain.errors import IngrainError, TooLargeError
 from ingrain.export.image_geometry import preprocess_config_from_open_clip, preprocess_config_from_timm
 from ingrain.export.torchvision_shim import install
-from ingrain.preprocess.image import ImagePreprocessor
-from ingrain.preprocess.image_formats import NAMES
+from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor
+from ingrain.preprocess.image_formats import NAMES, check_format
 from ingrain.repository.manifest import ImagePreprocess
 from ingrain.testing.images import awkward_pictures, photographs
 
@@ -105,7 +105,8 @@ def compare(case: Case, file: bytes) -> Outcome:
         largest = difference(case, file) if not refusal else _prepare(case, file)
     except IngrainError as error:
         if refusal:
-            return Outcome("both refuse", f"{error.message} ({refusal})")
+            what = "both refuse" if _is_taken(file) else "both refuse, no picture or of a format that is not taken"
+            return Outcome(what, f"{error.message} ({refusal})")
         if isinstance(error, TooLargeError):
             return Outcome("refused by the limit on pixels", error.message)
         if name not in _TAKEN:
@@ -114,6 +115,16 @@ def compare(case: Case, file: bytes) -> Outcome:
     if refusal:
         return Outcome("READ BY US ALONE", refusal)
     return Outcome("DIFFERENT", f"{case.name}: {largest:g}", largest) if largest else Outcome("equal")
+
+
+def _is_taken(file: bytes) -> bool:
+    try:
+        check_format(file, max_pixels=DEFAULT_MAX_PIXELS, param="image")
+    except TooLargeError:
+        return True
+    except IngrainError:
+        return False
+    return True
 
 
 def _prepare(case: Case, file: bytes) -> float:
