@@ -14,10 +14,11 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 # Read by the client, by the hub's own library or by Compose, not by our settings.
-OTHER_VARIABLES = {"INGRAIN_MATCH_REQUEST_IDS", 
+OTHER_VARIABLES = {
     "INGRAIN_API_KEY",
     "INGRAIN_BIND",
     "INGRAIN_INFERENCE_URL",
+    "INGRAIN_MATCH_REQUEST_IDS",
     "INGRAIN_MODEL_API_KEY",
     "INGRAIN_MODEL_BIND",
     "INGRAIN_MODEL_URL",

@@ -177,7 +177,9 @@ async def test_nothing_in_is_nothing_out_and_nothing_is_asked(connect, tap):
     """An empty list, an empty generator, a column of nothing but None."""
     api = connect()
     for given, options in (([], {}), (iter([]), {}), ([None, None], {"skip_none": True})):
-        assert (await api.embed_text("org/model", given, **options)).embeddings == []
+        nothing = await api.embed_text("org/model", given, **options)
+        assert nothing.embeddings == []
+        assert nothing.numpy().shape == (0, 0)
     array = (await api.embed_text("org/model", [], return_numpy=True, output_dtype="binary")).embeddings
     assert (array.shape, array.dtype) == ((0, 0), np.int8)
     assert (await api.embed_image("clip", np.zeros((0, 4, 4, 3), np.uint8), return_numpy=True)).numpy().shape == (0, 0)

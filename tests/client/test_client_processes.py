@@ -41,7 +41,9 @@ async def test_every_process_gets_the_vectors_of_its_own_texts(planes, tmp_path,
         stderr=pipe,
     )
     printed, complained = await process.communicate()
-    assert printed.decode() == "1600 of 1600 right, 100 of 100 in the parent\n", complained.decode()[-3000:]
+    assert printed.decode() == "1600 of 1600 right, 100 of 100 in the parent, awaited True\n", complained.decode()[
+        -3000:
+    ]
     assert b"Traceback" not in complained
 
 

@@ -49,6 +49,8 @@ class Embeddings(Answer, frozen=True, kw_only=True, eq=False):
 
     def numpy(self) -> NDArray[Any]:
         """Return an array ``[N, D]``, whatever the vectors were asked for as; of lists it is float32."""
+        if not len(self.embeddings):
+            return np.empty((0, 0), np.float32) if isinstance(self.embeddings, list) else self.embeddings
         return np.asarray(self.embeddings, None if isinstance(self.embeddings, np.ndarray) else np.float32)
 
 
