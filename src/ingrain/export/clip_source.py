@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import tempfile
 import traceback
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.errors import ExportError
+from ingrain.errors import ExportError, IngrainError
 from ingrain.export.clip_checkpoint import CONFIG, ClipCheckpoint
 from ingrain.export.clip_text_graph import is_hugging_face, text_tower
 from ingrain.export.clip_tokenizer import save_clip_tokenizer, special_tokens
+from ingrain.export.independent_load import PROBES, IndependentLoads, probe_pixels
 from ingrain.export.initial_weights import repeated_random
+from ingrain.export.load_report import lacking
 from ingrain.export.missing_package import missing_package
 from ingrain.repository.manifest import Similarity, TextPreprocess
 
@@ -62,8 +65,11 @@ class ClipSource:
     def __init__(self, checkpoint: ClipCheckpoint) -> None:
         self._checkpoint = checkpoint
         self._model: Any = None
-        self.load()
         self._tokenizer = self._load_tokenizer()
+        self._loads = IndependentLoads()
+        self.load()
+        self.release()
+        self.load()
         tower = text_tower(self.model)
         self.architecture = _describe(self.model, checkpoint.model)
         self.parameters = sum(p.numel() for p in self.model.parameters()) - sum(
@@ -91,9 +97,13 @@ class ClipSource:
 
         found = self._checkpoint
         try:
-            with repeated_random():
-                model = create_network(found.model, found.preprocess, found.text_config)
-            open_clip.load_checkpoint(model, str(found.weights))
+            with self._loads.watch() as networks:
+                with repeated_random():
+                    model = create_network(found.model, found.preprocess, found.text_config)
+                _refuse_without_bias(model, found.weights)
+                open_clip.load_checkpoint(model, str(found.weights))
+        except IngrainError:
+            raise
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()
             if missing := missing_package(error):
@@ -103,10 +113,12 @@ class ClipSource:
                 "files are missing or do not fit together, and the server's log says which."
             ) from error
         self._model = model.float().eval().requires_grad_(False)
+        self._loads.check(self._model, networks, self._probe)
 
     def release(self) -> None:
         """Let go of the weights."""
         self._model = None
+        gc.collect()
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
         """Write the serving tokenizer.
@@ -162,6 +174,11 @@ class ClipSource:
         vectors: NDArray[np.float32] = np.concatenate(rows).astype(np.float32)
         return vectors
 
+    def _probe(self) -> list[NDArray[np.float32]]:
+        size = self.model.visual.image_size
+        height, width = size if isinstance(size, tuple | list) else (size, size)
+        return [self.embed(PROBES), self.embed_pixels(probe_pixels(height, width))]
+
     def _load_tokenizer(self) -> Any:
         import open_clip
 
@@ -179,6 +196,19 @@ class ClipSource:
             raise ExportError(
                 f"OpenCLIP cannot load the model's tokenizer ({type(error).__name__}); the server's log says why."
             ) from error
+
+
+def _refuse_without_bias(model: Any, weights: Path) -> None:
+    """Refuse a sigmoid's bias that the library would set to 0, as if the model were to be trained.
+
+    Raises:
+        UnsupportedModelError: The configuration has a bias, and the weights do not.
+    """
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as file:
+        if model.logit_bias is not None and "logit_bias" not in file.keys():  # noqa: SIM118  # it is no mapping
+            raise lacking({"logit_bias"})
 
 
 def _similarity(model: Any) -> Similarity:

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 # What the initialisers of torch, timm and OpenCLIP end in.
-_DRAWS = ("uniform_", "normal_")
+DRAWS = ("uniform_", "normal_")
 _BLOCK = 65_536
 
 
@@ -23,7 +23,7 @@ def repeated_random() -> Iterator[None]:
     import torch
 
     with ExitStack() as stack:
-        for name in _DRAWS:
+        for name in DRAWS:
             fill = _repeating(getattr(torch.Tensor, name))
             stack.enter_context(mock.patch.object(torch.Tensor, name, fill))
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.errors import ExportError
+from ingrain.errors import ExportError, IngrainError
 from ingrain.export.checkpoint import Checkpoint, transformer_options
+from ingrain.export.independent_load import PROBES, IndependentLoads
+from ingrain.export.load_report import Loaded
 from ingrain.export.missing_package import missing_package
 from ingrain.export.named_rules import apply_named_rules
 from ingrain.export.serving_tokenizer import save_static_tokenizer, save_transformer_tokenizer
@@ -35,6 +38,9 @@ class SentenceTransformersSource:
         self._name = name
         self._trust_remote_code = trust_remote_code
         self._model: Any = None
+        self._loads = IndependentLoads()
+        self.load()
+        self.release()
         self.load()
         first = self.model[0]
         self.is_static = type(first).__name__ == "StaticEmbedding"
@@ -66,13 +72,16 @@ class SentenceTransformersSource:
         if "flash" in str(_model_arguments(self._checkpoint).get("attn_implementation")):
             arguments["attn_implementation"] = "sdpa"  # the same numbers without a GPU
         try:
-            model = SentenceTransformer(
-                str(self._checkpoint.folder),
-                device="cpu",
-                trust_remote_code=self._trust_remote_code,
-                local_files_only=True,
-                model_kwargs=arguments,
-            )
+            with self._loads.watch() as networks:
+                model = SentenceTransformer(
+                    str(self._checkpoint.folder),
+                    device="cpu",
+                    trust_remote_code=self._trust_remote_code,
+                    local_files_only=True,
+                    model_kwargs=arguments,
+                )
+        except IngrainError:
+            raise
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()
             if missing := missing_package(error):
@@ -83,10 +92,14 @@ class SentenceTransformersSource:
             ) from error
         apply_named_rules(model, self._name)
         self._model = model.float().eval().requires_grad_(False)
+        if type(model[0]).__name__ == "StaticEmbedding":
+            networks.append(Loaded(model[0]))  # made of the tensors of its file, which it takes out by name
+        self._loads.check(self._model, networks, lambda: [self.embed(PROBES, batch_size=len(PROBES))])
 
     def release(self) -> None:
         """Let go of the weights."""
         self._model = None
+        gc.collect()
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
         """Write the serving tokenizer; the source is told to cut where it does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.errors import ExportError
+from ingrain.errors import ExportError, IngrainError
+from ingrain.export.independent_load import IndependentLoads, probe_pixels
 from ingrain.export.initial_weights import repeated_random
 from ingrain.export.missing_package import missing_package
 from ingrain.export.timm_checkpoint import TimmCheckpoint, labels_of
@@ -31,6 +33,9 @@ class TimmSource:
     def __init__(self, checkpoint: TimmCheckpoint) -> None:
         self._checkpoint = checkpoint
         self._model: Any = None
+        self._loads = IndependentLoads()
+        self.load()
+        self.release()
         self.load()
         import timm.data
 
@@ -57,8 +62,10 @@ class TimmSource:
         # As for OpenCLIP: a fused attention cannot be exported everywhere, and is no faster in a graph.
         set_fused_attn(False)
         try:
-            with repeated_random():
+            with self._loads.watch() as networks, repeated_random():
                 model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
+        except IngrainError:
+            raise
         except Exception as error:  # the library raises whatever the files make it stumble over
             traceback.print_exc()
             if missing := missing_package(error):
@@ -68,10 +75,12 @@ class TimmSource:
                 "files are missing or do not fit together, and the server's log says which."
             ) from error
         self._model = model.float().eval().requires_grad_(False)
+        self._loads.check(self._model, networks, self._probe)
 
     def release(self) -> None:
         """Let go of the weights."""
         self._model = None
+        gc.collect()
 
     def pixels(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
         """Return what the network gets of Pillow pictures in RGB, float32 ``[B, 3, H, W]``."""
@@ -89,3 +98,8 @@ class TimmSource:
             rows = [self.model(torch.from_numpy(batch)).numpy() for batch in batches]
         output: NDArray[np.float32] = np.concatenate(rows).astype(np.float32)
         return output
+
+    def _probe(self) -> list[NDArray[np.float32]]:
+        import timm.data
+
+        return [self.embed_pixels(probe_pixels(*timm.data.resolve_model_data_config(self.model)["input_size"][1:]))]
