@@ -24,6 +24,7 @@ from ingrain.export.load_report import Loaded, lacking, name_some, refuse_misfit
 
 PROBES = ("a river runs to the sea, slowly", "stone")
 _TRIED = 4
+_NAN = float("nan")
 
 Probe = Callable[[], list[NDArray[np.float32]]]
 """Gives vectors of a few inputs of every kind that the model is served with, by the loaded network."""
@@ -72,7 +73,6 @@ class IndependentLoads:
         digests = {name: _digest(tensor) for name, tensor in tensors.items() if name not in missing}
         differing = {name for name in digests if digests[name] != self._digests.get(name, digests[name])}
         self._digests = self._digests or digests
-        # Both kinds are set to NaN on the way, and stay so: should they matter to any other text, its vector shows it.
         if reaching := _reaching({name: tensors[name] for name in missing}, probe):
             raise lacking(_short(reaching, tensors, networks))
         if reaching := _reaching({name: tensors[name] for name in differing}, probe):
@@ -109,30 +109,40 @@ def _not_from_files(tensors: dict[str, Any], model: Any, networks: list[Loaded])
 
 
 def _reaching(tensors: dict[str, Any], probe: Probe) -> set[str]:
-    """Return the names of tensors that change the vectors: a few, and all the others where there are more."""
-    if not tensors or not _changes(list(tensors.values()), probe):
+    """Return the names of tensors that change the vectors: a few, and all the others where there are more.
+
+    Where none does, all are left as NaN: should one matter to any other input, its vector shows it.
+    """
+    together = list(tensors.values())
+    if not together or not _change(together, probe):
+        _fill(together, _NAN)
         return set()
     found: set[str] = set()
     for name in sorted(tensors):
         if len(found) == _TRIED:
             return set(tensors)
-        if _changes([tensors[name]], probe):
+        if _change([tensors[name]], probe):
             found.add(name)
     return found or set(tensors)
 
 
-def _changes(tensors: list[Any], probe: Probe) -> bool:
-    """Set tensors to ones, then to NaN (numbers without one: to zeros), and return whether the vectors tell."""
+def _change(tensors: list[Any], probe: Probe) -> bool:
+    """Return whether the vectors change where tensors are NaN, and not ones as they are afterwards."""
     vectors = []
-    for number in (1.0, float("nan")):
-        for tensor in tensors:
-            tensor.fill_(number if tensor.is_floating_point() else np.nan_to_num(number))
+    for number in (_NAN, 1.0):
+        _fill(tensors, number)
         try:
             vectors.append(probe())
         except Exception:  # a network raises whatever it stumbles over, for instance a position that is not there
             traceback.print_exc()
+            _fill(tensors, 1.0)
             return True
-    return not all(np.allclose(one, nan, rtol=1e-4, atol=1e-6) for one, nan in zip(*vectors, strict=True))
+    return not all(np.allclose(nan, one, rtol=1e-4, atol=1e-6) for nan, one in zip(*vectors, strict=True))
+
+
+def _fill(tensors: list[Any], number: float) -> None:
+    for tensor in tensors:
+        tensor.fill_(number if tensor.is_floating_point() else np.nan_to_num(number))
 
 
 def _digest(tensor: Any) -> bytes:
