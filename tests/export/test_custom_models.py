@@ -21,7 +21,6 @@ from custom_files import CLIP, ST, TIMM
 from ingrain.api.types import DownloadCustomModelRequest
 from ingrain.errors import (
     DamagedEntryError,
-    ExportError,
     InvalidRequestError,
     SourceNotFoundError,
     UnsupportedModelError,
@@ -237,7 +236,9 @@ async def test_a_head_that_the_weights_do_not_have_stops_the_export(
     exporting.submit(clip_process.build_timm, "resnet10t", tmp_path, num_classes=4).result()
     files = {"safetensorsUrl": "model.safetensors", "configJsonUrl": "config.json"}
     repository = await download(tmp_path, TIMM, files, numClasses=5)
-    with pytest.raises(ExportError, match="do not fit together"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"another shape than its configuration says: 'fc\.bias', 'fc\.weight'"
+    ):
         export(job_of(repository, TIMM))
 
 
