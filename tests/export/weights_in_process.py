@@ -80,6 +80,7 @@ class TurningModel(PreTrainedModel):
         if isinstance(module, (nn.Linear, nn.Embedding)):
             module.weight.data.normal_(mean=0.0, std=0.02)
 """
+EVERY_REPOSITORY = ("*",)
 COMPUTED = "1.0 / 20 ** (torch.arange(0, width, 2).float() / width)"
 
 
@@ -212,7 +213,7 @@ def _stop_before_a_graph(event: Event) -> None:
 def refusal_of_turning(folder: Path, frequencies: str) -> str:
     """Build the network of a repository's own with such frequencies, and try to export it."""
     build_turning(folder, frequencies)
-    return what_becomes_of(folder, "sentence_transformers", trust_remote_code=True)
+    return what_becomes_of(folder, "sentence_transformers", trust_remote_code=EVERY_REPOSITORY)
 
 
 def refusal_of_drifting(folder: Path, library: Library) -> str:
@@ -256,7 +257,7 @@ def vectors_of_turning(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     from transformers import AutoTokenizer
 
     network = build_turning(folder)
-    export_manifest(folder, trust_remote_code=True)
+    export_manifest(folder, trust_remote_code=EVERY_REPOSITORY)
     tokens = AutoTokenizer.from_pretrained(folder / "models" / "model")(TEXTS, return_tensors="pt")
     with torch.inference_mode():
         states = network(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
