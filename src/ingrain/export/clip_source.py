@@ -69,7 +69,7 @@ class ClipSource:
         self._loads = IndependentLoads()
         self.load()
         self.release()
-        self.load()
+        self.load()  # held against the first, before anything is asked of it
         tower = text_tower(self.model)
         self.architecture = _describe(self.model, checkpoint.model)
         self.parameters = sum(p.numel() for p in self.model.parameters()) - sum(

@@ -3,7 +3,8 @@
 A network that is not whole is filled at random, with constants or with whatever was in memory. Reference and graph
 would agree on it, and another load would give other vectors. So a model is loaded twice, from other random numbers and
 with unset memory set to NaN; what differs, or what the library reports as missing, is made up. Whether it matters is
-an experiment: it is set to other values, and the vectors change or do not. (A pooler that nobody asks for does not matter.)
+an experiment: it is set to other values, and the vectors change or do not. A pooler that nobody asks for does not
+matter.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class SentenceTransformersSource:
         self._loads = IndependentLoads()
         self.load()
         self.release()
-        self.load()
+        self.load()  # held against the first, before anything is asked of it
         first = self.model[0]
         self.is_static = type(first).__name__ == "StaticEmbedding"
         self.architecture: str = "StaticEmbedding" if self.is_static else type(first.model).__name__

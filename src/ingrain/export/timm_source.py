@@ -36,7 +36,7 @@ class TimmSource:
         self._loads = IndependentLoads()
         self.load()
         self.release()
-        self.load()
+        self.load()  # held against the first, before anything is asked of it
         import timm.data
 
         self.data_config: dict[str, Any] = timm.data.resolve_model_data_config(self.model)
