@@ -20,6 +20,7 @@ from ingrain.export.clip_text_graph import is_hugging_face, text_tower
 from ingrain.export.clip_tokenizer import save_clip_tokenizer, special_tokens
 from ingrain.export.initial_weights import repeated_random
 from ingrain.export.missing_package import missing_package
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import Similarity, TextPreprocess
 
 _PICTURES_AT_ONCE = 4
@@ -95,6 +96,7 @@ class ClipSource:
                 model = create_network(found.model, found.preprocess, found.text_config)
             open_clip.load_checkpoint(model, str(found.weights))
         except Exception as error:  # the library raises whatever the files make it stumble over
+            raise_if_machines(error)
             traceback.print_exc()
             if missing := missing_package(error):
                 raise missing from error
@@ -173,6 +175,7 @@ class ClipSource:
                 options = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
                 return open_clip.get_tokenizer(f"local-dir:{self._checkpoint.folder}", **options)
         except Exception as error:  # as above
+            raise_if_machines(error)
             traceback.print_exc()
             if missing := missing_package(error):
                 raise missing from error

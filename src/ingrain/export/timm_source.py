@@ -13,6 +13,7 @@ from ingrain.errors import ExportError
 from ingrain.export.initial_weights import repeated_random
 from ingrain.export.missing_package import missing_package
 from ingrain.export.timm_checkpoint import TimmCheckpoint, labels_of
+from ingrain.machine_faults import raise_if_machines
 
 _PICTURES_AT_ONCE = 4
 
@@ -60,6 +61,7 @@ class TimmSource:
             with repeated_random():
                 model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
         except Exception as error:  # the library raises whatever the files make it stumble over
+            raise_if_machines(error)
             traceback.print_exc()
             if missing := missing_package(error):
                 raise missing from error

@@ -47,7 +47,7 @@ class Maker:
 
         Raises:
             ModelConflictError: The repository holds another revision under this name.
-            SourceError, ExportError, RepositoryError: What stood in the way.
+            SourceError, ExportError, MachineError, RepositoryError: What stood in the way.
         """
         precision = slot.ref.precision or self._default_precision
         stored: Entry | None = None

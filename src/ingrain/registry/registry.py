@@ -21,6 +21,7 @@ from ingrain.errors import (
     EngineUnavailableError,
     IngrainError,
     InvalidRequestError,
+    MachineError,
     ModelLimitError,
     ModelLoadingError,
     RepositoryError,
@@ -29,6 +30,7 @@ from ingrain.errors import (
 )
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
+from ingrain.machine_faults import machine_fault
 from ingrain.registry.desired import DesiredModels
 from ingrain.registry.making import Export, Maker, check_revision
 from ingrain.registry.slots import (
@@ -189,7 +191,7 @@ class Registry:
         Raises:
             ModelLimitError: As many are loaded as may be.
             ModelConflictError: The repository holds another revision under this name.
-            SourceError, ExportError, RepositoryError, EngineError: What stood in the way.
+            SourceError, ExportError, MachineError, RepositoryError, EngineError: What stood in the way.
         """
         slot = self._slots.of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
@@ -448,10 +450,10 @@ class Registry:
             self._failed(slot, error, before)
         except IngrainError as error:
             self._failed(slot, error, before)
-        except Exception:  # a load must end in a state that can be seen, whatever broke
+        except Exception as broken:  # a load must end in a state that can be seen, whatever broke
             log.exception("Loading %r failed", slot.ref.name)
             message = f"Model {slot.ref.name!r} could not be loaded because of an internal error."
-            self._failed(slot, IngrainError(message), before)
+            self._failed(slot, machine_fault(broken) or IngrainError(message), before)
         else:
             slot.state, slot.progress, slot.retries = "READY", None, 0
             slot.pinned = True
@@ -500,7 +502,7 @@ class Registry:
     def _find_quietly(self, key: str) -> Entry | None:
         try:
             return self.repository.find(key)
-        except RepositoryError:
+        except (RepositoryError, MachineError):
             return None
 
     def _take_out(self, slot: Slot) -> tuple[Graph, ...]:
