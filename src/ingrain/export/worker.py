@@ -37,7 +37,8 @@ def main() -> int:
     except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
         traceback.print_exc()
         unexpected = ExportError(
-            f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; the server's log has the details."
+            f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
+            "the server's log has the details."
         )
         emit(_failed(machine_fault(error) or unexpected))
     return 0
