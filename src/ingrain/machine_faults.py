@@ -56,7 +56,8 @@ _IN_WORDS: tuple[tuple[re.Pattern[str], int], ...] = (
     (
         re.compile(
             r"\bbad[_ ]alloc|can't allocate memory|Cannot allocate memory|not enough memory: you tried to allocate"
-            r"|Failed to allocate memory|\bMemoryError\b|memory allocation of \d+ bytes failed|(?i:\bout of memory)"
+            r"|Failed to allocate memory|memory allocation of \d+ bytes failed|failed to map segment from shared object"
+            r"|\bMemoryError\b|(?i:\bout of memory)"
         ),
         errno.ENOMEM,
     ),

@@ -199,7 +199,7 @@ async def test_death_without_a_result_names_its_kind(job: ExportJob, code: str, 
 
 async def test_a_child_that_is_killed_is_the_machine_s_fault_and_says_what_to_do(job: ExportJob) -> None:
     """As the system does when memory ends."""
-    with pytest.raises(ExportKilledError, match="SIGKILL.*memory") as caught:
+    with pytest.raises(ExportKilledError, match=r"SIGKILL.*memory") as caught:
         await run(job, "os.kill(os.getpid(), signal.SIGKILL)")
     assert caught.value.retry_after_s
 
