@@ -78,6 +78,20 @@ def open_too_many_files(folder: Path) -> None:
             file.close()
 
 
+def wrapped(fault, folder: Path) -> None:
+    try:
+        fault(folder)
+    except (OSError, MemoryError) as error:
+        raise RuntimeError("the network cannot be written") from error
+
+
+def dealt_with(fault) -> None:
+    try:
+        fault(Path())
+    except OSError:
+        raise ValueError("the weights have another shape") from None
+
+
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -93,10 +107,7 @@ def open_too_many_files(folder: Path) -> None:
 def test_each_real_fault_is_known_beneath_what_a_library_makes_of_it(fault, expected, tmp_path):
     """A library raises an error of its own, and ours comes on top."""
     with pytest.raises(RuntimeError) as caught:
-        try:
-            fault(tmp_path)
-        except (OSError, MemoryError) as error:
-            raise RuntimeError("the network cannot be written") from error
+        wrapped(fault, tmp_path)
     found = machine_fault(caught.value)
     with pytest.raises(expected):
         raise_if_machines(caught.value)
@@ -139,10 +150,7 @@ def test_what_is_the_model_s_own_fault_stays_its_own(error):
 def test_a_fault_that_was_dealt_with_counts_for_nothing():
     """``from None`` says that what came before does not matter, and a traceback shows it no more."""
     with pytest.raises(ValueError, match="shape") as caught:
-        try:
-            raise OSError(28, "No space left on device")
-        except OSError:
-            raise ValueError("the weights have another shape") from None
+        dealt_with(fill_a_full_disk)
     assert isinstance(caught.value.__context__, OSError)
     assert machine_fault(caught.value) is None
 
