@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ingrain.repository.manifest import Library, Manifest, Precision
+from ingrain.repository.manifest import Library, Manifest, Precision, Task
 
 
 class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +26,8 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         trust_remote_code: True to run code that comes with the model.
         pickled_weights: True to read weights that are there as pickle alone, as data, where they hold only tensors.
         precision: What the graphs are to compute in.
+        task: What a timm model is to do: ``embed`` leaves the head of a classifier out, ``classify`` wants one; None
+            for what its weights are.
         on_gpu: True where they will run on this machine's GPU: they are proved on it, and made fast for it.
         tolerance: Largest difference to the source's vectors that is published, of graphs in float32.
         stored_in: Root of a repository whose stored graphs are proved anew; None to export.
@@ -43,6 +45,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     trust_remote_code: bool = False
     pickled_weights: bool = True
     precision: Precision = "fp32"
+    task: Task | None = None
     on_gpu: bool = False
     tolerance: float = 1e-4
     stored_in: str | None = None

@@ -23,14 +23,16 @@ class TimmSource:
 
     Args:
         checkpoint: An inspected folder.
+        headless: True to leave out the head, whatever the weights have.
 
     Raises:
         ExportError: The library cannot load the model.
         UnsupportedModelError: Its labels do not fit its head.
     """
 
-    def __init__(self, checkpoint: TimmCheckpoint) -> None:
+    def __init__(self, checkpoint: TimmCheckpoint, *, headless: bool = False) -> None:
         self._checkpoint = checkpoint
+        self._changes = {"num_classes": 0} if headless else {}
         self._model: Any = None
         self.load()
         import timm.data
@@ -58,8 +60,11 @@ class TimmSource:
         # As for OpenCLIP: a fused attention cannot be exported everywhere, and is no faster in a graph.
         set_fused_attn(False)
         try:
+            if self._changes:
+                # With its head, timm refuses weights of which some are missing; without, it fills them at random.
+                timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
             with repeated_random():
-                model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
+                model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True, **self._changes)
         except Exception as error:  # the library raises whatever the files make it stumble over
             raise_if_machines(error)
             traceback.print_exc()
