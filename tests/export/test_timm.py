@@ -50,7 +50,7 @@ def test_a_classifier_without_its_head_is_the_embedder_that_timm_makes_of_it(
 def test_a_classifier_without_its_head_whose_weights_lack_some_is_refused(
     exporting: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
-    """timm itself fills them at random once the head is left out."""
+    """The library itself fills them at random once the head is left out."""
     exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=3).result()
     exporting.submit(in_process.drop_weights, tmp_path, "layer1.").result()
     assert exporting.submit(in_process.export_error, tmp_path, "timm", task="embed").result() != "published"
