@@ -9,7 +9,7 @@ PICTURE = "data:image/gif;base64,R0lGODlhAQABAPAAAP8AAAAAACH5BAAAAAAALAAAAAABAAE
 async def test_a_classifier_is_loaded_as_an_embedder_in_either_words(planes, words):
     body = {"name": "org/net", "library": "timm"}
     assert (await planes.model.post("/load_model", json=body | words)).status_code == 200
-    assert [ref.task for ref in planes.export.runs] == ["embed"]
+    assert planes.export.runs[-1].task == "embed"
     asked = {"name": "org/net", "image": PICTURE}
     assert (await planes.inference.post("/embed_image", json=asked)).status_code == 200
     assert (await planes.inference.post("/classify_image", json=asked)).json()["error"][
@@ -34,4 +34,4 @@ async def test_a_task_that_means_nothing_is_400_and_names_its_field(planes, fiel
     answer = await planes.model.post("/load_model", json={"name": "org/net"} | fields)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
-    assert planes.export.runs == []
+    assert [ref.name for ref in planes.export.runs] == ["org/model"]

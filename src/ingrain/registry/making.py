@@ -51,20 +51,23 @@ class Maker:
         """
         precision, task = slot.ref.precision or self._default_precision, slot.ref.task
         stored: Entry | None = None
+        was: Manifest | None = None
         try:
             stored = await asyncio.to_thread(self._repository.find, slot.key)
             if stored is not None:
+                was = stored.manifest
                 check_revision(slot.ref, stored.manifest)
                 await asyncio.to_thread(self._repository.check, stored)
                 if precision in (None, stored.manifest.precision) and slot.ref.task in (None, stored.manifest.task):
                     return stored
         except DamagedEntryError as error:
-            if stored is not None:
-                precision, task = precision or stored.manifest.precision, slot.ref.task or _task_of(stored)
-                stored = None
+            stored = None
+            # What it was is kept, as far as that can still be read.
+            was = await asyncio.to_thread(self._repository.read_manifest, slot.key)
+            precision = precision or (was.precision if was is not None else None)
             log.warning("Model %r is damaged in the repository and is made again: %s", slot.ref.name, error.message)
         try:
-            return await self._make(slot, stored, precision, task)
+            return await self._make(slot, was, precision)
         except UnsupportedModelError as error:
             if error.param != "precision" or slot.ref.precision is not None:
                 raise
@@ -73,12 +76,13 @@ class Maker:
         slot.ref = msgspec.structs.replace(slot.ref, precision="fp32")
         if stored is not None and stored.manifest.precision == "fp32" and task in (None, stored.manifest.task):
             return stored
-        return await self._make(slot, stored, "fp32", task)
+        return await self._make(slot, was, "fp32")
 
-    async def _make(self, slot: Slot, stored: Entry | None, precision: Precision | None, task: Task | None) -> Entry:
-        """Export a model into the repository, in the place of what is stored there."""
-        revision = slot.ref.revision or (stored.manifest.revision if stored is not None else None)
-        task = task or _task_of(stored)
+    async def _make(self, slot: Slot, was: Manifest | None, precision: Precision | None) -> Entry:
+        """Export a model into the repository, in the place of what is stored there, damaged or not."""
+        revision, task = slot.ref.revision, slot.ref.task
+        if was is not None:
+            revision, task = revision or was.revision, task or _task_of(was)
         ref = msgspec.structs.replace(slot.ref, precision=precision, revision=revision, task=task)
 
         def on_progress(progress: Progress) -> None:
@@ -93,9 +97,9 @@ class Maker:
                 return await asyncio.to_thread(self._repository.publish, folder)
 
 
-def _task_of(stored: Entry | None) -> Task | None:
+def _task_of(manifest: Manifest) -> Task | None:
     """Return what a stored model does, where that could have been chosen."""
-    return stored.manifest.task if stored is not None and stored.manifest.library == "timm" else None
+    return manifest.task if manifest.library == "timm" else None
 
 
 def check_revision(ref: ModelRef, manifest: Manifest) -> None:

@@ -170,6 +170,13 @@ class Repository:
         self.check(entry, contents=False)
         return entry
 
+    def read_manifest(self, key: str) -> Manifest | None:
+        """Return what an entry is, whatever has become of its other files; None where that cannot be read."""
+        try:
+            return _read_manifest(self.models / key)
+        except (RepositoryError, MachineError):
+            return None
+
     def check(self, entry: Entry, *, contents: bool = True) -> None:
         """Compare an entry's files with its manifest; ``contents`` compares checksums, else sizes only.
 
