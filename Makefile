@@ -18,7 +18,7 @@ PACKAGES_STAMP := $(VENV)/.stamp-packages
 MODELS_STAMP := $(VENV)/.stamp-models
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type bench docs compat check lock clean
+.PHONY: help install run test lint type bench docs compat pixels check lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ compat: install ## convert every supported architecture and write the tables of 
 	@$(BIN)/python -m ingrain.export.compat $(ARGS)
 	@$(BIN)/python -m ingrain.export.compat_timm
 	@$(BIN)/python -m ingrain.export.compat_clip
+
+pixels: install ## compare pixels with OpenCLIP's and timm's on Pillow's own test suite, fetched by pip
+	@$(BIN)/python scripts/pixels.py $(ARGS)
 
 check: lint type test ## all of CI
 

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "src" / "ingrain" / "client"
 HEAD = '"""The client for programs without an event loop. Written by `make docs` from ``aio.py``; change that one."""'
 WORDS = {
     r"ingrain\.client\.async_transport": "ingrain.client.sync_transport",
-    r"\bAsync(Client|Model|Iterator)\b": r"\1",
+    r"\bAsync(Client|Model|Iterator|Texts|Pictures)\b": r"\1",
     r"\bAsyncTransport\b": "SyncTransport",
     r"\b__aenter__\b": "__enter__",
     r"\b__aexit__\b": "__exit__",

@@ -55,6 +55,9 @@ def test_new_names_begin_with_ingrain_or_are_the_hubs_own():
         ("DYNAMIC_BATCHING", "off", "dynamic_batching", False),
         ("DYNAMIC_BATCHING", "TRUE", "dynamic_batching", True),
         ("TENSORRT_ENABLED", "1", "tensorrt_enabled", True),
+        ("INGRAIN_TRUST_REMOTE_CODE", "true", "trust_remote_code", ("*",)),
+        ("INGRAIN_TRUST_REMOTE_CODE", "Off", "trust_remote_code", ()),
+        ("INGRAIN_TRUST_REMOTE_CODE", "nomic-ai/*, me/it", "trust_remote_code", ("nomic-ai/*", "me/it")),
         ("INGRAIN_MODELS", "a, b@rev ,", "models", ("a", "b@rev")),
         ("INGRAIN_REQUEST_TIMEOUT_S", "2.5", "request_timeout_s", 2.5),
         ("INGRAIN_REPOSITORY", "/data", "repository", Path("/data")),
@@ -72,6 +75,7 @@ def test_text_becomes_values(variable, text, field, value):
         ("MAX_BATCH_SIZE", "-1", ">= 0"),
         ("INSTANCE_KIND", "gpu0", "KIND_GPU"),
         ("INGRAIN_INFERENCE_PORT", "70000", "65535"),
+        ("INGRAIN_TRUST_REMOTE_CODE", "org/code@main", "owner/name@<commit>"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(variable, text, said):

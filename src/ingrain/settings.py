@@ -17,8 +17,12 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 
 
-def _setting(env: str, description: str, *, secret: bool = False) -> Meta:
-    return Meta(description=description, extra={"env": env, "secret": secret})
+_SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
+
+
+def _setting(env: str, description: str, *, secret: bool = False, switch: str = "") -> Meta:
+    """Describe a setting; ``switch`` is what a list holds where it is ``true``, for lists that may be switches too."""
+    return Meta(description=description, extra={"env": env, "secret": secret, "switch": switch})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,8 +194,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),
     ] = 20.0
     trust_remote_code: Annotated[
-        bool, _setting("INGRAIN_TRUST_REMOTE_CODE", "Run Python code that comes with a model while it is converted.")
-    ] = False
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/*?\[\]!-]+(@[0-9a-f]{40})?$")], ...],
+        _setting(
+            "INGRAIN_TRUST_REMOTE_CODE",
+            "Whose Python code may be run while a model is converted: repositories that hold code, separated by "
+            "commas, with `*` for any part of a name (`nomic-ai/*,Alibaba-NLP/new-impl`), and with `@` and a commit "
+            "where only that one is meant; `true`: everybody's, `false`: nobody's.",
+            switch="*",
+        ),
+    ] = ()
     pickled_weights: Annotated[
         Literal["allow", "refuse"],
         _setting(
@@ -286,6 +297,21 @@ class SettingInfo:
     type: Any
     default: Any
     secret: bool
+    switch: str
+
+    @property
+    def is_switch(self) -> bool:
+        """True where the flag alone stands for ``true``."""
+        return self.type is bool or bool(self.switch)
+
+    @property
+    def shown_default(self) -> str:
+        """The default as one would write it; empty where there is none."""
+        if self.switch:
+            return "false"
+        if self.default is None or self.default == ():
+            return ""
+        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -313,6 +339,7 @@ def describe() -> list[SettingInfo]:
                 type=kind,
                 default=field.default,
                 secret=meta.extra["secret"],
+                switch=meta.extra["switch"],
             )
         )
     return infos
@@ -342,15 +369,20 @@ def load_settings(flags: Mapping[str, object] | None = None, environ: Mapping[st
 def _convert(given: object, info: SettingInfo, declared: object, where: str) -> object:
     value: object = given
     if isinstance(given, str):
-        if get_origin(info.type) is tuple:
+        plain = _SWITCH.get(given.lower(), given.lower())
+        if info.switch and plain in ("true", "false"):
+            value = [info.switch] if plain == "true" else []
+        elif get_origin(info.type) is tuple:
             value = [part.strip() for part in given.split(",") if part.strip()]
         elif info.type is bool:
-            value = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(given.lower(), given)
+            value = _SWITCH.get(given.lower(), given)
     if Path in (info.type, *get_args(info.type)):
         return Path(str(value)).expanduser()
     try:
         return msgspec.convert(value, declared, strict=False)
     except msgspec.ValidationError as error:
         allowed = f"one of {', '.join(info.choices)}" if info.choices else str(error).partition(" - at")[0].lower()
+        if info.switch:
+            allowed = "true, false, or repositories separated by commas, each 'owner/name' or 'owner/name@<commit>'"
         shown = "(hidden)" if info.secret else repr(given)
         raise SettingsError(f"{where} is {shown}, which cannot be used: {allowed}.", param=where) from error

@@ -39,6 +39,8 @@ async def test_every_example_of_the_clients_page_runs(tmp_path):
         "(1, 8) (200, 8)",
         "(1000, 1) uint8",
         "[4, 32] [False, True]",
+        "2 [0, 2]",
+        "(1, 8)",
         "The inference server is running.",
     ):
         assert line in lines

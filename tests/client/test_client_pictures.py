@@ -41,14 +41,16 @@ async def test_every_form_of_a_picture_gives_the_same_vector(kind, tmp_path):
     assert [hit.headers.get("authorization") for hit in host.hits] == [None, "Bearer of-the-host"]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "YCbCr", "PA", "HSV"])
-async def test_a_pillow_image_of_any_mode_is_what_its_file_would_be(api, mode):
-    """The model converts to RGB itself, so the mode must survive; what no lossless file holds is converted here."""
-    image = SCENE.convert("L").convert("I").convert("I;16") if mode == "I;16" else SCENE.convert(mode)
-    kept = image.convert("RGB") if mode in ("YCbCr", "HSV") else image.convert("RGBA") if mode == "PA" else image
-    file = encode(kept, "TIFF" if mode == "CMYK" else "PNG")
-    ours = await api.embed_image("clip", image, return_numpy=True)
-    np.testing.assert_array_equal(ours.embeddings, (await api.embed_image("clip", file)).numpy())
+async def test_a_pillow_image_of_any_mode_is_what_its_file_would_be(api):
+    """The model converts to RGB itself, so the mode must survive; what no file holds is refused by its number."""
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"):
+        image = SCENE.convert("L").convert("I").convert("I;16") if mode == "I;16" else SCENE.convert(mode)
+        file = encode(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
+        ours = await api.embed_image("clip", image, return_numpy=True)
+        np.testing.assert_array_equal(ours.embeddings, (await api.embed_image("clip", file)).numpy())
+    with pytest.raises(ingrain.ImageError, match=r"'HSV'.*convert") as raised:
+        await api.embed_image("clip", [SCENE, SCENE.convert("HSV")])
+    assert raised.value.param == "image[1]"
 
 
 async def test_an_array_of_four_axes_is_several_pictures(api):
@@ -116,14 +118,47 @@ async def test_what_is_no_picture_is_named_by_the_callers_number(api, picture, w
     assert "image[20]" in raised.value.message
 
 
-async def test_a_string_is_a_file_only_by_its_suffix(api, tmp_path, monkeypatch):
-    """What an application's own users may have written is never taken for a path because such a file exists."""
+@pytest.mark.parametrize("name", ["000123", "picture", "photo.v2", "a picture.JFIF", "no suffix/deep"])
+async def test_a_string_is_a_path_where_there_is_such_a_file(api, tmp_path, monkeypatch, name):
+    """Whatever its suffix, or without one; what is no file, no URL and no base64 stays an error of the picture."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "secret").write_bytes(PNG)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(PNG)
+    truth = (await api.embed_image("clip", PNG)).embeddings
+    for form in (name, str(path)):
+        assert (await api.embed_image("clip", form)).embeddings == truth
     with pytest.raises(ingrain.ImageError):
-        await api.embed_image("clip", "secret")
+        await api.embed_image("clip", f"{name}!")
     with pytest.raises(ingrain.RequestError):
-        await api.embed_image("clip", f"file://{tmp_path}/secret")
+        await api.embed_image("clip", f"file://{path}")
+
+
+async def test_bytes_and_files_in_every_shape_give_the_same_vector(api, tmp_path):
+    """What was written to a BytesIO is read from its beginning; files stay open."""
+    (tmp_path / "p").write_bytes(PNG)
+    written = BytesIO()
+    written.write(PNG)
+    with (tmp_path / "p").open("rb") as file:
+        forms = [PNG, bytearray(PNG), memoryview(PNG), BytesIO(PNG), written, file]
+        together = (await api.embed_image("clip", forms, return_numpy=True)).embeddings
+        for form in forms:
+            apart = await api.embed_image("clip", form, return_numpy=True)
+            np.testing.assert_array_equal(apart.embeddings, together[:1])
+        assert not file.closed
+    assert (together == together[0]).all()
+    with (tmp_path / "p").open("r", encoding="latin-1") as file, pytest.raises(ingrain.ImageError, match="'rb'"):
+        await api.embed_image("clip", [PNG, file])
+
+
+async def test_white_space_around_a_picture_that_is_text_changes_nothing(connect, planes):
+    """Of base64 and data URIs, from this client and from any other."""
+    text = base64.b64encode(PNG).decode()
+    truth = (await connect().embed_image("clip", PNG)).embeddings
+    for form in (f"  {text}\n", f"\n data:image/png;base64,{text} ", f"\tDATA:image/png;base64,{text}"):
+        assert (await connect().embed_image("clip", form)).embeddings == truth
+        answer = await planes.inference.post("/embed_image", json={"name": "clip", "image": form})
+        assert answer.json()["embeddings"] == truth
 
 
 async def test_shrunk_pictures_are_smaller_and_give_the_very_same_vector(api, tap):

@@ -99,6 +99,53 @@ def test_a_network_whose_code_comes_with_the_model_is_refused(folder: Path) -> N
     assert "remote code" in refusal(folder)
 
 
+def test_a_network_with_code_is_refused_although_transformers_has_the_type(folder: Path) -> None:
+    """jina-embeddings-v2 calls itself a BERT, and is one with other positions."""
+    code = "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"
+    write(folder, "config.json", {"model_type": "bert", "auto_map": {"AutoModel": code}})
+    assert "(INGRAIN_TRUST_REMOTE_CODE)" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "bert", "architectures": ["JinaBertForMaskedLM"]}, ["'JinaBertForMaskedLM'", "'bert'"]),
+        ({"model_type": "llama", "architectures": ["LlamaBidirectionalModel"]}, ["'LlamaBidirectionalModel'"]),
+        ({"model_type": "dpr", "architectures": ["DPRContextEncoder"]}, ["'DPRContextEncoder'"]),
+        ({"model_type": "bert", "position_embedding_type": "alibi"}, ["'alibi'", "absolute"]),
+        ({"model_type": "xlm-roberta", "position_embedding_type": "rotary"}, ["'rotary'"]),
+        ({"model_type": "bert", "n_layer": 2}, ["'n_layer' (2)", "'num_hidden_layers' 12"]),
+        ({"model_type": "nomic_bert", "n_embd": 32}, ["'n_embd' (32)", "'hidden_size' 768"]),
+    ],
+)
+def test_a_configuration_that_transformers_would_read_as_another_network_is_refused(
+    folder: Path, config: dict[str, Any], words: list[str]
+) -> None:
+    write(folder, "config.json", config)
+    message = refusal(folder)
+    assert all(word in message for word in words)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "bert", "architectures": ["BertForMaskedLM"], "position_embedding_type": "absolute"},
+        {"model_type": "bert", "architectures": ["BertForCL"]},
+        {"model_type": "bert", "architectures": ["Contriever"]},
+        {"model_type": "xlm-roberta", "architectures": ["RobertaModel"]},
+        {"model_type": "t5", "architectures": ["T5EncoderModel"], "d_model": 64, "num_layers": 2, "n_positions": 512},
+        {"model_type": "distilbert", "architectures": ["DistilBertModel"], "dim": 64, "n_layers": 2, "hidden_dim": 4},
+        {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_layer": 2, "n_embd": 64, "n_ctx": 128},
+        {"model_type": "bert", "n_layer": 2, "num_hidden_layers": 2},
+    ],
+)
+def test_a_configuration_with_transformers_names_or_their_usual_company_passes(
+    folder: Path, config: dict[str, Any]
+) -> None:
+    write(folder, "config.json", config)
+    inspect(folder, trust_remote_code=False)
+
+
 def test_a_network_that_transformers_does_not_know_is_refused(folder: Path) -> None:
     write(folder, "config.json", {"model_type": "brand_new"})
     assert "'brand_new'" in refusal(folder)

@@ -90,7 +90,7 @@ def job_of(repository: Repository, library: Library, name: str = "mine", **optio
         library=library,
         output=str(output),
         custom_models_dir=str(repository.custom.folder),
-        trust_remote_code=True,
+        trust_remote_code=("*",),
         offline=True,
         **options,
     )

@@ -71,7 +71,7 @@ async def test_every_form_of_a_picture_is_the_same_pixels_in_order(
         "data:image/png;base64," + b64(FILES[2]),
         FILES[3],
     ]
-    forms += [pictures.url("/4.png"), base64.urlsafe_b64encode(FILES[5]).decode()]
+    forms += [f" {pictures.url('/4.png')}\n", base64.urlsafe_b64encode(FILES[5]).decode()]
     loaded = await image_input.load(forms, image_input.preprocessor(CONFIG))
     assert len(loaded) == 6
     assert all(np.array_equal(ours, expected) for ours, expected in zip(loaded, PIXELS, strict=True))

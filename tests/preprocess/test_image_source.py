@@ -30,6 +30,7 @@ def read(text: str, max_bytes: int = 10_000) -> bytes:
         f"data:image/png;base64,{STANDARD}",
         f"DATA:image/png;BASE64,{STANDARD}",
         f"data:;base64,{STANDARD}",
+        f"\n  data:image/png;base64,{STANDARD}\r\n",
         f"data:image/jpeg;name=a.jpg;base64,{STANDARD}",
         "data:image/png;base64," + STANDARD.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
         "data:image/png," + "".join(f"%{byte:02X}" for byte in DATA),
@@ -68,6 +69,7 @@ def test_what_is_not_base64_is_an_image_error(text: str) -> None:
         "FILE:/etc/passwd",
         "gopher://a/",
         "ftp://a/b.png",
+        "  ftp://a/b.png",
         "s3://bucket/a.png",
         "blob:abc",
         "C:\\a.png",
@@ -78,7 +80,7 @@ def test_urls_of_other_schemes_are_refused(text: str) -> None:
         read(text)
 
 
-@pytest.mark.parametrize("text", ["http://a/", "https://a/", "HTTP://a/", "HttpS:x"])
+@pytest.mark.parametrize("text", ["http://a/", "https://a/", "HTTP://a/", "HttpS:x", "  http://a/", "\n\thttps://a/ "])
 def test_http_urls_are_told_apart(text: str) -> None:
     assert is_url(text)
 

@@ -21,8 +21,19 @@ class Api:
         self.kind = kind
         self.client = (ingrain.AsyncClient if kind == "async" else ingrain.Client)(*args, **options)
 
+    @classmethod
+    def of(cls, client: Any) -> Api:
+        """Wrap a client that is there already."""
+        api = cls.__new__(cls)
+        api.kind, api.client = "async" if isinstance(client, ingrain.AsyncClient) else "sync", client
+        return api
+
     def __getattr__(self, name: str) -> Any:
         return _awaitable(getattr(self.client, name))
+
+    def awaitable(self, method: Any) -> Any:
+        """Return any method, of either kind, as one that is awaited."""
+        return _awaitable(method)
 
     async def close(self) -> None:
         if self.kind == "async":

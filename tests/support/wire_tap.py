@@ -19,6 +19,7 @@ class WireTap:
         sent: All that clients sent.
         connections: How many were accepted.
         most_waiting: Most connections whose client waited for an answer at the same time.
+        change: Makes of an answer, by its number from 1 on and its bytes, what is handed on instead.
         cut: Tells by the number of an answer, from 1 on, whether it is cut off in the middle.
         is_down: While True, every connection is closed at once, as by a machine without a server.
     """
@@ -30,6 +31,7 @@ class WireTap:
         self.connections = 0
         self.most_waiting = 0
         self.cut: Callable[[int], bool] = lambda number: False
+        self.change: Callable[[int, bytes], bytes] = lambda number, data: data
         self.is_down = False
         self._answers = 0
         self._waiting: set[object] = set()
@@ -91,7 +93,7 @@ class WireTap:
             if self.is_down or self.cut(self._answers):
                 writer.write(data[: len(data) // 2])
                 return
-            writer.write(data)
+            writer.write(self.change(self._answers, data))
 
 
 @contextlib.asynccontextmanager

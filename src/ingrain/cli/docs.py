@@ -32,7 +32,7 @@ def settings_page() -> str:
     """Return the table of settings."""
     rows = []
     for info in describe():
-        default = "" if info.default is None or info.default == () else f"`{_plain(info.default)}`"
+        default = f"`{info.shown_default}`" if info.shown_default else ""
         choices = f" One of {', '.join(f'`{choice}`' for choice in info.choices)}." if info.choices else ""
         rows.append(f"| `{info.env}` | `{info.flag}` | {default} | {info.description}{choices} |")
     head = "| variable | flag of `ingrain serve` | default | meaning |\n| --- | --- | --- | --- |\n"

@@ -88,21 +88,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_flag(parser: argparse.ArgumentParser, info: SettingInfo) -> None:
     """Add a setting's flag; values stay text until the settings are put together."""
-    shown = f" Default: {_shown(info.default)}." if _shown(info.default) else ""
+    shown = f" Default: {info.shown_default}." if info.shown_default else ""
     text = f"{info.description}{shown} [{info.env}]".replace("%", "%%").replace("`", "")
-    if info.type is bool:
+    if info.is_switch:
+        values = "true|false|NAMES" if info.switch else "true|false"
         parser.add_argument(
-            info.flag, dest=info.field, nargs="?", const="true", metavar="true|false", default=None, help=text
+            info.flag, dest=info.field, nargs="?", const="true", metavar=values, default=None, help=text
         )
     else:
         metavar = "|".join(info.choices) or info.field.rsplit("_", 1)[-1].upper()
         parser.add_argument(info.flag, dest=info.field, metavar=metavar, default=None, help=text)
-
-
-def _shown(default: object) -> str:
-    if default is None or default == ():
-        return ""
-    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 if __name__ == "__main__":

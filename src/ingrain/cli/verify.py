@@ -74,6 +74,7 @@ def verify(options: dict[str, object]) -> int:
             "library": manifest.library,
             "pretrained": manifest.pretrained,
             "proved": True,
+            "code": msgspec.to_builtins(manifest.code),
             "verification": msgspec.to_builtins(manifest.verification),
         },
         as_json=options["json"],
@@ -118,6 +119,8 @@ def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: 
         offline=settings.offline,
         trust_remote_code=settings.trust_remote_code,
         pickled_weights=settings.pickled_weights == "allow",
+        # The code is what it was, too.
+        code_commits={code.repository: code.commit for code in stored.code if code.commit},
         on_gpu=settings.instance_kind != "KIND_CPU" and cuda.why_unusable() is None,
         stored_in=str(repository.root),
     )
@@ -136,6 +139,10 @@ def _text(manifest: Manifest) -> str:
             f"  {role}: {_measured(proof)}, {proof.cases} outputs compared"
             + (f", {proof.tokenizer_cases} texts tokenized alike" if proof.tokenizer_cases else "")
         )
+    for code in manifest.code:
+        files = ", ".join(file.path for file in code.files)
+        where = f"at {code.commit}" if code.commit else "in its folder"
+        lines.append(f"  made with code of {code.repository} {where}: {files}")
     return "\n".join(lines)
 
 

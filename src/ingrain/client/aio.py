@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,9 +24,10 @@ from ingrain.client.builder import (
     Words,
     embeddings_of,
 )
+from ingrain.client.items import AsyncTexts
 from ingrain.client.jobs import Job
 from ingrain.client.options import make_options
-from ingrain.client.pictures import Pictures, as_list
+from ingrain.client.pictures import AsyncPictures
 from ingrain.client.retry import RetryPolicy
 from ingrain.repository.manifest import ImageStep, Library, Precision, Task
 
@@ -52,6 +53,8 @@ class AsyncClient:
         batch_size: Most texts in one request.
         retry: Which failures are tried again, and when.
         verify: What certificates of https addresses are checked with: True for the system's, or a context of your own.
+        match_request_ids: False where a proxy replaces ``X-Request-Id``; else an answer that bears another id than its
+            request is not believed. Default: INGRAIN_MATCH_REQUEST_IDS, else True.
 
     Raises:
         SettingsError: An argument, or a variable of the environment, cannot be used.
@@ -72,6 +75,7 @@ class AsyncClient:
         batch_size: int = 64,
         retry: RetryPolicy | None = None,
         verify: ssl.SSLContext | bool = True,
+        match_request_ids: bool | None = None,
     ) -> None:
         options = make_options(
             inference_server_url=inference_server_url,
@@ -86,6 +90,7 @@ class AsyncClient:
             batch_size=batch_size,
             retry=retry,
             verify=verify,
+            match_request_ids=match_request_ids,
         )
         self._requests = RequestBuilder(options)
         self._transport = AsyncTransport(options)
@@ -108,7 +113,7 @@ class AsyncClient:
     async def embed_text(
         self,
         name: str,
-        text: str | Iterable[str],
+        text: AsyncTexts,
         *,
         normalize: bool = True,
         n_dims: int | None = None,
@@ -118,6 +123,7 @@ class AsyncClient:
         truncate: bool = True,
         token_counts: bool = False,
         output_dtype: OutputDtype | None = None,
+        skip_none: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
@@ -129,7 +135,8 @@ class AsyncClient:
 
         Args:
             name: The model; it must be loaded.
-            text: One text or several; an iterator is read as room for more requests comes up.
+            text: One text or several: a list, a column (pandas, polars, Arrow, numpy, datasets), a generator of either
+                kind, which is read as room for more requests comes up. Of none, nothing is asked, and ``[0, 0]`` comes.
             normalize: Bring each vector to unit length.
             n_dims: Keep only the first dimensions, before normalizing.
             prompt: Put before every text; empty for no prompt, not even the model's default.
@@ -138,6 +145,7 @@ class AsyncClient:
             truncate: False to have a text refused (``TextTooLongError``) that is longer than the model takes.
             token_counts: True to be told each text's tokens, and whether it was cut; vectors then come as JSON.
             output_dtype: ``int8``, ``uint8``, ``binary``, ``ubinary``, as sentence-transformers has them; else floats.
+            skip_none: Leave out what is missing (None, NaN), instead of refusing it; ``positions`` tells what is left.
             library: Source library, where several models share a name.
             pretrained: Weight tag of an OpenCLIP model, where several are loaded.
             return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
@@ -151,14 +159,14 @@ class AsyncClient:
         Raises:
             IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
         """
-        how = How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra)
+        how = How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra, skip_none)
         words = Words(prompt, prompt_name, input_type, truncate, token_counts)
         return await self._run(self._requests.embed_text(Which(name, library, pretrained), text, how, words))
 
     async def stream_text(
         self,
         name: str,
-        text: Iterable[str],
+        text: AsyncTexts,
         *,
         normalize: bool = True,
         n_dims: int | None = None,
@@ -168,6 +176,7 @@ class AsyncClient:
         truncate: bool = True,
         token_counts: bool = False,
         output_dtype: OutputDtype | None = None,
+        skip_none: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
@@ -178,7 +187,7 @@ class AsyncClient:
 
         Args are those of ``embed_text``.
         """
-        how = How(normalize, n_dims, output_dtype, return_numpy, None, request_id, extra)
+        how = How(normalize, n_dims, output_dtype, return_numpy, None, request_id, extra, skip_none)
         words = Words(prompt, prompt_name, input_type, truncate, token_counts)
         calls = self._requests.text_calls(Which(name, library, pretrained), text, how, words)
         async with aclosing(self._transport.each(calls)) as parts:
@@ -188,13 +197,14 @@ class AsyncClient:
     async def embed_image(
         self,
         name: str,
-        image: Pictures,
+        image: AsyncPictures,
         *,
         normalize: bool = True,
         n_dims: int | None = None,
         output_dtype: OutputDtype | None = None,
         image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
+        skip_none: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
@@ -206,13 +216,15 @@ class AsyncClient:
 
         Args:
             name: The model; it must be loaded.
-            image: One picture or several: URLs, data URIs, base64, paths, bytes of files, Pillow images, uint8 arrays.
+            image: One picture or several: URLs, data URIs, base64, paths, bytes of files, open files, Pillow images or
+                uint8 arrays; of several, all that ``embed_text`` takes.
             normalize: Bring each vector to unit length.
             n_dims: Keep only the first dimensions, before normalizing.
             output_dtype: ``binary`` or ``ubinary``, one bit a dimension; else floats.
             image_download_headers: Headers that the server fetches URLs with.
             shrink: Do the model's own resizing before large pictures are sent; its pixels stay the very same. Needs
                 Pillow here, and the model plane.
+            skip_none: Leave out what is missing (None, NaN), instead of refusing it; ``positions`` tells what is left.
             library: Source library, where several models share a name.
             pretrained: Weight tag of an OpenCLIP model, where several are loaded.
             return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
@@ -229,7 +241,7 @@ class AsyncClient:
         """
         which, how = (
             Which(name, library, pretrained),
-            How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra),
+            How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra, skip_none),
         )
         look = Look(image_download_headers, await self._steps(which) if shrink else None)
         return await self._run(self._requests.embed_image(which, image, how, look))
@@ -237,13 +249,14 @@ class AsyncClient:
     async def stream_image(
         self,
         name: str,
-        image: Pictures,
+        image: AsyncPictures,
         *,
         normalize: bool = True,
         n_dims: int | None = None,
         output_dtype: OutputDtype | None = None,
         image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
+        skip_none: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
@@ -256,20 +269,18 @@ class AsyncClient:
         """
         which, how = (
             Which(name, library, pretrained),
-            How(normalize, n_dims, output_dtype, return_numpy, None, request_id, extra),
+            How(normalize, n_dims, output_dtype, return_numpy, None, request_id, extra, skip_none),
         )
         look = Look(image_download_headers, await self._steps(which) if shrink else None)
-        async with aclosing(
-            self._transport.each(self._requests.image_calls(which, as_list(image), how, look))
-        ) as parts:
+        async with aclosing(self._transport.each(self._requests.image_calls(which, image, how, look))) as parts:
             async for part in parts:
                 yield embeddings_of(part)
 
     async def embed(
         self,
         name: str,
-        text: str | Iterable[str] | None = None,
-        image: Pictures | None = None,
+        text: AsyncTexts | None = None,
+        image: AsyncPictures | None = None,
         *,
         normalize: bool = True,
         n_dims: int | None = None,
@@ -281,6 +292,7 @@ class AsyncClient:
         output_dtype: OutputDtype | None = None,
         image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
+        skip_none: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
@@ -294,7 +306,7 @@ class AsyncClient:
         """
         which, how = (
             Which(name, library, pretrained),
-            How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra),
+            How(normalize, n_dims, output_dtype, return_numpy, progress, request_id, extra, skip_none),
         )
         look = Look(image_download_headers, await self._steps(which) if shrink and image is not None else None)
         words = Words(prompt, prompt_name, input_type, truncate, token_counts)
@@ -303,7 +315,7 @@ class AsyncClient:
     async def classify_image(
         self,
         name: str,
-        image: Pictures,
+        image: AsyncPictures,
         *,
         image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
@@ -329,7 +341,7 @@ class AsyncClient:
     async def classify_image_zero_shot(
         self,
         name: str,
-        image: Pictures,
+        image: AsyncPictures,
         labels: list[str],
         *,
         templates: list[str] | None = None,
@@ -366,16 +378,16 @@ class AsyncClient:
         look = Look(image_download_headers, await self._steps(which) if shrink else None)
         return await self._run(self._requests.classify_zero_shot(which, image, labels, templates, how, look))
 
-    async def infer_text(self, name: str, text: str | Iterable[str], **options: Any) -> Embeddings:
+    async def infer_text(self, name: str, text: AsyncTexts, **options: Any) -> Embeddings:
         """Do what ``embed_text`` does; the name that the first generation of clients had for it."""
         return await self.embed_text(name, text, **options)
 
-    async def infer_image(self, name: str, image: Pictures, **options: Any) -> Embeddings:
+    async def infer_image(self, name: str, image: AsyncPictures, **options: Any) -> Embeddings:
         """Do what ``embed_image`` does; the name that the first generation of clients had for it."""
         return await self.embed_image(name, image, **options)
 
     async def infer(
-        self, name: str, text: str | Iterable[str] | None = None, image: Pictures | None = None, **options: Any
+        self, name: str, text: AsyncTexts | None = None, image: AsyncPictures | None = None, **options: Any
     ) -> BothEmbeddings:
         """Do what ``embed`` does; the name that the first generation of clients had for it."""
         return await self.embed(name, text, image, **options)
@@ -582,40 +594,40 @@ class AsyncModel:
     def __repr__(self) -> str:
         return f"AsyncModel({self.name!r}, {self.library!r}, {self.pretrained!r})"
 
-    async def embed_text(self, text: str | Iterable[str], **options: Any) -> Embeddings:
+    async def embed_text(self, text: AsyncTexts, **options: Any) -> Embeddings:
         """Embed texts; ``options`` are those of the client's ``embed_text``."""
         return await self._client.embed_text(self.name, text, **self._which(), **options)
 
-    async def embed_image(self, image: Pictures, **options: Any) -> Embeddings:
+    async def embed_image(self, image: AsyncPictures, **options: Any) -> Embeddings:
         """Embed pictures; ``options`` are those of the client's ``embed_image``."""
         return await self._client.embed_image(self.name, image, **self._which(), **options)
 
     async def embed(
-        self, text: str | Iterable[str] | None = None, image: Pictures | None = None, **options: Any
+        self, text: AsyncTexts | None = None, image: AsyncPictures | None = None, **options: Any
     ) -> BothEmbeddings:
         """Embed texts and pictures; ``options`` are those of the client's ``embed``."""
         return await self._client.embed(self.name, text, image, **self._which(), **options)
 
-    async def classify_image(self, image: Pictures, **options: Any) -> Probabilities:
+    async def classify_image(self, image: AsyncPictures, **options: Any) -> Probabilities:
         """Classify pictures; ``options`` are those of the client's ``classify_image``."""
         return await self._client.classify_image(self.name, image, **self._which(), **options)
 
     async def classify_image_zero_shot(
-        self, image: Pictures, labels: list[str], **options: Any
+        self, image: AsyncPictures, labels: list[str], **options: Any
     ) -> ZeroShotProbabilities:
         """Classify pictures by your labels; ``options`` are those of the client's ``classify_image_zero_shot``."""
         return await self._client.classify_image_zero_shot(self.name, image, labels, **self._which(), **options)
 
-    async def infer_text(self, text: str | Iterable[str], **options: Any) -> Embeddings:
+    async def infer_text(self, text: AsyncTexts, **options: Any) -> Embeddings:
         """Do what ``embed_text`` does."""
         return await self.embed_text(text, **options)
 
-    async def infer_image(self, image: Pictures, **options: Any) -> Embeddings:
+    async def infer_image(self, image: AsyncPictures, **options: Any) -> Embeddings:
         """Do what ``embed_image`` does."""
         return await self.embed_image(image, **options)
 
     async def infer(
-        self, text: str | Iterable[str] | None = None, image: Pictures | None = None, **options: Any
+        self, text: AsyncTexts | None = None, image: AsyncPictures | None = None, **options: Any
     ) -> BothEmbeddings:
         """Do what ``embed`` does."""
         return await self.embed(text, image, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -38,15 +38,19 @@ class Embeddings(Answer, frozen=True, kw_only=True, eq=False):
         processing_time_ms: The server's; where a call took several requests, from the first of them to the last answer.
         token_counts: Tokens of each text, prompt and special tokens included, where that was asked for.
         truncated: Whether each text was cut, where that was asked for.
+        positions: With ``skip_none``, where the item of each row stood in what was given.
     """
 
     embeddings: Rows
     processing_time_ms: float
     token_counts: list[int] | None = None
     truncated: list[bool] | None = None
+    positions: list[int] | None = None
 
     def numpy(self) -> NDArray[Any]:
         """Return an array ``[N, D]``, whatever the vectors were asked for as; of lists it is float32."""
+        if not len(self.embeddings):
+            return np.empty((0, 0), np.float32) if isinstance(self.embeddings, list) else self.embeddings
         return np.asarray(self.embeddings, None if isinstance(self.embeddings, np.ndarray) else np.float32)
 
 
@@ -58,6 +62,8 @@ class BothEmbeddings(Answer, frozen=True, kw_only=True, eq=False):
     processing_time_ms: float
     token_counts: list[int] | None = None
     truncated: list[bool] | None = None
+    text_positions: list[int] | None = None
+    image_positions: list[int] | None = None
 
 
 class Probabilities(Answer, frozen=True, kw_only=True, eq=False):
@@ -76,12 +82,13 @@ class ZeroShotProbabilities(Answer, frozen=True, kw_only=True, eq=False):
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
-    """Rows of one request, or of all requests of a call, and what is told of the texts that they are of."""
+    """Rows of one request, or of all requests of a call, and what is told of the items that they are of."""
 
     rows: Rows
     milliseconds: float
     token_counts: list[int] | None = None
     truncated: list[bool] | None = None
+    places: list[int] | None = None
 
 
 class _RowsOnTheWire(Answer, frozen=True, kw_only=True):
@@ -101,20 +108,21 @@ def reader(kind: type[A]) -> Callable[[Reply], A]:
     return read
 
 
-def rows_reader(count: int, *, dtype: str | None) -> Callable[[Reply], Part]:
-    """Return what reads ``count`` rows, of numbers as they are or of JSON.
+def rows_reader(places: Sequence[int], *, dtype: str | None, tells_places: bool = False) -> Callable[[Reply], Part]:
+    """Return what reads a row for each item, of numbers as they are or of JSON.
 
     Args:
-        count: How many there must be.
+        places: Where each item stands in the caller's list.
         dtype: Numpy's name of what they are to be; None for lists.
+        tells_places: True where the caller is to be told them.
     """
 
     def read(reply: Reply) -> Part:
         raw = reply.headers.get("content-type", "").startswith("application/octet-stream")
         part = _raw(reply) if raw else _json(reply, dtype)
-        if len(part.rows) != count:
-            raise unexpected(f"The answer has {len(part.rows)} rows to {count} items.")
-        return part
+        if len(part.rows) != len(places):
+            raise unexpected(f"The answer has {len(part.rows)} rows to {len(places)} items.")
+        return msgspec.structs.replace(part, places=list(places)) if tells_places else part
 
     return read
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import httpx
@@ -13,6 +15,7 @@ import httpx
 from ingrain.api.routes import Plane
 from ingrain.client.call import Call
 from ingrain.client.failures import Failure, error_of_transport
+from ingrain.client.forks import check_process, forget_after_fork
 from ingrain.client.options import Options
 from ingrain.client.retry import Retries
 from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of
@@ -21,21 +24,38 @@ from ingrain.errors import ClientError
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _OfLoop:
+    """What one event loop's calls share: connections wake the loop that they were opened on, and no other."""
+
+    slots: asyncio.Semaphore
+    pools: dict[Plane, httpx.AsyncClient] = field(default_factory=dict)
+
+
 class AsyncTransport:
-    """Connections to both planes, for one event loop."""
+    """Connections to both planes, of each event loop and each process its own."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._pools: dict[Plane, httpx.AsyncClient] = {}
         self._answered: set[Plane] = set()
         self._is_closed = False
-        self._slots = asyncio.Semaphore(options.concurrency)
+        self.forget()
+        forget_after_fork(self)
+
+    def __reduce__(self) -> tuple[type[AsyncTransport], tuple[Options]]:
+        # A copy, in this process or another, is open and makes connections of its own.
+        return type(self), (self._options,)
+
+    def forget(self) -> None:
+        """Be without connections, as when it was new; those that there were are not closed."""
+        self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
 
     async def aclose(self) -> None:
-        """Close all connections; what is on its way ends with an error."""
+        """Close all connections of this event loop; what is on its way ends with an error."""
         self._is_closed = True
-        pools, self._pools = self._pools, {}
-        for pool in pools.values():
+        loops, self._loops = self._loops, {}
+        ours = loops.get(asyncio.get_running_loop())
+        for pool in ours.pools.values() if ours is not None else ():
             await pool.aclose()
 
     async def send(self, call: Call[T]) -> T:
@@ -46,44 +66,64 @@ class AsyncTransport:
         """
         body = await _body_of(call)
         retries = Retries(self._options.retry, repeatable=call.repeatable)
+        is_alone = False
         while True:
-            outcome = await self._try(call, body)
+            outcome = await self._try(call, body, is_alone=is_alone)
             if not isinstance(outcome, Failure):
                 return outcome
+            is_alone = is_alone or outcome.was_anothers
             await asyncio.sleep(retries.pause_after(outcome, has_answered=call.plane in self._answered))
 
-    async def each(self, calls: Iterable[Call[T]]) -> AsyncGenerator[T]:
+    async def each(self, calls: Iterable[Call[T]] | AsyncIterable[Call[T]]) -> AsyncGenerator[T]:
         """Send requests side by side, and yield their answers in order."""
-        feed = iter(calls)
-        first = list(itertools.islice(feed, 2))
-        if len(first) < 2:
-            # It waits for no other call: a single query is not to queue behind a long list.
-            for call in first:
-                yield await self.send(call)
-            return
+        if isinstance(calls, AsyncIterable):
+            feed = aiter(calls)
+        else:
+            at_hand = iter(calls)
+            first = list(itertools.islice(at_hand, 2))
+            if len(first) < 2:
+                # It waits for no other call: a single query is not to queue behind a long list.
+                for call in first:
+                    yield await self.send(call)
+                return
+            feed = _walk(itertools.chain(first, at_hand))
         waiting: deque[asyncio.Task[T]] = deque()
+        coming: asyncio.Task[Call[T] | None] | None = None
+        window, home, has_ended = window_of(self._options), os.getpid(), False
         try:
-            for call in itertools.chain(first, feed):
-                waiting.append(asyncio.create_task(self._send_in_turn(call)))
-                await asyncio.sleep(0)  # walking through a long list must not keep the loop from sending
-                while waiting and (waiting[0].done() or len(waiting) == window_of(self._options)):
+            while waiting or not has_ended:
+                check_process(home)
+                if coming is None and not has_ended:
+                    coming = asyncio.create_task(_next(feed))
+                if coming is not None:
+                    # Who asks for the next item may have to wait for it; answers that are there meanwhile do not.
+                    await asyncio.wait({coming, *itertools.islice(waiting, 1)}, return_when=asyncio.FIRST_COMPLETED)
+                    if coming.done():
+                        next_call, coming = coming.result(), None
+                        has_ended = next_call is None
+                        if next_call is not None:
+                            waiting.append(asyncio.create_task(self._send_in_turn(next_call)))
+                while waiting and (waiting[0].done() or len(waiting) == window or has_ended):
+                    check_process(home)
                     yield await waiting[0]
                     waiting.popleft()
-            while waiting:
-                yield await waiting[0]
-                waiting.popleft()
         finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            # In a fork the loop that these were made on is the parent's.
+            if os.getpid() == home:
+                tasks = [*waiting, coming] if coming is not None else [*waiting]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send_in_turn(self, call: Call[T]) -> T:
-        async with self._slots:
+        async with self._of_loop().slots:
             return await self.send(call)
 
-    async def _try(self, call: Call[T], body: bytes | None) -> T | Failure:
+    async def _try(self, call: Call[T], body: bytes | None, *, is_alone: bool) -> T | Failure:
+        """Send a request once; ``is_alone``: over a connection that nothing has been sent over before."""
+        pool = self._make_pool(call.plane) if is_alone else self._pool(call.plane)
         try:
-            response = await self._pool(call.plane).request(
+            response = await pool.request(
                 call.method,
                 url_of(call, self._options),
                 params=call.params,
@@ -93,21 +133,48 @@ class AsyncTransport:
             )
         except httpx.HTTPError as error:
             return error_of_transport(call, self._options.planes[call.plane].url, error)
+        finally:
+            if is_alone:
+                await pool.aclose()
         self._answered.add(call.plane)
-        return read(call, response)
+        outcome = read(call, response, self._options, is_alone=is_alone)
+        if isinstance(outcome, Failure) and outcome.was_anothers:
+            await response.extensions["network_stream"].aclose()
+        return outcome
 
     def _pool(self, plane: Plane) -> httpx.AsyncClient:
+        pools = self._of_loop().pools
+        if plane not in pools:
+            pools[plane] = self._make_pool(plane)
+        return pools[plane]
+
+    def _make_pool(self, plane: Plane) -> httpx.AsyncClient:
+        options = self._options.planes[plane]
+        return httpx.AsyncClient(
+            headers=dict(options.headers), verify=options.verify, trust_env=options.trust_env, limits=pool_limits()
+        )
+
+    def _of_loop(self) -> _OfLoop:
         if self._is_closed:
             raise ClientError("The client is closed.")
-        if plane not in self._pools:
-            options = self._options.planes[plane]
-            self._pools[plane] = httpx.AsyncClient(
-                headers=dict(options.headers),
-                verify=options.verify,
-                trust_env=options.trust_env,
-                limits=pool_limits(),
-            )
-        return self._pools[plane]
+        loop = asyncio.get_running_loop()
+        if loop not in self._loops:
+            for other in list(self._loops):
+                if other.is_closed():
+                    self._loops.pop(other, None)
+            self._loops[loop] = _OfLoop(asyncio.Semaphore(self._options.concurrency))
+        return self._loops[loop]
+
+
+async def _walk(calls: Iterable[Call[T]]) -> AsyncIterator[Call[T]]:
+    for call in calls:
+        yield call
+
+
+async def _next(feed: AsyncIterator[Call[T]]) -> Call[T] | None:
+    async for call in feed:
+        return call
+    return None
 
 
 async def _body_of(call: Call[object]) -> bytes | None:

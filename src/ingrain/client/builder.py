@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
+import numpy as np
 import orjson
 
 from ingrain.api import types
@@ -23,10 +24,11 @@ from ingrain.client.answers import (
     reader,
     rows_reader,
 )
-from ingrain.client.call import Call, new_request_id
-from ingrain.client.jobs import Bar, PairJob, RowsJob, SingleJob, count_of
+from ingrain.client.call import Call, checked_request_id
+from ingrain.client.items import AsyncTexts, Group, Items, groups, text_cut, texts_of
+from ingrain.client.jobs import Bar, Calls, PairJob, RowsJob, SingleJob, count_of
 from ingrain.client.options import Options
-from ingrain.client.pictures import Picture, Pictures, as_list, chunks, wire_pictures
+from ingrain.client.pictures import AsyncPictures, picture_cut, pictures_of, wire_pictures
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.manifest import ImageStep, Library, Precision, Task
 
@@ -34,13 +36,9 @@ A = TypeVar("A")
 
 _ROUTES: dict[str, RouteInfo] = {route.name: route for route in ROUTES}
 _RAW = "application/octet-stream"
-# One long text weighs as much as many short ones; a request of this many characters is work enough.
-_MOST_CHARS = 200_000
-_MOST_PICTURES = 16
-_MOST_PICTURE_BYTES = 8 * 1024 * 1024
 
-Encode = Callable[[list[Any], int], list[str]]
-"""Makes what goes over the wire of a request's items, the first of which has this number in the caller's list."""
+Encode = Callable[[Group[Any]], list[str]]
+"""Makes what goes over the wire of a request's items."""
 Extra = Mapping[str, object] | None
 InputType = Literal["query", "document"]
 OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
@@ -104,6 +102,7 @@ class How:
         progress: As in ``Bar``.
         request_id: ``X-Request-Id``; of several requests each gets a number behind it.
         extra: Further fields of the request, by the wire's names.
+        skip_none: True to leave out items that are missing, instead of refusing them.
     """
 
     normalize: bool = True
@@ -113,6 +112,7 @@ class How:
     progress: bool | None = None
     request_id: str | None = None
     extra: Extra = None
+    skip_none: bool = False
 
     def fields(self) -> dict[str, object]:
         """Return what a request says of it."""
@@ -145,39 +145,32 @@ class RequestBuilder:
 
     # --- vectors -------------------------------------------------------------------------------------------------
 
-    def embed_text(self, which: Which, text: str | Iterable[str], how: How, words: Words) -> RowsJob[Embeddings]:
+    def embed_text(self, which: Which, text: AsyncTexts, how: How, words: Words) -> RowsJob[Embeddings]:
         """Return the job of embedding texts."""
-        texts = [text] if isinstance(text, str) else text
-        return RowsJob(
-            lambda: self.text_calls(which, texts, how, words),
-            total=count_of(texts),
-            finish=embeddings_of,
-            bar=Bar(what="texts", wanted=how.progress),
-        )
+        texts = texts_of(text)
+        return self._rows_job("texts", texts, lambda: self.text_calls(which, texts, how, words), how, embeddings_of)
 
-    def text_calls(self, which: Which, texts: Iterable[str], how: How, words: Words) -> Iterator[Call[Part]]:
+    def text_calls(self, which: Which, text: AsyncTexts, how: How, words: Words) -> Calls[Part]:
         """Yield the requests that embed texts, a part of them each."""
-        groups = _text_chunks(texts, most=self._options.batch_size)
+        cut = text_cut(self._options.batch_size, skip_none=how.skip_none)
         fields = {**words.fields(), **how.fields()}
         # What is told of each text is told in JSON only.
-        yield from self._row_calls("embed_text", which, groups, "text", fields, how, may_be_raw=not words.token_counts)
+        may_be_raw = not words.token_counts
+        return self._row_calls("embed_text", which, groups(texts_of(text), cut), "text", fields, how, None, may_be_raw)
 
-    def embed_image(self, which: Which, image: Pictures, how: How, look: Look) -> RowsJob[Embeddings]:
+    def embed_image(self, which: Which, image: AsyncPictures, how: How, look: Look) -> RowsJob[Embeddings]:
         """Return the job of embedding pictures."""
-        pictures = as_list(image)
-        return RowsJob(
-            lambda: self.image_calls(which, pictures, how, look),
-            total=count_of(pictures),
-            finish=embeddings_of,
-            bar=Bar(what="pictures", wanted=how.progress),
+        pictures = pictures_of(image)
+        return self._rows_job(
+            "pictures", pictures, lambda: self.image_calls(which, pictures, how, look), how, embeddings_of
         )
 
-    def image_calls(self, which: Which, pictures: Iterable[Picture], how: How, look: Look) -> Iterator[Call[Part]]:
+    def image_calls(self, which: Which, image: AsyncPictures, how: How, look: Look) -> Calls[Part]:
         """Yield the requests that embed pictures, a part of them each."""
-        yield from self._picture_calls("embed_image", which, pictures, how.fields(), how, look)
+        return self._picture_calls("embed_image", which, pictures_of(image), how.fields(), how, look)
 
     def embed(
-        self, which: Which, text: str | Iterable[str] | None, image: Pictures | None, how: How, words: Words, look: Look
+        self, which: Which, text: AsyncTexts | None, image: AsyncPictures | None, how: How, words: Words, look: Look
     ) -> PairJob[BothEmbeddings] | SingleJob[BothEmbeddings]:
         """Return the job of embedding texts and pictures side by side."""
         if text is None and image is None:
@@ -191,6 +184,8 @@ class RequestBuilder:
                 processing_time_ms=milliseconds,
                 token_counts=texts.token_counts if texts is not None else None,
                 truncated=texts.truncated if texts is not None else None,
+                text_positions=texts.positions if texts is not None else None,
+                image_positions=pictures.positions if pictures is not None else None,
             )
 
         return PairJob(
@@ -199,92 +194,101 @@ class RequestBuilder:
             finish,
         )
 
-    def classify_image(self, which: Which, image: Pictures, how: How, look: Look) -> RowsJob[Probabilities]:
+    def classify_image(self, which: Which, image: AsyncPictures, how: How, look: Look) -> RowsJob[Probabilities]:
         """Return the job of classifying pictures by the model's own labels."""
-        pictures, extra = as_list(image), dict(how.extra or {})
-        return RowsJob(
+        pictures, extra = pictures_of(image), dict(how.extra or {})
+        return self._rows_job(
+            "pictures",
+            pictures,
             lambda: self._picture_calls("classify_image", which, pictures, extra, how, look),
-            total=count_of(pictures),
-            finish=lambda whole: Probabilities(probabilities=whole.rows, processing_time_ms=whole.milliseconds),
-            bar=Bar(what="pictures", wanted=how.progress),
+            how,
+            lambda whole: Probabilities(probabilities=whole.rows, processing_time_ms=whole.milliseconds),
         )
 
     def classify_zero_shot(
-        self, which: Which, image: Pictures, labels: list[str], templates: list[str] | None, how: How, look: Look
+        self, which: Which, image: AsyncPictures, labels: list[str], templates: list[str] | None, how: How, look: Look
     ) -> RowsJob[ZeroShotProbabilities]:
         """Return the job of classifying pictures by the caller's labels."""
-        pictures = as_list(image)
+        pictures = pictures_of(image)
         fields = {"labels": labels, "templates": templates, **(how.extra or {})}
-        return RowsJob(
+        return self._rows_job(
+            "pictures",
+            pictures,
             lambda: self._picture_calls("classify_image_zero_shot", which, pictures, fields, how, look),
-            total=count_of(pictures),
-            finish=lambda whole: ZeroShotProbabilities(
+            how,
+            lambda whole: ZeroShotProbabilities(
                 labels=labels, probabilities=whole.rows, processing_time_ms=whole.milliseconds
             ),
-            bar=Bar(what="pictures", wanted=how.progress),
+        )
+
+    def _rows_job(
+        self, what: str, items: Items[Any], calls: Callable[[], Calls[Part]], how: How, finish: Callable[[Part], A]
+    ) -> RowsJob[A]:
+        empty: Rows = np.empty((0, 0), DTYPES.get(how.output_dtype, "float32")) if self._as_numpy(how) else []
+        return RowsJob(
+            calls,
+            total=count_of(items),
+            finish=finish,
+            bar=Bar(what=what, wanted=how.progress),
+            empty=empty,
+            tells_places=how.skip_none,
         )
 
     def _picture_calls(
-        self,
-        route: str,
-        which: Which,
-        pictures: Iterable[Picture],
-        fields: Mapping[str, object],
-        how: How,
-        look: Look,
-    ) -> Iterator[Call[Part]]:
-        def encode(group: list[Picture], first: int) -> list[str]:
-            return wire_pictures(group, look.steps, first=first)
+        self, route: str, which: Which, pictures: Items[Any], fields: Mapping[str, object], how: How, look: Look
+    ) -> Calls[Part]:
+        def encode(group: Group[Any]) -> list[str]:
+            return wire_pictures(group.items, look.steps, places=group.places)
 
-        groups = chunks(pictures, most=_MOST_PICTURES, most_bytes=_MOST_PICTURE_BYTES)
+        found = groups(pictures, picture_cut(skip_none=how.skip_none))
         fields = {**fields, "imageDownloadHeaders": look.headers}
-        yield from self._row_calls(route, which, groups, "image", fields, how, encode)
+        return self._row_calls(route, which, found, "image", fields, how, encode)
 
     def _row_calls(
         self,
         route: str,
         which: Which,
-        groups: Iterable[list[Any]],
+        found: Iterator[Group[Any]] | AsyncIterator[Group[Any]],
         field: str,
         fields: Mapping[str, object],
         how: How,
-        encode: Encode | None = None,
-        *,
+        encode: Encode | None,
         may_be_raw: bool = True,
-    ) -> Iterator[Call[Part]]:
+    ) -> Calls[Part]:
         """Yield one request for each group of items."""
-        as_numpy = self._options.return_numpy if how.return_numpy is None else how.return_numpy
         gives_vectors = _ROUTES[route].answer is types.EmbeddingsAnswer
-        accept = _RAW if as_numpy and gives_vectors and may_be_raw else "application/json"
+        accept = _RAW if self._as_numpy(how) and gives_vectors and may_be_raw else "application/json"
         # What is none of these is for the server to refuse.
-        dtype = DTYPES.get(how.output_dtype if gives_vectors else None, "float32") if as_numpy else None
-        identity, first = how.request_id or new_request_id(), 0
-        for number, group in enumerate(_at_least_one(groups)):
-            yield Call(
+        dtype = DTYPES.get(how.output_dtype if gives_vectors else None, "float32") if self._as_numpy(how) else None
+        identity, numbers = checked_request_id(how.request_id), itertools.count()
+
+        def call_of(group: Group[Any]) -> Call[Part]:
+            number = next(numbers)
+            return Call(
                 plane="inference",
                 method="POST",
                 path=_ROUTES[route].path,
-                body=self._items_body(which, fields, field, group, encode, first),
-                read=rows_reader(len(group), dtype=dtype),
+                body=self._items_body(which, fields, field, group, encode),
+                read=rows_reader(group.places, dtype=dtype, tells_places=how.skip_none),
                 accept=accept,
                 slow_body=encode is not None,
-                first_item=first,
+                places=group.places,
                 request_id=identity if not number else f"{identity}.{number}",
             )
-            first += len(group)
+
+        if isinstance(found, AsyncIterator):
+            return (call_of(group) async for group in found)
+        return map(call_of, found)
+
+    def _as_numpy(self, how: How) -> bool:
+        return self._options.return_numpy if how.return_numpy is None else how.return_numpy
 
     def _items_body(
-        self,
-        which: Which,
-        fields: Mapping[str, object],
-        field: str,
-        group: list[Any],
-        encode: Encode | None,
-        first: int,
+        self, which: Which, fields: Mapping[str, object], field: str, group: Group[Any], encode: Encode | None
     ) -> Callable[[], bytes]:
         def body() -> bytes:
-            items = group if encode is None else encode(group, first)
-            return self._body(which, {**fields, field: items}, first=first)()
+            items = group.items if encode is None else encode(group)
+            return self._body(which, {**fields, field: items}, places=group.places)()
 
         return body
 
@@ -383,12 +387,12 @@ class RequestBuilder:
                 path=_ROUTES[route].path,
                 body=body,
                 read=lambda reply: make(read(reply)),
-                request_id=request_id or new_request_id(),
+                request_id=checked_request_id(request_id),
             )
         )
 
-    def _body(self, which: Which, fields: Mapping[str, object], *, first: int = 0) -> Callable[[], bytes]:
-        return lambda: _json({**which.fields(), **fields}, first=first)
+    def _body(self, which: Which, fields: Mapping[str, object], *, places: Sequence[int] = ()) -> Callable[[], bytes]:
+        return lambda: _json({**which.fields(), **fields}, places=places)
 
 
 def embeddings_of(whole: Part) -> Embeddings:
@@ -398,6 +402,7 @@ def embeddings_of(whole: Part) -> Embeddings:
         processing_time_ms=whole.milliseconds,
         token_counts=whole.token_counts,
         truncated=whole.truncated,
+        positions=whole.places,
     )
 
 
@@ -410,16 +415,16 @@ def _both_of(answer: types.EmbedAnswer) -> BothEmbeddings:
     )
 
 
-def _json(fields: Mapping[str, object], *, first: int = 0) -> bytes:
+def _json(fields: Mapping[str, object], *, places: Sequence[int] = ()) -> bytes:
     """Encode a body; what was not given is left out."""
     given = {name: value for name, value in fields.items() if value is not None}
     try:
         return orjson.dumps(given, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
-        raise _explain(given, first) from error
+        raise _explain(given, places) from error
 
 
-def _explain(fields: Mapping[str, object], first: int) -> InvalidRequestError:
+def _explain(fields: Mapping[str, object], places: Sequence[int]) -> InvalidRequestError:
     """Say which field, and which item of it, cannot be sent."""
     for name, value in fields.items():
         items = value if isinstance(value, list) else [value]
@@ -427,29 +432,8 @@ def _explain(fields: Mapping[str, object], first: int) -> InvalidRequestError:
             try:
                 orjson.dumps(item, option=orjson.OPT_SERIALIZE_NUMPY)
             except TypeError:
-                at = f"{name}[{first + number}]" if isinstance(value, list) else name
+                place = places[number] if name in ("text", "image") and number < len(places) else number
+                at = f"{name}[{place}]" if isinstance(value, list) else name
                 what = "text with lone surrogates" if isinstance(item, str) else f"a {type(item).__name__}"
                 return InvalidRequestError(f"{at} is {what}, which JSON cannot hold.", param=at)
     return InvalidRequestError("The request holds what JSON cannot.")
-
-
-def _text_chunks(texts: Iterable[str], *, most: int) -> Iterator[list[str]]:
-    """Cut texts into requests of at most ``most`` texts and about 200,000 characters."""
-    chunk: list[str] = []
-    characters = 0
-    for text in texts:
-        more = len(text) if isinstance(text, str) else 0
-        if chunk and (len(chunk) == most or characters + more > _MOST_CHARS):
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append(text)
-        characters += more
-    if chunk:
-        yield chunk
-
-
-def _at_least_one(groups: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """Yield the groups, or an empty one: that nothing was given is for the server to refuse, in its own words."""
-    found = iter(groups)
-    first = next(found, [])
-    return itertools.chain([first], found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,12 @@ class Failure:
     Attributes:
         error: What the caller is told if no other try helps.
         was_sent: True where the server may have got the request.
+        was_anothers: True where an answer came, but to another request.
     """
 
     error: IngrainError
     was_sent: bool = True
+    was_anothers: bool = False
 
 
 def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
@@ -56,8 +58,8 @@ def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
         message = f"The server answered {reply.status} to {call.method} {call.path} and gave no reason."
     param = detail.get("param")
     error = cls(
-        _shift(message, call.first_item),
-        param=_shift(param, call.first_item) if isinstance(param, str) else None,
+        _at_places(message, call.places),
+        param=_at_places(param, call.places) if isinstance(param, str) else None,
         retry_after_s=_retry_after_s(reply.headers),
         facts={name: value for name, value in detail.items() if name not in _OUR_FACTS},
     )
@@ -81,6 +83,17 @@ def error_of_transport(call: Call[object], url: str, error: httpx.HTTPError) -> 
     found.request_id = call.request_id
     found.__cause__ = error
     return Failure(found, was_sent=was_sent)
+
+
+def error_of_anothers(call: Call[object], url: str) -> Failure:
+    """Return what an answer means that bears the ``X-Request-Id`` of another request: nothing of it is believed."""
+    error = errors.UnexpectedAnswerError(
+        f"What {url} answered to {call.path} bears the X-Request-Id of another request, and is not handed on. If a "
+        "proxy writes ids of its own, have it keep the client's, or make the client with match_request_ids=False "
+        "(INGRAIN_MATCH_REQUEST_IDS)."
+    )
+    error.request_id = call.request_id
+    return Failure(error, was_anothers=True)
 
 
 def unexpected(what: str) -> errors.UnexpectedAnswerError:
@@ -109,6 +122,11 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def _shift(text: str, by: int) -> str:
-    """Number items as the caller does, whose list was sent in several requests."""
-    return _ITEM.sub(lambda found: f"{found['field']}[{int(found['number']) + by}]", text) if by else text
+def _at_places(text: str, places: Sequence[int]) -> str:
+    """Number items as the caller does, whose list was sent in several requests, or not all of it."""
+
+    def named(found: re.Match[str]) -> str:
+        number = int(found["number"])
+        return f"{found['field']}[{places[number]}]" if number < len(places) else found[0]
+
+    return _ITEM.sub(named, text)

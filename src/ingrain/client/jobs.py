@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,13 @@ from tqdm import tqdm
 
 from ingrain.client.answers import Part, Rows
 from ingrain.client.call import Call
+from ingrain.client.failures import unexpected
 
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+Calls: TypeAlias = "Iterator[Call[T]] | AsyncIterator[Call[T]]"
+"""Requests, of items that are at hand or that come one by one."""
 
 # A bar that shows up for half a second is noise.
 _BAR_AFTER_S = 2.0
@@ -36,7 +41,7 @@ class Job(Protocol[R_co]):
         """End, whatever happened."""
         ...
 
-    def calls(self) -> Iterator[Call[Any]]:
+    def calls(self) -> Calls[Any]:
         """Yield the requests; the next is asked for only when there is room for it on the way."""
         ...
 
@@ -61,11 +66,15 @@ class Bar:
     what: str
     wanted: bool | None = None
 
-    def open(self, total: int | None) -> tqdm:
-        """Return the bar; ``total`` is None where it is not known."""
-        shown = sys.stderr.isatty() if self.wanted is None else self.wanted
+    def open(self, total: int | None) -> tqdm | None:
+        """Return the bar, if there is to be one; ``total`` is None where it is not known.
+
+        A bar that is not shown would still take tqdm's lock, which a process forked meanwhile would wait for in vain.
+        """
+        if not (sys.stderr.isatty() if self.wanted is None else self.wanted):
+            return None
         delay = _BAR_AFTER_S if self.wanted is None else 0
-        return tqdm(total=total, unit=f" {self.what}", disable=not shown, delay=delay, leave=False)
+        return tqdm(total=total, unit=f" {self.what}", delay=delay, leave=False)
 
 
 class RowsJob(Generic[R_co]):
@@ -73,21 +82,26 @@ class RowsJob(Generic[R_co]):
 
     Args:
         calls: Makes the requests.
-        total: How many rows there will be; None if that is not known before the end.
+        total: How many rows there may be, by what the items say of themselves; None if they do not. Rows are counted.
         finish: Makes the result of all rows, which come as if they were of one request.
         bar: Shows how far it is.
+        empty: The rows of no items.
+        tells_places: True where the result is to say which items the rows are of.
     """
 
     def __init__(
         self,
-        calls: Callable[[], Iterator[Call[Part]]],
+        calls: Callable[[], Calls[Part]],
         *,
         total: int | None,
         finish: Callable[[Part], R_co],
         bar: Bar,
+        empty: Rows,
+        tells_places: bool = False,
     ) -> None:
         self.calls = calls
         self._rows = Collected(total)
+        self._empty = empty
         self._finish = finish
         self._bar = bar.open(total)
         self._started = time.perf_counter()
@@ -95,6 +109,7 @@ class RowsJob(Generic[R_co]):
         self._milliseconds = 0.0
         self._token_counts: list[int] = []
         self._truncated: list[bool] = []
+        self._places: list[int] | None = [] if tells_places else None
 
     def __enter__(self) -> Self:
         self._started = time.perf_counter()
@@ -103,7 +118,8 @@ class RowsJob(Generic[R_co]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def add(self, part: Part) -> None:
         """Take rows in."""
@@ -112,47 +128,67 @@ class RowsJob(Generic[R_co]):
         self._rows.add(part.rows)
         self._token_counts += part.token_counts or []
         self._truncated += part.truncated or []
-        self._bar.update(len(part.rows))
+        if self._places is not None:
+            self._places += part.places or []
+        if self._bar is not None:
+            self._bar.update(len(part.rows))
 
     def result(self) -> R_co:
         """Return what ``finish`` makes of all rows."""
         elapsed = round(1e3 * (time.perf_counter() - self._started), 3)
         whole = Part(
-            self._rows.all(),
+            self._rows.all() if self._parts else self._empty,
             self._milliseconds if self._parts == 1 else elapsed,
             self._token_counts or None,
             self._truncated or None,
+            self._places,
         )
         return self._finish(whole)
 
 
 class Collected:
-    """Rows in order, in no more memory than they need: a large array is made once, and filled."""
+    """Rows in order, in no more memory than they need: a large array is made once, and filled.
 
-    def __init__(self, total: int | None) -> None:
-        self._total = total
+    Args:
+        expected: How many rows there may be. It is a hint: rows that never came are not handed out.
+    """
+
+    def __init__(self, expected: int | None) -> None:
+        self._expected = expected
         self._lists: list[list[float]] = []
         self._arrays: list[NDArray[Any]] = []
         self._whole: NDArray[Any] | None = None
         self._filled = 0
+        self._kind: tuple[object, ...] | None = None
 
     def add(self, rows: Rows) -> None:
-        """Take the next rows in."""
+        """Take the next rows in.
+
+        Raises:
+            UnexpectedAnswerError: They are not of the width or the kind of number of those before.
+        """
+        kind = (rows.dtype, rows.shape[1]) if isinstance(rows, np.ndarray) else (list, len(rows[0]))
+        if self._kind not in (None, kind):
+            raise unexpected("Vectors of one call differ in width or kind; was the model replaced meanwhile?")
+        self._kind = kind
         if isinstance(rows, list):
             self._lists += rows
             return
-        if self._total is None or len(rows) == self._total:
+        if self._expected is None or len(rows) >= self._expected:
             self._arrays.append(rows)
             return
         if self._whole is None:
-            self._whole = np.empty((self._total, rows.shape[1]), rows.dtype)
-        self._whole[self._filled : self._filled + len(rows)] = rows
-        self._filled += len(rows)
+            self._whole = np.empty((self._expected, rows.shape[1]), rows.dtype)
+        end = self._filled + len(rows)
+        if end > len(self._whole):
+            self._whole = np.concatenate([self._whole[: self._filled], np.empty_like(self._whole)])
+        self._whole[self._filled : end] = rows
+        self._filled = end
 
     def all(self) -> Rows:
         """Return all rows."""
         if self._whole is not None:
-            return self._whole
+            return self._whole if self._filled == len(self._whole) else self._whole[: self._filled].copy()
         if self._arrays:
             # Of an answer's own bytes numpy makes an array that cannot be written to; a caller gets one that can.
             whole: NDArray[Any] = np.concatenate(self._arrays)
@@ -211,11 +247,27 @@ class PairJob(Generic[R_co]):
             if job is not None:
                 job.__exit__(kind, error, trace)
 
-    def calls(self) -> Iterator[Call[Part]]:
+    def calls(self) -> Calls[Part]:
         """Yield the requests of both."""
-        for job in self._jobs:
-            if job is not None:
-                for call in job.calls():
+        feeds = [(job, job.calls()) for job in self._jobs if job is not None]
+        if any(isinstance(feed, AsyncIterator) for _, feed in feeds):
+            return self._walk_async(feeds)
+        return self._walk(feeds)  # type: ignore[arg-type]  # none of them is asynchronous
+
+    def _walk(self, feeds: list[tuple[RowsJob[Any], Iterator[Call[Part]]]]) -> Iterator[Call[Part]]:
+        for job, feed in feeds:
+            for call in feed:
+                self._asked.append(job)
+                yield call
+
+    async def _walk_async(self, feeds: list[tuple[RowsJob[Any], Calls[Part]]]) -> AsyncIterator[Call[Part]]:
+        for job, feed in feeds:
+            if isinstance(feed, AsyncIterator):
+                async for call in feed:
+                    self._asked.append(job)
+                    yield call
+            else:
+                for call in feed:
                     self._asked.append(job)
                     yield call
 
@@ -229,8 +281,8 @@ class PairJob(Generic[R_co]):
         return self._finish(texts and texts.result(), pictures and pictures.result())
 
 
-def count_of(items: Iterable[object]) -> int | None:
-    """Return how many items there are, where that can be told without walking through them."""
+def count_of(items: object) -> int | None:
+    """Return how many items there are by their own word, where that can be told without walking through them."""
     try:
         return len(items)  # type: ignore[arg-type]  # what has no length raises TypeError
     except TypeError:

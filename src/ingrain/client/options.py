@@ -15,6 +15,7 @@ from ingrain.errors import SettingsError
 
 _DEFAULT_URLS: dict[Plane, str] = {"inference": "http://127.0.0.1:8686", "model": "http://127.0.0.1:8687"}
 _URL_VARIABLES: dict[Plane, str] = {"inference": "INGRAIN_INFERENCE_URL", "model": "INGRAIN_MODEL_URL"}
+_SWITCH = {**dict.fromkeys(("", "true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -34,6 +35,17 @@ class PlaneOptions:
     verify: ssl.SSLContext | bool
     trust_env: bool
 
+    def __reduce__(self) -> tuple[object, ...]:
+        if isinstance(self.verify, ssl.SSLContext):
+            raise TypeError(
+                "A client with a certificate context of its own (verify=…) cannot be pickled: make it where it is used."
+            )
+        return _plane_options, (self.url, dict(self.headers), self.verify, self.trust_env)
+
+
+def _plane_options(url: str, headers: Mapping[str, str], verify: bool, trust_env: bool) -> PlaneOptions:
+    return PlaneOptions(url=url, headers=headers, verify=verify, trust_env=trust_env)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -47,6 +59,7 @@ class Options:
         batch_size: Most texts in one request.
         return_numpy: True for vectors as numpy arrays.
         retry: Which failures are tried again, and when.
+        match_request_ids: True where an answer must bear the id of its request.
     """
 
     planes: Mapping[Plane, PlaneOptions]
@@ -56,6 +69,10 @@ class Options:
     batch_size: int
     return_numpy: bool
     retry: RetryPolicy
+    match_request_ids: bool
+
+    def __deepcopy__(self, memo: object) -> Options:
+        return self  # nothing of it ever changes, and a context of certificates cannot be copied
 
 
 def make_options(
@@ -72,6 +89,7 @@ def make_options(
     batch_size: int,
     retry: RetryPolicy | None,
     verify: ssl.SSLContext | bool,
+    match_request_ids: bool | None,
 ) -> Options:
     """Check and complete what a client was made with.
 
@@ -97,6 +115,7 @@ def make_options(
         batch_size=batch_size,
         return_numpy=return_numpy,
         retry=retry or RetryPolicy(),
+        match_request_ids=_matching_of_environment() if match_request_ids is None else match_request_ids,
     )
 
 
@@ -126,6 +145,15 @@ def _plane(
 def _key_of_environment(plane: Plane) -> str | None:
     names = ("INGRAIN_MODEL_API_KEY", "INGRAIN_API_KEY") if plane == "model" else ("INGRAIN_API_KEY",)
     return next((value for name in names if (value := os.environ.get(name, "").strip())), None)
+
+
+def _matching_of_environment() -> bool:
+    text = os.environ.get("INGRAIN_MATCH_REQUEST_IDS", "").strip().lower()
+    if text not in _SWITCH:
+        raise SettingsError(
+            f"INGRAIN_MATCH_REQUEST_IDS is {text!r}; it must be true or false.", param="INGRAIN_MATCH_REQUEST_IDS"
+        )
+    return _SWITCH[text]
 
 
 def _checked_key(key: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
+from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingrain.client.items import Cut, Items, check_container
 from ingrain.client.png import encode_png
 from ingrain.errors import ImageError
 from ingrain.repository.manifest import ImageStep
@@ -19,82 +19,113 @@ from ingrain.repository.manifest import ImageStep
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Picture: TypeAlias = "str | bytes | os.PathLike[str] | Image | NDArray[np.uint8]"
-"""A URL, a data URI, base64, the path or the bytes of a file, a Pillow image, or ``uint8 [H, W]`` or ``[H, W, C]``."""
+Picture: TypeAlias = "str | bytes | bytearray | memoryview | os.PathLike[str] | IO[bytes] | Image | NDArray[np.uint8]"
+"""A URL, a data URI, base64, the path or the bytes of a file, a file that is open, a Pillow image, or an array
+``uint8 [H, W]`` or ``[H, W, C]``."""
 Pictures: TypeAlias = "Picture | Iterable[Picture]"
 """One picture or several; an array ``uint8 [N, H, W, C]`` is several."""
+AsyncPictures: TypeAlias = "Pictures | AsyncIterable[Picture]"
+"""One picture or several, as in ``Pictures``, or an asynchronous generator."""
 
-_NOT_ENCODED = ("http://", "https://", "data:")
-# A base64 string holds no dot, so that no string means one thing today and another when a file of its name appears.
-_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_PNG_MODES = {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}
-
-
-def as_list(pictures: Pictures) -> Iterable[Picture]:
-    """Return the pictures one by one, where the caller may have given a single one."""
-    if isinstance(pictures, np.ndarray):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
-    if isinstance(pictures, str | bytes | os.PathLike) or _is_pillow(pictures):
-        return [cast("Picture", pictures)]
-    return cast("Iterable[Picture]", pictures)
+_URLS = ("http:", "https:")
+_NOT_ENCODED = (*_URLS, "data:")
+_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+_LONGEST_PATH = 4096
+_MOST = 16
+_MOST_BYTES = 8 * 1024 * 1024
+_BYTES = bytes | bytearray | memoryview
 
 
-def weight_of(picture: Picture) -> int:
+def pictures_of(given: Any) -> Items[Any]:
+    """Return pictures one by one, where the caller may have given a single one.
+
+    Raises:
+        ImageError: It is nothing that has pictures in an order.
+    """
+    if isinstance(given, np.ndarray):
+        several = given.ndim == 4 or (given.ndim == 1 and given.dtype.kind in "OU")
+        return list(given) if several else [given]
+    if isinstance(given, str | os.PathLike | _BYTES) or hasattr(given, "read") or _is_pillow(given):
+        return [given]
+    return check_container(given, "image")
+
+
+def picture_cut(*, skip_none: bool) -> Cut[Picture]:
+    """Return how pictures are cut into requests."""
+    return Cut(
+        field="image",
+        read=lambda picture, _at: picture,
+        weigh=weight_of,
+        most=_MOST,
+        heaviest=_MOST_BYTES,
+        skip_none=skip_none,
+    )
+
+
+def weight_of(picture: Any) -> int:
     """Return about how many bytes a picture will be on its way; 0 for what the server fetches itself."""
-    if isinstance(picture, str) and not _is_path(picture):
-        return 0 if picture.startswith(_NOT_ENCODED[:2]) else len(picture)
-    if isinstance(picture, str | os.PathLike):
-        try:
+    try:
+        if isinstance(picture, str) and not _is_path(picture):
+            return 0 if _starts_with(picture, _URLS) else len(picture)
+        if isinstance(picture, str | os.PathLike):
             return Path(picture).stat().st_size
-        except OSError:
-            return 0  # told as an error when it is read
-    if isinstance(picture, bytes):
-        return len(picture)
-    if isinstance(picture, np.ndarray):
+        if hasattr(picture, "read"):
+            return picture.seek(0, os.SEEK_END) if _can_seek(picture) else 0
+    except (OSError, ValueError):
+        return 0  # told as an error when it is read
+    if isinstance(picture, np.ndarray | memoryview):
         return picture.nbytes
+    if isinstance(picture, _BYTES):
+        return len(picture)
     if _is_pillow(picture):
-        return 3 * picture.width * picture.height
+        return 3 * picture.width * picture.height  # type: ignore[no-any-return]
     return 0  # no picture; told as an error when it is encoded
 
 
-def wire_pictures(pictures: Sequence[Picture], steps: Sequence[ImageStep] | None, *, first: int = 0) -> list[str]:
+def wire_pictures(
+    pictures: Sequence[Any], steps: Sequence[ImageStep] | None, *, places: Sequence[int] | None = None
+) -> list[str]:
     """Return what stands in the ``image`` field of a request.
 
     Args:
         pictures: Of one request.
         steps: The model's own geometry, to shrink pictures by before they are sent; None to send them as they are.
-        first: Number that the first of them has in the caller's list.
+        places: Where each of them stands in the caller's list; in this order if None.
 
     Raises:
         ImageError: A picture cannot be read, or is none; ``param`` numbers it in the caller's list.
     """
-    return [_wire(picture, f"image[{number}]", steps) for number, picture in enumerate(pictures, first)]
+    places = range(len(pictures)) if places is None else places
+    return [_wire(picture, f"image[{place}]", steps) for picture, place in zip(pictures, places, strict=True)]
 
 
-def _wire(picture: Picture, param: str, steps: Sequence[ImageStep] | None) -> str:
+def _wire(picture: Any, param: str, steps: Sequence[ImageStep] | None) -> str:
     if isinstance(picture, str) and not _is_path(picture):
-        return picture
+        return picture.strip()
     try:
         data = _file_of(picture, steps)
     except OSError as error:
-        raise ImageError(
-            f"{param}: the file {str(picture)!r} cannot be read ({error.strerror}).", param=param
-        ) from error
+        what = f"the file {str(picture)!r}" if isinstance(picture, str | os.PathLike) else f"a {type(picture).__name__}"
+        raise ImageError(f"{param}: {what} cannot be read ({error.strerror or error}).", param=param) from error
     except ValueError as error:
         raise ImageError(f"{param}: {error}.", param=param) from error
     return base64.b64encode(data).decode("ascii")
 
 
-def _file_of(picture: Picture, steps: Sequence[ImageStep] | None) -> bytes:
+def _file_of(picture: Any, steps: Sequence[ImageStep] | None) -> bytes:
     """Return the bytes of a picture file, shrunk where that was asked for and can be done."""
-    if isinstance(picture, bytes):
-        data = picture
+    if isinstance(picture, _BYTES):
+        data = bytes(picture)
     elif isinstance(picture, str | os.PathLike):
         data = Path(picture).read_bytes()
     elif isinstance(picture, np.ndarray):
         data = encode_png(picture)
     elif _is_pillow(picture):
-        data = _encode_pillow(picture)
+        from ingrain.client.pillow import encode_pillow
+
+        data = encode_pillow(picture)
+    elif hasattr(picture, "read"):
+        data = _read_file(picture)
     else:
         raise ValueError(f"a {type(picture).__name__} is no picture")
     if steps is None:
@@ -104,39 +135,39 @@ def _file_of(picture: Picture, steps: Sequence[ImageStep] | None) -> bytes:
     return shrink(data, steps)
 
 
-def _encode_pillow(image: Image) -> bytes:
-    """Return a file that keeps the picture's mode where a lossless format can, for conversion is the model's affair."""
-    if image.mode == "CMYK":
-        file_format, kept = "TIFF", image
-    elif image.mode in _PNG_MODES:
-        file_format, kept = "PNG", image
-    else:
-        file_format, kept = "PNG", image.convert("RGBA" if image.mode in ("PA", "La", "RGBa") else "RGB")
-    file = BytesIO()
-    options: dict[str, Any] = {"compress_level": 1} if file_format == "PNG" else {}
-    kept.save(file, file_format, **options)
-    return file.getvalue()
+def _read_file(file: Any) -> bytes:
+    """Return all that is in an open file, wherever it stands, as ``PIL.Image.open`` does."""
+    if _can_seek(file):
+        file.seek(0)
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise ValueError("a file that was opened for text is no picture; open it with mode 'rb'")
+    return data
+
+
+def _can_seek(file: Any) -> bool:
+    return hasattr(file, "seekable") and bool(file.seekable())
 
 
 def _is_path(text: str) -> bool:
-    return not text.startswith(_NOT_ENCODED) and text.lower().endswith(_SUFFIXES)
+    """Tell whether a string is a path: by the suffix of a picture, or because there is such a file.
+
+    No base64 of a picture is short enough for a path and the name of a file too.
+    """
+    if _starts_with(text, _NOT_ENCODED):
+        return False
+    if text.lower().endswith(_SUFFIXES):
+        return True
+    try:
+        return len(text) <= _LONGEST_PATH and Path(text).is_file()
+    except (OSError, ValueError):
+        return False  # too long for a name, or with a zero in it
+
+
+def _starts_with(text: str, words: tuple[str, ...]) -> bool:
+    return text[:_LONGEST_PATH].lstrip()[:8].lower().startswith(words)
 
 
 def _is_pillow(value: object) -> bool:
     """Tell a Pillow image without importing Pillow, which need not be installed."""
     return any(cls.__module__ == "PIL.Image" and cls.__name__ == "Image" for cls in type(value).__mro__)
-
-
-def chunks(pictures: Iterable[Picture], *, most: int, most_bytes: int) -> Iterator[list[Picture]]:
-    """Cut pictures into requests of at most ``most``, and about ``most_bytes`` where that is more than one picture."""
-    chunk: list[Picture] = []
-    weight = 0
-    for picture in pictures:
-        more = weight_of(picture)
-        if chunk and (len(chunk) == most or weight + more > most_bytes):
-            yield chunk
-            chunk, weight = [], 0
-        chunk.append(picture)
-        weight += more
-    if chunk:
-        yield chunk

@@ -11,7 +11,6 @@ from ingrain.errors import (
     AnswerTimeoutError,
     ExportTimeoutError,
     ExportUnavailableError,
-    IngrainError,
     MachineError,
     ServerUnreachableError,
 )
@@ -51,6 +50,7 @@ class Retries:
         self._policy = policy
         self._repeatable = repeatable
         self._failures = 0
+        self._anothers = 0
         self._give_up_at = 0.0
 
     def pause_after(self, failure: Failure, *, has_answered: bool) -> float:
@@ -70,8 +70,10 @@ class Retries:
         error = failure.error
         unreachable = isinstance(error, ServerUnreachableError)
         most = policy.most if has_answered or not unreachable else min(policy.most, policy.unknown_server_most)
-        if self._failures > most or not self._may_help(error, was_sent=failure.was_sent):
+        if self._failures > most or not self._may_help(failure):
             raise error
+        if failure.was_anothers:
+            return 0.0
         pause: float = min(policy.longest_pause_s, policy.first_pause_s * 2 ** (self._failures - 1))
         pause *= random.uniform(0.5, 1.0)  # noqa: S311 - it spreads clients, and guards nothing
         if error.retry_after_s is not None:
@@ -80,9 +82,13 @@ class Retries:
             raise error
         return pause
 
-    def _may_help(self, error: IngrainError, *, was_sent: bool) -> bool:
+    def _may_help(self, failure: Failure) -> bool:
+        error = failure.error
+        if failure.was_anothers:
+            self._anothers += 1
+            return self._repeatable and self._anothers == 1  # the second came over a connection of its own
         if isinstance(error, ServerUnreachableError):
             if isinstance(error, AnswerTimeoutError) and self._failures > 1:
                 return False  # it has been waited for twice, each time as long as the caller wanted to wait
-            return self._repeatable or not was_sent
+            return self._repeatable or not failure.was_sent
         return error.status in _STATUSES and not isinstance(error, _HOPELESS)

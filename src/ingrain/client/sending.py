@@ -8,7 +8,7 @@ from typing import TypeVar
 import httpx
 
 from ingrain.client.call import Call, Reply
-from ingrain.client.failures import Failure, error_of_reply
+from ingrain.client.failures import Failure, error_of_anothers, error_of_reply
 from ingrain.client.options import Options
 from ingrain.errors import UnexpectedAnswerError
 
@@ -44,12 +44,23 @@ def url_of(call: Call[object], options: Options) -> str:
     return options.planes[call.plane].url + call.path
 
 
-def read(call: Call[T], response: httpx.Response) -> T | Failure:
-    """Return what an answer holds, or what error it is."""
+def read(call: Call[T], response: httpx.Response, options: Options, *, is_alone: bool) -> T | Failure:
+    """Return what an answer holds, or what error it is.
+
+    Args:
+        call: The request.
+        response: What came.
+        options: Of the client.
+        is_alone: True where nothing else went over this connection.
+    """
     reply = Reply(status=response.status_code, headers=response.headers, content=response.content)
     if log.isEnabledFor(logging.DEBUG):
         seconds = response.elapsed.total_seconds()
         log.debug("%s %s %d %.1f ms %s", call.method, call.path, reply.status, 1e3 * seconds, call.request_id)
+    # What is refused before its headers are read has no id of ours; no vectors are in it either.
+    is_ours = reply.headers.get("x-request-id", call.request_id) == call.request_id
+    if options.match_request_ids and not is_ours and (reply.status == 200 or not is_alone):
+        return error_of_anothers(call, options.planes[call.plane].url)
     if reply.status != 200:
         return Failure(error_of_reply(call, reply))
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import AsyncIterable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,24 +15,34 @@ import httpx
 from ingrain.api.routes import Plane
 from ingrain.client.call import Call
 from ingrain.client.failures import Failure, error_of_transport
+from ingrain.client.forks import check_process, forget_after_fork
 from ingrain.client.options import Options
 from ingrain.client.retry import Retries
 from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of
-from ingrain.errors import ClientError
+from ingrain.errors import ClientError, InvalidRequestError
 
 T = TypeVar("T")
 
 
 class SyncTransport:
-    """Connections to both planes; safe to use from several threads."""
+    """Connections to both planes; safe to use from several threads, and from processes forked meanwhile."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._answered: set[Plane] = set()
+        self._is_closed = False
+        self.forget()
+        forget_after_fork(self)
+
+    def __reduce__(self) -> tuple[type[SyncTransport], tuple[Options]]:
+        # A copy, in this process or another, is open and makes connections of its own.
+        return type(self), (self._options,)
+
+    def forget(self) -> None:
+        """Be without connections and threads, as when it was new; those that there were are not closed."""
         self._lock = threading.Lock()
         self._pools: dict[Plane, httpx.Client] = {}
         self._threads: ThreadPoolExecutor | None = None
-        self._answered: set[Plane] = set()
-        self._is_closed = False
 
     def close(self) -> None:
         """Close all connections; what is on its way ends with an error."""
@@ -57,16 +68,24 @@ class SyncTransport:
         given_up = given_up or threading.Event()
         body = call.body() if call.body is not None else None
         retries = Retries(self._options.retry, repeatable=call.repeatable)
+        is_alone = False
         while True:
-            outcome = self._try(call, body)
+            outcome = self._try(call, body, is_alone=is_alone)
             if not isinstance(outcome, Failure):
                 return outcome
+            is_alone = is_alone or outcome.was_anothers
             pause = retries.pause_after(outcome, has_answered=call.plane in self._answered)
             if given_up.wait(pause):
                 raise ClientError("The call was given up.")
 
-    def each(self, calls: Iterable[Call[T]]) -> Generator[T]:
-        """Send requests side by side, and yield their answers in order."""
+    def each(self, calls: Iterable[Call[T]] | AsyncIterable[Call[T]]) -> Generator[T]:
+        """Send requests side by side, and yield their answers in order.
+
+        Raises:
+            InvalidRequestError: They are of an asynchronous generator, which only an event loop can walk through.
+        """
+        if isinstance(calls, AsyncIterable):
+            raise InvalidRequestError("An asynchronous generator needs ingrain.AsyncClient.")
         feed = iter(calls)
         first = list(itertools.islice(feed, 2))
         if len(first) < 2:
@@ -74,22 +93,29 @@ class SyncTransport:
             for call in first:
                 yield self.send(call)
             return
-        given_up, waiting = threading.Event(), deque[Future[T]]()
+        given_up, waiting, home = threading.Event(), deque[Future[T]](), os.getpid()
         try:
             for call in itertools.chain(first, feed):
+                check_process(home)
                 waiting.append(self._executor().submit(self.send, call, given_up))
                 while waiting and (waiting[0].done() or len(waiting) == window_of(self._options)):
+                    check_process(home)
                     yield waiting.popleft().result()
             while waiting:
+                check_process(home)
                 yield waiting.popleft().result()
         finally:
-            given_up.set()
-            for future in waiting:
-                future.cancel()
+            # In a fork nobody is there to answer, and locks may be held by threads that are not.
+            if os.getpid() == home:
+                given_up.set()
+                for future in waiting:
+                    future.cancel()
 
-    def _try(self, call: Call[T], body: bytes | None) -> T | Failure:
+    def _try(self, call: Call[T], body: bytes | None, *, is_alone: bool) -> T | Failure:
+        """Send a request once; ``is_alone``: over a connection that nothing has been sent over before."""
+        pool = self._make_pool(call.plane) if is_alone else self._pool(call.plane)
         try:
-            response = self._pool(call.plane).request(
+            response = pool.request(
                 call.method,
                 url_of(call, self._options),
                 params=call.params,
@@ -99,22 +125,28 @@ class SyncTransport:
             )
         except httpx.HTTPError as error:
             return error_of_transport(call, self._options.planes[call.plane].url, error)
+        finally:
+            if is_alone:
+                pool.close()
         self._answered.add(call.plane)
-        return read(call, response)
+        outcome = read(call, response, self._options, is_alone=is_alone)
+        if isinstance(outcome, Failure) and outcome.was_anothers:
+            response.extensions["network_stream"].close()
+        return outcome
 
     def _pool(self, plane: Plane) -> httpx.Client:
         with self._lock:
             if self._is_closed:
                 raise ClientError("The client is closed.")
             if plane not in self._pools:
-                options = self._options.planes[plane]
-                self._pools[plane] = httpx.Client(
-                    headers=dict(options.headers),
-                    verify=options.verify,
-                    trust_env=options.trust_env,
-                    limits=pool_limits(),
-                )
+                self._pools[plane] = self._make_pool(plane)
             return self._pools[plane]
+
+    def _make_pool(self, plane: Plane) -> httpx.Client:
+        options = self._options.planes[plane]
+        return httpx.Client(
+            headers=dict(options.headers), verify=options.verify, trust_env=options.trust_env, limits=pool_limits()
+        )
 
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:

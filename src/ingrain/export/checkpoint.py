@@ -12,6 +12,7 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.export.pickled_weights import without_safetensors
 from ingrain.export.refusals import refuse_architecture, refuse_module
 from ingrain.export.tokenizer_files import check_tokenizer_files
+from ingrain.sources.trust import SETTING
 
 _TRANSFORMER = {"Transformer", "CLIPModel"}
 # Modules with weights of their own beside the transformer's.
@@ -46,6 +47,9 @@ _MODEL_ARGS = {
     "low_cpu_mem_usage",
     "add_pooling_layer",
     "use_safetensors",
+    # Who may run code, and which, is not the model's to say; the revision has been read where it was fetched.
+    "trust_remote_code",
+    "code_revision",
 }
 
 
@@ -88,18 +92,17 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
         _check_transformer(folder, trust_remote_code)
         return Checkpoint(folder, (), custom_code=False)
     modules, custom_code = [], False
-    for place, entry in enumerate(_entries(folder)):
-        kind = _known_kind(entry["type"])
-        part = _part(folder, entry.get("path", ""))
+    for place, (dotted, part) in enumerate(modules_of(folder)):
+        kind = _known_kind(dotted)
         if kind is None:
-            refuse_module(entry["type"].rpartition(".")[2])
+            refuse_module(dotted.rpartition(".")[2])
             if not trust_remote_code:
                 raise UnsupportedModelError(
-                    f"The model's module {entry['type']!r} is code that comes with the model; "
-                    "it is run only where remote code is allowed.",
+                    f"The model's module {dotted!r} is code that comes with the model; "
+                    f"it is run only where remote code is allowed ({SETTING}).",
                     param="name",
                 )
-            _refuse_code_in_a_graph(entry["type"], is_first=place == 0)
+            _refuse_code_in_a_graph(dotted, is_first=place == 0)
             custom_code = True
             continue
         _check_module(kind, part, trust_remote_code)
@@ -118,6 +121,21 @@ def _refuse_code_in_a_graph(dotted: str, *, is_first: bool) -> None:
             "sentence-transformers can.",
             param="name",
         )
+
+
+def modules_of(folder: Path) -> list[tuple[str, Path]]:
+    """Return the class of every entry of ``modules.json``, and its folder; none for a plain transformers model.
+
+    Raises:
+        UnsupportedModelError: The file cannot be read, or leads out of the model's folder.
+    """
+    if not (folder / "modules.json").is_file():
+        return []
+    try:
+        entries = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
+        return [(str(entry["type"]), _part(folder, str(entry.get("path", "")))) for entry in entries]
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise UnsupportedModelError("The model's modules.json cannot be read.", param="name") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -157,14 +175,6 @@ def _refuse_other_model_types(folder: Path) -> None:
         )
 
 
-def _entries(folder: Path) -> list[dict[str, str]]:
-    try:
-        entries = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
-        return [{"type": str(entry["type"]), "path": str(entry.get("path", ""))} for entry in entries]
-    except (msgspec.MsgspecError, KeyError) as error:
-        raise UnsupportedModelError("The model's modules.json cannot be read.", param="name") from error
-
-
 def _known_kind(dotted: str) -> str | None:
     """Return the class name where the dotted path is one of sentence-transformers' own modules."""
     package, _, kind = dotted.rpartition(".")
@@ -197,7 +207,7 @@ def _check_module(kind: str, folder: Path, trust_remote_code: bool) -> None:
         # sentence-transformers warns and takes Tanh instead, so nobody could tell what the vectors mean.
         raise UnsupportedModelError(
             f"The activation {activation!r} of a Dense module is code that does not come with torch; "
-            "it is run only where remote code is allowed.",
+            f"it is run only where remote code is allowed ({SETTING}).",
             param="name",
         )
     if kind in _WEIGHTED:
@@ -222,7 +232,7 @@ def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
 def _check_transformer_options(options: dict[str, Any]) -> None:
     unknown = set(options) - _TRANSFORMER_OPTIONS
     model_args = {**options.get("model_args", {}), **options.get("model_kwargs", {})}
-    unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS - {"trust_remote_code"}}
+    unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS}
     # They change what a query is turned into, and nothing in a request says that a text is a query.
     unknown |= {
         name

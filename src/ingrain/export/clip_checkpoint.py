@@ -55,6 +55,8 @@ def inspect_clip(folder: Path) -> ClipCheckpoint:
     model = config.get("model_cfg")
     if not isinstance(model, dict):
         raise _unsupported(f"The model's folder has no {CONFIG} with a model_cfg, so it is no OpenCLIP model.")
+    if "auto_map" in config or "auto_map" in model:
+        raise _unsupported(f"The model's {CONFIG} names code of its own (auto_map), which OpenCLIP does not run.")
     text, vision = model.get("text_cfg"), model.get("vision_cfg")
     if not isinstance(text, dict) or not isinstance(vision, dict) or not isinstance(model.get("embed_dim"), int):
         raise _unsupported(f"The model's {CONFIG} lacks embed_dim, vision_cfg or text_cfg.")

@@ -23,7 +23,8 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         custom_models_dir: The repository's folder of custom sources; looked up before everything else.
         token: Hub token.
         offline: True to use only what the hub's cache holds.
-        trust_remote_code: True to run code that comes with the model.
+        trust_remote_code: Repositories whose Python code may be run: patterns, each alone or as ``pattern@commit``.
+        code_commits: The commit by repository at which code is fetched, where it must be one that was used before.
         pickled_weights: True to read weights that are there as pickle alone, as data, where they hold only tensors.
         precision: What the graphs are to compute in.
         task: What a timm model is to do: ``embed`` leaves the head of a classifier out, ``classify`` wants one; None
@@ -42,7 +43,8 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     custom_models_dir: str | None = None
     token: str | None = None
     offline: bool = False
-    trust_remote_code: bool = False
+    trust_remote_code: tuple[str, ...] = ()
+    code_commits: dict[str, str] = {}
     pickled_weights: bool = True
     precision: Precision = "fp32"
     task: Task | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.unread import refuse_other_network
+from ingrain.sources.trust import SETTING
 
 _WORDS = (
     "it splits texts into words with rules of its own that the serving tokenizer does not have, so its vectors cannot "
@@ -52,7 +54,7 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
 
     Args:
         config: The contents of ``config.json``.
-        trust_remote_code: True to let architectures pass whose code comes with the model.
+        trust_remote_code: True to let networks pass whose code comes with the model.
 
     Raises:
         UnsupportedModelError: With the reason.
@@ -70,16 +72,19 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
         )
     _refuse_experts(config)
     _refuse_length_dependent_positions(config)
-    if "auto_map" in config and not trust_remote_code and not _is_native(model_type):
-        raise UnsupportedModelError(
-            f"The model's architecture {model_type!r} is code that comes with the model; "
-            "it is run only where remote code is allowed.",
-            param="name",
-        )
-    if not trust_remote_code and not _is_native(model_type):
+    if "auto_map" in config:
+        if not trust_remote_code:
+            raise UnsupportedModelError(
+                f"The model's network {model_type!r} is code that comes with the model; it is run only where remote "
+                f"code is allowed ({SETTING}).",
+                param="name",
+            )
+        return
+    if not _is_native(model_type):
         raise UnsupportedModelError(
             f"The installed transformers does not know the architecture {model_type!r}; a newer one may.", param="name"
         )
+    refuse_other_network(config)
 
 
 def _refuse_experts(config: dict[str, Any]) -> None:

@@ -50,8 +50,8 @@ def export(job: ExportJob, folder: Path, commit: str | None, report: Report) -> 
         VerificationError: The graph differs from the source.
         ExportError: The source library cannot load the model, or its weights are unusable.
     """
-    checkpoint = inspect(folder, trust_remote_code=job.trust_remote_code)
-    source = SentenceTransformersSource(checkpoint, name=job.name, trust_remote_code=job.trust_remote_code)
+    checkpoint = inspect(folder, trust_remote_code=bool(job.trust_remote_code))
+    source = SentenceTransformersSource(checkpoint, name=job.name, trust_remote_code=bool(job.trust_remote_code))
     if source.is_static:
         precision.refuse_int8(job.precision, "A static embedding model is a table of vectors")
     text = source.save_tokenizer(entry.model_folder(job))

@@ -104,8 +104,8 @@ def _open_source(job: ExportJob, manifest: Manifest, folder: Path) -> Any:
         from ingrain.export.checkpoint import inspect
         from ingrain.export.sentence_transformers_source import SentenceTransformersSource
 
-        checkpoint = inspect(folder, trust_remote_code=job.trust_remote_code)
-        source = SentenceTransformersSource(checkpoint, name=job.name, trust_remote_code=job.trust_remote_code)
+        checkpoint = inspect(folder, trust_remote_code=bool(job.trust_remote_code))
+        source = SentenceTransformersSource(checkpoint, name=job.name, trust_remote_code=bool(job.trust_remote_code))
     source.save_tokenizer(entry.model_folder(job))
     return source
 

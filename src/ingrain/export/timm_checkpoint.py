@@ -39,6 +39,8 @@ def inspect_timm(folder: Path) -> TimmCheckpoint:
             or weights that exist only as pickle.
     """
     config = read_json(folder / CONFIG)
+    if "auto_map" in config:
+        raise _unsupported(f"The model's {CONFIG} names code of its own (auto_map), which timm does not run.")
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
         raise _unsupported(f"The model's {CONFIG} names no architecture of timm.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import gc
 import os
 import shutil
@@ -12,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,6 +21,10 @@ from ingrain.errors import ExportError, IngrainError
 from ingrain.export.job import Event, ExportJob, Failed, Finished, Progress
 from ingrain.machine_faults import machine_fault
 from ingrain.repository.manifest import Manifest
+
+if TYPE_CHECKING:
+    from ingrain.export.own_code import Settled
+    from ingrain.sources.resolve import ResolvedSource
 
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -71,21 +77,26 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     if job.library in LOOKED_UP_BY_ITSELF:
         _prepare_torch()
         exporter_of(job.library)  # says it now, where the library is not installed
-    source = resolve(job, report)
+    source = resolve(job, report, lambda found: _refuse_code(job, found))
     if source.origin == "custom":
-        # Whatever the operator allows for the hub: what a URL gave never brings code of its own.
-        job = msgspec.structs.replace(job, trust_remote_code=False, pickled_weights=False)
+        # Whatever the operator allows for the hub: what a URL gave is safetensors, and brings no code of its own.
+        job = msgspec.structs.replace(job, pickled_weights=False)
     report(Progress(phase="read"))
     # Before the imports, which take seconds: damage needs none of them to be found.
     stored = None if job.stored_in is None else find_stored(job, job.stored_in)
     _prepare_torch()
     export = exporter_of(job.library)
     _spare_libraries_collection()
-    folder = unpickle(source.folder, job)
+    _refuse_code(job, source)
+    source = dataclasses.replace(source, folder=unpickle(source.folder, job))
+    settled = _settle(job, source, report)
+    if not settled.runs_code:
+        job = msgspec.structs.replace(job, trust_remote_code=())  # so that whatever else is named is not run either
     if stored is not None:
-        return prove_stored(job, stored, folder, report)
-    manifest = export(job, folder, source.commit, report)
-    manifest = calibrate(job, manifest, report)
+        manifest = prove_stored(job, stored, settled.folder, report)
+        return msgspec.structs.replace(manifest, code=settled.code)
+    manifest = export(job, settled.folder, source.commit, report)
+    manifest = msgspec.structs.replace(calibrate(job, manifest, report), code=settled.code)
     # What lay apart was linked together there, and pickles were written anew; neither is a part of the result.
     for scratch in (LINKED_FOLDER, UNPICKLED_FOLDER):
         shutil.rmtree(Path(job.output) / scratch, ignore_errors=True)
@@ -101,6 +112,23 @@ def _failed(error: IngrainError) -> Failed:
         retry_after_s=error.retry_after_s,
         facts=error.facts,
     )
+
+
+def _refuse_code(job: ExportJob, found: ResolvedSource) -> None:
+    from ingrain.export.own_code import refuse_untrusted_code
+
+    if job.library == "sentence_transformers":
+        refuse_untrusted_code(job, found)
+
+
+def _settle(job: ExportJob, source: ResolvedSource, report: Callable[[Progress], None]) -> Settled:
+    """Decide whether code that comes with the model is run; only sentence-transformers runs any."""
+    from ingrain.export.own_code import Settled, settle
+    from ingrain.sources.clip import LINKED_FOLDER
+
+    if job.library != "sentence_transformers":
+        return Settled(source.folder, runs_code=False, code=())
+    return settle(job, source, Path(job.output) / LINKED_FOLDER, report)
 
 
 def _take_stdout() -> Callable[[Event], None]:

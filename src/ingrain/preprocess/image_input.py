@@ -144,7 +144,9 @@ class ImageInput:
         self, image: str | bytes, preprocessor: ImagePreprocessor, headers: Mapping[str, str], param: str
     ) -> Pixels:
         if isinstance(image, str) and is_url(image):
-            image = await self._fetcher.fetch(image, max_bytes=self._limits.max_bytes, headers=headers, param=param)
+            image = await self._fetcher.fetch(
+                image.strip(), max_bytes=self._limits.max_bytes, headers=headers, param=param
+            )
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._prepare, image, preprocessor, param)
 

@@ -13,11 +13,13 @@ from ingrain.errors import FetchRefusedError, ImageError, TooLargeError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
 _URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")
 _DATA_HEADER_CHARS = 256
+_LONGEST_SPACE = 1024
+"""Characters of which some may be space before a URL; a picture in base64 is not copied to find out."""
 
 
 def is_url(image: str) -> bool:
-    """Tell whether a string is an http or https URL, which has to be fetched."""
-    return image[:5].lower() == "http:" or image[:6].lower() == "https:"
+    """Tell whether a string is an http or https URL, which has to be fetched; white space around it counts for none."""
+    return image[:_LONGEST_SPACE].lstrip()[:6].lower().startswith(("http:", "https:"))
 
 
 def read_embedded(image: str, *, max_bytes: int, param: str) -> bytes:
@@ -36,6 +38,7 @@ def read_embedded(image: str, *, max_bytes: int, param: str) -> bytes:
         FetchRefusedError: It is a URL of another scheme.
         TooLargeError: It is longer than ``max_bytes``.
     """
+    image = image.strip()
     scheme = _SCHEME.match(image)
     if scheme is None:
         return _from_base64(image, max_bytes, param)

@@ -213,6 +213,20 @@ class Calibration(msgspec.Struct, frozen=True):
     file: str = "calibration.npy"
 
 
+class Code(msgspec.Struct, frozen=True):
+    """Python code that was run to make a model, and is not run to serve it.
+
+    Attributes:
+        repository: The hub's id of what holds it, or the name of a local folder.
+        commit: The hub's commit; None for a local folder.
+        files: What may have been run.
+    """
+
+    repository: str
+    commit: str | None
+    files: tuple[StoredFile, ...]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A published model.
 
@@ -223,6 +237,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         pretrained: OpenCLIP's weight tag, if any.
         revision: Revision asked for, if any.
         commit: The commit that the hub resolved it to, if the hub was asked.
+        code: Code that came with the model and was run while it was converted.
         precision: What the graphs compute in; an image tower stays float32 beside an int8 text tower.
         architecture: The source's own word for the network (``BertModel``).
         created_at: UTC, ISO 8601.
@@ -244,6 +259,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     pretrained: str | None = None
     revision: str | None = None
     commit: str | None = None
+    code: tuple[Code, ...] = ()
     precision: Precision = "fp32"
     architecture: str
     created_at: str

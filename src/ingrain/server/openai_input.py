@@ -88,8 +88,8 @@ def read_input(given: str | list[str | int | list[int]], modality: Modality | No
 
 
 def looks_like_picture(item: str) -> bool:
-    """Tell whether a string is a data URI of a picture, or nothing but an http(s) URL."""
-    start = item[:4].lower()
-    if start == "data":
-        return item[:11].lower() == "data:image/"
-    return start == "http" and is_url(item) and not any(space in item for space in _SPACES)
+    """Tell whether a string is a data URI of a picture, or nothing but an http(s) URL; white space may be around."""
+    start = item[:64].lstrip()[:11].lower()
+    if start == "data:image/":
+        return True
+    return start[:4] == "http" and is_url(item) and not any(space in item.strip() for space in _SPACES)

@@ -61,6 +61,7 @@ RULES: dict[Library, FileRules] = {
 }
 TOKENIZER_ONLY = FileRules(side=_TOKENIZERS, weights=None, part_folder=_NO_PARTS)
 CONFIG_ONLY = FileRules(side=("config.json",), weights=None, part_folder=_NO_PARTS)
+CODE_ONLY = FileRules(side=("*.py",), weights=None, part_folder=_NO_PARTS)
 
 # Exports for other runtimes, results and checkpoints of training: never read, often larger than the model.
 _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs", "logs", "checkpoint-*", ".*")
@@ -71,6 +72,12 @@ _OTHER_FORMS = re.compile(r"(open_clip_)?(pytorch_|tf_|flax_|rust_)?model.*\.(bi
 def file_rules(library: Library, *, pickled_weights: bool) -> FileRules:
     """Return the rules of a library, without pickles where the operator forbids them."""
     return replace(RULES[library], pickles_allowed=pickled_weights)
+
+
+def is_weights(path: str, rules: FileRules) -> bool:
+    """Return True for weights, in either form; ``choose_files`` puts them behind all other files."""
+    name = PurePosixPath(path).name
+    return rules.weights is not None and any(form.fullmatch(name) for form in (rules.weights, rules.pickles))
 
 
 def choose_files(

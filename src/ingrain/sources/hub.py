@@ -23,7 +23,7 @@ from ingrain.export.job import Progress
 from ingrain.repository.manifest import Library
 from ingrain.sources.blob import Blob, fetch_blob
 from ingrain.sources.cache import COMMIT, ModelCache
-from ingrain.sources.files import FileRules, choose_files
+from ingrain.sources.files import RULES, FileRules, choose_files, is_weights
 from ingrain.sources.hub_errors import offline_error, translated
 from ingrain.sources.local import is_plain_relative, list_files
 from ingrain.sources.retry import Patience, Retries
@@ -79,6 +79,7 @@ def fetch_model(
     hub: Hub,
     progress: Callable[[Progress], None],
     rules: FileRules | None = None,
+    before_weights: Callable[[Snapshot], None] = lambda _: None,
 ) -> Snapshot:
     """Fetch the files of a model that are not in the cache yet.
 
@@ -92,6 +93,7 @@ def fetch_model(
         hub: The hub.
         progress: Called with bytes done and in total, over all files.
         rules: Other rules of what to fetch than the library's.
+        before_weights: Called with the side files alone before the first weights are fetched; may refuse the model.
 
     Raises:
         SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
@@ -114,7 +116,16 @@ def fetch_model(
         logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
         return cached
     with translated(repo_id, revision):
-        _fetch_missing(cache, commit, blobs, hub, progress)
+        side = [blob for blob in blobs if not is_weights(blob.path, rules or RULES[library])]
+        first = blobs[len(side)] if len(side) < len(blobs) else None
+
+        def linked(blob: Blob) -> None:
+            if blob is first:
+                for each in side:
+                    cache.link(commit, each.path, each.digest)
+                before_weights(Snapshot(folder=cache.snapshot(commit), commit=commit))
+
+        _fetch_missing(cache, commit, blobs, hub, progress, linked)
         for blob in blobs:
             cache.link(commit, blob.path, blob.digest)
         # Last, so that a revision in the cache always stands for a complete model.
@@ -178,7 +189,12 @@ def _blob(sibling: Any, commit: str, repo_id: str, hub: Hub) -> Blob:
 
 
 def _fetch_missing(
-    cache: ModelCache, commit: str, blobs: list[Blob], hub: Hub, progress: Callable[[Progress], None]
+    cache: ModelCache,
+    commit: str,
+    blobs: list[Blob],
+    hub: Hub,
+    progress: Callable[[Progress], None],
+    before: Callable[[Blob], None],
 ) -> None:
     """Fetch one file after the other, each with its own retries."""
     missing = [blob for blob in blobs if not cache.has(commit, blob.path) and not cache.blob(blob.digest).is_file()]
@@ -188,6 +204,7 @@ def _fetch_missing(
     _check_disk(cache, missing)
     headers = build_hf_headers(token=hub.token, library_name="ingrain")
     for blob in missing:
+        before(blob)
         fetch_blob(
             blob,
             destination=cache.blob(blob.digest),

@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ingrain.errors import IngrainError, TooLargeError
 from ingrain.export.image_geometry import preprocess_config_from_open_clip, preprocess_config_from_timm
 from ingrain.export.torchvision_shim import install
-from ingrain.preprocess.image import ImagePreprocessor
+from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor
+from ingrain.preprocess.image_formats import NAMES, check_format
 from ingrain.repository.manifest import ImagePreprocess
 from ingrain.testing.images import awkward_pictures, photographs
 
+# Pillow's word for the JPEG files of cameras that hold several pictures.
+_TAKEN = {*(name.upper() for name in NAMES), "MPO"}
 _BEGIN, _END = "<!-- parity: begin -->", "<!-- parity: end -->"
 
 
@@ -45,19 +49,87 @@ def cases() -> list[Case]:
     return [*_open_clip_cases(), *_timm_cases()]
 
 
-def difference(case: Case, picture: bytes) -> float:
-    """Return the largest difference of any normalized value, computed from our pixels with the library's own steps."""
+def difference(case: Case, picture: bytes, expected: Any = None) -> float:
+    """Return the largest difference of any normalized value, computed from our pixels with the library's own steps.
+
+    Args:
+        case: The library's configuration.
+        picture: A file.
+        expected: The library's tensor; None for what it makes of that file.
+    """
     import torch
     from torchvision.transforms import Normalize
 
-    with Image.open(BytesIO(picture)) as image:
-        expected = case.transform(image)
+    if expected is None:
+        with Image.open(BytesIO(picture)) as image:
+            expected = case.transform(image)
     pixels = ImagePreprocessor(case.config).prepare(picture)
     scaled = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).to(torch.float32).div(255)
     ours = Normalize(mean=torch.tensor(case.config.mean), std=torch.tensor(case.config.std))(scaled)
     if ours.shape != expected.shape:
         return float("inf")
     return float((ours - expected).abs().max())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a file gives in the library and here.
+
+    Attributes:
+        what: In words; in capitals where it is not as it should be.
+        detail: More of it, for people.
+        difference: Largest difference of a normalized value, where both gave pixels.
+    """
+
+    what: str
+    detail: str = ""
+    difference: float = 0.0
+
+    @property
+    def is_wrong(self) -> bool:
+        """Tell whether it is not as it should be."""
+        return self.what.isupper()
+
+
+def compare(case: Case, file: bytes) -> Outcome:
+    """Tell what a file gives, be it a picture or not, in the library and here."""
+    name: str | None = None
+    try:
+        with Image.open(BytesIO(file)) as image:
+            name = image.format
+            case.transform(image)
+        refusal = ""
+    except Exception as error:
+        refusal = f"{type(error).__name__}: {error}"
+    try:
+        largest = difference(case, file) if not refusal else _prepare(case, file)
+    except IngrainError as error:
+        if refusal:
+            what = "both refuse" if _is_taken(file) else "both refuse, no picture or of a format that is not taken"
+            return Outcome(what, f"{error.message} ({refusal})")
+        if isinstance(error, TooLargeError):
+            return Outcome("refused by the limit on pixels", error.message)
+        if name not in _TAKEN:
+            return Outcome("of a format that is not taken", str(name))
+        return Outcome("REFUSED BY US ALONE", error.message)
+    if refusal:
+        return Outcome("READ BY US ALONE", refusal)
+    return Outcome("DIFFERENT", f"{case.name}: {largest:g}", largest) if largest else Outcome("equal")
+
+
+def _is_taken(file: bytes) -> bool:
+    try:
+        check_format(file, max_pixels=DEFAULT_MAX_PIXELS, param="image")
+    except TooLargeError:
+        return True
+    except IngrainError:
+        return False
+    return True
+
+
+def _prepare(case: Case, file: bytes) -> float:
+    ImagePreprocessor(case.config).prepare(file)
+    return 0.0
 
 
 def _open_clip_cases() -> list[Case]:

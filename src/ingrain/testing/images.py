@@ -87,6 +87,12 @@ def _modes() -> Iterator[tuple[str, bytes]]:
     yield "16-bit.png", encode(Image.fromarray(deep), "PNG")
     yield "16-bit-dark.tif", encode(Image.fromarray((deep // 300).astype(np.uint16)), "TIFF")
     yield "32-bit.tif", encode(Image.fromarray(deep.astype(np.int32)), "TIFF")
+    yield "32-bit-signed.tif", encode(Image.fromarray(deep.astype(np.int32) - 20_000), "TIFF")
+    big_endian = Image.frombytes("I;16B", rgb.size, deep.astype(">u2").tobytes())
+    yield "16-bit-big-endian.tif", encode(big_endian, "TIFF")
+    yield "lab.tif", encode(rgb.convert("LAB"), "TIFF")
+    yield "ycbcr.tif", encode(rgb.convert("YCbCr"), "TIFF")
+    yield "palette-alpha.tif", encode(palette.convert("PA"), "TIFF")
     yield "float.tif", encode(Image.fromarray(deep.astype(np.float32) / 257), "TIFF")
 
 

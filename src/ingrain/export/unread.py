@@ -1,0 +1,124 @@
+"""Refuses a ``config.json`` that describes another network than transformers would build from it, silently."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from typing import Any
+
+from ingrain.errors import UnsupportedModelError
+
+# Another spelling of a size, by the name that transformers' classes have in common for it.
+_SPELLINGS = {
+    "hidden_size": ("n_embd", "d_model", "dim", "embed_dim", "emb_dim", "hidden_dim"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers", "encoder_layers"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads", "encoder_attention_heads"),
+    "intermediate_size": ("n_inner", "d_inner", "d_ff", "ffn_dim", "encoder_ffn_dim"),
+}
+# Classes that are no class of transformers, and add nothing to the network whose type they name.
+_SAME_NETWORK = {
+    ("bert", "Contriever"): "a BertModel with mean pooling behind it",
+}
+# The same network under several names.
+_FAMILIES = (("Roberta", "XLMRoberta", "Camembert"),)
+_ROTATIONS = ("rope", "rotary")
+
+
+def refuse_other_network(config: dict[str, Any]) -> None:
+    """Raise where transformers' class of ``model_type`` is not the network that the configuration describes.
+
+    Args:
+        config: The contents of ``config.json``, of a type that transformers has.
+
+    Raises:
+        UnsupportedModelError: With what is not read, or the class that is named.
+    """
+    _refuse_class(config)
+    known = _known_names(config["model_type"])
+    _refuse_spellings(config, known)
+    positions = config.get("position_embedding_type")
+    if "position_embedding_type" not in known and positions not in (None, "absolute"):
+        if positions in _ROTATIONS and "rope_parameters" in known:
+            return
+        raise _unsupported(
+            f"The model's config.json asks for positions of the kind {positions!r}, which the installed transformers "
+            f"does not have for {config['model_type']!r}: it would compute with absolute ones."
+        )
+
+
+def _refuse_class(config: dict[str, Any]) -> None:
+    named = config.get("architectures")
+    name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else None
+    model_type = config["model_type"]
+    if name is None or (model_type, name) in _SAME_NETWORK:
+        return
+    classes = _classes(model_type)
+    plain = name.removeprefix("TF").removeprefix("Flax")
+    stems = {each.removesuffix("Model") for each in classes if each.endswith("Model")}
+    stems |= {stem for family in _FAMILIES if stems & set(family) for stem in family}
+    # `BertForSomething` is a head on a BertModel by the library's own rule for names.
+    if not classes or plain in classes or any(plain in (f"{s}Model",) or plain.startswith(f"{s}For") for s in stems):
+        return
+    raise _unsupported(
+        f"The model's config.json names the class {name!r}, which is none of transformers' for {model_type!r}, and no "
+        f"code comes with it; its weights would be computed by another network. If it is {min(classes, key=len)!r} by "
+        "another name, write that into 'architectures' and put the model's folder below the directory of local models."
+    )
+
+
+def _refuse_spellings(config: dict[str, Any], known: frozenset[str]) -> None:
+    for name, spellings in _SPELLINGS.items():
+        if name not in known or name in config or _read_spelling(config, name):
+            continue
+        for spelling in spellings:
+            if spelling in known or config.get(spelling) is None:
+                continue
+            built = getattr(_defaults(config["model_type"]), name, None)
+            if built != config[spelling]:
+                raise _unsupported(
+                    f"The model's config.json says {spelling!r} ({config[spelling]!r}), which transformers does not "
+                    f"read for {config['model_type']!r}: it would build the network with {name!r} {built!r}. Write it "
+                    f"as {name!r} and put the model's folder below the directory of local models."
+                )
+
+
+def _read_spelling(config: dict[str, Any], name: str) -> bool:
+    """Return True where the class reads the size under another name, and the configuration has that."""
+    aliases = getattr(_config_class(config["model_type"]), "attribute_map", {})
+    return aliases.get(name) in config or any(alias in config for alias, target in aliases.items() if target == name)
+
+
+def _config_class(model_type: str) -> Any:
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[model_type]
+
+
+@functools.cache
+def _defaults(model_type: str) -> Any:
+    return _config_class(model_type)()
+
+
+@functools.cache
+def _known_names(model_type: str) -> frozenset[str]:
+    kind = _config_class(model_type)
+    fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+    return frozenset(fields | set(kind.attribute_map) | set(inspect.signature(kind.__init__).parameters))
+
+
+@functools.cache
+def _classes(model_type: str) -> frozenset[str]:
+    """Return the classes that transformers has for a type: the bare network, and it under the heads of tasks."""
+    from transformers.models.auto import modeling_auto
+
+    found: set[str] = set()
+    for mapping, names in vars(modeling_auto).items():
+        if mapping.startswith("MODEL_") and mapping.endswith("_MAPPING_NAMES") and model_type in names:
+            value = names[model_type]
+            found |= {value} if isinstance(value, str) else set(value)
+    return frozenset(found)
+
+
+def _unsupported(message: str) -> UnsupportedModelError:
+    return UnsupportedModelError(message, param="name")

@@ -1,0 +1,48 @@
+"""Receives the repository that holds a model's Python code, hands on its files at one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ingrain.errors import InvalidRequestError, UnsupportedModelError
+from ingrain.export.job import ExportJob, Progress
+from ingrain.sources.files import CODE_ONLY
+from ingrain.sources.hub import Hub, Snapshot, fetch_model
+from ingrain.sources.names import check_repo_id, check_revision
+
+
+def fetch_code(repository: str, revision: str | None, job: ExportJob, progress: Callable[[Progress], None]) -> Snapshot:
+    """Fetch the Python files of a repository, none of which is run here.
+
+    Args:
+        repository: The hub's id.
+        revision: Branch, tag or commit; None for the main branch as it is now.
+        job: Says how the hub may be asked.
+        progress: Called with bytes done and in total.
+
+    Raises:
+        SourceNotFoundError: No such repository or revision; or it is not in the cache and offline mode is on.
+        SourceForbiddenError, SourceUnavailableError: It cannot be had.
+        UnsupportedModelError: What the model names cannot be a repository, or holds no code.
+    """
+    try:
+        check_repo_id(repository, repository)
+        if revision is not None:
+            check_revision(revision)
+    except InvalidRequestError as error:
+        raise UnsupportedModelError(
+            f"The model names its code as {repository!r} at {revision or 'main'!r}, which cannot be on the hub.",
+            param="name",
+        ) from error
+    snapshot = fetch_model(
+        repository,
+        library=job.library,
+        revision=revision,
+        trust_remote_code=False,  # the rules name the code by themselves
+        hub=Hub(token=job.token, offline=job.offline),
+        progress=progress,
+        rules=CODE_ONLY,
+    )
+    if not any(snapshot.folder.rglob("*.py")):
+        raise UnsupportedModelError(f"{repository!r}, which the model names for its code, holds none.", param="name")
+    return snapshot

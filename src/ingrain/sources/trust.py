@@ -1,0 +1,39 @@
+"""Answers whose Python code may be run while a model is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+SETTING = "INGRAIN_TRUST_REMOTE_CODE"
+
+
+def trusted_commits(repository: str, allowed: Iterable[str]) -> tuple[str, ...]:
+    """Return the commits of a repository whose code may be run; an empty string among them stands for all.
+
+    Args:
+        repository: The hub's id, or the name of a local folder.
+        allowed: Patterns of repositories, each alone or as ``pattern@commit``.
+
+    >>> trusted_commits("nomic-ai/nomic-bert-2048", ("nomic-ai/*",)), trusted_commits("me/new", ("nomic-ai/*",))
+    (('',), ())
+    """
+    entries = (entry.partition("@") for entry in allowed)
+    # The hub has no two owners that differ in case alone.
+    return tuple(commit for pattern, _, commit in entries if fnmatchcase(repository.lower(), pattern.lower()))
+
+
+def is_trusted(repository: str, commit: str | None, allowed: Iterable[str]) -> bool:
+    """Return True where the code of a repository at a commit may be run; a local folder has no commit.
+
+    >>> pinned = ("me/code@" + "0" * 40,)
+    >>> is_trusted("me/code", "0" * 40, pinned), is_trusted("me/code", "1" * 40, pinned)
+    (True, False)
+    """
+    commits = trusted_commits(repository, allowed)
+    return "" in commits or commit in commits
+
+
+def how_to_allow(repositories: Iterable[str]) -> str:
+    """Return what the operator may do to have the code of these repositories run."""
+    return f"Add {','.join(repositories)!r} to {SETTING}, or set it to 'true' to run the code of any model."
