@@ -42,6 +42,12 @@
     │   ├── ExportTimeoutError
     │   ├── ExportCrashedError
     │   └── VerificationError           the graph differs from its source
+    ├── MachineError                    the operator: the machine lacks something; models are tried again later
+    │   ├── DiskFullError
+    │   ├── DiskUnusableError           read-only, not permitted, or broken
+    │   ├── OutOfMemoryError
+    │   ├── MachineLimitError           too many open files, processes or threads
+    │   └── ExportKilledError           the export process was killed from outside, most often for its memory
     ├── RepositoryError
     │   ├── DamagedEntryError
     │   └── NewerFormatError
@@ -323,6 +329,42 @@ class VerificationError(ExportError):
     """The graph's numbers differ from the source's by more than the tolerance."""
 
     code = "verification_failed"
+
+
+class MachineError(IngrainError):
+    """The machine lacks what the work needs; no model and no request is at fault."""
+
+    code = "machine_error"
+
+
+class DiskFullError(MachineError):
+    """A disk is full, over its quota, or a file may not grow further."""
+
+    code = "disk_full"
+
+
+class DiskUnusableError(MachineError):
+    """A disk is read-only or broken, or its files may not be read or written."""
+
+    code = "disk_unusable"
+
+
+class OutOfMemoryError(MachineError):
+    """There is too little memory."""
+
+    code = "out_of_memory"
+
+
+class MachineLimitError(MachineError):
+    """The system allows no further open file, process or thread."""
+
+    code = "machine_limit"
+
+
+class ExportKilledError(MachineError):
+    """Something killed the export process: the system, most often, for want of memory."""
+
+    code = "export_killed"
 
 
 class RepositoryError(IngrainError):

@@ -34,6 +34,8 @@ async def test_a_model_is_loaded_unloaded_and_deleted(ingrain, planes):
     assert (planes.export.runs[-1].precision, planes.export.runs[-1].pretrained) == ("int8", "tag")
     await ingrain("load", "fourth", "--precision", "fp32")
     assert planes.export.runs[-1].precision == "fp32"
+    await ingrain("load", "third", "--library", "timm", "--task", "embed")
+    assert (planes.export.runs[-1].name, planes.export.runs[-1].task) == ("third", "embed")
     assert (await ingrain("unload", "ViT", "--pretrained", "tag"))[1] == "Model ViT unloaded successfully.\n"
     assert (await ingrain("delete", "open_clip:ViT@tag", "--yes"))[:2] == (0, "Model ViT deleted successfully.\n")
     assert "ViT" not in (await ingrain("models"))[1]
@@ -62,6 +64,7 @@ async def test_the_servers_refusals_are_told_with_their_codes(ingrain):
         ["load", "net@a", "--revision", "b"],
         ["load", "net#int8", "--precision", "fp32"],
         ["load", "net", "--precision", "int4"],
+        ["load", "net", "--library", "timm", "--task", "segment"],
         ["load", ""],
         ["load", "net", "--library", "nonsense"],
         ["models", "--model-url", "nonsense"],

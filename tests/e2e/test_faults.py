@@ -95,8 +95,8 @@ def test_a_killed_export_leaves_no_trace_and_the_next_load_works(small_models, t
         (worker,) = server.children("ingrain.export.worker")
         worker.kill()
         load.join(60)
-        assert failed[0].status_code == 500
-        assert failed[0].json()["error"]["code"] == "export_crashed"
+        assert failed[0].status_code == 503
+        assert failed[0].json()["error"]["code"] == "export_killed"
         assert files_of(tmp_path / "repository") == before
         assert server.load(MINILM).status_code == 200
         assert server.embed("works").status_code == 200

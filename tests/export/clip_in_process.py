@@ -322,18 +322,36 @@ def build_timm(architecture: str, folder: Path, **arguments: Any) -> None:
     tiny_timm.build_timm(architecture, folder / "models" / "model", **arguments)
 
 
-def ask_timm(folder: Path, files: list[bytes]) -> np.ndarray:
+def ask_timm(folder: Path, files: list[bytes], **arguments: Any) -> np.ndarray:
     """Return timm's own output, by its own documented way."""
     import timm
     import torch
     from PIL import Image
 
-    model = timm.create_model(f"local-dir:{folder / 'models' / 'model'}", pretrained=True).eval()
+    model = timm.create_model(f"local-dir:{folder / 'models' / 'model'}", pretrained=True, **arguments).eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
     pixels = torch.stack([transform(Image.open(BytesIO(data)).convert("RGB")) for data in files])
     with torch.inference_mode():
         rows: np.ndarray = model(pixels).numpy()
     return rows
+
+
+def publish_and_prove(folder: Path) -> Manifest:
+    """Publish what was exported, and prove it as ``ingrain verify`` does."""
+    from ingrain.repository.store import Repository
+
+    repository = Repository(folder / "repository")
+    repository.prepare()
+    repository.publish(folder / "output")
+    return run(folder, "timm", stored_in=str(repository.root))
+
+
+def drop_weights(folder: Path, prefix: str) -> None:
+    """Take the tensors whose names begin with ``prefix`` out of the weights of ``models/model``."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "models" / "model" / "model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(path).items() if not name.startswith(prefix)}, path)
 
 
 def export_error_after(folder: Path, change: dict[str, Any]) -> str:

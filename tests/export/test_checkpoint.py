@@ -73,9 +73,25 @@ def test_a_module_that_we_know_and_cannot_convert_is_refused_with_the_reason(fol
 
 
 def test_code_that_comes_with_the_model_runs_only_where_it_may(folder: Path) -> None:
-    write(folder, "modules.json", [TRANSFORMER, POOLING | {"type": "custom_code.Pooling"}])
+    write(folder, "modules.json", [TRANSFORMER | {"type": "custom_code.Transformer"}, POOLING])
     assert "remote code" in refusal(folder)
     assert inspect(folder, trust_remote_code=True).custom_code
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        [TRANSFORMER, POOLING | {"type": "custom_code.Pooling"}],
+        [TRANSFORMER, POOLING, {"path": "2_Head", "type": "custom_code.Transformer"}],
+        [TRANSFORMER | {"type": "custom_code.Encoder"}, POOLING],
+    ],
+)
+def test_code_that_no_graph_can_be_made_of_is_refused_before_it_is_loaded(
+    folder: Path, modules: list[dict[str, str]]
+) -> None:
+    """Where code is allowed, too: it was refused after the weights had been loaded and the tokenizer written."""
+    write(folder, "modules.json", modules)
+    assert "cannot be made into a graph" in refusal(folder, trust_remote_code=True)
 
 
 def test_a_network_whose_code_comes_with_the_model_is_refused(folder: Path) -> None:

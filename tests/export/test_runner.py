@@ -18,11 +18,14 @@ from ingrain import errors
 from ingrain.errors import (
     ExportCrashedError,
     ExportError,
+    ExportKilledError,
     ExportTimeoutError,
     ExportUnavailableError,
     IngrainError,
     ModelConflictError,
+    OutOfMemoryError,
     SourceUnavailableError,
+    UnsupportedModelError,
 )
 from ingrain.export import runner
 from ingrain.export.job import ExportJob, Finished, Progress
@@ -185,7 +188,6 @@ async def test_unknown_code_is_an_export_error(job: ExportJob) -> None:
     [
         ("sys.exit(3)", "status 3"),
         ("sys.exit(0)", "status 0 and no result"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL.*memory"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("progress('export'); os.abort()", "SIGABRT"),
     ],
@@ -193,6 +195,20 @@ async def test_unknown_code_is_an_export_error(job: ExportJob) -> None:
 async def test_death_without_a_result_names_its_kind(job: ExportJob, code: str, message: str) -> None:
     with pytest.raises(ExportCrashedError, match=message):
         await run(job, code)
+
+
+async def test_a_child_that_is_killed_is_the_machine_s_fault_and_says_what_to_do(job: ExportJob) -> None:
+    """As the system does when memory ends."""
+    with pytest.raises(ExportKilledError, match=r"SIGKILL.*memory") as caught:
+        await run(job, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert caught.value.retry_after_s
+
+
+async def test_a_child_whose_last_words_are_of_memory_lacked_it(job: ExportJob) -> None:
+    """Rust and C++ do not raise: they write one line and abort."""
+    words = "memory allocation of 800000000 bytes failed"
+    with pytest.raises(OutOfMemoryError):
+        await run(job, f"print({words!r}, file=sys.stderr, flush=True); os.abort()")
 
 
 async def test_child_that_never_reads_its_job_is_a_crash(job: ExportJob) -> None:
@@ -345,8 +361,23 @@ async def test_stderr_is_drained_and_its_end_is_logged_on_failure(
     assert record.levelno == logging.ERROR
     logged = record.getMessage()
     assert "line 99999 with ***" in logged
-    assert "line 99899 " not in logged
+    assert "line 99599 " not in logged
     assert "hf_secret" not in logged
+
+
+async def test_what_a_child_wrote_before_it_refused_a_model_is_in_the_log(
+    job: ExportJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Messages such as "no exporter can express it" send their readers to the log."""
+    with caplog.at_level(logging.INFO, "ingrain.export"), pytest.raises(UnsupportedModelError):
+        await run(
+            job,
+            "print(f'dynamo did not work: {job[\"token\"]}', file=sys.stderr, flush=True)\n"
+            "emit(type='failed', code='unsupported_model', message='no exporter can express it')",
+        )
+    (record,) = [record for record in caplog.records if "wrote:" in record.getMessage()]
+    assert record.levelno == logging.WARNING
+    assert "dynamo did not work: ***" in record.getMessage()
 
 
 async def test_stderr_of_a_good_export_is_for_debugging_only(job: ExportJob, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingrain.errors import (
-    ExportCrashedError,
+    ExportKilledError,
     InvalidRequestError,
     SourceForbiddenError,
     SourceNotFoundError,
@@ -98,11 +98,11 @@ async def exporting(
         await asyncio.wait([task])
 
 
-async def test_killed_worker_is_a_crash(hub: HubServer, job: ExportJob) -> None:
+async def test_killed_worker_is_told_as_killed(hub: HubServer, job: ExportJob) -> None:
     hold(hub)
     async with exporting(job, hub) as (task, pid):
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(ExportCrashedError, match=r"SIGKILL.*memory"):
+        with pytest.raises(ExportKilledError, match=r"SIGKILL.*memory"):
             await asyncio.wait_for(task, 60)
 
 

@@ -31,6 +31,37 @@ def test_a_network_without_a_head_is_an_image_encoder_as_wide_as_its_output(
     np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
+def test_a_classifier_without_its_head_is_the_embedder_that_timm_makes_of_it(
+    exporting: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    """Its head is left out, what comes before it is pooled; and the proof of what is stored knows that."""
+    exporting.submit(in_process.build_timm, "mobilenetv3_small_050", tmp_path, num_classes=7).result()
+    manifest = exporting.submit(in_process.run, tmp_path, "timm", task="embed").result()
+    assert [graph.role for graph in manifest.graphs] == ["image_encoder"]
+    assert (manifest.task, manifest.embedding_size, manifest.labels) == ("embed", 1024, ())
+    files = in_process.proof_pictures()
+    ours = exporting.submit(in_process.run_pictures, tmp_path / "output", files, "image_encoder").result()
+    theirs = exporting.submit(in_process.ask_timm, tmp_path, files, num_classes=0).result()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+    proved = exporting.submit(in_process.publish_and_prove, tmp_path).result()
+    assert proved.verification["image_encoder"].max_abs_diff < 1e-4
+
+
+def test_a_classifier_without_its_head_whose_weights_lack_some_is_refused(
+    exporting: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    """The library itself fills them at random once the head is left out."""
+    exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=3).result()
+    exporting.submit(in_process.drop_weights, tmp_path, "layer1.").result()
+    assert exporting.submit(in_process.export_error, tmp_path, "timm", task="embed").result() != "published"
+
+
+def test_a_network_without_a_head_is_no_classifier(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+    exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=0).result()
+    error = exporting.submit(in_process.export_error, tmp_path, "timm", task="classify").result()
+    assert error.startswith("unsupported_model: The model has no head")
+
+
 @pytest.mark.parametrize(
     ("names", "labels"),
     [

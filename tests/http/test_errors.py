@@ -152,3 +152,22 @@ async def test_request_ids_are_echoed_where_they_are_plain_words(planes, given, 
     answer: httpx.Response = await planes.inference.get("/health", headers={"x-request-id": given})
     assert (answer.headers["x-request-id"] == given) is kept
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.DiskFullError("The disk is full.", retry_after_s=60), 507),
+        (errors.OutOfMemoryError("There was too little memory.", retry_after_s=60), 503),
+        (errors.ExportKilledError("It was ended by SIGKILL.", retry_after_s=60), 503),
+    ],
+)
+async def test_what_the_machine_lacked_is_a_5xx_that_names_it_and_the_next_load_works(planes, error, status):
+    planes.export.error = error
+    body = {"name": "org/new", "library": "timm"}
+    answer = await planes.model.post("/load_model", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, error.code)
+    assert answer.json()["message"] == error.message
+    assert answer.headers["retry-after"] == "60"
+    planes.export.error = None
+    assert (await planes.model.post("/load_model", json=body)).status_code == 200

@@ -46,7 +46,9 @@ def exports(file: Path) -> bool:
     return station in {"sources", "testing"}
 
 
-@pytest.mark.parametrize(("extras", "part"), [(("serve", "parquet"), "serving"), (("serve", "export"), "exporting")])
+@pytest.mark.parametrize(
+    ("extras", "part"), [(("serve", "parquet", "heic"), "serving"), (("serve", "export", "heic"), "exporting")]
+)
 def test_each_import_is_declared(extras, part):
     """Every library that a part of the code imports is asked for by the extra that this part comes with."""
     allowed = declared(*extras)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from hub_model import MODEL, QUICK, WEIGHTS, Fetcher
 
-from ingrain.errors import SourceForbiddenError, SourceNotFoundError, SourceUnavailableError
+from ingrain.errors import DiskFullError, SourceForbiddenError, SourceNotFoundError, SourceUnavailableError
 from ingrain.sources.cache import PARTIAL_SUFFIX
 from ingrain.testing.hub_server import Cut, Drip, Garble, HubServer, IgnoreRange, Silence, Status
 
@@ -271,7 +271,7 @@ def test_answers_that_are_not_the_hubs_are_refused(fetch: Fetcher, body: bytes) 
 def test_full_disk_is_said_before_the_download(hub: HubServer, fetch: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add("org/model", MODEL)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(SourceUnavailableError, match=r"disk .* is full"):
+    with pytest.raises(DiskFullError, match=r"disk .* is full"):
         fetch()
     assert hub.gets("/resolve/") == []
 
@@ -285,7 +285,7 @@ def test_disk_that_fills_up_meanwhile_is_said_too(
         raise OSError(errno.ENOSPC, "No space left on device", "/secret/path")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(SourceUnavailableError, match=r"disk .* is full") as caught:
+    with pytest.raises(DiskFullError, match=r"disk .* is full") as caught:
         fetch()
     assert "/secret" not in str(caught.value)
 

@@ -87,12 +87,13 @@ TEXT = TextPreprocess(max_tokens=MAX_TOKENS)
 def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample: np.ndarray | None = None) -> None:
     """Write what an export leaves; the fake engine never reads the graphs.
 
-    A sentence-transformers model takes text, an OpenCLIP one text and images, a timm one classifies images. ``sample``
-    are the vectors of a calibration sample.
+    A sentence-transformers model takes text, an OpenCLIP one text and images, a timm one classifies images, or embeds
+    them where that is its task. ``sample`` are the vectors of a calibration sample.
     """
     key = model_key(ref.name, ref.library, ref.pretrained)
-    roles = {"sentence_transformers": ["text_encoder"], "open_clip": ["text_encoder", "image_encoder"]}
-    graphs = tuple(_stage_graph(folder, key, role) for role in roles.get(ref.library, ["classifier"]))
+    timm: Role = "image_encoder" if ref.task == "embed" else "classifier"
+    roles = {"sentence_transformers": ["text_encoder"], "open_clip": ["text_encoder", "image_encoder"], "timm": [timm]}
+    graphs = tuple(_stage_graph(folder, key, role) for role in roles[ref.library])
     (folder / "model").mkdir()
     takes_text, takes_images = ref.library != "timm", ref.library != "sentence_transformers"
     if takes_text:
@@ -112,7 +113,7 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
         graphs=graphs,
         text=text if takes_text else None,
         image=IMAGE if takes_images else None,
-        labels=LABELS if ref.library == "timm" else (),
+        labels=LABELS if graphs[0].role == "classifier" else (),
         similarity=Similarity(scale=10.0) if ref.library == "open_clip" else None,
         files=tuple(describe_file(folder / "model", path.name) for path in (folder / "model").iterdir()),
         calibration=None if sample is None else Calibration(sample="test", texts=len(sample)),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ingrain.repository.manifest import ImageStep, Interpolation, Library, Precision
+from ingrain.repository.manifest import ImageStep, Interpolation, Library, Precision, Task
 
 Name = Annotated[str, Meta(min_length=1, max_length=512, description="What the source library calls the model.")]
 Texts = Annotated[
@@ -33,7 +33,15 @@ PrecisionField = Annotated[
         "stored model as it is and a new one in fp32."
     ),
 ]
-
+TaskField = Annotated[
+    Task | None,
+    Meta(
+        description="timm models: `embed` makes an embedder of a classifier's weights, as `timm.create_model(…, "
+        "num_classes=0)`; `classify` wants a classifier. A model that is stored for the other task is made anew. Not "
+        "given: a stored model as it is, and a new one as its weights are."
+    ),
+]
+NumClasses = Annotated[Literal[0] | None, Meta(description="timm models: 0 is `task` `embed`, in timm's words.")]
 
 Prompt = Annotated[
     str | None,
@@ -67,8 +75,9 @@ EncodingFormat = Annotated[
 Images = Annotated[
     str | Annotated[list[str], Meta(min_length=1)],
     Meta(
-        description="One picture or several: http(s) URL, data URI or base64. As multipart/form-data, the files "
-        "themselves in fields called `image`."
+        description="One picture or several: http(s) URL, data URI or base64 of a JPEG, PNG, WebP, GIF, BMP, TIFF or "
+        "AVIF file, or of HEIC with `ingrain[heic]`. As multipart/form-data, the files themselves in fields called "
+        "`image`."
     ),
 ]
 OptionalImages = Annotated[Images | None, Meta(description="Pictures as in /embed_image; null for none.")]
@@ -202,6 +211,8 @@ class LoadModelRequest(Request, frozen=True, kw_only=True):
     pretrained: Pretrained = None
     revision: Revision = None
     precision: PrecisionField = None
+    task: TaskField = None
+    num_classes: NumClasses = None
 
 
 class ModelRequest(Request, frozen=True, kw_only=True):

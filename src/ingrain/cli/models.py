@@ -11,7 +11,7 @@ import msgspec
 from ingrain.cli.connect import add_connection_flags, add_json_flag, add_model_flags, make_client, model_of, say
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Precision
+from ingrain.repository.manifest import Library, Precision, Task
 
 _NAME = "what the source library calls the model; also `library:name`, `name@tag` or `name@revision`, and `#int8`."
 _MODELS_EXAMPLES = """\
@@ -24,6 +24,7 @@ examples:
   ingrain load sentence-transformers/all-MiniLM-L6-v2
   ingrain load open_clip:ViT-B-32@laion2b_s34b_b79k
   ingrain load resnet50.a1_in1k --library timm
+  ingrain load resnet50.a1_in1k --library timm --task embed
   ingrain load all-MiniLM-L6-v2#int8
 
 A model that the repository lacks is fetched, converted and proved first: minutes, seldom more.
@@ -46,6 +47,11 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     load_parser.add_argument("--revision", help="branch, tag or commit on the hub.")
     load_parser.add_argument(
         "--precision", choices=get_args(Precision), help="what it computes in; stored in another, it is made anew."
+    )
+    load_parser.add_argument(
+        "--task",
+        choices=get_args(Task),
+        help="timm: `embed` leaves a classifier's head out; stored otherwise, it is made anew.",
     )
     unload_parser = _parser(commands, "unload", "unload a model", _UNLOAD_EXAMPLES, unload)
     unload_parser.add_argument("name", help=_NAME)
@@ -92,6 +98,7 @@ def load(options: dict[str, object]) -> int:
             ref.pretrained,
             revision=revision,  # type: ignore[arg-type]  # a flag's value, as argparse gives it
             precision=precision,  # type: ignore[arg-type]  # argparse has checked it
+            task=options["task"],  # type: ignore[arg-type]  # as above
         )
     done = {"name": ref.name, "library": ref.library, "state": "READY"}
     say(done, as_json=options["json"], text=f"Model {ref.name} is loaded.")

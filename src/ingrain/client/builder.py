@@ -30,7 +30,7 @@ from ingrain.client.jobs import Bar, Calls, PairJob, RowsJob, SingleJob, count_o
 from ingrain.client.options import Options
 from ingrain.client.pictures import AsyncPictures, picture_cut, pictures_of, wire_pictures
 from ingrain.errors import InvalidRequestError
-from ingrain.repository.manifest import ImageStep, Library, Precision
+from ingrain.repository.manifest import ImageStep, Library, Precision, Task
 
 A = TypeVar("A")
 
@@ -295,10 +295,15 @@ class RequestBuilder:
     # --- models --------------------------------------------------------------------------------------------------
 
     def load_model(
-        self, which: Which, revision: str | None = None, precision: Precision | None = None
+        self,
+        which: Which,
+        revision: str | None = None,
+        precision: Precision | None = None,
+        task: Task | None = None,
     ) -> SingleJob[types.MessageAnswer]:
         """Return the job of loading a model."""
-        return self._load("load_model", {**which.fields(), "revision": revision, "precision": precision})
+        fields = {"revision": revision, "precision": precision, "task": task}
+        return self._load("load_model", {**which.fields(), **fields})
 
     def load_first_generation(self, route: str, which: Which) -> SingleJob[types.MessageAnswer]:
         """Return the job of loading a model by a route that knows the library."""

@@ -11,12 +11,13 @@ from ingrain.errors import (
     AnswerTimeoutError,
     ExportTimeoutError,
     ExportUnavailableError,
+    MachineError,
     ServerUnreachableError,
 )
 
 _STATUSES = frozenset({429, 502, 503, 504})
-# Trying again would do the same for half an hour more, or needs somebody to install something.
-_HOPELESS = (ExportTimeoutError, ExportUnavailableError)
+# Trying again would do the same for half an hour more, or needs somebody to look after the server's machine.
+_HOPELESS = (ExportTimeoutError, ExportUnavailableError, MachineError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from ingrain.client.options import make_options
 from ingrain.client.pictures import Pictures
 from ingrain.client.retry import RetryPolicy
 from ingrain.client.sync_transport import SyncTransport
-from ingrain.repository.manifest import ImageStep, Library, Precision
+from ingrain.repository.manifest import ImageStep, Library, Precision, Task
 
 R = TypeVar("R")
 
@@ -406,6 +406,7 @@ class Client:
         *,
         revision: str | None = None,
         precision: Precision | None = None,
+        task: Task | None = None,
     ) -> Model:
         """Load a model; where the repository lacks it, it is fetched, converted and proved first, which takes a while.
 
@@ -415,6 +416,8 @@ class Client:
             pretrained: Weight tag of an OpenCLIP model.
             revision: Branch, tag or commit on the hub.
             precision: ``fp32``, ``fp16``, ``int8`` or ``int8-safe``; a model stored in another is made anew.
+            task: For timm: ``embed`` makes an embedder of a classifier's weights, ``classify`` wants a classifier; a
+                model stored for the other is made anew.
 
         Returns:
             The model, ready.
@@ -422,7 +425,7 @@ class Client:
         Raises:
             IngrainError: What stood in the way, as the server's class.
         """
-        self._run(self._requests.load_model(Which(name, library, pretrained), revision, precision))
+        self._run(self._requests.load_model(Which(name, library, pretrained), revision, precision, task))
         return Model(self, name, library, pretrained)
 
     def load_sentence_transformer_model(self, name: str) -> Model:

@@ -92,7 +92,7 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
         _check_transformer(folder, trust_remote_code)
         return Checkpoint(folder, (), custom_code=False)
     modules, custom_code = [], False
-    for dotted, part in modules_of(folder):
+    for place, (dotted, part) in enumerate(modules_of(folder)):
         kind = _known_kind(dotted)
         if kind is None:
             refuse_module(dotted.rpartition(".")[2])
@@ -102,11 +102,25 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
                     f"it is run only where remote code is allowed ({SETTING}).",
                     param="name",
                 )
+            _refuse_code_in_a_graph(dotted, is_first=place == 0)
             custom_code = True
             continue
         _check_module(kind, part, trust_remote_code)
         modules.append(Module(kind, part))
     return Checkpoint(folder, tuple(modules), custom_code)
+
+
+def _refuse_code_in_a_graph(dotted: str, *, is_first: bool) -> None:
+    """Refuse a module of the model's own that is none of those whose steps a graph is made of, whoever allows its code.
+
+    A first module that is called as one of the library's encoders wraps a network as they do, and may pass.
+    """
+    if not is_first or dotted.rpartition(".")[2] not in _TRANSFORMER:
+        raise UnsupportedModelError(
+            f"The model's module {dotted!r} is code of its own, which cannot be made into a graph; only the modules of "
+            "sentence-transformers can.",
+            param="name",
+        )
 
 
 def modules_of(folder: Path) -> list[tuple[str, Path]]:

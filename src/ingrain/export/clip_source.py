@@ -23,6 +23,7 @@ from ingrain.export.independent_load import PROBES, IndependentLoads, probe_pixe
 from ingrain.export.initial_weights import repeated_random
 from ingrain.export.load_report import lacking
 from ingrain.export.missing_package import missing_package
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import Similarity, TextPreprocess
 
 _PICTURES_AT_ONCE = 4
@@ -105,6 +106,7 @@ class ClipSource:
         except IngrainError:
             raise
         except Exception as error:  # the library raises whatever the files make it stumble over
+            raise_if_machines(error)
             traceback.print_exc()
             if missing := missing_package(error):
                 raise missing from error
@@ -190,6 +192,7 @@ class ClipSource:
                 options = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
                 return open_clip.get_tokenizer(f"local-dir:{self._checkpoint.folder}", **options)
         except Exception as error:  # as above
+            raise_if_machines(error)
             traceback.print_exc()
             if missing := missing_package(error):
                 raise missing from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ingrain.export.onnx_file import CannotConvert, save_onnx
+from ingrain.machine_faults import raise_if_machines
 
 
 def write_fused(source: Path, target: Path) -> None:
@@ -26,6 +27,7 @@ def write_fused(source: Path, target: Path) -> None:
     try:
         model, replaced = optimize_for_ort(onnx_ir.from_proto(onnx.load(str(source))))
     except Exception as error:  # the rewriter raises whatever a graph makes it stumble over
+        raise_if_machines(error)
         raise CannotConvert(f"{type(error).__name__}: {error}") from error
     if not any(replaced.values()):
         raise CannotConvert("it has nothing that could be fused")

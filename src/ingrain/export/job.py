@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ingrain.repository.manifest import Library, Manifest, Precision
+from ingrain.repository.manifest import Library, Manifest, Precision, Task
 
 
 class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,8 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         code_commits: The commit by repository at which code is fetched, where it must be one that was used before.
         pickled_weights: True to read weights that are there as pickle alone, as data, where they hold only tensors.
         precision: What the graphs are to compute in.
+        task: What a timm model is to do: ``embed`` leaves the head of a classifier out, ``classify`` wants one; None
+            for what its weights are.
         on_gpu: True where they will run on this machine's GPU: they are proved on it, and made fast for it.
         tolerance: Largest difference to the source's vectors that is published, of graphs in float32.
         stored_in: Root of a repository whose stored graphs are proved anew; None to export.
@@ -45,6 +47,7 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     code_commits: dict[str, str] = {}
     pickled_weights: bool = True
     precision: Precision = "fp32"
+    task: Task | None = None
     on_gpu: bool = False
     tolerance: float = 1e-4
     stored_in: str | None = None

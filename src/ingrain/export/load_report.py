@@ -84,8 +84,6 @@ def refuse_unused_layers(networks: list[Loaded]) -> None:
         UnsupportedModelError: With some of the names.
     """
     for loaded in networks:
-        if not loaded.transformers:
-            continue
         prefix = f"{getattr(loaded.network, 'base_model_prefix', '')}."
         stacks = {_stack(name) for name in loaded.network.state_dict()} - {None}
         unused = {

@@ -13,6 +13,7 @@ import numpy as np
 from ingrain.backend import cuda
 from ingrain.errors import ExportError
 from ingrain.export.quick_exporter import quick_exporter
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import DType, Precision, Tensor
 
 # Above this, weights lie beside the graph. A protobuf holds 2 GiB at most, and writing one takes three times its size:
@@ -65,6 +66,7 @@ def write_onnx(
 
     Raises:
         CannotConvert: The exporter failed.
+        MachineError: The machine lacked something.
     """
     import torch
 
@@ -90,6 +92,7 @@ def write_onnx(
                 )  # fmt: skip
                 _strip_file(path, external)
     except Exception as error:  # torch's exporters raise whatever the network makes them stumble over
+        raise_if_machines(error)
         raise CannotConvert(f"{type(error).__name__}: {error}") from error
     finally:
         gc.collect()
@@ -135,6 +138,7 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
     Raises:
         CannotConvert: ONNX Runtime refuses the file.
         ExportError: It cannot use the GPU.
+        MachineError: The machine lacked something.
     """
     import onnxruntime
 
@@ -152,6 +156,7 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
     except cuda.GpuUnusableError as error:
         raise ExportError(str(error)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise_if_machines(error)
         raise CannotConvert(f"{type(error).__name__}: {error}") from error
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.job import ExportJob
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import Library
 from ingrain.sources.files import used_files
 from ingrain.sources.local import list_files
@@ -134,6 +135,7 @@ def _convert(folder: Path, path: str, written: Path, library: Library) -> list[s
     try:
         save_file(_apart(tensors), written, metadata={"format": "pt"})
     except SafetensorError as error:  # what it tells of is the disk, for all else has been looked at
+        raise_if_machines(error)
         raise OSError(errno.EIO, "the weights could not be written as safetensors") from error
     return list(tensors)
 
@@ -151,6 +153,7 @@ def _load(source: Path, shown: str) -> Any:
     except (OSError, MemoryError, UnsupportedModelError):
         raise
     except Exception as error:  # a reader of pickles fails in as many ways as there are pickles
+        raise_if_machines(error)
         traceback.print_exc()
         raise _refused(
             f"The model's {shown!r} is damaged, or a pickle that holds more than tensors{_foreign(source)}; nothing "

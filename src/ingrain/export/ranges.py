@@ -16,6 +16,7 @@ from ingrain.export.equalize import Range
 from ingrain.export.onnx_file import CannotConvert, open_session, save_onnx
 from ingrain.export.quantize import products_with_weights
 from ingrain.export.threads import export_threads
+from ingrain.machine_faults import raise_if_machines
 from ingrain.preprocess.text import TextPreprocessor, collate
 
 Arrays = dict[str, NDArray[np.int64]]
@@ -51,6 +52,7 @@ def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
         try:
             found = session.run(None, arrays)
         except Exception as error:  # onnxruntime's exceptions have no common base but this
+            raise_if_machines(error)
             raise CannotConvert(f"{type(error).__name__}: {error}") from error
         least = [np.minimum(*pair) for pair in zip(least, found[0::2], strict=True)]
         most = [np.maximum(*pair) for pair in zip(most, found[1::2], strict=True)]

@@ -17,6 +17,7 @@ import msgspec
 from ingrain.errors import (
     ExportCrashedError,
     ExportError,
+    ExportKilledError,
     ExportTimeoutError,
     ExportUnavailableError,
     IngrainError,
@@ -25,6 +26,7 @@ from ingrain.errors import (
     error_class,
 )
 from ingrain.export.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in, raise_if_machines
 from ingrain.repository.manifest import Manifest
 
 logger = logging.getLogger("ingrain.export")
@@ -40,8 +42,9 @@ _NEEDED = ("torch", "sentence_transformers", "transformers", "onnx", "onnxscript
 _LAST_WAIT_S = 2.0
 _POLL_S = 0.05
 _LONGEST_LINE_BYTES = 64 << 20
-_KEPT_LINES = 100
+_KEPT_LINES = 400  # the tracebacks of several ways that failed
 _LONGEST_KEPT_CHARS = 2000
+_LAST_LINES = 20
 
 # The token goes through stdin: code that comes with a model must find neither it nor the server's keys.
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "INGRAIN_API_KEYS", "INGRAIN_API_KEYS_FILE")
@@ -95,20 +98,26 @@ async def run_export(
         ExportUnavailableError: This installation has no exporter.
         ExportTimeoutError: The deadline has passed.
         ExportCrashedError: The child died without a result.
+        ExportKilledError: It was killed.
+        MachineError: The machine lacked something, for the child or to start it.
         SourceUnavailableError: The download stood still.
         IngrainError: What the child reported, as the class that it was there.
     """
     if command is WORKER and (reason := exporter_available()) is not None:
         raise ExportUnavailableError(reason)
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        limit=_LONGEST_LINE_BYTES,
-        start_new_session=True,
-        env=_child_environment(),
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=_LONGEST_LINE_BYTES,
+            start_new_session=True,
+            env=_child_environment(),
+        )
+    except OSError as error:
+        raise_if_machines(error)
+        raise
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     stderr = asyncio.create_task(_keep_stderr(process, lines, job.token))
     reaper = asyncio.create_task(_end_group_with_leader(process))
@@ -123,6 +132,9 @@ async def run_export(
         await _end(process, stderr, grace_s)
         reaper.cancel()
         _log(job, lines, failure)
+        if isinstance(failure, ExportCrashedError):
+            # Rust and C++ end the process where Python raises, and only what they write last says why.
+            raise machine_fault_in("\n".join(list(lines)[-_LAST_LINES:])) or failure
 
 
 class _Clock:
@@ -222,12 +234,16 @@ async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainErro
             f"The process that exported {job.name!r} ended with status {code} and no result; the server's log has its "
             "last lines."
         )
-    hint = (
-        " Most often that is the system's answer to too little memory: export a smaller model, or give more memory."
-        if code == -signal.SIGKILL
-        else " The server's log has its last lines."
+    if code == -signal.SIGKILL:
+        return ExportKilledError(
+            f"The process that exported {job.name!r} was ended by SIGKILL. Most often that is the system's answer to "
+            "too little memory: export a smaller model, or give more memory.",
+            retry_after_s=RETRY_AFTER_S,
+        )
+    return ExportCrashedError(
+        f"The process that exported {job.name!r} was ended by {_signal_name(-code)}. The server's log has its last "
+        "lines."
     )
-    return ExportCrashedError(f"The process that exported {job.name!r} was ended by {_signal_name(-code)}.{hint}")
 
 
 def _signal_name(number: int) -> str:
@@ -298,8 +314,9 @@ def _child_environment() -> dict[str, str]:
 
 
 def _log(job: ExportJob, lines: deque[str], failure: BaseException | None) -> None:
-    """Log what the child wrote: as an error where it failed for a reason that is not the caller's."""
-    expected = failure is None or isinstance(failure, RequestError | asyncio.CancelledError)
-    level = logging.DEBUG if expected else logging.ERROR
+    """Log what the child wrote where it failed, for whatever reason: messages send their readers here."""
+    expected = failure is None or isinstance(failure, asyncio.CancelledError)
+    refused = isinstance(failure, RequestError)
+    level = logging.DEBUG if expected else logging.WARNING if refused else logging.ERROR
     if lines and logger.isEnabledFor(level):
         logger.log(level, "The export of %r wrote:\n%s", job.name, "\n".join(lines))

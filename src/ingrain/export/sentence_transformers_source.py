@@ -18,6 +18,7 @@ from ingrain.export.load_report import Loaded
 from ingrain.export.missing_package import missing_package
 from ingrain.export.named_rules import apply_named_rules
 from ingrain.export.serving_tokenizer import save_static_tokenizer, save_transformer_tokenizer
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import TextPreprocess
 
 
@@ -83,6 +84,7 @@ class SentenceTransformersSource:
         except IngrainError:
             raise
         except Exception as error:  # the library raises whatever the files make it stumble over
+            raise_if_machines(error)
             traceback.print_exc()
             if missing := missing_package(error):
                 raise missing from error

@@ -61,7 +61,7 @@ def prove_stored(job: ExportJob, stored: Entry, folder: Path, report: Report) ->
     """
     assert job.stored_in is not None
     repository = Repository(Path(job.stored_in))
-    source = _open_source(job, folder)
+    source = _open_source(job, stored.manifest, folder)
     asked = [(graph, _ask(source, stored, graph, report)) for graph in stored.manifest.graphs]
     # ONNX Runtime will hold a copy of the weights of its own.
     source.release()
@@ -87,13 +87,13 @@ def _open_session(path: Path, precision: Precision, job: ExportJob) -> Any:
         raise
 
 
-def _open_source(job: ExportJob, folder: Path) -> Any:
+def _open_source(job: ExportJob, manifest: Manifest, folder: Path) -> Any:
     """Load the model as its export does; writing a tokenizer is also what tells a source where to cut texts."""
     if job.library == "timm":
         from ingrain.export.timm_checkpoint import inspect_timm
         from ingrain.export.timm_source import TimmSource
 
-        return TimmSource(inspect_timm(folder))
+        return TimmSource(inspect_timm(folder), headless=manifest.task == "embed")
     source: Any
     if job.library == "open_clip":
         from ingrain.export.clip_checkpoint import inspect_clip

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ingrain.errors import UnsupportedModelError
 from ingrain.export import entry, precision, verify_images
 from ingrain.export.attempts import first_proved
 from ingrain.export.image_geometry import preprocess_config_from_timm
@@ -48,7 +49,11 @@ def export(
     """
     precision.refuse_int8(job.precision, "A timm model takes pictures")
     checkpoint = inspect_timm(folder)
-    source = TimmSource(checkpoint)
+    source = TimmSource(checkpoint, headless=job.task == "embed")
+    if job.task == "classify" and not source.is_classifier:
+        raise UnsupportedModelError(
+            "The model has no head, so it classifies nothing. Load it with `task` embed.", param="task"
+        )
     image = preprocess_config_from_timm(source.data_config)
     entry.model_folder(job)
     report(Progress("read", "reference image vectors"))

@@ -15,6 +15,7 @@ from ingrain.export.independent_load import IndependentLoads, probe_pixels
 from ingrain.export.initial_weights import repeated_random
 from ingrain.export.missing_package import missing_package
 from ingrain.export.timm_checkpoint import TimmCheckpoint, labels_of
+from ingrain.machine_faults import raise_if_machines
 
 _PICTURES_AT_ONCE = 4
 
@@ -24,14 +25,16 @@ class TimmSource:
 
     Args:
         checkpoint: An inspected folder.
+        headless: True to leave out the head, whatever the weights have.
 
     Raises:
         ExportError: The library cannot load the model.
         UnsupportedModelError: Its labels do not fit its head.
     """
 
-    def __init__(self, checkpoint: TimmCheckpoint) -> None:
+    def __init__(self, checkpoint: TimmCheckpoint, *, headless: bool = False) -> None:
         self._checkpoint = checkpoint
+        self._changes = {"num_classes": 0} if headless else {}
         self._model: Any = None
         self._loads = IndependentLoads()
         self.load()
@@ -63,10 +66,11 @@ class TimmSource:
         set_fused_attn(False)
         try:
             with self._loads.watch() as networks, repeated_random():
-                model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True)
+                model = timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True, **self._changes)
         except IngrainError:
             raise
         except Exception as error:  # the library raises whatever the files make it stumble over
+            raise_if_machines(error)
             traceback.print_exc()
             if missing := missing_package(error):
                 raise missing from error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ingrain.errors import ExportError, VerificationError
 from ingrain.export.measured import Floors, Measured
 from ingrain.export.proof_texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
+from ingrain.machine_faults import raise_if_machines
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.manifest import Verification
 
@@ -262,6 +263,7 @@ def _run(session: Any, arrays: Arrays, width: int) -> Floats:
     try:
         vectors: Floats = session.run(None, arrays)[0]
     except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise_if_machines(error)
         shape = next(iter(arrays.values())).shape
         raise VerificationError(
             f"The graph fails on {shape[0]} texts of {shape[1]} tokens: a size was fixed while exporting."

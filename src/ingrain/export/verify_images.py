@@ -18,6 +18,7 @@ from ingrain.errors import ExportError, VerificationError
 from ingrain.export.measured import Floors, Measured
 from ingrain.export.proof_pictures import pictures
 from ingrain.export.verify import compare
+from ingrain.machine_faults import raise_if_machines
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.repository.manifest import ImagePreprocess, ToRgb, Verification
 
@@ -160,6 +161,7 @@ def _run(session: Any, pixels: Pixels, width: int) -> Floats:
     try:
         rows: Floats = session.run(None, {session.get_inputs()[0].name: pixels})[0]
     except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise_if_machines(error)
         raise VerificationError(
             f"The graph fails on {len(pixels)} pictures: a size was fixed while exporting."
         ) from error

@@ -19,6 +19,7 @@ import msgspec
 
 from ingrain.errors import ExportError, IngrainError
 from ingrain.export.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.machine_faults import machine_fault
 from ingrain.repository.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -38,27 +39,14 @@ def main() -> int:
         emit(Finished(manifest=run_job(job, emit)))
     except IngrainError as error:
         traceback.print_exc()
-        emit(
-            Failed(
-                code=error.code,
-                message=error.message,
-                param=error.param,
-                retry_after_s=error.retry_after_s,
-                facts=error.facts,
-            )
-        )
-    except MemoryError:
-        traceback.print_exc()
-        emit(Failed(code=ExportError.code, message=f"Exporting {job.name!r} needs more memory than there is."))
+        emit(_failed(error))
     except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
         traceback.print_exc()
-        emit(
-            Failed(
-                code=ExportError.code,
-                message=f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
-                "the server's log has the details.",
-            )
+        unexpected = ExportError(
+            f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
+            "the server's log has the details."
         )
+        emit(_failed(machine_fault(error) or unexpected))
     return 0
 
 
@@ -114,6 +102,16 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         shutil.rmtree(Path(job.output) / scratch, ignore_errors=True)
     (Path(job.output) / "model" / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
+
+
+def _failed(error: IngrainError) -> Failed:
+    return Failed(
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        retry_after_s=error.retry_after_s,
+        facts=error.facts,
+    )
 
 
 def _refuse_code(job: ExportJob, found: ResolvedSource) -> None:

@@ -17,6 +17,7 @@ from ingrain.errors import FetchFailedError, RepositoryError, TooLargeError
 from ingrain.fetch.network import GuardedNetwork, NotPublicError, Resolver, resolve
 from ingrain.fetch.policy import FetchPolicy, refused_address
 from ingrain.fetch.targets import Target, refused
+from ingrain.machine_faults import machine_fault
 
 Sink = Callable[[bytes], Awaitable[None]]
 
@@ -114,7 +115,8 @@ class Fetcher:
 
         Raises:
             FileExistsError: There is such a file already; it is left alone.
-            RepositoryError: The disk is full, or does not take the file.
+            MachineError: The disk is full, or cannot be written.
+            RepositoryError: It does not take the file for another reason.
             FetchRefusedError, FetchFailedError, TooLargeError: As for :meth:`fetch`.
         """
         file = await asyncio.to_thread(open, path, "xb", _WRITE_BYTES)
@@ -123,7 +125,7 @@ class Fetcher:
             try:
                 await asyncio.to_thread(file.write, piece)
             except OSError as error:
-                raise _unwritable() from error
+                raise machine_fault(error) or _unwritable() from error
 
         try:
             await self._transfer(url, write, max_bytes, headers or {}, param, timeout_s)
@@ -131,7 +133,7 @@ class Fetcher:
             await asyncio.to_thread(file.close)
         except OSError as error:  # what was buffered did not fit
             _discard(file, path)
-            raise _unwritable() from error
+            raise machine_fault(error) or _unwritable() from error
         except BaseException:  # cancellation too must leave nothing behind
             _discard(file, path)
             raise

@@ -7,8 +7,9 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-# Importing a plugin is what makes Pillow know a format; these six are all that it may ever try here.
+# Importing a plugin is what makes Pillow know a format; these are all that it may ever try here, and HEIC's if there.
 from PIL import (
+    AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
@@ -19,6 +20,7 @@ from PIL import (
 )
 
 from ingrain.errors import ImageError, IngrainError, TooLargeError
+from ingrain.preprocess.avif import as_still
 from ingrain.preprocess.image_formats import check_format, check_pixels
 from ingrain.preprocess.image_steps import apply_steps, effort_of
 from ingrain.preprocess.pixel_budget import PixelBudget
@@ -52,7 +54,7 @@ class ImagePreprocessor:
         """Decode and resize one picture.
 
         Args:
-            data: A JPEG, PNG, WebP, GIF, BMP or TIFF file.
+            data: A JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file, or a HEIC file where that is installed.
             param: Path of the field that it came from, for errors.
 
         Returns:
@@ -65,7 +67,7 @@ class ImagePreprocessor:
         name = check_format(data, max_pixels=self._max_pixels, param=param)
         try:
             with (
-                Image.open(BytesIO(data), formats=(name,)) as image,
+                _open(data, name) as image,
                 self._budget.hold(_weight(image) * self._check_size(image, param)),
             ):
                 image.load()
@@ -83,7 +85,8 @@ class ImagePreprocessor:
         except Exception as error:
             # Pillow's parsers fail on damaged files with whatever they stumble over: OSError, SyntaxError, KeyError,
             # struct.error and a dozen more. All of them say the same to the caller.
-            raise ImageError(f"{param} is a damaged or incomplete {name} picture.", param=param) from error
+            shown = "HEIC" if name == "HEIF" else name
+            raise ImageError(f"{param} is a damaged or incomplete {shown} picture.", param=param) from error
 
     def _check_size(self, image: Image.Image, param: str) -> int:
         """Return how many pixels the picture has on its way, all together."""
@@ -104,10 +107,21 @@ class ImagePreprocessor:
         return effort.total
 
 
+def _open(data: bytes, name: str) -> Image.Image:
+    if name == "HEIF":
+        import pillow_heif
+
+        # Nothing but the picture, no thumbnails, depth maps and the like; our own threads share the cores.
+        pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    elif name == "AVIF":
+        data = as_still(data)
+    return Image.open(BytesIO(data), formats=(name,))
+
+
 def _weight(image: Image.Image) -> int:
     """Return how much memory decoding takes, in units of Pillow's four bytes a pixel; measured, and rounded up."""
-    if image.format == "WEBP":
-        return 4  # libwebp's canvases beside Pillow's
+    if image.format in ("WEBP", "AVIF", "HEIF"):
+        return 4  # the decoder's canvases beside Pillow's
     if image.info.get("progressive"):
         return 3  # all coefficients of a JPEG at once
     return 1 if image.mode == "RGB" else 2  # the conversion stands beside the original

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from ingrain.errors import ImageError, TooLargeError
+import importlib.util
+import re
 
-NAMES = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF")
+from ingrain.errors import ImageError, TooLargeError
+from ingrain.preprocess.avif import check_coded_sizes
+from ingrain.preprocess.other_formats import HEIF_BRANDS, brands_of, name_of
+
+NAMES = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
 
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -19,6 +24,9 @@ _MAGIC = {
 }
 # A progressive JPEG may have its picture gone over any number of times; real ones have about ten scans.
 _MAX_JPEG_SCANS = 100
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# Within coded data, FF is followed by 00, or by the marker of a restart, which has no length.
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])")
 
 
 def check_format(data: bytes, *, max_pixels: int, param: str) -> str:
@@ -30,18 +38,19 @@ def check_format(data: bytes, *, max_pixels: int, param: str) -> str:
         param: Path of the field that it came from, for errors.
 
     Raises:
-        ImageError: It is none of :data:`NAMES`, or a JPEG made to keep a decoder busy.
+        ImageError: It is none of :data:`NAMES`, or made to keep a decoder busy.
         TooLargeError: Already its header tells of too many pixels, where opening it would make room for them.
     """
     name = _format_of(data)
-    if name is None:
-        what = "is empty" if not data else f"is not a {', '.join(NAMES[:-1])} or {NAMES[-1]} picture"
-        raise ImageError(f"{param} {what}.", param=param)
-    if name == "JPEG" and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+    if name is None or (name == "HEIF" and not heic_is_read()):
+        raise ImageError(f"{param} {_refusal(data)}", param=param)
+    if name == "JPEG" and _has_too_many_scans(data):
         raise ImageError(f"{param} is a JPEG of more than {_MAX_JPEG_SCANS} scans.", param=param)
     if name == "WEBP":
         width, height = _webp_canvas(data)
         check_pixels(width, height, max_pixels=max_pixels, param=param)
+    if name == "AVIF":
+        check_coded_sizes(data, max_pixels=max_pixels, param=param)
     return name
 
 
@@ -59,11 +68,57 @@ def check_pixels(width: int, height: int, *, max_pixels: int, param: str) -> Non
         )
 
 
+def heic_is_read() -> bool:
+    """Tell whether this installation reads HEIC (``ingrain[heic]``). Nothing is imported."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
 def _format_of(data: bytes) -> str | None:
     for magic, name in _MAGIC.items():
         if data.startswith(magic):
             return name
-    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return _format_by_brands(data)
+
+
+def _format_by_brands(data: bytes) -> str | None:
+    brands = brands_of(data)
+    own = brands & ({b"avif", b"avis"} | HEIF_BRANDS)
+    if not own or data[8:12] not in own | {b"mif1", b"msf1"}:
+        return None
+    # Both can be called by the names that they share; the major one decides where it is not one of those.
+    first = data[8:12] if data[8:12] in own else max(own, key=lambda brand: brand in (b"avif", b"avis"))
+    return "AVIF" if first in (b"avif", b"avis") else "HEIF"
+
+
+def _refusal(data: bytes) -> str:
+    if not data:
+        return "is empty."
+    if _format_of(data) == "HEIF":
+        return "is a HEIC picture, which this server does not read; it does with `pip install 'ingrain[heic]'`."
+    read = NAMES if heic_is_read() else NAMES[:-1]
+    taken = f"{', '.join(read[:-1])} and {read[-1]} are read"
+    seen = name_of(data)
+    return f"is {seen}; {taken}." if seen else f"is of no format that is known; {taken}."
+
+
+def _has_too_many_scans(data: bytes) -> bool:
+    """Count the scans of a JPEG as its decoder meets them (ITU T.81, B.1).
+
+    Segments are passed over by their length, so that a thumbnail in one counts for nothing, and nothing counts behind
+    the end of the picture: phones put a video there, and further pictures.
+    """
+    if data.count(b"\xff\xda") <= _MAX_JPEG_SCANS:
+        return False  # as nearly always, and found out a hundred times as fast
+    scans, place = 0, 2
+    while (found := _JPEG_MARKER.search(data, place)) is not None and scans <= _MAX_JPEG_SCANS:
+        marker, place = found[1][0], found.end()
+        if marker == _END_OF_IMAGE:
+            break
+        scans += marker == _START_OF_SCAN
+        place += int.from_bytes(data[place : place + 2])
+    return scans > _MAX_JPEG_SCANS
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from PIL import AvifImagePlugin
+
 from ingrain.cores import usable_cores
 from ingrain.errors import TooLargeError
 from ingrain.fetch.fetcher import Fetcher
@@ -55,6 +57,8 @@ class ImageInput:
     def __init__(self, fetcher: Fetcher, limits: ImageLimits) -> None:
         # Pillow warns of every oddity in a file; callers must not be able to write into our log.
         warnings.filterwarnings("ignore", module=r"PIL\.")
+        # Our own threads share the cores; pictures that each had as many again would only wait for each other.
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
         self._fetcher = fetcher
         self._limits = limits
         self._budget = PixelBudget(4 * limits.max_pixels)

@@ -13,7 +13,7 @@ from ingrain.errors import DamagedEntryError, ModelConflictError, UnsupportedMod
 from ingrain.export.job import Progress
 from ingrain.registry.slots import Slot
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Manifest, Precision
+from ingrain.repository.manifest import Manifest, Precision, Task
 from ingrain.repository.store import Entry, Repository
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
@@ -47,37 +47,43 @@ class Maker:
 
         Raises:
             ModelConflictError: The repository holds another revision under this name.
-            SourceError, ExportError, RepositoryError: What stood in the way.
+            SourceError, ExportError, MachineError, RepositoryError: What stood in the way.
         """
-        precision = slot.ref.precision or self._default_precision
+        precision, task = slot.ref.precision or self._default_precision, slot.ref.task
         stored: Entry | None = None
+        was: Manifest | None = None
         try:
             stored = await asyncio.to_thread(self._repository.find, slot.key)
             if stored is not None:
+                was = stored.manifest
                 check_revision(slot.ref, stored.manifest)
                 await asyncio.to_thread(self._repository.check, stored)
-                if precision in (None, stored.manifest.precision):
+                if precision in (None, stored.manifest.precision) and slot.ref.task in (None, stored.manifest.task):
                     return stored
         except DamagedEntryError as error:
-            if stored is not None:
-                precision, stored = precision or stored.manifest.precision, None
+            stored = None
+            # What it was is kept, as far as that can still be read.
+            was = await asyncio.to_thread(self._repository.read_manifest, slot.key)
+            precision = precision or (was.precision if was is not None else None)
             log.warning("Model %r is damaged in the repository and is made again: %s", slot.ref.name, error.message)
         try:
-            return await self._make(slot, stored, precision)
+            return await self._make(slot, was, precision)
         except UnsupportedModelError as error:
             if error.param != "precision" or slot.ref.precision is not None:
                 raise
             log.warning("Model %r is served in fp32, not in the default precision: %s", slot.ref.name, error.message)
         # So that the next start does not try again what was found impossible.
         slot.ref = msgspec.structs.replace(slot.ref, precision="fp32")
-        if stored is not None and stored.manifest.precision == "fp32":
+        if stored is not None and stored.manifest.precision == "fp32" and task in (None, stored.manifest.task):
             return stored
-        return await self._make(slot, stored, "fp32")
+        return await self._make(slot, was, "fp32")
 
-    async def _make(self, slot: Slot, stored: Entry | None, precision: Precision | None) -> Entry:
-        """Export a model into the repository, in the place of what is stored there."""
-        revision = slot.ref.revision or (stored.manifest.revision if stored is not None else None)
-        ref = msgspec.structs.replace(slot.ref, precision=precision, revision=revision)
+    async def _make(self, slot: Slot, was: Manifest | None, precision: Precision | None) -> Entry:
+        """Export a model into the repository, in the place of what is stored there, damaged or not."""
+        revision, task = slot.ref.revision, slot.ref.task
+        if was is not None:
+            revision, task = revision or was.revision, task or _task_of(was)
+        ref = msgspec.structs.replace(slot.ref, precision=precision, revision=revision, task=task)
 
         def on_progress(progress: Progress) -> None:
             if slot.progress is None or slot.progress.phase != progress.phase:
@@ -89,6 +95,11 @@ class Maker:
             with self._repository.staging() as folder:
                 await self._export(ref, folder, on_progress)
                 return await asyncio.to_thread(self._repository.publish, folder)
+
+
+def _task_of(manifest: Manifest) -> Task | None:
+    """Return what a stored model does, where that could have been chosen."""
+    return manifest.task if manifest.library == "timm" else None
 
 
 def check_revision(ref: ModelRef, manifest: Manifest) -> None:

@@ -21,6 +21,7 @@ from ingrain.errors import (
     EngineUnavailableError,
     IngrainError,
     InvalidRequestError,
+    MachineError,
     ModelLimitError,
     ModelLoadingError,
     RepositoryError,
@@ -29,6 +30,7 @@ from ingrain.errors import (
 )
 from ingrain.export.job import Progress
 from ingrain.loaded_model import LoadedModel
+from ingrain.machine_faults import machine_fault
 from ingrain.registry.desired import DesiredModels
 from ingrain.registry.making import Export, Maker, check_revision
 from ingrain.registry.slots import (
@@ -145,7 +147,8 @@ class Registry:
         wanted = await self._desired.read()
         for ref in models:
             known = wanted.get(key_of(ref), ref)
-            wanted[key_of(ref)] = msgspec.structs.replace(known, precision=ref.precision or known.precision)
+            precision, task = ref.precision or known.precision, ref.task or known.task
+            wanted[key_of(ref)] = msgspec.structs.replace(known, precision=precision, task=task)
         for ref in wanted.values():
             if self._slots.of(ref) is None:
                 self._begin_if_allowed(ref)
@@ -181,7 +184,8 @@ class Registry:
     async def load(self, ref: ModelRef) -> bool:
         """Load a model, making it first where the repository lacks it, or has it in another precision than is named.
 
-        A model that is loaded in another precision serves until the new one is made; if that fails, it goes on to.
+        A model that is loaded in another precision serves until the new one is made; if that fails, it goes on to. The
+        same holds for another task.
 
         Returns:
             True if it was loaded now, False if it already was.
@@ -189,12 +193,12 @@ class Registry:
         Raises:
             ModelLimitError: As many are loaded as may be.
             ModelConflictError: The repository holds another revision under this name.
-            SourceError, ExportError, RepositoryError, EngineError: What stood in the way.
+            SourceError, ExportError, MachineError, RepositoryError, EngineError: What stood in the way.
         """
         slot = self._slots.of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
             check_revision(ref, slot.model.manifest)
-            if _has_precision(ref, slot.model.manifest):
+            if _is_as_asked(ref, slot.model.manifest):
                 await self.settle(slot.number)
                 return False
         if slot is None or slot.task_is_done:
@@ -207,8 +211,8 @@ class Registry:
         if slot.task.cancelled() or slot.model is None:
             raise shutting_down() if self._is_stopping else not_loaded(ref.name)
         check_revision(ref, slot.model.manifest)
-        if not _has_precision(ref, slot.model.manifest):
-            return await self.load(ref)  # we waited for a load of another precision; now it is our turn
+        if not _is_as_asked(ref, slot.model.manifest):
+            return await self.load(ref)  # we waited for another load than ours; now it is our turn
         await self.settle(slot.number)
         return True
 
@@ -378,7 +382,7 @@ class Registry:
             if known is None:
                 if key not in before:
                     self._begin_if_allowed(ref)
-            elif known.model is not None and known.task_is_done and not _has_precision(ref, known.model.manifest):
+            elif known.model is not None and known.task_is_done and not _is_as_asked(ref, known.model.manifest):
                 self._begin(ref, known)
         return True
 
@@ -397,7 +401,7 @@ class Registry:
             self._check_limit(ref)
             slot = self._slots.add(ref, pinned=pinned)
         before: ModelRef | None = slot.ref
-        if slot.state != "READY" or slot.model is None or _has_precision(ref, slot.model.manifest):
+        if slot.state != "READY" or slot.model is None or _is_as_asked(ref, slot.model.manifest):
             slot.state, before = "LOADING", None  # otherwise it serves until what replaces it is made
         slot.ref = ref
         slot.error, slot.retry_at = None, math.inf
@@ -439,7 +443,7 @@ class Registry:
                     model = await asyncio.to_thread(self.open_model, entry)
                     model.retune(executions)
                     slot.model = model
-                if slot.key not in self._desired.keys or slot.ref.precision is not None:
+                if slot.key not in self._desired.keys or slot.ref.precision or slot.ref.task:
                     await self._desired.remember(slot.key, slot.ref)
             if self._tunings is not None:
                 await self._tunings.tune_first(slot)
@@ -448,10 +452,10 @@ class Registry:
             self._failed(slot, error, before)
         except IngrainError as error:
             self._failed(slot, error, before)
-        except Exception:  # a load must end in a state that can be seen, whatever broke
+        except Exception as broken:  # a load must end in a state that can be seen, whatever broke
             log.exception("Loading %r failed", slot.ref.name)
             message = f"Model {slot.ref.name!r} could not be loaded because of an internal error."
-            self._failed(slot, IngrainError(message), before)
+            self._failed(slot, machine_fault(broken) or IngrainError(message), before)
         else:
             slot.state, slot.progress, slot.retries = "READY", None, 0
             slot.pinned = True
@@ -500,7 +504,7 @@ class Registry:
     def _find_quietly(self, key: str) -> Entry | None:
         try:
             return self.repository.find(key)
-        except RepositoryError:
+        except (RepositoryError, MachineError):
             return None
 
     def _take_out(self, slot: Slot) -> tuple[Graph, ...]:
@@ -643,6 +647,6 @@ class Registry:
             self._begin(slot.ref, slot)
 
 
-def _has_precision(ref: ModelRef, manifest: Manifest) -> bool:
-    """Tell whether a model is in the precision that is named; any will do where none is."""
-    return ref.precision in (None, manifest.precision)
+def _is_as_asked(ref: ModelRef, manifest: Manifest) -> bool:
+    """Tell whether a model is in the precision, and for the task, that is named; any will do where none is."""
+    return ref.precision in (None, manifest.precision) and ref.task in (None, manifest.task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from ingrain.errors import DamagedEntryError, ModelNotFoundError
+from ingrain.errors import DamagedEntryError, MachineError, ModelNotFoundError
 from ingrain.registry.slots import ModelStatus, ambiguous
 from ingrain.repository.custom import CustomSource
 from ingrain.repository.manifest import Library, Manifest
@@ -78,7 +78,7 @@ class StoredModels:
     def _custom(self, name: str, library: Library | None, pretrained: str | None) -> set[str]:
         keys = _keys(name, library, pretrained)
 
-        def matches(key: str, source: CustomSource | DamagedEntryError) -> bool:
+        def matches(key: str, source: CustomSource | DamagedEntryError | MachineError) -> bool:
             return key in keys or (
                 isinstance(source, CustomSource)
                 and source.name == name
@@ -108,7 +108,7 @@ def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
     )
 
 
-def _custom_status(key: str, source: CustomSource | DamagedEntryError) -> ModelStatus:
-    if isinstance(source, DamagedEntryError):
+def _custom_status(key: str, source: CustomSource | DamagedEntryError | MachineError) -> ModelStatus:
+    if not isinstance(source, CustomSource):
         return ModelStatus(name=key, library=None, state="UNAVAILABLE", reason=source.message)
     return ModelStatus(name=source.name, library=source.library, state="UNAVAILABLE", pretrained=source.pretrained)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ingrain.errors import DamagedEntryError
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import StoredFile
 
 
@@ -34,6 +35,7 @@ def check_files(folder: Path, files: Iterable[StoredFile], *, contents: bool) ->
         try:
             size = file.stat().st_size
         except OSError as error:
+            raise_if_machines(error)
             raise DamagedEntryError(f"The file {expected.path} is missing.") from error
         if size != expected.size_bytes:
             raise DamagedEntryError(f"The file {expected.path} has {size} bytes instead of {expected.size_bytes}.")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from ingrain.errors import DamagedEntryError
+from ingrain.errors import DamagedEntryError, MachineError
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.checksums import check_files, describe_file
 from ingrain.repository.manifest import Library, StoredFile
 
@@ -60,6 +61,7 @@ class CustomSources:
         try:
             source = msgspec.json.decode((self.folder / key / DESCRIPTION_FILE).read_bytes(), type=CustomSource)
         except (OSError, msgspec.MsgspecError) as error:
+            raise_if_machines(error)
             raise DamagedEntryError("The description of a custom model cannot be read.") from error
         check_files(self.files_of(key), source.files, contents=False)
         return source
@@ -68,12 +70,12 @@ class CustomSources:
         """Return the folder that the source library reads."""
         return self.folder / key / FILES_FOLDER
 
-    def entries(self) -> Iterator[tuple[str, CustomSource | DamagedEntryError]]:
+    def entries(self) -> Iterator[tuple[str, CustomSource | DamagedEntryError | MachineError]]:
         """Yield every key with its source, or with what is wrong with it."""
         for folder in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
             try:
                 source = self.find(folder.name)
-            except DamagedEntryError as error:
+            except (DamagedEntryError, MachineError) as error:
                 yield folder.name, error
             else:
                 if source is not None:

@@ -8,17 +8,18 @@ from pathlib import Path
 import msgspec
 
 from ingrain.errors import DamagedEntryError
-from ingrain.repository.manifest import Library, Precision
+from ingrain.repository.manifest import Library, Precision, Task
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a user names it; without a precision it is taken as it is stored, or made by the default."""
+    """A model as a user names it; without a precision or task it is taken as it is stored, or made by the default."""
 
     name: str
     library: Library = "sentence_transformers"
     pretrained: str | None = None
     revision: str | None = None
     precision: Precision | None = None
+    task: Task | None = None
 
 
 def read_desired(root: Path) -> tuple[ModelRef, ...]:

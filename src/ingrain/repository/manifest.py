@@ -12,6 +12,7 @@ MANIFEST_FORMAT = 1
 
 Library = Literal["sentence_transformers", "open_clip", "timm"]
 Role = Literal["text_encoder", "image_encoder", "classifier"]
+Task = Literal["embed", "classify"]
 Precision = Literal["fp32", "fp16", "int8", "int8-safe"]
 DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
 
@@ -274,3 +275,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None = None
     tunings: tuple[Tuning, ...] = ()
     format: int = MANIFEST_FORMAT
+
+    @property
+    def task(self) -> Task:
+        """What the graphs are for: a classifier's weights without its head make an embedder."""
+        return "classify" if any(graph.role == "classifier" for graph in self.graphs) else "embed"

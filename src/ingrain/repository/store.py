@@ -23,7 +23,8 @@ from pathlib import Path
 
 import msgspec
 
-from ingrain.errors import DamagedEntryError, ModelConflictError, NewerFormatError, RepositoryError
+from ingrain.errors import DamagedEntryError, MachineError, ModelConflictError, NewerFormatError, RepositoryError
+from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.checksums import check_files
 from ingrain.repository.custom import CustomSources
 from ingrain.repository.lock import exclusive, if_free
@@ -56,7 +57,7 @@ class BrokenEntry:
 
     key: str
     name: str
-    error: RepositoryError
+    error: RepositoryError | MachineError
 
 
 class Repository:
@@ -169,6 +170,13 @@ class Repository:
         self.check(entry, contents=False)
         return entry
 
+    def read_manifest(self, key: str) -> Manifest | None:
+        """Return what an entry is, whatever has become of its other files; None where that cannot be read."""
+        try:
+            return _read_manifest(self.models / key)
+        except (RepositoryError, MachineError):
+            return None
+
     def check(self, entry: Entry, *, contents: bool = True) -> None:
         """Compare an entry's files with its manifest; ``contents`` compares checksums, else sizes only.
 
@@ -185,7 +193,7 @@ class Repository:
         for folder in sorted(self.models.iterdir()) if self.models.is_dir() else []:
             try:
                 entry = self.find(folder.name)
-            except RepositoryError as error:
+            except (RepositoryError, MachineError) as error:
                 found.append(BrokenEntry(key=folder.name, name=_name_of(folder), error=error))
             else:
                 if entry is not None:
@@ -272,6 +280,7 @@ def _read_manifest(folder: Path) -> Manifest:
         content = (folder / MANIFEST_FILE).read_bytes()
         head = msgspec.json.decode(content, type=_FormatOnly)
     except (OSError, msgspec.MsgspecError) as error:
+        raise_if_machines(error)  # a file that cannot be opened now is not damaged, and must not be made again
         raise DamagedEntryError("The manifest is missing or cannot be read.") from error
     if head.format > MANIFEST_FORMAT:
         raise NewerFormatError(
@@ -297,7 +306,7 @@ def _graph_names(folder: Path) -> list[str]:
     """Return the graphs of an entry by its manifest or, where that is damaged, by its key."""
     try:
         return [graph.name for graph in _read_manifest(folder).graphs]
-    except RepositoryError:
+    except (RepositoryError, MachineError):
         triton = folder.parent.parent / "triton"
         return [found.name for found in triton.glob(f"{folder.name}.*")]
 

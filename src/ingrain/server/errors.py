@@ -27,6 +27,8 @@ STATUS: dict[type[IngrainError], int] = {
     errors.SourceUnavailableError: 503,
     errors.ExportUnavailableError: 503,
     errors.ExportTimeoutError: 504,
+    errors.MachineError: 503,
+    errors.DiskFullError: 507,
     IngrainError: 500,
 }
 """Status by class; a class that is not listed has that of its nearest listed ancestor."""

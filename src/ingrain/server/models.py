@@ -7,7 +7,7 @@ from typing import get_args
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.manifest import Library, Manifest, Task
 from ingrain.server.answers import struct_answer
 from ingrain.server.bodies import decode
 from ingrain.server.http.message import Request, Response
@@ -30,10 +30,32 @@ async def load_model(services: ModelServices, request: Request) -> Response:
         pretrained=body.pretrained,
         revision=body.revision,
         precision=body.precision,
+        task=_task_of(body),
     )
     if reason := why_not(ref.precision, services.settings, ref.library):
         raise InvalidRequestError(f"precision is {ref.precision!r}, {reason}", param="precision")
     return await load(services, ref)
+
+
+def _task_of(body: types.LoadModelRequest) -> Task | None:
+    """Return what a model is to do, in whichever words it was said.
+
+    Raises:
+        InvalidRequestError: It is no timm model, or the two words differ.
+    """
+    field = "task" if body.task is not None else "numClasses" if body.num_classes is not None else None
+    if field is None:
+        return None
+    if body.library != "timm":
+        raise InvalidRequestError(
+            f"{field} is for timm models, whose weights may be a classifier's; leave it out for {body.library!r}.",
+            param=field,
+        )
+    if body.num_classes == 0 and body.task == "classify":
+        raise InvalidRequestError(
+            "numClasses 0 makes an embedder, and task is 'classify'; leave one out.", param="task"
+        )
+    return body.task or "embed"
 
 
 async def load(services: ModelServices, ref: ModelRef) -> Response:

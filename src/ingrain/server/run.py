@@ -233,6 +233,7 @@ def _exporter(settings: Settings, repository: Repository) -> Export:
             trust_remote_code=settings.trust_remote_code,
             pickled_weights=settings.pickled_weights == "allow",
             precision=ref.precision or "fp32",
+            task=ref.task,
             on_gpu=on_gpu,
         )
         await run_export(job, timeout_s=settings.export_timeout_s, on_progress=on_progress)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
 from ingrain.export.job import ExportJob, Progress
+from ingrain.machine_faults import raise_if_machines
 from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, FileRules, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import find_local
@@ -199,6 +200,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
+        raise_if_machines(error)
         raise UnsupportedModelError(
             f"The model has no {CONFIG} that can be read, so it is no OpenCLIP model.", param="name"
         ) from error

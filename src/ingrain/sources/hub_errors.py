@@ -16,11 +16,18 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ingrain.errors import IngrainError, SourceForbiddenError, SourceNotFoundError, SourceUnavailableError
+from ingrain.errors import (
+    DiskFullError,
+    DiskUnusableError,
+    IngrainError,
+    SourceForbiddenError,
+    SourceNotFoundError,
+    SourceUnavailableError,
+)
+from ingrain.machine_faults import machine_fault
 
 RETRY_AFTER_S = 30.0
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -35,7 +42,8 @@ def translated(repo_id: str, revision: str | None) -> Iterator[None]:
     Raises:
         SourceNotFoundError: No such model, or no such revision of it; or offline mode is on.
         SourceForbiddenError: A token is missing, wrong, or may not read this model.
-        SourceUnavailableError: The hub cannot be reached or is out of order, or the cache cannot take the files.
+        SourceUnavailableError: The hub cannot be reached or is out of order.
+        MachineError: The cache cannot take the files.
     """
     try:
         yield
@@ -97,16 +105,21 @@ def _from_answer(error: HfHubHTTPError, repo_id: str, revision: str | None) -> I
     )
 
 
-def _from_disk(error: OSError, repo_id: str) -> SourceUnavailableError:
-    if error.errno in _DISK_FULL:
-        return SourceUnavailableError(
+def _from_disk(error: OSError, repo_id: str) -> IngrainError:
+    fault = machine_fault(error)
+    if isinstance(fault, DiskFullError):
+        return DiskFullError(
             f"The disk of the hub's cache is full, so {repo_id!r} cannot be fetched. Free some space, or set HF_HOME "
-            "to a folder on a larger disk."
+            "to a folder on a larger disk.",
+            retry_after_s=RETRY_AFTER_S,
         )
     if error.errno in _NOT_WRITABLE:
-        return SourceUnavailableError(
-            f"The hub's cache cannot be written, so {repo_id!r} cannot be fetched. Set HF_HOME to a writable folder."
+        return DiskUnusableError(
+            f"The hub's cache cannot be written, so {repo_id!r} cannot be fetched. Set HF_HOME to a writable folder.",
+            retry_after_s=RETRY_AFTER_S,
         )
+    if fault is not None:
+        return fault
     name = errno.errorcode.get(error.errno or 0, "no number")
     return SourceUnavailableError(
         f"Fetching {repo_id!r} failed while its files were read or written ({name}).",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
@@ -108,6 +109,16 @@ def _formats() -> Iterator[tuple[str, bytes]]:
     rgba = rgb.copy()
     rgba.putalpha(scene(301, 190, seed=3).convert("L"))
     yield "lossless-alpha.webp", encode(rgba, "WEBP", lossless=True)
+    yield "lossy.avif", encode(rgb, "AVIF", quality=70)
+    yield "alpha.avif", encode(rgba, "AVIF", subsampling="4:4:4")
+    yield "rotated.avif", encode(rgb, "AVIF", exif=exif)  # which becomes a property of the container
+    if find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        yield "lossy.heic", encode(rgb, "HEIF", quality=70)
+        yield "alpha.heic", encode(rgba, "HEIF", quality=90)
+        yield "rotated-by-exif.heic", encode(rgb, "HEIF", exif=exif)
     yield "plain.bmp", encode(rgb, "BMP")
     yield "lzw.tif", encode(rgb, "TIFF", compression="tiff_lzw")
     yield "jpeg-in.tif", encode(rgb, "TIFF", compression="jpeg")
@@ -119,5 +130,6 @@ def _many_frames() -> Iterator[tuple[str, bytes]]:
     more = {"save_all": True, "append_images": frames[1:], "duration": 50}
     yield "animated.gif", encode(frames[0], "GIF", **more)
     yield "animated.webp", encode(frames[0], "WEBP", **more)
+    yield "animated.avif", encode(frames[0], "AVIF", **more)
     yield "animated.png", encode(frames[0], "PNG", **more)
     yield "pages.tif", encode(frames[0], "TIFF", save_all=True, append_images=frames[1:])

@@ -118,7 +118,7 @@ class Downloads:
             FetchRefusedError: A URL leads to where this server does not fetch from.
             FetchFailedError: A host did not deliver, or not in time.
             TooLargeError: A file is over its limit.
-            RepositoryError: The disk is full.
+            MachineError: The disk is full.
             ExportUnavailableError: The name stands for an architecture, and its library is not installed.
         """
         check_name(request.name)

@@ -1,0 +1,134 @@
+"""Tells from an exception, whoever raised it, what the machine lacked: disk, memory, files, processes.
+
+Libraries wrap what the system said in errors of their own, and blame what they were working on. Asked before anything
+is told to be a model's fault, so that a full disk never reads as "this network cannot be converted".
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+
+from ingrain.errors import (
+    DiskFullError,
+    DiskUnusableError,
+    MachineError,
+    MachineLimitError,
+    OutOfMemoryError,
+)
+
+RETRY_AFTER_S = 60.0
+
+_WHERE = "the model repository (INGRAIN_REPOSITORY), temporary files (TMPDIR) or the hub's cache (HF_HOME)"
+_FULL = (
+    f"The disk is full, over its quota, or a file may not grow as large as needed; look at {_WHERE}. Free some space."
+)
+_READ_ONLY = f"The disk is read-only; look at {_WHERE}. Make it writable."
+_FORBIDDEN = f"The system does not permit to read or write a file; look at the owner and mode of {_WHERE}."
+_BROKEN = f"The disk failed to read or write; look at the system's log and at {_WHERE}."
+_MEMORY = "There was too little memory. Give the server more of it, unload other models, or load a smaller one."
+_FILES = "Too many files are open. Raise the limit of open files (ulimit -n) of the server's process."
+_PROCESSES = (
+    "No further process or thread could be started. Raise the limit of processes (ulimit -u, pids of a container)."
+)
+
+_BY_NUMBER: dict[int, tuple[type[MachineError], str]] = {
+    errno.ENOSPC: (DiskFullError, _FULL),
+    errno.EDQUOT: (DiskFullError, _FULL),
+    errno.EFBIG: (DiskFullError, _FULL),
+    errno.EROFS: (DiskUnusableError, _READ_ONLY),
+    errno.EACCES: (DiskUnusableError, _FORBIDDEN),
+    errno.EPERM: (DiskUnusableError, _FORBIDDEN),
+    errno.EIO: (DiskUnusableError, _BROKEN),
+    errno.ESTALE: (DiskUnusableError, _BROKEN),
+    errno.ENOMEM: (OutOfMemoryError, _MEMORY),
+    errno.EMFILE: (MachineLimitError, _FILES),
+    errno.ENFILE: (MachineLimitError, _FILES),
+    errno.EAGAIN: (MachineLimitError, _PROCESSES),
+}
+# The one place where messages are read: torch, ONNX Runtime, protobuf and Rust give their own errors no number and no
+# type, and what stands here are words of the C library and of allocators.
+_IN_WORDS: tuple[tuple[re.Pattern[str], int], ...] = (
+    (re.compile(r"No space left on device|Disk quota exceeded|File too large"), errno.ENOSPC),
+    (re.compile(r"Read-only file system"), errno.EROFS),
+    (re.compile(r"Input/output error"), errno.EIO),
+    (
+        re.compile(
+            r"\bbad[_ ]alloc|can't allocate memory|Cannot allocate memory|not enough memory: you tried to allocate"
+            r"|Failed to allocate memory|memory allocation of \d+ bytes failed|failed to map segment from shared object"
+            r"|\bMemoryError\b|(?i:\bout of memory)"
+        ),
+        errno.ENOMEM,
+    ),
+    (re.compile(r"Too many open files"), errno.EMFILE),
+    (re.compile(r"can't start new thread|Resource temporarily unavailable"), errno.EAGAIN),
+)
+_NUMBER_IN_WORDS = re.compile(r"\(os error (\d+)\)")  # how Rust writes the system's errors
+_MOST_LINKS = 20
+
+
+def machine_fault(error: BaseException) -> MachineError | None:
+    """Return what the machine lacked, where that is behind an error; None where something else is.
+
+    Args:
+        error: As it was caught; what it was raised from, or while handling, counts as in its traceback.
+    """
+    for link in _chain(error):
+        if isinstance(link, MachineError):
+            return link
+        found = _of_type(link)
+        if found is None and not isinstance(link, OSError):
+            found = machine_fault_in(str(link))
+        if found is not None:
+            return found
+    return None
+
+
+def machine_fault_in(text: str) -> MachineError | None:
+    """Return what the machine lacked, where a library's words or a dying process's last lines say so."""
+    for written in _NUMBER_IN_WORDS.finditer(text):
+        if (number := int(written[1])) in _BY_NUMBER:
+            return _fault(number)
+    return next((_fault(number) for words, number in _IN_WORDS if words.search(text)), None)
+
+
+def raise_if_machines(error: BaseException) -> None:
+    """Raise what the machine lacked, where that is behind an error.
+
+    Raises:
+        MachineError: It is.
+    """
+    fault = machine_fault(error)
+    if fault is error:
+        raise error
+    if fault is not None:
+        raise fault from error
+
+
+def _of_type(error: BaseException) -> MachineError | None:
+    if isinstance(error, OSError):
+        return _fault(error.errno) if error.errno in _BY_NUMBER else None
+    # torch's has this name, with and without a GPU; it is not imported where requests are served.
+    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
+        return _fault(errno.ENOMEM)
+    return None
+
+
+def _fault(number: int) -> MachineError:
+    cls, message = _BY_NUMBER[number]
+    return cls(f"{message} It is tried again later.", retry_after_s=RETRY_AFTER_S)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those behind it, as a traceback shows them; of a group, its members."""
+    waiting, seen = [error], 0
+    while waiting and seen < _MOST_LINKS:
+        link = waiting.pop(0)
+        seen += 1
+        yield link
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions
+        behind = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if behind is not None:
+            waiting.append(behind)
