@@ -227,6 +227,26 @@ async def test_the_same_string_is_text_to_a_model_without_an_image_tower(client)
     np.testing.assert_allclose(vectors(answer), [truth("https://example.org/red.png")], atol=1e-6)
 
 
+async def test_a_picture_is_no_text_for_a_model_without_an_image_tower(client):
+    """A vector of its base64 would pass as one of the picture; who wants it says `modality: "text"`."""
+    picture = f"data:image/png;base64,{PICTURE[:400]}"
+    for given, param in (
+        (picture, "input"),
+        (["red", picture], "input[1]"),
+        ([picture.replace("data", "DATA")], "input[0]"),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.embeddings.create(model=MODEL, input=given)
+        assert (caught.value.param, caught.value.code) == (param, "invalid_request")
+    answer = await client.embeddings.create(model=MODEL, input=picture, extra_body={"modality": "text"})
+    assert (
+        answer.data[0].embedding
+        == (await client.embeddings.create(model=MODEL, input=[picture], extra_body={"modality": "text"}))
+        .data[0]
+        .embedding
+    )
+
+
 async def test_modality_says_what_looks_do_not(client, planes):
     await planes.load("clip", "open_clip")
     url = "https://example.org/red.png"

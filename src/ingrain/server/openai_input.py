@@ -12,6 +12,7 @@ from ingrain.preprocess.image_source import is_url
 
 Modality = Literal["text", "image"]
 
+_EMBEDDED = "data:image/"
 _SPACES = (" ", "\n", "\t")
 
 
@@ -40,8 +41,21 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.text_places) + len(self.picture_places)
 
     def told_apart(self, *, takes_images: bool) -> Input:
-        """Tell texts from pictures, for a model that takes pictures or does not."""
+        """Tell texts from pictures, for a model that takes pictures or does not.
+
+        Raises:
+            InvalidRequestError: A data URI of a picture, for a model that takes texts alone: a vector of its base64 would
+                be of no use, and nothing would tell. URLs are texts to such a model, as people search for them.
+        """
         if not takes_images:
+            for place, item in enumerate(self.texts):
+                if _start(item) == _EMBEDDED:
+                    name = f"input[{place}]" if self.is_list else "input"
+                    raise InvalidRequestError(
+                        f"{name} is a picture (data:image/…), and the model takes texts alone; with `modality` 'text' it "
+                        "is embedded as a text.",
+                        param=name,
+                    )
             return msgspec.structs.replace(self, may_hold_pictures=False)
         texts = [place for place, item in enumerate(self.texts) if not looks_like_picture(item)]
         pictures = [place for place, item in enumerate(self.texts) if looks_like_picture(item)]
@@ -89,7 +103,11 @@ def read_input(given: str | list[str | int | list[int]], modality: Modality | No
 
 def looks_like_picture(item: str) -> bool:
     """Tell whether a string is a data URI of a picture, or nothing but an http(s) URL; white space may be around."""
-    start = item[:64].lstrip()[:11].lower()
-    if start == "data:image/":
+    start = _start(item)
+    if start == _EMBEDDED:
         return True
     return start[:4] == "http" and is_url(item) and not any(space in item.strip() for space in _SPACES)
+
+
+def _start(item: str) -> str:
+    return item[:64].lstrip()[: len(_EMBEDDED)].lower()
