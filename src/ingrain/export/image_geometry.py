@@ -34,11 +34,11 @@ def preprocess_config_from_open_clip(config: object) -> ImagePreprocess:
     given = _as_mapping(config)
     _refuse_unknown(given, _OPEN_CLIP_KEYS)
     if given.get("mode", "RGB") != "RGB":
-        raise _unsupported("mode", given["mode"])
-    size = _pair("size", given.get("size", 224))
+        raise unsupported("mode", given["mode"])
+    size = pair("size", given.get("size", 224))
     name = given.get("interpolation") or "bicubic"
     if name not in ("bicubic", "bilinear", "random"):
-        raise _unsupported("interpolation", name)
+        raise unsupported("interpolation", name)
     # OpenCLIP takes bicubic at inference where training drew the filter at random.
     interpolation: Interpolation = "bilinear" if name == "bilinear" else "bicubic"
     resize_mode = given.get("resize_mode") or "shortest"
@@ -51,17 +51,17 @@ def preprocess_config_from_open_clip(config: object) -> ImagePreprocess:
         case "longest":
             fill = given.get("fill_color", 0)
             if not isinstance(fill, int) or isinstance(fill, bool):
-                raise _unsupported("fill_color", fill)
+                raise unsupported("fill_color", fill)
             geometry = (Resize(size, "longest", interpolation), CenterCrop(size, fill))
         case "squash":
             geometry = (Resize(size, "squash", interpolation),)
         case _:
-            raise _unsupported("resize_mode", resize_mode)
+            raise unsupported("resize_mode", resize_mode)
     return ImagePreprocess(
         size=size,
         steps=(*geometry, ToRgb()),  # OpenCLIP converts last, which matters for palettes and alpha
-        mean=_triple("mean", given.get("mean"), _OPEN_CLIP_MEAN),
-        std=_triple("std", given.get("std"), _OPEN_CLIP_STD),
+        mean=triple("mean", given.get("mean"), _OPEN_CLIP_MEAN),
+        std=triple("std", given.get("std"), _OPEN_CLIP_STD),
     )
 
 
@@ -79,17 +79,17 @@ def preprocess_config_from_timm(data_config: Mapping[str, Any]) -> ImagePreproce
     _refuse_unknown(data_config, _TIMM_KEYS)
     input_size = tuple(data_config.get("input_size") or (3, 224, 224))
     if len(input_size) != 3 or input_size[0] != 3:
-        raise _unsupported("input_size", input_size)
-    size = _pair("input_size", input_size[1:])
+        raise unsupported("input_size", input_size)
+    size = pair("input_size", input_size[1:])
     name = data_config.get("interpolation", "bilinear")
     if name not in get_args(Interpolation):
-        raise _unsupported("interpolation", name)
+        raise unsupported("interpolation", name)
     interpolation = cast(Interpolation, name)
     crop_pct = data_config.get("crop_pct") or _TIMM_CROP_PCT
     if not isinstance(crop_pct, int | float) or not 0 < crop_pct <= 8:
-        raise _unsupported("crop_pct", crop_pct)
+        raise unsupported("crop_pct", crop_pct)
     scaled = (math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct))
-    mean = _triple("mean", data_config.get("mean"), _TIMM_MEAN)
+    mean = triple("mean", data_config.get("mean"), _TIMM_MEAN)
     geometry: tuple[ImageStep, ...]
     match data_config.get("crop_mode") or "center":
         case "center":
@@ -100,8 +100,8 @@ def preprocess_config_from_timm(data_config: Mapping[str, Any]) -> ImagePreproce
             colour = (round(255 * mean[0]), round(255 * mean[1]), round(255 * mean[2]))
             geometry = (Resize(scaled, "longest", interpolation), CenterCrop(size, colour))
         case crop_mode:
-            raise _unsupported("crop_mode", crop_mode)
-    std = _triple("std", data_config.get("std"), _TIMM_STD)
+            raise unsupported("crop_mode", crop_mode)
+    std = triple("std", data_config.get("std"), _TIMM_STD)
     return ImagePreprocess(size=size, steps=(ToRgb(), *geometry), mean=mean, std=std)
 
 
@@ -110,33 +110,33 @@ def _as_mapping(config: object) -> Mapping[str, Any]:
         return dataclasses.asdict(config)
     if isinstance(config, Mapping):
         return config
-    raise _unsupported("configuration", type(config).__name__)
+    raise unsupported("configuration", type(config).__name__)
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:
     for key in sorted(set(given) - known):
         if given[key] is not None:
-            raise _unsupported(key, given[key])
+            raise unsupported(key, given[key])
 
 
-def _pair(key: str, value: Any) -> tuple[int, int]:
+def pair(key: str, value: Any) -> tuple[int, int]:
     sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
     if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= 16_384 for side in sides):
-        raise _unsupported(key, value)
+        raise unsupported(key, value)
     return (sides[0], sides[1])
 
 
-def _triple(key: str, value: Any, default: Triple) -> Triple:
+def triple(key: str, value: Any, default: Triple) -> Triple:
     if not value:  # as both sources write it: a bare 0 means the default, a tuple of zeros does not
         return default
     values = (value,) * 3 if isinstance(value, int | float) else tuple(value)
     usable = len(values) == 3 and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
     if not usable or (key == "std" and 0 in values):
-        raise _unsupported(key, value)
+        raise unsupported(key, value)
     return (float(values[0]), float(values[1]), float(values[2]))
 
 
-def _unsupported(key: str, value: object) -> UnsupportedModelError:
+def unsupported(key: str, value: object) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The model's image preprocessing has {key} = {value!r}, which Ingrain does not model."
     )

@@ -1,11 +1,11 @@
-"""Receives the folder of a sentence-transformers model, hands on one proved graph from token ids to the vector."""
+"""Receives the folder of a sentence-transformers model, hands on its proved graphs: of texts and, where it has one, of pictures."""
 
 from __future__ import annotations
 
 import gc
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.errors import UnsupportedModelError, VerificationError
-from ingrain.export import entry, precision, verify
+from ingrain.errors import ExportError, UnsupportedModelError, VerificationError
+from ingrain.export import entry, precision, verify, verify_images
+from ingrain.export import sentence_transformers_images as image_tower
 from ingrain.export.checkpoint import inspect
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.measured import Floors
@@ -54,6 +55,8 @@ def export(job: ExportJob, folder: Path, commit: str | None, report: Report) -> 
     source = SentenceTransformersSource(checkpoint, name=job.name, trust_remote_code=bool(job.trust_remote_code))
     if source.is_static:
         precision.refuse_int8(job.precision, "A static embedding model is a table of vectors")
+    image = None if source.is_static else image_tower.geometry_of(source.model)
+    similarity = image_tower.similarity_of(source.model) if image is not None else None
     text = source.save_tokenizer(entry.model_folder(job))
     preprocessor = TextPreprocessor(text, entry.model_folder(job))
     references = verify.ask_source(
@@ -63,21 +66,36 @@ def export(job: ExportJob, folder: Path, commit: str | None, report: Report) -> 
         tolerance=job.tolerance,
         report=_counter(report, "read", "reference vectors"),
     )
-    graph, verification = _convert(job, source, preprocessor, references, report)
+    images = None
+    if image is not None:
+        report(Progress("read", "reference image vectors"))
+        images = verify_images.ask_image_source(source, image)
+        if images.width != references.width:
+            raise ExportError(f"The towers give vectors of {references.width} and {images.width} dimensions.")
+    recipes = list(_recipes(source.model))
+    graph, proof = _convert(job, source, recipes, preprocessor, references, report)
+    graphs: list[Graph] = [graph]
+    verification: dict[Role, Verification] = {_ROLE: proof}
+    if image is not None and images is not None:
+        graph, verification["image_encoder"] = image_tower.convert(job, source, recipes, image, images, report)
+        graphs.append(graph)
     return entry.describe_model(
         job,
         commit=commit,
         architecture=source.architecture,
         embedding_size=references.width,
-        graphs=(graph,),
+        graphs=tuple(graphs),
         text=text,
-        verification={_ROLE: verification},
+        image=image,
+        similarity=similarity,
+        verification=verification,
     )
 
 
 def _convert(
     job: ExportJob,
     source: SentenceTransformersSource,
+    recipes: Iterable[Recipe],
     preprocessor: TextPreprocessor,
     references: verify.References,
     report: Report,
@@ -90,7 +108,7 @@ def _convert(
         return verify.prove(session, references, preprocessor, tolerance=job.tolerance, report=count, floors=floors)
 
     refusal: VerificationError | None = None
-    for recipe in list(_recipes(source.model)):
+    for recipe in recipes:
         report(Progress("export", str(recipe), 0, 1, "graphs"))
         try:
             _write(source, recipe, preprocessor, path)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import ExportError, IngrainError
+from ingrain.export import sentence_transformers_images as image_tower
 from ingrain.export.checkpoint import Checkpoint, transformer_options
 from ingrain.export.independent_load import PROBES, IndependentLoads
 from ingrain.export.load_report import Loaded
@@ -130,6 +131,14 @@ class SentenceTransformersSource:
             list(texts), prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
         )
         return vectors
+
+    def pixels(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
+        """Return what the network gets of Pillow pictures, float32 ``[B, 3, H, W]``."""
+        return image_tower.prepare(self.model, pictures)
+
+    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vectors of ``encode`` of prepared pictures, float32 ``[B, D]``."""
+        return image_tower.embed(self.model, pixels)
 
 
 def _model_arguments(checkpoint: Checkpoint) -> dict[str, Any]:

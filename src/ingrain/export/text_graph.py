@@ -1,10 +1,11 @@
-"""Receives a loaded sentence-transformers model, hands on one torch module from token ids to the vector."""
+"""Receives a loaded sentence-transformers model, hands on one torch module from token ids, or pixels, to the vector."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ingrain.errors import UnsupportedModelError
@@ -12,14 +13,15 @@ from ingrain.export.pooling import MODES, pool
 
 # Their own forward is one expression on one tensor, so it is taken as it is.
 _AS_THEY_ARE = ("Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPooling", "CNN")
+PIXELS = "pixel_values"
 _TENSORS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
 class TextGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
-    """The whole pipeline of a sentence-transformers text model as one function of tensors.
+    """The whole pipeline of a sentence-transformers model as one function of tensors.
 
     Args:
-        encoder: From token ids to features (``TransformerEncoder`` or ``StaticEncoder``).
+        encoder: From the inputs to features (``TransformerEncoder`` or ``StaticEncoder``).
         tail: The source's modules after the encoder.
         inputs: Names of the inputs, in order.
         truncate_dim: Width that the source cuts its vectors to, if it does.
@@ -38,7 +40,7 @@ class TextGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so
         """Compute vectors.
 
         Args:
-            *tensors: int64 ``[B, T]`` each, in the order of ``inputs``.
+            *tensors: int64 ``[B, T]`` each, in the order of ``inputs``; of pictures float32 ``[B, 3, H, W]``.
 
         Returns:
             float32 ``[B, D]``.
@@ -56,7 +58,7 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
 
     Args:
         network: The transformers model.
-        method: The method that takes token ids (``forward``, or ``get_text_features`` of a CLIP).
+        method: The method that takes the inputs (``forward``, or ``get_text_features`` of a CLIP).
         path: Keys that lead from its result to the tensor.
         feature: What the tensor is: ``token_embeddings`` or ``sentence_embedding``.
         layers: True where every layer's output is wanted too.
@@ -86,7 +88,9 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
         result = getattr(self.network, self.method)(**arguments, return_dict=True)
         tensor = result
         for key in self.path:
-            tensor = tensor[key]
+            tensor = getattr(tensor, key) if isinstance(key, str) else tensor[key]
+        if tensor.ndim == 4:  # a convolutional network's [B, H, Y, X], as tokens
+            tensor = tensor.flatten(2).transpose(1, 2)
         features = {**given, self.feature: tensor}
         if self.layers:
             features["all_layer_embeddings"] = result["hidden_states"]
@@ -120,9 +124,11 @@ class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         """Add the sentence embedding."""
-        attention_mask = features["attention_mask"]
-        pooling_mask = features.get("pooling_mask", attention_mask)
         tokens = features["token_embeddings"]
+        attention_mask = features.get("attention_mask")
+        if attention_mask is None:  # a picture's tokens all count
+            attention_mask = torch.ones(tokens.shape[:2], dtype=torch.int64)
+        pooling_mask = features.get("pooling_mask", attention_mask)
         return {**features, "sentence_embedding": pool(tokens, attention_mask, pooling_mask, self.modes)}
 
 
@@ -142,9 +148,10 @@ def build_graph(model: Any) -> TextGraph:
         inputs: tuple[str, ...] = ("input_ids", "attention_mask")
         encoder: nn.Module = StaticEncoder(first.embedding.weight)
     elif kind in ("Transformer", "CLIPModel"):
-        encoder = _transformer_encoder(first)
+        _refuse_messages(first)
+        encoder = _transformer_encoder(first, "text", _arguments(first, first.modality_config["text"]["method"]))
         inputs = encoder.arguments
-        if "attention_mask" not in inputs:
+        if "attention_mask" not in inputs and any(type(module).__name__ == "Pooling" for module in rest):
             inputs = (*inputs, "attention_mask")
         if not include_prompt:
             inputs = (*inputs, "pooling_mask")
@@ -158,19 +165,29 @@ def build_graph(model: Any) -> TextGraph:
     return graph
 
 
-def _transformer_encoder(module: Any) -> TransformerEncoder:
-    rules = module.modality_config.get("text")
-    if rules is None or "message" in module.modality_config:
+def build_image_graph(model: Any) -> TextGraph:
+    """Build the graph from normalized pixels of a loaded ``SentenceTransformer`` that takes pictures; as above."""
+    first, *rest = list(model)
+    encoder = _transformer_encoder(first, "image", (PIXELS,))
+    graph = TextGraph(encoder, [_step(module) for module in rest], (PIXELS,), model.truncate_dim)
+    graph.eval()
+    return graph
+
+
+def _refuse_messages(module: Any) -> None:
+    if "text" not in module.modality_config or "message" in module.modality_config:
         raise UnsupportedModelError(
             "The model takes chat messages, not texts; save it with a sentence-transformers configuration for text.",
             param="name",
         )
+
+
+def _transformer_encoder(module: Any, modality: str, arguments: tuple[str, ...]) -> TransformerEncoder:
+    rules = module.modality_config[modality]
     output = rules["method_output_name"]
     path = () if output is None else (output,) if isinstance(output, str) else tuple(output)
     layers = bool(getattr(module.model.config, "output_hidden_states", False))
-    return TransformerEncoder(
-        module.model, rules["method"], path, module.module_output_name, layers, _arguments(module, rules["method"])
-    )
+    return TransformerEncoder(module.model, rules["method"], path, module.module_output_name, layers, arguments)
 
 
 def _arguments(module: Any, method: str) -> tuple[str, ...]:

@@ -1,13 +1,16 @@
-"""The manifest's geometry on Pillow pictures, pixel for pixel as torchvision, timm and OpenCLIP do it on theirs."""
+"""The manifest's geometry on Pillow pictures, pixel for pixel as torchvision, timm, OpenCLIP and transformers do it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageOps
 
-from ingrain.repository.manifest import CenterCrop, ImageStep, Resize, ToRgb
+from ingrain.preprocess.tensor_resize import resize_pixels
+from ingrain.repository.manifest import CenterCrop, ImageStep, OnWhite, Resize, ResizeTensor, ToRgb
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -41,7 +44,7 @@ def effort_of(steps: Sequence[ImageStep], width: int, height: int) -> Effort:
     areas = [width * height]
     for step in steps:
         match step:
-            case Resize():
+            case Resize() | ResizeTensor():
                 new_width, new_height = resized_size(step, width, height)
                 areas += [new_width * height, new_width * new_height]
                 width, height = new_width, new_height
@@ -57,14 +60,16 @@ def apply_steps(steps: Sequence[ImageStep], image: Image.Image) -> Image.Image:
         match step:
             case ToRgb():
                 image = image if image.mode == "RGB" else image.convert("RGB")
-            case Resize():
+            case OnWhite():
+                image = _on_white(image)
+            case Resize() | ResizeTensor():
                 image = _resize(image, step)
             case CenterCrop():
                 image = _center_crop(image, step)
     return image
 
 
-def resized_size(step: Resize, width: int, height: int) -> tuple[int, int]:
+def resized_size(step: Resize | ResizeTensor, width: int, height: int) -> tuple[int, int]:
     """Return the ``(width, height)`` that a step resizes a picture to."""
     target_height, target_width = step.size
     if step.mode == "squash":
@@ -79,9 +84,21 @@ def resized_size(step: Resize, width: int, height: int) -> tuple[int, int]:
     return round(width / ratio), round(height / ratio)
 
 
-def _resize(image: Image.Image, step: Resize) -> Image.Image:
+def _resize(image: Image.Image, step: Resize | ResizeTensor) -> Image.Image:
     size = resized_size(step, *image.size)
-    return image if size == image.size else image.resize(size, _FILTERS[step.interpolation])
+    if size == image.size:
+        return image
+    if isinstance(step, ResizeTensor):
+        return Image.fromarray(resize_pixels(np.asarray(image), *size, step.interpolation))
+    return image.resize(size, _FILTERS[step.interpolation])
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Do what ``transformers.image_transforms.convert_to_rgb`` does: transparent is what has an alpha band or says so."""
+    if "A" not in image.getbands() and image.info.get("transparency") is None:
+        return image
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image.convert("RGBA"))
 
 
 def _center_crop(image: Image.Image, step: CenterCrop) -> Image.Image:
@@ -93,7 +110,8 @@ def _center_crop(image: Image.Image, step: CenterCrop) -> Image.Image:
         image = _pad(image, border, step.fill)
     if image.size == (width, height):
         return image
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    offset = round if step.odd == "even" else math.floor
+    left, top = offset((image.width - width) / 2), offset((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
 

@@ -105,10 +105,15 @@ class TextPreprocess(msgspec.Struct, frozen=True):
 
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+TensorInterpolation = Literal["bilinear", "bicubic", "lanczos"]
 
 
 class ToRgb(msgspec.Struct, frozen=True, tag="to_rgb"):
     """Convert to RGB as the source library does; where in the order it stands matters for palettes and alpha."""
+
+
+class OnWhite(msgspec.Struct, frozen=True, tag="on_white"):
+    """Lay a picture on white where any of it may be transparent, as transformers' image processors do."""
 
 
 class Resize(msgspec.Struct, frozen=True, tag="resize"):
@@ -127,6 +132,20 @@ class Resize(msgspec.Struct, frozen=True, tag="resize"):
     interpolation: Interpolation
 
 
+class ResizeTensor(msgspec.Struct, frozen=True, tag="resize_tensor"):
+    """Resize an RGB picture to ``(height, width)`` as torchvision does with tensors, whose pixels are not Pillow's.
+
+    Attributes:
+        size: As in ``Resize``; square where the mode is ``shortest``.
+        mode: As in ``Resize``.
+        interpolation: Torch's antialiased filter of that name.
+    """
+
+    size: tuple[int, int]
+    mode: Literal["shortest", "squash"]
+    interpolation: TensorInterpolation
+
+
 class CenterCrop(msgspec.Struct, frozen=True, tag="center_crop"):
     """Cut the middle out, padding with ``fill`` first where the picture is smaller.
 
@@ -134,13 +153,16 @@ class CenterCrop(msgspec.Struct, frozen=True, tag="center_crop"):
         size: ``(height, width)`` to cut out.
         fill: Colour of the padding; one number stands for every band of the mode that the picture has at this step,
             so that 0 is the first colour of a palette, transparent in RGBA and white in CMYK.
+        odd: Where the odd pixel of what is cut off goes: ``even`` rounds the offset as torchvision does (halves to the
+            even number), ``behind`` cuts it down as transformers does.
     """
 
     size: tuple[int, int]
     fill: int | tuple[int, int, int] = 0
+    odd: Literal["even", "behind"] = "even"
 
 
-ImageStep = ToRgb | Resize | CenterCrop
+ImageStep = ToRgb | OnWhite | Resize | ResizeTensor | CenterCrop
 
 
 class ImagePreprocess(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ingrain.testing.tiny_families import FAMILIES
 from ingrain.testing.tiny_models import build_network, build_pipeline, build_static, prepare_libraries, randomize
-from ingrain.testing.tiny_tokenizers import build_tokenizer
+from ingrain.testing.tiny_two_towers import build_clip, build_clip_transformer, build_siglip
 
 Build = Callable[[Path], Path]
 
@@ -75,29 +75,6 @@ def _truncate_dim(folder: Path) -> Path:
 
 def _left_truncation(folder: Path) -> Path:
     return build_pipeline(folder, modules=[_MEAN], processor_kwargs={"truncation_side": "left"})
-
-
-def _clip(folder: Path) -> Path:
-    """Build a CLIP of transformers as sentence-transformers keeps it: no pooling, its text tower embeds."""
-    prepare_libraries()
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import CLIPModel
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPProcessor
-    from transformers import CLIPModel as Network
-
-    tokenizer = build_tokenizer("bytes", "bos_eos", max_tokens=77)
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    text = sizes | ids | {"vocab_size": len(tokenizer), "max_position_embeddings": 77}
-    vision = sizes | {"image_size": 32, "patch_size": 16}
-    network = Network(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
-    randomize(network)
-    plain = folder.with_name(f"{folder.name}.network")
-    network.save_pretrained(str(plain))
-    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    CLIPProcessor(images, tokenizer).save_pretrained(str(plain))
-    SentenceTransformer(modules=[CLIPModel(str(plain))], device="cpu").save(str(folder), create_model_card=False)
-    return folder
 
 
 def _as_pickle(folder: Path, *, hostile: bool = False) -> Path:
@@ -170,7 +147,9 @@ PIPELINES: dict[str, Build] = {
     "CNN": partial(build_pipeline, modules=[("CNN", {"out_channels": 8}), _MEAN]),
     "EmbeddingGemma with Dense and prompts": _embedding_gemma,
     "Plain transformers folder": _plain,
-    "CLIP, text": _clip,
+    "CLIP, both towers": build_clip,
+    "CLIP, both towers, Dense": build_clip_transformer,
+    "SigLIP, both towers": build_siglip,
     "Lower case": _lower_case,
     "Left truncation": _left_truncation,
     "truncate_dim": _truncate_dim,
