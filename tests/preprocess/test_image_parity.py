@@ -1,4 +1,4 @@
-"""Our pixels against the real transforms of OpenCLIP and timm."""
+"""Our pixels against the real transforms of OpenCLIP, timm and transformers."""
 
 import pytest
 

@@ -120,6 +120,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:
 
 
 def pair(key: str, value: Any) -> tuple[int, int]:
+    """Return ``(height, width)`` of a size that may be one number for both."""
     sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
     if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= 16_384 for side in sides):
         raise unsupported(key, value)
@@ -127,6 +128,7 @@ def pair(key: str, value: Any) -> tuple[int, int]:
 
 
 def triple(key: str, value: Any, default: Triple) -> Triple:
+    """Return a value by channel."""
     if not value:  # as both sources write it: a bare 0 means the default, a tuple of zeros does not
         return default
     values = (value,) * 3 if isinstance(value, int | float) else tuple(value)
@@ -137,6 +139,7 @@ def triple(key: str, value: Any, default: Triple) -> Triple:
 
 
 def unsupported(key: str, value: object) -> UnsupportedModelError:
+    """Return the error that refuses a setting."""
     return UnsupportedModelError(
         f"The model's image preprocessing has {key} = {value!r}, which Ingrain does not model."
     )

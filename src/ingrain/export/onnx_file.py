@@ -212,12 +212,13 @@ def _strip(model: Any) -> None:
 
 
 def _make_unique(model: Any, output: str) -> None:
-    """Rename values inside the graph that the exporter called as the output is called."""
+    """Rename values and weights inside the graph that the exporter called as the output is called."""
     taken = {id(value) for value in model.graph.outputs}
-    for node in model.graph.all_nodes():
-        for value in node.outputs:
-            if value.name == output and id(value) not in taken:
-                value.name = f"{output}_inside"
+    computed = (value for node in model.graph.all_nodes() for value in node.outputs)
+    inside = [*model.graph.initializers.values(), *computed]
+    clashing = [value for value in inside if value.name == output and id(value) not in taken]
+    for number, value in enumerate(clashing):
+        value.name = f"{output}_inside_{number}" if number else f"{output}_inside"
 
 
 def _strip_file(path: Path, external: bool) -> None:

@@ -42,8 +42,8 @@ def geometry_of(model: Any) -> ImagePreprocess | None:
     made = set(first.preprocess([Image.new("RGB", (40, 30))])) - {"modality"}
     if made != {PIXELS}:
         raise UnsupportedModelError(
-            f"The image tower takes {min(made - {PIXELS}, default='nothing')!r} beside pixels: pictures of many shapes at "
-            "once, which Ingrain does not model.",
+            f"The image tower takes {min(made - {PIXELS}, default='nothing')!r} beside pixels: it is for pictures of many "
+            "shapes at once, which Ingrain does not model.",
             param="name",
         )
     return config
@@ -52,8 +52,8 @@ def geometry_of(model: Any) -> ImagePreprocess | None:
 def similarity_of(model: Any) -> Similarity | None:
     """Return how the network itself compares text and image; None where it has learned no scale.
 
-    CLIP and SigLIP of transformers hold a logarithm (``logit_scale``), the latter a shift beside it: as OpenCLIP's, that
-    is learned only together with the sigmoid loss, by which each label stands alone.
+    CLIP and SigLIP of transformers hold a logarithm (``logit_scale``), the latter a shift beside it: as OpenCLIP's,
+    that is learned only together with the sigmoid loss, by which each label stands alone.
     """
     network = model[0].model
     scale, bias = getattr(network, "logit_scale", None), getattr(network, "logit_bias", None)

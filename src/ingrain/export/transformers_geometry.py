@@ -85,7 +85,8 @@ def _has_torchvision_behind_it(processor: Any) -> bool:
     )
     if base is None or own:
         raise UnsupportedModelError(
-            f"The image processor {kind.__name__!r} prepares pictures in a way of its own, which Ingrain does not model.",
+            f"The image processor {kind.__name__!r} prepares pictures in a way of its own, which Ingrain does not "
+            "model.",
             param="name",
         )
     return base is backends.TorchvisionBackend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -24,7 +25,7 @@ from ingrain.preprocess.avif import as_still
 from ingrain.preprocess.image_formats import check_format, check_pixels
 from ingrain.preprocess.image_steps import apply_steps, effort_of
 from ingrain.preprocess.pixel_budget import PixelBudget
-from ingrain.repository.manifest import ImagePreprocess
+from ingrain.repository.manifest import ImagePreprocess, ImageStep, OnWhite, ResizeTensor
 
 Pixels = NDArray[np.uint8]
 
@@ -68,7 +69,7 @@ class ImagePreprocessor:
         try:
             with (
                 _open(data, name) as image,
-                self._budget.hold(_weight(image) * self._check_size(image, param)),
+                self._budget.hold(_weight(image, self.config.steps) * self._check_size(image, param)),
             ):
                 image.load()
                 self._check_size(image, param)  # decoders may find that the header was wrong
@@ -118,10 +119,13 @@ def _open(data: bytes, name: str) -> Image.Image:
     return Image.open(BytesIO(data), formats=(name,))
 
 
-def _weight(image: Image.Image) -> int:
+def _weight(image: Image.Image, steps: Sequence[ImageStep]) -> int:
     """Return how much memory decoding takes, in units of Pillow's four bytes a pixel; measured, and rounded up."""
+    decoding = 1 if image.mode == "RGB" else 2  # the conversion stands beside the original
     if image.format in ("WEBP", "AVIF", "HEIF"):
-        return 4  # the decoder's canvases beside Pillow's
-    if image.info.get("progressive"):
-        return 3  # all coefficients of a JPEG at once
-    return 1 if image.mode == "RGB" else 2  # the conversion stands beside the original
+        decoding = 4  # the decoder's canvases beside Pillow's
+    elif image.info.get("progressive"):
+        decoding = 3  # all coefficients of a JPEG at once
+    # White and what is laid on it stand beside the original; an array of the pixels beside them all.
+    preparing = 2 * any(isinstance(step, OnWhite) for step in steps) * (image.mode != "RGB")
+    return decoding + preparing + any(isinstance(step, ResizeTensor) for step in steps)

@@ -22,6 +22,10 @@ _FILTERS = {
 }
 
 
+# Weights by length that resizing as torch does makes room for, two of which take as much memory as a pixel, rounded up.
+_WEIGHTS = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
     """What steps ask of the machine for a picture of some size.
@@ -47,6 +51,8 @@ def effort_of(steps: Sequence[ImageStep], width: int, height: int) -> Effort:
             case Resize() | ResizeTensor():
                 new_width, new_height = resized_size(step, width, height)
                 areas += [new_width * height, new_width * new_height]
+                if isinstance(step, ResizeTensor):  # its weights, of a long and narrow picture
+                    areas += [_WEIGHTS * width, _WEIGHTS * height]
                 width, height = new_width, new_height
             case CenterCrop():
                 height, width = step.size
@@ -94,7 +100,7 @@ def _resize(image: Image.Image, step: Resize | ResizeTensor) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Do what ``transformers.image_transforms.convert_to_rgb`` does: transparent is what has an alpha band or says so."""
+    """Do what ``convert_to_rgb`` of transformers does: transparent is what has an alpha band or says so."""
     if "A" not in image.getbands() and image.info.get("transparency") is None:
         return image
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))

@@ -1,4 +1,4 @@
-"""Resizes pixels bit for bit as torch does with antialiasing, without torch: for models whose pictures torchvision prepares.
+"""Resizes pixels bit for bit as torch does with antialiasing, without torch.
 
 Torch (``aten/native/cpu/UpSampleKernel.cpp``) took Pillow's algorithm, rows first, and keeps its weights as 16-bit
 integers where Pillow keeps 22 bits behind the point: one pixel in a few hundred is another by 1.
@@ -38,23 +38,23 @@ def _resize_first_axis(pixels: Pixels, target: int, interpolation: TensorInterpo
     """
     length, across, channels = pixels.shape
     blocks, precision = _weights(length, target, interpolation)
-    largest = max(block.weights.size for block in blocks)
-    strip = max(1, _MOST_MULTIPLICATIONS // (largest * channels))
+    strip = max(1, _MOST_MULTIPLICATIONS // (channels * max(block.weights.size for block in blocks)))
     resized = np.empty((target, across, channels), np.uint8)
     for start in range(0, across, strip):
         columns = pixels[:, start : start + strip].reshape(length, -1).astype(np.float64)
+        sums = np.empty((target, columns.shape[1]))
         for block in blocks:
-            sums = block.weights @ columns[block.taps]
-            sums += 1 << (precision - 1)
-            sums *= 0.5**precision
-            rows = np.clip(np.floor(sums, out=sums), 0, 255, out=sums).astype(np.uint8)
-            resized[block.outputs, start : start + strip] = rows.reshape(len(rows), -1, channels)
+            np.matmul(block.weights, columns[block.taps], out=sums[block.outputs])
+        sums += 1 << (precision - 1)
+        sums *= 0.5**precision
+        np.clip(np.floor(sums, out=sums), 0, 255, out=sums)
+        resized[:, start : start + strip] = sums.reshape(target, -1, channels)
     return resized
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Neighbouring outputs: ``weights`` are whole numbers, float64 ``[outputs, taps]``."""
+    """Neighbouring outputs, the inputs that any of them is made of, and weights, float64 ``[outputs, taps]``."""
 
     outputs: slice
     taps: slice
@@ -62,35 +62,35 @@ class _Block:
 
 
 def _weights(length: int, target: int, interpolation: TensorInterpolation) -> tuple[list[_Block], int]:
-    """Return the weights of every output, and how many bits of them are behind the point."""
+    """Return weights as whole numbers, and how many bits of them are behind the point."""
+    blocks = list(_blocks(length, target, interpolation))
+    largest = max(float(block.weights.max()) for block in blocks)
+    bits = 0  # as many as leave the largest below 2 ** 15
+    while bits < 22 and int(0.5 + largest * (1 << (bits + 1))) < 1 << 15:
+        bits += 1
+    for block in blocks:
+        halves = np.where(block.weights < 0, -0.5, 0.5)
+        block.weights[:] = np.trunc(block.weights * (1 << bits) + halves)
+    return blocks, bits
+
+
+def _blocks(length: int, target: int, interpolation: TensorInterpolation) -> Iterator[_Block]:
     scale = length / target
     filtered, radius = _FILTERS[interpolation]
     stretch = max(scale, 1.0)
-    centers = scale * (np.arange(target) + 0.5)
-    first = np.maximum((centers - radius * stretch + 0.5).astype(np.int64), 0)
-    end = np.minimum((centers + radius * stretch + 0.5).astype(np.int64), length)
-    taps = np.arange((end - first).max())
-    inside = taps < (end - first)[:, None]
-    real = np.where(inside, filtered((taps + first[:, None] - centers[:, None] + 0.5) * (1 / stretch)), 0.0)
-    real /= real.cumsum(axis=1)[:, -1:]  # in their order, as torch adds them
-    # As many bits as fit: the largest weight stays below 2 ** 15.
-    precision = 0
-    while precision < 22 and int(0.5 + real.max() * (1 << (precision + 1))) < 1 << 15:
-        precision += 1
-    whole = np.trunc(real * (1 << precision) + np.where(real < 0, -0.5, 0.5))
-    return list(_blocks(whole, inside, first, end)), precision
-
-
-def _blocks(
-    whole: Floats, inside: NDArray[np.bool_], first: NDArray[np.int64], end: NDArray[np.int64]
-) -> Iterator[_Block]:
-    for start in range(0, len(whole), _OUTPUTS_AT_ONCE):
-        outputs = slice(start, min(start + _OUTPUTS_AT_ONCE, len(whole)))
-        taps = slice(int(first[outputs].min()), int(end[outputs].max()))
-        weights = np.zeros((outputs.stop - outputs.start, taps.stop - taps.start))
-        row, tap = np.nonzero(inside[outputs])
-        weights[row, tap + first[outputs][row] - taps.start] = whole[outputs][row, tap]
-        yield _Block(outputs, taps, weights)
+    for start in range(0, target, _OUTPUTS_AT_ONCE):
+        outputs = np.arange(start, min(start + _OUTPUTS_AT_ONCE, target))
+        centers = scale * (outputs + 0.5)
+        first = np.maximum((centers - radius * stretch + 0.5).astype(np.int64), 0)
+        end = np.minimum((centers + radius * stretch + 0.5).astype(np.int64), length)
+        taps = np.arange((end - first).max())
+        inside = taps < (end - first)[:, None]
+        real = np.where(inside, filtered((taps + first[:, None] - centers[:, None] + 0.5) * (1 / stretch)), 0.0)
+        real /= real.cumsum(axis=1)[:, -1:]  # in their order, as torch adds them
+        weights = np.zeros((len(outputs), int(end.max() - first.min())))
+        row, tap = np.nonzero(inside)
+        weights[row, tap + (first - first.min())[row]] = real[row, tap]
+        yield _Block(slice(start, start + len(outputs)), slice(int(first.min()), int(end.max())), weights)
 
 
 def _bicubic(x: Floats) -> Floats:

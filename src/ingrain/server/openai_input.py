@@ -44,16 +44,16 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         """Tell texts from pictures, for a model that takes pictures or does not.
 
         Raises:
-            InvalidRequestError: A data URI of a picture, for a model that takes texts alone: a vector of its base64 would
-                be of no use, and nothing would tell. URLs are texts to such a model, as people search for them.
+            InvalidRequestError: A data URI of a picture, for a model that takes texts alone: a vector of its base64
+                would be of no use, and nothing would tell. URLs are texts to such a model: people search for them.
         """
         if not takes_images:
             for place, item in enumerate(self.texts):
                 if _start(item) == _EMBEDDED:
                     name = f"input[{place}]" if self.is_list else "input"
                     raise InvalidRequestError(
-                        f"{name} is a picture (data:image/…), and the model takes texts alone; with `modality` 'text' it "
-                        "is embedded as a text.",
+                        f"{name} is a picture (data:image/…), and the model takes texts alone; with `modality` 'text' "
+                        "it is embedded as a text.",
                         param=name,
                     )
             return msgspec.structs.replace(self, may_hold_pictures=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 from ingrain.errors import IngrainError, TooLargeError
 from ingrain.export.image_geometry import preprocess_config_from_open_clip, preprocess_config_from_timm
 from ingrain.export.torchvision_shim import install
+from ingrain.export.transformers_geometry import preprocess_config_from_transformers
 from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor
 from ingrain.preprocess.image_formats import NAMES, check_format
 from ingrain.repository.manifest import ImagePreprocess
@@ -25,6 +27,7 @@ from ingrain.testing.images import awkward_pictures, photographs
 
 # Pillow's word for the JPEG files of cameras that hold several pictures.
 _TAKEN = {*(name.upper() for name in NAMES), "MPO"}
+_LIBRARIES = ("open_clip", "timm", "transformers")
 _BEGIN, _END = "<!-- parity: begin -->", "<!-- parity: end -->"
 
 
@@ -36,17 +39,19 @@ class Case:
         name: Its words.
         config: Our translation of it.
         transform: The library's own transform, from what ``PIL.Image.open`` gives to a tensor.
+        finish: The library's own scaling and normalization, from pixels to a tensor; None for torchvision's.
     """
 
     name: str
     config: ImagePreprocess
     transform: Callable[[Image.Image], Any]
+    finish: Callable[[Image.Image], Any] | None = None
 
 
 def cases() -> list[Case]:
-    """Return every resize mode, filter and shape that the two libraries' models use, and some that none does."""
+    """Return every resize mode, filter and shape that the libraries' models use, and some that none does."""
     install()
-    return [*_open_clip_cases(), *_timm_cases()]
+    return [*_open_clip_cases(), *_timm_cases(), *_transformers_cases()]
 
 
 def difference(case: Case, picture: bytes, expected: Any = None) -> float:
@@ -64,8 +69,11 @@ def difference(case: Case, picture: bytes, expected: Any = None) -> float:
         with Image.open(BytesIO(picture)) as image:
             expected = case.transform(image)
     pixels = ImagePreprocessor(case.config).prepare(picture)
-    scaled = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).to(torch.float32).div(255)
-    ours = Normalize(mean=torch.tensor(case.config.mean), std=torch.tensor(case.config.std))(scaled)
+    if case.finish is not None:
+        ours = case.finish(Image.fromarray(pixels))
+    else:
+        scaled = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).to(torch.float32).div(255)
+        ours = Normalize(mean=torch.tensor(case.config.mean), std=torch.tensor(case.config.std))(scaled)
     if ours.shape != expected.shape:
         return float("inf")
     return float((ours - expected).abs().max())
@@ -174,6 +182,40 @@ def _timm_cases() -> list[Case]:
     return found
 
 
+def _transformers_cases() -> list[Case]:
+    """Return image processors of CLIP and SigLIP, with torchvision behind them (the default) and with Pillow."""
+    from transformers import CLIPImageProcessor, CLIPImageProcessorPil, SiglipImageProcessor, SiglipImageProcessorPil
+
+    found = []
+    for kind, options in (
+        (CLIPImageProcessor, {}),
+        (CLIPImageProcessor, {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}),
+        (CLIPImageProcessor, {"size": {"shortest_edge": 225}, "resample": 2}),
+        (CLIPImageProcessor, {"size": {"shortest_edge": 200}, "crop_size": {"height": 233, "width": 224}}),
+        (CLIPImageProcessorPil, {}),
+        (SiglipImageProcessor, {}),
+        (SiglipImageProcessor, {"size": {"height": 256, "width": 256}, "resample": 2}),
+        (SiglipImageProcessor, {"size": {"height": 192, "width": 288}, "resample": 1, "do_convert_rgb": None}),
+        (SiglipImageProcessorPil, {"size": {"height": 384, "width": 384}}),
+    ):
+        processor = kind(**options)
+        transform = partial(_process, processor)
+        converts = bool(processor.do_convert_rgb)
+        found.append(
+            Case(
+                f"transformers {kind.__name__} {options}",
+                preprocess_config_from_transformers(processor),
+                transform if converts else _after_rgb(transform),
+                partial(_process, processor, do_resize=False, do_center_crop=False),
+            )
+        )
+    return found
+
+
+def _process(processor: Any, image: Image.Image, **options: bool) -> Any:
+    return processor(images=image, return_tensors="pt", **options)["pixel_values"][0]
+
+
 def _after_rgb(transform: Callable[[Image.Image], Any]) -> Callable[[Image.Image], Any]:
     """Convert first, as timm's datasets do before its transforms."""
     return lambda image: transform(image.convert("RGB"))
@@ -182,7 +224,7 @@ def _after_rgb(transform: Callable[[Image.Image], Any]) -> Callable[[Image.Image
 def table(pictures: Mapping[str, bytes]) -> str:
     """Return a Markdown table: pictures by largest difference over the cases of each library."""
     measured = cases()
-    libraries = {name: [case for case in measured if case.name.startswith(name)] for name in ("open_clip", "timm")}
+    libraries = {name: [case for case in measured if case.name.startswith(name)] for name in _LIBRARIES}
     columns = " | ".join(f"{name}, {len(of_library)} configurations" for name, of_library in libraries.items())
     lines = [f"| picture | size | mode | {columns} |", "| --- | --- | --- | --- | --- |"]
     for name, picture in pictures.items():

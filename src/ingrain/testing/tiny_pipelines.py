@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.testing.tiny_families import FAMILIES
-from ingrain.testing.tiny_models import build_network, build_pipeline, build_static, prepare_libraries, randomize
+from ingrain.testing.tiny_models import build_network, build_pipeline, build_static, prepare_libraries
 from ingrain.testing.tiny_two_towers import build_clip, build_clip_transformer, build_siglip
 
 Build = Callable[[Path], Path]

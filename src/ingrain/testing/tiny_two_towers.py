@@ -26,7 +26,7 @@ _OLD_PROCESSOR = {
 
 
 def build_clip(folder: Path) -> Path:
-    """Build a CLIP as sentence-transformers/clip-ViT-B-32 is laid out: one module ``CLIPModel`` in a folder of its own."""
+    """Build a CLIP laid out as sentence-transformers/clip-ViT-B-32 is: one module ``CLIPModel`` in its own folder."""
     part = folder / "0_CLIPModel"
     _save_clip(part)
     for name in ("preprocessor_config.json", "processor_config.json"):
@@ -61,7 +61,7 @@ def build_clip_transformer(folder: Path, **processor: Any) -> Path:
 
 
 def build_siglip(folder: Path) -> Path:
-    """Build a SigLIP in the module ``Transformer``: squashed pictures, a sigmoid, and padding that a vector depends on."""
+    """Build a SigLIP in the module ``Transformer``: squashed pictures, a sigmoid, vectors that depend on padding."""
     prepare_libraries()
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
