@@ -1,4 +1,4 @@
-"""Real image models through a real server: OpenCLIP's and timm's own numbers."""
+"""Real image models through a real server: OpenCLIP's, timm's and sentence-transformers' own numbers."""
 
 import base64
 import io
@@ -17,22 +17,24 @@ from ingrain.repository.store import Repository
 from ingrain.testing.images import photographs
 from ingrain.testing.tiny_clip import build_tiny_clip
 from ingrain.testing.tiny_timm import build_efficientnet_lite0
+from ingrain.testing.tiny_two_towers import build_clip_transformer
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def image_models(tmp_path_factory):
-    """A directory with the real EfficientNet-Lite0 and a small CLIP."""
+    """A directory with the real EfficientNet-Lite0, a small CLIP and one of sentence-transformers."""
     folder = tmp_path_factory.mktemp("image-models")
     build_efficientnet_lite0(folder / "lite0")
     build_tiny_clip("CLIP, ViT", folder / "tiny-clip")
+    build_clip_transformer(folder / "st-clip")
     return folder
 
 
 @pytest.fixture(scope="module")
 def image_server(image_models, tmp_path_factory):
-    flags = (f"--local-models-dir={image_models}", "--models=timm:lite0,open_clip:tiny-clip")
+    flags = (f"--local-models-dir={image_models}", "--models=timm:lite0,open_clip:tiny-clip,st-clip")
     with serve(tmp_path_factory.mktemp("image-server"), *flags) as server:
         server.wait_until_ready(600)
         yield server
@@ -110,8 +112,39 @@ def test_both_towers_and_zero_shot_are_open_clips_own(image_server, image_models
     assert np.abs(np.array(zero_shot["probabilities"]) - truth.numpy()).max() < 1e-3
 
 
+def test_both_towers_and_zero_shot_are_sentence_transformers_own(image_server, image_models, pictures):
+    """A CLIP with a Dense behind both towers, over every route that takes pictures."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(image_models / "st-clip"), device="cpu")
+    texts = ["a cat", "a cup of coffee on a table, seen from above", "", "日本語 🙂", "rocket " * 60]
+    images = encoded(pictures)
+    truth = model.encode([Image.open(io.BytesIO(data)) for data in pictures.values()], normalize_embeddings=True)
+    served = post(image_server, "/embed", name="st-clip", text=texts, image=images)
+    text_truth = np.concatenate([model.encode([text], normalize_embeddings=True) for text in texts])
+    assert np.abs(np.array(served["textEmbeddings"]) - text_truth).max() < 1e-5
+    assert np.abs(np.array(served["imageEmbeddings"]) - truth).max() < 1e-5
+    alone = post(image_server, "/embed_image", name="st-clip", image=images[:3])["embeddings"]
+    assert np.abs(np.array(alone) - truth[:3]).max() < 1e-5
+    body = {"model": "st-clip", "input": ["a cat", f"data:image/png;base64,{images[0]}"]}
+    rows = [row["embedding"] for row in post(image_server, "/v1/embeddings", **body)["data"]]
+    assert np.abs(np.array(rows) - [text_truth[0], truth[0]]).max() < 1e-5
+    labels = ["a cat", "coffee", "a rocket"]
+    asked = {"name": "st-clip", "image": images, "labels": labels, "templates": ["{}"]}
+    found = np.array(post(image_server, "/classify_image_zero_shot", **asked)["probabilities"])
+    targets = np.concatenate([model.encode([label], normalize_embeddings=True) for label in labels])
+    logits = model[0].model.logit_scale.exp().item() * torch.from_numpy(truth @ targets.T)
+    assert np.abs(found - logits.softmax(-1).numpy()).max() < 1e-4
+
+
 @pytest.mark.parametrize(
-    ("name", "roles"), [("lite0", {"classifier"}), ("tiny-clip", {"text_encoder", "image_encoder"})]
+    ("name", "roles"),
+    [
+        ("lite0", {"classifier"}),
+        ("tiny-clip", {"text_encoder", "image_encoder"}),
+        ("st-clip", {"text_encoder", "image_encoder"}),
+    ],
 )
 def test_stored_image_models_are_proved_again(image_server, image_models, name, roles):
     """`ingrain verify` compares every graph of a model with its source library."""

@@ -241,3 +241,48 @@ def test_an_adapter_is_refused(folder: Path) -> None:
 def test_broken_json_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text("{")
     assert name in refusal(folder)
+
+
+_FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+
+@pytest.mark.parametrize(
+    ("modalities", "reason"),
+    [
+        (("text", "image", "message"), "chat messages"),
+        (("image",), "takes image and no texts"),
+        (("audio",), "no texts"),
+    ],
+)
+def test_what_a_model_takes_is_judged_before_it_is_loaded(
+    folder: Path, modalities: tuple[str, ...], reason: str
+) -> None:
+    """Qwen2-VL's kin have gigabytes of weights that would be read first."""
+    config = {"modality_config": dict.fromkeys(modalities, _FORWARD), "module_output_name": "token_embeddings"}
+    write(folder, "sentence_bert_config.json", config)
+    assert reason in refusal(folder)
+
+
+def test_sounds_and_videos_beside_texts_do_not_stand_in_the_way(folder: Path) -> None:
+    modalities = dict.fromkeys(("text", "image", "audio", "image+text"), _FORWARD)
+    write(
+        folder, "sentence_bert_config.json", {"modality_config": modalities, "module_output_name": "token_embeddings"}
+    )
+    inspect(folder, trust_remote_code=False)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("chat_template.jinja", "{{ messages }}"), ("tokenizer_config.json", {"chat_template": "{{ }}"})],
+)
+def test_a_plain_folder_with_a_chat_template_is_refused(folder: Path, file: str, content: object) -> None:
+    (folder / "modules.json").unlink()
+    write(folder, file, content)
+    assert "chat messages" in refusal(folder)
+
+
+def test_padding_to_the_limit_is_followed_and_other_ways_of_preparing_are_refused(folder: Path) -> None:
+    write(folder, "sentence_bert_config.json", {"processing_kwargs": {"text": {"padding": "max_length"}}})
+    inspect(folder, trust_remote_code=False)
+    write(folder, "sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 12}}})
+    assert "processing_kwargs" in refusal(folder)

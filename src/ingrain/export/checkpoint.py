@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.modalities import pads_to_limit, refuse_chat_template, refuse_modalities
 from ingrain.export.pickled_weights import without_safetensors
 from ingrain.export.refusals import refuse_architecture, refuse_module
 from ingrain.export.tokenizer_files import check_tokenizer_files
@@ -89,6 +90,7 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
     """
     _refuse_other_model_types(folder)
     if not (folder / "modules.json").is_file():
+        refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
         _check_transformer(folder, trust_remote_code)
         return Checkpoint(folder, (), custom_code=False)
     modules, custom_code = [], False
@@ -230,15 +232,14 @@ def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
 
 
 def _check_transformer_options(options: dict[str, Any]) -> None:
+    refuse_modalities(options.get("modality_config"))
     unknown = set(options) - _TRANSFORMER_OPTIONS
     model_args = {**options.get("model_args", {}), **options.get("model_kwargs", {})}
     unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS}
+    if not pads_to_limit(options.get("processing_kwargs")) and options.get("processing_kwargs"):
+        unknown.add("processing_kwargs")
     # They change what a query is turned into, and nothing in a request says that a text is a query.
-    unknown |= {
-        name
-        for name in ("processing_kwargs", "query_length", "document_length", "query_expansion")
-        if options.get(name)
-    }
+    unknown |= {name for name in ("query_length", "document_length", "query_expansion") if options.get(name)}
     if options.get("transformer_task", "feature-extraction") != "feature-extraction":
         unknown.add("transformer_task")
     if unknown:

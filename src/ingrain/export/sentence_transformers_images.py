@@ -42,7 +42,7 @@ def geometry_of(model: Any) -> ImagePreprocess | None:
     made = set(first.preprocess([Image.new("RGB", (40, 30))])) - {"modality"}
     if made != {PIXELS}:
         raise UnsupportedModelError(
-            f"The image tower takes {min(made - {PIXELS}, default='nothing')!r} beside pixels: it is for pictures of many "
+            f"The image tower takes {min(made - {PIXELS}, default='nothing')!r} beside pixels, for pictures of many "
             "shapes at once, which Ingrain does not model.",
             param="name",
         )

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export import japanese_tokenizer
+from ingrain.export.modalities import pads_to_limit
 from ingrain.export.tokenizer_files import compare_with_sentencepiece
 from ingrain.repository.manifest import TextPreprocess
 
@@ -75,6 +76,7 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
         **_prompts(model),
         include_prompt=all(getattr(part, "include_prompt", True) for part in model),
         words=words,
+        fixed_length=pads_to_limit(module.processing_kwargs),
     )
 
 

@@ -150,6 +150,7 @@ PIPELINES: dict[str, Build] = {
     "CLIP, both towers": build_clip,
     "CLIP, both towers, Dense": build_clip_transformer,
     "SigLIP, both towers": build_siglip,
+    "SigLIP, both towers, padded to the limit": partial(build_siglip, text={"padding": "max_length"}),
     "Lower case": _lower_case,
     "Left truncation": _left_truncation,
     "truncate_dim": _truncate_dim,

@@ -60,8 +60,13 @@ def build_clip_transformer(folder: Path, **processor: Any) -> Path:
     return folder
 
 
-def build_siglip(folder: Path) -> Path:
-    """Build a SigLIP in the module ``Transformer``: squashed pictures, a sigmoid, vectors that depend on padding."""
+def build_siglip(folder: Path, **processing: Any) -> Path:
+    """Build a SigLIP in the module ``Transformer``: squashed pictures, a sigmoid, vectors that depend on padding.
+
+    Args:
+        folder: Where it goes.
+        **processing: How texts and pictures are prepared (``text={"padding": "max_length"}``).
+    """
     prepare_libraries()
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
@@ -76,7 +81,8 @@ def build_siglip(folder: Path) -> Path:
     network.save_pretrained(str(plain))
     images = SiglipImageProcessor(size={"height": 48, "width": 48}, resample=2)
     SiglipProcessor(images, tokenizer).save_pretrained(str(plain))
-    SentenceTransformer(modules=[Transformer(str(plain))], device="cpu").save(str(folder), create_model_card=False)
+    part = Transformer(str(plain), processing_kwargs=processing)  # type: ignore[arg-type]  # a TypedDict of these
+    SentenceTransformer(modules=[part], device="cpu").save(str(folder), create_model_card=False)
     return folder
 
 

@@ -1,0 +1,61 @@
+"""What a sentence-transformers model takes, read from its JSON files: refused early where that cannot be served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ingrain.errors import UnsupportedModelError
+
+_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+
+
+def refuse_modalities(rules: Mapping[str, Any] | None) -> None:
+    """Raise where a ``modality_config`` has no texts, or has chat messages, into which the library makes every text.
+
+    Models that take sounds or videos beside texts and pictures pass: these two are served.
+
+    Args:
+        rules: What the ``Transformer`` module's configuration says; None where it is silent, as before version 5.4.
+
+    Raises:
+        UnsupportedModelError: With the reason.
+    """
+    if rules is None:
+        return
+    if "message" in rules:
+        raise _messages()
+    if "text" not in rules:
+        raise UnsupportedModelError(
+            f"The model takes {' and '.join(sorted(rules)) or 'nothing'} and no texts, so it cannot be served as a "
+            "sentence-transformers model; image encoders are served as timm models.",
+            param="name",
+        )
+
+
+def refuse_chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> None:
+    """Raise where a folder without ``modules.json`` has a chat template, by which the library then takes messages.
+
+    Args:
+        folder: The folder of a plain transformers model.
+        tokenizer: Its ``tokenizer_config.json``.
+
+    Raises:
+        UnsupportedModelError: With the reason.
+    """
+    if tokenizer.get("chat_template") or any((folder / name).is_file() for name in _TEMPLATES):
+        raise _messages()
+
+
+def pads_to_limit(processing: Mapping[str, Any] | None) -> bool:
+    """Tell whether ``processing_kwargs`` say one thing: that texts are padded to their limit, as SigLIP was trained."""
+    return processing == {"text": {"padding": "max_length"}}
+
+
+def _messages() -> UnsupportedModelError:
+    return UnsupportedModelError(
+        "The model takes chat messages, in which texts and pictures may stand side by side, and which cannot be served; "
+        "if it is for texts alone, save it with a sentence-transformers configuration for text.",
+        param="name",
+    )
