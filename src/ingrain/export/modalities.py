@@ -55,7 +55,7 @@ def pads_to_limit(processing: Mapping[str, Any] | None) -> bool:
 
 def _messages() -> UnsupportedModelError:
     return UnsupportedModelError(
-        "The model takes chat messages, in which texts and pictures may stand side by side, and which cannot be served; "
-        "if it is for texts alone, save it with a sentence-transformers configuration for text.",
+        "The model takes chat messages, in which texts and pictures may stand side by side, and which cannot be "
+        "served; if it is for texts alone, save it with a sentence-transformers configuration for text.",
         param="name",
     )

@@ -1,4 +1,4 @@
-"""Receives the folder of a sentence-transformers model, hands on its proved graphs: of texts, and of pictures if any."""
+"""Receives the folder of a sentence-transformers model, hands on its proved graphs: of texts and, if any, pictures."""
 
 from __future__ import annotations
 
