@@ -11,13 +11,14 @@ from ingrain.errors import UnsupportedModelError
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
-def refuse_modalities(rules: Mapping[str, Any] | None) -> None:
+def refuse_modalities(rules: Mapping[Any, Any] | None) -> None:
     """Raise where a ``modality_config`` has no texts, or has chat messages, into which the library makes every text.
 
     Models that take sounds or videos beside texts and pictures pass: these two are served.
 
     Args:
-        rules: What the ``Transformer`` module's configuration says; None where it is silent, as before version 5.4.
+        rules: What the ``Transformer`` module's configuration says, or the module itself; None where it is silent, as
+            before version 5.4.
 
     Raises:
         UnsupportedModelError: With the reason.
@@ -27,9 +28,10 @@ def refuse_modalities(rules: Mapping[str, Any] | None) -> None:
     if "message" in rules:
         raise _messages()
     if "text" not in rules:
+        taken = " and ".join(sorted(map(str, rules))) or "nothing"
         raise UnsupportedModelError(
-            f"The model takes {' and '.join(sorted(rules)) or 'nothing'} and no texts, so it cannot be served as a "
-            "sentence-transformers model; image encoders are served as timm models.",
+            f"The model takes {taken} and no texts, so it cannot be served as a sentence-transformers model; image "
+            "encoders are served as timm models.",
             param="name",
         )
 

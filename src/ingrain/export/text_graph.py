@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.modalities import refuse_modalities
 from ingrain.export.pooling import MODES, pool
 
 # Their own forward is one expression on one tensor, so it is taken as it is.
@@ -148,7 +149,7 @@ def build_graph(model: Any) -> TextGraph:
         inputs: tuple[str, ...] = ("input_ids", "attention_mask")
         encoder: nn.Module = StaticEncoder(first.embedding.weight)
     elif kind in ("Transformer", "CLIPModel"):
-        _refuse_messages(first)
+        refuse_modalities(first.modality_config)
         encoder = _transformer_encoder(first, "text", _arguments(first, first.modality_config["text"]["method"]))
         inputs = encoder.arguments
         if "attention_mask" not in inputs and any(type(module).__name__ == "Pooling" for module in rest):
@@ -172,14 +173,6 @@ def build_image_graph(model: Any) -> TextGraph:
     graph = TextGraph(encoder, [_step(module) for module in rest], (PIXELS,), model.truncate_dim)
     graph.eval()
     return graph
-
-
-def _refuse_messages(module: Any) -> None:
-    if "text" not in module.modality_config or "message" in module.modality_config:
-        raise UnsupportedModelError(
-            "The model takes chat messages, not texts; save it with a sentence-transformers configuration for text.",
-            param="name",
-        )
 
 
 def _transformer_encoder(module: Any, modality: str, arguments: tuple[str, ...]) -> TransformerEncoder:

@@ -127,5 +127,6 @@ def _weight(image: Image.Image, steps: Sequence[ImageStep]) -> int:
     elif image.info.get("progressive"):
         decoding = 3  # all coefficients of a JPEG at once
     # White and what is laid on it stand beside the original; an array of the pixels beside them all.
-    preparing = 2 * any(isinstance(step, OnWhite) for step in steps) * (image.mode != "RGB")
+    transparent = image.mode != "RGB" or "transparency" in image.info
+    preparing = 2 * (transparent and any(isinstance(step, OnWhite) for step in steps))
     return decoding + preparing + any(isinstance(step, ResizeTensor) for step in steps)

@@ -81,7 +81,7 @@ def build_siglip(folder: Path, **processing: Any) -> Path:
     network.save_pretrained(str(plain))
     images = SiglipImageProcessor(size={"height": 48, "width": 48}, resample=2)
     SiglipProcessor(images, tokenizer).save_pretrained(str(plain))
-    part = Transformer(str(plain), processing_kwargs=processing)  # type: ignore[arg-type]  # a TypedDict of these
+    part = Transformer(str(plain), processing_kwargs=processing)
     SentenceTransformer(modules=[part], device="cpu").save(str(folder), create_model_card=False)
     return folder
 
