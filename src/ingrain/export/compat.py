@@ -25,6 +25,7 @@ from ingrain.export.compat_table import Result, render
 from ingrain.export.job import Event, ExportJob, Progress
 from ingrain.export.libraries import exporter_of
 from ingrain.export.worker import run_job
+from ingrain.repository.manifest import Manifest, Verification
 
 _DEADLINE_S = 900.0
 
@@ -116,8 +117,19 @@ def _export_in(subject: Subject, scratch: Path) -> Result:
         subject,
         architecture=manifest.architecture,
         exporter=exporter,
-        verification=manifest.verification[graph.role],
+        verification=_of_all_graphs(manifest),
         equal_lengths_only=graph.equal_lengths_only,
+    )
+
+
+def _of_all_graphs(manifest: Manifest) -> Verification:
+    """Return what was measured of the texts, with the worst of the pictures, where the model takes both."""
+    first, *others = (manifest.verification[graph.role] for graph in manifest.graphs)
+    return msgspec.structs.replace(
+        first,
+        max_abs_diff=max(proof.max_abs_diff for proof in (first, *others)),
+        min_cosine=min(proof.min_cosine for proof in (first, *others)),
+        cases=sum(proof.cases for proof in (first, *others)),
     )
 
 

@@ -226,7 +226,7 @@ def table(pictures: Mapping[str, bytes]) -> str:
     measured = cases()
     libraries = {name: [case for case in measured if case.name.startswith(name)] for name in _LIBRARIES}
     columns = " | ".join(f"{name}, {len(of_library)} configurations" for name, of_library in libraries.items())
-    lines = [f"| picture | size | mode | {columns} |", "| --- | --- | --- | --- | --- |"]
+    lines = [f"| picture | size | mode | {columns} |", f"|{' --- |' * (3 + len(libraries))}"]
     for name, picture in pictures.items():
         with Image.open(BytesIO(picture)) as image:
             facts = f"{image.width} x {image.height} | {image.mode}"
