@@ -34,6 +34,8 @@ def test_the_published_files_alone_give_the_vectors_of_encode(
     for proof in done.manifest.verification.values():
         assert proof.max_abs_diff < 1e-5
     assert done.manifest.graphs[1].inputs[0].dtype == "UINT8"
+    # Its position table, folded into a weight, is called as the output is.
+    assert done.exporter == "image, dynamo, eager"
     assert done.manifest.embedding_size == found["image"][0].shape[1] == found["text"][0].shape[1]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ingrain.client.shrink import shrink
 from ingrain.errors import TooLargeError
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_steps import apply_steps
@@ -71,6 +72,17 @@ def test_an_odd_pixel_is_cut_off_behind_where_transformers_does_the_cutting() ->
     row = Image.fromarray(np.arange(7, dtype=np.uint8)[None, :, None].repeat(3, axis=2))
     cut = [np.asarray(apply_steps((CenterCrop((1, 4), odd=odd),), row))[0, 0, 0] for odd in ("even", "behind")]
     assert cut == [2, 1]
+
+
+def test_a_client_shrinks_pictures_by_it_too() -> None:
+    steps = (OnWhite(), ToRgb(), ResizeTensor((64, 64), "shortest", "bicubic"), CenterCrop((64, 64), odd="behind"))
+    preprocessor = ImagePreprocessor(ImagePreprocess((64, 64), steps, (0.5,) * 3, (0.5,) * 3))
+    picture = scene(640, 427).convert("RGBA")
+    picture.putalpha(90)
+    whole = encode(picture, "PNG")
+    small = shrink(whole, steps)
+    assert len(small) < len(whole) / 10
+    np.testing.assert_array_equal(preprocessor.prepare(small), preprocessor.prepare(whole))
 
 
 def test_a_row_too_long_for_its_weights_is_refused_before_it_is_decoded() -> None:

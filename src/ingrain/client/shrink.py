@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from io import BytesIO
 
 from ingrain.errors import ClientError
-from ingrain.repository.manifest import ImageStep, Resize
+from ingrain.repository.manifest import ImageStep, Resize, ResizeTensor
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -30,11 +30,10 @@ def shrink(data: bytes, steps: Sequence[ImageStep]) -> bytes:
         from ingrain.preprocess.image_steps import apply_steps, resized_size
     except ModuleNotFoundError as error:
         raise ClientError("Shrinking pictures before they are sent needs Pillow: pip install pillow.") from error
-    until = next((number for number, step in enumerate(steps, 1) if isinstance(step, Resize)), 0)
-    if not until:
+    found = ((number, step) for number, step in enumerate(steps, 1) if isinstance(step, Resize | ResizeTensor))
+    until, resize = next(found, (0, None))
+    if resize is None:
         return data
-    resize = steps[until - 1]
-    assert isinstance(resize, Resize)
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             width, height = resized_size(resize, *image.size)
