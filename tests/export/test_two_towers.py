@@ -71,6 +71,15 @@ def test_both_towers_of_a_stored_model_are_proved_again(
     assert all(proof.max_abs_diff < 1e-5 and proof.cases > 20 for proof in manifest.verification.values())
 
 
+@pytest.mark.parametrize("tensor", ["vision_model.encoder.layers.1.mlp", "visual_projection", "logit_scale"])
+def test_what_the_image_tower_lacks_is_missed_though_no_text_needs_it(
+    exporting: ProcessPoolExecutor, exported: Export, tmp_path: Path, tensor: str
+) -> None:
+    source = exported(CLIP).output.parent
+    with pytest.raises(UnsupportedModelError, match=tensor):
+        exporting.submit(two_towers.export_without, source, tmp_path, tensor).result()
+
+
 def test_transformers_image_processors_are_read_with_their_own_rules(exporting: ProcessPoolExecutor) -> None:
     """Transparent pictures on white, torch's resize, an odd pixel cut off behind; Pillow's where it is asked for."""
     half = {"size": {"height": 8, "width": 6}, "do_convert_rgb": None, "do_normalize": False}

@@ -76,6 +76,19 @@ def verify(folder: Path, scratch: Path) -> Manifest:
     return run_job(msgspec.structs.replace(job, stored_in=str(scratch / "repository")), lambda _: None)
 
 
+def export_without(source: Path, scratch: Path, tensors: str) -> Manifest:
+    """Export a copy of a model whose weights lack every tensor with a word in its name."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(source / "models", scratch / "models")
+    path = next((scratch / "models").rglob("model.safetensors"))
+    weights = load_file(path)
+    kept = {name: value for name, value in weights.items() if tensors not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, path, metadata={"format": "pt"})
+    return export_in_process.export_manifest(scratch)
+
+
 def geometry(kind: str, **options: object) -> ImagePreprocess:
     """Return our translation of an image processor of transformers."""
     import transformers

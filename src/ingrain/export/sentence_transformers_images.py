@@ -34,12 +34,11 @@ def geometry_of(model: Any) -> ImagePreprocess | None:
     Raises:
         UnsupportedModelError: It takes pictures in a way that is not modelled.
     """
-    first = model[0]
-    processor = getattr(getattr(first, "processor", None), "image_processor", None)
-    if processor is None or "image" not in first.modality_config:
+    processor = _image_processor(model)
+    if processor is None:
         return None
     config = preprocess_config_from_transformers(processor)
-    made = set(first.preprocess([Image.new("RGB", (40, 30))])) - {"modality"}
+    made = set(model[0].preprocess([Image.new("RGB", (40, 30))])) - {"modality"}
     if made != {PIXELS}:
         raise UnsupportedModelError(
             f"The image tower takes {min(made - {PIXELS}, default='nothing')!r} beside pixels, for pictures of many "
@@ -47,6 +46,22 @@ def geometry_of(model: Any) -> ImagePreprocess | None:
             param="name",
         )
     return config
+
+
+def probe(model: Any) -> list[NDArray[np.float32]]:
+    """Return what depends on the image tower: a vector, and how it is compared; nothing where there is none."""
+    if _image_processor(model) is None:
+        return []
+    similarity = similarity_of(model)
+    compared = (similarity.scale, similarity.bias) if similarity is not None else ()
+    picture = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
+    return [embed(model, prepare(model, [picture])), np.array(compared, np.float32)]
+
+
+def _image_processor(model: Any) -> Any:
+    first = model[0]
+    processor = getattr(getattr(first, "processor", None), "image_processor", None)
+    return processor if processor is not None and "image" in first.modality_config else None
 
 
 def similarity_of(model: Any) -> Similarity | None:

@@ -97,7 +97,10 @@ class SentenceTransformersSource:
         self._model = model.float().eval().requires_grad_(False)
         if type(model[0]).__name__ == "StaticEmbedding":
             networks.append(Loaded(model[0]))  # made of the tensors of its file, which it takes out by name
-        self._loads.check(self._model, networks, lambda: [self.embed(PROBES, batch_size=len(PROBES))])
+        self._loads.check(self._model, networks, self._probe)
+
+    def _probe(self) -> list[NDArray[np.float32]]:
+        return [self.embed(PROBES, batch_size=len(PROBES)), *image_tower.probe(self.model)]
 
     def release(self) -> None:
         """Let go of the weights."""
