@@ -38,7 +38,7 @@ def main() -> int:
         kept = msgspec.json.decode(arguments.results.read_bytes(), type=dict[str, Result])
     _warm_up()
     for subject in subjects():
-        wanted = not arguments.only or arguments.only.lower() in subject.key.lower()
+        wanted = arguments.group in (None, subject.group) and (arguments.only or "").lower() in subject.key.lower()
         known = subject.key in kept and not kept[subject.key].unexpected
         if wanted and (arguments.only or not known):
             kept[subject.key] = result = run(subject, arguments.results.parent)
@@ -98,13 +98,13 @@ def _export_in(subject: Subject, scratch: Path) -> Result:
     (scratch / "models").mkdir()
     (scratch / "output").mkdir()
     job = ExportJob(
-        name="model",
+        name=subject.model,
         library=subject.library,
         output=str(scratch / "output"),
         local_models_dir=str(scratch / "models"),
     )
     try:
-        subject.place(scratch / "models" / "model")
+        subject.place(scratch / "models" / subject.model)
         manifest = run_job(job, note)
     except IngrainError as error:
         traceback.print_exc()
@@ -165,6 +165,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=Path("docs/compatibility.md"), help="where the table goes")
     parser.add_argument("--results", type=Path, default=Path("build/compatibility.json"), help="where results are kept")
     parser.add_argument("--only", help="run again what has this in its name, and nothing else")
+    parser.add_argument("--group", help="run what this table lacks, and nothing else ('Popular models')")
     parser.add_argument("--fresh", action="store_true", help="forget kept results")
     return parser.parse_args()
 

@@ -22,6 +22,7 @@ class Subject:
         library: The source library.
         place: Puts the model's folder at a path.
         expected_refusal: True where the export must refuse the model.
+        model: What a user calls it; some rules of the source hold by that name.
     """
 
     group: str
@@ -29,6 +30,7 @@ class Subject:
     library: Library
     place: Callable[[Path], object]
     expected_refusal: bool = False
+    model: str = "model"
 
     @property
     def key(self) -> str:
@@ -39,6 +41,7 @@ class Subject:
 def subjects() -> Iterator[Subject]:
     """Yield every row in the order of the tables."""
     yield from _sentence_transformers()
+    yield from _popular()
 
 
 def _sentence_transformers() -> Iterator[Subject]:
@@ -67,6 +70,21 @@ def _sentence_transformers() -> Iterator[Subject]:
     for name, build in REFUSED.items():
         yield Subject(
             group="Pooling, modules and options", name=name, library=library, place=build, expected_refusal=True
+        )
+
+
+def _popular() -> Iterator[Subject]:
+    from ingrain.testing.popular_folders import build_popular
+    from ingrain.testing.popular_models import POPULAR
+
+    for name, row in POPULAR.items():
+        yield Subject(
+            group="Popular models",
+            name=name,
+            library="sentence_transformers",
+            place=partial(build_popular, name),
+            expected_refusal=row.refused,
+            model=name,
         )
 
 

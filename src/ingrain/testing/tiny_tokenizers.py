@@ -100,7 +100,7 @@ def _make(kind: Kind, special: list[str]) -> Any:
         trainer: Any = trainers.WordPieceTrainer(vocab_size=VOCABULARY_SIZE, special_tokens=special)
     elif kind in ("unigram", "t5"):
         # Not by its trainer, which does not find the same pieces each time.
-        tokenizer = Tokenizer(models.Unigram(_count_pieces(special), special.index("<unk>")))
+        tokenizer = Tokenizer(models.Unigram(count_pieces(special), special.index("<unk>")))
         tokenizer.normalizer = normalizers.NFKC()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
@@ -118,7 +118,7 @@ def _make(kind: Kind, special: list[str]) -> Any:
     return tokenizer
 
 
-def _count_pieces(special: list[str]) -> list[tuple[str, float]]:
+def count_pieces(special: list[str]) -> list[tuple[str, float]]:
     """Return special tokens, all characters of the lines, and the pieces that cover most, by log-probability."""
     lines = [_SPACE + unicodedata.normalize("NFKC", line).replace(" ", f" {_SPACE}") for line in LINES]
     counts: Counter[str] = Counter()
