@@ -68,7 +68,11 @@ Measure = Callable[[str, Path, Callable[[Progress], None]], tuple[TowerRow, Mani
 
 
 def run_all(
-    names: Iterable[str], measure: Measure, results: Path, on_row: Callable[[dict[str, TowerRow]], None]
+    names: Iterable[str],
+    measure: Measure,
+    results: Path,
+    on_row: Callable[[dict[str, TowerRow]], None],
+    outdated: Callable[[TowerRow], bool] = lambda row: False,
 ) -> int:
     """Measure what has no good result yet.
 
@@ -77,13 +81,14 @@ def run_all(
         measure: Builds and exports one; gets its name, an empty folder and a callback for progress.
         results: The file of results; written after each model.
         on_row: Called with all results after each model.
+        outdated: True of a good result that is to be measured again.
 
     Returns:
         How many have failed.
     """
     rows = load_rows(results)
     for name in names:
-        if name in rows and not rows[name].error:
+        if name in rows and not rows[name].error and not outdated(rows[name]):
             continue
         rows[name] = row = _run(name, measure)
         results.parent.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,17 @@ _MODULES = {
 _CHUNKED = (
     "its attention works on chunks whose number is fixed while exporting, so a graph is right for one text length only"
 )
+_EXPERTS = (
+    "it is a mixture of experts in code of its own, which sends each token to some of its weights; an exporter cannot "
+    "follow that"
+)
 _ARCHITECTURES = {
-    "longformer": _CHUNKED,
+    "dbrx": _EXPERTS,
+    "jetmoe": _EXPERTS,
+    "llama4_text": _EXPERTS,
+    "longcat_flash": _EXPERTS,
+    "nllb-moe": _EXPERTS,
+    "switch_transformers": _EXPERTS,
     "led": _CHUNKED,
     "longt5": _CHUNKED,
     "bigbird_pegasus": _CHUNKED,
@@ -37,6 +46,8 @@ _ARCHITECTURES = {
     "mamba": "its state-space scan is a loop over tokens, which is fixed while exporting for one text length",
     "mamba2": "its state-space scan is a loop over tokens, which is fixed while exporting for one text length",
 }
+
+_EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
 def refuse_module(kind: str) -> None:
@@ -70,7 +81,8 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
             "length, and a graph holds one of the two. Set 'attention_type' to 'original_full' in its config.json.",
             param="name",
         )
-    _refuse_experts(config)
+    if not trust_remote_code and _is_native(model_type):
+        _refuse_experts_of_its_own(config)
     _refuse_length_dependent_positions(config)
     if "auto_map" in config:
         if not trust_remote_code:
@@ -87,13 +99,15 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
     refuse_other_network(config)
 
 
-def _refuse_experts(config: dict[str, Any]) -> None:
-    """Refuse mixtures of experts under whichever of its names the number of experts goes."""
-    for name in ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"):
-        if isinstance(config.get(name), int) and config[name] > 1:
+def _refuse_experts_of_its_own(config: dict[str, Any]) -> None:
+    """Refuse a mixture of experts whose type is known only without experts: they would be left out without a word."""
+    model_type = config.get("model_type")
+    for name in _EXPERT_COUNTS:
+        if isinstance(config.get(name), int) and config[name] > 1 and not _has_experts(model_type):
             raise UnsupportedModelError(
-                f"The network {config.get('model_type')!r} is a mixture of experts, which cannot be converted: which "
-                "weights a token meets depends on the token, and the exporters cannot follow that.",
+                f"The network {model_type!r} is a mixture of experts ({name} {config[name]}), and in the installed "
+                "transformers that architecture has none: they are code that comes with the model, which is run only "
+                "where remote code is allowed (INGRAIN_TRUST_REMOTE_CODE).",
                 param="name",
             )
 
@@ -117,3 +131,11 @@ def _is_native(model_type: object) -> bool:
     from transformers import CONFIG_MAPPING
 
     return model_type in CONFIG_MAPPING
+
+
+def _has_experts(model_type: object) -> bool:
+    """Return True where transformers' own configuration of this type counts experts, under whichever name."""
+    from transformers import CONFIG_MAPPING
+
+    parents = CONFIG_MAPPING[model_type].__mro__
+    return any(name in getattr(parent, "__annotations__", {}) for parent in parents for name in _EXPERT_COUNTS)

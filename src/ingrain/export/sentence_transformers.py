@@ -17,7 +17,9 @@ from ingrain.errors import ExportError, UnsupportedModelError, VerificationError
 from ingrain.export import entry, precision, verify, verify_images
 from ingrain.export import sentence_transformers_images as image_tower
 from ingrain.export.checkpoint import inspect
+from ingrain.export.experts import compute_all_experts
 from ingrain.export.job import ExportJob, Progress
+from ingrain.export.longformer import widen_attention
 from ingrain.export.measured import Floors
 from ingrain.export.onnx_file import CannotConvert, Recipe, describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.ranges import sample_batches
@@ -152,8 +154,12 @@ def _write(source: SentenceTransformersSource, recipe: Recipe, preprocessor: Tex
     for leftover in path.parent.iterdir():
         leftover.unlink()
     source.load()
-    if recipe.attention is not None:
-        source.model[0].model.set_attn_implementation(recipe.attention)
+    network = getattr(source.model[0], "model", None)
+    if network is not None:
+        if recipe.attention is not None:
+            network.set_attn_implementation(recipe.attention)
+        compute_all_experts(network)
+        widen_attention(network)
     graph = build_graph(source.model)
     write_onnx(graph, _sample(preprocessor, graph.inputs), OUTPUT, path, recipe, _AXES)
     del graph

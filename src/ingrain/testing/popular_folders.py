@@ -11,6 +11,7 @@ from ingrain.testing.popular_tokenizers import build_popular_tokenizer
 from ingrain.testing.tiny_models import prepare_libraries, randomize
 
 _STATIC_WIDTH = 32
+_ROWS = 64  # a network often has more rows than its tokenizer has words
 _PACKAGE = "sentence_transformers.models"
 # Every repository's configuration says all of these, whatever it uses.
 _MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
@@ -59,7 +60,8 @@ def _write_network(row: Popular, folder: Path) -> int:
 
     tokenizer = build_popular_tokenizer(row.tokenizer, max_tokens=row.max_tokens, padding_side=row.padding_side)
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    said = row.config | {"vocab_size": len(tokenizer)} | {name: id_ for name, id_ in ids.items() if id_ is not None}
+    words = -(-len(tokenizer) // _ROWS) * _ROWS
+    said = {"vocab_size": words} | {name: id_ for name, id_ in ids.items() if id_ is not None} | row.config
     kind = transformers.CONFIG_MAPPING["gte" if row.config["model_type"] == "new" else row.config["model_type"]]
     native = said if row.native is None else row.native | {key: said[key] for key in ("vocab_size", "pad_token_id")}
     config = kind.from_dict({key: value for key, value in native.items() if key != "auto_map"})

@@ -314,7 +314,9 @@ POPULAR: dict[str, Popular] = {
     "sentence-transformers/all-MiniLM-L6-v2": _bert(_MEAN, _UNIT, head=_MINI),
     "sentence-transformers/all-MiniLM-L12-v2": _bert(_MEAN, _UNIT, head=_MINI, layers=4),
     "sentence-transformers/all-mpnet-base-v2": _mpnet(_MEAN, _UNIT),
-    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": _bert(_MEAN, head=_MINI, tokenizer="xlm-roberta"),
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": _bert(
+        _MEAN, head=_MINI, config={"pad_token_id": 0}, tokenizer="xlm-roberta"
+    ),
     "sentence-transformers/paraphrase-multilingual-mpnet-base-v2": _xlm(_MEAN),
     "sentence-transformers/paraphrase-MiniLM-L6-v2": _bert(_MEAN, head=_MINI),
     "sentence-transformers/paraphrase-albert-small-v2": Popular(
@@ -351,7 +353,9 @@ POPULAR: dict[str, Popular] = {
     "BAAI/bge-m3": _xlm(_CLS, _UNIT, **_PICKLED),
     "intfloat/e5-small-v2": _bert(_MEAN, _UNIT, head=_MINI),
     "intfloat/e5-large-v2": _bert(_MEAN, _UNIT, layers=4),
-    "intfloat/multilingual-e5-small": _bert(_MEAN, _UNIT, head=_MINI, tokenizer="xlm-roberta"),
+    "intfloat/multilingual-e5-small": _bert(
+        _MEAN, _UNIT, head=_MINI, config={"pad_token_id": 0}, tokenizer="xlm-roberta"
+    ),
     "intfloat/multilingual-e5-base": _xlm(_MEAN, _UNIT),
     "intfloat/multilingual-e5-large": _xlm(_MEAN, _UNIT),
     "intfloat/multilingual-e5-large-instruct": _xlm(_MEAN, _UNIT, dtype="float16"),
@@ -377,7 +381,7 @@ POPULAR: dict[str, Popular] = {
         _UNIT,
         tokenizer="qwen",
         config={"head_dim": 128, "attention_bias": False, "rope_theta": 1000000, "sliding_window": None,
-                "use_sliding_window": False, "max_window_layers": 2, "tie_word_embeddings": True},
+                "max_position_embeddings": 512, "use_sliding_window": False, "max_window_layers": 2, "tie_word_embeddings": True},
         prompts={"query": _WEB, "document": ""},
         max_tokens=None,
     ),
@@ -448,7 +452,7 @@ POPULAR: dict[str, Popular] = {
     "NeuML/pubmedbert-base-embeddings": _bert(_MEAN),
     "WhereIsAI/UAE-Large-V1": _bert(_CLS),
     "avsolatorio/GIST-small-Embedding-v0": _bert(_CLS, _UNIT, head=_MINI),
-    "jhgan/ko-sroberta-multitask": _roberta(_MEAN, tokenizer="bert-cased"),
+    "jhgan/ko-sroberta-multitask": _roberta(_MEAN, tokenizer="bert-korean"),
     "cointegrated/rubert-tiny2": _bert(_CLS, _UNIT, head=26, tokenizer="bert-cased"),
     "ibm-granite/granite-embedding-30m-english": _roberta(_CLS, _UNIT, head=_MINI, dtype="bfloat16"),
     "EuroBERT/EuroBERT-210m": Popular(

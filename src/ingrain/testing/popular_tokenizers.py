@@ -42,6 +42,12 @@ TOKENIZERS: dict[str, PopularTokenizer] = {
     "bert-cased": PopularTokenizer(
         kind="BertTokenizer", words="wordpiece", special=_BERT, arguments={"do_lower_case": False}
     ),
+    "bert-korean": PopularTokenizer(
+        kind="BertTokenizer",
+        words="wordpiece",
+        special=("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"),
+        arguments={"do_lower_case": False, "bos_token": "[CLS]", "eos_token": "[SEP]"},
+    ),
     "distilbert": PopularTokenizer(kind="DistilBertTokenizer", words="wordpiece", special=_BERT),
     "distilbert-cased": PopularTokenizer(
         kind="DistilBertTokenizer", words="wordpiece", special=_BERT, arguments={"do_lower_case": False}

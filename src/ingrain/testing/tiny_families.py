@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ingrain.testing.tiny_tokenizers import Kind, Template
@@ -64,6 +64,8 @@ def _decoder(model_type: str, side: Literal["right", "left"] = "left", **config:
 
 
 _SHORT: dict[str, Any] = {"sliding_window": 16}  # far below the longest text, so that a wrong window shows
+_QWEN_MOE = {"moe_intermediate_size": 48, "decoder_sparse_step": 1}
+_QWEN2_SHARED = {"shared_expert_intermediate_size": 48}
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "feed_forward_proj": "gated-gelu"}
 
 FAMILIES: dict[str, Family] = {
@@ -131,7 +133,11 @@ FAMILIES: dict[str, Family] = {
     "Mistral": _decoder("mistral"),
     "Mistral, sliding window": _decoder("mistral", **_SHORT),
     "Ministral": _decoder("ministral", head_dim=8, **_SHORT),
-    "Mixtral": replace(_decoder("mixtral", num_local_experts=4), refused=True),
+    "Mixtral": _decoder("mixtral", num_local_experts=4, num_experts_per_tok=2, **_SHORT),
+    "Qwen2 MoE": _decoder("qwen2_moe", num_experts=4, num_experts_per_tok=2, **_QWEN_MOE, **_QWEN2_SHARED),
+    "Qwen3 MoE": _decoder("qwen3_moe", head_dim=8, num_experts=4, num_experts_per_tok=2, **_QWEN_MOE),
+    "OLMoE": _decoder("olmoe", num_experts=4, num_experts_per_tok=2),
+    "GPT-OSS": _decoder("gpt_oss", head_dim=8, num_local_experts=4, num_experts_per_tok=2, **_SHORT),
     "Phi": _decoder("phi"),
     "Phi3": _decoder("phi3"),
     "Qwen2": _decoder("qwen2"),
@@ -177,7 +183,6 @@ FAMILIES: dict[str, Family] = {
         config={"attention_window": [16, 16]},
         tokenizer="roberta",
         template="bos_eos",
-        refused=True,
     ),
     "Funnel": Family(
         model_type="funnel",
