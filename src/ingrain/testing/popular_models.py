@@ -258,6 +258,7 @@ _NEW = {
     },
     **_sizes(),
     "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
     "layer_norm_type": "layer_norm",
     "max_position_embeddings": 8192,
     "pack_qkv": True,
@@ -362,11 +363,10 @@ POPULAR: dict[str, Popular] = {
     "intfloat/e5-mistral-7b-instruct": _mistral(prompts={"web_search_query": f"{_WEB} ", "sts_query": "Instruct: "}),
     "thenlper/gte-small": _bert(_MEAN, _UNIT, head=_MINI, dtype="float16"),
     "thenlper/gte-large": _bert(_MEAN, _UNIT, dtype="float16"),
-    "Alibaba-NLP/gte-multilingual-base": _remote(
-        _NEW | {"rope_theta": 20000, "rope_scaling": {"factor": 8.0, "type": "ntk"}},
-        _CLS,
-        _UNIT,
+    "Alibaba-NLP/gte-multilingual-base": Popular(
+        config=_NEW | {"rope_theta": 20000, "rope_scaling": {"factor": 8.0, "type": "ntk"}},
         native=_GTE,
+        modules=(_CLS, _UNIT),
         tokenizer="xlm-roberta",
     ),
     "Alibaba-NLP/gte-Qwen2-1.5B-instruct": _qwen2(_LAST, _UNIT, prompts={"query": f"{_WEB} "}),
