@@ -63,7 +63,7 @@ def test_a_job_goes_through_its_phases_and_ends_with_the_manifest(
 
 def test_our_own_errors_arrive_with_their_code_and_message(tmp_path: Path) -> None:
     (tmp_path / "models" / "model").mkdir(parents=True)
-    (tmp_path / "models" / "model" / "config.json").write_text('{"model_type": "longformer"}')
+    (tmp_path / "models" / "model" / "config.json").write_text('{"model_type": "led"}')
     (tmp_path / "models" / "model" / "model.safetensors").write_bytes(b"")
     *_, end = events_of(in_process.job_of(tmp_path))
     assert isinstance(end, Failed)

@@ -27,10 +27,9 @@ class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, s
         self.first = _linears(first, bias if experts.has_bias else None, transposed=experts.is_transposed)
         last_bias = experts.down_proj_bias if experts.has_bias else None
         self.last = _linears(experts.down_proj, last_bias, transposed=experts.is_transposed)
-        self.act_fn = experts.act_fn
-        self.has_gate = experts.has_gate
+        # Methods and modules of the source without weights of their own, but for the norm.
+        self.activate = experts._apply_gate if experts.has_gate else experts.act_fn
         self.norm = experts.post_expert_norm if experts.has_post_expert_norm else nn.Identity()
-        self._source = (experts,)  # in a tuple, so that its weights are not this module's too
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Compute the sum of experts.
@@ -46,9 +45,8 @@ class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, s
         weights = weights_of_all(top_k_index, top_k_weights, len(self.first))
         total = torch.zeros_like(hidden_states)
         for number, (first, last) in enumerate(zip(self.first, self.last, strict=True)):
-            inner = first(hidden_states)
-            inner = self._source[0]._apply_gate(inner) if self.has_gate else self.act_fn(inner)
-            total = total + self.norm(last(inner)) * weights[:, number : number + 1]
+            one = self.norm(last(self.activate(first(hidden_states))))
+            total = total + one * weights[:, number : number + 1]
         return total
 
 

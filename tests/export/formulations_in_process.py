@@ -1,0 +1,115 @@
+"""What the tests of other formulations run in the process that has torch."""
+
+from pathlib import Path
+from typing import Any
+
+import export_in_process as in_process
+import msgspec
+import numpy as np
+
+
+def network_of(family: str) -> Any:
+    """Return the network of a small family, its weights wide."""
+    from ingrain.testing.tiny_families import FAMILIES
+    from ingrain.testing.tiny_models import prepare_libraries, randomize, small_config
+    from ingrain.testing.tiny_tokenizers import build_tokenizer
+
+    prepare_libraries()
+    import torch
+    from transformers import AutoModel
+
+    torch.manual_seed(0)
+    chosen = FAMILIES[family]
+    network = AutoModel.from_config(small_config(chosen, build_tokenizer(chosen.tokenizer, chosen.template)))
+    randomize(network)
+    return network.eval()
+
+
+def difference_of_all_experts(family: str) -> tuple[int, float]:
+    """Return how many layers were replaced, and by how much the tokens' vectors differ at most, padding apart."""
+    from ingrain.export.experts import compute_all_experts
+
+    network = network_of(family)
+    own = _tokens(network)
+    return compute_all_experts(network), float(np.abs(_tokens(network) - own).max())
+
+
+def difference_of_longformer() -> float:
+    """Return by how much the tokens' vectors differ at most, over lengths around the window's multiples."""
+    from ingrain.export.longformer import widen_attention
+
+    network = network_of("Longformer")
+    own = [_tokens(network, length) for length in _LENGTHS]
+    assert widen_attention(network)
+    return max(float(np.abs(_tokens(network, length) - before).max()) for length, before in zip(_LENGTHS, own, strict=True))
+
+
+def difference_of_nomic_experts() -> float:
+    """Compare the replacement with a class that has the attributes of nomic-embed-text-v2-moe's, written from them."""
+    import torch
+    from torch import nn
+
+    from ingrain.export.experts import compute_all_experts
+
+    class Mlp(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w1, self.w2 = (nn.Parameter(torch.randn(4 * 24, 16) * 0.3) for _ in range(2))
+            self.activation_fn = nn.functional.gelu
+
+    class NomicExperts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.moe_num_experts, self.mlp, self.bias = 4, Mlp(), nn.Parameter(torch.randn(16))
+
+        def forward(self, x: Any, weights: Any, top_weights: Any, top_experts: Any) -> Any:
+            rows = x.reshape(-1, 16)
+            out = torch.zeros_like(rows)
+            for row, (given, numbers) in enumerate(zip(top_weights, top_experts, strict=True)):
+                for weight, number in zip(given, numbers, strict=True):
+                    up = self.mlp.w1.view(4, 24, 16)[number]
+                    down = self.mlp.w2.view(4, 24, 16)[number]
+                    out[row] += weight * (self.mlp.activation_fn(rows[row] @ up.T) @ down)
+            return out.view(x.shape) + self.bias
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = NomicExperts()
+
+    torch.manual_seed(0)
+    layer, x = Layer(), torch.randn(2, 5, 16)
+    weights = torch.softmax(torch.randn(10, 4), dim=-1)
+    given = (x, weights, *torch.topk(weights, 2))
+    with torch.inference_mode():
+        own = layer.experts(*given)
+        assert compute_all_experts(layer) == 1
+        return float((layer.experts(*given) - own).abs().max())
+
+
+_LENGTHS = (1, 15, 16, 17, 33, 70)
+
+
+def _tokens(network: Any, length: int = 40) -> np.ndarray:
+    """Return the vectors of real tokens of two texts, one of them padded."""
+    import torch
+
+    generator = torch.Generator().manual_seed(length)
+    mask = torch.ones(2, length, dtype=torch.int64)
+    mask[1, max(1, length // 2) :] = 0
+    ids = torch.randint(5, 300, (2, length), generator=generator)
+    ids[mask == 0] = network.config.pad_token_id
+    with torch.inference_mode():
+        vectors = network(input_ids=ids, attention_mask=mask)["last_hidden_state"]
+    return vectors[mask == 1].numpy()
+
+
+def export_popular(name: str, folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
+    """Build a popular repository, export it by its name, and embed with the published files and with the source."""
+    from ingrain.export.worker import run_job
+    from ingrain.testing.popular_folders import build_popular
+
+    built = build_popular(name, folder / "models" / name)
+    run_job(msgspec.structs.replace(in_process.job_of(folder), name=name), lambda _: None)
+    ours = [in_process.embed_published(folder / "output", [text])[0] for text in in_process.TEXTS]
+    return ours, in_process.embed_source(built, in_process.TEXTS)

@@ -1,0 +1,25 @@
+"""Networks that an exporter cannot follow as they are written, computed in another way that is the same."""
+
+from concurrent.futures import ProcessPoolExecutor
+
+import formulations_in_process as in_process
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("family", ["Mixtral", "Qwen2 MoE", "GPT-OSS"])
+def test_all_experts_weighted_are_the_experts_that_were_chosen(exporting: ProcessPoolExecutor, family: str) -> None:
+    """Gated, with a shared expert beside them, with biases and transposed matrices."""
+    layers, difference = exporting.submit(in_process.difference_of_all_experts, family).result()
+    assert layers == 2
+    assert difference < 1e-5
+
+
+def test_nomics_experts_whose_code_comes_with_the_model_are_replaced_likewise(exporting: ProcessPoolExecutor) -> None:
+    assert exporting.submit(in_process.difference_of_nomic_experts).result() < 1e-5
+
+
+def test_longformers_chunks_are_a_band_of_dense_attention(exporting: ProcessPoolExecutor) -> None:
+    """Of lengths around its window's multiples, with padding."""
+    assert exporting.submit(in_process.difference_of_longformer).result() < 1e-5
