@@ -12,13 +12,17 @@ _WORDS = (
     "it splits texts into words with rules of its own that the serving tokenizer does not have, so its vectors cannot "
     "be reproduced"
 )
+_ROUTES = (
+    "it holds several encoders, and which one a text meets depends on the task that the caller names; save each route "
+    "as a model of its own, as the documentation shows, and send queries to the one and documents to the other"
+)
 _MODULES = {
     "BoW": _WORDS,
     "WordEmbeddings": _WORDS,
     "WordWeights": "it weighs the words of word embeddings, whose word splitting cannot be reproduced",
     "LSTM": "it runs only on top of word embeddings, whose word splitting cannot be reproduced",
-    "Router": "it holds several encoders and chooses by task; save the one you want as a model of its own",
-    "Asym": "it holds several encoders and chooses by key; save the one you want as a model of its own",
+    "Router": _ROUTES,
+    "Asym": _ROUTES,
 }
 
 _CHUNKED = (
