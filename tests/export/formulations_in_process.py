@@ -41,7 +41,9 @@ def difference_of_longformer() -> float:
     network = network_of("Longformer")
     own = [_tokens(network, length) for length in _LENGTHS]
     assert widen_attention(network)
-    return max(float(np.abs(_tokens(network, length) - before).max()) for length, before in zip(_LENGTHS, own, strict=True))
+    return max(
+        float(np.abs(_tokens(network, length) - before).max()) for length, before in zip(_LENGTHS, own, strict=True)
+    )
 
 
 def difference_of_nomic_experts() -> float:

@@ -31,6 +31,6 @@ def test_sixty_repositories_are_in_the_table_and_at_most_five_stand_there_as_ref
 def test_a_popular_repository_gives_the_vectors_of_its_source(
     exporting: ProcessPoolExecutor, tmp_path: Path, name: str
 ) -> None:
-    """A BERT with XLM-RoBERTa's tokenizer; Dense with tanh; the last token after left padding; windows and two Dense."""
+    """A BERT with XLM-RoBERTa's tokenizer, Dense with tanh, the last token after left padding, windows, a table."""
     ours, theirs = exporting.submit(in_process.export_popular, name, tmp_path).result()
     np.testing.assert_allclose(np.stack(ours), theirs, atol=2e-4, rtol=1e-4)

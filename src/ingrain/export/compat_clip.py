@@ -34,8 +34,8 @@ its several hundred texts for the tokenizer.
 - **length**: `any` where a text costs what its own length costs; `full` where padding takes part in the attention, so
   that every text is padded to the context length.
 - **exporter**: which way of exporting was proved, where it is not the first choice for both towers.
-- **size**: parameters, in millions. What has more than 1,250 million, and would take more than 11 GiB of memory, was cut
-  as noted.
+- **size**: parameters, in millions. What has more than 1,250, and would take more than 11 GiB of memory, was cut as
+  noted.
 - Where a tokenizer would come from the hub, one with the same special tokens and ids stands in for it (**\\***).
 
 """
@@ -46,7 +46,9 @@ def main() -> int:
     arguments = _parse()
     warm_up()
     names = arguments.names or list(_ordered())
-    return 1 if run_all(names, measure, arguments.results, lambda rows: _write(arguments.table, rows), _is_larger) else 0
+    return (
+        1 if run_all(names, measure, arguments.results, lambda rows: _write(arguments.table, rows), _is_larger) else 0
+    )
 
 
 def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tuple[TowerRow, Manifest]:

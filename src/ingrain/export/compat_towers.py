@@ -72,7 +72,7 @@ def run_all(
     measure: Measure,
     results: Path,
     on_row: Callable[[dict[str, TowerRow]], None],
-    outdated: Callable[[TowerRow], bool] = lambda row: False,
+    outdated: Callable[[TowerRow], bool] | None = None,
 ) -> int:
     """Measure what has no good result yet.
 
@@ -88,7 +88,7 @@ def run_all(
     """
     rows = load_rows(results)
     for name in names:
-        if name in rows and not rows[name].error and not outdated(rows[name]):
+        if name in rows and not rows[name].error and not (outdated and outdated(rows[name])):
             continue
         rows[name] = row = _run(name, measure)
         results.parent.mkdir(parents=True, exist_ok=True)

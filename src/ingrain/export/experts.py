@@ -66,8 +66,8 @@ class AllNomicExperts(nn.Module):  # type: ignore[misc]  # as above
         self.act_fn = experts.mlp.activation_fn
         self.bias = experts.bias
 
-    def forward(self, x: Tensor, weights: Tensor, top_weights: Tensor, top_experts: Tensor) -> Tensor:
-        """Compute the sum of experts for float32 ``[..., H]``; ``weights``, before the choice, is not needed."""
+    def forward(self, x: Tensor, _: Tensor, top_weights: Tensor, top_experts: Tensor) -> Tensor:
+        """Compute the sum of experts for float32 ``[..., H]``; the weights before the choice are not needed."""
         rows = x.reshape(-1, x.shape[-1])
         chosen = weights_of_all(top_experts, top_weights, len(self.first))
         total = torch.zeros_like(rows)

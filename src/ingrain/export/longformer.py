@@ -34,10 +34,10 @@ def _embed(
     if token_type_ids is None:
         token_type_ids = torch.zeros_like(input_ids)
     state = model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
-    states = (state,)
+    states = [state]
     for layer in model.encoder.layer:
         state = layer(state, attention_mask=attention_mask)[0]
-        states = (*states, state)
+        states.append(state)
     return {"last_hidden_state": state, "hidden_states": states}
 
 

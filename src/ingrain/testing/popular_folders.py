@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ingrain.testing.popular_models import POPULAR, Module, Popular
+from ingrain.testing.popular_models import POPULAR
+from ingrain.testing.popular_shapes import Popular
 from ingrain.testing.popular_tokenizers import build_popular_tokenizer
 from ingrain.testing.tiny_models import prepare_libraries, randomize
 
@@ -98,9 +99,7 @@ def _write_modules(row: Popular, folder: Path, width: int) -> None:
         said |= {"prompts": row.prompts, "default_prompt_name": row.default_prompt}
     _write_json(folder / "config_sentence_transformers.json", said)
     if not row.static and row.max_tokens is not None:
-        _write_json(
-            folder / "sentence_bert_config.json", {"max_seq_length": row.max_tokens, "do_lower_case": False}
-        )
+        _write_json(folder / "sentence_bert_config.json", {"max_seq_length": row.max_tokens, "do_lower_case": False})
 
 
 def _write_pooling(options: dict[str, Any], folder: Path, width: int) -> int:
@@ -120,7 +119,7 @@ def _write_dense(options: dict[str, Any], folder: Path, width: int) -> int:
     return int(options["out"])
 
 
-def _write_nothing(_: dict[str, Any], folder: Path, width: int) -> int:
+def _write_nothing(options: dict[str, Any], folder: Path, width: int) -> int:  # noqa: ARG001  # as the others
     return width
 
 

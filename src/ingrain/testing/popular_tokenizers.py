@@ -35,7 +35,13 @@ class PopularTokenizer:
 
 _BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _XLM = ("<s>", "<pad>", "</s>", "<unk>")
-_NAMED = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+_NAMED = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 
 TOKENIZERS: dict[str, PopularTokenizer] = {
     "bert": PopularTokenizer(kind="BertTokenizer", words="wordpiece", special=_BERT),
@@ -164,9 +170,7 @@ def _byte_level(chosen: PopularTokenizer) -> Any:
     special = list(chosen.special)
     return _trained(
         tokenizer,
-        trainers.BpeTrainer(
-            vocab_size=_WORDS, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-        ),
+        trainers.BpeTrainer(vocab_size=_WORDS, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
 
 

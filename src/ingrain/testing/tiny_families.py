@@ -64,8 +64,8 @@ def _decoder(model_type: str, side: Literal["right", "left"] = "left", **config:
 
 
 _SHORT: dict[str, Any] = {"sliding_window": 16}  # far below the longest text, so that a wrong window shows
-_QWEN_MOE = {"moe_intermediate_size": 48, "decoder_sparse_step": 1}
-_QWEN2_SHARED = {"shared_expert_intermediate_size": 48}
+_QWEN_MOE: dict[str, Any] = {"moe_intermediate_size": 48, "decoder_sparse_step": 1}
+_QWEN2_SHARED: dict[str, Any] = {"shared_expert_intermediate_size": 48}
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "feed_forward_proj": "gated-gelu"}
 
 FAMILIES: dict[str, Family] = {
