@@ -86,8 +86,8 @@ def _write_modules(row: Popular, folder: Path, width: int) -> None:
     """Write what sentence-transformers reads; nothing for a plain transformers repository."""
     if not row.modules and not row.static:
         return
-    first = "StaticEmbedding" if row.static else "Transformer"
-    entries = [{"idx": 0, "name": "0", "path": "", "type": f"{_PACKAGE}.{first}"}]
+    first = row.first or (f"{_PACKAGE}.StaticEmbedding" if row.static else f"{_PACKAGE}.Transformer")
+    entries = [{"idx": 0, "name": "0", "path": "", "type": first}]
     for number, (kind, options) in enumerate(row.modules, start=1):
         path = f"{number}_{kind}"
         entries.append({"idx": number, "name": str(number), "path": path, "type": f"{_PACKAGE}.{kind}"})

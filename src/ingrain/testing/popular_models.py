@@ -222,6 +222,7 @@ POPULAR: dict[str, Popular] = {
         MEAN,
         UNIT,
         tokenizer="xlm-roberta",
+        first="custom_st.Transformer",
     ),
     "hkunlp/instructor-large": t5(*_T5_TAIL),
     "facebook/contriever": bert(config={"architectures": ["Contriever"]}, **_PICKLED),

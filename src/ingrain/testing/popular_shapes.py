@@ -33,6 +33,7 @@ class Popular:
         default_prompt: The prompt used where none is named.
         max_tokens: Longest text; None where the repository sets none.
         padding_side: The tokenizer's.
+        first: Dotted class of the first module, where it is not the library's.
         static: True for a table of vectors instead of a transformer.
         refused: True where the export must refuse the repository.
     """
@@ -48,6 +49,7 @@ class Popular:
     default_prompt: str | None = None
     max_tokens: int | None = MAX_TOKENS
     padding_side: str = "right"
+    first: str | None = None
     static: bool = False
     refused: bool = False
 
