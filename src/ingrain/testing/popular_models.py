@@ -253,7 +253,7 @@ POPULAR: dict[str, Popular] = {
         tokenizer="eurobert",
         dtype="bfloat16",
         network="EuroBertForMaskedLM",
-        max_tokens=MAX_TOKENS,
+        refused=True,
     ),
     "minishlab/potion-base-8M": Popular(static=True, modules=(UNIT,)),
 }

@@ -125,6 +125,8 @@ def build_popular_tokenizer(name: str, *, max_tokens: int | None, padding_side: 
     arguments: dict[str, Any] = {"padding_side": padding_side, **chosen.arguments}
     if max_tokens is not None:
         arguments["model_max_length"] = max_tokens
+    if chosen.words == "unigram":
+        arguments["_spm_precompiled_charsmap"] = _characters()
     made = _LEARN[chosen.words](chosen)
     if chosen.kind == "PreTrainedTokenizerFast":
         arguments["tokenizer_object"] = made
@@ -147,6 +149,26 @@ def _vocabulary(made: Any) -> dict[str, Any]:
         return {"vocab": [(piece, score) for piece, score in model["vocab"]]}
     merges = {"merges": [tuple(pair) for pair in model["merges"]]} if "merges" in model else {}
     return {"vocab": model["vocab"], **merges}
+
+
+def _characters() -> bytes:
+    """Return SentencePiece's table of how characters are rewritten (nmt_nfkc), which every model of it carries."""
+    import io
+
+    from sentencepiece import SentencePieceTrainer, sentencepiece_model_pb2
+
+    written = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES * 4),
+        model_writer=written,
+        vocab_size=_WORDS,
+        hard_vocab_limit=False,
+        normalization_rule_name="nmt_nfkc",
+        minloglevel=2,
+    )
+    model = sentencepiece_model_pb2.ModelProto.FromString(written.getvalue())
+    table: bytes = model.normalizer_spec.precompiled_charsmap
+    return table
 
 
 def _wordpiece(chosen: PopularTokenizer) -> Any:
