@@ -8,7 +8,6 @@ from ingrain.testing.popular_shapes import (
     CLS,
     GTE,
     LAST,
-    MAX_TOKENS,
     MEAN,
     NEW,
     NOMIC,
