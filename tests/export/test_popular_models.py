@@ -25,12 +25,11 @@ def test_sixty_repositories_are_in_the_table_and_at_most_five_stand_there_as_ref
         "sentence-transformers/LaBSE",
         "Qwen/Qwen3-Embedding-0.6B",
         "google/embeddinggemma-300m",
-        "minishlab/potion-base-8M",
     ],
 )
 def test_a_popular_repository_gives_the_vectors_of_its_source(
     exporting: ProcessPoolExecutor, tmp_path: Path, name: str
 ) -> None:
-    """A BERT with XLM-RoBERTa's tokenizer, Dense with tanh, the last token after left padding, windows, a table."""
+    """A BERT with XLM-RoBERTa's tokenizer, Dense with tanh, the last token after left padding, windows."""
     ours, theirs = exporting.submit(in_process.export_popular, name, tmp_path).result()
     np.testing.assert_allclose(np.stack(ours), theirs, atol=2e-4, rtol=1e-4)
