@@ -208,7 +208,7 @@ def test_an_activation_that_the_source_would_silently_replace_is_refused(folder:
         ({"model_type": "funnel"}, "one text length"),
         ({"model_type": "big_bird"}, "block-sparse"),
         ({"model_type": "switch_transformers", "num_experts": 8}, "mixture of experts in code of its own"),
-        ({"model_type": "nomic_bert", "num_experts": 8}, "code that comes with the model"),
+        ({"model_type": "nomic_bert", "num_experts": 8}, "without experts"),
         ({"model_type": "phi3", "rope_scaling": {"type": "longrope"}}, "depend on the text's length"),
         ({"model_type": "gemma3_text", "rope_parameters": {"full_attention": {"rope_type": "dynamic"}}}, "depend"),
     ],

@@ -85,8 +85,6 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
             "length, and a graph holds one of the two. Set 'attention_type' to 'original_full' in its config.json.",
             param="name",
         )
-    if not trust_remote_code and _is_native(model_type):
-        _refuse_experts_of_its_own(config)
     _refuse_length_dependent_positions(config)
     if "auto_map" in config:
         if not trust_remote_code:
@@ -100,18 +98,19 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
         raise UnsupportedModelError(
             f"The installed transformers does not know the architecture {model_type!r}; a newer one may.", param="name"
         )
+    _refuse_experts_left_out(config)
     refuse_other_network(config)
 
 
-def _refuse_experts_of_its_own(config: dict[str, Any]) -> None:
+def _refuse_experts_left_out(config: dict[str, Any]) -> None:
     """Refuse a mixture of experts whose type is known only without experts: they would be left out without a word."""
     model_type = config.get("model_type")
     for name in _EXPERT_COUNTS:
         if isinstance(config.get(name), int) and config[name] > 1 and not _has_experts(model_type):
             raise UnsupportedModelError(
-                f"The network {model_type!r} is a mixture of experts ({name} {config[name]}), and in the installed "
-                "transformers that architecture has none: they are code that comes with the model, which is run only "
-                "where remote code is allowed (INGRAIN_TRUST_REMOTE_CODE).",
+                f"The network {model_type!r} is a mixture of experts ({name!r} {config[name]}), and the installed "
+                "transformers has that architecture without experts; the model's config.json names no code that has "
+                "them ('auto_map').",
                 param="name",
             )
 
