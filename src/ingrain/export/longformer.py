@@ -29,8 +29,10 @@ def widen_attention(network: nn.Module) -> bool:
 
 def _embed(
     model: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any
-) -> dict[str, Any]:
+) -> Any:
     """Compute ``LongformerModel.forward`` without chunks: ``last_hidden_state`` and every layer's ``hidden_states``."""
+    from transformers.modeling_outputs import BaseModelOutput
+
     if token_type_ids is None:
         token_type_ids = torch.zeros_like(input_ids)
     state = model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
@@ -38,7 +40,7 @@ def _embed(
     for layer in model.encoder.layer:
         state = layer(state, attention_mask=attention_mask)[0]
         states.append(state)
-    return {"last_hidden_state": state, "hidden_states": states}
+    return BaseModelOutput(last_hidden_state=state, hidden_states=tuple(states))
 
 
 def _attend(attention: Any, hidden_states: Tensor, attention_mask: Tensor, **_: Any) -> tuple[Tensor]:
