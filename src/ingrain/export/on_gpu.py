@@ -19,7 +19,6 @@ from ingrain.export.fused import write_fused
 from ingrain.export.measured import Floors, Prove
 from ingrain.export.onnx_file import open_session, replace_graph
 from ingrain.export.threads import export_threads
-from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import Precision, Verification
 
 _RUNS = 15
@@ -104,8 +103,7 @@ def _fused(
             write_float16(single, file)
         session = open_session(file, export_threads(), precision=precision, on_gpu=True)
         return _Candidate(file, prove(session, floors), _times(session))
-    except Exception as error:  # rewriters and ONNX Runtime raise whatever a graph makes them stumble over
-        raise_if_machines(error)
+    except Exception:  # whatever they stumble over, too little memory included
         _tell(what, "fused, did not work:")
         traceback.print_exc()
         return None
