@@ -218,8 +218,9 @@ async def test_pictures_among_texts_keep_their_places(client, planes):
     seen = native.json()["embeddings"][0]
     np.testing.assert_allclose(vectors(answer), [truth("red"), seen, truth("green"), seen], atol=1e-6)
     assert answer.usage.prompt_tokens == 6, "pictures have no tokens"
-    alone = await client.embeddings.create(model="clip", input=picture)
-    np.testing.assert_allclose(vectors(alone), [seen], atol=1e-6)
+    for spaces in ("", " " * 57, "\n" * 5000):
+        alone = await client.embeddings.create(model="clip", input=spaces + picture)
+        np.testing.assert_allclose(vectors(alone), [seen], atol=1e-6)
 
 
 async def test_the_same_string_is_text_to_a_model_without_an_image_tower(client):
@@ -234,6 +235,8 @@ async def test_a_picture_is_no_text_for_a_model_without_an_image_tower(client):
         (picture, "input"),
         (["red", picture], "input[1]"),
         ([picture.replace("data", "DATA")], "input[0]"),
+        (" " * 57 + picture, "input"),
+        (["\n" * 5000 + picture], "input[0]"),
     ):
         with pytest.raises(openai.BadRequestError) as caught:
             await client.embeddings.create(model=MODEL, input=given)

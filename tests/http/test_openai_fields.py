@@ -75,15 +75,25 @@ async def test_every_word_for_normalize_leaves_the_models_own_vector(embed, fiel
     assert refusal(await embed(embd_normalize=1))["param"] == "embd_normalize"
 
 
-@pytest.mark.parametrize("field", ["embedding_type", "embeddingTypes", "output_dtype"])
-async def test_every_word_for_the_type_of_the_numbers_is_taken(embed, field):
+@pytest.mark.parametrize(
+    ("field", "in_a_list"),
+    [
+        ("embedding_type", False),
+        ("embedding_type", True),
+        ("embedding_types", False),
+        ("embeddingTypes", True),
+        ("output_dtype", False),
+    ],
+)
+async def test_every_word_for_the_type_of_the_numbers_is_taken(embed, field, in_a_list):
     def given(kind):
-        return {field: [kind] if field == "embeddingTypes" else kind}
+        return {field: [kind] if in_a_list else kind}
 
     bits = quantize(np.array([truth("red")], np.float32), "ubinary", None)[0]
     np.testing.assert_array_equal(vector(await embed(**given("ubinary"))), bits)
     np.testing.assert_allclose(vector(await embed(**given("float"))), truth("red"), atol=1e-6)
-    assert refusal(await embed(**given("int4")))["message"].endswith(("binary, ubinary.", "binary, ubinary, float."))
+    allowed = "float, int8, uint8," if field == "output_dtype" else "float, base64, int8, uint8,"
+    assert refusal(await embed(**given("int4")))["message"].endswith(f". Allowed: {allowed} binary, ubinary.")
     if field != "output_dtype":
         answer = await embed(**given("base64"))
         numbers = np.frombuffer(base64.b64decode(answer.json()["data"][0]["embedding"]), "<f4")
@@ -216,6 +226,17 @@ async def test_what_cannot_be_had_is_refused_with_the_field_the_value_and_what_i
         error = refusal(await embed(**fields))
         assert error["param"] == param
         assert allowed in error["message"]
+
+
+async def test_two_fields_that_differ_are_shown_as_they_were_given(embed):
+    for fields, shown in (
+        ({"normalize": False, "embd_normalize": 2}, "normalize (false) and embd_normalize (2) mean"),
+        ({"truncate": "Start", "truncation_side": "RIGHT"}, "truncate ('Start') and truncation_side ('RIGHT') mean"),
+        ({"truncate": "NONE", "truncation": "END"}, "truncate ('NONE') and truncation ('END') mean"),
+        ({"task": "retrieval.query", "input_type": "passage"}, "input_type ('passage') and task ('retrieval.query')"),
+        ({"output_dtype": "int8", "embedding_type": ["binary"]}, "output_dtype ('int8') and embedding_type (['bin"),
+    ):
+        assert refusal(await embed(**fields))["message"].startswith(shown)
 
 
 async def test_what_asks_for_what_is_done_in_any_case_passes(embed):

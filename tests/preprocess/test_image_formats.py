@@ -177,6 +177,8 @@ def test_a_heic_is_refused_by_name_where_nothing_reads_it(monkeypatch: pytest.Mo
         (b"%PDF-1.7\n", "is a PDF document; "),
         (b"8BPS\x00\x01" + bytes(40), "is a Photoshop (PSD) picture; "),
         (b"\x00\x00\x01\x00\x01\x00" + bytes(40), "is an icon (ICO); "),
+        (b"\x00\x00\x02\x00\x01\x00" + bytes(40), "is a cursor (CUR); "),
+        (encode(scene(9, 6), "TGA"), "is of no format that is known; "),
         (b"\xff\x0a" + bytes(40), "is a JPEG XL picture; "),
         (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "is a JPEG 2000 picture; "),
         (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "is an MP4 video; "),

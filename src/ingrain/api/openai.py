@@ -92,7 +92,7 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Jina's word for `output_dtype`, and for `encoding_format` where it is base64."),
     ] = None
     embedding_types: Annotated[
-        list[_Kind] | None, Meta(description="Cohere's word for `output_dtype`; one type a request.")
+        _Kind | list[_Kind] | None, Meta(description="Cohere's word for `output_dtype`; one type a request.")
     ] = None
     truncation: Annotated[bool | types.Word | None, Meta(description="Voyage's word for `truncate`.")] = None
     truncation_side: Annotated[

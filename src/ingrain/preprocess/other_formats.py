@@ -7,8 +7,6 @@ import re
 _MAGIC = {
     b"%PDF-": "a PDF document",
     b"8BPS": "a Photoshop (PSD) picture",
-    b"\x00\x00\x01\x00": "an icon (ICO)",
-    b"\x00\x00\x02\x00": "a cursor (CUR)",
     b"icns": "an icon (ICNS)",
     b"\xff\x0a": "a JPEG XL picture",
     b"\x00\x00\x00\x0cJXL \r\n\x87\n": "a JPEG XL picture",
@@ -47,6 +45,9 @@ _BRANDS = {
     b"msf1": "a HEIF picture of a codec that is not known",
 }
 _LONGEST_BRANDS = 256
+# A count of at least one follows; TGA begins with the same bytes, and has zeros there.
+_ICON = re.compile(rb"\x00\x00([\x01\x02])\x00(?!\x00\x00)..", re.DOTALL)
+_ICONS = {b"\x01": "an icon (ICO)", b"\x02": "a cursor (CUR)"}
 _PNM = re.compile(rb"P[1-7]\s")
 _MARKUP = re.compile(rb"<(?:\?xml|!doctype|!--|[a-z][a-z0-9:]*[\s>/])", re.IGNORECASE)
 _SVG, _HTML = re.compile(rb"<svg[\s>]", re.IGNORECASE), re.compile(rb"<(?:!doctype html|html)[\s>]", re.IGNORECASE)
@@ -66,6 +67,8 @@ def name_of(data: bytes) -> str | None:
     for magic, name in _MAGIC.items():
         if data.startswith(magic):
             return name
+    if icon := _ICON.match(data):
+        return _ICONS[icon[1]]
     if data[:4] == b"RIFF":
         return _RIFF.get(data[8:12])
     if data[4:8] == b"ftyp":

@@ -115,7 +115,7 @@ def _choices(kind: type[msgspec.Struct]) -> dict[str, tuple[object, ...]]:
 def _literals(kind: Any) -> tuple[object, ...]:
     if get_origin(kind) is Literal:
         return get_args(kind)
-    return tuple(value for part in get_args(kind) for value in _literals(part))
+    return tuple(dict.fromkeys(value for part in get_args(kind) for value in _literals(part)))
 
 
 @cache

@@ -98,7 +98,7 @@ def read_wanted(body: OpenAIEmbeddingsRequest) -> Wanted:
         prompt = _prompt(body, "input_type", body.input_type)
         return Wanted(form=form, as_base64=_as_base64(body, body.output_dtype), prompt=prompt)
     _refuse(body)
-    dimensions_param, dimensions = _agreed(_given(body, _DIMENSIONS)) or ("dimensions", None)
+    dimensions_param, dimensions = _agreed(body, _given(body, _DIMENSIONS)) or ("dimensions", None)
     kind_param, kind = _kind(body)
     truncate, cut_side = _cut(body)
     word_param, word = _input_type(body)
@@ -109,7 +109,7 @@ def read_wanted(body: OpenAIEmbeddingsRequest) -> Wanted:
         dimensions_param=dimensions_param,
     )
     if kind == "base64" and body.encoding_format == "float":
-        raise _differ(kind_param, kind, "encoding_format", body.encoding_format)
+        raise _differ(body, kind_param, "encoding_format")
     return Wanted(
         form=form,
         as_base64=kind == "base64" or _as_base64(body, kind),
@@ -145,7 +145,7 @@ def _normalize(body: OpenAIEmbeddingsRequest) -> bool:
     given = _given(body, _NORMALIZE)
     if (norm := body.embd_normalize) is not None:
         given.append(("embd_normalize", _among(_NORMS, "embd_normalize", norm)))
-    agreed = _agreed(given)
+    agreed = _agreed(body, given)
     return agreed is None or agreed[1]
 
 
@@ -156,7 +156,7 @@ def _kind(body: OpenAIEmbeddingsRequest) -> tuple[str, OutputDtype | Literal["ba
         if len(values) != 1:
             raise InvalidRequestError(f"{param} names {len(values)} types; an answer has vectors of one.", param=param)
         given.append((param, values[0]))
-    return _agreed(given) or ("output_dtype", None)
+    return _agreed(body, given) or ("output_dtype", None)
 
 
 def _cut(body: OpenAIEmbeddingsRequest) -> tuple[bool, CutSide | None]:
@@ -166,13 +166,13 @@ def _cut(body: OpenAIEmbeddingsRequest) -> tuple[bool, CutSide | None]:
         cuts.append(("truncate_prompt_tokens", _among({-1: (True, None)}, "truncate_prompt_tokens", most)))
     sides = [(param, side) for param, (_, side) in cuts if side is not None]
     sides += [(param, _among(_SIDE_WORDS, param, value)) for param, value in _given(body, _SIDES)]
-    is_cut, side = _agreed([(param, is_cut) for param, (is_cut, _) in cuts]), _agreed(sides)
+    is_cut, side = _agreed(body, [(param, is_cut) for param, (is_cut, _) in cuts]), _agreed(body, sides)
     return is_cut is None or is_cut[1], side and side[1]
 
 
 def _input_type(body: OpenAIEmbeddingsRequest) -> tuple[str, str | None]:
     given = _given(body, _INPUT_TYPE)
-    agreed = _agreed([(param, meaning_of(word)) for param, word in given])
+    agreed = _agreed(body, [(param, meaning_of(word)) for param, word in given])
     return given[0] if agreed is not None else ("input_type", None)
 
 
@@ -181,24 +181,21 @@ def _given(body: OpenAIEmbeddingsRequest, params: Iterable[str]) -> list[tuple[s
     return [(param, value) for param in params if (value := getattr(body, param)) is not None]
 
 
-def _agreed(given: list[tuple[str, T]]) -> tuple[str, T] | None:
-    """Return the first of several fields for one thing; None if there is none.
+def _agreed(body: OpenAIEmbeddingsRequest, given: list[tuple[str, T]]) -> tuple[str, T] | None:
+    """Return the first of several fields for one thing, each with what it stands for; None if there is none.
 
     Raises:
         InvalidRequestError: They differ.
     """
     for param, value in given[1:]:
         if value != given[0][1]:
-            raise _differ(*given[0], param, value)
+            raise _differ(body, given[0][0], param)
     return given[0] if given else None
 
 
-def _differ(first: str, first_value: object, second: str, second_value: object) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"{first} ({_shown(first_value)}) and {second} ({_shown(second_value)}) mean the same thing and differ; give "
-        "one of them.",
-        param=second,
-    )
+def _differ(body: OpenAIEmbeddingsRequest, first: str, second: str) -> InvalidRequestError:
+    shown = (f"{param} ({_shown(getattr(body, param))})" for param in (first, second))
+    return InvalidRequestError(f"{' and '.join(shown)} mean the same thing and differ; give one of them.", param=second)
 
 
 def _among(allowed: Mapping[Any, T], param: str, value: object) -> T:

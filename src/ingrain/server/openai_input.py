@@ -110,4 +110,7 @@ def looks_like_picture(item: str) -> bool:
 
 
 def _start(item: str) -> str:
-    return item[:64].lstrip()[: len(_EMBEDDED)].lower()
+    start = item[:64].lstrip()  # a picture in base64 is not copied to find out
+    if len(start) < len(_EMBEDDED):
+        start = item.lstrip()
+    return start[: len(_EMBEDDED)].lower()
