@@ -191,6 +191,16 @@ async def test_nothing_in_is_nothing_out_and_nothing_is_asked(connect, tap):
     assert len(both.image_embeddings) == 1
 
 
+def test_no_row_is_lost_whatever_length_was_told():
+    """Parts are of any size, the last one smaller and the first too, where texts are long."""
+    vectors = np.arange(44, dtype=np.float32).reshape(22, 2)
+    for expected in (None, *range(45)):
+        rows = Collected(expected)
+        for part in np.split(vectors, (7, 19)):
+            rows.add(part)
+        np.testing.assert_array_equal(rows.all(), vectors, err_msg=f"{expected} were told")
+
+
 def test_vectors_of_two_widths_are_never_put_together():
     """A model that is replaced in the middle of a call is an error, neither one of numpy's nor ragged lists."""
     rows = Collected(40)

@@ -174,14 +174,16 @@ class Collected:
         if isinstance(rows, list):
             self._lists += rows
             return
-        if self._expected is None or len(rows) >= self._expected:
-            self._arrays.append(rows)
-            return
         if self._whole is None:
+            # All rows are kept in the one way that the first were, whatever length was told.
+            if self._arrays or self._expected is None or len(rows) >= self._expected:
+                self._arrays.append(rows)
+                return
             self._whole = np.empty((self._expected, rows.shape[1]), rows.dtype)
         end = self._filled + len(rows)
         if end > len(self._whole):
-            self._whole = np.concatenate([self._whole[: self._filled], np.empty_like(self._whole)])
+            more = np.empty((max(len(self._whole), len(rows)), rows.shape[1]), rows.dtype)
+            self._whole = np.concatenate([self._whole[: self._filled], more])
         self._whole[self._filled : end] = rows
         self._filled = end
 
