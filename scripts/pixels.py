@@ -19,6 +19,7 @@ from pathlib import Path
 import PIL
 from PIL import Image
 
+from ingrain.preprocess.image_formats import heic_is_read
 from ingrain.testing.image_parity import Case, Outcome, cases, compare
 
 # One of each way of resizing; the tests of the house go through all of them.
@@ -62,6 +63,10 @@ def main() -> int:
     folder = options.folder or pillow_images(options.sources)
     warnings.simplefilter("ignore")  # Pillow's test suite is made of oddities
     Image.init()  # the libraries read whatever Pillow reads
+    if heic_is_read():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     import torch
 
     torch.set_num_threads(1)
