@@ -115,3 +115,20 @@ def test_buffers_of_code_that_comes_with_a_model_are_its_constructors(
     )
     assert served @ shuffled < 0.9999
     assert served @ shuffled == pytest.approx(float(true @ true_shuffled), abs=1e-5)
+
+
+def test_code_that_sets_weights_anew_does_not_undo_what_files_gave(
+    exporting: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    """It is asked again for each module that has a buffer; zeros are the same in every load."""
+    ours, theirs = exporting.submit(in_process.vectors_of_code_that_sets_weights_anew, tmp_path).result()
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neo"])
+def test_masks_that_older_versions_wrote_are_no_layers(exporting: ProcessPoolExecutor, kind: str) -> None:
+    assert "lora_A" in exporting.submit(in_process.refusal_of_left_over_masks, kind).result()
+
+
+def test_a_machine_without_memory_is_not_a_models_lack_of_tensors(exporting: ProcessPoolExecutor) -> None:
+    assert exporting.submit(in_process.error_of_a_probe_without_memory).result() == "OutOfMemoryError"

@@ -84,12 +84,13 @@ EVERY_REPOSITORY = ("*",)
 COMPUTED = "1.0 / 20 ** (torch.arange(0, width, 2).float() / width)"
 
 
-def build_turning(folder: Path, frequencies: str = COMPUTED) -> Any:
+def build_turning(folder: Path, frequencies: str = COMPUTED, modeling: str = TURNING) -> Any:
     """Build a model whose network is code of its own in ``models/model``; return the network by its constructor.
 
     Args:
         folder: Where ``models`` goes.
         frequencies: The expression of its rotary frequencies.
+        modeling: The code.
     """
     from safetensors.torch import save_file
 
@@ -99,7 +100,7 @@ def build_turning(folder: Path, frequencies: str = COMPUTED) -> Any:
     build_family("BERT", source)
     words = json.loads((source / "config.json").read_text())["vocab_size"]
     code = source / "modeling_turning.py"
-    code.write_text(TURNING.replace("FREQUENCIES", frequencies))
+    code.write_text(modeling.replace("FREQUENCIES", frequencies))
     network = network_of(code, words)
     randomize(network)
     save_file(network.state_dict(), source / "model.safetensors", metadata={"format": "pt"})
@@ -251,12 +252,12 @@ def drifting(pretrained: bool = False, **options: Any) -> Any:
     return build_model_with_cfg(Drifting, "drifting", pretrained, block=BasicBlock, layers=[1, 1, 1, 1], **options)
 
 
-def vectors_of_turning(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def vectors_of_turning(folder: Path, modeling: str = TURNING) -> tuple[np.ndarray, np.ndarray]:
     """Export the network of a repository's own; return what is served, and what the constructor's network gives."""
     import torch
     from transformers import AutoTokenizer
 
-    network = build_turning(folder)
+    network = build_turning(folder, modeling=modeling)
     export_manifest(folder, trust_remote_code=EVERY_REPOSITORY)
     tokens = AutoTokenizer.from_pretrained(folder / "models" / "model")(TEXTS, return_tensors="pt")
     with torch.inference_mode():
@@ -277,3 +278,55 @@ def tensors_of_two_loads() -> dict[str, list[bool]]:
             drawn.append(torch.rand(4))
             unset.append(bool(torch.empty(1 << 16).isnan().all()))
     return {"equal": [torch.equal(*drawn)], "unset": unset}
+
+
+def refusal_of_left_over_masks(kind: str) -> str:
+    """Load a decoder whose file has the masks that older versions wrote into each layer; return what is said of it."""
+    from transformers import AutoConfig, AutoModel
+
+    from ingrain.export.load_report import Loaded, refuse_unused_layers
+
+    sizes = {"gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4}, "gpt_neo": {"hidden_size": 32, "num_layers": 2}}[kind]
+    more = {"attention_types": [[["global", "local"], 1]], "num_heads": 4} if kind == "gpt_neo" else {}
+    network = AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=99, **sizes, **more))
+    mask = {"gpt2": "transformer.h.0.attn.bias", "gpt_neo": "transformer.h.0.attn.attention.bias"}[kind]
+    refuse_unused_layers([Loaded(network, unexpected=frozenset({mask}), transformers=True)])
+    try:
+        strange = frozenset({mask.replace("bias", "lora_A")})
+        refuse_unused_layers([Loaded(network, unexpected=strange, transformers=True)])
+    except IngrainError as error:
+        return error.message
+    raise AssertionError("nothing was refused")
+
+
+def vectors_of_code_that_sets_weights_anew(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """As ``vectors_of_turning``, where the code sets biases to zero in modules that have a buffer of their own."""
+    code = TURNING.replace(
+        "self.norm = nn.LayerNorm(width)",
+        'self.norm = nn.LayerNorm(width)\n        self.register_buffer("ones", torch.ones(2), persistent=False)',
+    ).replace(
+        "    def _init_weights(self, module):\n",
+        "    def _init_weights(self, module):\n"
+        "        if isinstance(module, Layer):\n"
+        "            module.value.bias.data.zero_()\n"
+        "            module.norm.weight.data.fill_(1.0)\n",
+    )
+    return vectors_of_turning(folder, code)
+
+
+def error_of_a_probe_without_memory() -> str:
+    """Ask whether a tensor matters where the machine has no memory left for the question."""
+    import torch
+
+    from ingrain.export.independent_load import IndependentLoads
+
+    network = torch.nn.Linear(2, 2).requires_grad_(False)
+
+    def probe() -> list[np.ndarray]:
+        raise MemoryError
+
+    try:
+        IndependentLoads().check(network, [], probe)
+    except (IngrainError, MemoryError) as error:
+        return type(error).__name__
+    raise AssertionError("nothing was said")

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.computed_buffers import restore_buffers
+from ingrain.export.kept_weights import loaded_weights_kept
 from ingrain.export.load_report import Loaded, lacking, name_some, refuse_misfits, refuse_unused_layers, reported
+from ingrain.machine_faults import raise_if_machines
 
 PROBES = ("a river runs to the sea, slowly", "stone")
 _TRIED = 4
@@ -48,7 +50,12 @@ class IndependentLoads:
         import torch
 
         self._count += 1
-        with torch.random.fork_rng(devices=[]), _unset_memory_as_nan(self._count > 1), reported() as networks:
+        with (
+            torch.random.fork_rng(devices=[]),
+            _unset_memory_as_nan(self._count > 1),
+            loaded_weights_kept(),
+            reported() as networks,
+        ):
             torch.manual_seed(self._count)
             try:
                 yield networks
@@ -134,7 +141,8 @@ def _change(tensors: list[Any], probe: Probe) -> bool:
         _fill(tensors, number)
         try:
             vectors.append(probe())
-        except Exception:  # a network raises whatever it stumbles over, for instance a position that is not there
+        except Exception as error:  # a network raises whatever it stumbles over: a position that is not there
+            raise_if_machines(error)
             traceback.print_exc()
             _fill(tensors, 1.0)
             return True

@@ -86,10 +86,15 @@ def refuse_unused_layers(networks: list[Loaded]) -> None:
     for loaded in networks:
         prefix = f"{getattr(loaded.network, 'base_model_prefix', '')}."
         stacks = {_stack(name) for name in loaded.network.state_dict()} - {None}
+        computed = {name for name, _ in loaded.network.named_buffers(remove_duplicate=False)}
+        ignored = _ignored_by_class(loaded.network)
         unused = {
             name
             for name in loaded.unexpected
-            if _stack(name.removeprefix(prefix)) in stacks and name.rpartition(".")[2] not in _COMPUTED
+            if _stack(name.removeprefix(prefix)) in stacks
+            and name.rpartition(".")[2] not in _COMPUTED
+            and name.removeprefix(prefix) not in computed
+            and not any(pattern.search(name) for pattern in ignored)
         }
         if unused:
             raise _another_network(unused)
@@ -116,6 +121,13 @@ def _another_network(names: set[str] | frozenset[str]) -> UnsupportedModelError:
         f"The model's weights hold tensors that the network of its configuration has no place for: {name_some(names)}.",
         param="name",
     )
+
+
+def _ignored_by_class(network: Any) -> list[re.Pattern[str]]:
+    """Return what transformers' own class knows to lie in older files, such as GPT-2's masks (``h.0.attn.bias``)."""
+    if not type(network).__module__.startswith("transformers.models."):
+        return []
+    return [re.compile(pattern) for pattern in getattr(network, "_keys_to_ignore_on_load_unexpected", None) or ()]
 
 
 def _stack(name: str) -> str | None:
