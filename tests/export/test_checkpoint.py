@@ -146,6 +146,20 @@ def test_a_configuration_with_transformers_names_or_their_usual_company_passes(
     inspect(folder, trust_remote_code=False)
 
 
+def test_code_of_something_else_does_not_vouch_for_the_network(folder: Path) -> None:
+    """The library would take its own BertModel, without ALiBi, whoever allows the code of the head."""
+    alibi = {"model_type": "bert", "architectures": ["JinaBertForMaskedLM"], "position_embedding_type": "alibi"}
+    write(folder, "config.json", alibi | {"auto_map": {"AutoModelForMaskedLM": "modeling.JinaBertForMaskedLM"}})
+    assert "JinaBertForMaskedLM" in refusal(folder, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("file", ["config.json", "sentence_bert_config.json"])
+def test_attention_that_is_code_of_the_hub_is_refused(folder: Path, file: str) -> None:
+    named = {"attn_implementation": "kernels-community/flash-attn"}
+    write(folder, file, {"model_type": "bert"} | named if file == "config.json" else {"model_args": named})
+    assert "'kernels-community/flash-attn'" in refusal(folder, trust_remote_code=True)
+
+
 def test_a_network_that_transformers_does_not_know_is_refused(folder: Path) -> None:
     write(folder, "config.json", {"model_type": "brand_new"})
     assert "'brand_new'" in refusal(folder)

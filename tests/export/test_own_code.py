@@ -133,6 +133,14 @@ def test_code_of_two_repositories_never_mixes(hub: HubServer, folder: Path) -> N
     assert [code.repository for code in found.code] == ["org/a", "org/b"]
 
 
+def test_code_that_nobody_allowed_is_not_laid_where_allowed_code_could_find_it(hub: HubServer, folder: Path) -> None:
+    hub.add("org/code", CODE)
+    (folder / "code_org_code").mkdir()
+    (folder / "code_org_code" / "flash_attn_helper.py").write_text("raise SystemExit")
+    found = settled(write(folder, config=OTHER), "org/code")
+    assert sorted(file.name for file in found.folder.rglob("*.py")) == sorted(CODE)
+
+
 def test_a_module_in_another_repository_is_laid_beside_the_model(hub: HubServer, folder: Path) -> None:
     hub.add("org/code", {"custom_st.py": b"class Transformer: ..."})
     modules = [{"idx": 0, "type": "org/code--custom_st.Transformer", "path": ""}]
@@ -148,6 +156,26 @@ def test_the_revision_of_the_code_that_a_model_names_is_taken(hub: HubServer, fo
     hub.add("org/code", CODE | {"newer.py": b""})
     write(folder, config=OTHER, sentence_bert_config={argument: {"code_revision": "v1"}})
     assert [code.commit for code in settled(folder, "org/code").code] == [commit]
+
+
+@pytest.mark.parametrize("form", ["refs/pr/7", "commit"])
+def test_a_change_that_somebody_proposed_is_not_what_an_owners_name_stands_for(
+    hub: HubServer, folder: Path, form: str
+) -> None:
+    hub.add("org/code", CODE)
+    commit = hub.add("org/code", CODE | {"evil.py": b""}, revision="refs/pr/7")
+    revision = commit if form == "commit" else form
+    write(folder, config=OTHER, sentence_bert_config={"model_args": {"code_revision": revision}})
+    assert "which may be a change that somebody proposed" in refusal(folder, "org/*")
+    assert [code.commit for code in settled(folder, f"org/code@{commit}").code] == [commit]
+
+
+def test_a_change_that_somebody_proposed_to_a_model_runs_by_its_commit_alone(folder: Path) -> None:
+    write(folder, config={"model_type": "x", "auto_map": {"AutoModel": "modeling.Model"}})
+    told = refusal(folder, "org/model", revision="refs/pr/7")
+    assert f"Add 'org/model@{'c' * 40}'" in told
+    for allowed in ("*", f"org/model@{'c' * 40}"):
+        assert settled(folder, allowed, revision="refs/pr/7").runs_code
 
 
 def test_a_commit_in_the_setting_wins_and_no_other_is_run(hub: HubServer, folder: Path) -> None:
@@ -210,6 +238,7 @@ def test_a_model_given_by_urls_never_brings_code(folder: Path) -> None:
         ({"modules": [{"type": "org/code--custom_st.Transformer", "path": ""}]}, "'org/code'"),
         ({"tokenizer_config": {"auto_map": {"AutoTokenizer": [None, "t.Fast"]}}}, "'org/model'"),
         ({"config": {"model_type": "bert", "text_config": {"auto_map": {"AutoModel": "m.Part"}}}}, "'org/model'"),
+        ({"sentence_bert_config": {"config_args": {"auto_map": {"AutoModel": "m.Model"}}}}, "'org/model'"),
         ({"preprocessor_config": {"auto_map": {"AutoProcessor": "org/code--p.Processor"}}}, "'org/code'"),
     ],
 )

@@ -19,7 +19,7 @@ _TRANSFORMER = {"Transformer", "CLIPModel"}
 # Modules with weights of their own beside the transformer's.
 _WEIGHTED = {"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding", "CNN"}
 _KNOWN = _TRANSFORMER | _WEIGHTED | {"Pooling", "Normalize", "Dropout"}
-_TRANSFORMER_CONFIGS = tuple(
+TRANSFORMER_CONFIGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
@@ -156,7 +156,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def transformer_options(folder: Path) -> dict[str, Any]:
     """Return the options of a ``Transformer`` module from whichever of its historic files there is."""
-    for name in _TRANSFORMER_CONFIGS:
+    for name in TRANSFORMER_CONFIGS:
         if options := read_json(folder / name):
             return options
     return {}
@@ -226,9 +226,22 @@ def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
     if not config:
         raise UnsupportedModelError("The model's folder has no config.json.", param="name")
     refuse_architecture(config, trust_remote_code=trust_remote_code)
+    _refuse_kernels(config, transformer_options(folder))
     check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
     _check_transformer_options(transformer_options(folder))
     _require_safetensors(folder)
+
+
+def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
+    """Refuse attention that is compiled code in a repository of the hub, which no setting of ours allows."""
+    arguments = {**config, **options.get("model_args", {}), **options.get("model_kwargs", {})}
+    for name in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(arguments.get(name)):
+            raise UnsupportedModelError(
+                f"The model asks for the attention {arguments[name]!r}, which is code of the hub; only transformers' "
+                "own can be converted.",
+                param="name",
+            )
 
 
 def _check_transformer_options(options: dict[str, Any]) -> None:

@@ -15,14 +15,22 @@ from typing import Any
 import msgspec
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.checkpoint import modules_of, read_json, transformer_options
+from ingrain.export.checkpoint import TRANSFORMER_CONFIGS, modules_of, read_json, transformer_options
 from ingrain.export.job import ExportJob, Progress
 from ingrain.export.native_classes import read_natively, read_tokenizer_natively
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Code
 from ingrain.sources.code import fetch_code
 from ingrain.sources.resolve import ResolvedSource
-from ingrain.sources.trust import how_to_allow, is_trusted, trusted_commits
+from ingrain.sources.trust import (
+    EVERYBODY,
+    SETTING,
+    how_to_allow,
+    is_proposal,
+    is_trusted,
+    may_be_anybodys,
+    trusted_commits,
+)
 
 _CONFIG, _TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 # Where transformers reads an `auto_map`, in the file itself or in one of its parts.
@@ -32,6 +40,7 @@ _NAMING = (
     "processor_config.json",
     "preprocessor_config.json",
     "video_preprocessor_config.json",
+    *TRANSFORMER_CONFIGS,  # their `config_kwargs` go over what the configuration says
 )
 # `owner/name--module.Class`, or `module.Class` of the model's own folder.
 _REFERENCE = re.compile(r"(?:(?P<repository>[\w.-]+(?:/[\w.-]+)?)--)?(?P<module>\w+(?:/\w+)*)\.(?P<name>\w+)")
@@ -82,6 +91,8 @@ def settle(job: ExportJob, source: ResolvedSource, links: Path, report: Report) 
     changed, repositories = _plan(job, source)
     fetched = [_fetch(name, job, source, report) for name in repositories if name != source.repository]
     folder = _lay_out(source.folder, links, changed) if changed or fetched else source.folder
+    if folder == links and source.repository in repositories:
+        _copy_code(source.folder, links)  # else nothing of it may lie where allowed code could find it
     for code in fetched:
         _copy_code(code.folder, links / _folder_of(code.described.repository))
     described = [code.described for code in fetched]
@@ -136,7 +147,7 @@ def _refuse_untrusted(job: ExportJob, source: ResolvedSource, needed: list[Refer
         first = next(reference for reference in needed if (reference.repository or source.repository) in refused)
         raise _unsupported(
             f"{job.name!r} needs code that comes with the model ({first}, of {refused[0]!r}), and remote code is run "
-            f"only where it is allowed. {how_to_allow(refused)}"
+            f"only where it is allowed. {how_to_allow(_pinned(name, source, job) for name in refused)}"
         )
 
 
@@ -192,8 +203,8 @@ def _module_code(folder: Path) -> Iterator[Reference]:
         if not dotted.startswith("sentence_transformers."):
             yield _dotted(dotted)
         if dotted.endswith(".Dense"):
-            activation = read_json(part / _CONFIG).get("activation_function", "torch.")
-            if not str(activation).startswith("torch."):
+            activation = read_json(part / _CONFIG).get("activation_function", "torch.nn.")
+            if not str(activation).startswith("torch.nn."):
                 yield _dotted(str(activation))
 
 
@@ -233,8 +244,21 @@ def _folder_of(repository: str) -> str:
 
 def _may_run(repository: str, source: ResolvedSource, job: ExportJob) -> bool:
     if repository == source.repository:
+        allowed = trusted_commits(repository, job.trust_remote_code)
+        if _is_proposal_to_its_owner(job):
+            return source.commit in allowed
         return is_trusted(repository, source.commit, job.trust_remote_code)
     return bool(trusted_commits(repository, job.trust_remote_code))
+
+
+def _is_proposal_to_its_owner(job: ExportJob) -> bool:
+    """Return True where whoever trusts a model's owner need not trust the author of the revision that is asked for."""
+    return job.revision is not None and is_proposal(job.revision) and EVERYBODY not in job.trust_remote_code
+
+
+def _pinned(repository: str, source: ResolvedSource, job: ExportJob) -> str:
+    own = repository == source.repository and _is_proposal_to_its_owner(job)
+    return f"{repository}@{source.commit}" if own else repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +270,15 @@ class _Fetched:
 def _fetch(repository: str, job: ExportJob, source: ResolvedSource, report: Report) -> _Fetched:
     pinned = [commit for commit in trusted_commits(repository, job.trust_remote_code) if commit]
     free = "" in trusted_commits(repository, job.trust_remote_code)
-    revision = job.code_commits.get(repository) or (None if free else pinned[0]) or _code_revision(source.folder)
+    revision = job.code_commits.get(repository) or (None if free else pinned[0])
+    if revision is None:
+        revision = _code_revision(source.folder)
+        if revision and may_be_anybodys(revision) and not {revision, EVERYBODY} & {*pinned, *job.trust_remote_code}:
+            raise _unsupported(
+                f"The model asks for the code of {repository!r} at {revision!r}, which may be a change that somebody "
+                f"proposed to it; its owner's name stands for branches and tags. Add '{repository}@' and the commit to "
+                f"{SETTING} to have that one run."
+            )
     snapshot = fetch_code(repository, revision, job, report)
     if not is_trusted(repository, snapshot.commit, job.trust_remote_code):
         raise _unsupported(
@@ -272,13 +304,12 @@ def _describe(repository: str, commit: str | None, folder: Path) -> Code:
 
 
 def _lay_out(folder: Path, links: Path, changed: dict[str, Any]) -> Path:
-    """Link a model's files into a folder of our own, but for those that are changed."""
+    """Link a model's files into a folder of our own, but for those that are changed and for code."""
     for file in folder.rglob("*"):
         path = file.relative_to(folder)
         if file.is_file() and file.suffix != ".py" and path.as_posix() not in changed:
             (links / path).parent.mkdir(parents=True, exist_ok=True)
             (links / path).symlink_to(file.resolve())
-    _copy_code(folder, links)
     for name, content in changed.items():
         (links / name).parent.mkdir(parents=True, exist_ok=True)
         (links / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))

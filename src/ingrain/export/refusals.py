@@ -86,14 +86,15 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
             param="name",
         )
     _refuse_length_dependent_positions(config)
-    if "auto_map" in config:
-        if not trust_remote_code:
-            raise UnsupportedModelError(
-                f"The model's network {model_type!r} is code that comes with the model; it is run only where remote "
-                f"code is allowed ({SETTING}).",
-                param="name",
-            )
-        return
+    auto_map = config.get("auto_map")
+    if auto_map and not trust_remote_code:
+        raise UnsupportedModelError(
+            f"The model's network {model_type!r} is code that comes with the model; it is run only where remote "
+            f"code is allowed ({SETTING}).",
+            param="name",
+        )
+    if auto_map and "AutoModel" in auto_map:
+        return  # else the code is of a head or a tokenizer, and transformers takes its own class for the network
     if not _is_native(model_type):
         raise UnsupportedModelError(
             f"The installed transformers does not know the architecture {model_type!r}; a newer one may.", param="name"

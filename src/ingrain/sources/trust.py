@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 SETTING = "INGRAIN_TRUST_REMOTE_CODE"
+EVERYBODY = "*"
+
+_PROPOSAL = re.compile(r"(refs/)?pr/\d+")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
 def trusted_commits(repository: str, allowed: Iterable[str]) -> tuple[str, ...]:
@@ -32,6 +37,20 @@ def is_trusted(repository: str, commit: str | None, allowed: Iterable[str]) -> b
     """
     commits = trusted_commits(repository, allowed)
     return "" in commits or commit in commits
+
+
+def is_proposal(revision: str) -> bool:
+    """Return True for a pull request's revision, whose author need not be a repository's owner.
+
+    >>> is_proposal("refs/pr/7"), is_proposal("main")
+    (True, False)
+    """
+    return bool(_PROPOSAL.fullmatch(revision))
+
+
+def may_be_anybodys(revision: str) -> bool:
+    """Return True where not only the owner can have made what a revision names: a pull request has commits too."""
+    return is_proposal(revision) or bool(_COMMIT.fullmatch(revision))
 
 
 def how_to_allow(repositories: Iterable[str]) -> str:
