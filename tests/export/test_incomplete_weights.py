@@ -95,6 +95,13 @@ def test_a_buffer_that_is_another_one_in_each_load_is_refused(
     assert message.endswith(": 'layers.0.rotary.inv_freq', 'layers.1.rotary.inv_freq'.")
 
 
+def test_a_tensor_that_is_no_buffer_and_another_one_in_each_load_is_refused(
+    exporting: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    message = exporting.submit(in_process.refusal_of_turning_by_an_attribute, tmp_path).result()
+    assert message.startswith("unsupported_model: The model gives other vectors each time it is loaded")
+
+
 @pytest.mark.parametrize("library", [CLIP, TIMM])
 def test_a_buffer_that_nobody_sets_is_refused_in_networks_of_pictures_too(
     exporting: ProcessPoolExecutor, tmp_path: Path, library: Library
@@ -132,3 +139,4 @@ def test_masks_that_older_versions_wrote_are_no_layers(exporting: ProcessPoolExe
 
 def test_a_machine_without_memory_is_not_a_models_lack_of_tensors(exporting: ProcessPoolExecutor) -> None:
     assert exporting.submit(in_process.error_of_a_probe_without_memory).result() == "OutOfMemoryError"
+    assert exporting.submit(in_process.error_of_a_load_without_memory).result() == "OutOfMemoryError"

@@ -217,6 +217,15 @@ def refusal_of_turning(folder: Path, frequencies: str) -> str:
     return what_becomes_of(folder, "sentence_transformers", trust_remote_code=EVERY_REPOSITORY)
 
 
+def refusal_of_turning_by_an_attribute(folder: Path) -> str:
+    """As ``refusal_of_turning``, of a network with a tensor drawn at random that is neither weight nor buffer."""
+    modeling = TURNING.replace(
+        "self.norm = nn.LayerNorm(width)", "self.norm = nn.LayerNorm(width)\n        self.drift = torch.rand(width)"
+    ).replace("@ self.value(x))", "@ self.value(x) + self.drift)")
+    build_turning(folder, modeling=modeling)
+    return what_becomes_of(folder, "sentence_transformers", trust_remote_code=EVERY_REPOSITORY)
+
+
 def refusal_of_drifting(folder: Path, library: Library) -> str:
     """Try to export a network of pictures with a buffer that nobody sets, registered with timm as its own are."""
     from timm.models import register_model
@@ -327,6 +336,21 @@ def error_of_a_probe_without_memory() -> str:
 
     try:
         IndependentLoads().check(network, [], probe)
+    except (IngrainError, MemoryError) as error:
+        return type(error).__name__
+    raise AssertionError("nothing was said")
+
+
+def error_of_a_load_without_memory() -> str:
+    """Run out of memory behind a network that was filled in part, as libraries do on purpose."""
+    import torch
+
+    from ingrain.export.independent_load import IndependentLoads
+
+    try:
+        with IndependentLoads().watch():
+            torch.nn.Linear(2, 2).load_state_dict({"weight": torch.zeros(2, 2)}, strict=False)
+            raise MemoryError
     except (IngrainError, MemoryError) as error:
         return type(error).__name__
     raise AssertionError("nothing was said")

@@ -38,6 +38,7 @@ class IndependentLoads:
 
     def __init__(self) -> None:
         self._digests: dict[str, bytes] = {}
+        self._vectors: list[NDArray[np.float32]] | None = None
         self._count = 0
 
     @contextmanager
@@ -60,6 +61,7 @@ class IndependentLoads:
             try:
                 yield networks
             except Exception as error:
+                raise_if_machines(error)
                 refuse_misfits(networks, error)
                 raise
             networks[:] = [_restored(loaded) for loaded in networks]
@@ -87,6 +89,15 @@ class IndependentLoads:
             raise UnsupportedModelError(
                 "The model's vectors depend on tensors that are different each time it is loaded, for neither its "
                 f"files nor its code set them: {name_some(_short(reaching, tensors, networks))}.",
+                param="name",
+            )
+        # Tensors that are neither weights nor buffers are told by what they do.
+        vectors = probe()
+        self._vectors = self._vectors or vectors
+        if not _equal(vectors, self._vectors):
+            raise UnsupportedModelError(
+                "The model gives other vectors each time it is loaded, although its weights are the same: its code "
+                "draws at random, or leaves memory unset.",
                 param="name",
             )
 
@@ -146,7 +157,14 @@ def _change(tensors: list[Any], probe: Probe) -> bool:
             traceback.print_exc()
             _fill(tensors, 1.0)
             return True
-    return not all(np.allclose(nan, one, rtol=1e-4, atol=1e-6) for nan, one in zip(*vectors, strict=True))
+    return not _equal(*vectors, equal_nan=False)
+
+
+def _equal(some: list[NDArray[np.float32]], others: list[NDArray[np.float32]], *, equal_nan: bool = True) -> bool:
+    return all(
+        np.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=equal_nan)
+        for one, other in zip(some, others, strict=True)
+    )
 
 
 def _fill(tensors: list[Any], number: float) -> None:

@@ -21,6 +21,7 @@ from ingrain.export.native_classes import read_natively, read_tokenizer_natively
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Code
 from ingrain.sources.code import fetch_code
+from ingrain.sources.local import link_files, list_files
 from ingrain.sources.resolve import ResolvedSource
 from ingrain.sources.trust import (
     EVERYBODY,
@@ -305,11 +306,8 @@ def _describe(repository: str, commit: str | None, folder: Path) -> Code:
 
 def _lay_out(folder: Path, links: Path, changed: dict[str, Any]) -> Path:
     """Link a model's files into a folder of our own, but for those that are changed and for code."""
-    for file in folder.rglob("*"):
-        path = file.relative_to(folder)
-        if file.is_file() and file.suffix != ".py" and path.as_posix() not in changed:
-            (links / path).parent.mkdir(parents=True, exist_ok=True)
-            (links / path).symlink_to(file.resolve())
+    kept = (path for path in list_files(folder) if not path.endswith(".py") and path not in changed)
+    link_files(folder, kept, links)
     for name, content in changed.items():
         (links / name).parent.mkdir(parents=True, exist_ok=True)
         (links / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))

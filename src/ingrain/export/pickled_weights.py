@@ -21,7 +21,7 @@ from ingrain.export.job import ExportJob
 from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import Library
 from ingrain.sources.files import used_files
-from ingrain.sources.local import list_files
+from ingrain.sources.local import link_files, list_files
 
 UNPICKLED_FOLDER = "unpickled"
 """Below the job's output: holds the model's folder, with safetensors in place of its pickles."""
@@ -65,10 +65,7 @@ def unpickle(folder: Path, job: ExportJob) -> Path:
         return folder
     # By its own name, for transformers keeps code that comes with a model under the name of its folder.
     copy = Path(job.output) / UNPICKLED_FOLDER / folder.name
-    for path in paths:
-        if path not in pickles:
-            (copy / path).parent.mkdir(parents=True, exist_ok=True)
-            (copy / path).symlink_to((folder / path).resolve())
+    link_files(folder, (path for path in paths if path not in pickles), copy)
     for path in pickles:
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         if path.endswith(_SHARDS):

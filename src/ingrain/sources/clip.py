@@ -14,7 +14,7 @@ from ingrain.export.job import ExportJob, Progress
 from ingrain.machine_faults import raise_if_machines
 from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, FileRules, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
-from ingrain.sources.local import find_local
+from ingrain.sources.local import find_local, link_files, list_files
 from ingrain.sources.names import HUB_PREFIX, LOCAL_PREFIX, check_repo_id, check_revision, missing_folder
 from ingrain.sources.registries import clip_weights
 
@@ -156,12 +156,10 @@ def _with_text_tower(job: ExportJob, folder: Path, config: dict[str, Any]) -> Pa
     if folder.parent != Path(job.output):
         # A user's own folder is left as it is.
         links = Path(job.output) / LINKED_FOLDER
-        links.mkdir()
-        for file in folder.iterdir():
-            (links / file.name).symlink_to(file.resolve())
+        link_files(folder, list_files(folder), links)
         folder = links
     found = _fetch_part(job, str(name), CONFIG_ONLY)
-    (folder / TEXT_CONFIG).parent.mkdir()
+    (folder / TEXT_CONFIG).parent.mkdir(exist_ok=True)
     (folder / TEXT_CONFIG).symlink_to((found / "config.json").resolve())
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from ingrain.errors import SourceNotFoundError
@@ -53,3 +54,10 @@ def is_plain_relative(path: str) -> bool:
 def list_files(folder: Path) -> list[str]:
     """Return the files of a model's folder, relative to it, in the form that the hub lists them."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def link_files(folder: Path, paths: Iterable[str], target: Path) -> None:
+    """Link files of a folder, given relative to it, at the same places in another one."""
+    for path in paths:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).symlink_to((folder / path).resolve())
