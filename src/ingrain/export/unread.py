@@ -57,8 +57,10 @@ def _refuse_class(config: dict[str, Any]) -> None:
     plain = name.removeprefix("TF").removeprefix("Flax")
     stems = {each.removesuffix("Model") for each in classes if each.endswith("Model")}
     stems |= {stem for family in _FAMILIES if stems & set(family) for stem in family}
-    # `BertForSomething` is a head on a BertModel by the library's own rule for names.
-    if not classes or plain in classes or any(plain in (f"{s}Model",) or plain.startswith(f"{s}For") for s in stems):
+    # `BertForSomething` is a head on a BertModel by the library's own rule for names; of `M2M100Encoder` and its kin
+    # sentence-transformers loads the encoder by itself.
+    own = any(plain in (f"{s}Model", f"{s}Encoder") or plain.startswith(f"{s}For") for s in stems)
+    if not classes or plain in classes or own:
         return
     raise _unsupported(
         f"The model's config.json names the class {name!r}, which is none of transformers' for {model_type!r}, and no "
