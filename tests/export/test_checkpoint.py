@@ -133,7 +133,7 @@ def test_a_configuration_that_transformers_would_read_as_another_network_is_refu
         {"model_type": "bert", "architectures": ["BertForCL"]},
         {"model_type": "bert", "architectures": ["Contriever"]},
         {"model_type": "xlm-roberta", "architectures": ["RobertaModel"]},
-        {"model_type": "m2m_100", "architectures": ["M2M100Encoder"]},
+        {"model_type": "pegasus", "architectures": ["PegasusEncoder"]},
         {"model_type": "t5", "architectures": ["T5EncoderModel"], "d_model": 64, "num_layers": 2, "n_positions": 512},
         {"model_type": "distilbert", "architectures": ["DistilBertModel"], "dim": 64, "n_layers": 2, "hidden_dim": 4},
         {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_layer": 2, "n_embd": 64, "n_ctx": 128},
