@@ -119,5 +119,19 @@ def test_make_lists_its_verbs():
     shown = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True, timeout=60, check=True).stdout
     verbs = set(re.findall(r"^  make ([a-z]+)", shown, re.MULTILINE))
     assert verbs == {
-        *("install", "run", "test", "lint", "type", "bench", "docs", "compat", "check", "lock", "clean", "help"),
+        *(
+            "install",
+            "run",
+            "test",
+            "lint",
+            "type",
+            "bench",
+            "docs",
+            "compat",
+            "pixels",
+            "check",
+            "lock",
+            "clean",
+            "help",
+        ),
     }

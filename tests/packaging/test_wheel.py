@@ -43,7 +43,15 @@ def test_the_wheel_names_its_licence_its_command_and_its_extras(wheel):
     metadata = email.message_from_bytes(wheel.read(f"{info}/METADATA"))
     assert metadata["License-Expression"] == "Apache-2.0"
     assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-    assert set(metadata.get_all("Provides-Extra")) == {"serve", "triton", "export", "parquet", "all"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "serve",
+        "triton",
+        "export",
+        "parquet",
+        "heic",
+        "japanese",
+        "all",
+    }
     assert metadata["Requires-Python"] == ">=3.11"
     assert "ingrain = ingrain.cli.main:main" in wheel.read(f"{info}/entry_points.txt").decode()
 
