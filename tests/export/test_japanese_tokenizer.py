@@ -24,6 +24,7 @@ MECAB = IPADIC | {"word_tokenizer_type": "mecab"}
         {"subword_tokenizer_type": "wordpiece", "do_lower_case": False},
         {"subword_tokenizer_type": "wordpiece", "do_lower_case": True},
         {"subword_tokenizer_type": "character", "do_lower_case": False},
+        {"subword_tokenizer_type": "wordpiece", "mecab_kwargs": {"mecab_dic": "unidic_lite"}, "do_lower_case": False},
     ],
 )
 def test_ids_are_the_sources(exporting: ProcessPoolExecutor, tmp_path: Path, options: dict[str, Any]) -> None:
