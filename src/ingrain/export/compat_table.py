@@ -22,10 +22,10 @@ Runtime on the CPU, and compared with the source library's own vectors (sentence
 - **exporter**: which way of exporting was proved, and the attention that it was given.
 - **seconds**: on one thread of whatever machine wrote this, building the model included; an idea, not a benchmark.
 - Models of random weights have standard deviation 0.15, so that a wrong mask, window or position shows.
-- **Popular models** stand for the sixty most used text-embedding repositories of the hub: their modules, files,
-  formats, tokenizer classes, prompts, stored data types and configurations with the names that these have there, at
-  small widths and depths, with random weights. What needs code that is not here is refused, as it is wherever code may
-  not run.
+- **Popular models** stand for sixty of the most used text-embedding repositories of the hub, by our own choice: their
+  modules, files, formats, tokenizer classes, prompts, stored data types and configurations with the names that these
+  have there, at small widths and depths, with random weights. What needs code that is not here is refused, as it is
+  wherever code may not run.
 
 Lengths are proved from 1 token to the model's maximum and beyond it (truncation), but not above 2048 tokens, or 512
 for models of more than 200 million parameters. Where the source sets no maximum, texts are cut at 8192 tokens.

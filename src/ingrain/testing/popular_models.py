@@ -1,4 +1,4 @@
-"""The sixty most used text-embedding repositories of the hub, and what each is made of."""
+"""Sixty of the most used text-embedding repositories of the hub, and what each is made of."""
 
 from __future__ import annotations
 
