@@ -11,6 +11,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check $(PIP_ARGS)
 PINNED := $(PIP) -c requirements/constraints.txt
+TOOLS := PYTHONPATH=tools:tests/support $(BIN)/python
 
 # A stamp is touched when its step has succeeded; the step runs again when a file it depends on is newer.
 VENV_STAMP := $(VENV)/.stamp-venv
@@ -85,9 +86,9 @@ docs: install ## write the generated pages of docs/, and the client that is made
 	@$(BIN)/python scripts/sync_client.py
 
 compat: install ## convert every supported architecture and write the tables of differences (hours)
-	@$(BIN)/python -m ingrain.export.compat $(ARGS)
-	@$(BIN)/python -m ingrain.export.compat_timm
-	@$(BIN)/python -m ingrain.export.compat_clip
+	@$(TOOLS) -m compat.text_models $(ARGS)
+	@$(TOOLS) -m compat.timm_models
+	@$(TOOLS) -m compat.clip
 
 pixels: install ## compare pixels with OpenCLIP's and timm's on Pillow's own test suite, fetched by pip
 	@$(BIN)/python scripts/pixels.py $(ARGS)

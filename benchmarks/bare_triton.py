@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import psutil
 
-from ingrain.engine import http2
-from ingrain.engine.http2 import Kind
-from ingrain.engine.wire import encode_infer
+from ingrain.engine.triton import http2
+from ingrain.engine.triton.http2 import Kind
+from ingrain.engine.triton.wire import encode_infer
 from ingrain.preprocess.text import TokenizedText, collate
 from ingrain.repository.store import Entry
 

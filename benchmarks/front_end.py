@@ -79,7 +79,7 @@ class NullEngine:
 
 def serve(options: argparse.Namespace, ports: list[int]) -> None:
     """Run the server on one core."""
-    from ingrain.server import run
+    from ingrain.app import run
     from ingrain.settings import Settings
 
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})

@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
     target = parser.parse_args().models_dir / NAME
     if not target.exists():
-        from ingrain.testing.tiny_timm import build_efficientnet_lite0
+        from tiny_timm import build_efficientnet_lite0
 
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:

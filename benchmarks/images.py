@@ -22,12 +22,12 @@ from PIL import Image
 from bare import best_setting
 from bare_images import BareImages, Setting
 from image_model import NAME
+from images import photographs
 from ingrain.bench.load import http_request
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.repository.manifest import ImagePreprocess
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from ingrain.testing.images import photographs
 from measure import CORES, Meter, common_options, tell
 from server import Server, running_server
 

@@ -25,8 +25,8 @@ import onnxruntime as ort
 
 from bare import open_sessions
 from ingrain.bench.texts import make_texts
-from ingrain.export.job import ExportJob
-from ingrain.export.runner import run_export
+from ingrain.export.process.job import ExportJob
+from ingrain.export.process.runner import run_export
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.manifest import Manifest, Precision
 

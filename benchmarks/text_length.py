@@ -128,10 +128,10 @@ def _export_into(folder: Path) -> None:
 
 def _export(scratch: Path) -> Path:
     """Build the architecture, export and prove it, and return the folder with manifest, tokenizer and text graph."""
-    from ingrain.export.compat_clip_models import place, subject
-    from ingrain.export.compat_towers import job_in, warm_up
-    from ingrain.export.entry import graph_folder, model_folder
-    from ingrain.export.open_clip import export
+    from compat.clip_models import place, subject
+    from compat.towers import job_in, warm_up
+    from ingrain.export.families.entry import graph_folder, model_folder
+    from ingrain.export.families.open_clip.export import export
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)  # OpenCLIP's about weights that are loaded later

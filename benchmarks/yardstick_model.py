@@ -27,7 +27,7 @@ def write(tokenizer_folder: Path, target: Path) -> None:
     """Build the model and save it as sentence-transformers does."""
     import torch
 
-    from ingrain.testing.tiny_models import prepare_libraries
+    from tiny_models import prepare_libraries
 
     prepare_libraries()
     from sentence_transformers import SentenceTransformer

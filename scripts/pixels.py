@@ -19,8 +19,8 @@ from pathlib import Path
 import PIL
 from PIL import Image
 
+from image_parity import Case, Outcome, cases, compare
 from ingrain.preprocess.image_formats import heic_is_read
-from ingrain.testing.image_parity import Case, Outcome, cases, compare
 
 # One of each way of resizing; the tests of the house go through all of them.
 CASES = (

@@ -3,12 +3,12 @@
 import msgspec
 import numpy as np
 import pytest
-from planes import TEXT, FakeExport, make_place, make_registry
 
-from ingrain.loaded_model import QueueLimits
+from ingrain.models.loaded import QueueLimits
 from ingrain.preprocess.text import TokenizedText
 from ingrain.repository.desired import ModelRef
 from ingrain.testing.fake_engine import FakeEngine, fake_vector
+from planes import TEXT, FakeExport, make_place, make_registry
 
 MODEL = ModelRef(name="org/model")
 

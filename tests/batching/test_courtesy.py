@@ -4,11 +4,11 @@ import asyncio
 import random
 
 import pytest
-from virtual_time import SlowEngine, run_virtually
 
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.queue import BatchLimits
 from ingrain.errors import DeadlineExceededError, QueueFullError
+from virtual_time import SlowEngine, run_virtually
 
 SECONDS = 12.0
 

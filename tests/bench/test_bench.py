@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ET
 
 import httpx
 import pytest
-from planes import WIDTH, running_planes
 
 from ingrain.bench.load import (
     Connection,
@@ -24,6 +23,7 @@ from ingrain.bench.run import BenchOptions, run_bench
 from ingrain.cli.main import main
 from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
 from ingrain.settings import Settings
+from planes import WIDTH, running_planes
 
 
 @contextlib.asynccontextmanager

@@ -2,10 +2,10 @@ import asyncio
 import sys
 
 import pytest
-from client_api import in_thread
-from planes import running_planes
 
+from client_api import in_thread
 from ingrain.cli.main import main
+from planes import running_planes
 
 
 @pytest.fixture

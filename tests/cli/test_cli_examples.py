@@ -7,11 +7,11 @@ import shlex
 import sys
 
 import pytest
-from documents import examples
-from planes import running_planes
 
+from documents import examples
+from images import encode, scene
 from ingrain.cli.main import make_parser
-from ingrain.testing.images import encode, scene
+from planes import running_planes
 
 # Run elsewhere: a server of its own, a load of half a minute, a real model and its source.
 NOT_HERE = {"serve", "bench", "verify"}

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
+from hub_server import HubServer
 from ingrain.backend import cuda
 from ingrain.cli.main import main
-from ingrain.testing.hub_server import HubServer
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import signal
 import numpy as np
 import pyarrow.parquet
 import pytest
-from planes import WIDTH, ids_of
 
+from images import encode, scene
 from ingrain.testing.fake_engine import fake_vector
-from ingrain.testing.images import encode, scene
+from planes import WIDTH, ids_of
 
 MODEL = ["--model", "org/model"]
 TEXTS = ["w1 w2", "", 'w3, "quoted" ', "w4\tw5", "日本語 🙂", "w6"]

@@ -1,6 +1,7 @@
 import contextlib
 
 import pytest
+
 from client_api import Api
 from planes import running_planes
 from wire_tap import WireTap

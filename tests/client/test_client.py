@@ -5,14 +5,14 @@ import re
 
 import numpy as np
 import pytest
-from client_api import Api
-from planes import LABELS, MAX_TOKENS, WIDTH, ids_of, running_planes
-from wire_tap import WireTap
 
 import ingrain
+from client_api import Api
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
+from planes import LABELS, MAX_TOKENS, WIDTH, ids_of, running_planes
+from wire_tap import WireTap
 
 
 def texts(count: int) -> list[str]:

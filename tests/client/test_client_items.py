@@ -6,12 +6,12 @@ from collections import OrderedDict, UserList
 import numpy as np
 import pyarrow as pa
 import pytest
-from planes import WIDTH, ids_of
 
 import ingrain
+from images import encode, scene
 from ingrain.client.jobs import Collected
 from ingrain.testing.fake_engine import fake_vector
-from ingrain.testing.images import encode, scene
+from planes import WIDTH, ids_of
 
 TEXTS = [f"w{n % 100} w{n // 100}" for n in range(150)]
 PNG = encode(scene(40, 25), "PNG")

@@ -5,9 +5,8 @@ import os
 import sys
 
 from documents import examples
+from images import encode, scene
 from planes import running_planes
-
-from ingrain.testing.images import encode, scene
 
 
 async def test_every_example_of_the_clients_page_runs(tmp_path):

@@ -5,15 +5,15 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from client_api import Api
 from PIL import Image
-from planes import LABELS, running_planes
-from wire_tap import WireTap
 
 import ingrain
+from client_api import Api
+from images import encode, photographs, scene
 from ingrain.settings import Settings
-from ingrain.testing.images import encode, photographs, scene
-from ingrain.testing.picture_server import PictureServer, answer
+from picture_server import PictureServer, answer
+from planes import LABELS, running_planes
+from wire_tap import WireTap
 
 SCENE = scene(40, 25)
 PNG = encode(SCENE, "PNG")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from image_parity import cases, difference
+from images import encode, scene
 from ingrain.client.pillow import encode_pillow
 from ingrain.errors import ImageError
-from ingrain.testing.image_parity import cases, difference
-from ingrain.testing.images import encode, scene
 
 CASES = (
     "open_clip shortest bicubic 224",

@@ -9,15 +9,15 @@ import ssl
 import sys
 from pathlib import Path
 
-import many_processes
 import numpy as np
 import pytest
-from client_api import Api
-from planes import WIDTH, ids_of
-from wire_tap import WireTap
 
 import ingrain
+import many_processes
+from client_api import Api
 from ingrain.testing.fake_engine import fake_vector
+from planes import WIDTH, ids_of
+from wire_tap import WireTap
 
 
 def truth(*given: str) -> np.ndarray:

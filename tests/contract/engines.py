@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ingrain.engine.embedded import EmbeddedEngine
+import graphs
+from ingrain.engine.embedded.engine import EmbeddedEngine
+from ingrain.engine.embedded.tritonserver import TritonServer
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.engine.protocol import Engine
-from ingrain.engine.triton import TritonEngine
-from ingrain.engine.tritonserver import TritonServer
-from ingrain.export.quantize import Int8Plan, write_int8
+from ingrain.engine.triton.engine import TritonEngine
+from ingrain.export.precision.quantize import Int8Plan, write_int8
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import ExecutionPolicy
-from ingrain.testing import graphs
 from ingrain.testing.fake_engine import FakeEngine, fake_vector
 
 SEEDS = {"tiny": 0, "other": 1, "counted": 2}

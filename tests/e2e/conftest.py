@@ -1,10 +1,10 @@
 import shutil
 
 import pytest
+
 from made_once import made_once
 from processes import MINILM, place_minilm, serve
-
-from ingrain.testing.tiny_models import build_family
+from tiny_models import build_family
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def source_model(local_models):
     """The source library's own model, the truth of every vector."""
     import torch
 
-    from ingrain.export import torchvision_shim
+    from ingrain.export.process import torchvision_shim
 
     torch.set_num_threads(1)
     torchvision_shim.install()

@@ -10,6 +10,7 @@ import threading
 import httpx
 import numpy as np
 import pytest
+
 from processes import package_folder, serve
 
 pytestmark = pytest.mark.slow

@@ -8,13 +8,13 @@ from io import BytesIO
 import httpx
 import numpy as np
 import pytest
-from example_scripts import run_example
-from processes import serve
-from torch_process import prepare
 
+from digits_clip import HELD_OUT, NAMES, TEMPLATES, build_digits_clip, digit_pictures
+from example_scripts import run_example
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from ingrain.testing.digits_clip import HELD_OUT, NAMES, TEMPLATES, build_digits_clip, digit_pictures
+from processes import serve
+from torch_process import prepare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

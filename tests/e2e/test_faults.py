@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+
 from processes import MINILM, serve
 
 pytestmark = pytest.mark.slow
@@ -90,9 +91,9 @@ def test_a_killed_export_leaves_no_trace_and_the_next_load_works(small_models, t
         failed = []
         load = threading.Thread(target=lambda: failed.append(server.load(MINILM)))
         load.start()
-        server.wait_until(lambda: server.children("ingrain.export.worker") != [], 30)
+        server.wait_until(lambda: server.children("ingrain.export.process.worker") != [], 30)
         time.sleep(3)
-        (worker,) = server.children("ingrain.export.worker")
+        (worker,) = server.children("ingrain.export.process.worker")
         worker.kill()
         load.join(60)
         assert failed[0].status_code == 503
@@ -105,7 +106,7 @@ def test_a_killed_export_leaves_no_trace_and_the_next_load_works(small_models, t
 def test_a_server_killed_during_an_export_takes_the_export_along_and_leaves_no_trace(small_models, tmp_path):
     flags = f"--local-models-dir={small_models}"
     with serve(tmp_path, flags, f"--models={MINILM}") as server:
-        server.wait_until(lambda: server.children("ingrain.export.worker") != [], 30)
+        server.wait_until(lambda: server.children("ingrain.export.process.worker") != [], 30)
         time.sleep(3)
         family = psutil.Process(server.process.pid).children(recursive=True)
         server.process.kill()

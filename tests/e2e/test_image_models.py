@@ -10,14 +10,14 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from processes import serve
 
+from images import photographs
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from ingrain.testing.images import photographs
-from ingrain.testing.tiny_clip import build_tiny_clip
-from ingrain.testing.tiny_timm import build_efficientnet_lite0
-from ingrain.testing.tiny_two_towers import build_clip_transformer
+from processes import serve
+from tiny_clip import build_tiny_clip
+from tiny_timm import build_efficientnet_lite0
+from tiny_two_towers import build_clip_transformer
 
 pytestmark = pytest.mark.slow
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from large_vocabularies import build_bpe, build_unigram
 from processes import MINILM, package_folder, serve
 from texts import articles, sentences, word_pairs
@@ -67,7 +68,7 @@ def test_the_vectors_of_langchains_defaults_are_the_source_librarys(langchain_se
     """Cosines above 0.9999, of every one of 500 texts."""
     from langchain_openai import OpenAIEmbeddings
 
-    from ingrain.export import torchvision_shim
+    from ingrain.export.process import torchvision_shim
 
     torchvision_shim.install()
     from sentence_transformers import SentenceTransformer

@@ -6,6 +6,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+
 from example_scripts import EXAMPLES, run_example
 from processes import MINILM
 from texts import sentences

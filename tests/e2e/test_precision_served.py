@@ -6,13 +6,13 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from processes import MINILM, serve
-from texts import sentences, word_similarity
 
-from ingrain.export.precision import FLOORS
+from ingrain.export.precision.choose import FLOORS
 from ingrain.repository.checksums import check_files
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
+from processes import MINILM, serve
+from texts import sentences, word_similarity
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -3,10 +3,10 @@
 import httpx
 import numpy as np
 import pytest
-from texts import sentences
 
-from ingrain.export.calibration_texts import calibration_texts
-from ingrain.testing.tiny_models import build_pipeline
+from ingrain.export.precision.calibration_texts import calibration_texts
+from texts import sentences
+from tiny_models import build_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 import pytest
-from processes import MINILM, serve
-from texts import sentences
 
 import ingrain
+from processes import MINILM, serve
+from texts import sentences
 
 pytestmark = pytest.mark.slow
 

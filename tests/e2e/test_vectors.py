@@ -6,6 +6,7 @@ import random
 import httpx
 import numpy as np
 import pytest
+
 from processes import MINILM
 from texts import articles, sentences, word_pairs
 

@@ -8,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
 from documents import examples
 from processes import MINILM
-from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.slow
 

@@ -8,16 +8,16 @@ import sys
 import httpx
 import numpy as np
 import pytest
-from processes import MINILM, serve
 
-from ingrain.testing.hub_server import Cut, HubServer
+from hub_server import Cut, HubServer
+from processes import MINILM, serve
 
 pytestmark = pytest.mark.slow
 
 _TRITON = """
 import asyncio, sys
 from pathlib import Path
-from ingrain.engine.tritonserver import TritonServer
+from ingrain.engine.embedded.tritonserver import TritonServer
 
 async def main():
     while True:  # as a container's restart policy would: the port may still be held for a moment

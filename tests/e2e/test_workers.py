@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from processes import MINILM, ServerProcess, serve
 
 from ingrain.bench.server_side import cpu_by_process
+from processes import MINILM, ServerProcess, serve
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def workers_up(server: ServerProcess) -> int:
 
 
 def processes(server: ServerProcess) -> list[psutil.Process]:
-    return server.children("ingrain.server.workers.worker")
+    return server.children("ingrain.app.workers.worker")
 
 
 @contextlib.contextmanager
@@ -253,7 +253,7 @@ def test_a_worker_that_is_asked_to_end_finishes_its_requests_and_is_replaced(man
     with Senders(many, clients) as senders:
         many.wait_until(lambda: len(senders.served_by) == clients, 30)
         victim = processes(many)[0]
-        number = victim.cmdline()[victim.cmdline().index("ingrain.server.workers.worker") + 1]
+        number = victim.cmdline()[victim.cmdline().index("ingrain.app.workers.worker") + 1]
         victim.terminate()
         many.wait_until(lambda: counters(many)["ingrain_worker_restarts_total"] == restarts + 1, 30)
         many.wait_until(lambda: workers_up(many) == WORKERS, 60)

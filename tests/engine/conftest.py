@@ -1,9 +1,9 @@
 import pytest
 
-from ingrain.engine.embedded import EmbeddedEngine
+import graphs
+from ingrain.engine.embedded.engine import EmbeddedEngine
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.policy import ExecutionPolicy
-from ingrain.testing import graphs
 
 
 def add_graph(root, engine_backend, name="tiny", *, iterations=0, instances=1):

@@ -8,9 +8,9 @@ import numpy as np
 import psutil
 import pytest
 
-from ingrain.engine.attached import AttachedEngine
+import graphs
+from ingrain.engine.triton.attached import AttachedEngine
 from ingrain.errors import EngineUnavailableError, InferenceError, ModelNotLoadedError
-from ingrain.testing import graphs
 
 pytestmark = pytest.mark.slow
 

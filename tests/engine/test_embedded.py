@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingrain.engine import owned_names
-from ingrain.engine.embedded import EmbeddedEngine, available
+import graphs
+from ingrain.engine.embedded import owned_names
+from ingrain.engine.embedded.engine import EmbeddedEngine, available
 from ingrain.errors import EngineUnavailableError, InferenceError, ModelNotLoadedError
-from ingrain.testing import graphs
 
 pytestmark = pytest.mark.slow
 
 ALONE = """
 import asyncio, sys
 from pathlib import Path
-from ingrain.engine.embedded import EmbeddedEngine
+from ingrain.engine.embedded.engine import EmbeddedEngine
 from ingrain.testing import graphs
 
 async def main():

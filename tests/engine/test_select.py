@@ -2,9 +2,11 @@
 
 import pytest
 
+from ingrain.app.limits import queue_limits
+from ingrain.app.tuning_place import tuning_place
 from ingrain.backend import cuda
 from ingrain.cores import usable_cores
-from ingrain.engine.select import (
+from ingrain.engine.placement import (
     choose_engine,
     default_batch_size,
     devices,
@@ -16,8 +18,6 @@ from ingrain.errors import SettingsError
 from ingrain.repository.manifest import Graph, StoredFile
 from ingrain.repository.policy import lone_threads_of
 from ingrain.repository.store import Repository
-from ingrain.server.limits import queue_limits
-from ingrain.server.tuning_place import tuning_place
 from ingrain.settings import Settings
 
 CORES = usable_cores()

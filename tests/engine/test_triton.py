@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from ingrain.engine.triton import TritonEngine
+from ingrain.engine.triton.engine import TritonEngine
 from ingrain.errors import EngineUnavailableError
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ingrain.engine import owned_names, tritonserver
-from ingrain.engine.tritonserver import TritonFiles, TritonServer, available, environment, find_files
+from ingrain.engine.embedded import owned_names, tritonserver
+from ingrain.engine.embedded.tritonserver import TritonFiles, TritonServer, available, environment, find_files
 from ingrain.errors import EngineUnavailableError
 
 
@@ -23,9 +23,12 @@ def test_finds_the_files_without_importing_the_package():
     assert isinstance(files, TritonFiles)
     assert os.access(files.executable, os.X_OK)
     assert any(path.is_file() and path.name.startswith("libpython") for path in files.libraries[-1].iterdir())
-    program = (
-        "from ingrain.engine.tritonserver import available; import sys; available(); print('pytriton' in sys.modules)"
-    )
+    program = """
+import sys
+from ingrain.engine.embedded.tritonserver import available
+available()
+print("pytriton" in sys.modules)
+"""
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"
     assert importlib.metadata.version("nvidia-pytriton")
 
@@ -156,7 +159,7 @@ async def test_works_from_a_deep_temporary_folder(tmp_path, monkeypatch):
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    from ingrain.engine.embedded import EmbeddedEngine
+    from ingrain.engine.embedded.engine import EmbeddedEngine
 
     engine = EmbeddedEngine(tmp_path / "triton")
     await engine.start()
@@ -166,7 +169,7 @@ async def test_works_from_a_deep_temporary_folder(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 async def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path):
-    from ingrain.engine.child_process import ChildProcess
+    from ingrain.engine.embedded.child_process import ChildProcess
 
     lines: list[str] = []
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('here', flush=True); time.sleep(60)"

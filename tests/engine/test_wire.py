@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import service_pb2
 
-from ingrain.engine.wire import decode_infer, encode_infer
+from ingrain.engine.triton.wire import decode_infer, encode_infer
 
 DTYPES = {"UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64, "FP16": np.float16, "FP32": np.float32}
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from ingrain.errors import IngrainError
-from ingrain.export.job import ExportJob
+from ingrain.export.process.job import ExportJob
 from ingrain.repository.manifest import Library, Manifest
 
 TEXTS = [
@@ -49,14 +49,14 @@ def job_of(folder: Path, library: Library, name: str = "model", **options: Any) 
 
 def run(folder: Path, library: Library, **options: Any) -> Manifest:
     """Export ``models/model`` as the worker does."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
 
     return run_job(job_of(folder, library, **options), lambda _: None)
 
 
 def run_job_in(job: ExportJob, environment: dict[str, str]) -> Manifest:
     """Do what the export process does with a job, where the environment has further variables."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
 
     with mock.patch.dict(os.environ, environment):
         return run_job(job, lambda _: None)
@@ -64,7 +64,7 @@ def run_job_in(job: ExportJob, environment: dict[str, str]) -> Manifest:
 
 def export_clip(name: str, folder: Path) -> Exported:
     """Build a small OpenCLIP model, export it, and ask both the published files and OpenCLIP itself."""
-    from ingrain.testing.tiny_clip import build_tiny_clip
+    from tiny_clip import build_tiny_clip
 
     source = build_tiny_clip(name, folder / "models" / "model")
     manifest = run(folder, "open_clip")
@@ -95,7 +95,7 @@ def ask_open_clip(folder: Path) -> dict[str, np.ndarray]:
 
 def proof_pictures() -> list[bytes]:
     """Return pictures of several shapes and modes."""
-    from ingrain.export.proof_pictures import pictures
+    from ingrain.export.proof.pictures import pictures
 
     return pictures()[:6]
 
@@ -146,7 +146,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def build_and_break(folder: Path, changes: dict[str, Any], name: str = "CLIP, ViT") -> str:
     """Build a small model, change its configuration, try to export it, and return the error."""
-    from ingrain.testing.tiny_clip import build_tiny_clip
+    from tiny_clip import build_tiny_clip
 
     source = folder / "models" / "model"
     build_tiny_clip(name, source)
@@ -176,7 +176,7 @@ def export_training_checkpoint(folder: Path) -> Exported:
     import torch
     from safetensors.torch import load_file
 
-    from ingrain.testing.tiny_clip import build_tiny_clip
+    from tiny_clip import build_tiny_clip
 
     source = build_tiny_clip("CLIP, ViT", folder / "models" / "model")
     weights = source / "open_clip_model.safetensors"
@@ -204,10 +204,11 @@ def prove_changed_graph(folder: Path, role: str) -> str:
     from onnx import numpy_helper
 
     from ingrain.errors import VerificationError
-    from ingrain.export import verify, verify_images
-    from ingrain.export.clip_checkpoint import inspect_clip
-    from ingrain.export.clip_source import ClipSource
-    from ingrain.export.onnx_file import open_session
+    from ingrain.export.families.open_clip.checkpoint import inspect_clip
+    from ingrain.export.families.open_clip.source import ClipSource
+    from ingrain.export.onnx.onnx_file import open_session
+    from ingrain.export.proof import compare as verify
+    from ingrain.export.proof import compare_images as verify_images
     from ingrain.preprocess.text import TextPreprocessor
 
     manifest = read_manifest(folder / "output")
@@ -238,11 +239,11 @@ def prove_changed_graph(folder: Path, role: str) -> str:
 def prove_changed_geometry(folder: Path) -> str:
     """Claim another filter than the source's, and compare the pixels."""
     from ingrain.errors import VerificationError
-    from ingrain.export import verify_images
-    from ingrain.export.clip_checkpoint import inspect_clip
-    from ingrain.export.clip_source import ClipSource
-    from ingrain.export.image_geometry import preprocess_config_from_open_clip
-    from ingrain.testing.tiny_clip import build_tiny_clip
+    from ingrain.export.families.image_geometry import preprocess_config_from_open_clip
+    from ingrain.export.families.open_clip.checkpoint import inspect_clip
+    from ingrain.export.families.open_clip.source import ClipSource
+    from ingrain.export.proof import compare_images as verify_images
+    from tiny_clip import build_tiny_clip
 
     source = ClipSource(inspect_clip(build_tiny_clip("CLIP, ViT", folder / "model")))
     config = preprocess_config_from_open_clip(source.preprocess | {"interpolation": "bilinear"})
@@ -255,10 +256,10 @@ def prove_changed_geometry(folder: Path) -> str:
 
 def tokenizer_differences(name: str, folder: Path) -> tuple[int, list[str]]:
     """Compare the ids of the serving code with OpenCLIP's on thousands of texts."""
-    from ingrain.export.clip_checkpoint import inspect_clip
-    from ingrain.export.clip_source import ClipSource
+    from ingrain.export.families.open_clip.checkpoint import inspect_clip
+    from ingrain.export.families.open_clip.source import ClipSource
     from ingrain.preprocess.text import TextPreprocessor, collate
-    from ingrain.testing.tiny_clip import build_tiny_clip
+    from tiny_clip import build_tiny_clip
 
     source = ClipSource(inspect_clip(build_tiny_clip(name, folder / "model")))
     folder.mkdir(exist_ok=True)
@@ -276,7 +277,7 @@ def tokenizer_differences(name: str, folder: Path) -> tuple[int, list[str]]:
 
 def many_texts(special_tokens: list[str]) -> list[str]:
     """Return more than 5,000 texts: scripts, emoji, entities, mojibake, special tokens, very long, empty."""
-    from ingrain.export.proof_texts import tokenizer_texts
+    from ingrain.export.proof.texts import tokenizer_texts
 
     texts = tokenizer_texts(special_tokens, 77)
     seed = random.Random(7)
@@ -317,7 +318,7 @@ def every_published_tag() -> list[tuple[str, str, str, str]]:
 
 def build_timm(architecture: str, folder: Path, **arguments: Any) -> None:
     """Build a timm folder as ``models/model``."""
-    from ingrain.testing import tiny_timm
+    import tiny_timm
 
     tiny_timm.build_timm(architecture, folder / "models" / "model", **arguments)
 
@@ -363,7 +364,7 @@ def export_error_after(folder: Path, change: dict[str, Any]) -> str:
 
 def build_tiny(name: str, folder: Path) -> None:
     """Build a small OpenCLIP model."""
-    from ingrain.testing.tiny_clip import build_tiny_clip
+    from tiny_clip import build_tiny_clip
 
     build_tiny_clip(name, folder)
 
@@ -386,7 +387,7 @@ def rounding_of_t5() -> float:
     import torch
     from transformers import MT5Config, MT5EncoderModel
 
-    from ingrain.testing.tiny_clip import unsettle
+    from tiny_clip import unsettle
 
     torch.manual_seed(0)
     tower = MT5EncoderModel(
@@ -410,8 +411,8 @@ def strength_of_batch_norms(architecture: str) -> float:
     import torch
     from PIL import Image
 
-    from ingrain.export.proof_pictures import pictures
-    from ingrain.testing.tiny_clip import unsettle
+    from ingrain.export.proof.pictures import pictures
+    from tiny_clip import unsettle
 
     torch.manual_seed(0)
     network = timm.create_model(architecture, pretrained=False).eval()
@@ -427,7 +428,7 @@ def operators_of_rewriting(path: Path) -> tuple[list[str], list[str]]:
     import onnx
     import torch
 
-    from ingrain.export.onnx_file import Recipe, write_onnx
+    from ingrain.export.onnx.onnx_file import Recipe, write_onnx
 
     class Roundabout(torch.nn.Module):  # type: ignore[misc]
         def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
@@ -450,7 +451,7 @@ def weights_after_writing(path: Path) -> list[bool]:
 
     import torch
 
-    from ingrain.export.onnx_file import Recipe, write_onnx
+    from ingrain.export.onnx.onnx_file import Recipe, write_onnx
 
     class Layer(torch.nn.Linear):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -473,8 +474,8 @@ def initial_weights() -> dict[str, Any]:
     """Return what became of tensors that were filled inside and outside of the contexts for large networks."""
     import torch
 
-    from ingrain.export.initial_weights import repeated_random
-    from ingrain.testing.fast_random import fast_random
+    from fast_random import fast_random
+    from ingrain.export.weights.initial_weights import repeated_random
 
     def drawn() -> Any:
         return torch.nn.init.trunc_normal_(torch.empty(300, 400), mean=1.0, std=1.0, a=0.5, b=3.0)

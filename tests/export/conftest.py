@@ -8,6 +8,7 @@ from pathlib import Path
 
 import export_in_process as in_process
 import pytest
+
 from made_once import made_once
 from torch_process import prepare
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from ingrain.export.job import ExportJob
+from ingrain.export.process.job import ExportJob
 from ingrain.repository.manifest import Manifest
 
 
 def build_text(name: str, folder: Path) -> None:
     """Build a small sentence-transformers model: a family by its name, or one with cls pooling and a Normalize."""
-    from ingrain.testing.tiny_models import build_family, build_pipeline
+    from tiny_models import build_family, build_pipeline
 
     if name == "cls, normalized":
         build_pipeline(folder, modules=[("Pooling", {"pooling_mode": "cls"}), ("Normalize", {})])
@@ -19,7 +19,7 @@ def build_text(name: str, folder: Path) -> None:
 
 def run(job: ExportJob) -> Manifest:
     """Do what the export process does with a job."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
 
     return run_job(job, lambda _: None)
 
@@ -36,7 +36,7 @@ def only_vocabulary(folder: Path) -> None:
 
 def configuration_of(library: str, name: str) -> dict[str, Any]:
     """Answer as the process that knows the libraries' architectures does."""
-    from ingrain.export.architectures import config_of
+    from ingrain.export.process.architectures import config_of
 
     return config_of(library, name)
 
@@ -45,7 +45,7 @@ def count_open_clip_architectures() -> int:
     """Compare what is said of each architecture with the library's own words, and count them."""
     import open_clip
 
-    from ingrain.export.architectures import config_of
+    from ingrain.export.process.architectures import config_of
 
     names = open_clip.list_models()
     for name in names:

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ingrain.export.job import Event, ExportJob, Progress
+from ingrain.export.process.job import Event, ExportJob, Progress
 from ingrain.repository.manifest import Manifest, Precision
 
 
@@ -34,8 +34,8 @@ TEXTS = ["the river", "", "coffee in Berlin 🙂 東京 " * 4, "a much longer te
 
 def build(name: str, folder: Path) -> Path:
     """Build a family or a pipeline by its name."""
-    from ingrain.testing.tiny_models import FAMILIES, build_family
-    from ingrain.testing.tiny_pipelines import PIPELINES, REFUSED
+    from tiny_models import FAMILIES, build_family
+    from tiny_pipelines import PIPELINES, REFUSED
 
     if name in FAMILIES:
         return build_family(name, folder)
@@ -50,15 +50,15 @@ def export(name: str, folder: Path, **options: object) -> Exported:
 
 def export_manifest(folder: Path, **options: object) -> Manifest:
     """Export the model in ``models/model``, and return what was published."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
 
     return run_job(job_of(folder, **options), lambda _: None)
 
 
 def export_with_floors_out_of_reach(folder: Path, precision: Precision) -> Manifest:
     """Export the model in ``models/model`` where a lower precision promises float32's vectors."""
-    from ingrain.export import precision as module
-    from ingrain.export.measured import Floors
+    from ingrain.export.precision import choose as module
+    from ingrain.export.proof.measured import Floors
 
     floors = module.FLOORS[precision]
     module.FLOORS[precision] = Floors(mean_cosine=1.0, min_cosine=1.0, own_cosine=1.0)
@@ -70,7 +70,7 @@ def export_with_floors_out_of_reach(folder: Path, precision: Precision) -> Manif
 
 def export_built(folder: Path, **options: object) -> Exported:
     """Export the model in ``models/model``."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
 
     exporter = ""
 
@@ -88,7 +88,7 @@ def export_built(folder: Path, **options: object) -> Exported:
 
 def export_with_weights_outside(name: str, folder: Path, **options: object) -> Exported:
     """Export as if the model were too large for one file."""
-    from ingrain.export import onnx_file
+    from ingrain.export.onnx import onnx_file
 
     limit, onnx_file.EXTERNAL_DATA_BYTES = onnx_file.EXTERNAL_DATA_BYTES, 0
     try:
@@ -138,9 +138,9 @@ def prove_changed_graph(folder: Path) -> str:
     from onnx import numpy_helper
 
     from ingrain.errors import VerificationError
-    from ingrain.export import verify
-    from ingrain.export.onnx_file import open_session
-    from ingrain.export.text_graph import build_graph
+    from ingrain.export.families.sentence_transformers.text_graph import build_graph
+    from ingrain.export.onnx.onnx_file import open_session
+    from ingrain.export.proof import compare as verify
 
     source, preprocessor = source_of(folder)
     references = verify.ask_source(
@@ -165,7 +165,7 @@ def prove_changed_graph(folder: Path) -> str:
 def prove_changed_tokenizer(folder: Path) -> str:
     """Swap two words of the exported tokenizer, and compare it with its source; return what happened."""
     from ingrain.errors import VerificationError
-    from ingrain.export import verify
+    from ingrain.export.proof import compare as verify
     from ingrain.preprocess.text import TextPreprocessor
 
     source, preprocessor = source_of(folder)
@@ -185,8 +185,8 @@ def prove_changed_tokenizer(folder: Path) -> str:
 
 def source_of(folder: Path):  # type: ignore[no-untyped-def]
     """Load a model's source and its exported tokenizer."""
-    from ingrain.export.checkpoint import inspect
-    from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+    from ingrain.export.families.sentence_transformers.checkpoint import inspect
+    from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
     from ingrain.preprocess.text import TextPreprocessor
 
     checkpoint = inspect(folder / "models" / "model", trust_remote_code=False)
@@ -201,7 +201,7 @@ def pooling_difference(modes: tuple[str, ...], side: str, prompt_length: int) ->
     import torch
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from ingrain.export.pooling import pool
+    from ingrain.export.families.sentence_transformers.pooling import pool
 
     torch.manual_seed(0)
     tokens = torch.randn(6, 9, 5)

@@ -26,7 +26,7 @@ def write_to_a_full_disk(exporter: str, path: Path) -> str:
 
 
 def _write(network: Any, width: int, path: Path, exporter: Any = "dynamo") -> str:
-    from ingrain.export.onnx_file import Recipe, write_onnx
+    from ingrain.export.onnx.onnx_file import Recipe, write_onnx
 
     class Graph(type(network)):  # type: ignore[misc]  # an exporter hands all inputs on as one tuple
         def forward(self, *tensors: Any) -> Any:
@@ -46,7 +46,7 @@ def prove_without_memory(path: Path) -> str:
     from onnx import TensorProto, helper
     from onnxruntime import InferenceSession
 
-    from ingrain.export import verify
+    from ingrain.export.proof import compare as verify
 
     graph = helper.make_graph(
         [helper.make_node("ConstantOfShape", ["shape"], ["y"])],

@@ -10,9 +10,9 @@ import numpy as np
 
 def network_of(family: str) -> Any:
     """Return the network of a small family, its weights wide."""
-    from ingrain.testing.tiny_families import FAMILIES
-    from ingrain.testing.tiny_models import prepare_libraries, randomize, small_config
-    from ingrain.testing.tiny_tokenizers import build_tokenizer
+    from tiny_families import FAMILIES
+    from tiny_models import prepare_libraries, randomize, small_config
+    from tiny_tokenizers import build_tokenizer
 
     prepare_libraries()
     import torch
@@ -27,7 +27,7 @@ def network_of(family: str) -> Any:
 
 def difference_of_all_experts(family: str) -> tuple[int, float]:
     """Return how many layers were replaced, and by how much the tokens' vectors differ at most, padding apart."""
-    from ingrain.export.experts import compute_all_experts
+    from ingrain.export.families.sentence_transformers.experts import compute_all_experts
 
     network = network_of(family)
     own = _tokens(network)
@@ -36,7 +36,7 @@ def difference_of_all_experts(family: str) -> tuple[int, float]:
 
 def difference_of_longformer() -> float:
     """Return by how much the tokens' vectors differ at most, over lengths around the window's multiples."""
-    from ingrain.export.longformer import widen_attention
+    from ingrain.export.families.sentence_transformers.longformer import widen_attention
 
     network = network_of("Longformer")
     own = [_tokens(network, length) for length in _LENGTHS]
@@ -51,7 +51,7 @@ def difference_of_nomic_experts() -> float:
     import torch
     from torch import nn
 
-    from ingrain.export.experts import compute_all_experts
+    from ingrain.export.families.sentence_transformers.experts import compute_all_experts
 
     class Mlp(nn.Module):
         def __init__(self) -> None:
@@ -108,8 +108,8 @@ def _tokens(network: Any, length: int = 40) -> np.ndarray:
 
 def export_popular(name: str, folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """Build a popular repository, export it by its name, and embed with the published files and with the source."""
-    from ingrain.export.worker import run_job
-    from ingrain.testing.popular_folders import build_popular
+    from ingrain.export.process.worker import run_job
+    from popular_folders import build_popular
 
     built = build_popular(name, folder / "models" / name)
     run_job(msgspec.structs.replace(in_process.job_of(folder), name=name), lambda _: None)

@@ -49,7 +49,7 @@ def build(folder: Path, options: dict[str, Any]) -> Path:
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel
 
-    from ingrain.testing.tiny_models import randomize
+    from tiny_models import randomize
 
     plain = folder.with_name("plain")
     plain.mkdir(parents=True)
@@ -74,9 +74,9 @@ def build(folder: Path, options: dict[str, Any]) -> Path:
 
 def differing_texts(folder: Path, options: dict[str, Any]) -> list[str]:
     """Return the texts whose ids are not those of the source."""
-    from ingrain.export.checkpoint import inspect
-    from ingrain.export.proof_texts import tokenizer_texts
-    from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+    from ingrain.export.families.sentence_transformers.checkpoint import inspect
+    from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
+    from ingrain.export.proof.texts import tokenizer_texts
     from ingrain.preprocess.packed import pack_ids
     from ingrain.preprocess.text import TextPreprocessor
 
@@ -95,7 +95,7 @@ def differing_texts(folder: Path, options: dict[str, Any]) -> list[str]:
 
 def inspection(folder: Path, options: dict[str, Any], missing: tuple[str, ...] = ()) -> str:
     """Inspect a folder's configuration alone, where packages may be missing."""
-    from ingrain.export.checkpoint import inspect
+    from ingrain.export.families.sentence_transformers.checkpoint import inspect
 
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text('{"model_type": "bert"}')

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from clip_in_process import run_job_in
 
-from ingrain.export.job import ExportJob
+from ingrain.export.process.job import ExportJob
 from ingrain.repository.manifest import Manifest
 
 PROMPT = "Represent the Wikipedia sentence: "
@@ -17,7 +17,7 @@ PROMPT = "Represent the Wikipedia sentence: "
 
 def build_t5(folder: Path) -> None:
     """Build a T5 encoder with mean pooling, whose files say nothing of leaving a prompt out."""
-    from ingrain.testing.tiny_pipelines import FAMILIES, build_pipeline, pooling
+    from tiny_pipelines import FAMILIES, build_pipeline, pooling
 
     build_pipeline(folder, family=FAMILIES["T5 encoder"], modules=[pooling("mean"), ("Normalize", {})])
 
@@ -26,8 +26,8 @@ def pools_prompt_by_name(models: Path, name: str) -> tuple[bool, bool]:
     """Return whether the prompt counts: in the library's model of that name, and in the source of a proof."""
     from sentence_transformers import SentenceTransformer
 
-    from ingrain.export.checkpoint import inspect
-    from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+    from ingrain.export.families.sentence_transformers.checkpoint import inspect
+    from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
 
     # The library takes a relative path for a name.
     with contextlib.chdir(models):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.job import ExportJob
-from ingrain.export.pickled_weights import unpickle
+from ingrain.export.process.job import ExportJob
+from ingrain.export.weights.pickled_weights import unpickle
 from ingrain.repository.manifest import Library
 
 
@@ -56,7 +56,7 @@ def tensors() -> dict[str, Any]:
 
 def save_hostile(path: Path, ran: Path, form: str) -> None:
     """Save a checkpoint that makes the folder ``ran`` where it is loaded as a program."""
-    from ingrain.testing.tiny_pipelines import RunsCode
+    from tiny_pipelines import RunsCode
 
     if form == "plain":
         path.write_bytes(pickle.dumps(RunsCode(ran)))

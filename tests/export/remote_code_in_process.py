@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ingrain.export.job import ExportJob
+from ingrain.export.process.job import ExportJob
 from ingrain.repository.manifest import Manifest
 
 TEXTS = ["the river", "coffee in Berlin " * 9, "x", ""]
@@ -111,8 +111,8 @@ def build_as_on_the_hub(kind: str, folder: Path) -> Path:
 def _build(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     from dataclasses import replace
 
-    from ingrain.testing.tiny_families import FAMILIES
-    from ingrain.testing.tiny_models import build_pipeline
+    from tiny_families import FAMILIES
+    from tiny_models import build_pipeline
 
     family, config = {
         "nomic": (replace(FAMILIES["NomicBERT"], config={"intermediate_size": 256}), NOMIC),
@@ -148,9 +148,9 @@ def write(path: Path, content: Any) -> None:
 
 def embed_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Load a local model as the export does; return its vectors, the native ones, and whether code is run."""
-    from ingrain.export.checkpoint import inspect
-    from ingrain.export.own_code import settle
-    from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+    from ingrain.export.families.sentence_transformers.checkpoint import inspect
+    from ingrain.export.families.sentence_transformers.own_code import settle
+    from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
     from ingrain.sources.resolve import ResolvedSource
 
     job = ExportJob(name="model", library="sentence_transformers", output="", trust_remote_code=allowed)
@@ -168,9 +168,9 @@ def embed_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[
 
 def frequencies_of_gte(folder: Path, links: Path) -> np.ndarray:
     """Return the rotations' frequencies of a model that names Alibaba-NLP's code, as it is loaded."""
-    from ingrain.export.checkpoint import inspect
-    from ingrain.export.own_code import settle
-    from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+    from ingrain.export.families.sentence_transformers.checkpoint import inspect
+    from ingrain.export.families.sentence_transformers.own_code import settle
+    from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
     from ingrain.sources.resolve import ResolvedSource
 
     job = ExportJob(name="model", library="sentence_transformers", output="")
@@ -184,7 +184,7 @@ def frequencies_of_gte(folder: Path, links: Path) -> np.ndarray:
 
 def run_in(job: ExportJob, environment: dict[str, str]) -> Manifest:
     """Do what the export process does, with a hub within its reach."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
 
     before = {name: os.environ.get(name) for name in environment}
     os.environ |= environment

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.checkpoint import inspect
+from ingrain.export.families.sentence_transformers.checkpoint import inspect
 
 TRANSFORMER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
 POOLING = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}

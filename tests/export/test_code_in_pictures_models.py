@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.clip_checkpoint import CONFIG, inspect_clip
-from ingrain.export.timm_checkpoint import inspect_timm
+from ingrain.export.families.open_clip.checkpoint import CONFIG, inspect_clip
+from ingrain.export.families.timm.checkpoint import inspect_timm
 
 CODE = {"auto_map": {"AutoModel": "org/code--modeling.Other"}}
 

@@ -16,8 +16,9 @@ import export_in_process as text_process
 import msgspec
 import numpy as np
 import pytest
-from custom_files import CLIP, ST, TIMM
 
+from custom_files import CLIP, ST, TIMM
+from hub_server import HubServer
 from ingrain.api.types import DownloadCustomModelRequest
 from ingrain.errors import (
     DamagedEntryError,
@@ -25,15 +26,14 @@ from ingrain.errors import (
     SourceNotFoundError,
     UnsupportedModelError,
 )
-from ingrain.export.job import ExportJob
-from ingrain.export.runner import run_export
+from ingrain.export.process.job import ExportJob
+from ingrain.export.process.runner import run_export
 from ingrain.repository.manifest import Library, Manifest
 from ingrain.repository.store import Repository
 from ingrain.settings import Settings
 from ingrain.sources.custom.architecture import architecture_config
 from ingrain.sources.custom.download import Downloads
-from ingrain.testing.hub_server import HubServer
-from ingrain.testing.picture_server import PictureServer, answer
+from picture_server import PictureServer, answer
 
 pytestmark = pytest.mark.slow
 

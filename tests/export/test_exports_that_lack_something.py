@@ -9,7 +9,7 @@ import faults_in_process as in_process
 import pytest
 
 from ingrain.errors import DiskFullError, OutOfMemoryError
-from ingrain.export.runner import WORKER, run_export
+from ingrain.export.process.runner import WORKER, run_export
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnxruntime import InferenceSession
 
-from ingrain.export.fused import write_fused
-from ingrain.export.onnx_file import CannotConvert
-from ingrain.testing import graphs
+import graphs
+from ingrain.export.onnx.onnx_file import CannotConvert
+from ingrain.export.precision.fused import write_fused
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ import named_in_process as in_process
 import numpy as np
 import pytest
 
-from ingrain.export.job import ExportJob
-from ingrain.testing.hub_server import HubServer
+from hub_server import HubServer
+from ingrain.export.process.job import ExportJob
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import onnx
 import pytest
 
 from ingrain.errors import ExportError, VerificationError
-from ingrain.export import on_gpu, onnx_file
-from ingrain.export.measured import Floors
+from ingrain.export.onnx import onnx_file
+from ingrain.export.precision import on_gpu
+from ingrain.export.proof.measured import Floors
 from ingrain.repository.manifest import Verification
 
 pytestmark = pytest.mark.slow

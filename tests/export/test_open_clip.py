@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ingrain.repository.checksums import check_files
-from ingrain.testing.tiny_clip import TINY_CLIPS
+from tiny_clip import TINY_CLIPS
 
 pytestmark = pytest.mark.slow
 

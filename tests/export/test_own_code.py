@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 from remote_code_in_process import ARCTIC, CODE, GTE_MULTILINGUAL, NOMIC, QWEN2_CODE
 
+from hub_server import HubServer
 from ingrain.errors import SourceForbiddenError, SourceNotFoundError, UnsupportedModelError
-from ingrain.export.job import ExportJob
-from ingrain.export.own_code import Settled, settle
+from ingrain.export.families.sentence_transformers.own_code import Settled, settle
+from ingrain.export.process.job import ExportJob
 from ingrain.sources.resolve import ResolvedSource
-from ingrain.testing.hub_server import HubServer
 
 JINA = {
     "model_type": "bert",

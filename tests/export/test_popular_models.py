@@ -7,8 +7,8 @@ import formulations_in_process as in_process
 import numpy as np
 import pytest
 
-from ingrain.testing.popular_models import POPULAR
-from ingrain.testing.popular_tokenizers import TOKENIZERS
+from popular_models import POPULAR
+from popular_tokenizers import TOKENIZERS
 
 
 def test_sixty_repositories_are_in_the_table_and_at_most_five_stand_there_as_refused() -> None:

@@ -9,13 +9,13 @@ import export_in_process as in_process
 import numpy as np
 import onnx
 import pytest
-from processes import package_folder
-from texts import sentences, word_pairs
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.precision import FLOORS
+from ingrain.export.precision.choose import FLOORS
 from ingrain.repository.checksums import check_files
 from ingrain.repository.manifest import Precision
+from processes import package_folder
+from texts import sentences, word_pairs
 
 pytestmark = pytest.mark.slow
 

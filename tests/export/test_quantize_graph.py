@@ -9,11 +9,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
 from ingrain.errors import UnsupportedModelError, VerificationError
-from ingrain.export.equalize import Range
-from ingrain.export.measured import Floors, Measured
-from ingrain.export.onnx_file import CannotConvert
-from ingrain.export.quantize import Int8Plan, quantize_columns, write_int8
-from ingrain.export.ranges import measure_ranges
+from ingrain.export.onnx.onnx_file import CannotConvert
+from ingrain.export.precision.equalize import Range
+from ingrain.export.precision.quantize import Int8Plan, quantize_columns, write_int8
+from ingrain.export.precision.ranges import measure_ranges
+from ingrain.export.proof.measured import Floors, Measured
 
 NUMBERS = np.random.default_rng(7)
 WIDE = NUMBERS.normal(size=(32, 96)).astype(np.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from ingrain.export.ranges import sample_batches
+from ingrain.export.precision.ranges import sample_batches
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
 

@@ -12,11 +12,11 @@ import remote_code_in_process as in_process
 from export_in_process import embed_published, embed_source
 from remote_code_in_process import CODE, TEXTS
 
+from hub_server import HubServer
 from ingrain.errors import SourceNotFoundError, UnsupportedModelError
-from ingrain.export.job import ExportJob
+from ingrain.export.process.job import ExportJob
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Repository
-from ingrain.testing.hub_server import HubServer
 
 Run = Callable[..., Manifest]
 

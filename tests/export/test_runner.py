@@ -27,9 +27,9 @@ from ingrain.errors import (
     SourceUnavailableError,
     UnsupportedModelError,
 )
-from ingrain.export import runner
-from ingrain.export.job import ExportJob, Finished, Progress
-from ingrain.export.runner import WORKER, exporter_available, run_export
+from ingrain.export.process import runner
+from ingrain.export.process.job import ExportJob, Finished, Progress
+from ingrain.export.process.runner import WORKER, exporter_available, run_export
 from ingrain.repository.manifest import Manifest
 
 PREAMBLE = """
@@ -408,7 +408,7 @@ def test_exporter_is_available_here_and_nothing_is_imported_to_know_that() -> No
     import subprocess
 
     code = (
-        "import sys; from ingrain.export.runner import exporter_available; print(exporter_available());"
+        "import sys; from ingrain.export.process.runner import exporter_available; print(exporter_available());"
         "print({'torch', 'transformers', 'sentence_transformers', 'onnx', 'huggingface_hub'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,6 +13,7 @@ import export_in_process as in_process
 import pytest
 from msgspec.structs import replace
 
+from hub_server import Cut, HubServer, Silence
 from ingrain.errors import (
     ExportKilledError,
     InvalidRequestError,
@@ -20,10 +21,9 @@ from ingrain.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from ingrain.export.job import ExportJob, Progress
-from ingrain.export.runner import run_export
+from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.runner import run_export
 from ingrain.repository.manifest import Manifest
-from ingrain.testing.hub_server import Cut, HubServer, Silence
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def children(pid: int) -> set[int]:
 
 
 def workers(pid: int) -> set[int]:
-    return {child for child in children(pid) if "ingrain.export.worker" in read(Path(f"/proc/{child}/cmdline"))}
+    return {child for child in children(pid) if "ingrain.export.process.worker" in read(Path(f"/proc/{child}/cmdline"))}
 
 
 def is_alive(pid: int) -> bool:
@@ -128,8 +128,8 @@ async def test_worker_ends_with_a_killed_parent(hub: HubServer, tmp_path: Path, 
     hold(hub)
     code = f"""
 import asyncio
-from ingrain.export.job import ExportJob
-from ingrain.export.runner import run_export
+from ingrain.export.process.job import ExportJob
+from ingrain.export.process.runner import run_export
 job = ExportJob(name="org/model", library="sentence_transformers", output={job.output!r})
 asyncio.run(run_export(job, timeout_s=60, on_progress=lambda progress: None))
 """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingrain.testing.tiny_tokenizers import build_tokenizer
+from tiny_tokenizers import build_tokenizer
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import clip_in_process as in_process
 import msgspec
 import pytest
 
+from hub_server import HubServer
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
-from ingrain.export.job import ExportJob
-from ingrain.export.runner import run_export
+from ingrain.export.process.job import ExportJob
+from ingrain.export.process.runner import run_export
 from ingrain.repository.checksums import check_files
 from ingrain.repository.manifest import Library, Manifest
-from ingrain.testing.hub_server import HubServer
 
 pytestmark = pytest.mark.slow
 

@@ -8,14 +8,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnxruntime import InferenceSession
-from token_ids import ids_of
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ingrain.errors import VerificationError
-from ingrain.export import verify
-from ingrain.export.proof_texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
+from ingrain.export.proof import compare as verify
+from ingrain.export.proof.texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess, Verification
+from token_ids import ids_of
 
 # Padding has an id of its own, so that a graph that forgets the mask is found out.
 CONFIG = TextPreprocess(max_tokens=40, pad_id=9)

@@ -13,7 +13,7 @@ import export_in_process as in_process
 import msgspec
 import pytest
 
-from ingrain.export.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @contextmanager
 def worker(job: ExportJob) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "ingrain.export.worker"],
+        [sys.executable, "-m", "ingrain.export.process.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

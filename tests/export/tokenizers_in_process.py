@@ -38,7 +38,7 @@ def train(kind: str, folder: Path) -> Path:
     """Write SentencePiece's file of a kind of model, with the configurations that name its class."""
     import sentencepiece
 
-    from ingrain.testing.tiny_tokenizers import LINES
+    from tiny_tokenizers import LINES
 
     options, name = FILES[kind]
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def comparison(kind: str, folder: Path) -> str:
     """Convert a file as the source library does, and compare; return why it is refused."""
     from transformers import AutoTokenizer
 
-    from ingrain.export.tokenizer_files import compare_with_sentencepiece
+    from ingrain.export.families.sentence_transformers.tokenizer_files import compare_with_sentencepiece
 
     tokenizer = AutoTokenizer.from_pretrained(str(train(kind, folder)), local_files_only=True)
     return outcome(lambda: compare_with_sentencepiece(tokenizer))
@@ -76,12 +76,12 @@ def outcome(call: Callable[[], object]) -> str:
 
 def inspection(folder: Path, missing: str | None = None) -> str:
     """Inspect a folder where a package may be missing."""
-    from ingrain.export.checkpoint import inspect
+    from ingrain.export.families.sentence_transformers.checkpoint import inspect
 
     def find(name: str) -> object | None:
         return None if name == missing else object()
 
-    with mock.patch("ingrain.export.tokenizer_files.find_spec", find):
+    with mock.patch("ingrain.export.families.sentence_transformers.tokenizer_files.find_spec", find):
         return outcome(lambda: inspect(folder, trust_remote_code=False))
 
 
@@ -92,7 +92,7 @@ def build_without_tokenizer_json(kind: str, folder: Path) -> None:
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import AutoTokenizer, T5Config, T5EncoderModel, XLMRobertaConfig, XLMRobertaModel
 
-    from ingrain.testing.tiny_models import randomize
+    from tiny_models import randomize
 
     plain = train(kind, folder.with_name("plain"))
     tokenizer = AutoTokenizer.from_pretrained(str(plain), local_files_only=True)
@@ -122,8 +122,8 @@ def load_error_without(package: str, folder: Path) -> str:
     """Load a model whose library imports a package that is not there; return the error."""
     import sentence_transformers
 
-    from ingrain.export.checkpoint import Checkpoint
-    from ingrain.export.sentence_transformers_source import SentenceTransformersSource
+    from ingrain.export.families.sentence_transformers.checkpoint import Checkpoint
+    from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
 
     def load(*_: object, **__: object) -> object:
         with mock.patch.dict(sys.modules, {package: None}):

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from images import encode, scene
 from ingrain.repository.manifest import ImagePreprocess, Manifest
-from ingrain.testing.images import encode, scene
 
 
 def pictures() -> dict[str, bytes]:
@@ -63,7 +63,7 @@ def logits(folder: Path, files: list[bytes], labels: list[str]) -> np.ndarray:
 
 def verify(folder: Path, scratch: Path) -> Manifest:
     """Publish what was exported, and prove it again as ``ingrain verify`` does."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
     from ingrain.repository.store import Repository
 
     repository = Repository(scratch / "repository")
@@ -93,7 +93,7 @@ def geometry(kind: str, **options: object) -> ImagePreprocess:
     """Return our translation of an image processor of transformers."""
     import transformers
 
-    from ingrain.export.transformers_geometry import preprocess_config_from_transformers
+    from ingrain.export.families.sentence_transformers.transformers_geometry import preprocess_config_from_transformers
 
     return preprocess_config_from_transformers(getattr(transformers, kind)(**options))
 

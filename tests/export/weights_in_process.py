@@ -12,7 +12,7 @@ import numpy as np
 from export_in_process import embed_published, export_manifest
 
 from ingrain.errors import IngrainError
-from ingrain.export.job import Event, ExportJob, Progress
+from ingrain.export.process.job import Event, ExportJob, Progress
 from ingrain.repository.manifest import Library
 
 TEXTS = ["the river runs past old stone houses", "houses stone past old runs the river"]
@@ -94,7 +94,7 @@ def build_turning(folder: Path, frequencies: str = COMPUTED, modeling: str = TUR
     """
     from safetensors.torch import save_file
 
-    from ingrain.testing.tiny_models import build_family, randomize
+    from tiny_models import build_family, randomize
 
     source = folder / "models" / "model"
     build_family("BERT", source)
@@ -124,9 +124,9 @@ def network_of(code: Path, words: int) -> Any:
 
 def build(library: Library, folder: Path) -> Path:
     """Build a small model of a library in ``models/model``."""
-    from ingrain.testing.tiny_clip import build_tiny_clip
-    from ingrain.testing.tiny_pipelines import PIPELINES
-    from ingrain.testing.tiny_timm import build_timm
+    from tiny_clip import build_tiny_clip
+    from tiny_pipelines import PIPELINES
+    from tiny_timm import build_timm
 
     source = folder / "models" / "model"
     if library == "open_clip":
@@ -183,7 +183,7 @@ def refusal_of_broken(
 
 def what_becomes_of(folder: Path, library: Library, **options: Any) -> str:
     """Export ``models/model`` up to its first graph; return the error's code and message, or ``exported``."""
-    from ingrain.export.worker import run_job
+    from ingrain.export.process.worker import run_job
 
     (folder / "output").mkdir(exist_ok=True)
     job = ExportJob(
@@ -230,8 +230,8 @@ def refusal_of_drifting(folder: Path, library: Library) -> str:
     """Try to export a network of pictures with a buffer that nobody sets, registered with timm as its own are."""
     from timm.models import register_model
 
-    from ingrain.testing.tiny_clip import TINY_CLIPS, build_clip
-    from ingrain.testing.tiny_timm import build_timm
+    from tiny_clip import TINY_CLIPS, build_clip
+    from tiny_timm import build_timm
 
     register_model(drifting)
     source = folder / "models" / "model"
@@ -278,7 +278,7 @@ def tensors_of_two_loads() -> dict[str, list[bool]]:
     """Return whether two loads draw equal random numbers, and of each whether unset memory was NaN."""
     import torch
 
-    from ingrain.export.independent_load import IndependentLoads
+    from ingrain.export.weights.independent_load import IndependentLoads
 
     loads = IndependentLoads()
     drawn, unset = [], []
@@ -293,7 +293,7 @@ def refusal_of_left_over_masks(kind: str) -> str:
     """Load a decoder whose file has the masks that older versions wrote into each layer; return what is said of it."""
     from transformers import AutoConfig, AutoModel
 
-    from ingrain.export.load_report import Loaded, refuse_unused_layers
+    from ingrain.export.weights.load_report import Loaded, refuse_unused_layers
 
     sizes = {"gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4}, "gpt_neo": {"hidden_size": 32, "num_layers": 2}}[kind]
     more = {"attention_types": [[["global", "local"], 1]], "num_heads": 4} if kind == "gpt_neo" else {}
@@ -327,7 +327,7 @@ def error_of_a_probe_without_memory() -> str:
     """Ask whether a tensor matters where the machine has no memory left for the question."""
     import torch
 
-    from ingrain.export.independent_load import IndependentLoads
+    from ingrain.export.weights.independent_load import IndependentLoads
 
     network = torch.nn.Linear(2, 2).requires_grad_(False)
 
@@ -345,7 +345,7 @@ def error_of_a_load_without_memory() -> str:
     """Run out of memory behind a network that was filled in part, as libraries do on purpose."""
     import torch
 
-    from ingrain.export.independent_load import IndependentLoads
+    from ingrain.export.weights.independent_load import IndependentLoads
 
     try:
         with IndependentLoads().watch():

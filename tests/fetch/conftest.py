@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingrain.testing.picture_server import PictureServer, answer
+from picture_server import PictureServer, answer
 
 
 @pytest.fixture

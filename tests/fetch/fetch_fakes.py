@@ -8,7 +8,7 @@ import httpcore
 
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
-from ingrain.testing.picture_server import PictureServer
+from picture_server import PictureServer
 
 PUBLIC = "93.184.216.34"
 

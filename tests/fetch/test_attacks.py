@@ -8,7 +8,7 @@ from fetch_fakes import PUBLIC, FakeNames, PublicNetwork, make_fetcher
 from ingrain.errors import FetchFailedError, FetchRefusedError, RequestError
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
-from ingrain.testing.picture_server import PictureServer, answer, redirect
+from picture_server import PictureServer, answer, redirect
 
 LOOPBACK_HOSTS = [
     "127.0.0.1",

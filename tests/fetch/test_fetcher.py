@@ -12,12 +12,12 @@ import httpcore
 import pytest
 from fetch_fakes import PUBLIC, FakeNames, PublicNetwork, make_fetcher
 
+import picture_server as hosts
 from ingrain.errors import FetchFailedError, FetchRefusedError, InvalidRequestError, SettingsError, TooLargeError
 from ingrain.fetch.headers import check_download_headers
 from ingrain.fetch.policy import FetchPolicy
 from ingrain.settings import load_settings
-from ingrain.testing import picture_server as hosts
-from ingrain.testing.picture_server import PictureServer
+from picture_server import PictureServer
 
 MIB = 1024 * 1024
 

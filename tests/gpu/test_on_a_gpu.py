@@ -7,10 +7,10 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from processes import MINILM, place_minilm, serve
-from texts import sentences, word_similarity
 
 from ingrain.backend import cuda
+from processes import MINILM, place_minilm, serve
+from texts import sentences, word_similarity
 
 WHY_NOT = cuda.why_unusable()
 
@@ -42,7 +42,7 @@ def truth(models):
     """What the source library computes on the CPU."""
     import torch
 
-    from ingrain.export import torchvision_shim
+    from ingrain.export.process import torchvision_shim
 
     torch.set_num_threads(2)
     torchvision_shim.install()

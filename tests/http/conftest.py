@@ -1,4 +1,5 @@
 import pytest
+
 from planes import running_planes
 
 

@@ -1,12 +1,12 @@
 """Keys: needed on every route of the table once one exists for its scope, and nowhere before."""
 
 import pytest
-from planes import running_planes
 
 from ingrain.api.routes import ROUTES
 from ingrain.errors import AuthenticationError, SettingsError
-from ingrain.server.auth import parse_keys
+from ingrain.server.plane.auth import parse_keys
 from ingrain.settings import Settings
+from planes import running_planes
 
 CLOSED = [route for route in ROUTES if route.scope is not None]
 

@@ -4,11 +4,11 @@ import asyncio
 import json
 
 import pytest
-from custom_files import CLIP, ST, TIMM, WEIGHTS, body_of, nothing_left, safetensors, serve_files
-from planes import running_planes
 
+from custom_files import CLIP, ST, TIMM, WEIGHTS, body_of, nothing_left, safetensors, serve_files
 from ingrain.settings import Settings
-from ingrain.testing.picture_server import PictureServer, answer, cut_short, redirect, silence, slow_drip
+from picture_server import PictureServer, answer, cut_short, redirect, silence, slow_drip
+from planes import running_planes
 
 
 @pytest.fixture

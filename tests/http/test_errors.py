@@ -4,11 +4,11 @@ import asyncio
 
 import httpx
 import pytest
-from planes import running_planes
 
 from ingrain import errors
-from ingrain.server.errors import STATUS, status_of
+from ingrain.server.plane.errors import STATUS, status_of
 from ingrain.settings import Settings
+from planes import running_planes
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -128,7 +128,7 @@ async def test_a_dead_engine_is_503_with_retry_after_and_heals(planes):
     [
         "ingrain.preprocess.text.TextPreprocessor.encode",
         "ingrain.pipeline.pipeline._finish",
-        "ingrain.server.inference.vectors_answer",
+        "ingrain.server.dialects.native.inference.vectors_answer",
     ],
 )
 async def test_an_error_that_nobody_foresaw_tells_nothing(planes, monkeypatch, place):

@@ -6,14 +6,14 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from planes import IMAGE, LABELS, WIDTH, ids_of, running_planes
 
+from images import encode, scene
 from ingrain.postprocess.probabilities import sigmoid, softmax
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
-from ingrain.testing.images import encode, scene
-from ingrain.testing.picture_server import PictureServer
+from picture_server import PictureServer
+from planes import IMAGE, LABELS, WIDTH, ids_of, running_planes
 
 PNG = encode(scene(40, 25), "PNG")
 JPEG = encode(scene(30, 50, seed=2), "JPEG")

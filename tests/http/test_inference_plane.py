@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 import pytest
-from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
 
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
+from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
 
 
 def unit(vector):

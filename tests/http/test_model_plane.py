@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from planes import WIDTH, running_planes
 
 from ingrain.errors import SourceForbiddenError, SourceNotFoundError, UnsupportedModelError, VerificationError
 from ingrain.settings import Settings
+from planes import WIDTH, running_planes
 
 ST = "sentence_transformers"
 

@@ -6,12 +6,12 @@ import base64
 import numpy as np
 import openai
 import pytest
-from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
 
+from images import encode, scene
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
-from ingrain.testing.images import encode, scene
+from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
 
 pytestmark = pytest.mark.usefixtures("way")
 

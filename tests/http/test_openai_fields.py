@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from planes import MAX_TOKENS, WIDTH, ids_of
 
 from ingrain.postprocess.quantize import quantize
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.testing.fake_engine import fake_vector
+from planes import MAX_TOKENS, WIDTH, ids_of
 
 MODEL, PROMPTED = "org/model", "org/prompted"
 PROMPTS = {"query": "green ", "passage": "blue ", "Clustering": "w1 ", "retrieval.query": "w2 "}

@@ -4,12 +4,12 @@ import numpy as np
 import openai
 import pytest
 import tiktoken
-from planes import MAX_TOKENS, WIDTH, WORDS, ids_of, running_planes
 
 from ingrain.preprocess import openai_ids
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
+from planes import MAX_TOKENS, WIDTH, WORDS, ids_of, running_planes
 
 MODEL = "org/model"
 OWN = {"token_encoding": "own"}

@@ -3,8 +3,8 @@
 import re
 
 from ingrain.api.routes import ROUTES
-from ingrain.server.app import HANDLERS
-from ingrain.server.openapi import openapi_document
+from ingrain.server.plane.application import HANDLERS
+from ingrain.server.plane.openapi import openapi_document
 
 
 def references(node):

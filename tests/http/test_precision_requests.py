@@ -1,12 +1,12 @@
 """Precision over HTTP: what cannot be served here is a 400 that says why, and lists tell what is."""
 
 import pytest
-from planes import running_planes
 
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.server.precision import check_settings
+from ingrain.server.plane.precision import check_settings
 from ingrain.settings import Settings
+from planes import running_planes
 
 ST = "sentence_transformers"
 ON_GPU = Settings(instance_kind="KIND_GPU", triton_grpc_url="127.0.0.1:1")

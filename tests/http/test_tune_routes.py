@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from planes import hold_layout, running_planes
 
 from ingrain.repository.tuning import Layout
 from ingrain.settings import Settings
+from planes import hold_layout, running_planes
 
 ALL_AT_ONCE = {"name": "org/model", "seconds": 1}
 DEFAULT = {"copies": 2, "threads": 1, "maxItems": 32, "maxTokens": 4096}

@@ -6,7 +6,7 @@ import pytest
 from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.postprocess.quantize import quantize
 from ingrain.postprocess.vectors import finish
-from ingrain.testing.tiny_models import prepare_libraries
+from tiny_models import prepare_libraries
 
 KINDS = ("int8", "uint8", "binary", "ubinary")
 

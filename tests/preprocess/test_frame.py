@@ -1,12 +1,12 @@
 """Token ids that a caller made become what the tokenizer itself makes of the text."""
 
 import pytest
-from token_ids import ids_of
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
+from token_ids import ids_of
 
 WORDS = ["<pad>", "<s>", "</s>", "<cls>", "<unk>", "a", "river", "stone", "sea"]
 TEMPLATES = {

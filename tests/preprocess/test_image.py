@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from images import LARGE, awkward_pictures, encode, scene
 from ingrain.errors import ImageError, RequestError, TooLargeError
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_steps import effort_of, resized_size
 from ingrain.repository.manifest import CenterCrop, ImagePreprocess, Resize, ToRgb
-from ingrain.testing.images import LARGE, awkward_pictures, encode, scene
 
 UNIT = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 SHORTEST = ImagePreprocess((64, 64), (Resize((64, 64), "shortest", "bicubic"), CenterCrop((64, 64)), ToRgb()), **UNIT)

@@ -11,6 +11,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import picture_server as hosts
+from images import encode, scene
 from ingrain.errors import (
     FetchFailedError,
     FetchRefusedError,
@@ -25,9 +27,7 @@ from ingrain.preprocess.image import ImagePreprocessor, Pixels
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.repository.manifest import CenterCrop, ImagePreprocess, Resize, ToRgb
 from ingrain.settings import load_settings
-from ingrain.testing import picture_server as hosts
-from ingrain.testing.images import encode, scene
-from ingrain.testing.picture_server import PictureServer
+from picture_server import PictureServer
 
 STEPS = (Resize((32, 32), "shortest", "bicubic"), CenterCrop((32, 32)), ToRgb())
 CONFIG = ImagePreprocess((32, 32), STEPS, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

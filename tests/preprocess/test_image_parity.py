@@ -2,8 +2,8 @@
 
 import pytest
 
-from ingrain.testing.image_parity import Case, cases, difference
-from ingrain.testing.images import LARGE, awkward_pictures, photographs
+from image_parity import Case, cases, difference
+from images import LARGE, awkward_pictures, photographs
 
 PICTURES = {**photographs(), **awkward_pictures()}
 

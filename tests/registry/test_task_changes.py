@@ -2,11 +2,10 @@
 
 import asyncio
 
-from planes import FakeExport, make_registry
-
 from ingrain.errors import ModelLoadingError
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
+from planes import FakeExport, make_registry
 
 NET = ModelRef(name="net", library="timm")
 EMBED = ModelRef(name="net", library="timm", task="embed")

@@ -5,7 +5,6 @@ import dataclasses
 
 import msgspec
 import pytest
-from planes import FakeExport, hold_layout, make_images, make_place, make_registry
 
 from ingrain.errors import (
     EngineUnavailableError,
@@ -16,12 +15,13 @@ from ingrain.errors import (
     TuningError,
     TuningInProgressError,
 )
-from ingrain.loaded_model import QueueLimits, open_model
+from ingrain.models.loaded import QueueLimits, open_model
 from ingrain.registry.follower import FollowedRegistry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.tuning import Execution, Layout
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
+from planes import FakeExport, hold_layout, make_images, make_place, make_registry
 
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 DEFAULT, OTHER = Layout(2, 1), Layout(1, 2)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingrain.server.accept import preferred
+from ingrain.server.plane.accept import preferred
 
 OFFERED = ("application/json", "application/octet-stream", "application/x-npy")
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import pytest
 
+from ingrain.app.listen import open_socket
 from ingrain.errors import SettingsError
-from ingrain.server.errors import error_response
 from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.http.server import HttpLimits, HttpServer
-from ingrain.server.listen import open_socket
+from ingrain.server.plane.errors import error_response
 
 
 @dataclass

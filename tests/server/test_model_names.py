@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
+from ingrain.app.model_names import parse_model
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Precision
-from ingrain.server.model_names import parse_model
 from ingrain.settings import describe
 
 

@@ -4,7 +4,7 @@ import random
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from ingrain.server.telemetry import _LATENCY_BUCKETS_S, Latencies
+from ingrain.server.plane.telemetry import _LATENCY_BUCKETS_S, Latencies
 
 
 def test_latencies_are_counted_as_the_library_counts_them():

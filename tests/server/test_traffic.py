@@ -6,10 +6,10 @@ import json
 import random
 
 import pytest
-from planes import running_planes
 
-from ingrain.server.endpoint import Endpoint
+from ingrain.server.plane.endpoint import Endpoint
 from ingrain.settings import Settings
+from planes import running_planes
 
 CALLERS, CONNECTIONS = 12, 25
 

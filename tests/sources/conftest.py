@@ -6,7 +6,7 @@ import pytest
 from hub_model import Fetcher
 from huggingface_hub import close_session
 
-from ingrain.testing.hub_server import HubServer
+from hub_server import HubServer
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingrain.export.job import Progress
+from hub_server import HubServer
+from ingrain.export.process.job import Progress
 from ingrain.sources.files import FileRules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.retry import Patience
-from ingrain.testing.hub_server import HubServer
 
 QUICK = Patience(
     connect_s=2, silence_s=0.5, retries=3, first_delay_s=0.01, longest_delay_s=0.05, longest_retry_after_s=2

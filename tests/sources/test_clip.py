@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from hub_server import HubServer
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
-from ingrain.export.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob, Progress
 from ingrain.sources.resolve import ResolvedSource, resolve
-from ingrain.testing.hub_server import HubServer
 
 WEIGHTS = b"weights of a model" * 1000
 

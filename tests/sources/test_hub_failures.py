@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pytest
 from hub_model import MODEL, QUICK, WEIGHTS, Fetcher
 
+from hub_server import Cut, Drip, Garble, HubServer, IgnoreRange, Silence, Status
 from ingrain.errors import DiskFullError, SourceForbiddenError, SourceNotFoundError, SourceUnavailableError
 from ingrain.sources.cache import PARTIAL_SUFFIX
-from ingrain.testing.hub_server import Cut, Drip, Garble, HubServer, IgnoreRange, Silence, Status
 
 HALF = len(WEIGHTS) // 2
 
@@ -67,7 +67,7 @@ def test_killed_process_loses_no_bytes(hub: HubServer, fetch: Fetcher) -> None:
     hub.fail("model.safetensors", Silence(after_bytes=HALF, seconds=60))
     code = (
         "from ingrain.sources.resolve import resolve\n"
-        "from ingrain.export.job import ExportJob\n"
+        "from ingrain.export.process.job import ExportJob\n"
         "resolve(ExportJob(name='org/model', library='sentence_transformers', output='-'), lambda progress: None)"
     )
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(fetch.cache_dir)}

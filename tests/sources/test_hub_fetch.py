@@ -7,10 +7,10 @@ import pytest
 from hub_model import FETCHED, MODEL, WEIGHTS, Fetcher
 from huggingface_hub import close_session, hf_hub_download, snapshot_download
 
+from hub_server import HubServer
 from ingrain.errors import SourceNotFoundError, UnsupportedModelError
 from ingrain.sources.files import file_rules
 from ingrain.sources.local import list_files
-from ingrain.testing.hub_server import HubServer
 
 
 def test_fetches_what_the_library_reads_and_nothing_else(hub: HubServer, fetch: Fetcher) -> None:

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from custom_files import WEIGHTS, safetensors
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 
+from custom_files import WEIGHTS, safetensors
 from ingrain.errors import InvalidRequestError
 from ingrain.sources.custom.safetensors_file import check_safetensors
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from ingrain.testing.picture_server import PictureServer, answer
+from picture_server import PictureServer, answer
 
 ST, CLIP, TIMM = "sentence_transformers", "open_clip", "timm"
 

@@ -68,7 +68,7 @@ def _merges(file: Path) -> list[tuple[str, str]]:
 
 
 def _build(folder: Path, backend) -> Path:
-    from ingrain.testing.tiny_models import prepare_libraries, randomize
+    from tiny_models import prepare_libraries, randomize
 
     prepare_libraries()
     import torch

@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from ingrain.app.listen import open_socket
 from ingrain.errors import IngrainError
-from ingrain.export.job import Progress
+from ingrain.export.process.job import Progress
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
-from ingrain.loaded_model import QueueLimits, open_model
-from ingrain.pipeline.asked import RequestLimits
+from ingrain.models.loaded import QueueLimits, open_model
 from ingrain.pipeline.pipeline import Pipeline
+from ingrain.pipeline.requests import RequestLimits
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
@@ -40,13 +41,12 @@ from ingrain.repository.manifest import (
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
-from ingrain.server.app import build_app
-from ingrain.server.auth import parse_keys
 from ingrain.server.http.application import Application
 from ingrain.server.http.server import HttpLimits, HttpServer
-from ingrain.server.listen import open_socket
-from ingrain.server.services import ModelServices
-from ingrain.server.telemetry import Load, Telemetry
+from ingrain.server.plane.application import build_app
+from ingrain.server.plane.auth import parse_keys
+from ingrain.server.plane.services import ModelServices
+from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine

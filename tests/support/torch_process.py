@@ -13,7 +13,7 @@ def prepare() -> None:
     }
     import torch
 
-    from ingrain.testing.tiny_models import prepare_libraries
+    from tiny_models import prepare_libraries
 
     torch.set_num_threads(1)
     prepare_libraries()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from planes import make_images, make_place, write_tokenizer
 
+import graphs
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
-from ingrain.loaded_model import QueueLimits, open_model
+from ingrain.models.loaded import QueueLimits, open_model
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.desired import ModelRef
@@ -19,7 +19,7 @@ from ingrain.repository.policy import ExecutionPolicy
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, GraphTuning, Layout
 from ingrain.settings import Settings
-from ingrain.testing import graphs
+from planes import make_images, make_place, write_tokenizer
 
 REF = ModelRef(name="org/slow")
 

@@ -2,11 +2,11 @@
 
 import msgspec
 import pytest
-from entries_of_tunings import CHOSEN, manifest, tuned
-from planes import make_place
 
+from entries_of_tunings import CHOSEN, manifest, tuned
 from ingrain.repository.manifest import StoredFile
 from ingrain.repository.tuning import Execution, Layout
+from planes import make_place
 
 
 def test_without_a_tuning_the_defaults_hold():

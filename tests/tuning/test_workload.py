@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planes import stage_model
 
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout
 from ingrain.tuning.workload import make_batches, text_lengths
+from planes import stage_model
 
 
 def published(root: Path, ref: ModelRef):

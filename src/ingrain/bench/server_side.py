@@ -10,7 +10,7 @@ import httpx
 
 _SAMPLE = re.compile(r'^(ingrain_batch\w*)_total\{model="(?P<model>(?:[^"\\]|\\.)*)"\} (?P<value>\S+)$', re.MULTILINE)
 
-_WORKER = "ingrain.server.workers.worker"
+_WORKER = "ingrain.app.workers.worker"
 
 
 @dataclass(frozen=True, slots=True)

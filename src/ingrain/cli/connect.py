@@ -68,7 +68,7 @@ def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[Mo
     Raises:
         SettingsError: The name is empty, or the flags contradict it.
     """
-    from ingrain.server.model_names import parse_model
+    from ingrain.app.model_names import parse_model
 
     named: Library | None = next((one for one in get_args(Library) if name.startswith(f"{one}:")), None)
     chosen: Library | None = named or library  # type: ignore[assignment]  # argparse has checked it

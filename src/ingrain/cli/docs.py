@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ingrain.server.openapi import openapi_document
+from ingrain.server.plane.openapi import openapi_document
 from ingrain.settings import describe
 
 _GENERATED = "<!-- Written by `make docs`; change the code instead. -->\n"

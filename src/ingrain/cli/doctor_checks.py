@@ -80,8 +80,8 @@ def check_python(settings: Settings) -> Iterator[Finding]:
 def check_engine(settings: Settings) -> Iterator[Finding]:
     """Tell which engine would run the graphs, and why."""
     try:
-        from ingrain.engine.select import engine_name, execution_policy
-        from ingrain.engine.tritonserver import available
+        from ingrain.engine.embedded.tritonserver import available
+        from ingrain.engine.placement import engine_name, execution_policy
     except ModuleNotFoundError:
         return  # said above: ingrain[serve] is not installed
     try:

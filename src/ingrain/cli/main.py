@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: dict[str, object]) -> int:
     settings = load_settings(options)
     try:
-        from ingrain.server.run import run
+        from ingrain.app.run import run
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         print(f"ingrain: {package!r} is not installed. Run: pip install 'ingrain[serve,triton]'", file=sys.stderr)

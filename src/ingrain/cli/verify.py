@@ -16,7 +16,7 @@ from ingrain.errors import ModelConflictError, ModelNotFoundError
 from ingrain.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from ingrain.export.job import ExportJob, Progress
+    from ingrain.export.process.job import ExportJob, Progress
     from ingrain.repository.manifest import Library, Manifest, Verification
     from ingrain.repository.store import Repository
 
@@ -53,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def verify(options: dict[str, object]) -> int:
     """Run the command."""
-    from ingrain.export.runner import run_export
+    from ingrain.export.process.runner import run_export
     from ingrain.repository.store import Repository
 
     if not options["verbose"]:
@@ -104,7 +104,7 @@ def _find(repository: Repository, name: str, library: Library | None, pretrained
 
 
 def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: str) -> ExportJob:
-    from ingrain.export.job import ExportJob
+    from ingrain.export.process.job import ExportJob
 
     return ExportJob(
         name=stored.name,

@@ -1,1 +1,1 @@
-"""What runs graphs."""
+"""Runs ONNX graphs: the protocol of an engine, and one module or folder an engine."""

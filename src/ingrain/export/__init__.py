@@ -1,1 +1,1 @@
-"""A source becomes proved ONNX graphs, in a process of its own; the only code that imports torch."""
+"""Converts models to ONNX and proves that the numbers are the source library's."""

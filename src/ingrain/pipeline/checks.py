@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import InvalidRequestError, TextTooLongError, TooLargeError
-from ingrain.loaded_model import LoadedModel
-from ingrain.pipeline.asked import Labels, ModelName, RequestLimits, Texts, VectorForm
+from ingrain.models.loaded import LoadedModel
+from ingrain.pipeline.requests import Labels, ModelName, RequestLimits, Texts, VectorForm
 from ingrain.postprocess.quantize import NEEDS_RANGES
 from ingrain.preprocess.text import TokenizedText
 

@@ -20,17 +20,9 @@ from ingrain.errors import (
     ModalityError,
     ModelNotLoadedError,
 )
-from ingrain.loaded_model import LoadedModel
-from ingrain.pipeline.asked import (
-    EmbeddedTexts,
-    Labels,
-    ModelName,
-    Pictures,
-    RequestLimits,
-    Texts,
-    VectorForm,
-)
+from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.checks import check_count, check_form, check_prompt, check_sentences, check_texts, refuse_long
+from ingrain.pipeline.requests import EmbeddedTexts, Labels, ModelName, Pictures, RequestLimits, Texts, VectorForm
 from ingrain.postprocess.probabilities import sigmoid, softmax
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, quantize
 from ingrain.postprocess.vectors import finish

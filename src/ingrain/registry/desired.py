@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingrain.registry.slots import key_of
+from ingrain.registry.table import key_of
 from ingrain.repository.desired import ModelRef, read_desired, write_desired
 from ingrain.repository.store import Repository
 

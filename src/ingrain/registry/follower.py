@@ -9,8 +9,8 @@ from typing import Any
 
 from ingrain.batching.batcher import Batcher
 from ingrain.errors import IngrainError, ModelLoadingError
-from ingrain.loaded_model import LoadedModel
-from ingrain.registry.slots import ModelStatus, Slot, SlotTable, not_loaded, not_ready, status_of
+from ingrain.models.loaded import LoadedModel
+from ingrain.registry.table import ModelStatus, Slot, SlotTable, not_loaded, not_ready, status_of
 from ingrain.registry.view import RegistryView
 from ingrain.repository.manifest import Library
 

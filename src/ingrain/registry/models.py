@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ingrain.batching.batcher import Batcher
-from ingrain.loaded_model import LoadedModel
-from ingrain.registry.slots import ModelStatus
+from ingrain.models.loaded import LoadedModel
+from ingrain.registry.table import ModelStatus
 from ingrain.repository.manifest import Library
 
 

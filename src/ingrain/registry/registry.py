@@ -28,22 +28,13 @@ from ingrain.errors import (
     RequestError,
     UnsupportedModelError,
 )
-from ingrain.export.job import Progress
-from ingrain.loaded_model import LoadedModel
+from ingrain.export.process.job import Progress
 from ingrain.machine_faults import machine_fault
+from ingrain.models.loaded import LoadedModel
 from ingrain.registry.desired import DesiredModels
-from ingrain.registry.making import Export, Maker, check_revision
-from ingrain.registry.slots import (
-    ModelStatus,
-    Slot,
-    SlotTable,
-    key_of,
-    not_loaded,
-    not_ready,
-    shutting_down,
-    status_of,
-)
+from ingrain.registry.maker import Export, Maker, check_revision
 from ingrain.registry.stored import StoredModels
+from ingrain.registry.table import ModelStatus, Slot, SlotTable, key_of, not_loaded, not_ready, shutting_down, status_of
 from ingrain.registry.tuner import Tuner
 from ingrain.registry.tunings import Tunings
 from ingrain.registry.view import RegistryView, view_of

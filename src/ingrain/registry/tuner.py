@@ -13,9 +13,9 @@ import msgspec
 from ingrain.engine.protocol import Engine
 from ingrain.engine.statistics import Ledger
 from ingrain.errors import EngineUnavailableError, IngrainError, ModelConflictError, TuningError
-from ingrain.export.job import Progress
-from ingrain.loaded_model import LoadedModel
-from ingrain.registry.slots import Slot
+from ingrain.export.process.job import Progress
+from ingrain.models.loaded import LoadedModel
+from ingrain.registry.table import Slot
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.store import Entry, Repository
 from ingrain.repository.tuning import GraphTuning, Layout, Tuning

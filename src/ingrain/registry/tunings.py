@@ -16,8 +16,8 @@ from ingrain.errors import (
     TuningError,
     TuningInProgressError,
 )
-from ingrain.export.job import Progress
-from ingrain.registry.slots import Slot, SlotTable, not_loaded, not_ready, shutting_down
+from ingrain.export.process.job import Progress
+from ingrain.registry.table import Slot, SlotTable, not_loaded, not_ready, shutting_down
 from ingrain.registry.tuner import Tuner
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Repository

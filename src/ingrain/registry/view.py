@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ingrain.export.job import Progress
-from ingrain.registry.slots import Slot, State
+from ingrain.export.process.job import Progress
+from ingrain.registry.table import Slot, State
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Role
 from ingrain.repository.tuning import Execution

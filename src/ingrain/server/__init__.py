@@ -1,1 +1,1 @@
-"""HTTP: bytes in, bytes out."""
+"""Answers HTTP: the server, the planes, and the dialects that clients speak."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
-from ingrain.export.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob, Progress
 from ingrain.sources.files import CODE_ONLY
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.names import check_repo_id, check_revision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ingrain.errors import DamagedEntryError, InvalidRequestError
-from ingrain.export.job import ExportJob
+from ingrain.export.process.job import ExportJob
 from ingrain.repository.custom import CustomSources
 from ingrain.repository.names import model_key
 

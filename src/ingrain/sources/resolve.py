@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from ingrain.errors import InvalidRequestError
-from ingrain.export.job import ExportJob, Progress
-from ingrain.sources.clip import resolve_clip, resolve_custom_clip
+from ingrain.export.process.job import ExportJob, Progress
 from ingrain.sources.custom_folder import find_custom
 from ingrain.sources.files import choose_files, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import find_local, list_files
 from ingrain.sources.names import LOCAL_PREFIX, check_revision, hub_id, missing_folder
+from ingrain.sources.open_clip import resolve_clip, resolve_custom_clip
 from ingrain.sources.trust import trusted_commits
 
 

@@ -12,10 +12,10 @@ from grpc import StatusCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingrain.engine import http2
-from ingrain.engine.grpc_channel import UnaryChannel
-from ingrain.engine.grpc_connection import CallError
-from ingrain.engine.http2 import Kind
+from ingrain.engine.triton import http2
+from ingrain.engine.triton.grpc_channel import UnaryChannel
+from ingrain.engine.triton.grpc_connection import CallError
+from ingrain.engine.triton.http2 import Kind
 
 PATH = "/test.Service/Call"
 Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]

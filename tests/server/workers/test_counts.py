@@ -1,7 +1,7 @@
 """Counts of several processes as one, and as Prometheus gets them."""
 
-from ingrain.server.counts import Counts, LatencyCounts, QueueCounts, total
-from ingrain.server.telemetry import _LATENCY_BUCKETS_S, Load, Telemetry
+from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts, total
+from ingrain.server.plane.telemetry import _LATENCY_BUCKETS_S, Load, Telemetry
 
 
 def counted(times: int) -> Counts:

@@ -3,8 +3,8 @@
 import asyncio
 import socket
 
-from ingrain.server.listen import open_socket
-from ingrain.server.workers.dispatcher import ConnectionReceiver, ConnectionSender, Dispatcher
+from ingrain.app.listen import open_socket
+from ingrain.app.workers.dispatcher import ConnectionReceiver, ConnectionSender, Dispatcher
 
 
 class Taker:

@@ -2,10 +2,10 @@
 
 import pytest
 
+from ingrain.app.limits import queue_limits, worker_share
+from ingrain.app.run import run
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
-from ingrain.server.limits import queue_limits, worker_share
-from ingrain.server.run import run
 from ingrain.settings import Settings, load_settings
 
 

@@ -5,14 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingrain.engine.address import EngineAddress
-from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
-from ingrain.export.job import Progress
-from ingrain.registry.view import ModelView, RegistryView
-from ingrain.repository.desired import ModelRef
-from ingrain.repository.tuning import Execution, Layout
-from ingrain.server.counts import Counts, LatencyCounts, QueueCounts
-from ingrain.server.workers.messages import (
+from ingrain.app.workers.messages import (
     Applied,
     AskRefresh,
     Channel,
@@ -24,6 +17,13 @@ from ingrain.server.workers.messages import (
     Setup,
     ToWorker,
 )
+from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
+from ingrain.engine.triton.address import EngineAddress
+from ingrain.export.process.job import Progress
+from ingrain.registry.view import ModelView, RegistryView
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.tuning import Execution, Layout
+from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts
 from ingrain.settings import Settings
 
 VIEW = RegistryView(

@@ -13,21 +13,21 @@ from contextlib import asynccontextmanager
 import httpx
 import psutil
 import pytest
-from planes import FakeExport, make_images, make_registry
 
+from ingrain.app.listen import open_socket
+from ingrain.app.workers import publisher, supervisor, worker_process
+from ingrain.app.workers.supervisor import Supervisor
 from ingrain.errors import EngineUnavailableError
-from ingrain.pipeline.asked import RequestLimits
 from ingrain.pipeline.pipeline import Pipeline
+from ingrain.pipeline.requests import RequestLimits
 from ingrain.repository.desired import ModelRef
-from ingrain.server.auth import parse_keys
-from ingrain.server.listen import open_socket
-from ingrain.server.services import ModelServices
-from ingrain.server.telemetry import Load, Telemetry
-from ingrain.server.workers import publisher, supervisor, worker_process
-from ingrain.server.workers.supervisor import Supervisor
+from ingrain.server.plane.auth import parse_keys
+from ingrain.server.plane.services import ModelServices
+from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine
+from planes import FakeExport, make_images, make_registry
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ async def running_front(root, up=2, **changes):
         await engine.close()
         await images.aclose()
         await services.downloads.aclose()
-    assert [child for child in psutil.Process().children() if "ingrain.server.workers.worker" in child.cmdline()] == []
+    assert [child for child in psutil.Process().children() if "ingrain.app.workers.worker" in child.cmdline()] == []
 
 
 async def test_a_worker_that_hangs_is_killed_and_replaced_and_a_load_waits_for_that(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from ingrain.errors import ExportTimeoutError, ExportUnavailableError, InvalidRe
 from ingrain.repository.manifest import Library
 
 _TIMEOUT_S = 180.0
-_COMMAND = (sys.executable, "-P", "-m", "ingrain.export.architectures")
+_COMMAND = (sys.executable, "-P", "-m", "ingrain.export.process.architectures")
 # Where programs and libraries are, and nothing that is a secret.
 _ENVIRONMENT = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "HF_HOME", "SYSTEMROOT")
 

@@ -1,0 +1,84 @@
+"""What a person at the terminal is told: how far loading is, and what to try when the server is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+
+from tqdm import tqdm
+
+from ingrain.server.dialects.native.inference import reasons_not_ready
+from ingrain.server.plane.services import ModelServices
+from ingrain.settings import Settings
+
+_LOOK_EVERY_S = 0.25
+
+
+async def announce(settings: Settings, services: ModelServices, listeners: list[socket.socket]) -> None:
+    """Say that the server is ready, once it is, and what to try."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        if services.starting() is None:
+            states = [(status.name, status.state) for status in services.registry.statuses()]
+            if all(state in ("READY", "UNAVAILABLE") for _, state in states) and not await _engine_reasons(services):
+                break
+    ready = [name for name, state in states if state == "READY"]
+    say(_text(settings.host, [listener.getsockname()[1] for listener in listeners], ready))
+
+
+async def watch_progress(services: ModelServices) -> None:
+    """Show a progress bar for each long phase of an export, on a terminal only."""
+    if not sys.stderr.isatty():
+        return
+    with contextlib.ExitStack() as bars:
+        shown: dict[tuple[str, str], tqdm] = {}
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            current = {}
+            for name, progress in services.registry.progress():
+                if progress.total:
+                    current[name, progress.phase] = progress
+            for key in set(shown) - set(current):
+                shown.pop(key).close()
+            for key, progress in current.items():
+                if key not in shown:
+                    label = f"{key[0]}: {key[1]}"
+                    scale = progress.unit == "bytes"
+                    bar = tqdm(total=progress.total, desc=label, unit=progress.unit, unit_scale=scale, leave=False)
+                    shown[key] = bars.enter_context(bar)
+                shown[key].total = progress.total
+                shown[key].n = progress.done
+                shown[key].refresh()
+
+
+def say(text: str) -> None:
+    """Print for a person, past the log."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+async def _engine_reasons(services: ModelServices) -> list[str]:
+    return [reason for reason in await reasons_not_ready(services) if not reason.startswith("Model ")]
+
+
+def _text(host: str, ports: list[int], ready: list[str]) -> str:
+    shown_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    inference, model = (f"http://{shown_host}:{port}" for port in ports)
+    lines = ["", f"Ingrain is ready: inference plane {inference}, model plane {model}, documentation {inference}/docs."]
+    if ready:
+        lines += [
+            f"Loaded: {', '.join(ready)}. Try:",
+            "",
+            f"  curl -s {inference}/embed_text -H 'Content-Type: application/json' \\",
+            f"""    -d '{{"name": "{ready[0]}", "text": ["A cat sleeps.", "A kitten naps.", "Stocks fell."]}}'""",
+        ]
+    else:
+        lines += [
+            "No model is loaded yet. Try:",
+            "",
+            f"  curl -s {model}/load_model -H 'Content-Type: application/json' \\",
+            """    -d '{"name": "sentence-transformers/all-MiniLM-L6-v2", "library": "sentence_transformers"}'""",
+        ]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,106 @@
+"""Tells the workers what there is to serve, and knows which of them are up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ingrain.app.workers.messages import Applied, Follow
+from ingrain.app.workers.pulse import Pulse
+from ingrain.app.workers.worker_process import WorkerProcess
+from ingrain.errors import EngineUnavailableError
+
+_OPEN_WAIT_S = 10.0
+_RETRY_AFTER_S = 5.0
+
+Describe = Callable[[], Follow]
+"""Describes the server's state as it is now, without ``version`` and ``everywhere``."""
+
+
+class Publisher:
+    """Sends the whole state whenever it has changed, so that no single change can be missed.
+
+    Args:
+        describe: Looks at the state.
+        workers: Returns the workers that run, up or not.
+        pulse: Beats when something about a worker has changed.
+    """
+
+    def __init__(self, describe: Describe, workers: Callable[[], Sequence[WorkerProcess]], pulse: Pulse) -> None:
+        self._describe = describe
+        self._workers = workers
+        self._pulse = pulse
+        self._latest = msgspec.structs.replace(describe(), version=1)
+        self._opened_in: dict[int, int] = {}
+
+    def up(self) -> list[WorkerProcess]:
+        """Return the workers that serve."""
+        return [worker for worker in self._workers() if worker.is_up]
+
+    def publish(self) -> int:
+        """Send the state if it is another than the one that was sent last; return its version."""
+        state = self._describe()
+        version = self._latest.version
+        # A model that has just been opened is a change, so the next version is the first to tell of it.
+        opened = [model.number for model in state.view.models if model.is_open]
+        self._opened_in = {number: self._opened_in.get(number, version + 1) for number in opened}
+        state = msgspec.structs.replace(state, version=version, everywhere=self._everywhere())
+        if state != self._latest:
+            self._latest = msgspec.structs.replace(state, version=version + 1)
+            for worker in self._workers():
+                self.tell(worker)
+        return self._latest.version
+
+    def tell(self, worker: WorkerProcess) -> None:
+        """Send the state to one worker."""
+        worker.channel.send(self._latest)
+
+    def applied(self, worker: WorkerProcess, message: Applied) -> None:
+        """Take note of what is in force in a worker; one that begins is up as soon as it lacks nothing."""
+        worker.applied, worker.missing = message.version, message.missing
+        # Better one that lacks a model than none.
+        if message.version == self._latest.version and (not message.missing or not self.up()):
+            worker.is_up = True
+        self._pulse.beat()
+        self.publish()
+
+    async def settle(self, number: int | None = None) -> None:
+        """Wait until the state as it is now is in force in every worker that is up.
+
+        A worker that hangs is killed sooner or later, so this ends.
+
+        Args:
+            number: Of the slot of a model that each must have open.
+
+        Raises:
+            EngineUnavailableError: A worker could not open that model.
+        """
+        # The second time for `everywhere`, by which the workers know that all of them serve a model.
+        for _ in range(2):
+            await self._in_force(self.publish())
+        if number is not None:
+            await self._open(number)
+
+    async def _in_force(self, version: int) -> None:
+        await self._pulse.until(lambda: all(worker.applied >= version for worker in self.up()))
+
+    async def _open(self, number: int) -> None:
+        opening = self._pulse.until(lambda: all(number not in worker.missing for worker in self.up()))
+        try:
+            async with asyncio.timeout(_OPEN_WAIT_S):
+                await opening
+        except TimeoutError:
+            raise EngineUnavailableError(
+                "The model is loaded, but not every worker could open it; those that could not go on trying.",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from None
+
+    def _everywhere(self) -> frozenset[int]:
+        up = self.up()
+        return frozenset(
+            number
+            for number, version in self._opened_in.items()
+            if up and all(worker.applied >= version and number not in worker.missing for worker in up)
+        )

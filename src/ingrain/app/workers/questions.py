@@ -1,0 +1,87 @@
+"""What a worker asks the main process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from ingrain.app.workers.messages import (
+    Answer,
+    Ask,
+    AskRefresh,
+    AskStatistics,
+    AskTotals,
+    Channel,
+    EngineStatistics,
+    Refreshed,
+    Suspect,
+    Totals,
+    ToWorker,
+)
+from ingrain.engine.protocol import GraphStatistics
+from ingrain.errors import EngineUnavailableError
+from ingrain.server.plane.counts import Counts
+
+_SUSPECT_EVERY_S = 0.1
+_RETRY_AFTER_S = 2.0
+
+
+class Questions:
+    """Asks, and waits for the answer that bears the question's number.
+
+    There are no time-outs: the main process answers, or it is gone and this one ends too.
+    """
+
+    def __init__(self, channel: Channel[ToWorker]) -> None:
+        self._channel = channel
+        self._numbers = itertools.count(1)
+        self._open: dict[int, asyncio.Future[Any]] = {}
+        self._has_suspected = False
+
+    async def refresh(self) -> bool:
+        """Have the list of models compared with what other servers wrote; tell whether it has changed."""
+        answer: Refreshed = await self._ask(AskRefresh)
+        return answer.changed
+
+    async def totals(self) -> Counts:
+        """Return what all processes have counted."""
+        answer: Totals = await self._ask(AskTotals)
+        return answer.counts
+
+    async def statistics(self) -> list[GraphStatistics]:
+        """Return the engine's statistics.
+
+        Raises:
+            EngineUnavailableError: It does not tell.
+        """
+        answer: EngineStatistics = await self._ask(AskStatistics)
+        if answer.error is not None:
+            raise EngineUnavailableError(answer.error, retry_after_s=_RETRY_AFTER_S)
+        return answer.graphs
+
+    def suspect(self) -> None:
+        """Have the models compared with the engine; of many calls in a row one is passed on."""
+        if not self._has_suspected:
+            self._has_suspected = True
+            self._channel.send(Suspect())
+            asyncio.get_running_loop().call_later(_SUSPECT_EVERY_S, self._may_suspect)
+
+    def answer(self, message: Answer) -> None:
+        """Hand an answer to whoever asked."""
+        future = self._open.pop(message.number, None)
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    async def _ask(self, question: Callable[[int], Ask]) -> Any:
+        number = next(self._numbers)
+        future = self._open[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send(question(number))  # type: ignore[arg-type]  # one of its kinds
+            return await future
+        finally:
+            self._open.pop(number, None)
+
+    def _may_suspect(self) -> None:
+        self._has_suspected = False

@@ -1,0 +1,277 @@
+"""Keeps the workers running, tells them what to serve, answers what they ask, and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from ingrain.app.limits import worker_share
+from ingrain.app.workers.dispatcher import Dispatcher
+from ingrain.app.workers.messages import (
+    Applied,
+    AskRefresh,
+    AskStatistics,
+    AskTotals,
+    Counted,
+    EngineStatistics,
+    Finish,
+    Follow,
+    FromWorker,
+    Leaving,
+    Refreshed,
+    Setup,
+    Suspect,
+    Totals,
+)
+from ingrain.app.workers.publisher import Publisher
+from ingrain.app.workers.pulse import Pulse
+from ingrain.app.workers.table import SharedTable
+from ingrain.app.workers.worker_process import WorkerProcess, start_worker
+from ingrain.engine.triton.address import Shareable
+from ingrain.errors import EngineError, IngrainError
+from ingrain.server.plane.auth import key_lines
+from ingrain.server.plane.counts import Counts, total
+from ingrain.server.plane.services import ModelServices
+from ingrain.settings import Settings
+
+_TICK_S = 0.2
+_TICKS_A_HEARTBEAT = 5
+_MOST_UNANSWERED = 30
+_MOST_UNANSWERED_AT_START = 120
+_COUNTS_WAIT_S = 1.0
+_FIRST_BACKOFF_S = 0.1
+_LONGEST_BACKOFF_S = 10.0
+_STABLE_S = 30.0
+_LAST_WAIT_S = 5.0
+
+log = logging.getLogger("ingrain.server")
+
+
+class Supervisor:
+    """Serves the inference plane by processes of their own. It starts and stops as an ``HttpServer`` does.
+
+    Args:
+        services: Of this process, which owns engine and registry; the engine is one that others can run graphs on.
+        starting: Tells why engine and registry are not ready yet, or None.
+    """
+
+    def __init__(self, services: ModelServices, starting: Callable[[], str | None]) -> None:
+        self._services = services
+        self._starting = starting
+        self._count = services.settings.workers
+        self._setup = Setup(settings=_worker_settings(services.settings), instances=services.engine.instances)
+        self._descriptor = SharedTable.create(self._count)
+        self._table = SharedTable(self._descriptor, self._count)
+        self._workers: dict[int, WorkerProcess] = {}
+        self._pulse = Pulse()
+        self._publisher = Publisher(self._describe, lambda: list(self._workers.values()), self._pulse)
+        self._dispatcher: Dispatcher | None = None
+        self._keepers: dict[int, asyncio.Task[None]] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+        self._dead = Counts()
+        self._restarts = 0
+        self._has_been_up = False
+        self._finish: Finish | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Start the workers; connections are accepted from when the first of them serves."""
+        self._dispatcher = Dispatcher(listener, self._publisher.up)
+        self._services.registry.settle = self._publisher.settle
+        self._services.engine.on_restart(self._engine_came_back)
+        self._keepers = {
+            number: asyncio.create_task(self._keep_running(number), name=f"keep worker {number} running")
+            for number in range(self._count)
+        }
+        self._ticker = asyncio.create_task(self._tick(), name="look after the workers")
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept no more, let the workers finish for ``grace_s`` seconds, and end them."""
+        self._finish = Finish(grace_s)
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+        for number, keeper in self._keepers.items():
+            if number in self._workers:
+                self._workers[number].channel.send(self._finish)
+            else:
+                keeper.cancel()
+        if self._keepers:
+            _, late = await asyncio.wait(self._keepers.values(), timeout=grace_s + _LAST_WAIT_S)
+            if late:
+                log.error("%d workers did not end in time and are killed", len(late))
+                for worker in self._workers.values():
+                    worker.process.signal(signal.SIGKILL)
+                await asyncio.wait(late)
+        tasks = [*self._answering, *([self._ticker] if self._ticker is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        os.close(self._descriptor)
+
+    def waiting_for(self) -> str | None:
+        """Tell why the inference plane cannot be served, or None; that all workers are up counts at the start only."""
+        up = len(self._publisher.up())
+        self._has_been_up = self._has_been_up or up == self._count
+        if self._has_been_up and up:
+            return None
+        return f"{up} of {self._count} workers are ready."
+
+    async def totals(self) -> Counts:
+        """Return what all workers have counted, the dead and this process included."""
+        goals = {worker: worker.ask_counts() for worker in self._publisher.up()}
+        with contextlib.suppress(TimeoutError):  # of one that is too busy, what it told last is good enough
+            async with asyncio.timeout(_COUNTS_WAIT_S):
+                await self._pulse.until(
+                    lambda: all(worker.told >= goal or not worker.is_up for worker, goal in goals.items())
+                )
+        known = set(self._services.registry.user_names().values())
+        counts = total(
+            [self._services.telemetry.counts(), self._dead, *(worker.counts for worker in self._workers.values())]
+        )
+        counts.queues = {name: queue for name, queue in counts.queues.items() if name in known}
+        counts.workers, counts.worker_restarts = len(self._publisher.up()), self._restarts
+        return counts
+
+    def _engine_came_back(self) -> None:
+        self._publisher.publish()
+
+    # --- one worker ----------------------------------------------------------------------------------------------
+
+    async def _keep_running(self, number: int) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        loop = asyncio.get_running_loop()
+        while not self._is_stopping():
+            started = loop.time()
+            try:
+                worker = await start_worker(number, self._count, self._table, self._descriptor)
+                code = await self._serve_with(worker)
+                if self._is_stopping():
+                    return
+                level = logging.ERROR if code else logging.WARNING
+                log.log(level, "Worker %d ended with code %d; starting it again", number, code)
+            except OSError as error:
+                log.error("Worker %d cannot be started: %s", number, error.strerror)
+            except Exception:  # whatever broke, the port must not be left with one worker less for ever
+                log.exception("Worker %d could not be served; starting it again", number)
+            if loop.time() - started > _STABLE_S:
+                backoff_s = _FIRST_BACKOFF_S
+            self._restarts += 1
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+
+    def _is_stopping(self) -> bool:
+        return self._finish is not None
+
+    async def _serve_with(self, worker: WorkerProcess) -> int:
+        """Tell a worker what to do, hear what it says until it ends, and return its exit code."""
+        self._workers[worker.number] = worker
+        worker.channel.send(self._setup)
+        self._publisher.tell(worker)
+        if self._finish is not None:
+            worker.channel.send(self._finish)
+        try:
+            while (message := await worker.channel.receive()) is not None:
+                self._hear(worker, message)
+            return await worker.end()
+        finally:
+            del self._workers[worker.number]
+            worker.is_up = False
+            worker.process.signal(signal.SIGKILL)
+            self._table.clear(worker.number)
+            self._dead.add(worker.counts.of_the_dead())
+            self._pulse.beat()
+
+    def _hear(self, worker: WorkerProcess, message: FromWorker) -> None:
+        match message:
+            case Applied():
+                self._publisher.applied(worker, message)
+                if self._dispatcher is not None:
+                    self._dispatcher.wake()
+            case Counted():
+                worker.counts = message.counts
+                worker.told += 1
+                self._pulse.beat()
+            case AskRefresh():
+                self._answer(self._refresh(worker, message.number))
+            case AskTotals():
+                self._answer(self._tell_totals(worker, message.number))
+            case AskStatistics():
+                self._answer(self._tell_statistics(worker, message.number))
+            case Suspect():
+                self._services.registry.suspect()
+            case Leaving():
+                worker.is_up = False
+                worker.channel.send(Finish(self._services.settings.shutdown_timeout_s))
+                self._pulse.beat()
+
+    # --- what workers ask ----------------------------------------------------------------------------------------
+
+    def _answer(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _refresh(self, worker: WorkerProcess, number: int) -> None:
+        try:
+            changed = await self._services.registry.refresh()
+        except (IngrainError, OSError) as error:
+            log.warning("The list of models could not be read: %s", error)
+            changed = False
+        self._publisher.publish()
+        worker.channel.send(Refreshed(number, changed))
+
+    async def _tell_totals(self, worker: WorkerProcess, number: int) -> None:
+        worker.channel.send(Totals(number, await self.totals()))
+
+    async def _tell_statistics(self, worker: WorkerProcess, number: int) -> None:
+        try:
+            answer = EngineStatistics(number, await self._services.statistics())
+        except EngineError as error:
+            answer = EngineStatistics(number, error=error.message)
+        worker.channel.send(answer)
+
+    # --- all workers ---------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        """Tell what has changed, whoever changed it, and find out who is dead without having ended."""
+        number = 0
+        while True:
+            await asyncio.sleep(_TICK_S)
+            number += 1
+            try:
+                self._publisher.publish()
+                if number % _TICKS_A_HEARTBEAT == 0:
+                    for worker in list(self._workers.values()):
+                        self._feel_pulse(worker)
+            except Exception:  # whatever broke, the workers must not be left alone
+                log.exception("The workers could not be told what has changed")
+
+    def _feel_pulse(self, worker: WorkerProcess) -> None:
+        if worker.asked - worker.told > (_MOST_UNANSWERED if worker.is_up else _MOST_UNANSWERED_AT_START):
+            log.error("Worker %d does not answer and is killed", worker.number)
+            worker.process.signal(signal.SIGKILL)
+        else:
+            worker.ask_counts()
+
+    def _describe(self) -> Follow:
+        engine = self._services.engine
+        return Follow(
+            version=0,
+            view=self._services.registry.view(),
+            engine=engine.address if isinstance(engine, Shareable) else None,
+            starting=self._starting(),
+        )
+
+
+def _worker_settings(settings: Settings) -> Settings:
+    # All workers have the keys that this process has read, whatever becomes of the file.
+    keys = tuple(key_lines(settings.api_keys, settings.api_keys_file))
+    return msgspec.structs.replace(worker_share(settings), api_keys=keys, api_keys_file=None)

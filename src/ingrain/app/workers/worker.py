@@ -1,0 +1,199 @@
+"""A worker: the inference plane in a process of its own, started by the main process and by nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from ingrain.app.event_loop import loop_factory
+from ingrain.app.garbage import collect_seldom
+from ingrain.app.limits import http_limits, queue_limits, request_limits
+from ingrain.app.logs import configure_logs
+from ingrain.app.workers.dispatcher import ConnectionReceiver
+from ingrain.app.workers.messages import Applied, Channel, Count, Counted, Finish, Follow, Leaving, Setup, ToWorker
+from ingrain.app.workers.questions import Questions
+from ingrain.app.workers.table import SharedTable
+from ingrain.batching.in_flight import EngineInFlight
+from ingrain.engine.triton.attached import AttachedEngine
+from ingrain.errors import DamagedEntryError, EngineUnavailableError
+from ingrain.fetch.fetcher import Fetcher
+from ingrain.fetch.policy import FetchPolicy
+from ingrain.models.loaded import LoadedModel, QueueLimits, open_model
+from ingrain.pipeline.pipeline import Pipeline
+from ingrain.preprocess.image_input import ImageInput, ImageLimits
+from ingrain.registry.follower import FollowedRegistry, OpenKey
+from ingrain.repository.store import Repository
+from ingrain.server.http.server import HttpServer
+from ingrain.server.plane.application import build_app
+from ingrain.server.plane.auth import parse_keys
+from ingrain.server.plane.services import Services
+from ingrain.server.plane.telemetry import Load, Telemetry
+
+_OPEN_AGAIN_S = 1.0
+
+log = logging.getLogger("ingrain.server")
+
+
+class Worker:
+    """Serves what the main process says there is to serve, on the connections that it hands over.
+
+    Args:
+        number: Which of the workers it is, from 0.
+        setup: The operator's settings, and what the engine is like.
+        channel: To the main process.
+        table: Shared by all workers.
+    """
+
+    def __init__(self, number: int, setup: Setup, channel: Channel[ToWorker], table: SharedTable) -> None:
+        settings = setup.settings
+        limits = replace(
+            queue_limits(settings),
+            shared_in_flight=partial(table.in_flight, number),
+            in_flight=EngineInFlight(table.all_in_flight(number)),
+        )
+        self._number = number
+        self._channel = channel
+        self._table = table
+        self._grace_s = 0.0
+        self._finish: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._version = 0
+        self._starting: str | None = None
+        self._has_changed = asyncio.Event()
+        self._questions = Questions(channel)
+        self._engine = AttachedEngine(instances=setup.instances, statistics=self._questions.statistics)
+        self._images = ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
+        self._models = FollowedRegistry(
+            _opener(Repository(settings.repository.expanduser().resolve()), self._engine, limits, self._images),
+            refresh=self._questions.refresh,
+            suspect=self._questions.suspect,
+        )
+        load = Load()
+        self._services = Services(
+            settings=settings,
+            engine=self._engine,
+            registry=self._models,
+            pipeline=Pipeline(self._models, self._images, request_limits(settings)),
+            telemetry=Telemetry(self._models, load, self._questions.totals),
+            keys=parse_keys(settings.api_keys),
+            load=load,
+            starting=lambda: self._starting,
+            statistics=self._engine.statistics,
+        )
+        self._http = HttpServer(
+            build_app("inference", self._services), http_limits(settings), lambda: table.count_closed(number)
+        )
+
+    async def serve(self, connections: socket.socket) -> None:
+        """Serve until the main process says that it is enough; should it die, so does this process."""
+        await self._http.start(None)
+        receiver = ConnectionReceiver(connections, self._http.adopt, lambda: self._table.count_closed(self._number))
+        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_up())]
+        try:
+            await asyncio.wait({self._finish, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            # A worker that no longer hears or follows must not go on serving: it ends, and another takes its place.
+            for task in tasks:
+                if task.done():
+                    task.result()
+            receiver.close()
+            await self._http.stop(self._grace_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._models.close(EngineUnavailableError("The server is shutting down.", retry_after_s=5))
+            await self._engine.close()
+            await self._images.aclose()
+            self._channel.close()
+
+    async def _listen(self) -> None:
+        while (message := await self._channel.receive()) is not None:
+            self._hear(message)
+        # The main process is gone, and the engine with it. Nothing that is done here would reach anybody.
+        os._exit(1)
+
+    def _hear(self, message: ToWorker) -> None:
+        match message:
+            case Follow():
+                self._engine.attach(message.engine)
+                self._models.follow(message.view, message.everywhere)
+                self._version, self._starting = message.version, message.starting
+                self._has_changed.set()
+            case Count():
+                self._channel.send(Counted(self._services.telemetry.counts()))
+            case Finish():
+                if not self._finish.done():
+                    self._grace_s = message.grace_s
+                    self._finish.set_result(None)
+            case Setup():
+                log.error("The main process set this worker up twice")
+            case _:
+                self._questions.answer(message)
+
+    async def _keep_up(self) -> None:
+        """Open what should be open, as often as it takes, and say how far this worker is."""
+        missing: frozenset[int] = frozenset()
+        while True:
+            try:
+                async with asyncio.timeout(_OPEN_AGAIN_S if missing else None):
+                    await self._has_changed.wait()
+            except TimeoutError:
+                pass  # time to try again what could not be opened
+            self._has_changed.clear()
+            version = self._version
+            missing = await self._models.open_missing()
+            if version == self._version:
+                self._channel.send(Applied(version, missing))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a worker.
+
+    Args:
+        arguments: Its number, how many there are, and what it inherited: the numbers of its ends of the sockets for
+            messages and for connections, and of the table.
+    """
+    number, workers, control, connections, table = map(int, arguments)
+    collect_seldom()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(
+            _run(
+                number,
+                socket.socket(fileno=control),
+                socket.socket(fileno=connections),
+                SharedTable(table, workers),
+            )
+        )
+
+
+async def _run(number: int, control: socket.socket, connections: socket.socket, table: SharedTable) -> None:
+    channel: Channel[ToWorker] = await Channel.on(ToWorker, control)
+    setup = await channel.receive()
+    if not isinstance(setup, Setup):
+        return  # the main process is gone before it began
+    configure_logs(setup.settings.log_level, setup.settings.log_format, process=f"worker {number}")
+    loop = asyncio.get_running_loop()
+    # Whoever asks a worker alone to end gets a clean end, too: the main process first stops handing it connections.
+    loop.add_signal_handler(signal.SIGTERM, lambda: channel.send(Leaving()))
+    loop.add_signal_handler(signal.SIGINT, lambda: channel.send(Leaving()))
+    await Worker(number, setup, channel, table).serve(connections)
+
+
+def _opener(repository: Repository, engine: AttachedEngine, limits: QueueLimits, images: ImageInput) -> OpenKey:
+    def open_key(key: str) -> LoadedModel:
+        entry = repository.find(key)
+        if entry is None:
+            raise DamagedEntryError("The model has gone from the repository.")
+        return open_model(entry, engine, limits, images.preprocessor)
+
+    return open_key
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

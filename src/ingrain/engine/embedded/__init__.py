@@ -1,0 +1,1 @@
+"""The embedded Triton: a child process of the server."""

@@ -1,0 +1,239 @@
+"""Graphs on a Triton of our own, which is started, watched and ended as a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ingrain.engine.embedded import owned_names
+from ingrain.engine.embedded.tritonserver import TritonServer, available
+from ingrain.engine.protocol import Array, Arrays, GraphStatistics
+from ingrain.engine.triton.address import EngineAddress
+from ingrain.engine.triton.engine import TritonEngine
+from ingrain.errors import EngineUnavailableError, InferenceError
+from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import Backend
+from ingrain.repository.tuning import Layout
+
+__all__ = ["EmbeddedEngine", "available"]
+
+logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 3.0
+_LOOK_INTERVAL_S = 0.5
+_THOROUGH_EVERY = 8
+_FIRST_BACKOFF_S = 0.1
+_LONGEST_BACKOFF_S = 10.0
+_STABLE_S = 30.0
+
+
+class EmbeddedEngine:
+    """An engine that is a tritonserver in a child process.
+
+    When it or one of its stubs dies, calls in flight and calls until it is back raise ``EngineUnavailableError``, it
+    is started again with a growing pause, and the ``on_restart`` callbacks are called. It ends with this process,
+    even by SIGKILL.
+
+    Args:
+        repository: Triton's model repository (``<root>/triton``).
+        instances: How many batches of one graph run at the same time.
+        start_timeout_s: Seconds that tritonserver may take to start.
+        stop_timeout_s: Seconds that it may take to end before it is killed.
+        load_timeout_s: Seconds that a graph may take to load.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        instances: int = 1,
+        start_timeout_s: float = 30.0,
+        stop_timeout_s: float = 10.0,
+        load_timeout_s: float = 600.0,
+    ) -> None:
+        self.backend: Backend = "python"
+        self.instances = instances
+        self._repository = repository.absolute()
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._load_timeout_s = load_timeout_s
+        self._server: TritonServer | None = None
+        self._triton: TritonEngine | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the tritonserver that runs now."""
+        return self._server.pid if self._server is not None and not self._server.exited.done() else None
+
+    @property
+    def address(self) -> EngineAddress | None:
+        """Where other processes reach it now, None while it is away."""
+        if self._triton is None or self._server is None:
+            return None
+        return EngineAddress(target=self._server.target, pid=self._server.pid)
+
+    async def start(self) -> None:
+        """Start tritonserver and wait until it answers.
+
+        Raises:
+            EngineUnavailableError: It cannot be used here, ended at once, or did not answer in time.
+        """
+        await asyncio.to_thread(owned_names.sweep)
+        await self._launch()
+        self._keeper = asyncio.create_task(self._keep_running(), name="keep tritonserver running")
+
+    async def close(self) -> None:
+        """End tritonserver, gracefully if it can."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+            self._keeper = None
+        await self._forget_client()
+        if self._server is not None:
+            server, self._server = self._server, None
+            await server.stop(self._stop_timeout_s)
+
+    async def live(self) -> bool:
+        """Tell whether tritonserver answers."""
+        return self._triton is not None and await self._triton.live()
+
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
+        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: tritonserver reads it from the folder.
+
+        Raises:
+            EngineUnavailableError: tritonserver is being restarted.
+            EngineError: It refuses the graph.
+        """
+        await self._client().load(graph, layout)
+
+    async def unload(self, name: str) -> None:
+        """Unload a graph and wait until it is gone; unloading an unknown one changes nothing.
+
+        Raises:
+            EngineUnavailableError: tritonserver is being restarted.
+        """
+        await self._client().unload(name)
+
+    async def ready(self, name: str) -> bool:
+        """Tell whether a graph can be inferred now."""
+        return self._triton is not None and await self._triton.ready(name)
+
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
+        """Run one batch.
+
+        Args:
+            name: The graph's name.
+            inputs: Arrays by input name, axis 0 the batch ``B``.
+            timeout_s: Seconds to wait.
+            alone: No other batch is in the engine, and this one may have all cores.
+
+        Returns:
+            Read-only arrays by output name, axis 0 ``B``.
+
+        Raises:
+            ModelNotLoadedError: The graph is not loaded.
+            EngineUnavailableError: tritonserver or one of its stubs died; all are being restarted.
+            DeadlineExceededError: ``timeout_s`` passed.
+            InferenceError: The graph failed on the batch.
+        """
+        try:
+            return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone)
+        except InferenceError as error:
+            if self._server is not None and self._server.dead_stubs():
+                raise EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S) from error
+            raise
+
+    async def statistics(self) -> list[GraphStatistics]:
+        """Return tritonserver's statistics of each loaded graph; they begin anew when it is restarted.
+
+        Raises:
+            EngineUnavailableError: tritonserver is being restarted.
+        """
+        return await self._client().statistics()
+
+    def on_restart(self, callback: Callable[[], None]) -> None:
+        """Register a callback, called in the event loop each time tritonserver has been started again."""
+        self._callbacks.append(callback)
+
+    def _client(self) -> TritonEngine:
+        if self._triton is None:
+            what = "is closed" if self._keeper is None else "is being restarted"
+            raise EngineUnavailableError(f"the engine {what}", retry_after_s=_RETRY_AFTER_S)
+        return self._triton
+
+    async def _forget_client(self) -> None:
+        triton, self._triton = self._triton, None
+        if triton is not None:
+            await triton.close()
+
+    async def _launch(self) -> None:
+        self._repository.mkdir(parents=True, exist_ok=True)
+        server = self._server = TritonServer(self._repository)
+        triton = TritonEngine(
+            server.target,
+            backend=self.backend,
+            instances=self.instances,
+            load_timeout_s=self._load_timeout_s,
+            watch_interval_s=0,  # its death is seen here, sooner
+        )
+        triton.connect()
+        try:
+            await server.wait_until_live(triton.server_name, self._start_timeout_s)
+        except BaseException:  # cancellation too must not leave a server behind
+            await triton.close()
+            await server.stop(0)
+            raise
+        self._triton = triton
+        logger.info("tritonserver runs as process %d", server.pid)
+
+    async def _keep_running(self) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            started = time.monotonic()
+            assert self._server is not None
+            code = await self._until_dead(self._server)
+            await self._forget_client()
+            logger.error("tritonserver ended with code %d; starting it again", code)
+            if time.monotonic() - started > _STABLE_S:
+                backoff_s = _FIRST_BACKOFF_S
+            backoff_s = await self._relaunch(backoff_s)
+            for callback in self._callbacks:
+                callback()
+
+    async def _until_dead(self, server: TritonServer) -> int:
+        """Wait for the server's end, and bring it about when one of its stubs has died."""
+        dead: frozenset[int] = frozenset()
+        looks = 0
+        while True:
+            done, _ = await asyncio.wait([server.exited], timeout=_LOOK_INTERVAL_S)
+            if done:
+                return server.exited.result()
+            before, dead = dead, server.dead_stubs(thorough=looks % _THOROUGH_EVERY == 0)
+            looks += 1
+            # A stub that ends with its graph is dead for a moment, until Triton reaps it; one that was killed stays so.
+            if before & dead:
+                logger.error("a Python stub of tritonserver died (out of memory?)")
+                server.kill()
+
+    async def _relaunch(self, backoff_s: float) -> float:
+        """Start tritonserver as often as it takes; return the pause before the next time."""
+        while True:
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            try:
+                await self._launch()
+            except (EngineUnavailableError, OSError) as error:
+                logger.error("tritonserver cannot be started: %s; next try in %.1f s", error, backoff_s)
+            else:
+                return backoff_s

@@ -1,0 +1,290 @@
+"""The tritonserver of the ``nvidia-pytriton`` package: where its files are, and how it is started."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import sysconfig
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from ingrain.engine.embedded import owned_names
+from ingrain.engine.embedded.child_process import ChildProcess
+from ingrain.engine.embedded.process_tree import Children
+from ingrain.errors import EngineUnavailableError
+
+logger = logging.getLogger("ingrain.triton")
+
+_LEVELS = {"I": logging.DEBUG, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+_LOG_LINE = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ \d+ (?P<where>[\w.]+:\d+)\] (?P<text>.*)")
+# Warns at every load that a machine without a GPU has no pinned memory.
+_CHATTER = "pinned_memory_manager.cc"
+_EXIT_TIMEOUT_S = 5
+_POLL_S = 0.03
+_TAIL_LINES = 40
+# A UNIX socket's path has at most 107 characters; Triton adds a port to the name.
+_SOCKET_NAME = "grpc"
+_SOCKET_PORT = 8001
+_LONGEST_FOLDER = 107 - len(f"/{_SOCKET_NAME}:{_SOCKET_PORT}")
+# Secrets of ours that Triton has no use for.
+_WITHHELD = ("INGRAIN_", "HF_", "HUGGING")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TritonFiles:
+    """Where the parts of an installed tritonserver are.
+
+    Attributes:
+        executable: The server.
+        python_backend: The files that make up the Python backend, its stub for this Python included.
+        libraries: Folders for ``LD_LIBRARY_PATH``.
+    """
+
+    executable: Path
+    python_backend: tuple[Path, ...]
+    libraries: tuple[Path, ...]
+
+
+def available() -> str | None:
+    """Return why the embedded Triton cannot be used here, None if it can."""
+    found = find_files()
+    return found if isinstance(found, str) else None
+
+
+def find_files() -> TritonFiles | str:
+    """Find the parts of the installed tritonserver without importing its package; a sentence if one is missing."""
+    if sys.platform != "linux":
+        return f"Triton runs on Linux only, not on {sys.platform!r}"
+    spec = find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        return "the package nvidia-pytriton, which ships tritonserver, is not installed (`pip install ingrain[triton]`)"
+    if reason := _misread_arrays():
+        return reason
+    package = Path(spec.submodule_search_locations[0])
+    root = package / "tritonserver"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    backend = root / "backends" / "python"
+    files = TritonFiles(
+        executable=root / "bin" / "tritonserver",
+        python_backend=(
+            backend / "libtriton_python.so",
+            backend / "triton_python_backend_utils.py",
+            root / "python_backend_stubs" / version / "triton_python_backend_stub",
+        ),
+        libraries=(package.parent / "nvidia_pytriton.libs",),
+    )
+    for path in (files.executable, *files.python_backend):
+        if not path.is_file():
+            return f"the installed nvidia-pytriton has no {path.name} for Python {version}"
+    libpython = _find_libpython()
+    if libpython is None:
+        return f"this Python ({sys.executable}) comes without the shared library that Triton's Python backend needs"
+    return TritonFiles(
+        executable=files.executable,
+        python_backend=files.python_backend,
+        libraries=(*files.libraries, libpython.parent),
+    )
+
+
+def _misread_arrays() -> str | None:
+    """Tell whether the stub would misread numpy's arrays: it starts all the same, and every answer is broken."""
+    numpy = metadata.version("numpy")
+    try:
+        needs = metadata.requires("nvidia-pytriton") or []
+    except metadata.PackageNotFoundError:
+        return None
+    if any(need.startswith("numpy<2") for need in needs) and int(numpy.partition(".")[0]) >= 2:
+        return f"the installed nvidia-pytriton needs a numpy below 2, not {numpy} (`pip install 'numpy<2'`)"
+    return None
+
+
+def _find_libpython() -> Path | None:
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    folders = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), f"{sys.base_prefix}/lib"]
+    folders += [f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/usr/local/lib"]
+    return next((path for folder in folders if folder and (path := Path(folder) / name).is_file()), None)
+
+
+def command_line(
+    files: TritonFiles, *, repository: Path, folder: Path, name: str, address: str, port: int
+) -> list[str]:
+    """Return the command that starts a tritonserver which loads what it is told to, and serves gRPC alone.
+
+    Args:
+        files: From ``find_files``.
+        repository: Triton's model repository.
+        folder: Where ``backends`` is.
+        name: The server's id and the beginning of its shared memory's names.
+        address: Host, or ``unix:`` and a path.
+        port: TCP port; for a UNIX socket, a number that becomes part of its name.
+    """
+    return [
+        os.fspath(files.executable),
+        f"--id={name}",
+        f"--model-repository={repository}",
+        f"--backend-directory={folder / 'backends'}",
+        f"--cache-directory={folder}",
+        f"--repoagent-directory={folder}",
+        f"--grpc-address={address}",
+        f"--grpc-port={port}",
+        "--allow-http=false",
+        "--allow-metrics=false",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",
+        # One graph that fails to load must neither end the server nor make it look unready.
+        "--strict-readiness=false",
+        "--exit-on-error=false",
+        f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+        f"--backend-config=python,shm-region-prefix-name={name}-",
+    ]
+
+
+def environment(files: TritonFiles) -> dict[str, str]:
+    """Return the environment of a tritonserver whose Python stubs find the packages of this very Python."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(_WITHHELD)}
+    libraries = [*map(os.fspath, files.libraries), variables.get("LD_LIBRARY_PATH", "")]
+    variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+    # The embedded interpreter finds its environment by looking for python3 in PATH.
+    variables["PATH"] = os.pathsep.join(
+        filter(None, [os.fspath(Path(sys.executable).parent), variables.get("PATH", "")])
+    )
+    site_packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    elsewhere = [folder for folder in _folders_of("numpy", "onnxruntime") if folder not in site_packages]
+    if elsewhere:
+        variables["PYTHONPATH"] = os.pathsep.join([*elsewhere, *filter(None, [variables.get("PYTHONPATH")])])
+    return variables
+
+
+def _folders_of(*packages: str) -> list[str]:
+    specs = [find_spec(package) for package in packages]
+    folders = [Path(spec.origin).parent.parent for spec in specs if spec is not None and spec.origin]
+    return list(dict.fromkeys(map(os.fspath, folders)))
+
+
+class TritonServer:
+    """One run of tritonserver as our child.
+
+    It listens on a UNIX socket in a folder that only we can enter, which no other user can reach and which needs no
+    free port; on loopback if ``tcp_port`` is given.
+
+    Args:
+        repository: Triton's model repository.
+        tcp_port: Port on 127.0.0.1 to listen on instead of the socket.
+
+    Attributes:
+        target: Where gRPC finds it.
+        name: Its server id.
+    """
+
+    def __init__(self, repository: Path, *, tcp_port: int | None = None) -> None:
+        files = find_files()
+        if isinstance(files, str):
+            raise EngineUnavailableError(f"the embedded Triton cannot be used: {files}")
+        self.name = owned_names.new_name()
+        self._folder = owned_names.private_folder(self.name, _LONGEST_FOLDER)
+        backend = self._folder / "backends" / "python"
+        backend.mkdir(parents=True)
+        for path in files.python_backend:
+            (backend / path.name).symlink_to(path)
+        address, port = f"unix:{self._folder / _SOCKET_NAME}", _SOCKET_PORT
+        if tcp_port is not None:
+            address, port = "127.0.0.1", tcp_port
+        self.target = f"{address}:{port}"
+        self._log = _Log()
+        command = command_line(
+            files, repository=repository, folder=self._folder, name=self.name, address=address, port=port
+        )
+        self._process = ChildProcess(command, environment(files), self._log.add)
+        self._process.exited.add_done_callback(lambda _: self._clean())
+        self._children = Children(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._process.pid
+
+    @property
+    def exited(self) -> asyncio.Future[int]:
+        """Done when the server has ended; holds its exit code."""
+        return self._process.exited
+
+    async def wait_until_live(self, server_name: Callable[[], Awaitable[str | None]], timeout_s: float) -> None:
+        """Wait until the server answers.
+
+        Args:
+            server_name: Asks the server at ``target`` for its id; None if there is none.
+            timeout_s: Seconds to wait.
+
+        Raises:
+            EngineUnavailableError: It ended, or did not answer in time. Its last lines are in the log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.exited.done():
+                self._log.complain()
+                code = self.exited.result()
+                raise EngineUnavailableError(f"tritonserver ended with code {code} at its start; its log says why")
+            if await server_name() == self.name:
+                self._log.started = True
+                return
+            await asyncio.sleep(_POLL_S)
+        self._log.complain()
+        raise EngineUnavailableError(f"tritonserver did not answer within {timeout_s:g} s of its start")
+
+    def dead_stubs(self, *, thorough: bool = True) -> frozenset[int]:
+        """Return the ids of Python stubs that died. Triton does not start them again, nor lets go of their graph.
+
+        Args:
+            thorough: False to look at those only that were there at the last thorough look: next to no cost.
+        """
+        return self._children.dead() if thorough else self._children.dead_of_known()
+
+    def kill(self) -> None:
+        """Kill the server at once."""
+        self._process.signal(signal.SIGKILL)
+
+    async def stop(self, deadline_s: float) -> None:
+        """End the server, gracefully within ``deadline_s`` seconds, and remove what it left behind."""
+        await self._process.stop(deadline_s)
+        self._clean()
+
+    def _clean(self) -> None:
+        owned_names.remove_named(self.name)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Log:
+    """Passes Triton's lines on to ``logging``: its chatter as debug, warnings and errors as such.
+
+    While it starts all is debug, for on a machine without a GPU it logs errors that are none.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+        self._level = logging.DEBUG
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+
+    def add(self, line: str) -> None:
+        match = _LOG_LINE.match(line)
+        if match:
+            self._level = logging.DEBUG if match["where"].startswith(_CHATTER) else _LEVELS[match["level"]]
+            line = f"{match['where']} {match['text']}"
+        if not line.strip():
+            return
+        self._tail.append(line)
+        # A line without a head belongs to the one before it.
+        logger.log(self._level if self.started else logging.DEBUG, "%s", line)
+
+    def complain(self) -> None:
+        logger.error("tritonserver did not start; its last lines were:\n%s", "\n".join(self._tail))

@@ -1,0 +1,345 @@
+"""Graphs on a Triton that is reached over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from ingrain.engine.protocol import Array, Arrays, GraphStatistics
+from ingrain.engine.statistics import since
+from ingrain.engine.triton.address import EngineAddress
+from ingrain.engine.triton.grpc_channel import UnaryChannel
+from ingrain.engine.triton.grpc_connection import CallError
+from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_infer
+from ingrain.errors import (
+    DeadlineExceededError,
+    EngineError,
+    EngineUnavailableError,
+    InferenceError,
+    IngrainError,
+    ModelNotLoadedError,
+)
+from ingrain.repository.manifest import Graph
+from ingrain.repository.policy import Backend
+from ingrain.repository.tuning import Layout
+
+logger = logging.getLogger(__name__)
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A restarted Triton is found again within a second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A host that vanished without a word is noticed. Triton allows few pings without data in between, so: rarely,
+    # and only while calls are open.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 2),
+    # No proxy stands between us and our Triton, whatever the environment says for the web.
+    ("grpc.enable_http_proxy", 0),
+]
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_CONTROL_TIMEOUT_S = 5.0
+_LIVE_TIMEOUT_S = 2.0
+_POLL_S = 0.05
+_RETRY_AFTER_S = 2.0
+_GONE = {"UNAVAILABLE", ""}
+
+
+class TritonEngine:
+    """An engine that is a Triton server, started by somebody else.
+
+    A light watch asks once a second whether Triton lives and still has the graphs that were loaded here, and calls the
+    ``on_restart`` callbacks when it came back or lost one.
+
+    Args:
+        url: ``host:port``, with or without ``grpc://``.
+        backend: Which of Triton's backends the graphs' ``config.pbtxt`` names.
+        instances: How many batches of one graph Triton runs at the same time.
+        start_timeout_s: Seconds that ``start`` waits for Triton.
+        load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes for the first time.
+        watch_interval_s: Seconds between two looks; 0 for no watch.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        backend: Backend = "onnxruntime",
+        instances: int = 1,
+        start_timeout_s: float = 30.0,
+        load_timeout_s: float = 600.0,
+        watch_interval_s: float = 1.0,
+    ) -> None:
+        self.backend: Backend = backend
+        self.instances = instances
+        self._target = url.removeprefix("grpc://").rstrip("/")
+        self._start_timeout_s = start_timeout_s
+        self._load_timeout_s = load_timeout_s
+        self._watch_interval_s = watch_interval_s
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: Any = None
+        self._infer = UnaryChannel(self._target, _INFER)
+        self._loaded: set[str] = set()
+        # What Triton had counted when a graph was loaded: warm-up, which no user sent.
+        self._warmups: dict[str, GraphStatistics] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._callbacks: list[Callable[[], None]] = []
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> EngineAddress:
+        """Where other processes reach it."""
+        return EngineAddress(target=self._target)
+
+    async def start(self) -> None:
+        """Reach Triton.
+
+        Raises:
+            EngineUnavailableError: It did not answer in time.
+        """
+        self.connect()
+        deadline = time.monotonic() + self._start_timeout_s
+        while not await self.live():
+            if time.monotonic() > deadline:
+                await self.close()
+                raise EngineUnavailableError(
+                    f"Triton at {self._target!r} did not answer within {self._start_timeout_s:g} s; is TRITON_GRPC_URL "
+                    "its gRPC port (8001)?",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            await asyncio.sleep(_POLL_S)
+        if self._watch_interval_s > 0:
+            self._watcher = asyncio.create_task(self._watch(), name="watch triton")
+
+    def connect(self) -> None:
+        """Open the channel, without waiting for Triton."""
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+            self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+            self._infer = UnaryChannel(self._target, _INFER)
+
+    async def close(self) -> None:
+        """Close the channel. Triton and its graphs stay as they are."""
+        channel, self._channel = self._channel, None
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+            self._watcher = None
+        if channel is not None:
+            await self._infer.close()
+            await channel.close()
+
+    async def live(self) -> bool:
+        """Tell whether Triton answers."""
+        try:
+            answer = await self._call("ServerLive", service_pb2.ServerLiveRequest(), _LIVE_TIMEOUT_S)
+        except EngineError:
+            return False
+        return bool(answer.live)
+
+    async def server_name(self) -> str | None:
+        """Return the id that the server was started with (``--id``), None if it does not answer."""
+        try:
+            answer = await self._call("ServerMetadata", service_pb2.ServerMetadataRequest(), _LIVE_TIMEOUT_S)
+        except EngineError:
+            return None
+        return str(answer.name)
+
+    async def load(self, graph: Graph, layout: Layout | None = None) -> None:
+        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
+
+        Args:
+            graph: What to load.
+            layout: Triton reads it from the folder.
+
+        Raises:
+            EngineUnavailableError: Triton does not answer.
+            DeadlineExceededError: Triton took longer than ``load_timeout_s``.
+            EngineError: Triton refuses the graph.
+        """
+        del layout
+        async with self._locks.setdefault(graph.name, asyncio.Lock()):
+            if not await self._is_ready(graph.name):
+                request = service_pb2.RepositoryModelLoadRequest(model_name=graph.name)
+                try:
+                    await self._call("RepositoryModelLoad", request, self._load_timeout_s)
+                except (InferenceError, ModelNotLoadedError) as error:
+                    raise EngineError(
+                        f"Triton refused to load graph {graph.name!r}; its log says why", facts=error.facts
+                    ) from error
+                self._warmups |= {found.name: found for found in await self._statistics(graph.name)}
+            self._loaded.add(graph.name)
+
+    async def unload(self, name: str) -> None:
+        """Unload a graph and wait until Triton has let go of it; unloading an unknown one changes nothing.
+
+        Raises:
+            EngineUnavailableError: Triton does not answer.
+            DeadlineExceededError: Batches that it still ran did not end in time.
+        """
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            self._loaded.discard(name)
+            request = service_pb2.RepositoryModelUnloadRequest(model_name=name)
+            await self._call("RepositoryModelUnload", request, self._load_timeout_s)
+            deadline = time.monotonic() + self._load_timeout_s
+            while await self._state(name) not in _GONE:
+                if time.monotonic() > deadline:
+                    raise DeadlineExceededError(f"Triton did not unload {name!r} within {self._load_timeout_s:g} s")
+                await asyncio.sleep(_POLL_S)
+
+    async def ready(self, name: str) -> bool:
+        """Tell whether a graph can be inferred now."""
+        try:
+            return await self._is_ready(name)
+        except EngineError:
+            return False
+
+    async def infer(
+        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+    ) -> dict[str, Array]:
+        """Run one batch.
+
+        Args:
+            name: The graph's name.
+            inputs: Arrays by input name, axis 0 the batch ``B``.
+            timeout_s: Seconds to wait.
+            alone: No other batch is in the engine, and this one may have all cores.
+
+        Returns:
+            Read-only arrays by output name, axis 0 ``B``.
+
+        Raises:
+            ModelNotLoadedError: The graph is not loaded.
+            EngineUnavailableError: Triton died or does not answer.
+            DeadlineExceededError: ``timeout_s`` passed.
+            InferenceError: Triton refused the batch or failed on it.
+        """
+        if self._channel is None:
+            raise _closed()
+        try:
+            request = encode_infer(name, inputs, alone=alone)
+        except ValueError as error:
+            raise InferenceError(f"graph {name!r} was sent arrays that Triton cannot take") from error
+        try:
+            answer = await self._infer.call(request, timeout_s=timeout_s)
+        except CallError as error:
+            raise await self._explain(error, name, timeout_s) from error
+        try:
+            return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
+        except (ValueError, DecodeError) as error:
+            raise InferenceError(f"graph {name!r} answered with arrays that cannot be read") from error
+
+    async def statistics(self) -> list[GraphStatistics]:
+        """Return Triton's statistics of each loaded graph, warm-up left out.
+
+        Raises:
+            EngineUnavailableError: Triton does not answer.
+        """
+        return [since(self._warmups.get(found.name), found) for found in await self._statistics()]
+
+    def on_restart(self, callback: Callable[[], None]) -> None:
+        """Register a callback, called in the event loop when Triton is back or has forgotten a graph."""
+        self._callbacks.append(callback)
+
+    async def _explain(self, error: CallError, name: str, timeout_s: float | None) -> IngrainError:
+        """Return what a graph's failed call means."""
+        # Triton says UNAVAILABLE also of a graph that was unloaded.
+        if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
+            return ModelNotLoadedError(f"graph {name!r} is not loaded")
+        if self._channel is None:
+            return _closed()
+        return _translate(error.code, error.details, f"graph {name!r}", timeout_s)
+
+    async def _is_ready(self, name: str) -> bool:
+        request = service_pb2.ModelReadyRequest(name=name)
+        try:
+            return bool((await self._call("ModelReady", request, _CONTROL_TIMEOUT_S)).ready)
+        except ModelNotLoadedError:
+            return False
+
+    async def _is_without(self, name: str) -> bool:
+        """Tell whether Triton lives, but cannot run this graph."""
+        try:
+            return not await self._is_ready(name)
+        except EngineError:
+            return False
+
+    async def _statistics(self, name: str = "") -> list[GraphStatistics]:
+        request = service_pb2.ModelStatisticsRequest(name=name)
+        return decode_statistics(await self._call("ModelStatistics", request, _CONTROL_TIMEOUT_S))
+
+    async def _state(self, name: str) -> str:
+        index = await self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), _CONTROL_TIMEOUT_S)
+        # A version's state is told beside its model's; an unloaded model has a line without a version.
+        states = [str(model.state) for model in index.models if model.name == name]
+        return next((state for state in states if state not in _GONE), "")
+
+    async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
+        """Call one of Triton's methods, and turn gRPC's errors, by their status codes, into ours."""
+        if self._channel is None:
+            raise _closed()
+        try:
+            return await getattr(self._stub, method)(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _translate(error.code(), error.details(), method, timeout_s) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            # gRPC cancels the calls of a channel that is closed, though nobody cancelled the task that waits.
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (
+                self._channel is not None or (task and task.cancelling())
+            ):
+                raise
+            raise _closed() from error
+
+    async def _watch(self) -> None:
+        was_live = True
+        while True:
+            await asyncio.sleep(self._watch_interval_s)
+            live, lost = await self._look()
+            if live and (lost or not was_live):
+                logger.warning("Triton at %s was restarted or lost graphs: %s", self._target, sorted(lost) or "none")
+                self._loaded -= lost
+                for callback in self._callbacks:
+                    callback()
+            elif was_live and not live:
+                logger.error("Triton at %s does not answer", self._target)
+            was_live = live
+
+    async def _look(self) -> tuple[bool, set[str]]:
+        """Return whether Triton answers, and which graphs that should be loaded it does not have."""
+        expected = frozenset(self._loaded)
+        request = service_pb2.RepositoryIndexRequest(ready=True)
+        try:
+            index = await self._call("RepositoryIndex", request, _LIVE_TIMEOUT_S)
+        except EngineError:
+            return False, set()
+        ready = {model.name for model in index.models}
+        # Not those that were unloaded while we asked.
+        return True, {name for name in expected - ready if name in self._loaded and not self._locks[name].locked()}
+
+
+def _closed() -> EngineUnavailableError:
+    return EngineUnavailableError("the engine is closed", retry_after_s=_RETRY_AFTER_S)
+
+
+def _translate(code: grpc.StatusCode, details: str | None, what: str, timeout_s: float | None) -> IngrainError:
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=_RETRY_AFTER_S)
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceededError(f"{what}: no answer within {timeout_s:g} s")
+    if code == grpc.StatusCode.NOT_FOUND:
+        return ModelNotLoadedError(f"{what} is not loaded")
+    # Triton's own words are for the operator alone.
+    logger.warning("Triton answered %s for %s: %s", code.name, what, details)
+    return InferenceError(f"{what}: the engine answered {code.name}", facts={"engineStatus": code.name})

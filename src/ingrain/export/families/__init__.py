@@ -1,0 +1,1 @@
+"""Model families: how each source library's models become ONNX graphs."""

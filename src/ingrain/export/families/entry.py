@@ -1,0 +1,117 @@
+"""Receives the proved graphs of a model, hands on the manifest that describes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ingrain import __version__
+from ingrain.export.process.job import ExportJob
+from ingrain.repository.checksums import describe_file
+from ingrain.repository.manifest import (
+    Graph,
+    ImagePreprocess,
+    Manifest,
+    Role,
+    Similarity,
+    StoredFile,
+    Tensor,
+    TextPreprocess,
+    Verification,
+)
+from ingrain.repository.names import graph_name, model_key
+
+_PACKAGES = (
+    "onnx", "onnxruntime", "onnxscript", "open_clip_torch", "sentence-transformers", "timm", "tokenizers", "torch",
+    "transformers",
+)  # fmt: skip
+
+
+def graph_folder(job: ExportJob, role: Role) -> Path:
+    """Create and return the folder of one graph's version 1 below the job's output."""
+    folder = Path(job.output) / _graph_name(job, role) / "1"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def model_folder(job: ExportJob) -> Path:
+    """Create and return the folder of manifest and side files below the job's output."""
+    folder = Path(job.output) / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def describe_graph(
+    job: ExportJob,
+    role: Role,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    *,
+    equal_lengths_only: bool = False,
+) -> Graph:
+    """Describe a graph whose files are complete."""
+    name = _graph_name(job, role)
+    folder = Path(job.output) / name
+    return Graph(
+        name=name,
+        role=role,
+        inputs=inputs,
+        outputs=outputs,
+        files=_files(folder),
+        equal_lengths_only=equal_lengths_only,
+    )
+
+
+def describe_model(
+    job: ExportJob,
+    *,
+    commit: str | None,
+    architecture: str,
+    embedding_size: int,
+    graphs: tuple[Graph, ...],
+    text: TextPreprocess | None = None,
+    image: ImagePreprocess | None = None,
+    labels: tuple[str, ...] = (),
+    similarity: Similarity | None = None,
+    verification: dict[Role, Verification],
+) -> Manifest:
+    """Describe a model whose side files are complete."""
+    return Manifest(
+        name=job.name,
+        library=job.library,
+        pretrained=job.pretrained,
+        revision=job.revision,
+        commit=commit,
+        precision=job.precision,
+        architecture=architecture,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"ingrain": __version__, **_versions()},
+        embedding_size=embedding_size,
+        graphs=graphs,
+        text=text,
+        image=image,
+        labels=labels,
+        similarity=similarity,
+        files=_files(Path(job.output) / "model"),
+        verification=verification,
+    )
+
+
+def _graph_name(job: ExportJob, role: Role) -> str:
+    return graph_name(model_key(job.name, job.library, job.pretrained), role)
+
+
+def _files(folder: Path) -> tuple[StoredFile, ...]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return tuple(describe_file(folder, path.relative_to(folder).as_posix()) for path in found)
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an extra that this installation does without
+    return versions

@@ -1,0 +1,97 @@
+"""Receives the tokenizer of an OpenCLIP model, hands on the file and the rules that make its ids while serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tokenizers import Tokenizer
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.open_clip.bpe import build_bpe_tokenizer
+from ingrain.export.families.sentence_transformers.serving_tokenizer import write_tokenizer
+from ingrain.export.families.sentence_transformers.tokenizer_files import compare_with_sentencepiece
+from ingrain.preprocess.clean import Clean
+from ingrain.repository.manifest import TextPreprocess
+
+_CLEAN: dict[str, Clean] = {
+    "lower": "clip_lower",
+    "whitespace": "clip_whitespace",
+    "canonicalize": "clip_canonicalize",
+}
+
+
+def save_clip_tokenizer(tokenizer: Any, folder: Path) -> TextPreprocess:
+    """Write a tokenizer.
+
+    Args:
+        tokenizer: What ``open_clip.get_tokenizer`` answers.
+        folder: Where ``tokenizer.json`` goes: truncation at the context length with the end token kept, no padding.
+
+    Returns:
+        The rules of serving; ``fixed_length`` is left for the graph to decide.
+
+    Raises:
+        UnsupportedModelError: A kind or option of tokenizer that is not modelled here.
+    """
+    kind = type(tokenizer).__name__
+    if kind == "SimpleTokenizer":
+        if tokenizer.reduction_fn is not None:
+            raise _unsupported("drops tokens of long texts at random or by grammar (reduction_mask)")
+        backend, pad_id, side = build_bpe_tokenizer(tokenizer), 0, "right"
+    elif kind == "HFTokenizer":
+        backend, pad_id, side = _hugging_face(tokenizer)
+    else:
+        raise _unsupported(f"is of the unknown kind {kind!r}")
+    limit = tokenizer.context_length
+    if not isinstance(limit, int) or limit < 1:
+        raise _unsupported("has no context length")
+    truncation_side = "right" if kind == "SimpleTokenizer" else tokenizer.tokenizer.truncation_side
+    write_tokenizer(backend, folder, limit, truncation_side)
+    return TextPreprocess(
+        max_tokens=limit,
+        padding_side=cast(Literal["right", "left"], side),
+        pad_id=pad_id,
+        clean=_clean(tokenizer),
+        zeroed_id=_separator(tokenizer),
+    )
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """Return the special tokens that a user may type."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    return ["<start_of_text>", "<end_of_text>"] if inner is None else list(inner.all_special_tokens)
+
+
+def _hugging_face(tokenizer: Any) -> tuple[Tokenizer, int, str]:
+    inner = tokenizer.tokenizer
+    backend = getattr(inner, "backend_tokenizer", None)
+    if tokenizer.tokenizer_mode:
+        raise _unsupported(f"has the unknown mode {tokenizer.tokenizer_mode!r}")
+    if not getattr(inner, "is_fast", False) or not isinstance(backend, Tokenizer):
+        raise _unsupported(f"({type(inner).__name__}) has no fast form (tokenizer.json)")
+    compare_with_sentencepiece(inner)
+    if inner.pad_token_id is None:
+        raise _unsupported("has no padding token")
+    return backend, int(inner.pad_token_id), str(inner.padding_side)
+
+
+def _separator(tokenizer: Any) -> int | None:
+    if not getattr(tokenizer, "strip_sep_token", False):
+        return None
+    if tokenizer.tokenizer.sep_token_id is None:
+        raise _unsupported("has no separator that could be left out")
+    return int(tokenizer.tokenizer.sep_token_id)
+
+
+def _clean(tokenizer: Any) -> Clean:
+    from open_clip.tokenizer import get_clean_fn
+
+    for name, clean in _CLEAN.items():
+        if tokenizer.clean_fn is get_clean_fn(name):
+            return clean
+    raise _unsupported("cleans texts in an unknown way")
+
+
+def _unsupported(what: str) -> UnsupportedModelError:
+    return UnsupportedModelError(f"The model's tokenizer {what}, so it cannot be served.", param="name")

@@ -1,0 +1,271 @@
+"""Receives a sentence-transformers folder; refuses, before any of it is loaded, what must not or cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.sentence_transformers.modalities import (
+    pads_to_limit,
+    refuse_chat_template,
+    refuse_modalities,
+)
+from ingrain.export.families.sentence_transformers.tokenizer_files import check_tokenizer_files
+from ingrain.export.process.refusals import refuse_architecture, refuse_module
+from ingrain.export.weights.pickled_weights import without_safetensors
+from ingrain.sources.trust import SETTING
+
+_TRANSFORMER = {"Transformer", "CLIPModel"}
+# Modules with weights of their own beside the transformer's.
+_WEIGHTED = {"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding", "CNN"}
+_KNOWN = _TRANSFORMER | _WEIGHTED | {"Pooling", "Normalize", "Dropout"}
+TRANSFORMER_CONFIGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+# What a module's own configuration may say; anything else is an option that we do not model.
+_MODULE_OPTIONS: dict[str, set[str]] = {
+    "Pooling": {
+        "word_embedding_dimension", "embedding_dimension", "pooling_mode", "include_prompt",
+        "pooling_mode_cls_token", "pooling_mode_max_tokens", "pooling_mode_mean_tokens",
+        "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken",
+    },
+    "Dense": {
+        "in_features", "out_features", "bias", "activation_function", "module_input_name", "module_output_name",
+        "use_residual",
+    },
+    "Normalize": {"module_input_name", "module_output_name"},
+}  # fmt: skip
+_TRANSFORMER_OPTIONS = {
+    "max_seq_length", "do_lower_case", "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs",
+    "config_args", "config_kwargs", "modality_config", "module_output_name", "transformer_task", "unpad_inputs",
+    "processing_kwargs", "query_length", "document_length", "query_expansion",
+}  # fmt: skip
+_MODEL_ARGS = {
+    "attn_implementation",
+    "dtype",
+    "torch_dtype",
+    "low_cpu_mem_usage",
+    "add_pooling_layer",
+    "use_safetensors",
+    # Who may run code, and which, is not the model's to say; the revision has been read where it was fetched.
+    "trust_remote_code",
+    "code_revision",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One entry of ``modules.json``: the class's own name, and its folder."""
+
+    kind: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder that may be loaded.
+
+    Attributes:
+        folder: The model's folder.
+        modules: Its modules in order; none for a plain transformers model.
+        custom_code: True where modules come with code of their own, which was allowed.
+    """
+
+    folder: Path
+    modules: tuple[Module, ...]
+    custom_code: bool
+
+
+def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
+    """Read a model folder's JSON files, and nothing else.
+
+    Args:
+        folder: The folder of a sentence-transformers model, or of a plain transformers model.
+        trust_remote_code: True to let classes that come with the model pass.
+
+    Raises:
+        UnsupportedModelError: A module, option or architecture that cannot be converted, weights that exist only as
+            pickle, or code that is not allowed to run.
+    """
+    _refuse_other_model_types(folder)
+    if not (folder / "modules.json").is_file():
+        refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
+        _check_transformer(folder, trust_remote_code)
+        return Checkpoint(folder, (), custom_code=False)
+    modules, custom_code = [], False
+    for place, (dotted, part) in enumerate(modules_of(folder)):
+        kind = _known_kind(dotted)
+        if kind is None:
+            refuse_module(dotted.rpartition(".")[2])
+            if not trust_remote_code:
+                raise UnsupportedModelError(
+                    f"The model's module {dotted!r} is code that comes with the model; "
+                    f"it is run only where remote code is allowed ({SETTING}).",
+                    param="name",
+                )
+            _refuse_code_in_a_graph(dotted, is_first=place == 0)
+            custom_code = True
+            continue
+        _check_module(kind, part, trust_remote_code)
+        modules.append(Module(kind, part))
+    return Checkpoint(folder, tuple(modules), custom_code)
+
+
+def _refuse_code_in_a_graph(dotted: str, *, is_first: bool) -> None:
+    """Refuse a module of the model's own that is none of those whose steps a graph is made of, whoever allows its code.
+
+    A first module that is called as one of the library's encoders wraps a network as they do, and may pass.
+    """
+    if not is_first or dotted.rpartition(".")[2] not in _TRANSFORMER:
+        raise UnsupportedModelError(
+            f"The model's module {dotted!r} is code of its own, which cannot be made into a graph; only the modules of "
+            "sentence-transformers can.",
+            param="name",
+        )
+
+
+def modules_of(folder: Path) -> list[tuple[str, Path]]:
+    """Return the class of every entry of ``modules.json``, and its folder; none for a plain transformers model.
+
+    Raises:
+        UnsupportedModelError: The file cannot be read, or leads out of the model's folder.
+    """
+    if not (folder / "modules.json").is_file():
+        return []
+    try:
+        entries = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
+        return [(str(entry["type"]), _part(folder, str(entry.get("path", "")))) for entry in entries]
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise UnsupportedModelError("The model's modules.json cannot be read.", param="name") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an absent file is an empty one.
+
+    Raises:
+        UnsupportedModelError: The file does not hold a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise UnsupportedModelError(f"The model's {path.name} is not a JSON object.", param="name") from error
+
+
+def transformer_options(folder: Path) -> dict[str, Any]:
+    """Return the options of a ``Transformer`` module from whichever of its historic files there is."""
+    for name in TRANSFORMER_CONFIGS:
+        if options := read_json(folder / name):
+            return options
+    return {}
+
+
+def _refuse_other_model_types(folder: Path) -> None:
+    model_type = read_json(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
+    if model_type != "SentenceTransformer":
+        kinds = {
+            "CrossEncoder": "a reranker, which scores pairs of texts",
+            "SparseEncoder": "a sparse encoder",
+            "MultiVectorEncoder": "a multi-vector encoder, which gives one vector a token",
+        }
+        raise UnsupportedModelError(
+            f"The model is {kinds.get(model_type, f'of the type {model_type!r}')}; only models with one dense vector "
+            "a text can be served.",
+            param="name",
+        )
+
+
+def _known_kind(dotted: str) -> str | None:
+    """Return the class name where the dotted path is one of sentence-transformers' own modules."""
+    package, _, kind = dotted.rpartition(".")
+    own = package.startswith("sentence_transformers.") and set(package.split(".")) & {"models", "modules"}
+    if not own:
+        return None
+    refuse_module(kind)
+    if kind not in _KNOWN:
+        raise UnsupportedModelError(f"The module {kind!r} is not known to Ingrain.", param="name")
+    return kind
+
+
+def _part(folder: Path, path: str) -> Path:
+    """Return a module's folder, which must lie in the model's."""
+    if path.startswith(("/", "\\")) or ".." in Path(path).parts:
+        raise UnsupportedModelError("The model's modules.json leads out of its folder.", param="name")
+    return folder / path
+
+
+def _check_module(kind: str, folder: Path, trust_remote_code: bool) -> None:
+    if kind in _TRANSFORMER:
+        _check_transformer(folder, trust_remote_code)
+        return
+    options = read_json(folder / "config.json")
+    unknown = set(options) - _MODULE_OPTIONS.get(kind, set(options))
+    if unknown:
+        raise UnsupportedModelError(f"The module {kind!r} has the unknown option {min(unknown)!r}.", param="name")
+    activation = options.get("activation_function", "torch.nn.")
+    if kind == "Dense" and not activation.startswith("torch.nn.") and not trust_remote_code:
+        # sentence-transformers warns and takes Tanh instead, so nobody could tell what the vectors mean.
+        raise UnsupportedModelError(
+            f"The activation {activation!r} of a Dense module is code that does not come with torch; "
+            f"it is run only where remote code is allowed ({SETTING}).",
+            param="name",
+        )
+    if kind in _WEIGHTED:
+        _require_safetensors(folder)
+
+
+def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
+    if (folder / "adapter_config.json").is_file():
+        raise UnsupportedModelError(
+            "The model is an adapter (PEFT) on top of another model; merge the two and save the result first.",
+            param="name",
+        )
+    config = read_json(folder / "config.json")
+    if not config:
+        raise UnsupportedModelError("The model's folder has no config.json.", param="name")
+    refuse_architecture(config, trust_remote_code=trust_remote_code)
+    _refuse_kernels(config, transformer_options(folder))
+    check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
+    _check_transformer_options(transformer_options(folder))
+    _require_safetensors(folder)
+
+
+def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
+    """Refuse attention that is compiled code in a repository of the hub, which no setting of ours allows."""
+    arguments = {**config, **options.get("model_args", {}), **options.get("model_kwargs", {})}
+    for name in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(arguments.get(name)):
+            raise UnsupportedModelError(
+                f"The model asks for the attention {arguments[name]!r}, which is code of the hub; only transformers' "
+                "own can be converted.",
+                param="name",
+            )
+
+
+def _check_transformer_options(options: dict[str, Any]) -> None:
+    refuse_modalities(options.get("modality_config"))
+    unknown = set(options) - _TRANSFORMER_OPTIONS
+    model_args = {**options.get("model_args", {}), **options.get("model_kwargs", {})}
+    unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS}
+    if not pads_to_limit(options.get("processing_kwargs")) and options.get("processing_kwargs"):
+        unknown.add("processing_kwargs")
+    # They change what a query is turned into, and nothing in a request says that a text is a query.
+    unknown |= {name for name in ("query_length", "document_length", "query_expansion") if options.get(name)}
+    if options.get("transformer_task", "feature-extraction") != "feature-extraction":
+        unknown.add("transformer_task")
+    if unknown:
+        raise UnsupportedModelError(
+            f"The transformer has the option {min(unknown)!r}, which Ingrain does not model.", param="name"
+        )
+
+
+def _require_safetensors(folder: Path) -> None:
+    if (folder / "model.safetensors").is_file() or (folder / "model.safetensors.index.json").is_file():
+        return
+    raise without_safetensors(folder, "model.safetensors")

@@ -1,0 +1,331 @@
+"""Receives a model's folder, hands on one that loads by transformers' classes, or with code that may be run.
+
+Nothing is imported here, and no code is run: what a model names is read from its JSON files.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.sentence_transformers.checkpoint import (
+    TRANSFORMER_CONFIGS,
+    modules_of,
+    read_json,
+    transformer_options,
+)
+from ingrain.export.families.sentence_transformers.native_classes import read_natively, read_tokenizer_natively
+from ingrain.export.process.job import ExportJob, Progress
+from ingrain.repository.checksums import describe_file
+from ingrain.repository.manifest import Code
+from ingrain.sources.code import fetch_code
+from ingrain.sources.local import link_files, list_files
+from ingrain.sources.resolve import ResolvedSource
+from ingrain.sources.trust import (
+    EVERYBODY,
+    SETTING,
+    how_to_allow,
+    is_proposal,
+    is_trusted,
+    may_be_anybodys,
+    trusted_commits,
+)
+
+_CONFIG, _TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+# Where transformers reads an `auto_map`, in the file itself or in one of its parts.
+_NAMING = (
+    _CONFIG,
+    _TOKENIZER_CONFIG,
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    *TRANSFORMER_CONFIGS,  # their `config_kwargs` go over what the configuration says
+)
+# `owner/name--module.Class`, or `module.Class` of the model's own folder.
+_REFERENCE = re.compile(r"(?:(?P<repository>[\w.-]+(?:/[\w.-]+)?)--)?(?P<module>\w+(?:/\w+)*)\.(?P<name>\w+)")
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A class that a model names: in a repository, or in its own folder where that is None."""
+
+    repository: str | None
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A model that may be loaded.
+
+    Attributes:
+        folder: What the source library loads.
+        runs_code: True where code that comes with the model will be run.
+        code: That code.
+    """
+
+    folder: Path
+    runs_code: bool
+    code: tuple[Code, ...]
+
+
+def settle(job: ExportJob, source: ResolvedSource, links: Path, report: Report) -> Settled:
+    """Decide between transformers' own classes and code, and lay a folder in which the decision is written.
+
+    Args:
+        job: Says whose code may be run.
+        source: The model's files.
+        links: Where a folder of links goes, if one is needed.
+        report: Called with progress.
+
+    Raises:
+        UnsupportedModelError: Code is needed that may not be run; the message says what would allow it.
+        SourceNotFoundError, SourceForbiddenError, SourceUnavailableError: Code in another repository cannot be had.
+    """
+    changed, repositories = _plan(job, source)
+    fetched = [_fetch(name, job, source, report) for name in repositories if name != source.repository]
+    folder = _lay_out(source.folder, links, changed) if changed or fetched else source.folder
+    if folder == links and source.repository in repositories:
+        _copy_code(source.folder, links)  # else nothing of it may lie where allowed code could find it
+    for code in fetched:
+        _copy_code(code.folder, links / _folder_of(code.described.repository))
+    described = [code.described for code in fetched]
+    if source.repository in repositories:
+        described.insert(0, _describe(source.repository, source.commit, source.folder))
+    return Settled(folder, runs_code=bool(repositories), code=tuple(described))
+
+
+def refuse_untrusted_code(job: ExportJob, source: ResolvedSource) -> None:
+    """Raise where a model needs code that may not be run; its side files are enough to tell.
+
+    Raises:
+        UnsupportedModelError: With what would allow it.
+    """
+    _plan(job, source)
+
+
+def _plan(job: ExportJob, source: ResolvedSource) -> tuple[dict[str, Any], list[str]]:
+    """Return the files to write anew, with their contents, and the repositories whose code is to be run."""
+    changed: dict[str, Any] = {}
+    needed = list(_module_code(source.folder))
+    for file in _configurations(source.folder):
+        config = read_json(file)
+        named = [reference for auto_map in _auto_maps(config) for reference in _references(auto_map)]
+        wanted = _natively(file, config, named)
+        if wanted is None:
+            needed += named
+            wanted = {file: _with_local_code(config, source.repository)}
+        changed |= {
+            path.relative_to(source.folder).as_posix(): content
+            for path, content in wanted.items()
+            if content != (config if path == file else read_json(path))
+        }
+    if any(reference.repository for reference in _module_code(source.folder)):
+        changed["modules.json"] = [
+            entry | {"type": _localized(entry["type"], source.repository)}
+            for entry in msgspec.json.decode((source.folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
+        ]
+    repositories = sorted({reference.repository or source.repository for reference in needed})
+    _refuse_untrusted(job, source, needed, repositories)
+    return changed, repositories
+
+
+def _refuse_untrusted(job: ExportJob, source: ResolvedSource, needed: list[Reference], repositories: list[str]) -> None:
+    if needed and source.origin == "custom":
+        raise _unsupported(
+            f"{job.name!r} needs code that comes with the model ({needed[0]}); code is never run for a model given by "
+            "URLs."
+        )
+    refused = [name for name in repositories if not _may_run(name, source, job)]
+    if refused:
+        first = next(reference for reference in needed if (reference.repository or source.repository) in refused)
+        raise _unsupported(
+            f"{job.name!r} needs code that comes with the model ({first}, of {refused[0]!r}), and remote code is run "
+            f"only where it is allowed. {how_to_allow(_pinned(name, source, job) for name in refused)}"
+        )
+
+
+def _natively(file: Path, config: dict[str, Any], named: list[Reference]) -> dict[Path, dict[str, Any]] | None:
+    """Return the contents of files without code; None where only the code is known to be right."""
+    if file.name == _CONFIG:
+        if named != _references(config.get("auto_map")):
+            return None  # some in a part of it
+        networks = [reference.name for reference in _references(config.get("auto_map"), only="AutoModel")]
+        native = None if named and not networks else read_natively(config, networks[0] if networks else None)
+        return {file: native or config} if native or not named else None
+    if not named:
+        return {file: config}
+    if file.name != _TOKENIZER_CONFIG:
+        return None
+    tokenizer = file.with_name("tokenizer.json")
+    found = read_tokenizer_natively(config, read_json(tokenizer), {reference.name for reference in named})
+    return None if found is None else dict(zip((file, tokenizer), found, strict=True))
+
+
+def _configurations(folder: Path) -> Iterator[Path]:
+    """Yield the JSON files of the model and its transformers that may name code."""
+    for part in {folder: None} | {part: None for _, part in modules_of(folder)}:
+        yield from (part / name for name in _NAMING if (part / name).is_file())
+
+
+def _auto_maps(value: object) -> Iterator[object]:
+    """Yield every ``auto_map`` of a configuration, those of its parts too."""
+    for key, entry in value.items() if isinstance(value, dict) else ():
+        if key == "auto_map":
+            yield entry
+        else:
+            yield from _auto_maps(entry)
+
+
+def _references(value: object, only: str | None = None) -> list[Reference]:
+    """Return the classes that an ``auto_map`` names; its values are names, or lists of names and nulls."""
+    if isinstance(value, dict):
+        return [found for key, entry in value.items() if only in (None, key) for found in _references(entry)]
+    if isinstance(value, list | tuple):
+        return [found for entry in value for found in _references(entry)]
+    if value is None:
+        return []
+    match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise _unsupported(f"The model names {value!r} in an auto_map, which is no class in a file.")
+    return [Reference(match["repository"], match["module"], match["name"])]
+
+
+def _module_code(folder: Path) -> Iterator[Reference]:
+    """Yield the modules and activations that come neither with sentence-transformers nor with torch."""
+    for dotted, part in modules_of(folder):
+        if not dotted.startswith("sentence_transformers."):
+            yield _dotted(dotted)
+        if dotted.endswith(".Dense"):
+            activation = read_json(part / _CONFIG).get("activation_function", "torch.nn.")
+            if not str(activation).startswith("torch.nn."):
+                yield _dotted(str(activation))
+
+
+def _dotted(name: str) -> Reference:
+    match = _REFERENCE.fullmatch(name)
+    if match is not None:
+        return Reference(match["repository"], match["module"], match["name"])
+    module, _, last = name.rpartition(".")
+    return Reference(None, module, last)
+
+
+def _with_local_code(config: dict[str, Any], own: str) -> dict[str, Any]:
+    return {
+        key: _localized(entry, own)
+        if key == "auto_map"
+        else (_with_local_code(entry, own) if isinstance(entry, dict) else entry)
+        for key, entry in config.items()
+    }
+
+
+def _localized(value: Any, own: str) -> Any:
+    """Return an ``auto_map`` whose classes all lie in the model's folder; ``own`` is the model's repository."""
+    if isinstance(value, dict):
+        return {key: _localized(entry, own) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_localized(entry, own) for entry in value]
+    if value is None or "--" not in value:
+        return value
+    repository, _, name = value.partition("--")
+    return name if repository == own else f"{_folder_of(repository)}/{name}"
+
+
+def _folder_of(repository: str) -> str:
+    """Return the folder of a repository's code: by itself, so that its files mean each other and no others."""
+    return "code_" + re.sub(r"\W", "_", repository)
+
+
+def _may_run(repository: str, source: ResolvedSource, job: ExportJob) -> bool:
+    if repository == source.repository:
+        allowed = trusted_commits(repository, job.trust_remote_code)
+        if _is_proposal_to_its_owner(job):
+            return source.commit in allowed
+        return is_trusted(repository, source.commit, job.trust_remote_code)
+    return bool(trusted_commits(repository, job.trust_remote_code))
+
+
+def _is_proposal_to_its_owner(job: ExportJob) -> bool:
+    """Return True where whoever trusts a model's owner need not trust the author of the revision that is asked for."""
+    return job.revision is not None and is_proposal(job.revision) and EVERYBODY not in job.trust_remote_code
+
+
+def _pinned(repository: str, source: ResolvedSource, job: ExportJob) -> str:
+    own = repository == source.repository and _is_proposal_to_its_owner(job)
+    return f"{repository}@{source.commit}" if own else repository
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    folder: Path
+    described: Code
+
+
+def _fetch(repository: str, job: ExportJob, source: ResolvedSource, report: Report) -> _Fetched:
+    pinned = [commit for commit in trusted_commits(repository, job.trust_remote_code) if commit]
+    free = "" in trusted_commits(repository, job.trust_remote_code)
+    revision = job.code_commits.get(repository) or (None if free else pinned[0])
+    if revision is None:
+        revision = _code_revision(source.folder)
+        if revision and may_be_anybodys(revision) and not {revision, EVERYBODY} & {*pinned, *job.trust_remote_code}:
+            raise _unsupported(
+                f"The model asks for the code of {repository!r} at {revision!r}, which may be a change that somebody "
+                f"proposed to it; its owner's name stands for branches and tags. Add '{repository}@' and the commit to "
+                f"{SETTING} to have that one run."
+            )
+    snapshot = fetch_code(repository, revision, job, report)
+    if not is_trusted(repository, snapshot.commit, job.trust_remote_code):
+        raise _unsupported(
+            f"The code of {repository!r} is allowed at {pinned[0]}, and the model was made with {snapshot.commit}. "
+            + how_to_allow([f"{repository}@{snapshot.commit}"])
+        )
+    return _Fetched(snapshot.folder, _describe(repository, snapshot.commit, snapshot.folder))
+
+
+def _code_revision(folder: Path) -> str | None:
+    """Return the revision of code in another repository, where the model's own settings name one."""
+    for _, part in modules_of(folder) or [("", folder)]:
+        options = transformer_options(part)
+        for arguments in ("model_kwargs", "model_args", "config_kwargs", "config_args"):
+            if revision := options.get(arguments, {}).get("code_revision"):
+                return str(revision)
+    return None
+
+
+def _describe(repository: str, commit: str | None, folder: Path) -> Code:
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.py") if file.is_file())
+    return Code(repository, commit, tuple(describe_file(folder, file) for file in files))
+
+
+def _lay_out(folder: Path, links: Path, changed: dict[str, Any]) -> Path:
+    """Link a model's files into a folder of our own, but for those that are changed and for code."""
+    kept = (path for path in list_files(folder) if not path.endswith(".py") and path not in changed)
+    link_files(folder, kept, links)
+    for name, content in changed.items():
+        (links / name).parent.mkdir(parents=True, exist_ok=True)
+        (links / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))
+    return links
+
+
+def _copy_code(folder: Path, target: Path) -> None:
+    """Copy Python files, which must not be links: transformers names what it imports by where it lies."""
+    for file in folder.rglob("*.py"):
+        copy = target / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
+def _unsupported(message: str) -> UnsupportedModelError:
+    return UnsupportedModelError(message, param="name")

@@ -1,0 +1,112 @@
+"""Receives the source's tokenizer, hands on the file and the rules that make the same token ids while serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tokenizers import Tokenizer
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.sentence_transformers import japanese_tokenizer
+from ingrain.export.families.sentence_transformers.modalities import pads_to_limit
+from ingrain.export.families.sentence_transformers.tokenizer_files import compare_with_sentencepiece
+from ingrain.repository.manifest import TextPreprocess
+
+# Where the source sets no limit at all, a text is cut here: one text must not take all memory.
+MAX_TOKENS_WITHOUT_LIMIT = 8192
+_NO_LIMIT = 1_000_000
+
+
+def transformer_limit(module: Any) -> int:
+    """Return the longest sequence of a ``Transformer`` module, special tokens included.
+
+    It is the source's own maximum, where the position table has room for it: RoBERTa and its kin begin to count
+    positions after the padding id, and a folder that does not say so makes the source itself fail on long texts.
+    """
+    limit = module.max_seq_length
+    limit = MAX_TOKENS_WITHOUT_LIMIT if limit is None or limit > _NO_LIMIT else int(limit)
+    for part in module.model.modules():
+        table: Any = getattr(part, "position_embeddings", None)
+        offset = getattr(part, "padding_idx", None)
+        if type(table).__name__ == "Embedding":
+            first = offset + 1 if isinstance(offset, int) else 0
+            limit = min(limit, int(table.num_embeddings) - first)
+    return limit
+
+
+def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
+    """Write the tokenizer of a model whose first module is a ``Transformer``.
+
+    Args:
+        model: A ``SentenceTransformer``; its maximum length is set to the one that the graph serves.
+        folder: Where ``tokenizer.json`` goes: truncation at the maximum, no padding.
+
+    Returns:
+        The rules of serving.
+
+    Raises:
+        UnsupportedModelError: The tokenizer has no fast form, or no padding token.
+    """
+    module = model[0]
+    tokenizer = module.tokenizer
+    backend, words = getattr(tokenizer, "backend_tokenizer", None), None
+    if type(tokenizer).__name__ == japanese_tokenizer.CLASS:
+        backend, words = japanese_tokenizer.build_japanese_tokenizer(tokenizer), japanese_tokenizer.words_of(tokenizer)
+    elif not getattr(tokenizer, "is_fast", False) or not isinstance(backend, Tokenizer):
+        raise UnsupportedModelError(
+            f"The tokenizer {type(tokenizer).__name__!r} has no fast form (tokenizer.json), so it cannot be served.",
+            param="name",
+        )
+    compare_with_sentencepiece(tokenizer)
+    if tokenizer.pad_token_id is None:
+        raise UnsupportedModelError("The tokenizer has no padding token, so texts cannot share a batch.", param="name")
+    if tokenizer.split_special_tokens:
+        raise UnsupportedModelError(
+            "The tokenizer splits special tokens that a text contains, which its file cannot say.", param="name"
+        )
+    limit = transformer_limit(module)
+    module.max_seq_length = limit
+    write_tokenizer(backend, folder, limit, tokenizer.truncation_side)
+    return TextPreprocess(
+        max_tokens=limit,
+        padding_side=cast(Literal["right", "left"], tokenizer.padding_side),
+        pad_id=tokenizer.pad_token_id,
+        pad_type_id=tokenizer.pad_token_type_id,
+        **_prompts(model),
+        include_prompt=all(getattr(part, "include_prompt", True) for part in model),
+        words=words,
+        fixed_length=pads_to_limit(module.processing_kwargs),
+    )
+
+
+def save_static_tokenizer(model: Any, folder: Path) -> TextPreprocess:
+    """Write the tokenizer of a model whose first module is a ``StaticEmbedding``.
+
+    Args:
+        model: A ``SentenceTransformer``; where its tokenizer cuts nothing, it is told to cut where the graph does.
+        folder: Where ``tokenizer.json`` goes.
+    """
+    backend = model[0].tokenizer
+    truncation = backend.truncation
+    if truncation is None:
+        backend.enable_truncation(MAX_TOKENS_WITHOUT_LIMIT)
+        truncation = backend.truncation
+    limit = int(truncation["max_length"])
+    write_tokenizer(backend, folder, limit, truncation["direction"])
+    return TextPreprocess(max_tokens=limit, add_special_tokens=False, allow_empty=True, **_prompts(model))
+
+
+def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
+    """Write ``tokenizer.json``: texts are cut at ``limit`` tokens on the side ``direction``, and not padded."""
+    copy = Tokenizer.from_str(backend.to_str())
+    copy.no_padding()
+    copy.enable_truncation(limit, direction=direction)
+    copy.save(str(folder / "tokenizer.json"))
+
+
+def _prompts(model: Any) -> dict[str, Any]:
+    return {
+        "prompts": dict(model.prompts),
+        "default_prompt_name": model.default_prompt_name if model.prompts.get(model.default_prompt_name) else None,
+    }

@@ -1,0 +1,211 @@
+"""Receives a loaded sentence-transformers model, hands on one torch module from token ids, or pixels, to the vector."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.sentence_transformers.modalities import refuse_modalities
+from ingrain.export.families.sentence_transformers.pooling import MODES, pool
+
+# Their own forward is one expression on one tensor, so it is taken as it is.
+_AS_THEY_ARE = ("Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPooling", "CNN")
+PIXELS = "pixel_values"
+_TENSORS = {"input_ids", "attention_mask", "token_type_ids"}
+
+
+class TextGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
+    """The whole pipeline of a sentence-transformers model as one function of tensors.
+
+    Args:
+        encoder: From the inputs to features (``TransformerEncoder`` or ``StaticEncoder``).
+        tail: The source's modules after the encoder.
+        inputs: Names of the inputs, in order.
+        truncate_dim: Width that the source cuts its vectors to, if it does.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, tail: list[nn.Module], inputs: tuple[str, ...], truncate_dim: int | None
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.tail = nn.ModuleList(tail)
+        self.inputs = inputs
+        self.truncate_dim = truncate_dim
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Compute vectors.
+
+        Args:
+            *tensors: int64 ``[B, T]`` each, in the order of ``inputs``; of pictures float32 ``[B, 3, H, W]``.
+
+        Returns:
+            float32 ``[B, D]``.
+        """
+        given = dict(zip(self.inputs, tensors, strict=True))
+        features = self.encoder(given)
+        for module in self.tail:
+            features = module(features)
+        vector = features["sentence_embedding"]
+        return vector if self.truncate_dim is None else vector[:, : self.truncate_dim]
+
+
+class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
+    """A transformers model, called as the source's ``Transformer`` module calls it.
+
+    Args:
+        network: The transformers model.
+        method: The method that takes the inputs (``forward``, or ``get_text_features`` of a CLIP).
+        path: Keys that lead from its result to the tensor.
+        feature: What the tensor is: ``token_embeddings`` or ``sentence_embedding``.
+        layers: True where every layer's output is wanted too.
+        arguments: Inputs that the network takes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        method: str,
+        path: tuple[str, ...],
+        feature: str,
+        layers: bool,
+        arguments: tuple[str, ...],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.method = method
+        self.path = path
+        self.feature = feature
+        self.layers = layers
+        self.arguments = arguments
+
+    def forward(self, given: dict[str, Tensor]) -> dict[str, Any]:
+        """Return the features that the following modules read."""
+        arguments = {name: given[name] for name in self.arguments}
+        result = getattr(self.network, self.method)(**arguments, return_dict=True)
+        tensor = result
+        for key in self.path:
+            tensor = getattr(tensor, key) if isinstance(key, str) else tensor[key]
+        if tensor.ndim == 4:  # a convolutional network's [B, H, Y, X], as tokens
+            tensor = tensor.flatten(2).transpose(1, 2)
+        features = {**given, self.feature: tensor}
+        if self.layers:
+            features["all_layer_embeddings"] = result["hidden_states"]
+        return features
+
+
+class StaticEncoder(nn.Module):  # type: ignore[misc]  # as above
+    """The mean of one stored vector a token; zeros for a text without tokens, as the source's bag gives.
+
+    Args:
+        weight: float32 ``[V, D]``.
+    """
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sentence embedding of padded ids."""
+        mask = given["attention_mask"]
+        tokens = nn.functional.embedding(given["input_ids"], self.weight)
+        return {**given, "sentence_embedding": pool(tokens, mask, mask, ("mean",))}
+
+
+class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
+    """The source's ``Pooling`` in a form that can be exported."""
+
+    def __init__(self, modes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.modes = modes
+
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        """Add the sentence embedding."""
+        tokens = features["token_embeddings"]
+        attention_mask = features.get("attention_mask")
+        if attention_mask is None:  # a picture's tokens all count
+            attention_mask = torch.ones(tokens.shape[:2], dtype=torch.int64)
+        pooling_mask = features.get("pooling_mask", attention_mask)
+        return {**features, "sentence_embedding": pool(tokens, attention_mask, pooling_mask, self.modes)}
+
+
+def build_graph(model: Any) -> TextGraph:
+    """Build the graph of a loaded ``SentenceTransformer``; it shares the weights.
+
+    Args:
+        model: A ``sentence_transformers.SentenceTransformer``.
+
+    Raises:
+        UnsupportedModelError: A module or option that we do not model.
+    """
+    first, *rest = list(model)
+    kind = type(first).__name__
+    include_prompt = all(getattr(module, "include_prompt", True) for module in rest)
+    if kind == "StaticEmbedding":
+        inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+        encoder: nn.Module = StaticEncoder(first.embedding.weight)
+    elif kind in ("Transformer", "CLIPModel"):
+        refuse_modalities(first.modality_config)
+        encoder = _transformer_encoder(first, "text", _arguments(first, first.modality_config["text"]["method"]))
+        inputs = encoder.arguments
+        if "attention_mask" not in inputs and any(type(module).__name__ == "Pooling" for module in rest):
+            inputs = (*inputs, "attention_mask")
+        if not include_prompt:
+            inputs = (*inputs, "pooling_mask")
+    else:
+        raise UnsupportedModelError(
+            f"The model begins with the module {kind!r}, which Ingrain does not know.", param="name"
+        )
+    tail = [_step(module) for module in rest]
+    graph = TextGraph(encoder, tail, inputs, model.truncate_dim)
+    graph.eval()
+    return graph
+
+
+def build_image_graph(model: Any) -> TextGraph:
+    """Build the graph from normalized pixels of a loaded ``SentenceTransformer`` that takes pictures; as above."""
+    first, *rest = list(model)
+    encoder = _transformer_encoder(first, "image", (PIXELS,))
+    graph = TextGraph(encoder, [_step(module) for module in rest], (PIXELS,), model.truncate_dim)
+    graph.eval()
+    return graph
+
+
+def _transformer_encoder(module: Any, modality: str, arguments: tuple[str, ...]) -> TransformerEncoder:
+    rules = module.modality_config[modality]
+    output = rules["method_output_name"]
+    path = () if output is None else (output,) if isinstance(output, str) else tuple(output)
+    layers = bool(getattr(module.model.config, "output_hidden_states", False))
+    return TransformerEncoder(module.model, rules["method"], path, module.module_output_name, layers, arguments)
+
+
+def _arguments(module: Any, method: str) -> tuple[str, ...]:
+    """Return the inputs that the source's tokenizer makes and the network's method takes.
+
+    Raises:
+        UnsupportedModelError: The network wants an input that no text graph has.
+    """
+    made = set(module.preprocess(["text"])) - {"modality", "prompt_length"}
+    taken = set(inspect.signature(getattr(module.model, method)).parameters)
+    if unknown := (made & taken) - _TENSORS:
+        raise UnsupportedModelError(
+            f"The network wants the input {min(unknown)!r}, which Ingrain does not make.", param="name"
+        )
+    return tuple(name for name in ("input_ids", "attention_mask", "token_type_ids") if name in made & taken)
+
+
+def _step(module: Any) -> nn.Module:
+    kind = type(module).__name__
+    ours = type(module).__module__.startswith("sentence_transformers.")
+    if ours and kind == "Pooling":
+        modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else tuple(module.pooling_mode)
+        if unknown := set(modes) - set(MODES):
+            raise UnsupportedModelError(f"The pooling mode {min(unknown)!r} is not known to Ingrain.", param="name")
+        return PoolingStep(modes)
+    if ours and kind in _AS_THEY_ARE:
+        return module
+    raise UnsupportedModelError(f"The module {kind!r} is not known to Ingrain.", param="name")

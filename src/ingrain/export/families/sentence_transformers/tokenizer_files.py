@@ -1,0 +1,133 @@
+"""Receives the folder of a text network; refuses, before anything is loaded, a tokenizer that cannot be served.
+
+Where a tokenizer is converted from SentencePiece's own file, what the source library makes of it is compared with what
+SentencePiece says: for some classes transformers drops the normalizer, the leading space or the shift of the ids, and
+would embed other tokens than the model was trained on without a word.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ingrain.errors import ExportUnavailableError, UnsupportedModelError
+from ingrain.export.families.sentence_transformers import japanese_tokenizer
+
+_SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.model", "spiece.model", "spm.model", "tokenizer.model")
+_TIKTOKEN = "tiktoken.model"
+
+# How a class numbers SentencePiece's pieces: by how much it shifts their ids, and the id of what is unknown where that
+# is not shifted. Of other classes nobody has looked (mLUKE's conversion forgets the shift).
+_IDS: dict[str, tuple[int, int | None]] = {
+    "AlbertTokenizer": (0, None),
+    "BigBirdTokenizer": (0, None),
+    "CamembertTokenizer": (4, 3),
+    "DebertaV2Tokenizer": (0, None),
+    "FNetTokenizer": (0, None),
+    "GemmaTokenizer": (0, None),
+    "LlamaTokenizer": (0, None),
+    "MBart50Tokenizer": (1, 3),
+    "MBartTokenizer": (1, 3),
+    "PegasusTokenizer": (103, None),
+    "RemBertTokenizer": (0, None),
+    "T5Tokenizer": (0, None),
+    "TokenizersBackend": (0, None),
+    "XLMRobertaTokenizer": (1, 3),
+    "XLNetTokenizer": (0, None),
+}
+# Without capitals, accents, quotes and Hangul, which some classes change on purpose before SentencePiece sees a text.
+_TEXTS = (
+    "the river runs to the sea, slowly",
+    "running costs: 42 euros, 3,000 tokens; don't e-mail me!",
+    "two  spaces, a\ttab and ½ a ﬁne line",
+    "съешь же мягких булок",
+    "今天天气很好 東京",
+    "ｆｕｌｌ width, \u200bzero width, 🙂",
+    "x" * 50,
+)
+
+
+def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config: dict[str, Any]) -> None:
+    """Look at what a tokenizer would be made of.
+
+    Args:
+        folder: Where the tokenizer's files lie.
+        config: The network's ``config.json``.
+        tokenizer_config: The tokenizer's ``tokenizer_config.json``.
+
+    Raises:
+        UnsupportedModelError: The tokenizer's class is Python code alone, which is not there where requests are served.
+        ExportUnavailableError: This installation lacks a package that reads the tokenizer's file, or splits words.
+    """
+    _refuse_python_alone(config, tokenizer_config)
+    if (folder / "tokenizer.json").is_file():
+        return
+    for names, package in ((_SENTENCEPIECE, "sentencepiece"), ((_TIKTOKEN,), "tiktoken")):
+        name = next((name for name in names if (folder / name).is_file()), None)
+        if name is not None and find_spec(package) is None:
+            raise ExportUnavailableError(
+                f"The model's tokenizer is kept as {name!r} alone, which the Python package {package!r} reads; "
+                f"it is not installed: pip install {package}, or put a tokenizer.json beside it."
+            )
+
+
+def compare_with_sentencepiece(tokenizer: Any) -> None:
+    """Compare a tokenizer that was converted from SentencePiece's file with that file.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers; one that came from a ``tokenizer.json`` passes.
+
+    Raises:
+        UnsupportedModelError: The two do not make the same ids, or nobody knows whether they should.
+    """
+    vocabulary = tokenizer.init_kwargs.get("vocab_file")
+    if tokenizer.init_kwargs.get("tokenizer_file") or not str(vocabulary).endswith(".model"):
+        return
+    if Path(vocabulary).name == _TIKTOKEN:
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    kind, reader = type(tokenizer).__name__, SentencePieceProcessor(model_file=vocabulary)
+    if kind not in _IDS:
+        raise _unlike(kind, vocabulary, "and whether that is done rightly is not known")
+    shift, unknown = _IDS[kind]
+    for text in _TEXTS:
+        pieces = reader.encode(text)
+        wanted = [unknown if unknown is not None and piece == reader.unk_id() else piece + shift for piece in pieces]
+        if tokenizer(text, add_special_tokens=False)["input_ids"] != wanted:
+            raise _unlike(kind, vocabulary, "and then makes other tokens of a text than SentencePiece itself")
+
+
+def _refuse_python_alone(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> None:
+    from transformers import PreTrainedTokenizer
+    from transformers.models.auto.tokenization_auto import (
+        MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS,
+        TOKENIZER_MAPPING_NAMES,
+        tokenizer_class_from_name,
+    )
+
+    model_type = config.get("model_type")
+    if "auto_map" in tokenizer_config or model_type in MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS:
+        return
+    named = tokenizer_config.get("tokenizer_class") or config.get("tokenizer_class")
+    name = named or TOKENIZER_MAPPING_NAMES.get(str(model_type))
+    found = tokenizer_class_from_name(name) if isinstance(name, str) else None
+    if not isinstance(found, type) or not issubclass(found, PreTrainedTokenizer):
+        return
+    if name == japanese_tokenizer.CLASS:
+        japanese_tokenizer.japanese_words(tokenizer_config)
+        return
+    raise UnsupportedModelError(
+        f"The model's tokenizer {name!r} is Python code, of which there is no fast form (tokenizer.json), so it is not "
+        "there where requests are served.",
+        param="name",
+    )
+
+
+def _unlike(kind: str, vocabulary: str, what: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The installed transformers converts the tokenizer's {Path(vocabulary).name!r} for {kind!r}, {what}. Put a "
+        "tokenizer.json beside it, as an earlier transformers' save_pretrained of the fast tokenizer writes it.",
+        param="name",
+    )

@@ -1,0 +1,100 @@
+"""The image processor of a transformers model in, the manifest's steps out; what we do not model is refused."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.image_geometry import pair, triple, unsupported
+from ingrain.repository.manifest import (
+    CenterCrop,
+    ImagePreprocess,
+    ImageStep,
+    Interpolation,
+    OnWhite,
+    Resize,
+    ResizeTensor,
+    TensorInterpolation,
+    ToRgb,
+)
+
+# PIL.Image.Resampling, whose numbers the configurations hold.
+_FILTERS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+# What a processor may do in a way of its own, and those that are read here do not.
+_STEPS = ("_preprocess", "process_image", "resize", "center_crop", "rescale_and_normalize", "rescale", "normalize")
+_NO_MEAN, _NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+def preprocess_config_from_transformers(processor: Any) -> ImagePreprocess:
+    """Translate an image processor of transformers 5 (``CLIPImageProcessor``, ``SiglipImageProcessor``, …) into steps.
+
+    What it does is what its base class does with its settings: convert, resize, cut the middle out, scale, normalize.
+    The class with torchvision behind it, which transformers takes by default, resizes as torch does; the other one
+    (``backend="pil"``) as Pillow does.
+
+    Args:
+        processor: What ``AutoProcessor`` loaded as the model's ``image_processor``.
+
+    Raises:
+        UnsupportedModelError: A class with steps of its own, or a setting that is not modelled here.
+    """
+    on_tensors = _has_torchvision_behind_it(processor)
+    if not processor.do_resize:
+        raise unsupported("do_resize", processor.do_resize)
+    if getattr(processor, "do_pad", None):
+        raise unsupported("do_pad", processor.do_pad)
+    if not processor.do_rescale or abs(processor.rescale_factor * 255 - 1) > 1e-6:
+        raise unsupported("rescale_factor", processor.rescale_factor if processor.do_rescale else None)
+    geometry: list[ImageStep] = []
+    size = dict(processor.size)
+    keeps_ratio = set(size) == {"shortest_edge"}
+    if keeps_ratio:
+        target = pair("size", size["shortest_edge"])
+    elif set(size) == {"height", "width"}:
+        target = pair("size", [size["height"], size["width"]])
+    else:
+        raise unsupported("size", size)
+    geometry.append(_resize(on_tensors, target, keeps_ratio, processor.resample))
+    if processor.do_center_crop:
+        crop = dict(processor.crop_size)
+        cut = pair("crop_size", [crop.get("height"), crop.get("width")])
+        if not on_tensors and (cut[0] > target[0] or cut[1] > target[1]):
+            raise unsupported("crop_size", crop)  # it pads otherwise than the other class does
+        geometry.append(CenterCrop(cut, odd="behind"))
+        target = cut
+    elif keeps_ratio:
+        raise unsupported("do_center_crop", processor.do_center_crop)
+    # A processor that does not convert takes pictures in RGB alone: how others become RGB is left to who calls it.
+    colours: tuple[ImageStep, ...] = (OnWhite(), ToRgb()) if processor.do_convert_rgb else (ToRgb(),)
+    normalizes = bool(processor.do_normalize)
+    return ImagePreprocess(
+        size=target,
+        steps=(*colours, *geometry),
+        mean=triple("image_mean", processor.image_mean if normalizes else None, _NO_MEAN),
+        std=triple("image_std", processor.image_std if normalizes else None, _NO_STD),
+    )
+
+
+def _has_torchvision_behind_it(processor: Any) -> bool:
+    from transformers import image_processing_backends as backends
+
+    kind = type(processor)
+    base = next((base for base in (backends.TorchvisionBackend, backends.PilBackend) if issubclass(kind, base)), None)
+    own = (
+        [] if base is None else [name for name in _STEPS if getattr(kind, name, None) is not getattr(base, name, None)]
+    )
+    if base is None or own:
+        raise UnsupportedModelError(
+            f"The image processor {kind.__name__!r} prepares pictures in a way of its own, which Ingrain does not "
+            "model.",
+            param="name",
+        )
+    return base is backends.TorchvisionBackend
+
+
+def _resize(on_tensors: bool, size: tuple[int, int], keeps_ratio: bool, resample: Any) -> ImageStep:
+    name = _FILTERS.get(int(resample)) if isinstance(resample, int) else None
+    if name is None or (on_tensors and name not in get_args(TensorInterpolation)):
+        raise unsupported("resample", resample)
+    mode = "shortest" if keeps_ratio else "squash"
+    return ResizeTensor(size, mode, name) if on_tensors else Resize(size, mode, name)  # type: ignore[arg-type]  # as checked

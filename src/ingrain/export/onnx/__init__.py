@@ -1,0 +1,1 @@
+"""Writes ONNX files from PyTorch modules."""

@@ -1,0 +1,59 @@
+"""Receives the proved graph of a text model, hands on the vectors of a sample, from which int8 ranges are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from ingrain.export.onnx.onnx_file import open_session
+from ingrain.export.precision.calibration_texts import SAMPLE, calibration_texts
+from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.threads import export_threads
+from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.repository.checksums import describe_file
+from ingrain.repository.manifest import Calibration, Manifest
+
+_BATCH = 16
+
+
+def calibrate(job: ExportJob, manifest: Manifest, report: Callable[[Progress], None]) -> Manifest:
+    """Have a model's own graph embed the sample; a model that takes no text is left as it is.
+
+    Args:
+        job: Whose output holds the graphs and side files; ``model/calibration.npy`` is added to it.
+        manifest: Of the model.
+        report: Called with progress.
+
+    Returns:
+        The manifest, with the sample where there is one.
+    """
+    graph = next((graph for graph in manifest.graphs if graph.role == "text_encoder"), None)
+    if manifest.text is None or graph is None:
+        return manifest
+    folder = Path(job.output) / "model"
+    path = Path(job.output) / graph.name / "1" / "model.onnx"
+    session = open_session(path, export_threads(), precision=manifest.precision, on_gpu=job.on_gpu)
+    texts = calibration_texts()
+    # Of one length each where padding shows in the vectors, of nearly one length elsewhere.
+    items = sorted(enumerate(TextPreprocessor(manifest.text, folder).encode(texts)), key=lambda item: len(item[1]))
+    names = [tensor.name for tensor in graph.inputs]
+    vectors = np.zeros((len(texts), manifest.embedding_size), np.float32)
+    start = 0
+    while start < len(items):
+        end = min(start + _BATCH, len(items))
+        if graph.equal_lengths_only:
+            length = len(items[start][1])
+            end = next((place for place in range(start, end) if len(items[place][1]) != length), end)
+        report(Progress("verify", "vectors of the calibration sample", start, len(items), "cases"))
+        places = [place for place, _ in items[start:end]]
+        arrays = collate([item for _, item in items[start:end]], manifest.text, names)
+        vectors[places] = session.run(None, arrays)[0]
+        start = end
+    calibration = Calibration(sample=SAMPLE, texts=len(texts))
+    np.save(folder / calibration.file, vectors, allow_pickle=False)
+    return msgspec.structs.replace(
+        manifest, calibration=calibration, files=(*manifest.files, describe_file(folder, calibration.file))
+    )

@@ -1,0 +1,22 @@
+"""Receives a proved float32 graph, hands on the same in half precision, its inputs and outputs as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ingrain.export.onnx.onnx_file import save_onnx
+
+
+def write_float16(source: Path, target: Path) -> None:
+    """Convert a graph; what half precision cannot hold or compute stays float32, with casts around it.
+
+    Args:
+        source: A float32 ONNX file; its external data is read too.
+        target: File to write; weights above 500 MB go to ``<target>.data``.
+    """
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # Shapes are not needed to know which values are floats; inferring them would double the memory of large graphs.
+    model = convert_float_to_float16(onnx.load(str(source)), keep_io_types=True, disable_shape_infer=True)
+    save_onnx(model, target)

@@ -1,0 +1,108 @@
+"""Receives a float32 graph and its tokenizer, hands on the ranges of all values that are multiplied with weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.export.onnx.onnx_file import CannotConvert, open_session, save_onnx
+from ingrain.export.precision.calibration_texts import calibration_texts
+from ingrain.export.precision.equalize import Range
+from ingrain.export.precision.quantize import products_with_weights
+from ingrain.export.process.threads import export_threads
+from ingrain.machine_faults import raise_if_machines
+from ingrain.preprocess.text import TextPreprocessor, collate
+
+Arrays = dict[str, NDArray[np.int64]]
+
+_EVERY = 4
+_TEXTS_IN_A_PASSAGE, _PASSAGES = 16, 8
+_BATCH = 16
+
+
+def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
+    """Run a graph, and return what the columns of each value hold that is multiplied with weights.
+
+    Args:
+        path: A float32 ONNX file; its external data is read too.
+        batches: What it is run on, without padding, whose values would count too.
+
+    Raises:
+        CannotConvert: ONNX Runtime refuses the graph, or its values are not finite, as where there are no batches.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    widths = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    values = {node.input[0]: widths[node.input[1]] for node in products_with_weights(model.graph)}
+    _put_out_ranges(model, values)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        save_onnx(model, Path(folder) / path.name)
+        del model
+        session = open_session(Path(folder) / path.name, export_threads())
+    least = [np.full(width, np.inf, np.float32) for width in values.values()]
+    most = [np.full(width, -np.inf, np.float32) for width in values.values()]
+    for arrays in batches:
+        try:
+            found = session.run(None, arrays)
+        except Exception as error:  # onnxruntime's exceptions have no common base but this
+            raise_if_machines(error)
+            raise CannotConvert(f"{type(error).__name__}: {error}") from error
+        least = [np.minimum(*pair) for pair in zip(least, found[0::2], strict=True)]
+        most = [np.maximum(*pair) for pair in zip(most, found[1::2], strict=True)]
+    if not all(np.isfinite(ends).all() for ends in (*least, *most)):
+        raise CannotConvert("the ranges of its values are not finite")
+    return {value: Range(*ends) for value, *ends in zip(values, least, most, strict=True)}
+
+
+def _put_out_ranges(model: Any, values: dict[str, int]) -> None:
+    """Have a graph put out the least and the largest element of each column, for values by name with their widths."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "ranges_first_axis"))
+    graph.ClearField("output")
+    for number, (value, width) in enumerate(values.items()):
+        shape, rows = f"ranges_shape_{number}", f"ranges_rows_{number}"
+        graph.initializer.append(numpy_helper.from_array(np.array([-1, width], np.int64), shape))
+        graph.node.append(helper.make_node("Reshape", [value, shape], [rows]))
+        for kind in ("ReduceMin", "ReduceMax"):
+            name = f"ranges_{kind}_{number}"
+            if opset >= 18:
+                node = helper.make_node(kind, [rows, "ranges_first_axis"], [name], keepdims=0)
+            else:
+                node = helper.make_node(kind, [rows], [name], keepdims=0, axes=[0])
+            graph.node.append(node)
+            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [width]))
+
+
+def sample_batches(
+    preprocessor: TextPreprocessor, inputs: Iterable[str], report: Callable[[int, int], None]
+) -> Iterator[Arrays]:
+    """Yield a sample of texts, short ones and passages of many kinds, as batches of one length each.
+
+    They hold no padding, but where a model takes one length only.
+
+    Args:
+        preprocessor: The serving code with the exported tokenizer.
+        inputs: The graph's inputs.
+        report: Called with texts done and in all.
+    """
+    texts = calibration_texts()
+    passages = [" ".join(texts[start :: len(texts) // _TEXTS_IN_A_PASSAGE]) for start in range(_PASSAGES)]
+    items = sorted(filter(len, preprocessor.encode([*texts[::_EVERY], *passages])), key=len)
+    names, done = list(inputs), 0
+    for _, same in groupby(items, key=len):
+        batch = list(same)
+        for start in range(0, len(batch), _BATCH):
+            report(done, len(items))
+            part = batch[start : start + _BATCH]
+            yield collate(part, preprocessor.config, names)
+            done += len(part)

@@ -1,0 +1,322 @@
+"""Receives an export job, runs it in a process of its own, and hands on its progress and the manifest."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ingrain.errors import (
+    ExportCrashedError,
+    ExportError,
+    ExportKilledError,
+    ExportTimeoutError,
+    ExportUnavailableError,
+    IngrainError,
+    RequestError,
+    SourceUnavailableError,
+    error_class,
+)
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in, raise_if_machines
+from ingrain.repository.manifest import Manifest
+
+logger = logging.getLogger("ingrain.export")
+
+WORKER = (sys.executable, "-P", "-m", "ingrain.export.process.worker")
+"""``-P`` keeps the folder that the server was started in off the import path: a folder ``triton/`` there, such as the
+repository's own, would be taken for torch's package of that name, and any Python file there would be run."""
+
+STALL_S = 300.0
+GRACE_S = 5.0
+
+_NEEDED = ("torch", "sentence_transformers", "transformers", "onnx", "onnxscript")
+_LAST_WAIT_S = 2.0
+_POLL_S = 0.05
+_LONGEST_LINE_BYTES = 64 << 20
+_KEPT_LINES = 400  # the tracebacks of several ways that failed
+_LONGEST_KEPT_CHARS = 2000
+_LAST_LINES = 20
+
+# The token goes through stdin: code that comes with a model must find neither it nor the server's keys.
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "INGRAIN_API_KEYS", "INGRAIN_API_KEYS_FILE")
+_CHILD_ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def exporter_available() -> str | None:
+    """Return why this installation cannot export, or None where it can. Nothing is imported."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return (
+        f"This installation cannot export models ({', '.join(missing)} missing): pip install 'ingrain[export]', or use "
+        "a model that is in the repository already."
+    )
+
+
+async def run_export(
+    job: ExportJob,
+    *,
+    timeout_s: float,
+    on_progress: Callable[[Progress], None],
+    command: Sequence[str] = WORKER,
+    stall_s: float = STALL_S,
+    grace_s: float = GRACE_S,
+) -> Manifest:
+    """Export a model in a child process.
+
+    The child ends with this process, however that ends: it holds its own end of stdin, and leaves when the other end
+    closes. Cancelling this call ends the child and all that it started before the cancellation is passed on. What the
+    child has written to the job's output folder is the caller's to remove.
+
+    Args:
+        job: What to export, and where to.
+        timeout_s: Seconds that all but the download may take.
+        on_progress: Called with each step, on the event loop.
+        command: The process to start.
+        stall_s: Seconds that a download may go without progress.
+        grace_s: Seconds that the child has to end before it is killed.
+
+    Returns:
+        The manifest of what lies in the output folder.
+
+    Raises:
+        ExportUnavailableError: This installation has no exporter.
+        ExportTimeoutError: The deadline has passed.
+        ExportCrashedError: The child died without a result.
+        ExportKilledError: It was killed.
+        MachineError: The machine lacked something, for the child or to start it.
+        SourceUnavailableError: The download stood still.
+        IngrainError: What the child reported, as the class that it was there.
+    """
+    if command is WORKER and (reason := exporter_available()) is not None:
+        raise ExportUnavailableError(reason)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=_LONGEST_LINE_BYTES,
+            start_new_session=True,
+            env=_child_environment(),
+        )
+    except OSError as error:
+        raise_if_machines(error)
+        raise
+    lines: deque[str] = deque(maxlen=_KEPT_LINES)
+    stderr = asyncio.create_task(_keep_stderr(process, lines, job.token))
+    reaper = asyncio.create_task(_end_group_with_leader(process))
+    failure: BaseException | None = None
+    try:
+        await _send(process, job)
+        return await _follow(process, job, _Clock(timeout_s=timeout_s, stall_s=stall_s), on_progress)
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        await _end(process, stderr, grace_s)
+        reaper.cancel()
+        _log(job, lines, failure)
+        if isinstance(failure, ExportCrashedError):
+            # Rust and C++ end the process where Python raises, and only what they write last says why.
+            raise machine_fault_in("\n".join(list(lines)[-_LAST_LINES:])) or failure
+
+
+class _Clock:
+    """Knows how long the child may still take: a download as long as it moves, the rest until the deadline."""
+
+    def __init__(self, *, timeout_s: float, stall_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout_s = timeout_s
+        self._stall_s = stall_s
+        self._deadline = self._loop.time() + stall_s
+        self._downloading = True
+        self._last: tuple[str, int] | None = None
+
+    def left_s(self) -> float:
+        """Return the seconds until the child is too late."""
+        return max(0.0, self._deadline - self._loop.time())
+
+    def note(self, progress: Progress) -> None:
+        """Move the deadline where this progress says so."""
+        if progress.phase != "download":
+            if self._downloading:
+                self._downloading = False
+                self._deadline = self._loop.time() + self._timeout_s
+        elif self._downloading and self._last != (progress.detail, progress.done):
+            self._last = (progress.detail, progress.done)
+            self._deadline = self._loop.time() + self._stall_s
+
+    def error(self, name: str) -> IngrainError:
+        """Return what being too late means now."""
+        if self._downloading:
+            return SourceUnavailableError(
+                f"The download of {name!r} made no progress for {self._stall_s:g} s. Check the network; what was "
+                "fetched is kept, and the next try goes on from there.",
+                retry_after_s=30.0,
+            )
+        return ExportTimeoutError(
+            f"Exporting {name!r} took longer than {self._timeout_s:g} s (INGRAIN_EXPORT_TIMEOUT_S), download apart."
+        )
+
+
+async def _send(process: Process, job: ExportJob) -> None:
+    """Write the job and leave stdin open: its end would tell the child that nobody wants the result any more."""
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(job) + b"\n")
+    try:
+        await process.stdin.drain()
+    except ConnectionError:
+        # The child died at once. How it died is told when its output ends.
+        return
+
+
+async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: Callable[[Progress], None]) -> Manifest:
+    """Read events until one ends the job."""
+    assert process.stdout is not None
+    while True:
+        try:
+            # Not `wait_for`: on Python 3.11 it loses a cancellation that comes together with a line.
+            async with asyncio.timeout(clock.left_s()):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            raise clock.error(job.name) from None
+        except ValueError as error:
+            raise ExportCrashedError(f"The process that exported {job.name!r} wrote an endless line.") from error
+        if not line:
+            raise await _death(process, job, clock)
+        try:
+            event = _decoder.decode(line)
+        except msgspec.DecodeError:
+            logger.warning("The export process wrote a line that is no event (%d bytes).", len(line))
+            continue
+        match event:
+            case Progress():
+                clock.note(event)
+                on_progress(event)
+            case Finished(manifest=manifest):
+                return manifest
+            case Failed():
+                raise _error_of(event)
+
+
+def _error_of(failed: Failed) -> IngrainError:
+    """Return the error that the child reported, as the class with its code."""
+    return (error_class(failed.code) or ExportError)(
+        failed.message, param=failed.param, retry_after_s=failed.retry_after_s, facts=failed.facts
+    )
+
+
+async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainError:
+    """Return the error of a child whose output has ended without a result."""
+    try:
+        async with asyncio.timeout(clock.left_s()):
+            code = await _exit_code(process)
+    except TimeoutError:
+        return clock.error(job.name)
+    if code >= 0:
+        return ExportCrashedError(
+            f"The process that exported {job.name!r} ended with status {code} and no result; the server's log has its "
+            "last lines."
+        )
+    if code == -signal.SIGKILL:
+        return ExportKilledError(
+            f"The process that exported {job.name!r} was ended by SIGKILL. Most often that is the system's answer to "
+            "too little memory: export a smaller model, or give more memory.",
+            retry_after_s=RETRY_AFTER_S,
+        )
+    return ExportCrashedError(
+        f"The process that exported {job.name!r} was ended by {_signal_name(-code)}. The server's log has its last "
+        "lines."
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+async def _keep_stderr(process: Process, lines: deque[str], token: str | None) -> None:
+    """Keep the last lines; bars of progress that rewrite their line count as lines."""
+    assert process.stderr is not None
+    rest = ""
+    while block := await process.stderr.read(1 << 16):
+        text = rest + block.decode("utf-8", "replace").replace("\r", "\n")
+        if token:
+            text = text.replace(token, "***")
+        *whole, rest = text.split("\n")
+        lines.extend(line[:_LONGEST_KEPT_CHARS] for line in whole if line.strip())
+        rest = rest[-_LONGEST_KEPT_CHARS:]
+    if rest.strip():
+        lines.append(rest)
+
+
+async def _exit_code(process: Process) -> int:
+    """Wait for the child alone; `Process.wait` waits for the ends of its pipes too, which others may hold open."""
+    while process.returncode is None:  # noqa: ASYNC110  asyncio tells of the exit alone in no other way
+        await asyncio.sleep(_POLL_S)
+    return process.returncode
+
+
+async def _end_group_with_leader(process: Process) -> None:
+    """End what the child started as soon as the child has ended: until then its output has no end."""
+    await _exit_code(process)
+    _signal_group(process, signal.SIGKILL)
+
+
+async def _end(process: Process, stderr: asyncio.Task[None], grace_s: float) -> None:
+    """End the child and everything it started, and wait until they are gone."""
+    assert process.stdin is not None
+    try:
+        if process.returncode is None:
+            _signal_group(process, signal.SIGTERM)
+            async with asyncio.timeout(grace_s):
+                await _exit_code(process)
+    except TimeoutError:
+        logger.info("The export process did not end when asked, and is killed.")
+    finally:
+        # Also where the child itself is gone: processes of its own may not be.
+        _signal_group(process, signal.SIGKILL)
+        process.stdin.close()
+        # Bounded, for a process that left the group may still hold the other end of the pipe.
+        await asyncio.wait([stderr, asyncio.create_task(_exit_code(process))], timeout=_LAST_WAIT_S)
+        stderr.cancel()
+
+
+def _signal_group(process: Process, number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        # Nobody is left in the group.
+        return
+
+
+def _child_environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return {**inherited, **_CHILD_ENVIRONMENT}
+
+
+def _log(job: ExportJob, lines: deque[str], failure: BaseException | None) -> None:
+    """Log what the child wrote where it failed, for whatever reason: messages send their readers here."""
+    expected = failure is None or isinstance(failure, asyncio.CancelledError)
+    refused = isinstance(failure, RequestError)
+    level = logging.DEBUG if expected else logging.WARNING if refused else logging.ERROR
+    if lines and logger.isEnabledFor(level):
+        logger.log(level, "The export of %r wrote:\n%s", job.name, "\n".join(lines))

@@ -1,0 +1,200 @@
+"""The export process: receives one job as a JSON line on stdin, hands on events as JSON lines on stdout."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import gc
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ingrain.errors import ExportError, IngrainError
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.machine_faults import machine_fault
+from ingrain.repository.manifest import Manifest
+
+if TYPE_CHECKING:
+    from ingrain.export.families.sentence_transformers.own_code import Settled
+    from ingrain.sources.resolve import ResolvedSource
+
+_PR_SET_PDEATHSIG = 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+def main() -> int:
+    """Run one export and return the exit status: 0 when an end event (finished or failed) was written."""
+    emit = _take_stdout()
+    job = _read_job()
+    _die_with_parent()
+    try:
+        emit(Finished(manifest=run_job(job, emit)))
+    except IngrainError as error:
+        traceback.print_exc()
+        emit(_failed(error))
+    except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
+        traceback.print_exc()
+        unexpected = ExportError(
+            f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
+            "the server's log has the details."
+        )
+        emit(_failed(machine_fault(error) or unexpected))
+    return 0
+
+
+def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
+    """Resolve, export and verify one model, and write it to the job's output folder; or prove one that is stored.
+
+    Args:
+        job: What to export.
+        emit: Called with every event of progress.
+
+    Returns:
+        The manifest, which of an export is also written as ``model/manifest.json``.
+
+    Raises:
+        IngrainError: The model cannot be had, converted or proved.
+    """
+    from ingrain.export.families.table import LOOKED_UP_BY_ITSELF, exporter_of
+    from ingrain.export.precision.calibrate import calibrate
+    from ingrain.export.process.stored import find_stored, prove_stored
+    from ingrain.export.weights.pickled_weights import UNPICKLED_FOLDER, unpickle
+    from ingrain.sources.open_clip import LINKED_FOLDER
+    from ingrain.sources.resolve import resolve
+
+    def report(progress: Progress) -> None:
+        emit(progress)
+
+    report(Progress(phase="download"))
+    if job.library in LOOKED_UP_BY_ITSELF:
+        _prepare_torch()
+        exporter_of(job.library)  # says it now, where the library is not installed
+    source = resolve(job, report, lambda found: _refuse_code(job, found))
+    if source.origin == "custom":
+        # Whatever the operator allows for the hub: what a URL gave is safetensors, and brings no code of its own.
+        job = msgspec.structs.replace(job, pickled_weights=False)
+    report(Progress(phase="read"))
+    # Before the imports, which take seconds: damage needs none of them to be found.
+    stored = None if job.stored_in is None else find_stored(job, job.stored_in)
+    _prepare_torch()
+    export = exporter_of(job.library)
+    _spare_libraries_collection()
+    _refuse_code(job, source)
+    source = dataclasses.replace(source, folder=unpickle(source.folder, job))
+    settled = _settle(job, source, report)
+    if not settled.runs_code:
+        job = msgspec.structs.replace(job, trust_remote_code=())  # so that whatever else is named is not run either
+    if stored is not None:
+        manifest = prove_stored(job, stored, settled.folder, report)
+        return msgspec.structs.replace(manifest, code=settled.code)
+    manifest = export(job, settled.folder, source.commit, report)
+    manifest = msgspec.structs.replace(calibrate(job, manifest, report), code=settled.code)
+    # What lay apart was linked together there, and pickles were written anew; neither is a part of the result.
+    for scratch in (LINKED_FOLDER, UNPICKLED_FOLDER):
+        shutil.rmtree(Path(job.output) / scratch, ignore_errors=True)
+    (Path(job.output) / "model" / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    return manifest
+
+
+def _failed(error: IngrainError) -> Failed:
+    return Failed(
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        retry_after_s=error.retry_after_s,
+        facts=error.facts,
+    )
+
+
+def _refuse_code(job: ExportJob, found: ResolvedSource) -> None:
+    from ingrain.export.families.sentence_transformers.own_code import refuse_untrusted_code
+
+    if job.library == "sentence_transformers":
+        refuse_untrusted_code(job, found)
+
+
+def _settle(job: ExportJob, source: ResolvedSource, report: Callable[[Progress], None]) -> Settled:
+    """Decide whether code that comes with the model is run; only sentence-transformers runs any."""
+    from ingrain.export.families.sentence_transformers.own_code import Settled, settle
+    from ingrain.sources.open_clip import LINKED_FOLDER
+
+    if job.library != "sentence_transformers":
+        return Settled(source.folder, runs_code=False, code=())
+    return settle(job, source, Path(job.output) / LINKED_FOLDER, report)
+
+
+def _take_stdout() -> Callable[[Event], None]:
+    """Keep stdout for events alone: from here on, what libraries print goes to stderr, C code included."""
+    stream = os.fdopen(os.dup(_STDOUT), "wb", buffering=0)
+    os.dup2(_STDERR, _STDOUT)
+    sys.stdout = sys.stderr
+    lock = threading.Lock()
+
+    def emit(event: Event) -> None:
+        line = msgspec.json.encode(event) + b"\n"
+        with lock:
+            try:
+                stream.write(line)
+            except BrokenPipeError:
+                os._exit(1)  # nobody listens any more
+
+    return emit
+
+
+def _read_job() -> ExportJob:
+    """Read the job, and leave stdin open: its end is how a dead parent is noticed."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        block = os.read(_STDIN, 1)
+        if not block:
+            break
+        line += block
+    return msgspec.json.decode(bytes(line), type=ExportJob)
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent does, so that a killed server leaves no export behind."""
+    threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
+    if sys.platform == "linux":
+        # The kernel's own way works even while a library holds the GIL, which would starve the thread above.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _exit_at_end_of_stdin() -> None:
+    while os.read(_STDIN, 4096):
+        pass
+    os._exit(1)
+
+
+def _prepare_torch() -> None:
+    """Set threads and mend torchvision before the first import of a source library."""
+    import torch
+
+    from ingrain.export.process import torchvision_shim
+    from ingrain.export.process.threads import export_threads
+
+    threads = export_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    torchvision_shim.install()
+
+
+def _spare_libraries_collection() -> None:
+    """Have the garbage collector pass over the million objects that importing made: a fifth of a small export's time.
+
+    Comes before the source is loaded, so that nothing of a model is among them.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

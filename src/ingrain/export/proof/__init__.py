@@ -1,0 +1,1 @@
+"""Compares a graph's answers with the source library's."""

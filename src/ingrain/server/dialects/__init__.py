@@ -1,0 +1,1 @@
+"""The APIs that clients speak: one module or folder each, listed in ``table.py``."""

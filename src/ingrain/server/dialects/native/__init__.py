@@ -1,0 +1,1 @@
+"""Ingrain's own API."""

@@ -1,0 +1,1 @@
+"""One port of the server: its routes, keys, errors, answers and OpenAPI document."""

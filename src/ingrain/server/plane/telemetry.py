@@ -1,0 +1,214 @@
+"""What the server tells of itself: the engine's statistics as JSON, everything as Prometheus text."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+
+from ingrain.api.types import BatchStat, DurationStat, InferenceStat, ModelStat
+from ingrain.engine.protocol import Duration, GraphStatistics
+from ingrain.registry.models import Models
+from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts
+
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(slots=True)
+class Load:
+    """What is being answered.
+
+    Attributes:
+        requests: Inference requests, of all routes together: what INGRAIN_MAX_REQUESTS limits.
+        in_progress: Requests of any kind.
+    """
+
+    requests: int = 0
+    in_progress: int = 0
+
+
+class Latencies:
+    """Counts durations by bucket. For one thread, the event loop's: without the locks of a library's histogram."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_LATENCY_BUCKETS_S) + 1)
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(_LATENCY_BUCKETS_S, seconds)] += 1
+        self.total_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return upper bounds and how many durations were not above them, as Prometheus has it."""
+        return _cumulative(self.counts)
+
+
+Gather = Callable[[], Awaitable[Counts]]
+"""Returns what all processes of the server have counted."""
+
+
+class Telemetry:
+    """Counts requests, and gathers what queues and engine counted when somebody asks.
+
+    Args:
+        registry: Has the queues.
+        load: What is being answered.
+        gather: Asks the other processes of the server, too; None where this is the only one.
+    """
+
+    def __init__(self, registry: Models, load: Load, gather: Gather | None = None) -> None:
+        self._registry = registry
+        self._load = load
+        self._gather = gather
+        self._answers: dict[tuple[str, int], int] = {}
+        self._latencies: dict[str, Latencies] = {}
+
+    def observe(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        answer = route, status
+        self._answers[answer] = self._answers.get(answer, 0) + 1
+        latencies = self._latencies.get(route)
+        if latencies is None:
+            latencies = self._latencies[route] = Latencies()
+        latencies.observe(seconds)
+
+    def counts(self) -> Counts:
+        """Return what this process has counted."""
+        answers: dict[str, dict[int, int]] = {}
+        for (route, status), count in self._answers.items():
+            answers.setdefault(route, {})[status] = count
+        return Counts(
+            in_progress=self._load.in_progress,
+            answers=answers,
+            latencies={
+                route: LatencyCounts(list(latencies.counts), latencies.total_s)
+                for route, latencies in self._latencies.items()
+            },
+            queues={
+                name: QueueCounts(
+                    waiting_tokens=queue.queued_tokens,
+                    batches=queue.statistics.batches,
+                    items=queue.statistics.items,
+                    tokens=queue.statistics.tokens,
+                    padded_tokens=queue.statistics.padded_tokens,
+                )
+                for name, queue in self._registry.queues()
+            },
+        )
+
+    async def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
+        """Return the exposition and its media type, in the format that ``accept`` prefers."""
+        counts = await self._gather() if self._gather is not None else self.counts()
+        try:
+            encode, media_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # of a version that is no number
+            encode, media_type = choose_encoder("")
+        collectors = CollectorRegistry()
+        collectors.register(_Fixed(_request_metrics(counts)))
+        collectors.register(_Fixed(_queue_metrics(counts)))
+        collectors.register(_Fixed(_engine_metrics(statistics, self._registry.user_names())))
+        return encode(collectors), media_type
+
+
+def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> list[ModelStat]:
+    """Return the engine's statistics under the user's names, numbers as text as Triton's JSON gives them."""
+    return [
+        ModelStat(
+            name=names[graph.name],
+            version=graph.version,
+            last_inference=str(graph.last_inference_ms),
+            inference_count=str(graph.inference_count),
+            execution_count=str(graph.execution_count),
+            inference_stats=InferenceStat(
+                **{field: _duration(graph.durations.get(field)) for field in InferenceStat.__struct_fields__}
+            ),
+            batch_stats=[
+                BatchStat(
+                    batch_size=str(batch.batch_size),
+                    compute_input=_some_duration(batch.compute_input),
+                    compute_infer=_some_duration(batch.compute_infer),
+                    compute_output=_some_duration(batch.compute_output),
+                )
+                for batch in graph.batches
+            ]
+            or None,
+        )
+        for graph in statistics
+        if graph.name in names
+    ]
+
+
+def _duration(duration: Duration | None) -> DurationStat | None:
+    return None if duration is None else _some_duration(duration)
+
+
+def _some_duration(duration: Duration) -> DurationStat:
+    return DurationStat(count=str(duration.count), ns=str(duration.ns))
+
+
+def _request_metrics(counts: Counts) -> Iterator[Metric]:
+    yield GaugeMetricFamily("ingrain_requests_in_progress", "Requests being answered.", value=counts.in_progress)
+    if counts.workers is not None:
+        yield GaugeMetricFamily("ingrain_workers", "Processes that serve the inference plane.", value=counts.workers)
+        yield CounterMetricFamily(
+            "ingrain_worker_restarts", "Times that such a process was started again.", value=counts.worker_restarts
+        )
+    requests = CounterMetricFamily("ingrain_requests", "Requests answered.", labels=["route", "status"])
+    for route, statuses in counts.answers.items():
+        for status, count in statuses.items():
+            requests.add_metric([route, str(status)], count)
+    seconds = HistogramMetricFamily(
+        "ingrain_request_seconds", "Time from the headers of a request to its answer.", labels=["route"]
+    )
+    for route, latencies in counts.latencies.items():
+        seconds.add_metric([route], _cumulative(latencies.buckets), latencies.total_s)
+    yield from (requests, seconds)
+
+
+def _queue_metrics(counts: Counts) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait for a batch.", labels=["model"])
+    batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
+    items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])
+    tokens = CounterMetricFamily("ingrain_batch_tokens", "Tokens in those batches.", labels=["model"])
+    padded = CounterMetricFamily(
+        "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
+    )
+    for name, queue in counts.queues.items():
+        waiting.add_metric([name], queue.waiting_tokens)
+        batches.add_metric([name], queue.batches)
+        items.add_metric([name], queue.items)
+        tokens.add_metric([name], queue.tokens)
+        padded.add_metric([name], queue.padded_tokens)
+    yield from (waiting, batches, items, tokens, padded)
+
+
+def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    bounds = [*map(str, _LATENCY_BUCKETS_S), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(counts)), strict=True))
+
+
+class _Fixed:
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
+
+
+def _engine_metrics(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> Iterator[Metric]:
+    inferences = CounterMetricFamily("ingrain_engine_inferences", "Items inferred.", labels=["model"])
+    executions = CounterMetricFamily("ingrain_engine_executions", "Batches executed.", labels=["model"])
+    seconds = CounterMetricFamily("ingrain_engine_seconds", "Time spent by stage.", labels=["model", "stage"])
+    for graph in statistics:
+        if graph.name in names:
+            inferences.add_metric([names[graph.name]], graph.inference_count)
+            executions.add_metric([names[graph.name]], graph.execution_count)
+            for stage, duration in graph.durations.items():
+                seconds.add_metric([names[graph.name], stage], duration.ns / 1e9)
+    yield from (inferences, executions, seconds)

@@ -1,0 +1,102 @@
+"""Bodies with pictures: JSON, or multipart/form-data that carries the files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from ingrain.api.types import Request
+from ingrain.errors import InvalidRequestError, TooLargeError
+from ingrain.server.http.message import Request as HttpRequest
+from ingrain.server.plane.bodies import decode, decode_form
+from ingrain.settings import Settings
+
+R = TypeVar("R", bound=Request)
+
+_FILE_FIELD = "image"
+_LIST_FIELDS = {"labels", "templates"}
+_FORM_FIELDS = 4096
+_MOST_FILES = 100_000
+
+
+async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings) -> tuple[R, list[bytes]]:
+    """Read a body whose pictures may be files.
+
+    Args:
+        request: With a JSON body, or with a form whose files are in fields called ``image``.
+        kind: Type of the body.
+        settings: Limits of the body and of the number of files.
+
+    Returns:
+        The body, and the files in their order; no file for JSON. For a form, ``image`` holds the files' names.
+
+    Raises:
+        TooLargeError: There are too many files.
+        InvalidRequestError: It cannot be read, or a field does not fit.
+    """
+    body = request.body
+    if not request.header("content-type").lower().startswith("multipart/form-data"):
+        return decode(body, kind), []
+    fields, files = await _parse(request, body, settings)
+    for name in _LIST_FIELDS & fields.keys():
+        value = fields[name]
+        fields[name] = [value] if isinstance(value, str) else value
+    if files and _FILE_FIELD in fields:
+        raise InvalidRequestError("Field 'image' is given as files and as text; give one of them.", param="image")
+    if len(files) > settings.max_items:
+        raise TooLargeError(
+            f"The request has {len(files)} images; the limit is {settings.max_items} (INGRAIN_MAX_ITEMS).",
+            param="image",
+            facts={"limit": settings.max_items},
+        )
+    if files:
+        fields[_FILE_FIELD] = [f"file {number}" for number in range(len(files))]
+    return decode_form(fields, kind), files
+
+
+def _without_charset(content_type: str) -> Headers:
+    """Leave out what a caller says of the text's encoding: a form is UTF-8, and some codecs make no valid text."""
+    kept = [part for part in content_type.split(";") if not part.strip().lower().startswith("charset")]
+    return Headers({"content-type": ";".join(kept)})
+
+
+async def _parse(
+    request: HttpRequest, body: bytes, settings: Settings
+) -> tuple[dict[str, str | list[str]], list[bytes]]:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+        yield b""
+
+    parser = MultiPartParser(
+        _without_charset(request.header("content-type")),
+        stream(),  # type: ignore[arg-type]  # an async generator is what it reads from
+        max_files=_MOST_FILES,
+        max_fields=_FORM_FIELDS,
+        max_part_size=settings.max_body_bytes,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, FormParserError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidRequestError("The body is not valid multipart/form-data.") from error
+    try:
+        fields: dict[str, str | list[str]] = {}
+        files = []
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name not in (_FILE_FIELD, f"{_FILE_FIELD}[]"):
+                    raise InvalidRequestError(
+                        f"File field {name[:60]!r} is not known; files go into fields called 'image'.", param=name[:60]
+                    )
+                files.append(await value.read())
+            elif name in fields:
+                earlier = fields[name]
+                fields[name] = [*([earlier] if isinstance(earlier, str) else earlier), value]
+            else:
+                fields[name] = value
+        return fields, files
+    finally:
+        await form.close()

@@ -1,0 +1,128 @@
+"""Proves every architecture of OpenCLIP with random weights, and writes what was measured as a table.
+
+Run as ``python -m compat.clip``; a run that was cut off goes on with what is missing, has failed, or
+was made smaller than it has to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from compat.clip_models import parameters, place, subject, text_tower_config, timm_depth
+from compat.towers import TowerRow, job_in, run_all, warm_up
+from ingrain.export.process.job import Progress
+from ingrain.repository.manifest import Manifest, Verification
+
+# A few of every kind of tower, which come first.
+REPRESENTATIVE = (
+    "ViT-B-32", "RN50-quickgelu", "ViT-B-16-SigLIP", "MobileCLIP-S1", "coca_ViT-B-32", "roberta-ViT-B-32",
+    "convnext_tiny", "EVA02-B-16", "PE-Core-T-16-384", "ViTamin-S", "vit_relpos_medium_patch16_cls_224",
+    "ViT-L-14-CLIPA", "mt5-base-ViT-B-32", "swin_base_patch4_window7_224", "ViT-L-14-worldwide", "nllb-clip-base",
+)  # fmt: skip
+_HEAD = """# Compatibility with OpenCLIP
+
+Written by `make compat`; not by hand. Every architecture of `open_clip.list_models()` was
+built with seeded random weights (and with values that show where a fresh network has constants), exported, proved in
+ONNX Runtime on the CPU, and compared with OpenCLIP's own `encode_text` and `encode_image` in float32, with its own
+tokenizer and its own transform: eleven texts and three pictures of the usual proof, alone and in batches, and all of
+its several hundred texts for the tokenizer.
+
+- **text**, **image**: the largest difference of any element of a vector, both vectors at unit length; 1e-4 is allowed.
+- **length**: `any` where a text costs what its own length costs; `full` where padding takes part in the attention, so
+  that every text is padded to the context length.
+- **exporter**: which way of exporting was proved, where it is not the first choice for both towers.
+- **size**: parameters, in millions. What has more than 1,250, and would take more than 11 GiB of memory, was cut as
+  noted.
+- Where a tokenizer would come from the hub, one with the same special tokens and ids stands in for it (**\\***).
+
+"""
+
+
+def main() -> int:
+    """Run what has no good result yet, and write the table after each model."""
+    arguments = _parse()
+    warm_up()
+    names = arguments.names or list(_ordered())
+    return (
+        1 if run_all(names, measure, arguments.results, lambda rows: _write(arguments.table, rows), _is_larger) else 0
+    )
+
+
+def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tuple[TowerRow, Manifest]:
+    """Build and export one architecture."""
+    from ingrain.export.families.open_clip.export import export
+
+    chosen = subject(name)
+    folder = place(chosen, scratch / "model")
+    with timm_depth(chosen.timm_options):
+        manifest = export(job_in(scratch, name, "open_clip"), folder, None, report, brief=True)
+    size = (folder / "open_clip_model.safetensors").stat().st_size // 4
+    return TowerRow(name=name, parameters=size, reduced=chosen.reduced, notes=chosen.notes), manifest
+
+
+def _is_larger(row: TowerRow) -> bool:
+    """Return True where an architecture that was cut once is measured at full size now."""
+    return bool(row.reduced) and not subject(row.name).reduced
+
+
+def _ordered() -> Iterator[str]:
+    """Yield all names: representatives first, then from small to large."""
+    import open_clip
+
+    yield from REPRESENTATIVE
+    configs = {name: open_clip.get_model_config(name) for name in open_clip.list_models() if name not in REPRESENTATIVE}
+    yield from sorted(configs, key=lambda name: parameters(configs[name], text_tower_config(configs[name])))
+
+
+def _write(table: Path, rows: dict[str, TowerRow]) -> None:
+    import open_clip
+
+    names = open_clip.list_models()
+    done = [rows[name] for name in names if name in rows]
+    proved = [row for row in done if not row.error]
+    lines = [
+        f"{len(proved)} of {len(names)} are proved; {sum(not row.reduced for row in proved)} of them at full size.\n"
+    ]
+    lines += ["| architecture | size | D | length | text | image | exporter | note |", "| --- " * 8 + "|"]
+    lines += [_line(row) for row in proved]
+    failed = [row for row in done if row.error]
+    if failed:
+        lines += ["", "Not served:", "", "| architecture | reason |", "| --- | --- |"]
+        lines += [f"| {row.name} | {row.error} |" for row in failed]
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text(_HEAD + "\n".join(lines) + "\n")
+
+
+def _line(row: TowerRow) -> str:
+    text, image = row.verification["text_encoder"], row.verification["image_encoder"]
+    length = "full" if row.fixed_length else "any"
+    ways = {tower: way.split(", ")[0] for tower, way in row.exporters.items()}
+    exporter = "" if set(ways.values()) == {"dynamo"} else ", ".join(f"{tower} {way}" for tower, way in ways.items())
+    name = f"{row.name} \\*" if row.notes else row.name
+    return (
+        f"| {name} | {row.parameters / 1e6:.0f} | {row.embedding_size} | {length} | {_shown(text)} | {_shown(image)} "
+        f"| {exporter} | {row.reduced} |"
+    )
+
+
+def _shown(proof: Verification) -> str:
+    return f"{max(proof.max_abs_diff, proof.padding_diff):.0e}"
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m compat.clip", description=__doc__)
+    parser.add_argument("names", nargs="*", help="architectures to run; all without")
+    parser.add_argument(
+        "--table", type=Path, default=Path("docs/compatibility-openclip.md"), help="where the table goes"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=Path("docs/compatibility-openclip.json"), help="where results are kept"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

