@@ -14,4 +14,4 @@ async def planes(tmp_path):
 def way(request, monkeypatch):
     """Have requests for few texts answered in each of the two ways that there are for them."""
     if request.param == "in a task":
-        monkeypatch.setattr("ingrain.pipeline.pipeline._INLINE_TEXTS", 0)
+        monkeypatch.setattr("ingrain.tasks.texts._INLINE_TEXTS", 0)

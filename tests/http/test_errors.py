@@ -127,8 +127,8 @@ async def test_a_dead_engine_is_503_with_retry_after_and_heals(planes):
     "place",
     [
         "ingrain.preprocess.text.TextPreprocessor.encode",
-        "ingrain.pipeline.pipeline._finish",
-        "ingrain.server.dialects.native.inference.vectors_answer",
+        "ingrain.tasks.embed_text.finish_vectors",
+        "ingrain.server.dialects.native.embed.vectors_answer",
     ],
 )
 async def test_an_error_that_nobody_foresaw_tells_nothing(planes, monkeypatch, place):

@@ -20,7 +20,7 @@ from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
 from ingrain.models.loaded import QueueLimits, open_model
 from ingrain.pipeline.pipeline import Pipeline
-from ingrain.pipeline.requests import RequestLimits
+from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
@@ -41,9 +41,10 @@ from ingrain.repository.manifest import (
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
+from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.application import Application
 from ingrain.server.http.server import HttpLimits, HttpServer
-from ingrain.server.plane.application import build_app
+from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import ModelServices
 from ingrain.server.plane.telemetry import Load, Telemetry
@@ -287,8 +288,8 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
     )
     try:
         async with (
-            serving(build_app("inference", services), limits) as inference_url,
-            serving(build_app("model", services), limits) as model_url,
+            serving(PlaneApplication("inference", services, DIALECTS), limits) as inference_url,
+            serving(PlaneApplication("model", services, DIALECTS), limits) as model_url,
             httpx.AsyncClient(base_url=inference_url, timeout=30) as inference,
             httpx.AsyncClient(base_url=model_url, timeout=30) as model,
         ):

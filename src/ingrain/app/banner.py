@@ -9,7 +9,7 @@ import sys
 
 from tqdm import tqdm
 
-from ingrain.server.dialects.native.inference import reasons_not_ready
+from ingrain.server.plane.readiness import reasons_not_ready
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
 

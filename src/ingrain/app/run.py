@@ -38,8 +38,9 @@ from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.policy import ExecutionPolicy
 from ingrain.repository.store import Entry, Repository
 from ingrain.repository.tuning import Layout
+from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.server import HttpServer
-from ingrain.server.plane.application import build_app
+from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.precision import check_settings, why_not
 from ingrain.server.plane.services import ModelServices
@@ -137,7 +138,7 @@ async def _serve(
     stop = asyncio.Event()
     stop_on_signals(stop)
     limits = http_limits(settings)
-    servers = [_inference_front(services, startup), HttpServer(build_app("model", services), limits)]
+    servers = [_inference_front(services, startup), HttpServer(PlaneApplication("model", services, DIALECTS), limits)]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
     starting = asyncio.create_task(_start(services, startup, models, stop))
@@ -182,7 +183,7 @@ async def _start(services: ModelServices, startup: _Startup, models: list[ModelR
 def _inference_front(services: ModelServices, startup: _Startup) -> HttpServer | Supervisor:
     """Make what serves the inference plane: this process, or workers."""
     if services.settings.workers == 1:
-        return HttpServer(build_app("inference", services), http_limits(services.settings))
+        return HttpServer(PlaneApplication("inference", services, DIALECTS), http_limits(services.settings))
     supervisor = Supervisor(services, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.plane.openapi import openapi_document
 from ingrain.settings import describe
 
@@ -44,7 +45,7 @@ def settings_page() -> str:
 
 def api_page() -> str:
     """Return the HTTP interface, one section a route."""
-    document = openapi_document()
+    document = openapi_document(DIALECTS)
     schemas = document["components"]["schemas"]
     parts = [f"{_GENERATED}# HTTP interface\n\n{document['info']['description']}\n"]
     for path, operations in document["paths"].items():

@@ -1,1 +1,1 @@
-"""The whole path of a request: what it asks for, the checks, the stations."""
+"""The one way of a request: checked, prepared, queued, computed, finished."""

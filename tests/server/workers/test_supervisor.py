@@ -19,7 +19,7 @@ from ingrain.app.workers import publisher, supervisor, worker_process
 from ingrain.app.workers.supervisor import Supervisor
 from ingrain.errors import EngineUnavailableError
 from ingrain.pipeline.pipeline import Pipeline
-from ingrain.pipeline.requests import RequestLimits
+from ingrain.pipeline.task import RequestLimits
 from ingrain.repository.desired import ModelRef
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import ModelServices

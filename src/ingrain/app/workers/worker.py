@@ -30,8 +30,9 @@ from ingrain.pipeline.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
 from ingrain.registry.follower import FollowedRegistry, OpenKey
 from ingrain.repository.store import Repository
+from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.server import HttpServer
-from ingrain.server.plane.application import build_app
+from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import Services
 from ingrain.server.plane.telemetry import Load, Telemetry
@@ -87,7 +88,9 @@ class Worker:
             statistics=self._engine.statistics,
         )
         self._http = HttpServer(
-            build_app("inference", self._services), http_limits(settings), lambda: table.count_closed(number)
+            PlaneApplication("inference", self._services, DIALECTS),
+            http_limits(settings),
+            lambda: table.count_closed(number),
         )
 
     async def serve(self, connections: socket.socket) -> None:

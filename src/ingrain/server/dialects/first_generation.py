@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Library
-from ingrain.server.dialects.native import inference
-from ingrain.server.dialects.native.models import load
+from ingrain.server.dialects.native import embed
+from ingrain.server.dialects.native.errors import error_body
+from ingrain.server.dialects.native.models import load, load_route
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.bodies import decode
-from ingrain.server.plane.endpoint import Handler
+from ingrain.server.plane.route import Dialect, Handler, Route
 from ingrain.server.plane.services import ModelServices
-from ingrain.server.plane.text_work import TextReader
+
+_OLD_NAMES = {"embed_text": "infer_text", "embed_image": "infer_image", "embed": "infer"}
 
 
 def _load_with(library: Library) -> Handler:
@@ -25,12 +29,24 @@ def _load_with(library: Library) -> Handler:
     return handler
 
 
-HANDLERS: dict[str, Handler | TextReader] = {
-    "infer_text": TextReader(inference.read_texts),
-    "infer_image": inference.embed_image,
-    "infer": inference.embed,
-    "load_sentence_transformer_model": _load_with("sentence_transformers"),
-    "load_clip_model": _load_with("open_clip"),
-    "load_timm_model": _load_with("timm"),
-}
-"""By name in the table of routes."""
+def _load_route(name: str, library: Library) -> Route:
+    return load_route(
+        name, _load_with(library), f"As /load_model with library {library}.", types.NamedModelRequest, deprecated=True
+    )
+
+
+FIRST_GENERATION = Dialect(
+    name="first generation",
+    routes=(
+        *(
+            replace(route, name=old, path=f"/{old}", summary=f"As {route.path}.", deprecated=True)
+            for route in embed.ROUTES
+            if (old := _OLD_NAMES[route.name])
+        ),
+        _load_route("load_sentence_transformer_model", "sentence_transformers"),
+        _load_route("load_clip_model", "open_clip"),
+        _load_route("load_timm_model", "timm"),
+    ),
+    error_body=error_body,
+    error_type=types.ErrorAnswer,
+)

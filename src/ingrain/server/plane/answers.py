@@ -10,10 +10,10 @@ import numpy as np
 import orjson
 import pybase64
 
-from ingrain.pipeline.requests import EmbeddedTexts
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
+from ingrain.tasks.embed_text import EmbeddedTexts
 
 _encoder = msgspec.json.Encoder()
 _JSON, _RAW, _NPY = "application/json", "application/octet-stream", "application/x-npy"

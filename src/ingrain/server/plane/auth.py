@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
-from ingrain.api.routes import Scope
 from ingrain.errors import AuthenticationError, PermissionDeniedError, SettingsError
+from ingrain.server.plane.route import Scope
 
 _SCOPES: tuple[Scope, ...] = get_args(Scope)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 from ingrain.server.plane.openapi import openapi_document
+from ingrain.server.plane.route import Dialect
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
@@ -18,9 +20,9 @@ code{font-family:ui-monospace,monospace;font-size:.92em}
 """
 
 
-def docs_page() -> bytes:
+def docs_page(dialects: Sequence[Dialect]) -> bytes:
     """Render every operation of the OpenAPI document."""
-    document = openapi_document()
+    document = openapi_document(dialects)
     schemas = document["components"]["schemas"]
     sections: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 import re
@@ -11,17 +12,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ingrain.api.routes import RouteInfo
 from ingrain.errors import IngrainError, QueueFullError
-from ingrain.pipeline.requests import EmbeddedTexts
 from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.errors import error_response
+from ingrain.server.plane.route import Dialect, Route, Work
 from ingrain.server.plane.services import Services
-from ingrain.server.plane.text_work import OtherWork, TextReader, TextWork
-
-Handler = Callable[[Any, Request], Awaitable[Response]]
-"""Answers a request with the services of its plane; ``build_app`` sees to it that they are that plane's."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
@@ -33,19 +29,18 @@ access_log = logging.getLogger("ingrain.access")
 
 
 class Endpoint:
-    """A route and what answers it; handlers and readers have no ``try``.
+    """A route of a dialect, with the services that it needs.
 
     Args:
-        route: From the table of routes.
+        route: The route.
+        dialect: The words for its errors.
         services: Of the plane.
-        handler: What answers a request, or reads one for texts.
     """
 
-    def __init__(self, route: RouteInfo, services: Services, handler: Handler | TextReader) -> None:
+    def __init__(self, route: Route, dialect: Dialect, services: Services) -> None:
         self.route = route
+        self.dialect = dialect
         self.services = services
-        self.handler = handler if not isinstance(handler, TextReader) else None
-        self.read_texts = handler.read if isinstance(handler, TextReader) else None
         self._most_requests = services.settings.max_requests
 
     def begin(self, request: Request) -> RouteExchange:
@@ -82,7 +77,7 @@ class RouteExchange:
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
         self.refusal: Response | None = None
         self._has_ended = False
-        self._work: TextWork | OtherWork | None = None
+        self._work: Work[Any] | Awaitable[Response] | None = None
         self._cancel: Callable[[], None] | None = None
         self._deliver: Callable[[Response], None]
         self._endpoint = endpoint
@@ -94,52 +89,42 @@ class RouteExchange:
         load.requests += endpoint.route.limited
 
     def start(self, deliver: Callable[[Response], None]) -> Response | Started:
-        """Begin to answer the request: a few texts need no task."""
-        endpoint = self._endpoint
-        if endpoint.read_texts is None:
-            return Started.NEEDS_A_TASK
+        """Begin to answer the request: a pipeline's task is started at once, a coroutine needs a task of asyncio."""
+        services = self._endpoint.services
+        self._deliver = deliver
         try:
-            work = self._work = endpoint.read_texts(endpoint.services, self._request)
-            if isinstance(work, TextWork):
-                pipeline = endpoint.services.pipeline
-                self._cancel = pipeline.embed_text_soon(work.name, work.texts, work.form, self)
+            work = self._work = self._endpoint.route.handler(services, self._request)
+            if not isinstance(work, Work):
+                return Started.NEEDS_A_TASK
+            self._cancel = services.pipeline.start(work.task, self)
         except Exception as error:  # as in ``answer``
             return self._refuse_for(error)
-        if self._cancel is None:
-            return Started.NEEDS_A_TASK
-        self._deliver = deliver
         return Started.WILL_BE_DELIVERED
 
-    def embedded(self, texts: EmbeddedTexts) -> None:
-        """Deliver the answer to a request that was started."""
+    def done(self, result: Any) -> None:
+        """Deliver the answer of a task that was started."""
         if self._has_ended:
             return
-        assert isinstance(self._work, TextWork)
+        assert isinstance(self._work, Work)
         try:
-            response = self._finish(self._work.respond(texts))
+            response = self._finish(self._work.respond(result))
         except Exception as error:  # as in ``answer``
             response = self._refuse_for(error)
         self._deliver(response)
 
     def failed(self, error: Exception) -> None:
-        """Deliver the error of a request that was started."""
+        """Deliver the error of a task that was started."""
         if not self._has_ended:
             self._deliver(self._refuse_for(error))
 
     async def answer(self) -> Response:
         """Answer the request, whatever happens."""
-        endpoint, work = self._endpoint, self._work
+        answering = self._work
+        assert answering is not None
+        assert not isinstance(answering, Work)
         try:
-            if isinstance(work, TextWork):
-                pipeline = endpoint.services.pipeline
-                response = work.respond(await pipeline.embed_text(work.name, work.texts, work.form))
-            elif work is not None:
-                response = await work()
-            else:
-                assert endpoint.handler is not None
-                answering = endpoint.handler(endpoint.services, self._request)
-                # What changes the server's state is not left half done because the caller went away.
-                response = await (answering if endpoint.route.limited else asyncio.shield(_finish(answering)))
+            # What changes the server's state is not left half done because the caller went away.
+            response = await (answering if self._endpoint.route.limited else asyncio.shield(_finish(answering)))
         except Exception as error:  # whatever broke, the caller gets a clean answer and the log gets the trace
             return self._refuse_for(error)
         except BaseException:  # cancelled, as a rule
@@ -160,7 +145,7 @@ class RouteExchange:
 
     def refuse(self, error: IngrainError) -> Response:
         """Answer with an error."""
-        response = error_response(error, self._request_id, self._endpoint.route.path)
+        response = error_response(error, self._request_id, self._endpoint.dialect)
         self._end(response.status)
         return response
 
@@ -168,6 +153,8 @@ class RouteExchange:
         """Forget the request, and what is computed for it."""
         if self._cancel is not None:
             self._cancel()
+        elif inspect.iscoroutine(self._work) and inspect.getcoroutinestate(self._work) == inspect.CORO_CREATED:
+            self._work.close()  # nobody has begun to await it
         self._end(_CLIENT_CLOSED_REQUEST)
 
     def _end(self, status: int) -> None:

@@ -1,4 +1,4 @@
-"""Errors become statuses and bodies here, and nowhere else."""
+"""HTTP statuses and answers of errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import orjson
 from ingrain import errors
 from ingrain.errors import IngrainError
 from ingrain.server.http.message import Response
+from ingrain.server.plane.route import Dialect
 
 STATUS: dict[type[IngrainError], int] = {
     errors.RequestError: 400,
@@ -33,16 +34,7 @@ STATUS: dict[type[IngrainError], int] = {
 }
 """Status by class; a class that is not listed has that of its nearest listed ancestor."""
 
-
 _RETRY_AFTER_S = 10.0
-_OPENAI_PATHS = "/v1/"
-_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-_OPENAI_CODES: dict[type[IngrainError], str] = {
-    errors.ModelNotLoadedError: "model_not_found",
-    errors.QueueFullError: "rate_limit_exceeded",
-    errors.TextTooLongError: "context_length_exceeded",
-}
-_OPENAI_PARAMS = {"name": "model", "promptName": "prompt_name", "outputDtype": "output_dtype"}
 
 
 def status_of(error: IngrainError) -> int:
@@ -50,21 +42,10 @@ def status_of(error: IngrainError) -> int:
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
-def error_response(error: IngrainError, request_id: str, path: str = "") -> Response:
-    """Build the answer for an error: message, code, field, facts, and when to try again.
-
-    Args:
-        error: What went wrong.
-        request_id: Of the request.
-        path: Of the request; below ``/v1/`` the body is OpenAI's error object.
-    """
+def error_response(error: IngrainError, request_id: str, dialect: Dialect) -> Response:
+    """Return an error's answer in the words of a dialect: message, code, field, facts, and when to try again."""
     status = status_of(error)
-    if path.startswith(_OPENAI_PATHS):
-        body: dict[str, object] = {"error": _openai_error(error, status)}
-    else:
-        detail = {"code": error.code, "message": error.message, "param": error.param, "requestId": request_id}
-        body = {"message": error.message, "error": {**error.facts, **detail}}
-    response = Response(orjson.dumps(body), status)
+    response = Response(orjson.dumps(dialect.error_body(error, status, request_id)), status)
     retry_after_s = error.retry_after_s
     if retry_after_s is None and response.status == 503:
         retry_after_s = _RETRY_AFTER_S
@@ -74,14 +55,3 @@ def error_response(error: IngrainError, request_id: str, path: str = "") -> Resp
     if isinstance(error, errors.AuthenticationError):
         response.headers["www-authenticate"] = "Bearer"
     return response
-
-
-def _openai_error(error: IngrainError, status: int) -> dict[str, object]:
-    """Return OpenAI's error object, in OpenAI's words where it has words for it."""
-    return {
-        **error.facts,
-        "message": error.message,
-        "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-        "param": _OPENAI_PARAMS.get(error.param, error.param) if error.param is not None else None,
-        "code": _OPENAI_CODES.get(type(error), error.code),
-    }

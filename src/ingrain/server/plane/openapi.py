@@ -1,16 +1,15 @@
-"""The OpenAPI document, generated from the table of routes and the types of bodies."""
+"""The OpenAPI document, generated from the routes of the dialects and the types of their bodies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import orjson
 
 from ingrain import __version__
-from ingrain.api import openai, types
-from ingrain.api.routes import ROUTES, RouteInfo
-from ingrain.server.plane.answers import VECTOR_MEDIA
+from ingrain.server.plane.route import Dialect, Plane, Route
 
 _REF = "#/components/schemas/{name}"
 _STATUS_TEXT = {
@@ -25,18 +24,22 @@ _STATUS_TEXT = {
     503: "The engine is away or the model is still loading; try again after `Retry-After` seconds.",
     504: "The deadline passed.",
 }
-_PLANES = {"inference": "inference plane, port 8686", "model": "model plane, port 8687", None: "both planes"}
+_PLANES: dict[Plane, str] = {"inference": "inference plane, port 8686", "model": "model plane, port 8687"}
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_document(dialects: Sequence[Dialect]) -> dict[str, Any]:
     """Return the document as plain data."""
-    bodies = {route.request for route in ROUTES if route.request} | {route.answer for route in ROUTES if route.answer}
-    kinds = [types.ErrorAnswer, openai.OpenAIErrorAnswer, *sorted(bodies, key=lambda kind: kind.__name__)]
+    routes = [(route, dialect) for dialect in dialects for route in dialect.routes]
+    bodies = {kind for route, _ in routes for kind in (route.request, route.answer) if kind is not None}
+    errors = dict.fromkeys(dialect.error_type for dialect in dialects)
+    kinds: list[type] = [*errors, *sorted(bodies, key=lambda kind: kind.__name__)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     references = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, references)
+    for route, dialect in routes:
+        operations, method = paths.setdefault(route.path, {}), route.method.lower()
+        plane = None if method in operations else _PLANES[route.plane]  # None: seen before, on the other plane
+        operations[method] = _operation(route, dialect, plane, references)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -55,33 +58,26 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
-def openapi_json() -> bytes:
+def openapi_json(dialects: Sequence[Dialect]) -> bytes:
     """Return the document as JSON."""
-    return orjson.dumps(openapi_document())
+    return orjson.dumps(openapi_document(dialects))
 
 
-def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict[str, Any]:
+def _operation(
+    route: Route, dialect: Dialect, plane: str | None, references: dict[type, dict[str, Any]]
+) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "description": f"On the {_PLANES[route.plane]}." if route.plane else "On both planes.",
-        "tags": [_PLANES[route.plane]],
+        "description": f"On the {plane}." if plane else "On both planes.",
+        "tags": [plane or "both planes"],
         "responses": {"200": {"description": "Done.", **_json(references[route.answer] if route.answer else None)}},
     }
-    if route.answer is types.EmbeddingsAnswer:
-        content = operation["responses"]["200"]["content"]
-        content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in VECTOR_MEDIA}
-        operation["description"] += (
-            " Answers the numbers as they are (application/octet-stream, with X-Embeddings-Shape and -Dtype) or as a"
-            " file for numpy.load (application/x-npy) where `Accept` prefers that. X-Truncated-Texts tells how many"
-            " texts were cut, if any was."
-        )
-    if route.answer is openai.OpenAIEmbeddingsAnswer:
-        operation["description"] += (
-            " X-Token-Ids tells what token ids were taken for, if the input held any, and X-Truncated-Texts how many"
-            " texts were cut, if any was."
-        )
-    if route.first_generation:
+    content = operation["responses"]["200"].setdefault("content", {})
+    content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in route.media}
+    if route.notes:
+        operation["description"] += f" {route.notes}"
+    if route.deprecated:
         operation["deprecated"] = True
     if route.scope is not None:
         operation["security"] = [{}, {"key": [route.scope]}]
@@ -111,8 +107,7 @@ def _operation(route: RouteInfo, references: dict[type, dict[str, Any]]) -> dict
     guarded = (401, 403) if route.scope is not None else ()
     for status in sorted({*route.errors, *guarded, 500}):
         # A readiness probe that fails answers its own shape, not an error.
-        errors = openai.OpenAIErrorAnswer if route.speaks_openai else types.ErrorAnswer
-        kind = route.answer if route.name == "ready" and status == 503 else errors
+        kind = route.answer if route.name == "ready" and status == 503 else dialect.error_type
         assert kind is not None
         operation["responses"][str(status)] = {"description": _STATUS_TEXT[status], **_json(references[kind])}
     return operation

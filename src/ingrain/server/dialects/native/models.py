@@ -1,8 +1,8 @@
-"""The model plane: one short function a route."""
+"""Routes that load, unload, remove and describe models."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError, ModalityError
@@ -12,17 +12,11 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.precision import why_not
+from ingrain.server.plane.route import Handler, Parameter, Route
 from ingrain.server.plane.services import ModelServices
 
 
-async def health(services: ModelServices, request: Request) -> Response:
-    """Answer that the process lives."""
-    del services, request
-    return _message("The model server is running.")
-
-
-async def load_model(services: ModelServices, request: Request) -> Response:
-    """Load a model, making it first where the repository lacks it."""
+async def _load_model(services: ModelServices, request: Request) -> Response:
     body = decode(request.body, types.LoadModelRequest)
     ref = ModelRef(
         name=body.name,
@@ -64,29 +58,25 @@ async def load(services: ModelServices, ref: ModelRef) -> Response:
     return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}.")
 
 
-async def download_custom_model(services: ModelServices, request: Request) -> Response:
-    """Fetch a model of the user's own from URLs."""
+async def _download_custom_model(services: ModelServices, request: Request) -> Response:
     body = decode(request.body, types.DownloadCustomModelRequest)
     await services.downloads.download(body)
     return _message(f"Model {body.name} downloaded successfully.")
 
 
-async def unload_model(services: ModelServices, request: Request) -> Response:
-    """Unload a model."""
+async def _unload_model(services: ModelServices, request: Request) -> Response:
     body = decode(request.body, types.ModelRequest)
     await services.registry.unload(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} unloaded successfully.")
 
 
-async def delete_model(services: ModelServices, request: Request) -> Response:
-    """Remove a model from the repository."""
+async def _delete_model(services: ModelServices, request: Request) -> Response:
     body = decode(request.body, types.ModelRequest)
     await services.registry.delete(body.name, library=body.library, pretrained=body.pretrained)
     return _message(f"Model {body.name} deleted successfully.")
 
 
-async def loaded_models(services: ModelServices, request: Request) -> Response:
-    """List the models that can be inferred."""
+async def _loaded_models(services: ModelServices, request: Request) -> Response:
     del request
     models = [
         types.LoadedModel(name=status.name, library=status.library, precision=status.precision)
@@ -96,8 +86,7 @@ async def loaded_models(services: ModelServices, request: Request) -> Response:
     return struct_answer(types.LoadedModelsAnswer(models=models))
 
 
-async def repository_models(services: ModelServices, request: Request) -> Response:
-    """List all models with their states."""
+async def _repository_models(services: ModelServices, request: Request) -> Response:
     del request
     models = [
         types.RepositoryModel(
@@ -123,22 +112,19 @@ async def repository_models(services: ModelServices, request: Request) -> Respon
     return struct_answer(types.RepositoryModelsAnswer(models=models))
 
 
-async def model_embedding_size(services: ModelServices, request: Request) -> Response:
-    """Tell the width of a model's vectors."""
+async def _model_embedding_size(services: ModelServices, request: Request) -> Response:
     manifest = await queried_manifest(services, request)
     return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
 
 
-async def model_classification_labels(services: ModelServices, request: Request) -> Response:
-    """Tell the names of a classifier's classes."""
+async def _model_classification_labels(services: ModelServices, request: Request) -> Response:
     manifest = await queried_manifest(services, request)
     if not manifest.labels:
         raise ModalityError(f"Model {manifest.name!r} has no classification labels.", param="name")
     return struct_answer(types.LabelsAnswer(labels=list(manifest.labels)))
 
 
-async def model_image_geometry(services: ModelServices, request: Request) -> Response:
-    """Tell how pictures are prepared."""
+async def _model_image_geometry(services: ModelServices, request: Request) -> Response:
     manifest = await queried_manifest(services, request)
     if manifest.image is None:
         raise ModalityError(f"Model {manifest.name!r} does not take images.", param="name")
@@ -175,3 +161,104 @@ def _library(given: str | None) -> Library | None:
 
 def _message(text: str) -> Response:
     return struct_answer(types.MessageAnswer(message=text))
+
+
+MODEL_QUERY = (
+    Parameter(name="name", description="What the source library calls the model.", required=True),
+    Parameter(name="library", description="Source library, where several models share a name."),
+    Parameter(name="pretrained", description="Weight tag of an OpenCLIP model."),
+)
+"""Query parameters of the routes that describe a model."""
+
+
+def model_route(name: str, handler: Handler, summary: str, request: type, answer: type, **fields: Any) -> Route:
+    """Return a route that changes a model: ``POST /name`` on the model plane, where nothing else is given."""
+    fields = {"method": "POST", "errors": (400, 404, 413)} | fields
+    return Route(
+        name=name,
+        plane="model",
+        path=f"/{name}",
+        handler=handler,
+        summary=summary,
+        request=request,
+        answer=answer,
+        scope="models",
+        **fields,
+    )
+
+
+def load_route(name: str, handler: Handler, summary: str, request: type, **fields: Any) -> Route:
+    """Return a route that loads a model."""
+    return model_route(name, handler, summary, request, types.MessageAnswer, errors=(400, 404, 413, 503, 504), **fields)
+
+
+def query_route(
+    name: str, handler: Handler, summary: str, answer: type, *, query: tuple[Parameter, ...] = MODEL_QUERY
+) -> Route:
+    """Return a route that describes one model, or lists models where it has no query."""
+    return Route(
+        name=name,
+        plane="model",
+        method="GET",
+        path=f"/{name}",
+        handler=handler,
+        summary=summary,
+        answer=answer,
+        query=query,
+        scope="models",
+        errors=(400, 404) if query else (),
+    )
+
+
+ROUTES = (
+    load_route("load_model", _load_model, "Load a model, converting it first if need be.", types.LoadModelRequest),
+    model_route(
+        "download_custom_model",
+        _download_custom_model,
+        "Fetch a model of your own from URLs; /load_model with its name and library then loads it.",
+        types.DownloadCustomModelRequest,
+        types.MessageAnswer,
+        errors=(400, 413, 503, 504),
+    ),
+    model_route(
+        "unload_model",
+        _unload_model,
+        "Unload a model; it stays in the repository.",
+        types.ModelRequest,
+        types.MessageAnswer,
+    ),
+    model_route(
+        "delete_model",
+        _delete_model,
+        "Unload a model and remove it from the repository.",
+        types.ModelRequest,
+        types.MessageAnswer,
+        method="DELETE",
+    ),
+    query_route("loaded_models", _loaded_models, "List the loaded models.", types.LoadedModelsAnswer, query=()),
+    query_route(
+        "repository_models",
+        _repository_models,
+        "List all models of the repository with their state.",
+        types.RepositoryModelsAnswer,
+        query=(),
+    ),
+    query_route(
+        "model_embedding_size",
+        _model_embedding_size,
+        "Tell the width of a model's vectors.",
+        types.EmbeddingSizeAnswer,
+    ),
+    query_route(
+        "model_classification_labels",
+        _model_classification_labels,
+        "Tell the names of a classifier's classes.",
+        types.LabelsAnswer,
+    ),
+    query_route(
+        "model_image_geometry",
+        _model_image_geometry,
+        "Tell how a model's pictures are resized and cropped.",
+        types.ImageGeometryAnswer,
+    ),
+)

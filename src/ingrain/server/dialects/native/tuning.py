@@ -7,7 +7,7 @@ from ingrain.api import types
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.tuning import Execution, GraphTuning
-from ingrain.server.dialects.native.models import queried_manifest
+from ingrain.server.dialects.native.models import model_route, queried_manifest, query_route
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
@@ -15,8 +15,7 @@ from ingrain.server.plane.services import ModelServices
 from ingrain.tuning.place import TuningPlace
 
 
-async def tune_model(services: ModelServices, request: Request) -> Response:
-    """Find out how a loaded model runs fastest, and have it run that way."""
+async def _tune_model(services: ModelServices, request: Request) -> Response:
     body = decode(request.body, wire.TuneModelRequest)
     manifest = await services.registry.tune(
         body.name, library=body.library, pretrained=body.pretrained, seconds=body.seconds
@@ -24,16 +23,14 @@ async def tune_model(services: ModelServices, request: Request) -> Response:
     return struct_answer(_answer(manifest, _place(services)))
 
 
-async def reset_tuning(services: ModelServices, request: Request) -> Response:
-    """Forget how a model was tuned here."""
+async def _reset_tuning(services: ModelServices, request: Request) -> Response:
     body = decode(request.body, types.ModelRequest)
     was_tuned = await services.registry.reset_tuning(body.name, library=body.library, pretrained=body.pretrained)
     what = "is executed by default again" if was_tuned else "was not tuned here"
     return struct_answer(types.MessageAnswer(message=f"Model {body.name} {what}."))
 
 
-async def model_tuning(services: ModelServices, request: Request) -> Response:
-    """Tell how a model's graphs are executed, and what its tuning found."""
+async def _model_tuning(services: ModelServices, request: Request) -> Response:
     return struct_answer(_answer(await queried_manifest(services, request), _place(services)))
 
 
@@ -95,3 +92,29 @@ def _execution(execution: Execution) -> wire.Execution:
         max_items=execution.max_items,
         max_tokens=execution.max_tokens or None,
     )
+
+
+ROUTES = (
+    model_route(
+        "tune_model",
+        _tune_model,
+        "Find out by a sweep how a loaded model runs fastest here, keep that, and have the model run that way.",
+        wire.TuneModelRequest,
+        wire.ModelTuningAnswer,
+        errors=(400, 404, 409, 413, 503),
+    ),
+    model_route(
+        "reset_tuning",
+        _reset_tuning,
+        "Forget how a model was tuned here, and have it run by default.",
+        types.ModelRequest,
+        types.MessageAnswer,
+        errors=(400, 404, 409, 413, 503),
+    ),
+    query_route(
+        "model_tuning",
+        _model_tuning,
+        "Tell how a model's graphs are executed here, and what its tuning measured.",
+        wire.ModelTuningAnswer,
+    ),
+)

@@ -10,10 +10,10 @@ import msgspec
 
 from ingrain.api.openai import OpenAIEmbeddingsRequest
 from ingrain.errors import InvalidRequestError
-from ingrain.pipeline.requests import VectorForm
 from ingrain.postprocess.quantize import OutputDtype
 from ingrain.preprocess.frame import CutSide
 from ingrain.preprocess.prompts import PromptChoice, meaning_of
+from ingrain.tasks.vectors import VectorForm
 
 T = TypeVar("T")
 

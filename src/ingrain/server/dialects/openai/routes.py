@@ -1,10 +1,10 @@
-"""The routes that speak OpenAI's dialect: one short function a route."""
+"""Routes of OpenAI's dialect: embeddings and the list of models."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import datetime
-from functools import partial
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ingrain.api import openai as types
 from ingrain.errors import InvalidRequestError, ModelNotLoadedError, TooLargeError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.pipeline import Pipeline
-from ingrain.pipeline.requests import EmbeddedTexts, ModelName, Pictures, Texts
+from ingrain.pipeline.task import ModelName
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
 from ingrain.preprocess.openai_ids import decode, is_loaded
 from ingrain.preprocess.prompts import prompts_of
@@ -21,8 +21,13 @@ from ingrain.server.dialects.openai.input import Input, Modality, read_input
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated, struct_answer
 from ingrain.server.plane.bodies import decode_open
+from ingrain.server.plane.route import Route, Work, inference_route
 from ingrain.server.plane.services import Services
-from ingrain.server.plane.text_work import OtherWork, TextWork
+from ingrain.tasks.embed_both import embed_both
+from ingrain.tasks.embed_image import EmbedImages
+from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
+from ingrain.tasks.images import Images
+from ingrain.tasks.texts import Texts
 
 _DTYPES: tuple[OutputDtype, ...] = ("float", "int8", "uint8", "binary", "ubinary")
 _MODELS = "/v1/models/"
@@ -30,8 +35,11 @@ _MODELS = "/v1/models/"
 _INLINE_IDS = 1_000
 
 
-def read_texts(services: Services, request: Request) -> TextWork | OtherWork:
-    """Read a request to embed texts, token ids and, with models that see, pictures."""
+Answering = Work[EmbeddedTexts] | Awaitable[Response]
+
+
+def _embeddings(services: Services, request: Request) -> Answering:
+    """Embed texts, token ids and, with models that take them, images."""
     body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
     wanted = read_wanted(body)
     given = read_input(body.input, body.modality)
@@ -49,19 +57,17 @@ def read_texts(services: Services, request: Request) -> TextWork | OtherWork:
         return _work(services, body, wanted, given, encoding)
     if is_loaded() and sum(map(len, given.token_ids)) <= _INLINE_IDS:
         return _work(services, body, wanted, _decoded(services, body, given), encoding)
-    return partial(_decode_first, services, body, wanted, given)
+    return _decode_in_a_thread(services, body, wanted, given)
 
 
-async def models(services: Services, request: Request) -> Response:
-    """List the loaded models."""
+async def _models(services: Services, request: Request) -> Response:
     del request
     return struct_answer(
         types.OpenAIModelsAnswer(object="list", data=[_describe(model) for model in services.registry.loaded()])
     )
 
 
-async def model(services: Services, request: Request) -> Response:
-    """Describe one loaded model."""
+async def _model(services: Services, request: Request) -> Response:
     name = request.path.removeprefix(_MODELS)
     for found in services.registry.loaded():
         if found.manifest.name == name:
@@ -77,8 +83,8 @@ def _work(
     wanted: Wanted,
     given: Input,
     encoding: types.TokenEncoding | None = None,
-) -> TextWork | OtherWork:
-    """Return what a request comes to.
+) -> Answering:
+    """Return what answers a request.
 
     Args:
         services: Of the plane.
@@ -88,12 +94,12 @@ def _work(
         encoding: What its token ids were taken for, if it holds any.
     """
     if given.pictures or given.may_hold_pictures:
-        return partial(_embeddings, services, body, wanted, given, encoding)
+        return _embed_with_images(services, body, wanted, given, encoding)
 
     def respond(done: EmbeddedTexts) -> Response:
         return _response(_answer(body, wanted, done.vectors, given, done), done, encoding)
 
-    return TextWork(_name(body), _texts(wanted, given), wanted.form, respond)
+    return Work(EmbedTexts(_name(body), _texts(wanted, given), wanted.form), respond)
 
 
 def _decoded(services: Services, body: types.OpenAIEmbeddingsRequest, given: Input) -> Input:
@@ -108,17 +114,15 @@ def _decoded(services: Services, body: types.OpenAIEmbeddingsRequest, given: Inp
     return read_input([*texts] if given.is_list else texts[0], body.modality)
 
 
-async def _decode_first(
+async def _decode_in_a_thread(
     services: Services, body: types.OpenAIEmbeddingsRequest, wanted: Wanted, given: Input
 ) -> Response:
     decoded = await asyncio.to_thread(_decoded, services, body, given)
     work = _work(services, body, wanted, decoded, "cl100k_base")
-    if isinstance(work, TextWork):
-        return work.respond(await services.pipeline.embed_text(work.name, work.texts, work.form))
-    return await work()
+    return work.respond(await services.pipeline.run(work.task)) if isinstance(work, Work) else await work
 
 
-async def _embeddings(
+async def _embed_with_images(
     services: Services,
     body: types.OpenAIEmbeddingsRequest,
     wanted: Wanted,
@@ -127,7 +131,7 @@ async def _embeddings(
 ) -> Response:
     name = _name(body)
     if given.may_hold_pictures:
-        given = given.told_apart(takes_images=await services.pipeline.takes_images(name))
+        given = given.told_apart(takes_images=(await services.pipeline.model(name)).image_queue is not None)
     rows, texts = await _embed(services.pipeline, name, body, wanted, given)
     return _response(_answer(body, wanted, rows, given, texts), texts, encoding)
 
@@ -147,20 +151,21 @@ async def _embed(
     pipeline: Pipeline, name: ModelName, body: types.OpenAIEmbeddingsRequest, wanted: Wanted, given: Input
 ) -> tuple[AnyVectors, EmbeddedTexts | None]:
     """Return one row an item, in order, and what became of the texts among them."""
-    if not given.pictures:
-        done = await pipeline.embed_text(name, _texts(wanted, given), wanted.form)
-        return done.vectors, done
-    pictures = Pictures(
-        images=given.pictures, headers=body.image_download_headers, param="input", places=given.picture_places
-    )
-    if not given.texts:
-        return await pipeline.embed_images(name, pictures, wanted.form), None
-    texts, images = await pipeline.embed_both(name, _texts(wanted, given), pictures, wanted.form)
-    assert texts is not None
-    assert images is not None
-    rows: AnyVectors = np.empty((len(given), images.shape[1]), images.dtype)
+    texts_task = EmbedTexts(name, _texts(wanted, given), wanted.form) if len(given.text_places) else None
+    images_task = None
+    if given.pictures:
+        images = Images(
+            images=given.pictures, headers=body.image_download_headers, param="input", places=given.picture_places
+        )
+        images_task = EmbedImages(name, images, wanted.form)
+    texts, image_rows = await embed_both(pipeline, texts_task, images_task)
+    if texts is None or image_rows is None:
+        rows = texts.vectors if texts is not None else image_rows
+        assert rows is not None
+        return rows, texts
+    rows = np.empty((len(given), image_rows.shape[1]), image_rows.dtype)
     rows[given.text_places] = texts.vectors
-    rows[given.picture_places] = images
+    rows[given.picture_places] = image_rows
     return rows, texts
 
 
@@ -218,3 +223,38 @@ def _check_count(count: int, limit: int) -> None:
             param="input",
             facts={"limit": limit},
         )
+
+
+ROUTES = (
+    inference_route(
+        "openai_embeddings",
+        _embeddings,
+        "Embed texts, token ids or pictures, as OpenAI's clients ask for it.",
+        types.OpenAIEmbeddingsRequest,
+        types.OpenAIEmbeddingsAnswer,
+        path="/v1/embeddings",
+        notes="X-Token-Ids tells what token ids were taken for, if the input held any, and X-Truncated-Texts how many "
+        "texts were cut, if any was.",
+    ),
+    Route(
+        name="openai_models",
+        plane="inference",
+        method="GET",
+        path="/v1/models",
+        handler=_models,
+        summary="List the loaded models with their prompts, as OpenAI's clients ask for it.",
+        answer=types.OpenAIModelsAnswer,
+        scope="infer",
+    ),
+    Route(
+        name="openai_model",
+        plane="inference",
+        method="GET",
+        path="/v1/models/{model}",
+        handler=_model,
+        summary="Describe one loaded model.",
+        answer=types.OpenAIModel,
+        scope="infer",
+        errors=(404,),
+    ),
+)

@@ -1,0 +1,21 @@
+"""Ingrain's own dialect: a line for each module of routes."""
+
+from __future__ import annotations
+
+from ingrain.api import types
+from ingrain.server.dialects.native import classify, embed, health, models, tuning
+from ingrain.server.dialects.native.errors import error_body
+from ingrain.server.plane.route import Dialect
+
+NATIVE = Dialect(
+    name="native",
+    routes=(
+        *health.ROUTES,
+        *embed.ROUTES,
+        *classify.ROUTES,
+        *models.ROUTES,
+        *tuning.ROUTES,
+    ),
+    error_body=error_body,
+    error_type=types.ErrorAnswer,
+)

@@ -1,0 +1,107 @@
+"""Routes that embed texts and images."""
+
+from __future__ import annotations
+
+import time
+
+from ingrain.api import types
+from ingrain.errors import InvalidRequestError
+from ingrain.postprocess.quantize import AnyVectors
+from ingrain.server.dialects.native.fields import images_of, model_name, texts_of, vector_form
+from ingrain.server.http.message import Request, Response
+from ingrain.server.plane.answers import (
+    VECTOR_MEDIA,
+    array_answer,
+    base64_rows,
+    counts_of,
+    mark_truncated,
+    milliseconds_since,
+    vectors_answer,
+)
+from ingrain.server.plane.bodies import decode
+from ingrain.server.plane.route import Work, inference_route
+from ingrain.server.plane.services import Services
+from ingrain.server.plane.uploads import read_pictures
+from ingrain.tasks.embed_both import embed_both
+from ingrain.tasks.embed_image import EmbedImages
+from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
+
+_VECTOR_NOTES = (
+    "Answers the numbers as they are (application/octet-stream, with X-Embeddings-Shape and -Dtype) or as a file for "
+    "numpy.load (application/x-npy) where `Accept` prefers that. X-Truncated-Texts tells how many texts were cut, if "
+    "any was."
+)
+
+
+def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
+    """Embed texts."""
+    del services
+    body = decode(request.body, types.EmbedTextRequest)
+    started = time.perf_counter()
+
+    def respond(done: EmbeddedTexts) -> Response:
+        return vectors_answer(
+            request,
+            done.vectors,
+            started,
+            as_base64=body.encoding_format == "base64",
+            texts=done,
+            with_counts=body.token_counts is True,
+        )
+
+    return Work(EmbedTexts(model_name(body), texts_of(body, body.text), vector_form(body)), respond)
+
+
+async def embed_image(services: Services, request: Request) -> Response:
+    """Embed images."""
+    body, files = await read_pictures(request, types.EmbedImageRequest, services.settings)
+    started = time.perf_counter()
+    task = EmbedImages(model_name(body), images_of(body, files, body.image), vector_form(body))
+    rows = await services.pipeline.run(task)
+    return vectors_answer(request, rows, started, as_base64=body.encoding_format == "base64")
+
+
+async def embed(services: Services, request: Request) -> Response:
+    """Embed texts and images side by side."""
+    body, files = await read_pictures(request, types.EmbedRequest, services.settings)
+    if body.text is None and body.image is None:
+        raise InvalidRequestError("Nothing to embed: give `text`, `image` or both.", param="text")
+    started = time.perf_counter()
+    name, form = model_name(body), vector_form(body)
+    images = EmbedImages(name, images_of(body, files, body.image), form) if body.image is not None else None
+    texts = EmbedTexts(name, texts_of(body, body.text), form) if body.text is not None else None
+    done, image_rows = await embed_both(services.pipeline, texts, images)
+    answer: dict[str, object] = {
+        "textEmbeddings": _written(body, done.vectors if done is not None else None),
+        "imageEmbeddings": _written(body, image_rows),
+    }
+    if body.token_counts and done is not None:
+        answer |= counts_of(done)
+    return mark_truncated(array_answer(answer | {"processingTimeMs": milliseconds_since(started)}), done)
+
+
+def _written(body: types.EmbedRequest, rows: AnyVectors | None) -> AnyVectors | list[str] | None:
+    return base64_rows(rows) if rows is not None and body.encoding_format == "base64" else rows
+
+
+ROUTES = (
+    inference_route(
+        "embed_text",
+        embed_text,
+        "Embed texts.",
+        types.EmbedTextRequest,
+        types.EmbeddingsAnswer,
+        notes=_VECTOR_NOTES,
+        media=VECTOR_MEDIA,
+    ),
+    inference_route(
+        "embed_image",
+        embed_image,
+        "Embed images.",
+        types.EmbedImageRequest,
+        types.EmbeddingsAnswer,
+        notes=_VECTOR_NOTES,
+        media=VECTOR_MEDIA,
+    ),
+    inference_route("embed", embed, "Embed texts and images side by side.", types.EmbedRequest, types.EmbedAnswer),
+)

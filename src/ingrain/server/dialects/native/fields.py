@@ -1,0 +1,39 @@
+"""Fields that the bodies of several routes share, as the tasks take them."""
+
+from __future__ import annotations
+
+from ingrain.api import types
+from ingrain.pipeline.task import ModelName
+from ingrain.preprocess.prompts import PromptChoice
+from ingrain.tasks.images import Images
+from ingrain.tasks.texts import Texts
+from ingrain.tasks.vectors import VectorForm
+
+BodyWithImages = types.EmbedImageRequest | types.EmbedRequest | types.ClassifyImageRequest | types.ZeroShotRequest
+
+
+def model_name(body: types.EmbedTextRequest | BodyWithImages) -> ModelName:
+    """Return the model that a body names."""
+    return ModelName(name=body.name, library=body.library, pretrained=body.pretrained)
+
+
+def vector_form(body: types.EmbedTextRequest | types.EmbedImageRequest | types.EmbedRequest) -> VectorForm:
+    """Return the form of vectors that a body asks for."""
+    return VectorForm(normalize=body.normalize is not False, dimensions=body.n_dims, dtype=body.output_dtype or "float")
+
+
+def texts_of(body: types.EmbedTextRequest | types.EmbedRequest, given: str | list[str]) -> Texts:
+    """Return a body's texts."""
+    prompt = None
+    if body.prompt is not None or body.prompt_name is not None or body.input_type is not None:
+        prompt = PromptChoice(text=body.prompt, name=body.prompt_name, input_type=body.input_type)
+    return Texts(texts=_list(given), prompt=prompt, truncate=body.truncate is not False)
+
+
+def images_of(body: BodyWithImages, files: list[bytes], given: str | list[str]) -> Images:
+    """Return a body's images, which are its files where it has any."""
+    return Images(images=files or _list(given), headers=body.image_download_headers)
+
+
+def _list(given: str | list[str]) -> list[str]:
+    return [given] if isinstance(given, str) else given

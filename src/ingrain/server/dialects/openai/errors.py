@@ -1,0 +1,28 @@
+"""OpenAI's error object, in OpenAI's words where it has words for an error."""
+
+from __future__ import annotations
+
+from ingrain import errors
+from ingrain.errors import IngrainError
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES: dict[type[IngrainError], str] = {
+    errors.ModelNotLoadedError: "model_not_found",
+    errors.QueueFullError: "rate_limit_exceeded",
+    errors.TextTooLongError: "context_length_exceeded",
+}
+_PARAMS = {"name": "model", "promptName": "prompt_name", "outputDtype": "output_dtype"}
+
+
+def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
+    """Return the body of an error's answer."""
+    del request_id  # it is in the headers
+    return {
+        "error": {
+            **error.facts,
+            "message": error.message,
+            "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+            "param": _PARAMS.get(error.param, error.param) if error.param is not None else None,
+            "code": _CODES.get(type(error), error.code),
+        }
+    }

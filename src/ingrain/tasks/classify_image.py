@@ -1,0 +1,47 @@
+"""Classifies images with the model's own labels."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ingrain.batching.batcher import Batcher
+from ingrain.errors import ModalityError
+from ingrain.models.loaded import LoadedModel
+from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
+from ingrain.postprocess.probabilities import softmax
+from ingrain.preprocess.image import Pixels
+from ingrain.preprocess.image_input import ImageInput
+from ingrain.tasks.images import Images, check_images, load_pixels
+
+
+class ClassifyImages(msgspec.Struct, eq=False):
+    """The task: probabilities, ``float32 [N, K]``, in the order of the images and of the model's labels."""
+
+    model: ModelName
+    images: Images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def check(self, limits: RequestLimits) -> None:
+        """Refuse too many images."""
+        check_images(limits, self.images)
+
+    def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Pixels]:
+        """Return the queue of the classifier."""
+        del limits
+        if model.classifier_queue is None:
+            hint = " Give label names to /classify_image_zero_shot." if model.manifest.similarity else ""
+            raise ModalityError(f"Model {model.manifest.name!r} is not a classifier.{hint}", param="name")
+        return model.classifier_queue
+
+    def prepare(self, model: LoadedModel, images: ImageInput) -> Groups:
+        """Fetch, decode and resize the images."""
+        assert model.image is not None
+        images.check(self.images.images, param=self.images.param)
+        return load_pixels(self.images, model.image, images)
+
+    def finish(self, model: LoadedModel, rows: Rows) -> Rows:
+        """Turn logits into probabilities."""
+        del model
+        return softmax(rows)
