@@ -1,5 +1,5 @@
 # Two images from one file:
-#   serve  what the repository holds is served; no torch, so no new model can be converted
+#   serve  serves models that are already in the repository; has no torch, so it cannot convert new ones
 #   full   also converts models (the default)
 #
 #   docker build --target serve -t ingrain:serve .

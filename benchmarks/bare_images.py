@@ -1,4 +1,4 @@
-"""The yardstick for pictures: Pillow, the server's own geometry and the published graph in one process, at its best."""
+"""The yardstick for images: Pillow, the server's image steps and the published graph in one process, at its fastest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Triton itself adds: prepared requests on a blocking socket to the server's own tritonserver, one by one."""
+"""Measures Triton's own latency: prepared requests on a blocking socket to the server's tritonserver, one by one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One call of `Client.embed_text` with many short texts, against `ingrain bench`'s load on the same server, in turn.
+"""Measures one call of `Client.embed_text` with many short texts against the load of `ingrain bench`, in turn.
 
-The load is that of `ingrain bench`: raw connections, prepared bytes, answers that nobody reads. It is run in two forms:
-with one text a request, as by default, and with as many a request as the client sends. The ratio is that of the
-medians. Last, a process of its own makes the whole call at once, and tells how much memory that took.
+The load of `ingrain bench` uses raw connections and prepared bytes, and does not decode answers. It is run with one
+text a request, its default, and with as many texts a request as the client sends. The ratio is that of the medians. At
+the end a separate process makes one large call and reports how much memory it took.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import ingrain
 from bare import median
 from ingrain.bench.load import Target, closed_loop, http_request
 from ingrain.bench.texts import make_texts
-from measure import CORES, common_options, tell
+from measure import CORES, common_options, print_report
 from server import Server, running_server
 
 _REQUEST = 64
@@ -74,7 +74,7 @@ def main() -> None:
         "clientCpuMsPerItem": 1e3 * cpu_s / embedded,
         "oneCall": whole,
     }
-    tell(report, options.output)
+    print_report(report, options.output)
 
 
 def _options() -> argparse.Namespace:

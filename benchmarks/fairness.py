@@ -1,7 +1,7 @@
-"""What single queries wait while another client sends requests of 10,000 items: p99 with it and without it, in turn.
+"""Measures p99 of single queries while another client sends requests of 10,000 items, and without it, in turn.
 
-The other client is a process of its own that sends one such request after another. Each busy phase lasts until it has
-had at least one whole answer, so that a request's arrival, its batches and its answer are all in it.
+The other client is a separate process that sends one such request after another. Each busy phase lasts until that
+client has had at least one whole answer, so that it contains a request's arrival, its batches and its answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import orjson
 from bare import median
 from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
 from ingrain.bench.texts import Mix, make_texts
-from measure import about, common_options, run_loop, statuses, tell
+from measure import common_options, print_report, run_facts, run_loop, statuses
 from server import Server, running_server
 from yardstick_model import NAME
 
@@ -54,7 +54,7 @@ def main() -> None:
             time.sleep(_SETTLE_S)
         padding = server.counts(options.model)
     report: dict[str, Any] = {
-        **about(options.model),
+        **run_facts(options.model),
         "clients": options.clients,
         "largeRequest": {"items": options.bulk_items, "mix": options.bulk_mix},
         "alone": _latencies(quiet),
@@ -64,7 +64,7 @@ def main() -> None:
     }
     for share in ("p50Ms", "p99Ms"):
         report[f"{share[:3]}Ratio"] = round(report["besideLargeRequests"][share] / report["alone"][share], 2)
-    tell(report, options.output)
+    print_report(report, options.output)
 
 
 def _options() -> argparse.Namespace:

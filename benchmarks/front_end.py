@@ -1,8 +1,8 @@
-"""What the front end alone costs: the real server on one core with an engine that answers at once.
+"""Measures the front end alone: the real server on one core with an engine that answers at once.
 
 Everything but the engine is real: sockets, HTTP, JSON, tokenizing, queues, batches, vectors of full width. The load
 generator runs on another core; its cost is reported beside the server's. In turn with it runs a yardstick of thirty
-lines that reads, decodes, tokenizes, encodes and writes, and does nothing else: no Python server can cost less.
+lines that only reads, decodes, tokenizes, encodes and writes: no Python server can cost less.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from measure import StolenTime, common_options, tell
+from measure import StolenTime, common_options, print_report
 from server import free_ports
 
 _WIDEST = 4096
@@ -186,7 +186,7 @@ def main() -> None:
         **front_end.report(),
         "leastInJson": least.report(),
     }
-    tell({**report, "loadGeneratorUsPerRequest": median(front_end.own_us)}, options.output)
+    print_report({**report, "loadGeneratorUsPerRequest": median(front_end.own_us)}, options.output)
 
 
 def _options() -> argparse.Namespace:

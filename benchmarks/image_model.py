@@ -1,4 +1,4 @@
-"""Puts the model of the benchmark of pictures into a folder: the real EfficientNet-Lite0 that a package carries."""
+"""Writes the model of the image benchmark into a folder: the real EfficientNet-Lite0 from an installed package."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What the server adds to one short text: a lone client's p50 less bare ONNX Runtime's time on all cores, in turn.
+"""Measures what the server adds to one short text: a single client's p50 less the time of bare ONNX Runtime, in turn.
 
-Both engines of this machine are measured, each by a server of its own: the embedded Triton, and ONNX Runtime in the
-server's process. The yardstick runs the same tokenized texts one at a time in a session of as many threads as there are
-cores, threads that sleep while they wait or spin, whichever is faster. Beside it stands the least server that gives the
-same answers (``least_server.py``): what it adds is what any server in Python adds on this machine. Beside the embedded
-Triton stands what Triton adds by itself, too (``bare_triton.py``).
+Both engines of this machine are measured, each with a server of its own: the embedded Triton, and ONNX Runtime in the
+server's process. The yardstick runs the same tokenized texts one at a time in a session with one thread per core; its
+threads sleep or spin while they wait, whichever is faster. The report also has the latency of the least server that
+gives the same answers (``least_server.py``), which any Python server has on this machine, and Triton's own latency
+(``bare_triton.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
 from ingrain.bench.texts import make_texts
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from measure import CORES, about, common_options, run_loop, statuses, tell
+from measure import CORES, common_options, print_report, run_facts, run_loop, statuses
 from server import Server, free_ports, running_server
 from yardstick_model import NAME
 
@@ -42,7 +42,7 @@ def main() -> None:
     repository = Repository(options.repository.resolve())
     texts = make_texts("query", 20_000)
     requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
-    report: dict[str, Any] = {**about(options.model), "clients": options.clients, "engines": {}}
+    report: dict[str, Any] = {**run_facts(options.model), "clients": options.clients, "engines": {}}
     for engine in options.engines:
         with running_server(options.repository, options.models_dir, options.model, INGRAIN_ENGINE=engine) as server:
             entry = repository.find(model_key(options.model, "sentence_transformers"))
@@ -63,7 +63,7 @@ def main() -> None:
             f"the least server adds {one['leastAddedMs']:.2f} ms"
             + (f", Triton by itself {one['tritonAddedMs']:.2f} ms" if triton else "")
         )
-    tell(report, options.output)
+    print_report(report, options.output)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The least server that gives the same answers: one text at a time, tokenized, run and written in one function.
 
-It has no queue, no limits, no routes and no engine of its own. What it adds to bare ONNX Runtime is what Python, HTTP
-and a processor whose caches the graph has just filled cost any server: the yardstick of ``latency.py``.
+It has no queue, no limits, no routes and no engine. What it adds to bare ONNX Runtime is the cost that Python, HTTP and
+caches filled by the graph have for any server. It is a yardstick of ``latency.py``.
 """
 
 from __future__ import annotations

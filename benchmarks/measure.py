@@ -1,4 +1,4 @@
-"""What the benchmarks of a whole server have in common: a load on it, and what it did meanwhile."""
+"""Shared by the benchmarks of a whole server: run a load, read the server's counters, report."""
 
 from __future__ import annotations
 
@@ -69,17 +69,16 @@ class Meter:
     def report(self, bare: Sequence[Rate]) -> dict[str, Any]:
         """Describe all runs beside those of the yardstick, in items by second.
 
-        ``ratioToBare`` is what was seen. The load generator runs on the same cores, unlike real callers, and
-        ``ratioToBareLoadCountedOut`` is what the server would do with the share of the cores that it took.
-        ``cpuRatioToBare`` is the CPU time of an item, the yardstick's by all of the server's processes': where the
-        machine is busy with other things it stays true.
+        ``ratioToBare`` is the measured ratio. The load generator runs on the same cores, unlike real callers;
+        ``ratioToBareLoadCountedOut`` adds its share of the cores to the server's. ``cpuRatioToBare`` is the
+        yardstick's CPU time of an item by that of all the server's processes; it stays true on a busy machine.
         """
         wall = sum(result.seconds for result in self._results)
         items = self._items
         cpu = {**self._cpu_s, "load generator": self._generator_cpu_s}
         yardstick = self.beside(bare)
         return {
-            **about(self._model),
+            **run_facts(self._model),
             "clients": self._clients,
             "served": {
                 "itemsPerS": round(median(self._rates), 1),
@@ -109,7 +108,7 @@ class Meter:
         }
 
     def _mean_batch_by_engine(self) -> float:
-        """Return the mean batch by Triton's own statistics, which know what Triton itself has merged."""
+        """Return the mean batch by Triton's own statistics, which include the batches that Triton merged."""
         (items, executions), (items_before, executions_before) = (
             self._server.engine_counts(self._model),
             self._engine_before,
@@ -129,13 +128,13 @@ class Meter:
 
 
 class StolenTime:
-    """What the machine below a virtual one gave to others since this was made, as a share of all cores' time."""
+    """CPU time that the host has taken from this virtual machine since construction, as a share of all cores' time."""
 
     def __init__(self) -> None:
         self._before = psutil.cpu_times()
 
     def share(self) -> float:
-        """Return the share so far; 0 where the machine does not tell."""
+        """Return the share so far; 0 if the machine does not report it."""
         after = psutil.cpu_times()
         stolen = getattr(after, "steal", 0.0) - getattr(self._before, "steal", 0.0)
         return stolen / max(1e-9, sum(after) - sum(self._before))
@@ -151,8 +150,8 @@ def run_loop(load: Coroutine[Any, Any, LoadResult]) -> LoadResult:
         asyncio.set_event_loop(None)
 
 
-def about(model: str) -> dict[str, Any]:
-    """Say when and where something was measured, and what else the machine did."""
+def run_facts(model: str) -> dict[str, Any]:
+    """Return date, machine, load average and model for a report."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{CORES} cores, {platform.machine()}",
@@ -162,7 +161,7 @@ def about(model: str) -> dict[str, Any]:
 
 
 def batches(before: ServerCounts | None, after: ServerCounts | None) -> dict[str, float]:
-    """Return the mean batch and the share of padding between two looks at a server."""
+    """Return the mean batch and the share of padding between two readings of a server's counters."""
     if before is None or after is None:
         return {}
     counted = after.since(before)
@@ -198,8 +197,8 @@ def common_options(
     return parser
 
 
-def tell(report: dict, output: Path | None) -> None:
-    """Print a report, and write it where that is wanted."""
+def print_report(report: dict, output: Path | None) -> None:
+    """Print a report, and write it to a file if one is given."""
     text = json.dumps(report, indent=2)
     print(text)
     if output:

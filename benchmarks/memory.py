@@ -1,8 +1,8 @@
-"""Memory of the serving processes over 200,000 requests of mixed lengths: what it grows by after the first 20,000.
+"""Measures by how much the serving processes' memory grows from 20,000 to 200,000 requests of mixed lengths.
 
 One text in twenty is a passage (log-normal, median 60 words), the others are queries of 4 to 9 words; all are distinct.
-Memory is what the processes hold of their own: anonymous memory, and shared memory in proportion to those that share
-it. Pages of program files are left out: how much of them counts for whom depends on what else runs on the machine.
+Memory is the processes' anonymous memory, and shared memory divided by the number of processes that share it. Pages of
+program files are left out: their shares depend on what else runs on the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psutil
 
 from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
 from ingrain.bench.texts import make_texts
-from measure import about, common_options, run_loop, statuses, tell
+from measure import common_options, print_report, run_facts, run_loop, statuses
 from server import Server, running_server
 
 _PASSAGES_IN = 20
@@ -49,7 +49,7 @@ def main() -> None:
     settled = next((one for one in samples if one[0] >= options.settled), samples[-1])
     after = [one for one in samples if one[0] > settled[0]] or [samples[-1]]
     report: dict[str, Any] = {
-        **about(options.model),
+        **run_facts(options.model),
         "clients": options.clients,
         "requests": answered,
         "statuses": statuses(results),
@@ -59,7 +59,7 @@ def main() -> None:
             for part in settled[1]
         },
     }
-    tell(report, options.output)
+    print_report(report, options.output)
 
 
 def _options() -> argparse.Namespace:

@@ -1,9 +1,9 @@
-"""Offered load at twice the capacity: good answers beside the capacity, and answers that came too late, in turn.
+"""Measures answers in time, and late ones, at twice the capacity, in turn with the capacity.
 
-Capacity is what a closed loop of many clients gets answered by a server that lets them wait. The overload, on another
-server, is an open loop at twice that rate, at random moments, whether the server keeps up or not. An answer is good if
-it came within the deadline, counted from the moment at which its request was meant to be sent. That server has the
-deadline too (INGRAIN_REQUEST_TIMEOUT_S).
+The capacity is the rate that a closed loop of many clients reaches on a server that lets them wait. The overload, on a
+second server, is an open loop at twice that rate, at random moments, whether the server keeps up or not. An answer is
+good if it came within the deadline, counted from the moment at which its request was meant to be sent. The second
+server has the same deadline (INGRAIN_REQUEST_TIMEOUT_S).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from bare import median
 from ingrain.bench.load import LoadResult, Target, closed_loop, http_request, open_loop
 from ingrain.bench.texts import make_texts
-from measure import CORES, about, batches, common_options, run_loop, statuses, tell
+from measure import CORES, batches, common_options, print_report, run_facts, run_loop, statuses
 from server import Server, running_server
 from yardstick_model import NAME
 
@@ -44,14 +44,14 @@ def main() -> None:
                 flush=True,
             )
         report: dict[str, Any] = {
-            **about(options.model),
+            **run_facts(options.model),
             "deadlineS": options.deadline,
             "capacity": {"clients": options.clients, **capacity.report()},
             "overload": {"offeredPerS": round(options.times * median(capacity.rates), 1), **overload.report()},
         }
     ratio = median(overload.rates) / median(capacity.rates)
     counted_out = (1 - capacity.generator_share()) / (1 - overload.generator_share())
-    tell(
+    print_report(
         {
             **report,
             "goodputToCapacity": round(ratio, 3),

@@ -1,6 +1,6 @@
-"""The server that people write first: FastAPI around sentence-transformers, one ``encode`` at a time on all cores.
+"""The simplest server for comparison: FastAPI around sentence-transformers, one ``encode`` at a time on all cores.
 
-Run by the Python of the rivals' own environment (see ``rivals.py``), not by Ingrain's.
+It runs in the rivals' environment (see ``rivals.py``), not in Ingrain's.
 """
 
 from __future__ import annotations

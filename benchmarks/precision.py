@@ -1,8 +1,8 @@
-"""What a precision is worth: items by second, cosines to fp32 and WordSim-353, on bare ONNX Runtime, in one run.
+"""Measures each precision on bare ONNX Runtime in one run: items a second, cosines to fp32, WordSim-353.
 
 Each precision is exported and proved once, as the server does it, and kept. Then one thread runs the same batches with
-every graph in turn; times are the thread's own, so that what else the machine does counts little. ONNX Runtime's own
-dynamic quantization (per channel, reduced range) stands beside them for comparison; it is not what Ingrain publishes.
+every graph in turn; times are the thread's CPU time, so that other work on the machine matters little. ONNX Runtime's
+own dynamic quantization (per channel, reduced range) is measured for comparison; Ingrain does not publish it.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _race(graphs: dict[str, Graph], what: str, texts: Sequence[str], batch: int,
     items = sorted(graphs["fp32"].preprocessor.encode(list(texts)), key=len)
     batches = [graphs["fp32"].arrays(items[start : start + batch]) for start in range(0, len(items), batch)]
     times = {name: np.empty((rounds, len(batches))) for name in graphs}
-    for number in range(-1, rounds):  # the first round makes room
+    for number in range(-1, rounds):  # the first round allocates
         for place, arrays in enumerate(batches):
             for name, graph in graphs.items():
                 taken = _thread_time(graph.session, arrays)

@@ -1,6 +1,6 @@
 """Write the folder that infinity-emb's ONNX engine reads: the encoder's last hidden state as ``model.onnx``, in fp32.
 
-Run by the Python of the rivals' own environment (see ``rivals.py``). Attention is written out (eager), as Optimum
+It runs in the rivals' environment (see ``rivals.py``). Attention is written out (eager), as Optimum
 exports it, so that ONNX Runtime's optimizer, which infinity-emb runs, finds its patterns.
 """
 

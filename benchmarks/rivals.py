@@ -1,8 +1,8 @@
-"""Ingrain beside other servers, same model, fp32, same cores: short and mixed texts, 1 / 32 / 256 clients.
+"""Compares Ingrain with other servers, same model, fp32, same cores: short and mixed texts, 1 / 32 / 256 clients.
 
 The others are a plain FastAPI server around sentence-transformers, and infinity-emb with its torch and its ONNX engine.
-They live in an environment of their own, made the first time (some hundred megabytes to fetch). All servers are up all
-the time, and loaded in turn; each cell compares medians. Before that all must give the same vectors.
+They are installed into a separate environment the first time (some hundred megabytes to fetch). All servers run all the
+time and get the load in turn; each cell compares medians. Before that, all must give the same vectors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import psutil
 from bare import median
 from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
 from ingrain.bench.texts import Mix, make_texts
-from measure import about, common_options, run_loop, statuses, tell
+from measure import common_options, print_report, run_facts, run_loop, statuses
 from server import free_ports, running_server
 
 _HERE = Path(__file__).parent
@@ -111,7 +111,7 @@ def main() -> None:
         _check_equality(rivals)
         idle = _idle_cpu(rivals)
         cells = [_cell(rivals, mix, clients, options) for mix in options.mixes for clients in options.client_counts]
-    tell({**about(options.model), "cpuShareOfACoreWhenIdle": idle, "cells": cells}, options.output)
+    print_report({**run_facts(options.model), "cpuShareOfACoreWhenIdle": idle, "cells": cells}, options.output)
 
 
 def _options() -> argparse.Namespace:
@@ -156,7 +156,7 @@ def _commands(python: Path, model: Path, onnx: Path) -> dict[str, tuple[list[str
         "infinity torch": ([*torch, "--no-bettertransformer"], "/embeddings"),
         "infinity torch, BetterTransformer": ([*torch, "--bettertransformer"], "/embeddings"),
         "infinity onnx": (
-            # Its defaults would take the first token's vector, and a quantized graph where there is one.
+            # By default it would pool the first token, and use a quantized graph if there is one.
             [
                 *infinity,
                 f"--model-id={onnx}",

@@ -1,4 +1,4 @@
-"""A real server for a benchmark: its own process, its own ports, ended with the benchmark."""
+"""Starts a real server for a benchmark, in its own process and on its own ports, and ends it with the benchmark."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
         stdout=subprocess.DEVNULL,
     )
     server = Server(ports[0], ports[1], process)
-    # A benchmark that is told to end must end its server too.
+    # A benchmark that gets a signal must end its server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         deadline = time.monotonic() + 600

@@ -1,8 +1,8 @@
-"""What it is worth that a CLIP text tower takes a text at its own length: 12 tokens against the same padded to 77.
+"""Measures a CLIP text tower on texts of 12 tokens against the same texts padded to 77.
 
-OpenCLIP pads every text to the context length. The graph that Ingrain exports does not need it, where a text tower is
-causal: what stands behind the end of a text cannot change its vector. Measured on ``ViT-B-32`` at full size with random
-weights, whose time is that of the published ones; exported the first time, which takes a minute or two.
+OpenCLIP pads every text to the context length. Ingrain's graph does not need that if the text tower is causal, because
+tokens behind the end of a text cannot change its vector. The model is ``ViT-B-32`` at full size with random weights,
+which takes the same time as the published ones. It is exported the first time, which takes a minute or two.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _compare(
         for form, arrays in (("short", short), ("padded", padded)):
             started = time.perf_counter()
             (vectors[form],) = session.run(None, arrays)
-            if number >= 2:  # the first ones make room
+            if number >= 2:  # the first ones allocate
                 times[form].append(time.perf_counter() - started)
     # Random weights must not hide a difference: texts of one batch get vectors of their own.
     assert len(np.unique(vectors["short"].round(3), axis=0)) == len(texts)
@@ -134,12 +134,12 @@ def _export(scratch: Path) -> Path:
     from ingrain.export.families.open_clip.export import export
 
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)  # OpenCLIP's about weights that are loaded later
+    logging.disable(logging.WARNING)  # OpenCLIP warns about weights that are loaded later
     warm_up()
     job = job_in(scratch, _ARCHITECTURE, "open_clip")
     manifest = export(job, place(subject(_ARCHITECTURE), scratch / "source"), None, lambda _: None, brief=True)
     (model_folder(job) / "manifest.json").write_bytes(msgspec.json.encode(manifest))
-    shutil.rmtree(graph_folder(job, "image_encoder").parent)  # 350 MB that nothing here asks
+    shutil.rmtree(graph_folder(job, "image_encoder").parent)  # 350 MB that are not used here
     return Path(job.output)
 
 

@@ -1,9 +1,9 @@
-"""Throughput of concurrent single-text requests against bare ONNX Runtime, in turn, in one run.
+"""Measures throughput of concurrent single-text requests against bare ONNX Runtime, in turn, in one run.
 
-Bare ONNX Runtime gets the texts tokenized and sorted by length, and is swept over sessions × threads × batch size;
-its best setting is then measured in turn with the server, and the ratio is that of the medians. What the load generator
-took of the cores is reported, and counted out in a ratio of its own. A second yardstick, ``bareAsTheServer``, is told
-of the one fusion that the server leaves out of text encoders, so that it shows what is lost outside the graphs.
+Bare ONNX Runtime gets the texts tokenized and sorted by length. Its fastest setting is searched over sessions × threads
+× batch size, then measured in turn with the server; the ratio is that of the medians. The load generator's share of the
+cores is reported, and counted out in a second ratio. A second yardstick, ``bareAsTheServer``, leaves out the same
+fusion of text encoders as the server does, and so shows what is lost outside the graphs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingrain.bench.load import http_request
 from ingrain.bench.texts import Mix, make_texts
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from measure import Meter, common_options, tell
+from measure import Meter, common_options, print_report
 from server import running_server
 
 _SHORT_BATCHES = (4, 8, 16, 32)
@@ -55,7 +55,7 @@ def main() -> None:
     report["texts"] = {"mix": options.mix, "count": len(texts), "meanTokens": sum(map(len, items)) / len(items)}
     report["bare"]["setting"] = str(yardsticks["bare"].setting)
     report["bareAsTheServer"] = {**stricter, "setting": str(yardsticks["bareAsTheServer"].setting)}
-    tell(report, options.output)
+    print_report(report, options.output)
 
 
 def _options() -> argparse.Namespace:

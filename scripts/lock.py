@@ -31,7 +31,7 @@ def resolve() -> dict[str, str]:
     """
     with tempfile.TemporaryDirectory() as folder:
         report_path = Path(folder) / "report.json"
-        # A list of our own making, run by the interpreter that runs this file.
+        # A fixed list of arguments, run by the interpreter that runs this file.
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--quiet", "--quiet", "--dry-run", "--ignore-installed"),

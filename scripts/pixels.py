@@ -1,8 +1,8 @@
 """Compare our pixels with OpenCLIP's and timm's on every file of a folder: `make pixels`, on Pillow's own test suite.
 
 Without a folder, the source of the installed Pillow is fetched by pip, and its Tests/images are taken. For each file
-either both give pixels, and these are compared to the bit, or both refuse. What we refuse by a stated limit or because
-the format is not one that we take is counted apart. Ends with an error if anything else is found.
+either both give pixels, which are compared bit for bit, or both refuse. Files that Ingrain refuses for a documented
+limit or format are counted apart. Exits with an error for anything else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 from image_parity import Case, Outcome, cases, compare
 from ingrain.preprocess.image_formats import heic_is_read
 
-# One of each way of resizing; the tests of the house go through all of them.
+# One for each way of resizing; the test suite covers all of them.
 CASES = (
     "open_clip shortest bicubic 224",
     "open_clip longest bilinear 256",
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name every file that is not equal.")
     options = parser.parse_args()
     folder = options.folder or pillow_images(options.sources)
-    warnings.simplefilter("ignore")  # Pillow's test suite is made of oddities
+    warnings.simplefilter("ignore")  # Pillow's test suite has many unusual files
     Image.init()  # the libraries read whatever Pillow reads
     if heic_is_read():
         import pillow_heif

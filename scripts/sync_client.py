@@ -1,6 +1,6 @@
-"""Write the synchronous client: ``client/aio.py`` with the words of an event loop taken out.
+"""Write the synchronous client: ``client/aio.py`` without ``async`` and ``await``.
 
-``make docs`` runs it; a test compares. One of the two is written by hand, so that they cannot come to differ.
+``make docs`` runs it, and a test compares the result. Only the asynchronous client is written by hand.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def sync_source(source: str) -> str:
     for pattern, word in WORDS.items():
         source = re.sub(pattern, word, source)
     source = HEAD + source[source.index('"""', 3) + 3 :]
-    # The names of modules have changed, and with them the order of imports and the length of lines; two `with` that
-    # were of different kinds no longer are.
+    # Shorter names change the order of imports and the line breaks, and `with` and `async with` can be joined.
     for command in (["check", "--select", "I,SIM117", "--fix", "--quiet"], ["format", "--quiet"]):
         ruff = Path(sys.executable).with_name("ruff")
         arguments = [str(ruff), *command, "--stdin-filename", str(FOLDER / "sync.py"), "-"]

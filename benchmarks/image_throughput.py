@@ -1,8 +1,8 @@
-"""Throughput of concurrent requests of one 640×480 JPEG each against bare Pillow and ONNX Runtime, in turn, in one run.
+"""Measures throughput of requests of one 640×480 JPEG each against Pillow and ONNX Runtime without a server, in turn.
 
-Pictures go to the server as base64 in JSON. The yardstick has the files themselves: in one process on the same cores it
-decodes, resizes and crops as the server does, and runs the published graph. It is swept over sessions × threads × batch
-size first; its best setting is then measured in turn with the server, and the ratio is that of the medians.
+Images are sent to the server as base64 in JSON. The yardstick has the files themselves: in one process on the same
+cores it decodes, resizes and crops as the server does, and runs the published graph. Its fastest setting is searched
+over sessions × threads × batch size first, then measured in turn with the server. The ratio is that of the medians.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.repository.manifest import ImagePreprocess
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from measure import CORES, Meter, common_options, tell
+from measure import CORES, Meter, common_options, print_report
 from server import Server, running_server
 
 _WIDTH, _HEIGHT = 640, 480
@@ -64,7 +64,7 @@ def main() -> None:
         report = meter.report(rates)
     report["picture"] = {"size": [_WIDTH, _HEIGHT], "meanBytes": sum(map(len, files)) // len(files)}
     report["bare"]["setting"] = str(setting)
-    tell(report, options.output)
+    print_report(report, options.output)
 
 
 def _options() -> argparse.Namespace:
