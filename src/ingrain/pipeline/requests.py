@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import msgspec
 
 from ingrain.postprocess.quantize import AnyVectors, OutputDtype
-from ingrain.preprocess.frame import CutSide
 from ingrain.preprocess.prompts import PromptChoice
+from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TokenizedText
 from ingrain.repository.manifest import Library
 

@@ -12,8 +12,8 @@ from ingrain.api.openai import OpenAIEmbeddingsRequest
 from ingrain.errors import InvalidRequestError
 from ingrain.pipeline.requests import VectorForm
 from ingrain.postprocess.quantize import OutputDtype
-from ingrain.preprocess.frame import CutSide
 from ingrain.preprocess.prompts import PromptChoice, meaning_of
+from ingrain.preprocess.special_tokens import CutSide
 
 T = TypeVar("T")
 
