@@ -42,7 +42,8 @@ from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.http.application import Application
-from ingrain.server.http.server import HttpLimits, HttpServer
+from ingrain.server.http.host import HttpLimits
+from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import build_app
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import ModelServices
