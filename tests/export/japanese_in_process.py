@@ -77,7 +77,7 @@ def differing_texts(folder: Path, options: dict[str, Any]) -> list[str]:
     from ingrain.export.families.sentence_transformers.checkpoint import inspect
     from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
     from ingrain.export.proof.texts import tokenizer_texts
-    from ingrain.preprocess.packed import pack_ids
+    from ingrain.preprocess.id_bytes import pack_ids
     from ingrain.preprocess.text import TextPreprocessor
 
     checkpoint = inspect(build(folder, options), trust_remote_code=False)

@@ -5,7 +5,7 @@ import openai
 import pytest
 import tiktoken
 
-from ingrain.preprocess import openai_ids
+from ingrain.preprocess import cl100k_base
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
@@ -167,8 +167,8 @@ async def test_the_text_of_ids_has_the_limits_of_any_text(tmp_path, cl100k):
 
 
 async def test_a_missing_rank_file_is_the_operators_fault_and_says_what_to_install(planes, monkeypatch):
-    monkeypatch.setattr(openai_ids, "_PACKAGE", "ingrain-has-no-such-package")
-    openai_ids._load.cache_clear()
+    monkeypatch.setattr(cl100k_base, "_PACKAGE", "ingrain-has-no-such-package")
+    cl100k_base._load.cache_clear()
     answer = await planes.inference.post("/v1/embeddings", json={"model": MODEL, "input": [4, 5]})
     assert answer.status_code == 500
     assert "ingrain-has-no-such-package" in answer.json()["error"]["message"]

@@ -12,8 +12,9 @@ import pytest
 from ingrain.app.listen import open_socket
 from ingrain.errors import SettingsError
 from ingrain.server.http.application import Started
+from ingrain.server.http.host import HttpLimits
 from ingrain.server.http.message import Request, Response
-from ingrain.server.http.server import HttpLimits, HttpServer
+from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.errors import error_response
 
 

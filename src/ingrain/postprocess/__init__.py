@@ -1,1 +1,1 @@
-"""What the graphs answer, made into what the caller asked for."""
+"""Turns model outputs into what the request asks for: cut, normalized, quantized, probabilities."""

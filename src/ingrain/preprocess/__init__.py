@@ -1,1 +1,1 @@
-"""What callers send, made into what the graphs take."""
+"""Turns texts and images into model inputs."""

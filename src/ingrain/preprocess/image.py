@@ -1,4 +1,4 @@
-"""The bytes of a picture in, the pixels out that the graph takes."""
+"""Decodes an image file and resizes it to the pixels that a graph takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-# Importing a plugin is what makes Pillow know a format; these are all that it may ever try here, and HEIC's if there.
+# Importing a plugin registers its format with Pillow. No other formats are ever tried, except HEIC where installed.
 from PIL import (
     AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
@@ -33,7 +33,7 @@ DEFAULT_MAX_PIXELS = 25_000_000
 
 
 class ImagePreprocessor:
-    """Prepares pictures as the source library does. Thread-safe; Pillow releases the GIL for most of the time.
+    """Prepares images as the source library does. Thread-safe; Pillow releases the GIL for most of the time.
 
     The first frame is taken, and EXIF orientation is left alone: so do torchvision's, OpenCLIP's and timm's transforms
     on what ``PIL.Image.open`` gives them.
@@ -63,7 +63,7 @@ class ImagePreprocessor:
 
         Raises:
             ImageError: It is of no such format, damaged, or too narrow for the model.
-            TooLargeError: It has too many pixels, or would have on the way.
+            TooLargeError: It, or an intermediate image, has too many pixels.
         """
         name = check_format(data, max_pixels=self._max_pixels, param=param)
         try:
@@ -84,19 +84,19 @@ class ImagePreprocessor:
                 facts={"limit": self._max_pixels},
             ) from error
         except Exception as error:
-            # Pillow's parsers fail on damaged files with whatever they stumble over: OSError, SyntaxError, KeyError,
-            # struct.error and a dozen more. All of them say the same to the caller.
+            # Pillow's parsers raise a dozen exception types for damaged files: OSError, SyntaxError, KeyError,
+            # struct.error and so on.
             shown = "HEIC" if name == "HEIF" else name
             raise ImageError(f"{param} is a damaged or incomplete {shown} picture.", param=param) from error
 
     def _check_size(self, image: Image.Image, param: str) -> int:
-        """Return how many pixels the picture has on its way, all together."""
+        """Refuse an image that is too large or too narrow; return the pixels of all its intermediate images."""
         width, height = image.size
         check_pixels(width, height, max_pixels=self._max_pixels, param=param)
         effort = effort_of(self.config.steps, width, height) if width and height else None
         if effort is None or not effort.largest:
             raise ImageError(f"{param} is too narrow for this model: {width} x {height} pixels.", param=param)
-        # A very low limit on pictures must not refuse what the model itself asks for.
+        # A very low limit must not refuse the model's own input size.
         limit = max(self._max_pixels, 16 * self.config.size[0] * self.config.size[1])
         if effort.largest > limit:
             raise TooLargeError(
@@ -112,7 +112,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     if name == "HEIF":
         import pillow_heif
 
-        # Nothing but the picture, no thumbnails, depth maps and the like; our own threads share the cores.
+        # The image alone, without thumbnails or depth maps; the server has its own threads.
         pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     elif name == "AVIF":
         data = as_still(data)
@@ -120,13 +120,13 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _weight(image: Image.Image, steps: Sequence[ImageStep]) -> int:
-    """Return how much memory decoding takes, in units of Pillow's four bytes a pixel; measured, and rounded up."""
-    decoding = 1 if image.mode == "RGB" else 2  # the conversion stands beside the original
+    """Return the memory that decoding takes, in units of Pillow's four bytes a pixel; measured and rounded up."""
+    decoding = 1 if image.mode == "RGB" else 2  # the original and its conversion
     if image.format in ("WEBP", "AVIF", "HEIF"):
-        decoding = 4  # the decoder's canvases beside Pillow's
+        decoding = 4  # the decoder's canvases and Pillow's
     elif image.info.get("progressive"):
-        decoding = 3  # all coefficients of a JPEG at once
-    # White and what is laid on it stand beside the original; an array of the pixels beside them all.
+        decoding = 3  # all coefficients of the JPEG
+    # OnWhite holds the white canvas and the composite besides the original, ResizeTensor an array of the pixels.
     transparent = image.mode != "RGB" or "transparency" in image.info
     preparing = 2 * (transparent and any(isinstance(step, OnWhite) for step in steps))
     return decoding + preparing + any(isinstance(step, ResizeTensor) for step in steps)

@@ -7,7 +7,7 @@ import re
 
 from ingrain.errors import ImageError, TooLargeError
 from ingrain.preprocess.avif import check_coded_sizes
-from ingrain.preprocess.other_formats import HEIF_BRANDS, brands_of, name_of
+from ingrain.preprocess.unsupported_formats import HEIF_BRANDS, brands_of, describe_format
 
 NAMES = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
 
@@ -99,7 +99,7 @@ def _refusal(data: bytes) -> str:
         return "is a HEIC picture, which this server does not read; it does with `pip install 'ingrain[heic]'`."
     read = NAMES if heic_is_read() else NAMES[:-1]
     taken = f"{', '.join(read[:-1])} and {read[-1]} are read"
-    seen = name_of(data)
+    seen = describe_format(data)
     return f"is {seen}; {taken}." if seen else f"is of no format that is known; {taken}."
 
 

@@ -1,4 +1,4 @@
-"""Tell what an ``image`` string is, and unpack it where it holds the picture itself."""
+"""Tells URLs from embedded images in an ``image`` string, and decodes data URIs and base64."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import pybase64
 
 from ingrain.errors import FetchRefusedError, ImageError, TooLargeError
 
-# RFC 3986: a colon after a scheme's name. Base64 has no colon, so nothing is both.
+# RFC 3986: a scheme ends with a colon, which base64 does not contain.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
 _URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")
 _DATA_HEADER_CHARS = 256
-_LONGEST_SPACE = 1024
-"""Characters of which some may be space before a URL; a picture in base64 is not copied to find out."""
+# Leading white space is stripped from this many characters only, so that long base64 is not copied.
+_MAX_LEADING_SPACE = 1024
 
 
 def is_url(image: str) -> bool:
-    """Tell whether a string is an http or https URL, which has to be fetched; white space around it counts for none."""
-    return image[:_LONGEST_SPACE].lstrip()[:6].lower().startswith(("http:", "https:"))
+    """Tell whether a string is an http or https URL; white space before it is ignored."""
+    return image[:_MAX_LEADING_SPACE].lstrip()[:6].lower().startswith(("http:", "https:"))
 
 
 def read_embedded(image: str, *, max_bytes: int, param: str) -> bytes:
     """Return the bytes of a data URI or of bare base64.
 
-    Base64 may be of the standard or the URL-safe alphabet, with or without padding, with or without line breaks;
-    anything else in it is an error. The media type of a data URI is ignored: a picture's first bytes tell its format.
+    Base64 may use the standard or the URL-safe alphabet, with or without padding and line breaks. The media type of a
+    data URI is ignored: the format is told by the image's first bytes.
 
     Args:
-        image: What the caller sent, not a URL.
-        max_bytes: Most bytes of the picture.
+        image: The ``image`` string, not an http URL.
+        max_bytes: Most bytes of the decoded image.
         param: Path of the field, for errors.
 
     Raises:
@@ -66,13 +66,13 @@ def too_many_bytes(max_bytes: int, param: str) -> TooLargeError:
 
 
 def _from_base64(text: str, max_bytes: int, param: str) -> bytes:
-    # Four characters for three bytes, and room for line breaks.
+    # Four characters encode three bytes; the rest is room for line breaks.
     _check_length(len(text), max_bytes * 3 // 2 + 1024, max_bytes, param)
     try:
-        # Thirty times as fast as binascii, which would hold the GIL for a tenth of what decoding a JPEG takes.
+        # 30 times as fast as binascii, which would hold the GIL for a tenth of the time that decoding a JPEG takes.
         return pybase64.b64decode(text, validate=True)
     except ValueError:
-        pass  # not the plain form that nearly every caller sends
+        pass  # not standard base64 with padding; try the other forms
     if "%" in text:
         text = unquote_to_bytes(text).decode("ascii", "replace")
     text = text.translate(_URL_SAFE).rstrip("=")

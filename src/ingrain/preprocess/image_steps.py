@@ -1,4 +1,4 @@
-"""The manifest's geometry on Pillow pictures, pixel for pixel as torchvision, timm, OpenCLIP and transformers do it."""
+"""Applies a manifest's image steps with Pillow, pixel for pixel as torchvision, timm, OpenCLIP and transformers do."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ _FILTERS = {
     "hamming": Image.Resampling.HAMMING,
 }
 
-
-# Weights by length that resizing as torch does makes room for, two of which take as much memory as a pixel, rounded up.
+# Memory for the weights of ResizeTensor, in pixels for each unit of length, rounded up.
 _WEIGHTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What steps ask of the machine for a picture of some size.
+    """Memory that steps take for an image of some size, in pixels.
 
     Attributes:
-        largest: Pixels of the largest picture on the way, intermediate ones included; 0 if one has no pixels at all.
-        total: Pixels of all of them.
+        largest: Pixels of the largest intermediate image; 0 if one of them has no pixels.
+        total: Pixels of all intermediate images.
     """
 
     largest: int
@@ -40,10 +39,10 @@ class Effort:
 
 
 def effort_of(steps: Sequence[ImageStep], width: int, height: int) -> Effort:
-    """Tell what a picture would cost before any of its pixels is decoded.
+    """Compute the memory that steps would take, before any pixel is decoded.
 
-    Pillow resizes rows first and keeps the result of that for all rows, so that squashing a picture that is one pixel
-    wide and a million high makes room for a million full rows.
+    Pillow resizes all rows to full width first: squashing an image one pixel wide and a million pixels high allocates a
+    million full rows.
     """
     areas = [width * height]
     for step in steps:
@@ -61,7 +60,7 @@ def effort_of(steps: Sequence[ImageStep], width: int, height: int) -> Effort:
 
 
 def apply_steps(steps: Sequence[ImageStep], image: Image.Image) -> Image.Image:
-    """Take a picture through the steps in their order."""
+    """Apply the steps in order."""
     for step in steps:
         match step:
             case ToRgb():
@@ -81,10 +80,10 @@ def resized_size(step: Resize | ResizeTensor, width: int, height: int) -> tuple[
     if step.mode == "squash":
         return target_width, target_height
     if step.mode == "shortest" and target_height == target_width:
-        # torchvision's Resize(int) cuts the longer side to whole pixels.
+        # torchvision's Resize(int) truncates the longer side.
         longer = int(target_width * max(width, height) / min(width, height))
         return (target_width, longer) if width <= height else (longer, target_height)
-    # ResizeKeepRatio of timm and OpenCLIP rounds both sides, by Python's rule: halves go to the even number.
+    # ResizeKeepRatio of timm and OpenCLIP rounds both sides, halves to even.
     ratios = (height / target_height, width / target_width)
     ratio = min(ratios) if step.mode == "shortest" else max(ratios)
     return round(width / ratio), round(height / ratio)
@@ -100,7 +99,7 @@ def _resize(image: Image.Image, step: Resize | ResizeTensor) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Do what ``convert_to_rgb`` of transformers does: transparent is what has an alpha band or says so."""
+    """Composite a transparent image on white, as ``convert_to_rgb`` of transformers does."""
     if "A" not in image.getbands() and image.info.get("transparency") is None:
         return image
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -111,7 +110,7 @@ def _center_crop(image: Image.Image, step: CenterCrop) -> Image.Image:
     height, width = step.size
     missing_width, missing_height = max(0, width - image.width), max(0, height - image.height)
     if missing_width or missing_height:
-        # The odd pixel goes to the right and to the bottom.
+        # An odd pixel is added at the right and at the bottom.
         border = (missing_width // 2, missing_height // 2, (missing_width + 1) // 2, (missing_height + 1) // 2)
         image = _pad(image, border, step.fill)
     if image.size == (width, height):

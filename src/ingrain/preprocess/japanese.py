@@ -1,4 +1,4 @@
-"""Receives Japanese texts, hands them on with spaces between their words, as MeCab and a dictionary see them."""
+"""Splits Japanese texts into words with MeCab, as transformers' ``BertJapaneseTokenizer`` does."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ from ingrain.repository.manifest import JapaneseWords
 
 
 def missing_packages(rules: JapaneseWords) -> list[str]:
-    """Return the packages that are needed to split words and are not installed, as they are imported."""
+    """Return the import names of the packages that word splitting needs and that are not installed."""
     return [name for name in ("fugashi", rules.dictionary) if find_spec(name) is None]
 
 
 def word_splitter(rules: JapaneseWords, whole: Iterable[str]) -> Callable[[str], str]:
-    """Return what splits a text into its words.
-
-    It computes what transformers' ``BertJapaneseTokenizer`` does before it looks for tokens: NFKC, MeCab, lower case.
+    """Return a function that puts one space between any two words of a text: NFKC, MeCab, lower case.
 
     Args:
-        rules: The model's.
-        whole: Tokens that are not split where a text holds them: ``[MASK]``.
+        rules: The model's word splitting rules.
+        whole: Tokens that stay whole where a text contains them, such as ``[MASK]``.
 
     Returns:
-        Takes a text, returns it with one space between any two words; thread-safe.
+        A thread-safe function from text to text.
 
     Raises:
         RepositoryError: The packages are not installed.

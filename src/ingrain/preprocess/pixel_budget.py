@@ -1,4 +1,4 @@
-"""How many pixels are in memory at once, over all threads that decode."""
+"""Limits how many pixels all decoding threads together hold in memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class PixelBudget:
-    """Lets pictures wait for room, first come first served, so that many large ones cannot use up the memory.
+    """A first-come, first-served budget: decoding a picture waits until enough of it is free.
 
     Args:
-        pixels: Most pixels held at once; a picture that wants more gets all of them for itself.
+        pixels: Most pixels held at once; a picture that needs more waits for the whole budget.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -23,7 +23,7 @@ class PixelBudget:
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Wait for room, and keep it until the block ends."""
+        """Wait until ``pixels`` are free, and hold them until the block ends."""
         pixels = min(pixels, self._pixels)
         ticket = object()
         with self._changed:

@@ -1,4 +1,4 @@
-"""Which prompt goes before the texts of a request, by the rules of sentence-transformers."""
+"""Chooses the prompt for a request's texts by the rules of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ InputType = Literal["query", "document"]
 # Every SentenceTransformer has these two, empty where its author gave none.
 _ALWAYS_THERE: tuple[InputType, ...] = ("query", "document")
 
-# What other APIs call the kinds of texts, and authors their prompts; folded. Since the two above are always there,
-# every model takes a query and a document, as it is if need be. Of the other kinds it has a prompt, or knows nothing.
+# Synonyms of input types in other APIs and of prompt names, folded. Every model accepts a query and a document, with an
+# empty prompt if need be; other input types are accepted only where the model has a prompt for them.
 _QUERY = ("query", "search-query", "retrieval-query")
 _DOCUMENT = ("document", "passage", "search-document", "retrieval-document", "retrieval-passage", "corpus")
 _SIMILARITY = ("text-matching", "semantic-similarity", "sts")
 _CLUSTERING = ("clustering", "separation")
-_FAMILIES = (_QUERY, _DOCUMENT, _SIMILARITY, _CLUSTERING)
+_SYNONYMS = (_QUERY, _DOCUMENT, _SIMILARITY, _CLUSTERING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptChoice:
-    """What a request says of its prompt; at most one of ``text`` and ``name``.
+    """The prompt fields of a request; at most one of ``text`` and ``name`` is given.
 
     Attributes:
         text: The prompt itself; empty for none, not even the model's default.
         name: Name of one of the model's prompts.
-        input_type: What the texts are; ``text`` and ``name`` go before it. Beside ``query`` and ``document`` any word
-            that another API has for it: ``search_document``, ``retrieval.passage``, ``clustering``.
-        input_type_param: What the caller calls ``input_type``, for errors.
+        input_type: Kind of text, used where neither ``text`` nor ``name`` is given: ``query``, ``document`` or a word
+            of another API such as ``search_document``, ``retrieval.passage``, ``clustering``.
+        input_type_param: Name of the ``input_type`` field in the request, for errors.
     """
 
     text: str | None = None
@@ -41,17 +41,17 @@ class PromptChoice:
 
 
 def prompts_of(config: TextPreprocess) -> dict[str, str]:
-    """Return a model's prompts by name, as sentence-transformers has them in ``SentenceTransformer.prompts``."""
+    """Return a model's prompts by name, as ``SentenceTransformer.prompts`` holds them."""
     return {**dict.fromkeys(_ALWAYS_THERE, ""), **config.prompts}
 
 
 def resolve_prompt(choice: PromptChoice, config: TextPreprocess, model: str) -> str | None:
     """Return the prompt that a request chooses; None for the model's default.
 
-    ``input_type`` does what ``encode_query`` and ``encode_document`` do: it takes the prompt of that name and, where
-    that is empty, none at all. (``encode_document`` would look for ``passage`` and ``corpus`` too if there were no
-    ``document``, but in a SentenceTransformer there always is.) Words of other APIs take the prompt of that name or,
-    where there is none, that of a name which means the same.
+    ``input_type`` works like ``encode_query`` and ``encode_document``: it takes the prompt of that name, which may be
+    empty. (``encode_document`` falls back to ``passage`` and ``corpus`` only if there is no ``document``, and a
+    SentenceTransformer always has one.) For a word of another API it takes the prompt of that name or, if there is
+    none, of a synonym.
 
     Raises:
         InvalidRequestError: The model has no prompt of that name, or the request gives both a prompt and a name.
@@ -74,9 +74,9 @@ def resolve_prompt(choice: PromptChoice, config: TextPreprocess, model: str) -> 
 
 
 def meaning_of(input_type: str) -> str:
-    """Return the same word for all words that mean the same kind of text."""
+    """Return one word for all synonyms of an input type."""
     folded = _fold(input_type)
-    return next((family[0] for family in _FAMILIES if folded in family), folded)
+    return next((group[0] for group in _SYNONYMS if folded in group), folded)
 
 
 def _prompt_for(choice: PromptChoice, known: dict[str, str], model: str) -> str:
@@ -86,8 +86,8 @@ def _prompt_for(choice: PromptChoice, known: dict[str, str], model: str) -> str:
         return known[word if word in known else word.lower()]
     folded = _fold(word)
     prompts = {_fold(name): prompt for name, prompt in known.items()}
-    family = next((family for family in _FAMILIES if folded in family), ())
-    found = [prompts[name] for name in (folded, *family) if name in prompts]
+    synonyms = next((group for group in _SYNONYMS if folded in group), ())
+    found = [prompts[name] for name in (folded, *synonyms) if name in prompts]
     if found:
         return next(filter(None, found), "")
     names = sorted(known)

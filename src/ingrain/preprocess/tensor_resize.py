@@ -1,7 +1,7 @@
-"""Resizes pixels bit for bit as torch does with antialiasing, without torch.
+"""Resizes ``uint8`` pixels bit for bit as torch does with antialiasing, without torch.
 
-Torch (``aten/native/cpu/UpSampleKernel.cpp``) took Pillow's algorithm, rows first, and keeps its weights as 16-bit
-integers where Pillow keeps 22 bits behind the point: one pixel in a few hundred is another by 1.
+Torch (``aten/native/cpu/UpSampleKernel.cpp``) uses Pillow's algorithm, rows first, with 16-bit integer weights where
+Pillow has weights of 22 fractional bits: one pixel in a few hundred differs by 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 _OUTPUTS_AT_ONCE = 16
-# Up to this many multiplications OpenBLAS stays on the thread that calls it; the server has threads of its own.
+# Up to this many multiplications OpenBLAS stays on the calling thread; the server has its own threads.
 _MOST_MULTIPLICATIONS = 250_000
 
 
@@ -32,9 +32,9 @@ def resize_pixels(pixels: Pixels, width: int, height: int, interpolation: Tensor
 
 
 def _resize_first_axis(pixels: Pixels, target: int, interpolation: TensorInterpolation) -> Pixels:
-    """Resize ``uint8 [N, M, 3]`` to ``[target, M, 3]``, in strips, so that little more than the result is in memory.
+    """Resize ``uint8 [N, M, 3]`` to ``[target, M, 3]``, in strips, to keep temporary arrays small.
 
-    The sums are of whole numbers below 2 ** 53, so that floating point gives each of them exactly, in any order.
+    The sums are of integers below 2 ** 53, so float64 is exact in any order of addition.
     """
     length, across, channels = pixels.shape
     blocks, precision = _weights(length, target, interpolation)
@@ -54,7 +54,7 @@ def _resize_first_axis(pixels: Pixels, target: int, interpolation: TensorInterpo
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Neighbouring outputs, the inputs that any of them is made of, and weights, float64 ``[outputs, taps]``."""
+    """Adjacent outputs, the range of inputs that they depend on, and weights, ``float64 [outputs, taps]``."""
 
     outputs: slice
     taps: slice
@@ -62,10 +62,10 @@ class _Block:
 
 
 def _weights(length: int, target: int, interpolation: TensorInterpolation) -> tuple[list[_Block], int]:
-    """Return weights as whole numbers, and how many bits of them are behind the point."""
+    """Return integer weights, and how many of their bits are fractional."""
     blocks = list(_blocks(length, target, interpolation))
     largest = max(float(block.weights.max()) for block in blocks)
-    bits = 0  # as many as leave the largest below 2 ** 15
+    bits = 0  # as many as keep the largest weight below 2 ** 15
     while bits < 22 and int(0.5 + largest * (1 << (bits + 1))) < 1 << 15:
         bits += 1
     for block in blocks:
@@ -86,7 +86,7 @@ def _blocks(length: int, target: int, interpolation: TensorInterpolation) -> Ite
         taps = np.arange((end - first).max())
         inside = taps < (end - first)[:, None]
         real = np.where(inside, filtered((taps + first[:, None] - centers[:, None] + 0.5) * (1 / stretch)), 0.0)
-        real /= real.cumsum(axis=1)[:, -1:]  # in their order, as torch adds them
+        real /= real.cumsum(axis=1)[:, -1:]  # summed in order, as torch does
         weights = np.zeros((len(outputs), int(end.max() - first.min())))
         row, tap = np.nonzero(inside)
         weights[row, tap + (first - first.min())[row]] = real[row, tap]

@@ -1,4 +1,4 @@
-"""Text in, token ids out, padded to arrays when a batch is put together."""
+"""Tokenizes texts, and pads tokenized texts to the arrays of a batch."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from ingrain.errors import InvalidRequestError
-from ingrain.preprocess.clean import clean_texts
-from ingrain.preprocess.frame import CutSide, read_frame
+from ingrain.preprocess.id_bytes import ID_BYTES, pack_ids
 from ingrain.preprocess.japanese import word_splitter
-from ingrain.preprocess.packed import ID_BYTES, pack_ids
-from ingrain.preprocess.words import WordByWord
+from ingrain.preprocess.special_tokens import CutSide, find_special_tokens
+from ingrain.preprocess.text_cleaning import clean_texts
+from ingrain.preprocess.word_cache import WordCache
 from ingrain.repository.manifest import TextPreprocess
 
 
-# A Struct, not a dataclass, for there is one for every text: it is made in a tenth of the time.
+# A Struct, not a dataclass: one is made for every text, in a tenth of the time.
 class TokenizedText(msgspec.Struct, frozen=True):
-    """One text as the graph wants it, not padded.
+    """One tokenized text, not padded.
 
-    Ids are kept as the bytes that go to the engine: many texts become one array by being put behind each other.
+    Ids are kept as the bytes that go to the engine, so that joining the bytes of many texts gives the array of a batch.
 
     Attributes:
         packed_ids: Token ids, special tokens included; each an ``int64`` in the byte order of this machine.
         packed_type_ids: Token type ids, as many; empty where all are zero.
-        prompt_tokens: How many leading tokens belong to the prompt and stay out of pooling.
-        cut_tokens: How many tokens the text had beyond the model's maximum; they are not among the ids.
+        prompt_tokens: Number of leading tokens that belong to the prompt and are left out of pooling.
+        cut_tokens: Number of tokens beyond the model's maximum, which were cut off.
     """
 
     packed_ids: bytes
@@ -45,7 +45,7 @@ class TokenizedText(msgspec.Struct, frozen=True):
     def of(
         cls, ids: Sequence[int], type_ids: Sequence[int] = (), *, prompt_tokens: int = 0, cut_tokens: int = 0
     ) -> TokenizedText:
-        """Make one from numbers; without ``type_ids`` all of them are zero."""
+        """Pack ids; without ``type_ids`` all of them are zero."""
         return cls(pack_ids(ids), pack_ids(type_ids) if any(type_ids) else b"", prompt_tokens, cut_tokens)
 
 
@@ -53,8 +53,8 @@ class TextPreprocessor:
     """Tokenizes as the source library does. Thread-safe; ``encode`` releases the GIL for most of its time.
 
     Attributes:
-        config: The model's rules.
-        default_prompt: The prompt that the source's ``encode`` applies by itself; empty if none.
+        config: The model's text rules.
+        default_prompt: The prompt that the source's ``encode`` applies by default; empty if none.
     """
 
     def __init__(self, config: TextPreprocess, folder: Path) -> None:
@@ -69,19 +69,18 @@ class TextPreprocessor:
         self._prompt_tokens = (
             {} if config.include_prompt else {text: self._count_prompt_tokens(text) for text in config.prompts.values()}
         )
-        self._frame = read_frame(self._tokenizer, config)
-        self._words = WordByWord.find(self._tokenizer, self._frame, zero=self._zero)
+        self._special = find_special_tokens(self._tokenizer, config)
+        self._word_cache = WordCache.for_tokenizer(self._tokenizer, self._special, zero=self._zero)
 
     def encode(
         self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None
     ) -> list[TokenizedText]:
-        """Tokenize texts, longest cut to ``max_tokens`` with the end token kept.
+        """Tokenize texts; those longer than ``max_tokens`` are cut and keep their end token.
 
         Args:
             texts: Any number of texts; an empty text is a text.
             prompt: Put before every text; the model's default prompt if None.
-            cut_side: Where to cut what is too long, as ``truncation_side`` of the source's tokenizer has it; the
-                tokenizer's own side if None.
+            cut_side: Where to cut, like ``truncation_side`` of the source's tokenizer; its own side if None.
 
         Returns:
             One item a text, in order.
@@ -92,19 +91,19 @@ class TextPreprocessor:
         if prompt:
             texts = [prompt + text for text in texts]
             if not self.config.include_prompt:
-                # Those of the model are known; a caller's own is counted anew, for there is no end of them.
+                # The model's own prompts are counted once; a caller's are not kept, as their number has no limit.
                 known = self._prompt_tokens.get(prompt)
                 prompt_tokens = self._count_prompt_tokens(prompt) if known is None else known
         texts = clean_texts(texts, self.config.clean)
-        words = self._words
-        if words is None:
+        cache = self._word_cache
+        if cache is None:
             return self._tokenize(texts, prompt_tokens, cut_side)
         longest, items = self.config.max_tokens, []
         longest_bytes = ID_BYTES * longest
         for text in texts:
-            # More words than tokens: too long for certain, and too many to be worth knowing.
-            ids = words.encode(text) if text.count(" ") < longest else None
-            if ids is None or len(ids) >= longest_bytes:  # the tokenizer knows where to cut it
+            # More words than tokens: certainly too long, and too many words to cache.
+            ids = cache.encode(text) if text.count(" ") < longest else None
+            if ids is None or len(ids) >= longest_bytes:  # the tokenizer cuts it
                 items += self._tokenize([text], prompt_tokens, cut_side)
             else:
                 items.append(TokenizedText(ids, b"", prompt_tokens, 0))
@@ -120,36 +119,35 @@ class TextPreprocessor:
         for encoding in encodings:
             ids, type_ids = encoding.ids, encoding.type_ids
             cut_tokens = self._count_cut_tokens(encoding) if len(ids) >= longest else 0
-            if cut_tokens and cut_side not in (None, self._frame.cut_side):
-                ids, type_ids, _ = self._frame.put_around_own(self._own_ids(encoding), cut_side)
+            if cut_tokens and cut_side not in (None, self._special.cut_side):
+                ids, type_ids, _ = self._special.add_to_bare(self._own_ids(encoding), cut_side)
             items.append(
                 TokenizedText.of(self._zero(ids), type_ids, prompt_tokens=prompt_tokens, cut_tokens=cut_tokens)
             )
         return items
 
     def _own_ids(self, encoding: Encoding) -> list[int]:
-        """Return all ids of a text that was cut, without the special tokens that are around each piece of it."""
+        """Return all ids of a text that was cut, without the special tokens of its pieces."""
         pieces = [encoding, *encoding.overflowing]
-        if self._frame.cut_side == "left":
-            pieces.reverse()  # the first piece is the end of the text then
-        first, behind = len(self._frame.before), len(self._frame.behind)
-        return [token for piece in pieces for token in piece.ids[first : len(piece.ids) - behind]]
+        if self._special.cut_side == "left":
+            pieces.reverse()  # the first piece is then the end of the text
+        first, last = len(self._special.prefix), len(self._special.suffix)
+        return [token for piece in pieces for token in piece.ids[first : len(piece.ids) - last]]
 
     def take_ids(
         self, rows: Sequence[Sequence[int]], *, name: Callable[[int], str], cut_side: CutSide | None = None
     ) -> list[TokenizedText]:
-        """Take texts that the caller has tokenized with the model's own tokenizer.
+        """Check and complete token ids that the caller made with the model's own tokenizer.
 
-        Special tokens are put around the ids where the caller has not done so; what is longer than ``max_tokens`` is
-        cut as a text is. No prompt is put before them.
+        Special tokens are added unless they are there; rows longer than ``max_tokens`` are cut. No prompt is added.
 
         Args:
             rows: Token ids by text.
-            name: Tells how the caller wrote a row, for errors.
+            name: Returns the path of a row's field, for errors.
             cut_side: As in ``encode``.
 
         Raises:
-            InvalidRequestError: A row is empty, or holds an id that the vocabulary lacks.
+            InvalidRequestError: A row is empty, or holds an id that is not in the vocabulary.
         """
         for index, row in enumerate(rows):
             if not row:
@@ -162,7 +160,7 @@ class TextPreprocessor:
                     param=name(index),
                     facts={"limit": self._vocabulary_size - 1},
                 )
-        taken = (self._frame.put_around(row, cut_side) for row in rows)
+        taken = (self._special.add(row, cut_side) for row in rows)
         return [TokenizedText.of(self._zero(ids), type_ids, cut_tokens=cut) for ids, type_ids, cut in taken]
 
     def _zero(self, ids: Sequence[int]) -> Sequence[int]:
@@ -170,8 +168,8 @@ class TextPreprocessor:
         return ids if zeroed is None else [token if token != zeroed else 0 for token in ids]
 
     def _count_cut_tokens(self, encoding: Encoding) -> int:
-        """Count what did not fit: the tokenizer keeps it in further pieces, each with special tokens of its own."""
-        return sum(len(piece) - self._frame.special_tokens for piece in encoding.overflowing)
+        """Count the overflowing tokens: the tokenizer returns them in pieces, each with its own special tokens."""
+        return sum(len(piece) - self._special.count for piece in encoding.overflowing)
 
     @cached_property
     def _vocabulary_size(self) -> int:
@@ -185,7 +183,7 @@ class TextPreprocessor:
         if self._split is not None:
             prompt = self._split(prompt)
         ids = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens).ids
-        # By id, as the source does it: a special token that the prompt itself ends in counts as the end token too.
+        # By id, as the source does: a special token at the end of the prompt itself also counts as the end token.
         ends = bool(ids) and ids[-1] in self._special_ids
         return len(ids) - 1 if ends else len(ids)
 
@@ -199,8 +197,8 @@ def collate(
         items: ``B`` texts.
         config: Padding side and ids.
         inputs: Names of the graph's inputs, of ``input_ids, attention_mask, token_type_ids, pooling_mask``.
-        length: Length ``T`` to pad to; that of the longest text if None, never under 1. Always ``max_tokens`` where the
-            model wants a fixed length.
+        length: Length ``T`` to pad to; that of the longest text if None, at least 1. Ignored where the model has a
+            fixed length, which is ``max_tokens``.
 
     Returns:
         ``int64 [B, T]`` by input name.
@@ -216,12 +214,12 @@ def collate(
     else:
         places, counts = np.arange(width), np.array(lengths, np.int64)[:, None]
         is_real = (places >= width - counts if is_left else places < counts).astype(np.int64)
-    arrays = {"input_ids": _lay(rows, width, config.pad_id, is_left=is_left), "attention_mask": is_real}
+    arrays = {"input_ids": _to_array(rows, width, config.pad_id, is_left=is_left), "attention_mask": is_real}
     if "token_type_ids" in inputs:
         type_ids = [item.packed_type_ids for item in items]
         if any(type_ids) or (config.pad_type_id and not is_even):
             type_ids = [own or bytes(len(row)) for own, row in zip(type_ids, rows, strict=True)]
-            arrays["token_type_ids"] = _lay(type_ids, width, config.pad_type_id, is_left=is_left)
+            arrays["token_type_ids"] = _to_array(type_ids, width, config.pad_type_id, is_left=is_left)
         else:
             arrays["token_type_ids"] = np.zeros((len(rows), width), np.int64)
     if "pooling_mask" in inputs:
@@ -233,11 +231,10 @@ def collate(
     return {name: arrays[name] for name in inputs}
 
 
-def _lay(rows: Sequence[bytes], width: int, padding: int, *, is_left: bool) -> NDArray[np.int64]:
-    """Lay packed rows of unequal length into one array, ``int64 [B, width]``."""
-    whole = ID_BYTES * width
-    joined = bytearray().join(rows)  # not bytes: the array can be written to
-    if len(joined) != whole * len(rows):
+def _to_array(rows: Sequence[bytes], width: int, padding: int, *, is_left: bool) -> NDArray[np.int64]:
+    """Pad packed rows to one array, ``int64 [B, width]``."""
+    joined = bytearray().join(rows)  # not bytes, so that the array is writable
+    if len(joined) != ID_BYTES * width * len(rows):
         pad = pack_ids([padding])
         pads = [pad * (width - len(row) // ID_BYTES) for row in rows]
         joined = bytearray().join([pad + row if is_left else row + pad for row, pad in zip(rows, pads, strict=True)])

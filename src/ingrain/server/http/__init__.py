@@ -1,1 +1,1 @@
-"""HTTP/1.1 over sockets: bytes in, requests out; responses in, bytes out. Knows no route and no model."""
+"""An HTTP/1.1 server on asyncio. Knows no route and no model."""

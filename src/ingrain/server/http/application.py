@@ -1,4 +1,4 @@
-"""What the HTTP server asks of the application behind it."""
+"""The interface of an application that the HTTP server passes requests to."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from ingrain.server.http.message import Request, Response
 
 
 class Started(enum.Enum):
-    """How far a request is that could not be answered at once."""
+    """How a request will be answered that could not be answered at once."""
 
     WILL_BE_DELIVERED = enum.auto()
     NEEDS_A_TASK = enum.auto()
 
 
 class Exchange(Protocol):
-    """One request that was let in, until its answer is known.
+    """One request that was let in, until its response is known.
 
-    It is started, refused or abandoned; one that was started is then delivered, abandoned, or answered by a task.
+    It is started, refused or abandoned. Once started, it is delivered, abandoned or answered by a task.
     """
 
     def start(self, deliver: Callable[[Response], None]) -> Response | Started:
-        """Begin to answer the request, whose body is whole now, and raise nothing.
+        """Start answering the request, whose body is complete. Raises nothing.
 
         Args:
-            deliver: Is called once with the answer, never before this returns, where this returns
-                ``WILL_BE_DELIVERED``; not at all where the request is abandoned.
+            deliver: If this returns ``WILL_BE_DELIVERED``, called once with the response, later than this returns and
+                unless the request is abandoned.
 
         Returns:
-            The answer itself; or how it comes: ``NEEDS_A_TASK`` says that ``answer`` must be awaited.
+            The response, ``WILL_BE_DELIVERED``, or ``NEEDS_A_TASK`` if ``answer`` must be awaited.
         """
         ...
 
     async def answer(self) -> Response:
-        """Answer the request, whose body is whole now; cancelled when the caller goes away, and raises nothing else."""
+        """Answer the request, whose body is complete. Cancelled when the caller disconnects; raises nothing else."""
         ...
 
     def refuse(self, error: IngrainError) -> Response:
-        """Answer a request whose body never came, or was too large."""
+        """Answer a request whose body did not come or was too large."""
         ...
 
     def abandon(self) -> None:
-        """Forget a request whose caller went away, and what is computed for it."""
+        """Cancel a request whose caller has disconnected."""
         ...
 
 
@@ -52,9 +52,9 @@ class Application(Protocol):
     """Answers requests."""
 
     def begin(self, request: Request) -> Exchange | Response:
-        """Let a request in whose headers are known and whose body is not, or answer it at once."""
+        """Let in a request whose head is parsed and whose body is not, or answer it at once."""
         ...
 
     def refuse(self, error: IngrainError) -> Response:
-        """Answer bytes that are no request."""
+        """Answer bytes that are no valid request."""
         ...

@@ -1,4 +1,4 @@
-"""A request while it comes in: its head, the pieces of its body, and whether it was let in."""
+"""A request that is being received: its head, the body so far, and the application's decision on it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,25 @@ from ingrain.server.http.message import Request, Response
 
 
 class IncomingRequest(msgspec.Struct, eq=False):
-    """A request on its way, and what becomes of it."""
+    """A request that is being received or waits for its turn.
+
+    Attributes:
+        request: Method, path and headers; the body once it is complete.
+        keep_alive: Whether the connection stays open after the response.
+        is_http_1_0: Whether the caller speaks HTTP/1.0.
+        expects_continue: Whether the caller waits for ``100 Continue`` before it sends the body.
+        is_begun: Whether a task answers the request.
+        exchange: From the application, if it let the request in.
+        refusal: The response, if it is known already.
+        size: Bytes of the body so far.
+        first: First piece of the body.
+        rest: Its other pieces.
+    """
 
     request: Request
     keep_alive: bool = False
     is_http_1_0: bool = False
-    wants_leave: bool = False
+    expects_continue: bool = False
     is_begun: bool = False
     exchange: Exchange | None = None
     refusal: Response | None = None
@@ -26,7 +39,7 @@ class IncomingRequest(msgspec.Struct, eq=False):
     rest: bytearray | None = None
 
     def add(self, piece: bytes) -> None:
-        """Take a piece of the body: one stays as it is, many are not kept as many objects."""
+        """Add a piece of the body; a body that comes in one piece is not copied."""
         if not self.first:
             self.first = piece
         elif self.rest is None:
@@ -35,18 +48,18 @@ class IncomingRequest(msgspec.Struct, eq=False):
             self.rest += piece
 
     def close_body(self) -> None:
-        """Put the body together."""
+        """Set the request's body, which is complete."""
         self.request.body = self.first if self.rest is None else self.first + self.rest
         self.first, self.rest = b"", None
 
     def abandon(self) -> None:
-        """Forget the request, unless it was refused before or answers by itself."""
+        """Tell the application that the caller is gone, unless the request was refused or a task answers it."""
         if self.exchange is not None and self.refusal is None and not self.is_begun:
             self.exchange.abandon()
 
 
 def parse_request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Request | None:
-    """Return the request; None where its URL is none."""
+    """Return the request; None if the URL is invalid."""
     if not url.startswith(b"/") and b"://" in url:
         try:
             parsed = httptools.parse_url(url)
@@ -60,5 +73,5 @@ def parse_request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Req
 
 
 def announced_length(request: Request) -> int:
-    """Return the length that the headers tell, 0 if they tell none; the parser has checked that it is a number."""
+    """Return ``Content-Length``, 0 if absent; httptools has checked that it is a number."""
     return int(request.headers.get(b"content-length", b"0"))

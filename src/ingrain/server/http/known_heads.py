@@ -1,4 +1,4 @@
-"""Heads of requests that have been parsed before: the same bytes mean the same request."""
+"""Caches parsed request heads by their bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OTHER_FRAMING = (b"transfer-encoding", b"expect", b"upgrade")
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the parser made of a head."""
+    """A parsed head."""
 
     method: str
     path: str
@@ -26,20 +26,20 @@ class _Known:
 
 
 class KnownHeads:
-    """Remembers what the parser made of whole requests that came in one piece.
+    """Caches the heads of requests that came whole and in one piece.
 
-    A caller sends the same head again and again. The parser needs a dozen calls into Python for it, this one look-up;
-    and what it says is what the parser said of these very bytes, read from the same state.
+    A caller sends the same head again and again; parsing it takes a dozen calls from httptools into Python, finding it
+    here takes one look-up. The result is the same, as the parser was between two requests both times.
     """
 
     def __init__(self) -> None:
         self._heads: dict[bytes, _Known] = {}
 
     def find(self, data: bytes) -> Request | None:
-        """Return the request that these bytes are, whole and nothing but it; None where that is not known.
+        """Return the request if the bytes are exactly one whole request with a known head, else None.
 
         Args:
-            data: What came while the parser stood between two requests.
+            data: Bytes received while the parser was between two requests.
         """
         end = data.find(_END, 0, _LONGEST)
         known = self._heads.get(data[:end]) if end >= 0 else None
@@ -48,20 +48,20 @@ class KnownHeads:
         return Request(known.method, known.path, known.query_string, known.headers, data[end + len(_END) :])
 
     def learn(self, data: bytes, message: IncomingRequest) -> None:
-        """Remember a head, where it is one of the plain kind: HTTP/1.1, a body of known length, the connection kept.
+        """Remember a head if it is of the plain kind: HTTP/1.1, keep-alive, a body of known length.
 
         Args:
-            data: What came while the parser stood between two requests.
-            message: What the parser made of its beginning, body included.
+            data: Bytes received while the parser was between two requests.
+            message: The first request in them, body included.
         """
         request, end = message.request, data.find(_END, 0, _LONGEST)
         length = announced_length(request)
         if data.count(b"\n", 0, end) != data.count(b"\r\n", 0, end):
-            return  # where the parser lets a line end otherwise, this is not where the head ends
+            return  # the parser accepts other line ends, so the head may end elsewhere
         if end < 0 or len(data) != end + len(_END) + length or message.size != length:
             return
         if not message.keep_alive or message.is_http_1_0 or any(name in request.headers for name in _OTHER_FRAMING):
             return
         if len(self._heads) >= _MOST:
-            self._heads.clear()  # heads that never come again must not keep out those that do
+            self._heads.clear()  # heads that never come again must not keep out new ones
         self._heads[data[:end]] = _Known(request.method, request.path, request.query_string, request.headers, length)

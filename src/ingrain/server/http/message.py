@@ -1,4 +1,4 @@
-"""A request and a response, as the handlers see them."""
+"""Requests and responses as handlers see them, and the encoding of responses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _heads: dict[tuple[int, str], str] = {}
 
 
-# Structs, not dataclasses, for every request makes one of each: they are made in a tenth of the time.
+# Structs, not dataclasses: one of each is made for every request, in a tenth of the time.
 
 
 class Request(msgspec.Struct, gc=False):
-    """A request; its body is whole when a handler sees it.
+    """A request; its body is complete when a handler sees it.
 
     Attributes:
-        method: In capitals.
+        method: In upper case.
         path: Decoded path, without the query.
-        query_string: What follows the ``?``, as it came.
-        headers: By name in small letters; several of one name are joined by commas.
-        body: The bytes, taken out of chunks.
+        query_string: The undecoded text after ``?``.
+        headers: Values by lower-case name; those of repeated headers are joined by commas.
+        body: The body, without chunk framing.
     """
 
     method: str
@@ -33,20 +33,20 @@ class Request(msgspec.Struct, gc=False):
     body: bytes = b""
 
     def header(self, name: str) -> str:
-        """Return a header's value, empty if it is absent."""
+        """Return a header's value, empty if absent."""
         return self.headers.get(name.encode(), b"").decode("latin-1")
 
     @property
     def query(self) -> dict[str, str]:
-        """Parameters of the query string; the last one of a name counts."""
+        """Parameters of the query string; of several with one name, the last."""
         return dict(urllib.parse.parse_qsl(self.query_string, keep_blank_values=True))
 
 
 class Response(msgspec.Struct, gc=False):
-    """A response, whole before its first byte is sent.
+    """A complete response.
 
     Attributes:
-        body: The bytes.
+        body: The body.
         status: HTTP status.
         media_type: ``Content-Type``.
         headers: Further headers.
@@ -59,13 +59,13 @@ class Response(msgspec.Struct, gc=False):
 
 
 def encode_response(response: Response, *, date: str, connection: str = "", with_body: bool = True) -> bytes:
-    """Return a response's bytes.
+    """Encode a response.
 
     Args:
-        response: Whose headers are the server's own words, never a caller's.
+        response: Its headers must not hold text from a caller.
         date: Value of the ``Date`` header.
-        connection: Value of the ``Connection`` header; no such header if empty.
-        with_body: False for the answer to HEAD, which has all headers and no body.
+        connection: Value of the ``Connection`` header; omitted if empty.
+        with_body: False for a response to HEAD, which has all headers and no body.
     """
     kind = (response.status, response.media_type)
     head = _heads.get(kind)

@@ -1,4 +1,4 @@
-"""Listening sockets of one application, and the clock of its connections."""
+"""Serves one application on a listening socket, or on connections that another process accepted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import email.utils
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ingrain.server.http.application import Application
 from ingrain.server.http.connection import Connection
+from ingrain.server.http.host import HostedConnection, HttpLimits
 from ingrain.server.http.known_heads import KnownHeads
 
 _BACKLOG = 2048
@@ -20,31 +20,14 @@ _LONGEST_TICK_S = 1.0
 log = logging.getLogger("ingrain.server")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """What a caller may take of the server.
-
-    Attributes:
-        max_header_bytes: Longest request line and headers together.
-        max_body_bytes: Longest body.
-        read_timeout_s: Seconds that a request may take to arrive, and that a caller may take to read an answer.
-        keep_alive_s: Seconds that an idle connection is kept.
-    """
-
-    max_header_bytes: int = 65_536
-    max_body_bytes: int = 67_108_864
-    read_timeout_s: float = 60.0
-    keep_alive_s: float = 75.0
-
-
 class HttpServer:
-    """Accepts connections until it is stopped.
+    """Accepts connections until it is stopped; the ``ConnectionHost`` of its connections.
 
-    One timer looks after all connections, so that a request costs no timer of its own.
+    One timer checks the time limits of all connections, so that no request needs its own.
 
     Args:
         application: Answers the requests.
-        limits: What a caller may take.
+        limits: Limits of each connection.
         on_closed: Called each time a connection is closed.
     """
 
@@ -54,7 +37,7 @@ class HttpServer:
         self.application = application
         self.limits = limits
         self.known_heads = KnownHeads()
-        self.connections: set[Connection] = set()
+        self.connections: set[HostedConnection] = set()
         self.is_closing = False
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
@@ -66,7 +49,7 @@ class HttpServer:
         self._emptied: asyncio.Future[None] | None = None
 
     async def start(self, listener: socket.socket | None) -> None:
-        """Accept connections on a bound socket; with None, serve those that are handed to ``adopt``."""
+        """Accept connections on a bound socket; with None, serve those passed to ``adopt``."""
         if listener is not None:
             self._accepting = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=_BACKLOG)
         self._tick()
@@ -78,7 +61,7 @@ class HttpServer:
         task.add_done_callback(self._adopting.discard)
 
     async def stop(self, grace_s: float) -> None:
-        """Accept no more, let what is being answered finish for ``grace_s`` seconds, and close."""
+        """Stop accepting, give requests in progress ``grace_s`` seconds to finish, and close."""
         self.is_closing = True
         if self._accepting is not None:
             self._accepting.close()
@@ -94,8 +77,12 @@ class HttpServer:
         if self._ticking is not None:
             self._ticking.cancel()
 
-    def forget(self, connection: Connection) -> None:
-        """Take note that a connection is closed."""
+    def add(self, connection: HostedConnection) -> None:
+        """Register an open connection."""
+        self.connections.add(connection)
+
+    def forget(self, connection: HostedConnection) -> None:
+        """Remove a connection that is closed."""
         self.connections.discard(connection)
         if self._on_closed is not None:
             self._on_closed()
@@ -105,7 +92,7 @@ class HttpServer:
     async def _adopt(self, accepted: socket.socket) -> None:
         try:
             await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
-        except OSError:  # its caller has gone away meanwhile
+        except OSError:  # the caller has disconnected meanwhile
             accepted.close()
             if self._on_closed is not None:
                 self._on_closed()
@@ -123,6 +110,6 @@ class HttpServer:
         for connection in list(self.connections):
             try:
                 connection.sweep()
-            except Exception:  # whatever is wrong with one connection, the others are still looked after
+            except Exception:  # an error in one connection must not stop the timer of the others
                 log.exception("A connection could not be looked after")
                 connection.abort()

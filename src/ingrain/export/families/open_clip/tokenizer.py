@@ -11,7 +11,7 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.open_clip.bpe import build_bpe_tokenizer
 from ingrain.export.families.sentence_transformers.serving_tokenizer import write_tokenizer
 from ingrain.export.families.sentence_transformers.tokenizer_files import compare_with_sentencepiece
-from ingrain.preprocess.clean import Clean
+from ingrain.preprocess.text_cleaning import Clean
 from ingrain.repository.manifest import TextPreprocess
 
 _CLEAN: dict[str, Clean] = {

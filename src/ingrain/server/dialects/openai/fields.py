@@ -11,9 +11,9 @@ import msgspec
 from ingrain.api.openai import OpenAIEmbeddingsRequest
 from ingrain.errors import InvalidRequestError
 from ingrain.postprocess.quantize import OutputDtype
-from ingrain.preprocess.frame import CutSide
 from ingrain.preprocess.prompts import PromptChoice, meaning_of
 from ingrain.tasks.vectors import VectorForm
+from ingrain.preprocess.special_tokens import CutSide
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.pipeline import Pipeline
 from ingrain.pipeline.task import ModelName
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
-from ingrain.preprocess.openai_ids import decode, is_loaded
+from ingrain.preprocess.cl100k_base import decode, is_loaded
 from ingrain.preprocess.prompts import prompts_of
 from ingrain.server.dialects.openai.fields import Wanted, read_wanted
 from ingrain.server.dialects.openai.input import Input, Modality, read_input

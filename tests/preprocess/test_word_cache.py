@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ingrain.preprocess import words as module
-from ingrain.preprocess.frame import read_frame
+from ingrain.preprocess import word_cache as module
+from ingrain.preprocess.special_tokens import find_special_tokens
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.preprocess.words import WordByWord
+from ingrain.preprocess.word_cache import WordCache
 from ingrain.repository.manifest import TextPreprocess
 from processes import package_folder
 from texts import articles, sentences
@@ -95,7 +95,7 @@ def tokenizer_with(normalizer):
 
 
 PAIRS = [
-    (tokenizer, WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG)))
+    (tokenizer, WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG)))
     for tokenizer in map(tokenizer_with, NORMALIZERS)
 ]
 
@@ -121,7 +121,7 @@ def test_real_texts_have_the_tokenizers_ids(monkeypatch):
     """Of the news, with so little room that words are forgotten again and again."""
     monkeypatch.setattr(module, "_MOST_WORDS", 50)
     tokenizer = tokenizer_with(NORMALIZERS[1])
-    words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
+    words = WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG))
     texts = [*articles()[:60], *sentences()[:600]]
     expected = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
     assert [unpacked(words.encode(text)) for text in texts] == expected
@@ -135,19 +135,19 @@ def test_items_are_those_of_the_tokenizer_where_texts_are_cut_too(tmp_path, max_
     tokenizer.enable_truncation(max_tokens)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     preprocessor = TextPreprocessor(TextPreprocess(max_tokens=max_tokens), tmp_path)
-    assert preprocessor._words is not None
+    assert preprocessor._word_cache is not None
     river = ["river " * count for count in range(1, 14)]
     texts = ["", "unbelievablyunbelievable" * 20, *river, *articles()[:5], *sentences()[:50]]
     assert preprocessor.encode(texts) == preprocessor._tokenize(texts, 0)
-    known = len(preprocessor._words._young)
+    known = len(preprocessor._word_cache._young)
     endless = " ".join(f"w{number}" for number in range(20_000))
     assert preprocessor.encode([endless]) == preprocessor._tokenize([endless], 0)
-    assert len(preprocessor._words._young) == known, "a text that is too long in any case teaches nothing"
+    assert len(preprocessor._word_cache._young) == known, "a text that is too long in any case teaches nothing"
 
 
 def test_memory_is_bounded_and_long_words_are_not_kept():
     tokenizer = tokenizer_with(NORMALIZERS[1])
-    words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
+    words = WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG))
     for start in range(0, 40_000, 500):
         words.encode(" ".join(f"w{number}" for number in range(start, start + 500)))
     words.encode("y" * 65)
@@ -157,7 +157,7 @@ def test_memory_is_bounded_and_long_words_are_not_kept():
 
 def test_a_text_of_new_words_teaches_one_of_them_where_many_are_known():
     tokenizer = tokenizer_with(NORMALIZERS[1])
-    words = WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG))
+    words = WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG))
     words.encode(" ".join(f"w{number}" for number in range(3_000)))
     before = len(words._young)
     assert unpacked(words.encode("qwx rtz plk w7")) == tokenizer.encode("qwx rtz plk w7").ids
@@ -195,6 +195,6 @@ def bert(**changes):
 )
 def test_a_tokenizer_that_may_look_beyond_a_word_is_asked_for_whole_texts(changes):
     tokenizer = bert(**changes)
-    assert WordByWord.find(tokenizer, read_frame(tokenizer, CONFIG)) is None
+    assert WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG)) is None
     plain = bert()
-    assert WordByWord.find(plain, read_frame(plain, CONFIG)) is not None
+    assert WordCache.for_tokenizer(plain, find_special_tokens(plain, CONFIG)) is not None

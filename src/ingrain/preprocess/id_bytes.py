@@ -1,4 +1,4 @@
-"""Token ids as bytes: ``int64`` in the byte order of this machine, one behind the other."""
+"""Packs token ids into bytes: consecutive ``int64`` in this machine's byte order, as the engine takes them."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ ID_BYTES = 8
 
 
 def pack_ids(ids: Iterable[int]) -> bytes:
-    """Return ids as bytes."""
+    """Return token ids as bytes, ``ID_BYTES`` each."""
     return array("q", ids).tobytes()

@@ -1,4 +1,4 @@
-"""The name of a format that is not read, by a file's first bytes: so that a refusal says what was sent."""
+"""Names unsupported file formats by their first bytes, so that an error says what was sent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BRANDS = {
     b"msf1": "a HEIF picture of a codec that is not known",
 }
 _LONGEST_BRANDS = 256
-# A count of at least one follows; TGA begins with the same bytes, and has zeros there.
+# The count of icons follows, at least one. TGA starts with the same bytes, but has zeros there.
 _ICON = re.compile(rb"\x00\x00([\x01\x02])\x00(?!\x00\x00)..", re.DOTALL)
 _ICONS = {b"\x01": "an icon (ICO)", b"\x02": "a cursor (CUR)"}
 _PNM = re.compile(rb"P[1-7]\s")
@@ -55,15 +55,15 @@ _JSON = re.compile(rb"""\{\s*["}]|\[\s*["\d{\[\]-]""")
 
 
 def brands_of(data: bytes) -> set[bytes]:
-    """Return the brands of a file of ISO's base media format (HEIF, AVIF, MP4), the major one and those it suits."""
+    """Return the major and compatible brands of an ISO base media file (HEIF, AVIF, MP4)."""
     if data[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(data[:4]), len(data), _LONGEST_BRANDS)
     return {data[8:12]} | {data[place : place + 4] for place in range(16, end - 3, 4)}
 
 
-def name_of(data: bytes) -> str | None:
-    """Return what a file that is not read is, with its article; None where its first bytes do not tell."""
+def describe_format(data: bytes) -> str | None:
+    """Describe an unsupported file with an article (``a PDF document``); None if its first bytes do not tell."""
     for magic, name in _MAGIC.items():
         if data.startswith(magic):
             return name
@@ -77,10 +77,10 @@ def name_of(data: bytes) -> str | None:
         return "a DICOM picture"
     if _PNM.match(data):
         return "a PNM picture"
-    return _name_of_text(data[:1024])
+    return _describe_text(data[:1024])
 
 
-def _name_of_text(start: bytes) -> str | None:
+def _describe_text(start: bytes) -> str | None:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _MARKUP.match(text):
         if _SVG.search(text):

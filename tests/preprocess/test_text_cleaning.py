@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingrain.preprocess.clean import clean_texts
+from ingrain.preprocess.text_cleaning import clean_texts
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_ids_with_and_without_special_tokens_are_the_text(tmp_path, template, si
     bare = [[WORDS.index(word) for word in text.split()] for text in TEXTS]
     assert made.take_ids(bare, name=name) == expected
     assert made.take_ids([ids_of(item) for item in expected[:3]], name=name) == expected[:3]
-    assert expected[3].cut_tokens == 8 - (MAX_TOKENS - made._frame.special_tokens)
+    assert expected[3].cut_tokens == 8 - (MAX_TOKENS - made._special.count)
     assert [item.cut_tokens for item in expected[:3]] == [0, 0, 0]
 
 

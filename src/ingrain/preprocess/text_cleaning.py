@@ -1,4 +1,4 @@
-"""Receives a text as a user wrote it, hands on the text that OpenCLIP's tokenizers split."""
+"""Cleans texts as OpenCLIP's tokenizers do before they split them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import ftfy
 
 Clean = Literal["none", "clip_lower", "clip_whitespace", "clip_canonicalize"]
 
-# Nothing in such a text can be mended: no character beyond ASCII, no control character but white space, no entity.
+# ftfy and HTML unescaping leave such a text as it is: ASCII, no control character but white space, no ``&``.
 _PLAIN = re.compile(r"[\t\n\r -%'-~]*")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def clean_texts(texts: Sequence[str], how: Clean) -> Sequence[str]:
-    """Clean texts as a tokenizer of OpenCLIP does before it splits them.
+def clean_texts(texts: Sequence[str], clean: Clean) -> Sequence[str]:
+    """Clean texts as an OpenCLIP tokenizer does.
 
     Args:
         texts: Any number of texts.
-        how: ``none``; ``clip_lower`` (CLIP's own tokenizer), ``clip_whitespace`` (Hugging Face tokenizers in OpenCLIP)
-            or ``clip_canonicalize`` (SigLIP).
+        clean: ``none``; ``clip_lower`` (CLIP's own tokenizer), ``clip_whitespace`` (Hugging Face tokenizers in
+            OpenCLIP) or ``clip_canonicalize`` (SigLIP).
 
     Returns:
         As many texts, in order.
     """
-    if how == "none":
+    if clean == "none":
         return texts
-    finish = _FINISH[how]
-    return [finish(_mend(text)) for text in texts]
+    finish = _FINISH[clean]
+    return [finish(_repair(text)) for text in texts]
 
 
-def _mend(text: str) -> str:
+def _repair(text: str) -> str:
     """Repair mojibake and resolve HTML entities, twice as OpenCLIP does (``&amp;amp;``).
 
-    ftfy costs more than the tokenizer itself, and most texts give it nothing to do.
+    ftfy costs more than the tokenizer itself, so texts that it cannot change are skipped.
     """
     if _PLAIN.fullmatch(text):
         return text

@@ -1,4 +1,4 @@
-"""Receives token ids of OpenAI's encoding cl100k_base, hands on the texts that they stand for."""
+"""Decodes token ids of OpenAI's encoding cl100k_base into text."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ _SPECIAL = {
     100260: b"<|fim_suffix|>",
     100276: b"<|endofprompt|>",
 }
-# A character is four bytes at most: what has more bytes than this for each character has too many characters.
+# A character has at most four bytes in UTF-8, so a text of more than 4 * N bytes has more than N characters.
 _MOST_CHARACTER_BYTES = 4
 
 _loading = Lock()
 
 
 def is_loaded() -> bool:
-    """Tell whether ``decode`` can begin at once; else it reads a file of 1.7 MB first, which takes some 50 ms."""
+    """Tell whether the token table is in memory; if not, ``decode`` first reads a file of 1.7 MB in about 50 ms."""
     return _load.cache_info().currsize > 0
 
 
 def decode(rows: Sequence[Sequence[int]], *, name: Callable[[int], str], most_chars: int, most_bytes: int) -> list[str]:
-    """Return the texts, as tiktoken decodes them.
+    """Decode token ids as tiktoken does.
 
-    What is not UTF-8, such as the end of a text that was split within a character, becomes U+FFFD; special tokens
-    become what they are written as (``<|endoftext|>``).
+    Bytes that are not UTF-8, such as a character cut in half by the caller, become U+FFFD. Special tokens become their
+    names (``<|endoftext|>``).
 
     Args:
         rows: Token ids by text.
-        name: Tells how the caller wrote a row, for errors.
+        name: Returns the path of a row's field, for errors.
         most_chars: Longest text in characters.
         most_bytes: Most bytes of all texts together.
 
     Raises:
-        InvalidRequestError: A row is empty, or holds an id that the encoding lacks.
+        InvalidRequestError: A row is empty, or holds an id that is not in the encoding.
         TooLargeError: A text, or all of them together, are too long.
-        SettingsError: The file with the tokens is missing or damaged.
+        SettingsError: The file with the token table is missing or damaged.
     """
     tokens, texts, total = _tokens(), [], 0
     for index, row in enumerate(rows):
@@ -88,7 +88,7 @@ def _unknown(position: int, row: Sequence[int], name: str) -> InvalidRequestErro
 
 
 def _tokens() -> dict[int, bytes]:
-    with _loading:  # the first to come loads, and the others wait for it
+    with _loading:  # concurrent first calls load the table once
         return _load()
 
 

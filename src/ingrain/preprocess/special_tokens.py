@@ -1,0 +1,86 @@
+"""The special tokens that a tokenizer adds to a text, and how to add them to token ids that a caller sends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+from ingrain.repository.manifest import TextPreprocess
+
+CutSide = Literal["left", "right"]
+
+_PROBES = ("a", "1", "the", "。")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecialTokens:
+    """The special tokens before and after a text's own tokens.
+
+    Attributes:
+        prefix: Ids before the text.
+        suffix: Ids after the text.
+        type_ids: Token type ids of the prefix, of the text, and of the suffix.
+        max_tokens: Longest sequence, special tokens included.
+        cut_side: Where a text that is too long is cut, unless the caller says otherwise.
+    """
+
+    prefix: list[int]
+    suffix: list[int]
+    type_ids: tuple[list[int], int, list[int]]
+    max_tokens: int
+    cut_side: CutSide
+
+    @property
+    def count(self) -> int:
+        """Number of special tokens in a sequence."""
+        return len(self.prefix) + len(self.suffix)
+
+    def add(self, row: Sequence[int], cut_side: CutSide | None = None) -> tuple[list[int], list[int], int]:
+        """Add the special tokens to the ids of a text, and cut it to ``max_tokens``.
+
+        Args:
+            row: Ids of a text, with or without special tokens.
+            cut_side: Where to cut; the tokenizer's own side if None.
+
+        Returns:
+            Token ids and token type ids, at most ``max_tokens`` of each, and the number of ids that were cut off.
+        """
+        ids = list(row)
+        first, end = len(self.prefix), len(ids) - len(self.suffix)
+        if first <= end and ids[:first] == self.prefix and ids[end:] == self.suffix:
+            ids = ids[first:end]
+        return self.add_to_bare(ids, cut_side)
+
+    def add_to_bare(self, ids: list[int], cut_side: CutSide | None = None) -> tuple[list[int], list[int], int]:
+        """Do what ``add`` does, for ids that have no special tokens."""
+        room = max(0, self.max_tokens - self.count)
+        cut = max(0, len(ids) - room)
+        ids = ids[cut:] if (cut_side or self.cut_side) == "left" else ids[: len(ids) - cut]
+        before, own, after = self.type_ids
+        return [*self.prefix, *ids, *self.suffix], [*before, *[own] * len(ids), *after], cut
+
+
+def find_special_tokens(tokenizer: Tokenizer, config: TextPreprocess) -> SpecialTokens:
+    """Find a tokenizer's special tokens by encoding a short text.
+
+    Args:
+        tokenizer: With its truncation switched on.
+        config: The model's text rules.
+    """
+    prefix: list[int] = []
+    suffix: list[int] = []
+    type_ids: tuple[list[int], int, list[int]] = ([], 0, [])
+    for probe in _PROBES:
+        found = tokenizer.encode(probe, add_special_tokens=config.add_special_tokens)
+        own = [place for place, special in enumerate(found.special_tokens_mask) if not special]
+        if own:
+            start, stop = own[0], own[-1] + 1
+            prefix, suffix = found.ids[:start], found.ids[stop:]
+            type_ids = (found.type_ids[:start], found.type_ids[start], found.type_ids[stop:])
+            break
+    cuts = tokenizer.truncation
+    side: CutSide = "left" if cuts is not None and cuts["direction"] == "left" else "right"
+    return SpecialTokens(prefix=prefix, suffix=suffix, type_ids=type_ids, max_tokens=config.max_tokens, cut_side=side)

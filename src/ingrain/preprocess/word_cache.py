@@ -1,0 +1,112 @@
+"""Caches the token ids of words, for tokenizers that tokenize each word independently.
+
+Tokenizing takes a quarter of the front end's time for a short text and nearly all of it for a long one, yet most words
+of a text have been seen before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from ingrain.preprocess.id_bytes import pack_ids
+from ingrain.preprocess.special_tokens import SpecialTokens
+
+# Of each of the two generations; a word takes about 200 bytes.
+_MOST_WORDS = 10_000
+_LONGEST_WORD = 64
+# With so many words known, a text of more than a third new words is unusual: its words may never come again, and
+# tokenizing words one by one costs more than tokenizing the text.
+_ENOUGH_WORDS = 2_000
+_MOSTLY_NEW = 3
+
+
+class WordCache:
+    """Tokenizes texts from cached words, and new words with the tokenizer.
+
+    Words are separated by single spaces. Thread-safe: all accesses are to single entries of dictionaries.
+
+    Args:
+        tokenizer: One that tokenizes each word independently; see ``for_tokenizer``.
+        special: Its special tokens.
+        zero: Replaces ids that the graph takes as 0.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, special: SpecialTokens, zero: Callable[[Sequence[int]], Sequence[int]]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._zero = zero
+        self._prefix, self._suffix = pack_ids(zero(special.prefix)), pack_ids(zero(special.suffix))
+        # Two generations: when the young one is full it becomes the old one, which is dropped. Words in use stay.
+        self._young: dict[str, bytes] = {"": b""}
+        self._old: dict[str, bytes] = {}
+
+    @classmethod
+    def for_tokenizer(
+        cls, tokenizer: Tokenizer, special: SpecialTokens, *, zero: Callable[[Sequence[int]], Sequence[int]] = list
+    ) -> WordCache | None:
+        """Return a cache for a BERT tokenizer; None for one where a word's ids may depend on its neighbours.
+
+        BERT's normalizer changes single characters, its pre-tokenizer splits at every space, WordPiece tokenizes words
+        one by one, and no added token contains a space.
+
+        Args:
+            tokenizer: Any tokenizer.
+            special: Its special tokens.
+            zero: Replaces ids that the graph takes as 0.
+        """
+        before, own, after = special.type_ids
+        if any(before) or own or any(after) or not _words_are_independent(json.loads(tokenizer.to_str())):
+            return None
+        return cls(tokenizer, special, zero)
+
+    def encode(self, text: str) -> bytes:
+        """Return a text's packed ids, special tokens included.
+
+        They are complete unless there are more than the tokenizer's maximum; such a text is too long in any case.
+        """
+        words, young = text.split(" "), self._young
+        try:
+            return b"".join((self._prefix, *[young[word] for word in words], self._suffix))
+        except KeyError:
+            return self._encode_new(text, words)
+
+    def _encode_new(self, text: str, words: list[str]) -> bytes:
+        found = {word: self._young.get(word) or self._old.get(word) or b"" for word in words}
+        missing = [word for word, known in found.items() if not known and word]
+        knows_enough = len(self._young) + len(self._old) > _ENOUGH_WORDS
+        if knows_enough and _MOSTLY_NEW * len(missing) > len(words):
+            self._keep([(missing[0], self._tokenize(missing[0]))])
+            return self._prefix + self._tokenize(text) + self._suffix
+        # One by one: for a batch the tokenizer wakes its threads, which takes longer than tokenizing a word.
+        found.update((word, self._tokenize(word)) for word in missing)
+        self._keep(found.items())
+        return b"".join((self._prefix, *[found[word] for word in words], self._suffix))
+
+    def _tokenize(self, text: str) -> bytes:
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        return pack_ids(self._zero(encoding.ids))
+
+    def _keep(self, words: Iterable[tuple[str, bytes]]) -> None:
+        if len(self._young) > _MOST_WORDS:
+            self._old, self._young = self._young, {"": b""}
+        self._young.update((word, ids) for word, ids in words if len(word) <= _LONGEST_WORD)
+
+
+def _words_are_independent(described: dict[str, Any]) -> bool:
+    normalizer, splitter = described.get("normalizer"), described.get("pre_tokenizer")
+    return (
+        described["model"]["type"] == "WordPiece"
+        and (normalizer is None or normalizer["type"] == "BertNormalizer")
+        and splitter is not None
+        and splitter["type"] == "BertPreTokenizer"
+        and not any(_depends_on_neighbours(token) for token in described["added_tokens"])
+    )
+
+
+def _depends_on_neighbours(token: dict[str, Any]) -> bool:
+    return bool(token["lstrip"] or token["rstrip"] or token["single_word"] or " " in token["content"])
