@@ -32,7 +32,6 @@ from ingrain.repository.manifest import (
     ImagePreprocess,
     Manifest,
     Resize,
-    Role,
     Similarity,
     Tensor,
     TextPreprocess,
@@ -51,6 +50,7 @@ from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine
 from ingrain.tuning.place import TuningPlace
+from ingrain.vocabulary import Role
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "blue", "poison", "broken", *(f"w{n}" for n in range(100))]
 WIDTH = 8

@@ -11,7 +11,7 @@ from ingrain.postprocess.quantize import AnyVectors, OutputDtype
 from ingrain.preprocess.frame import CutSide
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.preprocess.text import TokenizedText
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from ingrain.errors import IngrainError, ModelLoadingError
 from ingrain.models.loaded import LoadedModel
 from ingrain.registry.table import ModelStatus, Slot, SlotTable, not_loaded, not_ready, status_of
 from ingrain.registry.view import RegistryView
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 OpenKey = Callable[[str], LoadedModel]
 """Makes what requests need of the model with this key in the repository; blocks on the disk."""

@@ -13,8 +13,9 @@ from ingrain.errors import DamagedEntryError, ModelConflictError, UnsupportedMod
 from ingrain.export.process.job import Progress
 from ingrain.registry.table import Slot
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Manifest, Precision, Task
+from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Entry, Repository
+from ingrain.vocabulary import Precision, Task
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
 """Fetches, converts and proves a model into an empty folder."""

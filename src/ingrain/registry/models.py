@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from ingrain.batching.batcher import Batcher
 from ingrain.models.loaded import LoadedModel
 from ingrain.registry.table import ModelStatus
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 
 class Models(Protocol):

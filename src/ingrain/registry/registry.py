@@ -39,11 +39,12 @@ from ingrain.registry.tuner import Tuner
 from ingrain.registry.tunings import Tunings
 from ingrain.registry.view import RegistryView, view_of
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Graph, Library, Manifest, Precision
+from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
 from ingrain.repository.tuning import Layout
 from ingrain.tuning.place import TuningPlace
+from ingrain.vocabulary import Library, Precision
 
 PrepareGraph = Callable[[Manifest, Graph, Layout | None], bool]
 """Completes a graph's folder for the engine in use (``config.pbtxt``), in a layout or the settings' own; tells whether

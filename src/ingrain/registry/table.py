@@ -20,9 +20,9 @@ from ingrain.errors import (
 from ingrain.export.process.job import Progress
 from ingrain.models.loaded import LoadedModel
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Precision, Role
 from ingrain.repository.names import model_key
 from ingrain.repository.tuning import Execution
+from ingrain.vocabulary import Library, Precision, Role
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 """Triton's words for the state of a model."""

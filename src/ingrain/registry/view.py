@@ -9,8 +9,8 @@ import msgspec
 from ingrain.export.process.job import Progress
 from ingrain.registry.table import Slot, State
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Role
 from ingrain.repository.tuning import Execution
+from ingrain.vocabulary import Role
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ import msgspec
 from ingrain.errors import DamagedEntryError, MachineError
 from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.checksums import check_files, describe_file
-from ingrain.repository.manifest import Library, StoredFile
+from ingrain.repository.manifest import StoredFile
+from ingrain.vocabulary import Library
 
 DESCRIPTION_FILE = "source.json"
 FILES_FOLDER = "files"

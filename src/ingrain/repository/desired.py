@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ingrain.errors import DamagedEntryError
-from ingrain.repository.manifest import Library, Precision, Task
+from ingrain.vocabulary import Library, Precision, Task
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):

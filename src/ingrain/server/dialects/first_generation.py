@@ -5,7 +5,6 @@ from __future__ import annotations
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library
 from ingrain.server.dialects.native import inference
 from ingrain.server.dialects.native.models import load
 from ingrain.server.http.message import Request, Response
@@ -13,6 +12,7 @@ from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.endpoint import Handler
 from ingrain.server.plane.services import ModelServices
 from ingrain.server.plane.text_work import TextReader
+from ingrain.vocabulary import Library
 
 
 def _load_with(library: Library) -> Handler:
