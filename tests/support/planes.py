@@ -190,11 +190,13 @@ def make_images(settings: Settings) -> ImageInput:
     return ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
 
 
-def make_place(*, given: Mapping[str, int] | None = None, cores: int = 2, free: int | None = None) -> TuningPlace:
-    """Make what a server with an engine of two copies knows of its machine; ``free`` is its memory in bytes."""
+def make_place(
+    *, given: Mapping[str, int] | None = None, cores: int = 2, free: int | None = None, copies: int = 2
+) -> TuningPlace:
+    """Make what a server knows of its machine, by default two cores and an engine of two copies; ``free`` in bytes."""
     return TuningPlace(
         machine=Machine(engine="fake", instance_kind="KIND_CPU", cores=cores),
-        default=Execution(layout=Layout(2, 1), max_items=32, max_tokens=4096),
+        default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096),
         given=given or {},
         most_items=64,
         enough_items=8,
@@ -223,6 +225,7 @@ def make_registry(
     *,
     images: ImageInput | None = None,
     queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 - frozen
+    place: TuningPlace | None = None,
     **changes,
 ) -> Registry:
     """Make a registry on a prepared repository."""
@@ -235,6 +238,7 @@ def make_registry(
         export=export,
         prepare_graph=lambda manifest, graph, layout: False,
         open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
+        place=place or make_place(copies=engine.instances),
         **changes,
     )
 

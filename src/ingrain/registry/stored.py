@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from ingrain.errors import DamagedEntryError, MachineError, ModelNotFoundError
-from ingrain.registry.table import ModelStatus, ambiguous
+from ingrain.registry.status import ModelStatus
+from ingrain.registry.table import ambiguous
 from ingrain.repository.custom import CustomSource
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key

@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 
 from ingrain.errors import DamagedEntryError
+from ingrain.repository.manifest import Manifest
+from ingrain.repository.names import model_key
 from ingrain.vocabulary import Library, Precision, Task
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a user names it; without a precision or task it is taken as it is stored, or made by the default."""
+    """A model as a user names it; where no precision or task is named, any stored one will do."""
 
     name: str
     library: Library = "sentence_transformers"
@@ -20,6 +22,15 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     precision: Precision | None = None
     task: Task | None = None
+
+    @property
+    def key(self) -> str:
+        """The model's key in the repository."""
+        return model_key(self.name, self.library, self.pretrained)
+
+    def is_met_by(self, manifest: Manifest) -> bool:
+        """Return whether a stored model has the precision and the task that are named."""
+        return self.precision in (None, manifest.precision) and self.task in (None, manifest.task)
 
 
 def read_desired(root: Path) -> tuple[ModelRef, ...]:
