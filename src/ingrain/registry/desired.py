@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingrain.repository.desired import ModelRef, read_desired, write_desired
+from ingrain.repository.desired import DESIRED_FILE, ModelRef, read_desired, write_desired
 from ingrain.repository.store import Repository
 
 
@@ -56,7 +56,7 @@ class DesiredModels:
 
     def _look(self) -> tuple[int, ...]:
         try:
-            found = (self._repository.root / "desired.json").stat()
+            found = (self._repository.root / DESIRED_FILE).stat()
         except FileNotFoundError:
             return ()
         return (found.st_ino, found.st_mtime_ns, found.st_size)

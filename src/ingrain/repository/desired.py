@@ -1,16 +1,18 @@
-"""Which models should be loaded: a file in the repository, so that it outlives the server and Triton."""
+"""The list of models that should be loaded: a file in the repository, so that it outlives the server and Triton."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from ingrain.errors import DamagedEntryError
+from ingrain.repository.durable import write_json
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
 from ingrain.vocabulary import Library, Precision, Task
+
+DESIRED_FILE = "desired.json"
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +42,7 @@ def read_desired(root: Path) -> tuple[ModelRef, ...]:
         DamagedEntryError: The file cannot be read.
     """
     try:
-        content = (root / "desired.json").read_bytes()
+        content = (root / DESIRED_FILE).read_bytes()
     except FileNotFoundError:
         return ()
     try:
@@ -53,6 +55,4 @@ def read_desired(root: Path) -> tuple[ModelRef, ...]:
 
 def write_desired(root: Path, models: tuple[ModelRef, ...]) -> None:
     """Replace the list as a whole; the caller holds the repository's lock."""
-    temporary = root / "desired.json.new"
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(models)))
-    os.replace(temporary, root / "desired.json")  # noqa: PTH105 - the atomic form, said plainly
+    write_json(root / DESIRED_FILE, models)
