@@ -28,7 +28,8 @@ from ingrain.bench.texts import make_texts
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
-from ingrain.repository.manifest import Manifest, Precision
+from ingrain.repository.manifest import Manifest
+from ingrain.vocabulary import Precision
 
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int8-safe")
 _OTHER = "ONNX Runtime's int8"

@@ -1,63 +1,41 @@
-"""Every error of Ingrain, split by who can act on it.
+"""All error classes of Ingrain, split by who can act on them.
 
 ::
 
     IngrainError
     ├── RequestError                    the caller: change the request
-    │   ├── InvalidRequestError         malformed, wrong type, wrong value
-    │   │   ├── UnsupportedModelError   a model that cannot be converted, with the reason
-    │   │   ├── ModelConflictError      the name is taken by another revision, or is ambiguous
-    │   │   ├── ModelLimitError         MAX_LOADED_MODELS is reached
-    │   │   ├── ModalityError           the model has no such tower
-    │   │   ├── TextTooLongError        a text that must not be cut is longer than the model takes
-    │   │   ├── ImageError              a picture that cannot be read
-    │   │   ├── FetchRefusedError       a URL that may not be fetched
-    │   │   └── FetchFailedError        a URL whose host did not deliver
+    │   ├── InvalidRequestError
+    │   │   ├── UnsupportedModelError, ModelConflictError, ModelLimitError, ModalityError
+    │   │   └── TextTooLongError, ImageError, FetchRefusedError, FetchFailedError
     │   ├── NotFoundError
     │   │   ├── RouteNotFoundError
-    │   │   ├── ModelNotLoadedError
-    │   │   ├── ModelNotFoundError      not in the repository
-    │   │   └── SourceNotFoundError     the hub or the folder does not have it
-    │   ├── MethodNotAllowedError
-    │   ├── TuningInProgressError       the model is being tuned already
-    │   ├── TooLargeError               body, item count, text or image over a limit
+    │   │   └── ModelNotLoadedError, ModelNotFoundError, SourceNotFoundError
+    │   ├── MethodNotAllowedError, TuningInProgressError
+    │   ├── TooLargeError
     │   │   └── HeadersTooLargeError
-    │   ├── AuthenticationError
-    │   └── PermissionDeniedError
-    ├── OverloadError                   the caller, later
+    │   └── AuthenticationError, PermissionDeniedError
+    ├── OverloadError                   the caller: try again later
     │   └── QueueFullError
     ├── EngineError                     the operator; the caller may try again
-    │   ├── EngineUnavailableError      unreachable, restarting
-    │   ├── ModelLoadingError           known, but not ready yet
-    │   ├── DeadlineExceededError
-    │   ├── InferenceError              the engine refused or broke
-    │   ├── NotFiniteError              the graph answered NaN or infinity
-    │   └── TuningError                 a tuning was ended; the model is as it was
-    ├── SettingsError
-    ├── SourceError
-    │   ├── SourceForbiddenError        gated or private: a token is needed
-    │   └── SourceUnavailableError      hub unreachable, download broken
-    ├── ExportError
-    │   ├── ExportUnavailableError      this installation cannot export
-    │   ├── ExportTimeoutError
-    │   ├── ExportCrashedError
-    │   └── VerificationError           the graph differs from its source
+    │   ├── EngineUnavailableError, ModelLoadingError, DeadlineExceededError
+    │   └── InferenceError, NotFiniteError, TuningError
+    ├── SettingsError                   the operator
+    ├── SourceError                     the operator, or whoever publishes the model
+    │   └── SourceForbiddenError, SourceUnavailableError
+    ├── ExportError                     the operator
+    │   └── ExportUnavailableError, ExportTimeoutError, ExportCrashedError, VerificationError
     ├── MachineError                    the operator: the machine lacks something; models are tried again later
-    │   ├── DiskFullError
-    │   ├── DiskUnusableError           read-only, not permitted, or broken
-    │   ├── OutOfMemoryError
-    │   ├── MachineLimitError           too many open files, processes or threads
-    │   └── ExportKilledError           the export process was killed from outside, most often for its memory
-    ├── RepositoryError
-    │   ├── DamagedEntryError
-    │   └── NewerFormatError
+    │   ├── DiskFullError, DiskUnusableError
+    │   └── OutOfMemoryError, MachineLimitError, ExportKilledError
+    ├── RepositoryError                 the operator
+    │   └── DamagedEntryError, NewerFormatError
     └── ClientError                     raised by ``ingrain.Client``, never by the server
-        ├── ServerUnreachableError      nobody listens there, or the connection broke each time
-        │   └── AnswerTimeoutError      the server took longer than the client waits
-        └── UnexpectedAnswerError       what answered is not Ingrain, or not one that this client knows
+        ├── ServerUnreachableError
+        │   └── AnswerTimeoutError
+        └── UnexpectedAnswerError
 
-The HTTP status of each class is a table in ``server/errors.py``, looked up through the MRO. Messages name what, the
-value, the limit and what to do; they never hold a path outside the model repository, a secret, a user's text or the
+The HTTP status of each class is a table in ``server/plane/errors.py``, looked up through the MRO. Messages name what,
+the value, the limit and what to do; they never hold a path outside the model repository, a secret, a user's text or the
 text of another library's exception.
 """
 
@@ -68,6 +46,8 @@ from typing import ClassVar
 
 class IngrainError(Exception):
     """Base of all errors raised by Ingrain.
+
+    Each class has a stable ``code``, by which programs may tell errors apart.
 
     Args:
         message: One sentence for the person who can act.
@@ -81,6 +61,11 @@ class IngrainError(Exception):
     """HTTP status of the answer that brought the error; only where a client raises it."""
     request_id: str | None = None
     """``X-Request-Id`` of the request that failed, as the server's log has it; only where a client raises it."""
+
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        if code is not None:
+            cls.code = code
+        _CLASSES.setdefault(cls.code, cls)
 
     def __init__(
         self,
@@ -97,328 +82,218 @@ class IngrainError(Exception):
         self.facts = facts or {}
 
 
-class RequestError(IngrainError):
+_CLASSES: dict[str, type[IngrainError]] = {IngrainError.code: IngrainError}
+"""Every class by its code, extended as subclasses are defined."""
+
+
+class RequestError(IngrainError, code="bad_request"):
     """The request is at fault; the caller can mend it."""
 
-    code = "bad_request"
 
-
-class InvalidRequestError(RequestError):
+class InvalidRequestError(RequestError, code="invalid_request"):
     """The request is malformed, or a field has a wrong type or value."""
 
-    code = "invalid_request"
 
-
-class UnsupportedModelError(InvalidRequestError):
+class UnsupportedModelError(InvalidRequestError, code="unsupported_model"):
     """The named model cannot be converted; the message says why."""
 
-    code = "unsupported_model"
 
-
-class ModelConflictError(InvalidRequestError):
+class ModelConflictError(InvalidRequestError, code="model_conflict"):
     """The name is ambiguous, or already stands for another revision or library."""
 
-    code = "model_conflict"
 
-
-class ModelLimitError(InvalidRequestError):
+class ModelLimitError(InvalidRequestError, code="model_limit_reached"):
     """As many models are loaded as ``MAX_LOADED_MODELS`` allows."""
 
-    code = "model_limit_reached"
 
-
-class ModalityError(InvalidRequestError):
+class ModalityError(InvalidRequestError, code="unsupported_modality"):
     """The model lacks the modality asked for."""
 
-    code = "unsupported_modality"
 
-
-class TextTooLongError(InvalidRequestError):
+class TextTooLongError(InvalidRequestError, code="text_too_long"):
     """A text has more tokens than the model takes, and the request forbids to cut it."""
 
-    code = "text_too_long"
 
-
-class ImageError(InvalidRequestError):
+class ImageError(InvalidRequestError, code="invalid_image"):
     """A picture is of no known format, damaged, or cannot be prepared for the model."""
 
-    code = "invalid_image"
 
-
-class FetchRefusedError(InvalidRequestError):
+class FetchRefusedError(InvalidRequestError, code="fetch_refused"):
     """A URL is malformed, or leads to where this server does not fetch from."""
 
-    code = "fetch_refused"
 
-
-class FetchFailedError(InvalidRequestError):
+class FetchFailedError(InvalidRequestError, code="fetch_failed"):
     """The host that a URL names could not be reached, was too slow, or answered with an error."""
 
-    code = "fetch_failed"
 
-
-class NotFoundError(RequestError):
+class NotFoundError(RequestError, code="not_found"):
     """What the request names does not exist."""
 
-    code = "not_found"
 
-
-class RouteNotFoundError(NotFoundError):
+class RouteNotFoundError(NotFoundError, code="route_not_found"):
     """No such route."""
 
-    code = "route_not_found"
 
-
-class ModelNotLoadedError(NotFoundError):
+class ModelNotLoadedError(NotFoundError, code="model_not_loaded"):
     """The model is not loaded."""
 
-    code = "model_not_loaded"
 
-
-class ModelNotFoundError(NotFoundError):
+class ModelNotFoundError(NotFoundError, code="model_not_found"):
     """The model is not in the model repository."""
 
-    code = "model_not_found"
 
-
-class SourceNotFoundError(NotFoundError):
+class SourceNotFoundError(NotFoundError, code="source_not_found"):
     """Neither the hub nor the directory of local models has this name or revision."""
 
-    code = "source_not_found"
 
-
-class MethodNotAllowedError(RequestError):
+class MethodNotAllowedError(RequestError, code="method_not_allowed"):
     """The route exists, but not with this HTTP method."""
 
-    code = "method_not_allowed"
 
-
-class TuningInProgressError(RequestError):
+class TuningInProgressError(RequestError, code="tuning_in_progress"):
     """The model is being tuned; it has to end before the model can be tuned again, or its tuning be reset."""
 
-    code = "tuning_in_progress"
 
-
-class TooLargeError(RequestError):
+class TooLargeError(RequestError, code="too_large"):
     """A body, a number of items, a text or an image is over its limit."""
 
-    code = "too_large"
 
-
-class HeadersTooLargeError(TooLargeError):
+class HeadersTooLargeError(TooLargeError, code="headers_too_large"):
     """The request line and headers are over the limit."""
 
-    code = "headers_too_large"
 
-
-class AuthenticationError(RequestError):
+class AuthenticationError(RequestError, code="invalid_api_key"):
     """The key is missing or wrong."""
 
-    code = "invalid_api_key"
 
-
-class PermissionDeniedError(RequestError):
+class PermissionDeniedError(RequestError, code="permission_denied"):
     """The key is right, but lacks the scope."""
 
-    code = "permission_denied"
 
-
-class OverloadError(IngrainError):
+class OverloadError(IngrainError, code="overloaded"):
     """The server has more work than it may queue."""
 
-    code = "overloaded"
 
-
-class QueueFullError(OverloadError):
+class QueueFullError(OverloadError, code="queue_full"):
     """The queue of a graph, or of requests, is full."""
 
-    code = "queue_full"
 
-
-class EngineError(IngrainError):
+class EngineError(IngrainError, code="engine_error"):
     """The engine that runs the graphs is at fault."""
 
-    code = "engine_error"
 
-
-class EngineUnavailableError(EngineError):
+class EngineUnavailableError(EngineError, code="engine_unavailable"):
     """The engine cannot be reached, or is being restarted."""
 
-    code = "engine_unavailable"
 
-
-class ModelLoadingError(EngineError):
+class ModelLoadingError(EngineError, code="model_loading"):
     """The model is known, and is still being loaded."""
 
-    code = "model_loading"
 
-
-class DeadlineExceededError(EngineError):
+class DeadlineExceededError(EngineError, code="deadline_exceeded"):
     """The request's deadline passed before its vectors were ready."""
 
-    code = "deadline_exceeded"
 
-
-class InferenceError(EngineError):
+class InferenceError(EngineError, code="inference_failed"):
     """The engine took the batch and failed on it."""
 
-    code = "inference_failed"
 
-
-class NotFiniteError(EngineError):
+class NotFiniteError(EngineError, code="not_finite"):
     """The graph answered NaN or infinity."""
 
-    code = "not_finite"
 
-
-class TuningError(EngineError):
+class TuningError(EngineError, code="tuning_failed"):
     """A tuning could not be finished; the model is executed as it was before."""
 
-    code = "tuning_failed"
 
-
-class SettingsError(IngrainError):
+class SettingsError(IngrainError, code="invalid_setting"):
     """A setting has a value that cannot be used; the message names variable and flag."""
 
-    code = "invalid_setting"
 
-
-class SourceError(IngrainError):
+class SourceError(IngrainError, code="source_error"):
     """The place a model comes from is at fault."""
 
-    code = "source_error"
 
-
-class SourceForbiddenError(SourceError):
+class SourceForbiddenError(SourceError, code="source_forbidden"):
     """The hub wants a token, or the token given may not read this model."""
 
-    code = "source_forbidden"
 
-
-class SourceUnavailableError(SourceError):
+class SourceUnavailableError(SourceError, code="source_unavailable"):
     """The hub cannot be reached, or the download broke off."""
 
-    code = "source_unavailable"
 
-
-class ExportError(IngrainError):
+class ExportError(IngrainError, code="export_failed"):
     """Turning a source into graphs failed."""
 
-    code = "export_failed"
 
-
-class ExportUnavailableError(ExportError):
+class ExportUnavailableError(ExportError, code="export_unavailable"):
     """This installation has no exporter (``ingrain[export]``)."""
 
-    code = "export_unavailable"
 
-
-class ExportTimeoutError(ExportError):
+class ExportTimeoutError(ExportError, code="export_timeout"):
     """The export took longer than its deadline."""
 
-    code = "export_timeout"
 
-
-class ExportCrashedError(ExportError):
+class ExportCrashedError(ExportError, code="export_crashed"):
     """The export process died."""
 
-    code = "export_crashed"
 
-
-class VerificationError(ExportError):
+class VerificationError(ExportError, code="verification_failed"):
     """The graph's numbers differ from the source's by more than the tolerance."""
 
-    code = "verification_failed"
 
-
-class MachineError(IngrainError):
+class MachineError(IngrainError, code="machine_error"):
     """The machine lacks what the work needs; no model and no request is at fault."""
 
-    code = "machine_error"
 
-
-class DiskFullError(MachineError):
+class DiskFullError(MachineError, code="disk_full"):
     """A disk is full, over its quota, or a file may not grow further."""
 
-    code = "disk_full"
 
-
-class DiskUnusableError(MachineError):
+class DiskUnusableError(MachineError, code="disk_unusable"):
     """A disk is read-only or broken, or its files may not be read or written."""
 
-    code = "disk_unusable"
 
-
-class OutOfMemoryError(MachineError):
+class OutOfMemoryError(MachineError, code="out_of_memory"):
     """There is too little memory."""
 
-    code = "out_of_memory"
 
-
-class MachineLimitError(MachineError):
+class MachineLimitError(MachineError, code="machine_limit"):
     """The system allows no further open file, process or thread."""
 
-    code = "machine_limit"
 
-
-class ExportKilledError(MachineError):
+class ExportKilledError(MachineError, code="export_killed"):
     """Something killed the export process: the system, most often, for want of memory."""
 
-    code = "export_killed"
 
-
-class RepositoryError(IngrainError):
+class RepositoryError(IngrainError, code="repository_error"):
     """An entry of the model repository is at fault."""
 
-    code = "repository_error"
 
-
-class DamagedEntryError(RepositoryError):
+class DamagedEntryError(RepositoryError, code="damaged_entry"):
     """Files of an entry are missing or do not match their checksums."""
 
-    code = "damaged_entry"
 
-
-class NewerFormatError(RepositoryError):
+class NewerFormatError(RepositoryError, code="newer_format"):
     """The entry was written by a newer Ingrain."""
 
-    code = "newer_format"
 
-
-class ClientError(IngrainError):
+class ClientError(IngrainError, code="client_error"):
     """The client got no answer that it can use."""
 
-    code = "client_error"
 
-
-class ServerUnreachableError(ClientError):
+class ServerUnreachableError(ClientError, code="server_unreachable"):
     """Nobody listens at the address, or the connection broke each time it was tried."""
 
-    code = "server_unreachable"
 
-
-class AnswerTimeoutError(ServerUnreachableError):
+class AnswerTimeoutError(ServerUnreachableError, code="answer_timeout"):
     """The server did not answer within the time that the client waits."""
 
-    code = "answer_timeout"
 
-
-class UnexpectedAnswerError(ClientError):
+class UnexpectedAnswerError(ClientError, code="unexpected_answer"):
     """The answer cannot be read: another program's, or that of an Ingrain too old or too new for this client."""
-
-    code = "unexpected_answer"
 
 
 def error_class(code: str) -> type[IngrainError] | None:
     """Return the class with this code, or None where there is none."""
-    return _by_code().get(code)
-
-
-def _by_code() -> dict[str, type[IngrainError]]:
-    found: dict[str, type[IngrainError]] = {}
-    waiting: list[type[IngrainError]] = [IngrainError]
-    while waiting:
-        cls = waiting.pop()
-        found.setdefault(cls.code, cls)
-        waiting += cls.__subclasses__()
-    return found
+    return _CLASSES.get(code)

@@ -1,7 +1,7 @@
-"""Tells from an exception, whoever raised it, what the machine lacked: disk, memory, files, processes.
+"""Finds the operating system's fault behind an exception: no disk space, memory, open files or processes.
 
-Libraries wrap what the system said in errors of their own, and blame what they were working on. Asked before anything
-is told to be a model's fault, so that a full disk never reads as "this network cannot be converted".
+Libraries wrap the system's errors in their own and blame what they were working on. Whoever is about to blame a model
+calls this first, so that a full disk never reads as "this network cannot be converted".
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _BY_NUMBER: dict[int, tuple[type[MachineError], str]] = {
     errno.ENFILE: (MachineLimitError, _FILES),
     errno.EAGAIN: (MachineLimitError, _PROCESSES),
 }
-# The one place where messages are read: torch, ONNX Runtime, protobuf and Rust give their own errors no number and no
-# type, and what stands here are words of the C library and of allocators.
-_IN_WORDS: tuple[tuple[re.Pattern[str], int], ...] = (
+# The one place where messages are matched: errors of torch, ONNX Runtime, protobuf and Rust have no number and no type
+# for this, but hold the texts of the C library and of allocators.
+_BY_TEXT: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"No space left on device|Disk quota exceeded|File too large"), errno.ENOSPC),
     (re.compile(r"Read-only file system"), errno.EROFS),
     (re.compile(r"Input/output error"), errno.EIO),
@@ -64,21 +64,24 @@ _IN_WORDS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"Too many open files"), errno.EMFILE),
     (re.compile(r"can't start new thread|Resource temporarily unavailable"), errno.EAGAIN),
 )
-_NUMBER_IN_WORDS = re.compile(r"\(os error (\d+)\)")  # how Rust writes the system's errors
+_NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")  # in errors of Rust
 _MOST_LINKS = 20
 
 
 def machine_fault(error: BaseException) -> MachineError | None:
-    """Return what the machine lacked, where that is behind an error; None where something else is.
+    """Return the machine's fault behind an error; None if there is none.
 
     Args:
-        error: As it was caught; what it was raised from, or while handling, counts as in its traceback.
+        error: As it was caught; its causes and contexts are searched too, as its traceback shows them.
     """
     for link in _chain(error):
         if isinstance(link, MachineError):
             return link
-        found = _of_type(link)
-        if found is None and not isinstance(link, OSError):
+        if isinstance(link, OSError):
+            found = _fault(link.errno) if link.errno in _BY_NUMBER else None
+        elif _is_out_of_memory(link):
+            found = _fault(errno.ENOMEM)
+        else:
             found = machine_fault_in(str(link))
         if found is not None:
             return found
@@ -86,18 +89,18 @@ def machine_fault(error: BaseException) -> MachineError | None:
 
 
 def machine_fault_in(text: str) -> MachineError | None:
-    """Return what the machine lacked, where a library's words or a dying process's last lines say so."""
-    for written in _NUMBER_IN_WORDS.finditer(text):
+    """Return the machine's fault that a library's message, or a dying process's last lines, tell of."""
+    for written in _NUMBER_IN_TEXT.finditer(text):
         if (number := int(written[1])) in _BY_NUMBER:
             return _fault(number)
-    return next((_fault(number) for words, number in _IN_WORDS if words.search(text)), None)
+    return next((_fault(number) for pattern, number in _BY_TEXT if pattern.search(text)), None)
 
 
 def raise_if_machines(error: BaseException) -> None:
-    """Raise what the machine lacked, where that is behind an error.
+    """Raise the machine's fault behind an error, if there is one.
 
     Raises:
-        MachineError: It is.
+        MachineError: There is.
     """
     fault = machine_fault(error)
     if fault is error:
@@ -106,13 +109,9 @@ def raise_if_machines(error: BaseException) -> None:
         raise fault from error
 
 
-def _of_type(error: BaseException) -> MachineError | None:
-    if isinstance(error, OSError):
-        return _fault(error.errno) if error.errno in _BY_NUMBER else None
-    # torch's has this name, with and without a GPU; it is not imported where requests are served.
-    if isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
-        return _fault(errno.ENOMEM)
-    return None
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch's own class has this name; it is not imported where requests are served.
+    return isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
 
 
 def _fault(number: int) -> MachineError:
@@ -121,7 +120,7 @@ def _fault(number: int) -> MachineError:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those behind it, as a traceback shows them; of a group, its members."""
+    """Yield an error, then its causes and contexts, and the members of groups."""
     waiting, seen = [error], 0
     while waiting and seen < _MOST_LINKS:
         link = waiting.pop(0)

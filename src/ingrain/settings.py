@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from ingrain.errors import SettingsError
+from ingrain.vocabulary import Precision
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -55,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     precision: Annotated[
-        Literal["fp32", "fp16", "int8", "int8-safe"] | None,
+        Precision | None,
         _setting(
             "INGRAIN_PRECISION",
             "Precision of models for which none is named, stored ones included; `fp16` is for GPUs, `int8` and "

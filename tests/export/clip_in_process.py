@@ -14,7 +14,8 @@ import numpy as np
 
 from ingrain.errors import IngrainError
 from ingrain.export.process.job import ExportJob
-from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.manifest import Manifest
+from ingrain.vocabulary import Library
 
 TEXTS = [
     "a river runs to the sea",

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 
 from ingrain.export.process.job import Event, ExportJob, Progress
-from ingrain.repository.manifest import Manifest, Precision
+from ingrain.repository.manifest import Manifest
+from ingrain.vocabulary import Precision
 
 
 @dataclass(frozen=True)

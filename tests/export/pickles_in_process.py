@@ -10,7 +10,7 @@ from typing import Any
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.process.job import ExportJob
 from ingrain.export.weights.pickled_weights import unpickle
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 
 def job_of(folder: Path, library: Library) -> ExportJob:

@@ -28,11 +28,12 @@ from ingrain.errors import (
 )
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
-from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Repository
 from ingrain.settings import Settings
 from ingrain.sources.custom.architecture import architecture_config
 from ingrain.sources.custom.download import Downloads
+from ingrain.vocabulary import Library
 from picture_server import PictureServer, answer
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import weights_in_process as in_process
 
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 pytestmark = pytest.mark.slow
 

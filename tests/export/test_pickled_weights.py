@@ -11,7 +11,7 @@ import pickles_in_process as in_process
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 Export = Callable[[str], export_in_process.Exported]
 PLACES: list[tuple[Library, str]] = [

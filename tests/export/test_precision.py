@@ -13,7 +13,7 @@ import pytest
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.precision.choose import FLOORS
 from ingrain.repository.checksums import check_files
-from ingrain.repository.manifest import Precision
+from ingrain.vocabulary import Precision
 from processes import package_folder
 from texts import sentences, word_pairs
 

@@ -13,7 +13,8 @@ from ingrain.errors import InvalidRequestError, SourceNotFoundError, Unsupported
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
 from ingrain.repository.checksums import check_files
-from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.manifest import Manifest
+from ingrain.vocabulary import Library
 
 pytestmark = pytest.mark.slow
 

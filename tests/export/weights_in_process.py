@@ -13,7 +13,7 @@ from export_in_process import embed_published, export_manifest
 
 from ingrain.errors import IngrainError
 from ingrain.export.process.job import Event, ExportJob, Progress
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 TEXTS = ["the river runs past old stone houses", "houses stone past old runs the river"]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from ingrain.errors import MachineError, MachineLimitError, OutOfMemoryError
-from ingrain.registry import registry as registry_module
+from ingrain.registry import loader, reconciler
 from ingrain.repository.desired import ModelRef, read_desired
 from ingrain.testing.fake_engine import FakeEngine
 from planes import FakeExport, make_registry
@@ -77,8 +77,8 @@ async def test_a_stored_model_is_not_made_again_because_its_files_cannot_be_open
 
 async def test_a_model_that_should_be_loaded_is_tried_again_after_a_fault_of_the_machine(tmp_path, monkeypatch):
     """With a default precision, too: one night without memory must not leave the model in another for ever."""
-    monkeypatch.setattr(registry_module, "_FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr(registry_module, "_RECONCILE_EVERY_S", 0.05)
+    monkeypatch.setattr(loader, "_FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(reconciler, "_RECONCILE_EVERY_S", 0.05)
     engine, export = FakeEngine(), LackingExport()
     registry = make_registry(tmp_path, engine, export, default_precision="int8")
     await engine.start()

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
+from registry_server import RegistryServer
 
-from ingrain.errors import ModelLoadingError, ModelNotLoadedError, UnsupportedModelError
+from ingrain.errors import ModelNotLoadedError, UnsupportedModelError
 from ingrain.repository.desired import ModelRef, read_desired
-from ingrain.testing.fake_engine import FakeEngine
-from planes import FakeExport, make_registry
+from planes import FakeExport
 
 A = ModelRef(name="org/a")
 INT8 = ModelRef(name="org/a", precision="int8")
@@ -24,36 +24,14 @@ class RefusingExport(FakeExport):
         await super().__call__(ref, folder, on_progress)
 
 
-class Server:
-    """A registry with its engine and export, started, on a repository that others may share."""
-
-    def __init__(self, root, models=(), export=None, **changes) -> None:
-        self.engine, self.export, self.models = FakeEngine(), export or FakeExport(), models
-        self.registry = make_registry(root, self.engine, self.export, **changes)
-
-    async def __aenter__(self):
-        await self.engine.start()
-        await self.registry.start(self.models)
-        return self
-
-    async def __aexit__(self, *_):
-        await self.registry.close()
-        await self.engine.close()
+class Server(RegistryServer):
+    """A registry that is looked at by the precision of one model."""
 
     def precision(self) -> str:
         return self.registry.get("org/a").manifest.precision
 
     def exported(self) -> list[str | None]:
         return [ref.precision for ref in self.export.runs]
-
-    async def until_ready(self) -> None:
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    self.registry.get("org/a")
-                    return
-                except (ModelNotLoadedError, ModelLoadingError):
-                    await asyncio.sleep(0.01)
 
 
 async def test_another_precision_takes_the_models_place_and_the_same_changes_nothing(tmp_path):
@@ -67,7 +45,7 @@ async def test_another_precision_takes_the_models_place_and_the_same_changes_not
         assert server.exported() == [None, "int8"]
     assert read_desired(tmp_path) == (INT8,)
     async with Server(tmp_path) as again:
-        await again.until_ready()
+        await again.until_ready("org/a")
         assert again.precision() == "int8"
         assert again.exported() == []
 
@@ -140,7 +118,7 @@ async def test_a_default_is_for_what_names_no_precision_stored_models_included(t
     async with Server(tmp_path) as server:
         await server.registry.load(A)
     async with Server(tmp_path, default_precision="int8") as server:
-        await server.until_ready()
+        await server.until_ready("org/a")
         assert server.precision() == "int8"
         await server.registry.load(ModelRef(name="org/b", precision="fp32"))
         assert server.registry.get("org/b").manifest.precision == "fp32"
@@ -152,7 +130,7 @@ async def test_a_default_that_does_not_suit_a_model_leaves_it_in_fp32_and_is_not
         assert server.precision() == "fp32"
         assert server.exported() == ["int8", "fp32"]
     async with Server(tmp_path, [A], export=RefusingExport(), default_precision="int8") as server:
-        await server.until_ready()
+        await server.until_ready("org/a")
         assert server.exported() == []
 
 
@@ -160,7 +138,7 @@ async def test_a_precision_named_at_start_wins_over_the_one_of_last_time(tmp_pat
     async with Server(tmp_path) as server:
         await server.registry.load(A)
     async with Server(tmp_path, [INT8]) as server:
-        await server.until_ready()
+        await server.until_ready("org/a")
         assert server.precision() == "int8"
 
 
@@ -168,12 +146,12 @@ async def test_a_process_that_shares_the_repository_follows_to_another_precision
     async with Server(tmp_path) as one, Server(tmp_path) as two:
         await one.registry.load(A)
         await two.registry.refresh()
-        await two.until_ready()
+        await two.until_ready("org/a")
         await one.registry.load(INT8)
         await two.registry.refresh()
         async with asyncio.timeout(60):
             while True:
-                await two.until_ready()
+                await two.until_ready("org/a")
                 if two.precision() == "int8":
                     break
                 await asyncio.sleep(0.01)

@@ -1,10 +1,12 @@
 """The registry: what should be loaded is, whatever restarts, and processes that share a repository agree."""
 
 import asyncio
+import functools
 import time
 
 import msgspec
 import pytest
+from registry_server import RegistryServer
 
 from ingrain.errors import (
     EngineError,
@@ -15,36 +17,10 @@ from ingrain.errors import (
 )
 from ingrain.registry import desired
 from ingrain.repository.desired import ModelRef, read_desired
-from ingrain.testing.fake_engine import FakeEngine
-from planes import FakeExport, make_registry
 
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 
-
-class Server:
-    """A registry with its engine and export, on a repository that others may share."""
-
-    def __init__(self, root, **changes) -> None:
-        self.engine, self.export = FakeEngine(), FakeExport()
-        self.registry = make_registry(root, self.engine, self.export, **changes)
-
-    async def __aenter__(self):
-        await self.engine.start()
-        return self
-
-    async def __aexit__(self, *_):
-        await self.registry.close()
-        await self.engine.close()
-
-    async def until_ready(self, name: str) -> None:
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    self.registry.get(name)
-                    return
-                except (ModelNotLoadedError, ModelLoadingError):
-                    await self.registry.refresh()
-                    await asyncio.sleep(0.01)
+Server = functools.partial(RegistryServer, models=None)
 
 
 async def test_what_was_loaded_is_loaded_again_after_a_restart(tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 
 import msgspec
 import pytest
+from registry_server import RegistryServer
 
 from ingrain.errors import (
     EngineUnavailableError,
@@ -21,7 +22,7 @@ from ingrain.repository.desired import ModelRef
 from ingrain.repository.tuning import Execution, Layout
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
-from planes import FakeExport, hold_layout, make_images, make_place, make_registry
+from planes import hold_layout, make_images, make_place
 
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 DEFAULT, OTHER = Layout(2, 1), Layout(1, 2)
@@ -41,23 +42,13 @@ class Refusing(FakeEngine):
         await super().load(graph, layout)
 
 
-class Server:
+class Server(RegistryServer):
     """A registry whose engine is four times as fast with one copy of two threads, by a clock that only batches move."""
 
-    def __init__(self, root, **changes) -> None:
-        self.engine, self.export = FakeEngine(instances=2), FakeExport()
-        self.engine.batch_s = cost
-        options = {"place": make_place(), "clock": lambda: self.engine.computed_s, "tune_seconds": 1.0} | changes
-        self.registry = make_registry(root, self.engine, self.export, **options)
-
-    async def __aenter__(self):
-        await self.engine.start()
-        await self.registry.start()
-        return self
-
-    async def __aexit__(self, *_):
-        await self.registry.close()
-        await self.engine.close()
+    def __init__(self, root, engine=None, **changes) -> None:
+        engine = engine or FakeEngine(instances=2)
+        engine.batch_s = cost
+        super().__init__(root, engine=engine, clock=lambda: engine.computed_s, tune_seconds=1.0, **changes)
 
     async def tune(self, name: str = "org/a"):
         return await self.registry.tune(name)
@@ -265,11 +256,7 @@ async def test_an_engine_that_dies_in_the_middle_leaves_the_model_as_it_was(tmp_
 
 async def test_an_engine_that_refuses_a_layout_leaves_the_model_as_it_was(tmp_path):
     """The first load in the other layout fails; the former one is loaded again, at once."""
-    async with Server(tmp_path) as server:
-        engine = Refusing(instances=2)
-        engine.batch_s = cost
-        await engine.start()
-        server.engine = server.registry.engine = engine
+    async with Server(tmp_path, Refusing(instances=2)) as server:
         await server.registry.load(A)
         with pytest.raises(TuningError, match="no memory for it"):
             await server.tune()
@@ -416,9 +403,7 @@ async def test_a_reset_helps_a_model_whose_tuning_the_engine_cannot_load(tmp_pat
     async with Server(tmp_path) as server:
         await server.registry.load(A)
         await server.tune()
-    server = Server(tmp_path)
-    server.engine = server.registry.engine = Refusing(instances=2)
-    async with server:
+    async with Server(tmp_path, Refusing(instances=2)) as server:
         await server.until(lambda: any(status.state == "UNAVAILABLE" for status in server.registry.statuses()))
         assert await server.registry.reset_tuning("org/a")
         await server.until_served()

@@ -7,8 +7,8 @@ import pytest
 from ingrain.app.model_names import parse_model
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Precision
 from ingrain.settings import describe
+from ingrain.vocabulary import Precision
 
 
 @pytest.mark.parametrize(

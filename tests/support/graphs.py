@@ -10,7 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ingrain.repository.manifest import DType, Graph, Role, Tensor
+from ingrain.repository.manifest import Graph, Tensor
+from ingrain.vocabulary import DType, Role
 
 _ONNX_TYPES: dict[str, DType] = {
     "tensor(float)": "FP32",

@@ -32,7 +32,6 @@ from ingrain.repository.manifest import (
     ImagePreprocess,
     Manifest,
     Resize,
-    Role,
     Similarity,
     Tensor,
     TextPreprocess,
@@ -43,11 +42,9 @@ from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.application import Application
+from ingrain.server.http.host import HttpLimits
 from ingrain.server.http.server import HttpLimits, HttpServer
 from ingrain.server.plane.application import PlaneApplication
-from ingrain.server.http.host import HttpLimits
-from ingrain.server.http.server import HttpServer
-from ingrain.server.plane.application import build_app
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import ModelServices
 from ingrain.server.plane.telemetry import Load, Telemetry
@@ -55,6 +52,7 @@ from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine
 from ingrain.tuning.place import TuningPlace
+from ingrain.vocabulary import Role
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "blue", "poison", "broken", *(f"w{n}" for n in range(100))]
 WIDTH = 8
@@ -194,11 +192,13 @@ def make_images(settings: Settings) -> ImageInput:
     return ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
 
 
-def make_place(*, given: Mapping[str, int] | None = None, cores: int = 2, free: int | None = None) -> TuningPlace:
-    """Make what a server with an engine of two copies knows of its machine; ``free`` is its memory in bytes."""
+def make_place(
+    *, given: Mapping[str, int] | None = None, cores: int = 2, free: int | None = None, copies: int = 2
+) -> TuningPlace:
+    """Make what a server knows of its machine, by default two cores and an engine of two copies; ``free`` in bytes."""
     return TuningPlace(
         machine=Machine(engine="fake", instance_kind="KIND_CPU", cores=cores),
-        default=Execution(layout=Layout(2, 1), max_items=32, max_tokens=4096),
+        default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096),
         given=given or {},
         most_items=64,
         enough_items=8,
@@ -227,6 +227,7 @@ def make_registry(
     *,
     images: ImageInput | None = None,
     queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 - frozen
+    place: TuningPlace | None = None,
     **changes,
 ) -> Registry:
     """Make a registry on a prepared repository."""
@@ -239,6 +240,7 @@ def make_registry(
         export=export,
         prepare_graph=lambda manifest, graph, layout: False,
         open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
+        place=place or make_place(copies=engine.instances),
         **changes,
     )
 

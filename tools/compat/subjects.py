@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

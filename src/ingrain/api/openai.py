@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ingrain.api import types
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 TokenEncoding = Literal["cl100k_base", "own", "refuse"]
 

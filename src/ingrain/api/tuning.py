@@ -7,8 +7,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from ingrain.api.types import Answer, LibraryField, Name, Pretrained, Request
-from ingrain.repository.manifest import Role
 from ingrain.repository.tuning import Step
+from ingrain.vocabulary import Role
 
 Seconds = Annotated[
     Annotated[float, Meta(ge=1, le=3600)] | None,

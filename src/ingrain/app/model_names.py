@@ -6,7 +6,7 @@ from typing import get_args
 
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Precision
+from ingrain.vocabulary import Library, Precision
 
 
 def parse_model(text: str) -> ModelRef:

@@ -30,8 +30,10 @@ from ingrain.fetch.policy import FetchPolicy
 from ingrain.models.loaded import LoadedModel, open_model
 from ingrain.pipeline.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
+from ingrain.registry.graphs import PrepareGraph
+from ingrain.registry.loader import OpenModel
 from ingrain.registry.maker import Export
-from ingrain.registry.registry import OpenModel, PrepareGraph, Registry
+from ingrain.registry.registry import Registry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph, Manifest

@@ -12,7 +12,7 @@ import msgspec
 
 from ingrain.errors import IngrainError, SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 if TYPE_CHECKING:
     from ingrain.client import Client

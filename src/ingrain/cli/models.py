@@ -11,7 +11,7 @@ import msgspec
 from ingrain.cli.connect import add_connection_flags, add_json_flag, add_model_flags, make_client, model_of, say
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Precision, Task
+from ingrain.vocabulary import Library, Precision, Task
 
 _NAME = "what the source library calls the model; also `library:name`, `name@tag` or `name@revision`, and `#int8`."
 _MODELS_EXAMPLES = """\

@@ -17,8 +17,9 @@ from ingrain.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ingrain.export.process.job import ExportJob, Progress
-    from ingrain.repository.manifest import Library, Manifest, Verification
+    from ingrain.repository.manifest import Manifest, Verification
     from ingrain.repository.store import Repository
+    from ingrain.vocabulary import Library
 
 _EXAMPLES = """\
 examples:

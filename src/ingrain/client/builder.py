@@ -30,7 +30,8 @@ from ingrain.client.jobs import Bar, Calls, PairJob, RowsJob, SingleJob, count_o
 from ingrain.client.options import Options
 from ingrain.client.pictures import AsyncPictures, picture_cut, pictures_of, wire_pictures
 from ingrain.errors import InvalidRequestError
-from ingrain.repository.manifest import ImageStep, Library, Precision, Task
+from ingrain.repository.manifest import ImageStep
+from ingrain.vocabulary import Library, Precision, Task
 
 A = TypeVar("A")
 

@@ -29,7 +29,8 @@ from ingrain.client.options import make_options
 from ingrain.client.pictures import Pictures
 from ingrain.client.retry import RetryPolicy
 from ingrain.client.sync_transport import SyncTransport
-from ingrain.repository.manifest import ImageStep, Library, Precision, Task
+from ingrain.repository.manifest import ImageStep
+from ingrain.vocabulary import Library, Precision, Task
 
 R = TypeVar("R")
 

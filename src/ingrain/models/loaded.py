@@ -19,9 +19,10 @@ from ingrain.errors import IngrainError, NotFiniteError
 from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor, Pixels
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
-from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Role, TextPreprocess
+from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, TextPreprocess
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Execution
+from ingrain.vocabulary import Role
 
 IMAGE_TOKENS = 256
 """What an image counts for in a queue: about the tokens that a vision transformer makes of it."""

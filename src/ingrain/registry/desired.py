@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingrain.registry.table import key_of
-from ingrain.repository.desired import ModelRef, read_desired, write_desired
+from ingrain.repository.desired import DESIRED_FILE, ModelRef, read_desired, write_desired
 from ingrain.repository.store import Repository
 
 
@@ -31,7 +30,7 @@ class DesiredModels:
     async def read(self) -> dict[str, ModelRef]:
         """Return the models by key; what cannot be read has still changed, so that it is read again."""
         stamp = await asyncio.to_thread(self._look)
-        models = {key_of(ref): ref for ref in await asyncio.to_thread(read_desired, self._repository.root)}
+        models = {ref.key: ref for ref in await asyncio.to_thread(read_desired, self._repository.root)}
         self._stamp, self.keys = stamp, set(models)
         return models
 
@@ -45,7 +44,7 @@ class DesiredModels:
 
     def _edit(self, key: str, ref: ModelRef | None) -> None:
         with self._repository.locked():
-            models = {key_of(one): one for one in read_desired(self._repository.root)}
+            models = {one.key: one for one in read_desired(self._repository.root)}
             if models.get(key) != ref:
                 if ref is None:
                     del models[key]
@@ -57,7 +56,7 @@ class DesiredModels:
 
     def _look(self) -> tuple[int, ...]:
         try:
-            found = (self._repository.root / "desired.json").stat()
+            found = (self._repository.root / DESIRED_FILE).stat()
         except FileNotFoundError:
             return ()
         return (found.st_ino, found.st_mtime_ns, found.st_size)

@@ -1,4 +1,4 @@
-"""Receives what should be loaded, hands on its entry in the repository, made first where there is none to serve."""
+"""Finds a model in the repository, or exports it into the repository first."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ingrain.errors import DamagedEntryError, ModelConflictError, UnsupportedMod
 from ingrain.export.process.job import Progress
 from ingrain.registry.table import Slot
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Manifest, Precision, Task
+from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Entry, Repository
+from ingrain.vocabulary import Precision, Task
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
-"""Fetches, converts and proves a model into an empty folder."""
+"""Fetches, converts and verifies a model into an empty folder."""
 
 log = logging.getLogger("ingrain.registry")
 
 
 class Maker:
-    """Finds models in the repository, and has those made that it lacks, one at a time.
+    """Finds models in the repository, and exports those that it lacks, one at a time.
 
     Args:
         repository: Where published models are.
@@ -39,47 +40,48 @@ class Maker:
         self._turn = asyncio.Semaphore(1)
 
     async def obtain(self, slot: Slot) -> Entry:
-        """Return the model's entry, made first where the repository has none that can be served.
+        """Return the model's entry, exported first where the repository has none that meets the slot's reference.
 
         Args:
-            slot: What is to be loaded. Its progress is told on the way, and its reference becomes fp32's where the
-                default precision turns out to be impossible.
+            slot: To be loaded. Its progress is updated, and the precision of its reference becomes fp32 if the default
+                precision turns out to be impossible.
 
         Raises:
             ModelConflictError: The repository holds another revision under this name.
-            SourceError, ExportError, MachineError, RepositoryError: What stood in the way.
+            SourceError, ExportError, MachineError, RepositoryError: It could not be exported or read.
         """
-        precision, task = slot.ref.precision or self._default_precision, slot.ref.task
+        wanted = msgspec.structs.replace(slot.ref, precision=slot.ref.precision or self._default_precision)
         stored: Entry | None = None
         was: Manifest | None = None
         try:
             stored = await asyncio.to_thread(self._repository.find, slot.key)
             if stored is not None:
                 was = stored.manifest
-                check_revision(slot.ref, stored.manifest)
+                check_revision(slot.ref, was)
                 await asyncio.to_thread(self._repository.check, stored)
-                if precision in (None, stored.manifest.precision) and slot.ref.task in (None, stored.manifest.task):
+                if wanted.is_met_by(was):
                     return stored
         except DamagedEntryError as error:
             stored = None
-            # What it was is kept, as far as that can still be read.
+            # It is made again in the same precision, as far as that can still be read.
             was = await asyncio.to_thread(self._repository.read_manifest, slot.key)
-            precision = precision or (was.precision if was is not None else None)
+            if was is not None and wanted.precision is None:
+                wanted = msgspec.structs.replace(wanted, precision=was.precision)
             log.warning("Model %r is damaged in the repository and is made again: %s", slot.ref.name, error.message)
         try:
-            return await self._make(slot, was, precision)
+            return await self._make(slot, was, wanted.precision)
         except UnsupportedModelError as error:
             if error.param != "precision" or slot.ref.precision is not None:
                 raise
             log.warning("Model %r is served in fp32, not in the default precision: %s", slot.ref.name, error.message)
-        # So that the next start does not try again what was found impossible.
+        # Remembered, so that the next start does not try again.
         slot.ref = msgspec.structs.replace(slot.ref, precision="fp32")
-        if stored is not None and stored.manifest.precision == "fp32" and task in (None, stored.manifest.task):
+        if stored is not None and slot.ref.is_met_by(stored.manifest):
             return stored
         return await self._make(slot, was, "fp32")
 
     async def _make(self, slot: Slot, was: Manifest | None, precision: Precision | None) -> Entry:
-        """Export a model into the repository, in the place of what is stored there, damaged or not."""
+        """Export a model into the repository and replace what is stored there, damaged or not."""
         revision, task = slot.ref.revision, slot.ref.task
         if was is not None:
             revision, task = revision or was.revision, task or _task_of(was)
@@ -90,7 +92,7 @@ class Maker:
                 log.info("Model %r: %s", slot.ref.name, progress.phase)
             slot.progress = progress
 
-        # One export at a time: each wants all cores and as much memory as the model has weights, several times.
+        # One export at a time: each wants all cores, and memory for several copies of the weights.
         async with self._turn:
             with self._repository.staging() as folder:
                 await self._export(ref, folder, on_progress)
@@ -98,15 +100,15 @@ class Maker:
 
 
 def _task_of(manifest: Manifest) -> Task | None:
-    """Return what a stored model does, where that could have been chosen."""
+    """Return the task of a stored model if its library lets users choose one."""
     return manifest.task if manifest.library == "timm" else None
 
 
 def check_revision(ref: ModelRef, manifest: Manifest) -> None:
-    """Refuse a revision that is not the stored one.
+    """Refuse a reference to another revision than the stored one.
 
     Raises:
-        ModelConflictError: It is another one.
+        ModelConflictError: It names another one.
     """
     if ref.revision not in (None, manifest.revision, manifest.commit):
         stored = manifest.revision or manifest.commit or "the default one"

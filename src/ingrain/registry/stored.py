@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import get_args
 
 from ingrain.errors import DamagedEntryError, MachineError, ModelNotFoundError
-from ingrain.registry.table import ModelStatus, ambiguous
+from ingrain.registry.status import ModelStatus
+from ingrain.registry.table import ambiguous
 from ingrain.repository.custom import CustomSource
-from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
+from ingrain.vocabulary import Library
 
 
 class StoredModels:

@@ -1,4 +1,4 @@
-"""The models that should be loaded, by key and by the name that requests use."""
+"""The table of models that should be loaded: found by key, and by the name that requests use."""
 
 from __future__ import annotations
 
@@ -10,24 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ingrain.batching.batcher import Batcher
-from ingrain.errors import (
-    EngineUnavailableError,
-    IngrainError,
-    ModelConflictError,
-    ModelLoadingError,
-    ModelNotLoadedError,
-)
+from ingrain.errors import IngrainError, ModelConflictError, ModelLoadingError, ModelNotLoadedError
 from ingrain.export.process.job import Progress
 from ingrain.models.loaded import LoadedModel
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Precision, Role
-from ingrain.repository.names import model_key
 from ingrain.repository.tuning import Execution
+from ingrain.vocabulary import Library, Role
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 """Triton's words for the state of a model."""
 
-_LOADING_RETRY_AFTER_S = 2.0
+_RETRY_AFTER_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -35,18 +28,18 @@ class Slot:
     """A model that should be loaded, and how far it is.
 
     Attributes:
-        ref: What was asked for.
+        ref: The reference that is being loaded, or that was loaded last.
         key: The model's key in the repository.
-        number: Different for each slot and each graph it was given, so that a model which was unloaded and loaded
-            again, or replaced, is told apart.
+        number: Changes whenever the slot gets other graphs, and is never used twice, so that processes which follow
+            this one can tell a model from its replacement.
         pinned: True if it stays listed when loading fails, and is tried again.
         state: Triton's word.
-        model: What requests use; kept while the engine is away.
-        task: The loading in progress, or the last one.
+        model: The opened model; kept while the engine is away.
+        task: The load or tuning in progress, or the last one; there is never more than one.
         error: Why it is not ready, or why it could not be replaced by another precision.
-        progress: How far an export, or a tuning, is.
+        progress: Progress of an export or a tuning.
         executions: How its graphs are executed, once that is known.
-        is_displaced: True while its graphs may be loaded in another layout than that.
+        is_displaced: True while its graphs may be loaded in a layout that a tuning tried.
         retries: Failed attempts since it was last ready.
         retry_at: Event-loop time of the next attempt.
     """
@@ -67,29 +60,27 @@ class Slot:
 
     @property
     def task_is_done(self) -> bool:
-        """Whether no loading is in progress."""
+        """Whether neither a load nor a tuning is in progress."""
         return self.task is None or self.task.done()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelStatus:
-    """One line of a list of models.
-
-    ``reason`` says why a model is not ready, why it was not made in another precision, or that it is being tuned.
-    """
-
-    name: str
-    library: Library | None
-    state: State
-    pretrained: str | None = None
-    precision: Precision = "fp32"
-    reason: str | None = None
+    def describe_progress(self) -> str:
+        """Return how far a load or a tuning is, as the end of a sentence."""
+        if self.progress is None:
+            return "it is being loaded."
+        phase, done, total = self.progress.phase, self.progress.done, self.progress.total
+        share = f" ({100 * done // total} %)" if total else ""
+        return f"it is being tuned{share}." if phase == "tune" else f"it is being loaded, phase {phase}{share}."
 
 
 class SlotTable:
-    """Finds slots by key, and by name with optional library and tag."""
+    """Finds slots by key, and by name with optional library and weight tag.
+
+    Attributes:
+        is_started: Whether the table holds all models that should be loaded; until then nothing is served.
+    """
 
     def __init__(self) -> None:
+        self.is_started = False
         self._by_key: dict[str, Slot] = {}
         self._by_name: dict[str, list[Slot]] = {}
         self._numbers = itertools.count(1)
@@ -100,28 +91,34 @@ class SlotTable:
     def __len__(self) -> int:
         return len(self._by_key)
 
+    def __contains__(self, slot: Slot) -> bool:
+        return self._by_key.get(slot.key) is slot
+
     def of(self, ref: ModelRef) -> Slot | None:
         """Return the slot of exactly this model."""
-        return self._by_key.get(key_of(ref))
+        return self._by_key.get(ref.key)
 
     def add(self, ref: ModelRef, *, pinned: bool, number: int | None = None) -> Slot:
         """Make a slot for a model that has none; ``number`` is a new one unless it is given."""
-        slot = Slot(ref=ref, key=key_of(ref), number=next(self._numbers) if number is None else number, pinned=pinned)
+        slot = Slot(ref=ref, key=ref.key, number=next(self._numbers) if number is None else number, pinned=pinned)
         self._by_key[slot.key] = slot
         self._by_name.setdefault(ref.name, []).append(slot)
         return slot
 
     def renumber(self, slot: Slot) -> None:
-        """Give a slot a new number, for what it will hold is another model."""
+        """Give a slot a new number, because it will hold another model."""
         slot.number = next(self._numbers)
 
-    def remove(self, slot: Slot) -> None:
-        """Forget a slot; nothing happens if it is forgotten already."""
-        if self._by_key.get(slot.key) is slot:
+    def remove(self, slot: Slot, error: IngrainError) -> None:
+        """Forget a slot, if that has not happened yet, and answer all requests that wait for its model."""
+        if slot in self:
             del self._by_key[slot.key]
             self._by_name[slot.ref.name].remove(slot)
             if not self._by_name[slot.ref.name]:
                 del self._by_name[slot.ref.name]
+        if slot.model is not None:
+            slot.model.close(error)
+            slot.model = None
 
     def matching(self, name: str, library: Library | None, pretrained: str | None) -> list[Slot]:
         """Return the slots that a request may mean."""
@@ -144,12 +141,27 @@ class SlotTable:
             raise ambiguous(name)
         return slots[0]
 
+    def model(self, name: str, library: Library | None, pretrained: str | None) -> LoadedModel:
+        """Return the model that a request means, if it can be inferred now.
+
+        Raises:
+            ModelNotLoadedError: There is none.
+            ModelLoadingError: It is not ready.
+            ModelConflictError: There are several.
+        """
+        if not self.is_started:
+            raise ModelLoadingError("The server is being started.", param="name", retry_after_s=_RETRY_AFTER_S)
+        slot = self.one(name, library, pretrained)
+        if slot.model is None or slot.state != "READY":
+            raise not_ready(slot)
+        return slot.model
+
     def loaded(self) -> list[LoadedModel]:
         """Return the models that can be inferred now."""
         return [slot.model for slot in self if slot.model is not None and slot.state == "READY"]
 
     def user_names(self) -> dict[str, str]:
-        """Return what the user calls each graph: the model's name, with the tower where a model has several."""
+        """Return the user's name of each graph: the model's name, with the role where a model has several graphs."""
         names = {}
         for slot in self:
             if slot.model is not None:
@@ -178,26 +190,6 @@ class SlotTable:
         return found
 
 
-def key_of(ref: ModelRef) -> str:
-    """Return the repository key of a model."""
-    return model_key(ref.name, ref.library, ref.pretrained)
-
-
-def status_of(slot: Slot) -> ModelStatus:
-    """Return what a list of models says of a slot."""
-    reason = slot.error.message if slot.error is not None else None
-    if slot.state == "LOADING" or (slot.progress is not None and slot.progress.phase == "tune"):
-        reason = _describe(slot.progress)
-    return ModelStatus(
-        name=slot.ref.name,
-        library=slot.ref.library,
-        state=slot.state,
-        pretrained=slot.ref.pretrained,
-        precision=slot.model.manifest.precision if slot.model is not None else slot.ref.precision or "fp32",
-        reason=reason,
-    )
-
-
 def not_loaded(name: str) -> ModelNotLoadedError:
     """Return the error for a model that nobody asked to be loaded."""
     return ModelNotLoadedError(
@@ -205,18 +197,11 @@ def not_loaded(name: str) -> ModelNotLoadedError:
     )
 
 
-def shutting_down() -> EngineUnavailableError:
-    """Return the error for whoever waited for what the server ends because it stops."""
-    return EngineUnavailableError("The server is shutting down.", retry_after_s=5)
-
-
-def not_ready(slot: Slot) -> IngrainError:
+def not_ready(slot: Slot) -> ModelLoadingError:
     """Return the error for a model that should be loaded, but cannot be inferred now."""
     failed = slot.error if slot.state == "UNAVAILABLE" else None
-    why = failed.message if failed is not None else _describe(slot.progress)
-    return ModelLoadingError(
-        f"Model {slot.ref.name!r} is not ready: {why}", param="name", retry_after_s=_LOADING_RETRY_AFTER_S
-    )
+    why = failed.message if failed is not None else slot.describe_progress()
+    return ModelLoadingError(f"Model {slot.ref.name!r} is not ready: {why}", param="name", retry_after_s=_RETRY_AFTER_S)
 
 
 def ambiguous(name: str) -> ModelConflictError:
@@ -224,12 +209,3 @@ def ambiguous(name: str) -> ModelConflictError:
     return ModelConflictError(
         f"Several models are called {name!r}. Say which one with `pretrained` or `library`.", param="name"
     )
-
-
-def _describe(progress: Progress | None) -> str:
-    if progress is None:
-        return "it is being loaded."
-    share = f" ({100 * progress.done // progress.total} %)" if progress.total else ""
-    if progress.phase == "tune":
-        return f"it is being tuned{share}."
-    return f"it is being loaded, phase {progress.phase}{share}."

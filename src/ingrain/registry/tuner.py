@@ -1,271 +1,177 @@
-"""Tunes a loaded model: sweeps its graphs, keeps what was found, and has the model executed that way."""
+"""Tunes a loaded model: sweeps its graphs, stores the result and applies it."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
-from ingrain.engine.protocol import Engine
-from ingrain.engine.statistics import Ledger
-from ingrain.errors import EngineUnavailableError, IngrainError, ModelConflictError, TuningError
+from ingrain.errors import IngrainError, ModelConflictError, TuningError
 from ingrain.export.process.job import Progress
-from ingrain.models.loaded import LoadedModel
+from ingrain.registry.graphs import EngineGraphs, too_slow
+from ingrain.registry.layouts import ModelLayouts
 from ingrain.registry.table import Slot
-from ingrain.repository.manifest import Graph, Manifest
-from ingrain.repository.store import Entry, Repository
-from ingrain.repository.tuning import GraphTuning, Layout, Tuning
+from ingrain.repository.manifest import Graph
+from ingrain.repository.store import ChangeTunings, Entry, Repository
+from ingrain.repository.tuning import GraphTuning, Tuning
 from ingrain.tuning.place import TuningPlace, graphs_digest
 from ingrain.tuning.sweep import PASSES_A_SWEEP, Sweep
 from ingrain.tuning.track import EngineTrack
 
-# Of the time, what goes into passes; the rest is loading.
+# Share of a tuning's time that its passes take; the rest is loading.
 _SHARE_OF_PASSES = 0.5
 # A batch of 64 pictures takes a large tower minutes on one core.
 _BATCH_TIMEOUT_S = 900.0
 
-LoadGraph = Callable[[Manifest, Graph, Layout], Awaitable[None]]
-"""Has the engine load a graph anew in a layout."""
-
 log = logging.getLogger("ingrain.registry")
 
 
+@dataclass(slots=True, kw_only=True)
 class Tuner:
-    """Tunes one model at a time; whoever calls it holds the model against every other change.
+    """Tunes models; whoever calls it holds the model's lock.
 
-    Args:
+    Attributes:
         repository: Where the manifests are.
-        engine: Runs the graphs.
+        graphs: The graphs in the engine.
         place: What is known of this machine.
-        load_graph: Loads a graph anew.
-        settle: Waits until every process that serves knows the models' states.
-        ledger: Keeps the sweep out of the statistics.
         clock: Monotonic seconds.
     """
 
-    def __init__(
-        self,
-        repository: Repository,
-        engine: Engine,
-        place: TuningPlace,
-        *,
-        load_graph: LoadGraph,
-        settle: Callable[[int | None], Awaitable[None]],
-        ledger: Ledger,
-        clock: Callable[[], float],
-    ) -> None:
-        self._repository = repository
-        self._engine = engine
-        self._place = place
-        self._load_graph = load_graph
-        self._settle = settle
-        self._ledger = ledger
-        self._clock = clock
+    repository: Repository
+    graphs: EngineGraphs
+    place: TuningPlace
+    clock: Callable[[], float]
 
-    async def tune(self, slot: Slot, seconds: float) -> Tuning:
-        """Find out how a loaded model runs fastest, keep it in the manifest, and have it run that way.
+    async def tune(self, slot: Slot, seconds: float) -> None:
+        """Find out how a loaded model runs fastest, store that in its manifest, and execute it that way.
 
-        Requests are told to come again while graphs are loaded in other layouts, and are served while only batches
-        differ; a model that did not serve before does not serve meanwhile.
+        Requests are told to come again while graphs are loaded in other layouts, and are served while only batch sizes
+        are tried; a model that was not ready before does not serve meanwhile.
 
         Args:
             slot: Of the model.
-            seconds: How long it should take; what has begun is finished.
+            seconds: How long it should take; a measurement that has begun is finished.
 
         Raises:
             TuningError: The engine failed, or took too long. The model has its former layout, or will have it when
                 the engine is back.
             ModelConflictError: The model was replaced in the repository.
         """
-        assert slot.model is not None
-        run = _Run(slot, slot.model, serves=slot.state == "READY")
-        names = [graph.name for graph in run.manifest.graphs]
+        layouts = ModelLayouts(slot, self.graphs, self.place)
+        manifest = layouts.manifest
+        names = [graph.name for graph in manifest.graphs]
         try:
-            await self._refuse_when_replaced(run)
-            self._ledger.hold(names, await self._engine.statistics())
-            tuning = await self._sweep(run, seconds)
+            # What is loaded may be of a model that another server has replaced: an empty change finds that out.
+            await self._change_tunings(layouts, lambda tunings: tunings)
+            self.graphs.ledger.hold(names, await self.graphs.engine.statistics())
+            tuning = await self._sweep(layouts, seconds)
 
             def change(tunings: tuple[Tuning, ...]) -> tuple[Tuning, ...]:
-                return self._place.with_tuning(tunings, tuning)
+                return self.place.with_tuning(tunings, tuning)
 
-            # Kept is only what the engine has loaded: should it fail now, the manifest still says what it said.
-            manifest = msgspec.structs.replace(run.manifest, tunings=change(run.manifest.tunings))
-            await self._lay_out_all(run, manifest)
-            entry = await asyncio.to_thread(self._repository.change_tunings, slot.key, run.manifest, change)
-            await self._take_over(run, entry)
+            # Load first, store then: should the engine fail now, the manifest still says what it said.
+            await layouts.change_all(msgspec.structs.replace(manifest, tunings=change(manifest.tunings)))
+            await layouts.adopt(await self._change_tunings(layouts, change))
         except (IngrainError, TimeoutError, OSError) as error:
-            await self._restore(run)
-            raise _ended(run, error) from error
+            await layouts.restore()
+            raise _ended(slot, error) from error
         except Exception as error:  # whatever broke, the model must not stay in a layout that nobody chose
             log.exception("Tuning %r failed", slot.ref.name)
-            await self._restore(run)
-            raise _ended(run, None) from error
+            await layouts.restore()
+            raise _ended(slot, None) from error
         finally:
             slot.progress = None
             await self._count_again(names)
-        log.info("Model %r is tuned: %s", slot.ref.name, _in_words(tuning))
-        return tuning
+        log.info("Model %r is tuned: %s", slot.ref.name, _describe(tuning))
 
     async def reset(self, slot: Slot) -> bool:
-        """Forget the tunings of this machine and have a loaded model run by default; tell whether there were any.
+        """Remove the tunings of this machine and execute a loaded model by default; return whether there were any.
 
         Raises:
             ModelConflictError: The model was replaced in the repository.
-            EngineError: The engine could not load a graph; the registry tries again.
+            EngineError: The engine could not load a graph; the reconciler tries again.
         """
-        assert slot.model is not None
-        run = _Run(slot, slot.model, serves=slot.state == "READY")
-        before = run.manifest.tunings
-        entry = await asyncio.to_thread(
-            self._repository.change_tunings, slot.key, run.manifest, self._place.without_tunings
-        )
+        layouts = ModelLayouts(slot, self.graphs, self.place)
+        entry = await self._change_tunings(layouts, self.place.without_tunings)
         try:
-            await self._take_over(run, entry)
+            await layouts.adopt(entry)
         except TimeoutError as error:
-            raise EngineUnavailableError("The engine did not load the model in time.", retry_after_s=30) from error
-        return entry.manifest.tunings != before
+            raise too_slow() from error
+        return entry.manifest.tunings != layouts.manifest.tunings
 
-    async def _refuse_when_replaced(self, run: _Run) -> None:
-        """Compare with the repository first: what is loaded may be of a model that another server has replaced."""
-        await asyncio.to_thread(self._repository.change_tunings, run.slot.key, run.manifest, lambda tunings: tunings)
+    async def _change_tunings(self, layouts: ModelLayouts, change: ChangeTunings) -> Entry:
+        return await asyncio.to_thread(self.repository.change_tunings, layouts.slot.key, layouts.manifest, change)
 
-    async def _sweep(self, run: _Run, seconds: float) -> Tuning:
-        started = self._clock()
-        graphs = run.manifest.graphs
-        found: list[GraphTuning] = []
-        for number, graph in enumerate(graphs):
-            found.append(await self._sweep_graph(run, graph, seconds / len(graphs), number))
+    async def _sweep(self, layouts: ModelLayouts, seconds: float) -> Tuning:
+        started = self.clock()
+        graphs = layouts.manifest.graphs
+        found = [
+            await self._sweep_graph(layouts, graph, seconds / len(graphs), number)
+            for number, graph in enumerate(graphs)
+        ]
         return Tuning(
-            machine=self._place.machine,
-            graphs_sha256=graphs_digest(run.manifest),
-            given=dict(self._place.given),
+            machine=self.place.machine,
+            graphs_sha256=graphs_digest(layouts.manifest),
+            given=dict(self.place.given),
             tuned_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(self._clock() - started, 1),
+            seconds=round(self.clock() - started, 1),
             graphs=tuple(found),
         )
 
-    async def _sweep_graph(self, run: _Run, graph: Graph, seconds: float, number: int) -> GraphTuning:
-        def tell(done: int, total: int) -> None:
-            graphs = len(run.manifest.graphs)
-            run.slot.progress = Progress(
+    async def _sweep_graph(self, layouts: ModelLayouts, graph: Graph, seconds: float, number: int) -> GraphTuning:
+        def on_progress(done: int, total: int) -> None:
+            graphs = len(layouts.manifest.graphs)
+            layouts.slot.progress = Progress(
                 phase="tune", done=number * total + done, total=graphs * total, unit="measurements"
             )
 
-        async def lay_out(layout: Layout) -> bool:
-            return await self._lay_out(run, graph, layout)
-
-        async def serve() -> None:
-            run.serve()
-
-        tell(0, PASSES_A_SWEEP)
-        default = self._place.default_of(graph)
+        on_progress(0, PASSES_A_SWEEP)
+        default = self.place.default_of(graph)
         track = EngineTrack(
-            self._engine,
-            run.manifest,
+            self.graphs.engine,
+            layouts.manifest,
             graph,
-            lay_out=lay_out,
-            serve=serve,
-            enough_items=self._place.enough_items,
-            devices=self._place.devices,
+            lay_out=partial(layouts.change, graph),
+            serve=layouts.serve,
+            enough_items=self.place.enough_items,
+            devices=self.place.devices,
             timeout_s=_BATCH_TIMEOUT_S,
-            clock=self._clock,
+            clock=self.clock,
         )
-        started = self._clock()
-        await lay_out(default.layout)
-        # Now, for what memory is left is what the default has left.
-        candidates = await asyncio.to_thread(self._place.candidates, graph)
+        started = self.clock()
+        await layouts.change(graph, default.layout)
+        # Only now, because the candidates depend on the memory that the default layout leaves free.
+        candidates = await asyncio.to_thread(self.place.candidates, graph)
         await track.prepare(default, _SHARE_OF_PASSES * seconds / PASSES_A_SWEEP)
-        left_s = seconds - (self._clock() - started)
-        sweep = Sweep(track, graph.role, default, candidates, seconds=left_s, clock=self._clock, tell=tell)
+        left_s = seconds - (self.clock() - started)
+        sweep = Sweep(track, graph.role, default, candidates, seconds=left_s, clock=self.clock, tell=on_progress)
         return await sweep.run()
-
-    async def _lay_out(self, run: _Run, graph: Graph, layout: Layout) -> bool:
-        if run.layouts[graph.name] == layout:
-            return False
-        # From here on whoever finds the model must not trust the layout that it is in.
-        run.slot.is_displaced = True
-        if run.serves and run.slot.state == "READY":
-            run.slot.state = "LOADING"
-            await self._settle(None)
-        run.layouts[graph.name] = None
-        await self._load_graph(run.manifest, graph, layout)
-        run.layouts[graph.name] = layout
-        return True
-
-    async def _lay_out_all(self, run: _Run, manifest: Manifest) -> None:
-        executions = self._place.executions(manifest)
-        for graph in manifest.graphs:
-            await self._lay_out(run, graph, executions[graph.role].layout)
-
-    async def _take_over(self, run: _Run, entry: Entry) -> None:
-        """Have the model run as its manifest says now."""
-        await self._lay_out_all(run, entry.manifest)
-        executions, slot = self._place.executions(entry.manifest), run.slot
-        slot.model = dataclasses.replace(run.model, manifest=entry.manifest)
-        slot.executions = executions
-        slot.model.retune(executions)
-        slot.is_displaced = False
-        run.serve()
-        await self._settle(None)
-
-    async def _restore(self, run: _Run) -> None:
-        """Put every graph back into its former layout; where the engine cannot, the registry does when it is back."""
-        try:
-            for graph in run.manifest.graphs:
-                if not await self._engine.ready(graph.name):
-                    run.layouts[graph.name] = None
-                await self._lay_out(run, graph, run.former[graph.name])
-        except (IngrainError, TimeoutError, OSError) as error:
-            log.warning("Model %r is not back in its former layout yet: %s", run.slot.ref.name, error)
-            run.slot.is_displaced = True
-            run.slot.state = "LOADING"
-            return
-        run.slot.is_displaced = False
-        run.serve()
 
     async def _count_again(self, names: list[str]) -> None:
         try:
-            self._ledger.go_on(names, await self._engine.statistics())
+            self.graphs.ledger.go_on(names, await self.graphs.engine.statistics())
         except IngrainError:
-            self._ledger.forget(names)  # with the engine its counts are gone
+            self.graphs.ledger.forget(names)  # the engine is gone, and its counts with it
 
 
-class _Run:
-    """One tuning: which model, whether it serves, and the layout of each graph; None where that is not known."""
-
-    def __init__(self, slot: Slot, model: LoadedModel, *, serves: bool) -> None:
-        self.slot = slot
-        self.model = model
-        self.manifest = model.manifest
-        self.serves = serves
-        self.former: dict[str, Layout] = {
-            graph.name: slot.executions[graph.role].layout for graph in model.manifest.graphs
-        }
-        self.layouts: dict[str, Layout | None] = dict(self.former)
-
-    def serve(self) -> None:
-        """Let requests have the model, if they had it before."""
-        if self.serves:
-            self.slot.state = "READY"
-
-
-def _ended(run: _Run, error: Exception | None) -> IngrainError:
+def _ended(slot: Slot, error: Exception | None) -> IngrainError:
     if isinstance(error, ModelConflictError):
         return error
     why = "it took too long, or broke; the log says more"
     if isinstance(error, IngrainError):
         why = error.message.rstrip(".")
     return TuningError(
-        f"The tuning of model {run.slot.ref.name!r} was ended ({why}). The model is executed as before, once the "
+        f"The tuning of model {slot.ref.name!r} was ended ({why}). The model is executed as before, once the "
         "engine answers."
     )
 
 
-def _in_words(tuning: Tuning) -> str:
+def _describe(tuning: Tuning) -> str:
     words = []
     for graph in tuning.graphs:
         chosen = graph.chosen

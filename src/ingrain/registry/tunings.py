@@ -1,23 +1,23 @@
-"""Tunings of loaded models: one at a time, held against all other changes, ended with the model or the server."""
+"""Runs tunings one at a time, and ends them with their model or with the server."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ingrain.errors import (
     EngineUnavailableError,
-    IngrainError,
     InvalidRequestError,
     ModelConflictError,
     TuningError,
     TuningInProgressError,
 )
 from ingrain.export.process.job import Progress
-from ingrain.registry.table import Slot, SlotTable, not_loaded, not_ready, shutting_down
+from ingrain.registry.model_locks import ModelLocks
+from ingrain.registry.table import Slot, SlotTable, not_loaded, not_ready
 from ingrain.registry.tuner import Tuner
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Repository
@@ -27,50 +27,39 @@ _RETRY_S = 1.0
 
 Done = TypeVar("Done")
 
-Changing = Callable[[str], AbstractAsyncContextManager[None]]
-"""Holds a model, by its key, against every other change."""
-
 log = logging.getLogger("ingrain.registry")
 
 
+@dataclass(slots=True, kw_only=True)
 class Tunings:
-    """Has models tuned, and knows which are being tuned.
+    """The tunings in progress.
 
-    Args:
-        make_tuner: Makes what tunes, with the engine and the processes that there are then.
+    Attributes:
+        tuner: Tunes a model.
         repository: Where the manifests are.
         place: What is known of this machine.
-        slots: The models.
-        changing: Holds a model.
+        slots: The models that should be loaded.
+        locks: Hold models against other changes.
         at_load: True to tune each model once, before it serves.
-        seconds: How long a tuning should take where nobody says.
+        seconds: How long a tuning should take by default.
+        is_stopping: True once the server stops; no tuning begins then.
     """
 
-    def __init__(
-        self,
-        make_tuner: Callable[[], Tuner],
-        repository: Repository,
-        place: TuningPlace,
-        slots: SlotTable,
-        *,
-        changing: Changing,
-        at_load: bool,
-        seconds: float,
-    ) -> None:
-        self._make_tuner = make_tuner
-        self._repository = repository
-        self._place = place
-        self._slots = slots
-        self._changing = changing
-        self._at_load = at_load
-        self._seconds = seconds
-        self._turn = asyncio.Semaphore(1)
-        self._tasks: dict[str, asyncio.Task[Any]] = {}
-        self._untunable: set[tuple[str, str]] = set()
-        self._is_stopping = False
+    tuner: Tuner
+    repository: Repository
+    place: TuningPlace
+    slots: SlotTable
+    locks: ModelLocks
+    at_load: bool
+    seconds: float
+    is_stopping: bool = field(default=False, init=False)
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
+    _tasks: dict[str, asyncio.Task[Any]] = field(default_factory=dict, init=False)
+    # Key and graphs of models whose tuning at load failed: with each load it would only fail again.
+    _untunable: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     async def tune(self, slot: Slot, seconds: float | None) -> Manifest:
-        """Tune a model, and return its manifest with what was found.
+        """Tune a model, and return its manifest with the result.
 
         Args:
             slot: Of the model.
@@ -82,25 +71,23 @@ class Tunings:
             InvalidRequestError: The settings leave nothing to choose.
             TuningError: The engine failed meanwhile.
         """
-        self._refuse_when_tuned(slot)
-        self._refuse_unless_ready(slot)
-        assert slot.model is not None
-        if not await self._has_candidates(slot.model.manifest):
+        self._check_idle(slot)
+        if not await self._has_candidates(_ready_manifest(slot)):
             raise InvalidRequestError(
-                f"There is nothing to tune about model {slot.ref.name!r}: all of {', '.join(self._place.given)} are "
+                f"There is nothing to tune about model {slot.ref.name!r}: all of {', '.join(self.place.given)} are "
                 "set.",
                 param="name",
             )
 
         async def work() -> Manifest:
-            await self._make_tuner().tune(slot, seconds or self._seconds)
+            await self.tuner.tune(slot, seconds or self.seconds)
             assert slot.model is not None
             return slot.model.manifest
 
-        return await self._alone_with(slot, work)
+        return await self._run(slot, work)
 
     async def reset(self, slot: Slot) -> bool:
-        """Forget how a loaded model was tuned here, and have it run by default; tell whether it was tuned.
+        """Remove a loaded model's tunings of this machine, and execute it by default; return whether there were any.
 
         Raises:
             ModelLoadingError: It is not ready yet.
@@ -108,93 +95,91 @@ class Tunings:
             EngineError: The engine could not load a graph.
         """
         self._forget_failures(slot.key)
-        self._refuse_when_tuned(slot)
-        self._refuse_unless_ready(slot)
-        return await self._alone_with(slot, lambda: self._make_tuner().reset(slot))
+        self._check_idle(slot)
+        _ready_manifest(slot)
+        return await self._run(slot, lambda: self.tuner.reset(slot))
 
     async def reset_stored(self, key: str, manifest: Manifest) -> bool:
-        """Forget how a model that does not run was tuned here; tell whether it was.
+        """Remove the tunings of this machine from a model that is not executed; return whether there were any.
 
         Args:
             key: Of the model.
-            manifest: What the repository holds of it.
+            manifest: Its manifest in the repository.
         """
         self._forget_failures(key)
-        async with self._changing(key):
-            entry = await asyncio.to_thread(self._repository.change_tunings, key, manifest, self._place.without_tunings)
+        async with self.locks.hold(key):
+            entry = await asyncio.to_thread(self.repository.change_tunings, key, manifest, self.place.without_tunings)
         return entry.manifest.tunings != manifest.tunings
 
     async def tune_first(self, slot: Slot) -> None:
-        """Tune a model that has just been loaded, before it serves, if it is to be and has not been.
+        """Tune a model that has just been loaded, before it serves, if tuning at load is on and it lacks a tuning.
 
         Raises:
             EngineUnavailableError: It failed, and the model's graphs are in a layout that nobody chose.
         """
-        if not self._at_load or slot.model is None:
+        if not self.at_load or slot.model is None:
             return
         manifest = slot.model.manifest
-        # What failed once, for want of memory perhaps, would only fail again with each load.
-        made_of = slot.key, graphs_digest(manifest)
-        if made_of in self._untunable or self._place.fitting(manifest) is not None:
+        identity = slot.key, graphs_digest(manifest)
+        if identity in self._untunable or self.place.fitting(manifest) is not None:
             return
-        if not await self._has_candidates(manifest) or self._is_stopping:
+        if not await self._has_candidates(manifest) or self.is_stopping:
             return
         slot.progress = Progress(phase="tune")
         try:
-            async with self._turn, self._changing(slot.key):
-                await self._make_tuner().tune(slot, self._seconds)
+            async with self._turn, self.locks.hold(slot.key):
+                await self.tuner.tune(slot, self.seconds)
         except (TuningError, ModelConflictError) as error:
-            self._untunable.add(made_of)
+            self._untunable.add(identity)
             log.error("Model %r is not tuned: %s", slot.ref.name, error.message)
             if slot.is_displaced:
                 raise EngineUnavailableError(error.message, retry_after_s=_RETRY_S) from error
 
     def end(self, key: str) -> None:
-        """End the tuning of a model, if there is one; it may still wait for its turn."""
+        """Cancel the tuning of a model, if there is one; it may still wait for its turn."""
         if (task := self._tasks.get(key)) is not None:
             task.cancel()
 
     def stop(self) -> list[asyncio.Task[Any]]:
-        """End all tunings at once and begin none, and return what is still to end."""
-        self._is_stopping = True
+        """Cancel all tunings and begin none any more; return the cancelled tasks."""
+        self.is_stopping = True
         tasks = list(self._tasks.values())
+        for slot in self.slots:
+            if slot.task is not None and slot.progress is not None and slot.progress.phase == "tune":
+                tasks.append(slot.task)
         for task in tasks:
             task.cancel()
         return tasks
 
     async def _has_candidates(self, manifest: Manifest) -> bool:
-        return any(await asyncio.to_thread(lambda: [bool(self._place.candidates(one)) for one in manifest.graphs]))
+        return any(await asyncio.to_thread(lambda: [bool(self.place.candidates(one)) for one in manifest.graphs]))
 
     def _forget_failures(self, key: str) -> None:
         self._untunable = {one for one in self._untunable if one[0] != key}
 
-    def _refuse_unless_ready(self, slot: Slot) -> None:
-        """Refuse a model that is not ready, or that somebody changes."""
-        if slot.model is None or slot.state != "READY" or not slot.task_is_done:
-            raise not_ready(slot)
-
-    def _refuse_when_tuned(self, slot: Slot) -> None:
+    def _check_idle(self, slot: Slot) -> None:
+        """Refuse a model that is being tuned, or waits for it."""
         if slot.key in self._tasks:
             raise TuningInProgressError(
                 f"Model {slot.ref.name!r} is being tuned. Wait until that has ended, or unload the model to end it.",
                 param="name",
             )
 
-    async def _alone_with(self, slot: Slot, work: Callable[[], Awaitable[Done]]) -> Done:
-        """Do what changes how a ready model is executed: one model at a time, and held against all other changes."""
+    async def _run(self, slot: Slot, work: Callable[[], Awaitable[Done]]) -> Done:
+        """Do what changes how a ready model is executed, one model at a time; it goes on if the caller goes away."""
 
         async def in_turn() -> Done:
             async with self._turn:
-                if self._slots.of(slot.ref) is not slot:
+                if slot not in self.slots:
                     raise not_loaded(slot.ref.name)
-                self._refuse_unless_ready(slot)
+                _ready_manifest(slot)
                 # Whoever unloads the model cancels this, and whoever loads it waits for it.
                 slot.task = asyncio.current_task()
-                async with self._changing(slot.key):
+                async with self.locks.hold(slot.key):
                     return await work()
 
-        self._refuse_when_tuned(slot)
-        if self._is_stopping:
+        self._check_idle(slot)
+        if self.is_stopping:
             raise shutting_down()
         task = asyncio.create_task(in_turn(), name=f"tune {slot.key}")
         self._tasks[slot.key] = task
@@ -202,14 +187,26 @@ class Tunings:
         def forget(task: asyncio.Task[Done]) -> None:
             del self._tasks[slot.key]
             if not task.cancelled():
-                task.exception()  # seen, should nobody wait for it any more
+                task.exception()  # marks it as seen, should nobody wait for it any more
 
         task.add_done_callback(forget)
         await asyncio.shield(asyncio.wait([task]))
         if task.cancelled():
-            raise self._gone(slot)
+            raise shutting_down() if self.is_stopping else not_loaded(slot.ref.name)
         return task.result()
 
-    def _gone(self, slot: Slot) -> IngrainError:
-        """Return the error for whoever waited for a tuning that was cancelled."""
-        return shutting_down() if self._is_stopping else not_loaded(slot.ref.name)
+
+def shutting_down() -> EngineUnavailableError:
+    """Return the error for callers whose load or tuning is ended because the server stops."""
+    return EngineUnavailableError("The server is shutting down.", retry_after_s=5)
+
+
+def _ready_manifest(slot: Slot) -> Manifest:
+    """Return the manifest of a model that is ready and that nobody changes.
+
+    Raises:
+        ModelLoadingError: It is not ready, or is being changed.
+    """
+    if slot.model is None or slot.state != "READY" or not slot.task_is_done:
+        raise not_ready(slot)
+    return slot.model.manifest

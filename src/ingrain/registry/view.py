@@ -1,16 +1,14 @@
-"""What a process that has no registry of its own is told of the one that it follows."""
+"""The state of a registry as it is sent to processes that follow it."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import msgspec
 
 from ingrain.export.process.job import Progress
-from ingrain.registry.table import Slot, State
+from ingrain.registry.table import SlotTable, State
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Role
 from ingrain.repository.tuning import Execution
+from ingrain.vocabulary import Role
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,11 +16,11 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: Of the slot; another one means that it was unloaded or replaced meanwhile.
-        ref: What was asked for.
+        ref: The reference that is being loaded, or that was loaded last.
         state: Triton's word.
         is_open: True once its graphs were loaded and its side files found good: the follower may open it.
-        error: Why it is not ready, in a sentence.
-        progress: How far an export, or a tuning, is.
+        error: Why it is not ready, as a sentence.
+        progress: Progress of an export or a tuning.
         executions: How its graphs are executed, by role.
     """
 
@@ -42,10 +40,10 @@ class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelView, ...] = ()
 
 
-def view_of(slots: Iterable[Slot], *, is_started: bool) -> RegistryView:
-    """Describe slots as they are now."""
+def view_of(slots: SlotTable) -> RegistryView:
+    """Describe the slots as they are now."""
     return RegistryView(
-        is_started=is_started,
+        is_started=slots.is_started,
         models=tuple(
             ModelView(
                 number=slot.number,

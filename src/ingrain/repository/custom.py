@@ -1,4 +1,4 @@
-"""Custom sources: models whose files a user had fetched from URLs, whole or not there at all.
+"""Custom sources: model files that were fetched from a user's URLs.
 
 ::
 
@@ -16,7 +16,9 @@ import msgspec
 from ingrain.errors import DamagedEntryError, MachineError
 from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.checksums import check_files, describe_file
-from ingrain.repository.manifest import Library, StoredFile
+from ingrain.repository.durable import write_json
+from ingrain.repository.manifest import StoredFile
+from ingrain.vocabulary import Library
 
 DESCRIPTION_FILE = "source.json"
 FILES_FOLDER = "files"
@@ -71,7 +73,7 @@ class CustomSources:
         return self.folder / key / FILES_FOLDER
 
     def entries(self) -> Iterator[tuple[str, CustomSource | DamagedEntryError | MachineError]]:
-        """Yield every key with its source, or with what is wrong with it."""
+        """Yield every key with its source, or with the error that keeps it from being read."""
         for folder in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
             try:
                 source = self.find(folder.name)
@@ -95,5 +97,5 @@ def describe_source(
         created_at=created_at,
         files=tuple(describe_file(files, path) for path in paths),
     )
-    (staged / DESCRIPTION_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(source)))
+    write_json(staged / DESCRIPTION_FILE, source)
     return source

@@ -1,18 +1,22 @@
-"""Which models should be loaded: a file in the repository, so that it outlives the server and Triton."""
+"""The list of models that should be loaded: a file in the repository, so that it outlives the server and Triton."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from ingrain.errors import DamagedEntryError
-from ingrain.repository.manifest import Library, Precision, Task
+from ingrain.repository.durable import write_json
+from ingrain.repository.manifest import Manifest
+from ingrain.repository.names import model_key
+from ingrain.vocabulary import Library, Precision, Task
+
+DESIRED_FILE = "desired.json"
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a user names it; without a precision or task it is taken as it is stored, or made by the default."""
+    """A model as a user names it; where no precision or task is named, any stored one will do."""
 
     name: str
     library: Library = "sentence_transformers"
@@ -20,6 +24,15 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     precision: Precision | None = None
     task: Task | None = None
+
+    @property
+    def key(self) -> str:
+        """The model's key in the repository."""
+        return model_key(self.name, self.library, self.pretrained)
+
+    def is_met_by(self, manifest: Manifest) -> bool:
+        """Return whether a stored model has the precision and the task that are named."""
+        return self.precision in (None, manifest.precision) and self.task in (None, manifest.task)
 
 
 def read_desired(root: Path) -> tuple[ModelRef, ...]:
@@ -29,7 +42,7 @@ def read_desired(root: Path) -> tuple[ModelRef, ...]:
         DamagedEntryError: The file cannot be read.
     """
     try:
-        content = (root / "desired.json").read_bytes()
+        content = (root / DESIRED_FILE).read_bytes()
     except FileNotFoundError:
         return ()
     try:
@@ -42,6 +55,4 @@ def read_desired(root: Path) -> tuple[ModelRef, ...]:
 
 def write_desired(root: Path, models: tuple[ModelRef, ...]) -> None:
     """Replace the list as a whole; the caller holds the repository's lock."""
-    temporary = root / "desired.json.new"
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(models)))
-    os.replace(temporary, root / "desired.json")  # noqa: PTH105 - the atomic form, said plainly
+    write_json(root / DESIRED_FILE, models)

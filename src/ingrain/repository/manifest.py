@@ -7,14 +7,9 @@ from typing import Literal
 import msgspec
 
 from ingrain.repository.tuning import Tuning
+from ingrain.vocabulary import DType, Library, Precision, Role, Task
 
 MANIFEST_FORMAT = 1
-
-Library = Literal["sentence_transformers", "open_clip", "timm"]
-Role = Literal["text_encoder", "image_encoder", "classifier"]
-Task = Literal["embed", "classify"]
-Precision = Literal["fp32", "fp16", "int8", "int8-safe"]
-DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
 
 
 class Tensor(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import get_args
 
-from ingrain.repository.manifest import Library, Role
+from ingrain.vocabulary import Library, Role
 
 _SLUG_LENGTH = 48
 _DIGEST_LENGTH = 10

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from ingrain.vocabulary import Role
+
 Step = Literal["layout", "tokens", "items", "check"]
 """What was varied: copies and threads, tokens in a batch, items in a batch; ``check`` is the last comparison."""
 
@@ -59,7 +61,7 @@ class GraphTuning(msgspec.Struct, frozen=True, kw_only=True):
         curve: All that was measured, in order.
     """
 
-    role: Literal["text_encoder", "image_encoder", "classifier"]
+    role: Role
     default: Execution
     chosen: Execution
     ratio: float

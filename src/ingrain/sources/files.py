@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,13 +20,13 @@ from huggingface_hub.utils import build_hf_headers
 
 from ingrain.errors import SourceUnavailableError, UnsupportedModelError
 from ingrain.export.process.job import Progress
-from ingrain.repository.manifest import Library
 from ingrain.sources.blob import Blob, fetch_blob
 from ingrain.sources.cache import COMMIT, ModelCache
 from ingrain.sources.files import RULES, FileRules, choose_files, is_weights
 from ingrain.sources.hub_errors import offline_error, translated
 from ingrain.sources.local import is_plain_relative, list_files
 from ingrain.sources.retry import Patience, Retries
+from ingrain.vocabulary import Library
 
 logger = logging.getLogger("ingrain.sources")
 

@@ -8,7 +8,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ingrain.errors import InvalidRequestError, SourceNotFoundError
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 MAX_REVISION_CHARS = 255
 # As OpenCLIP and timm write where a model is.

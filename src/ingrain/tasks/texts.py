@@ -9,8 +9,8 @@ import msgspec
 from ingrain.errors import InvalidRequestError, ModalityError, TextTooLongError, TooLargeError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import RequestLimits
-from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
+from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText
 from ingrain.tasks.items import check_count
 

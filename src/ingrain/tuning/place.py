@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ingrain.repository.manifest import Graph, Manifest, Role
+from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.tuning import Execution, Layout, Machine, Tuning
 from ingrain.tuning.candidates import Candidates, batch_items, batch_tokens, layouts, most_copies
+from ingrain.vocabulary import Role
 
 LAYOUT_SETTINGS = ("MODEL_INSTANCES", "INGRAIN_THREADS_PER_INSTANCE")
 ITEMS_SETTING = "MAX_BATCH_SIZE"

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import msgspec
 
-from ingrain.repository.manifest import Role
 from ingrain.repository.tuning import Execution, GraphTuning, Layout, Point, Step
 from ingrain.tuning.candidates import Candidates
 from ingrain.tuning.choice import is_faster, is_faster_for_certain, ratio
+from ingrain.vocabulary import Role
 
 _ROUNDS = 2
 _CHECK_ROUNDS = 3

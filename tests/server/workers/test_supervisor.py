@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+import planes
 from ingrain.app.listen import open_socket
 from ingrain.app.workers import publisher, supervisor, worker_process
 from ingrain.app.workers.supervisor import Supervisor
@@ -110,16 +111,16 @@ async def test_a_model_that_a_worker_cannot_open_fails_the_load_and_is_opened_wh
     async with running_front(tmp_path) as front:
         registry = front.services.registry
         await registry.load(A)
-        open_model = registry.open_model
+        open_model = planes.open_model
         hidden = tmp_path / "hidden.json"
 
-        def open_and_hide(entry):
+        def open_and_hide(entry, *rest):
             """Take the tokenizer away when the main process has opened the model, before the workers do."""
-            model = open_model(entry)
+            model = open_model(entry, *rest)
             (entry.folder / "tokenizer.json").rename(hidden)
             return model
 
-        registry.open_model = open_and_hide
+        monkeypatch.setattr(planes, "open_model", open_and_hide)
         with pytest.raises(EngineUnavailableError, match="not every worker"):
             await registry.load(B)
         assert await front.codes("org/b") == {"model_loading"}

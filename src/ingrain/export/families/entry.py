@@ -13,7 +13,6 @@ from ingrain.repository.manifest import (
     Graph,
     ImagePreprocess,
     Manifest,
-    Role,
     Similarity,
     StoredFile,
     Tensor,
@@ -21,6 +20,7 @@ from ingrain.repository.manifest import (
     Verification,
 )
 from ingrain.repository.names import graph_name, model_key
+from ingrain.vocabulary import Role
 
 _PACKAGES = (
     "onnx", "onnxruntime", "onnxscript", "open_clip_torch", "sentence-transformers", "timm", "tokenizers", "torch",

@@ -9,7 +9,8 @@ from typing import cast
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
 from ingrain.export.process.job import ExportJob, Progress
-from ingrain.repository.manifest import Library, Manifest
+from ingrain.repository.manifest import Manifest
+from ingrain.vocabulary import Library
 
 Exporter = Callable[[ExportJob, Path, str | None, Callable[[Progress], None]], Manifest]
 

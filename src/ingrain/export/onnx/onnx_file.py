@@ -14,7 +14,8 @@ from ingrain.backend import cuda
 from ingrain.errors import ExportError
 from ingrain.export.onnx.quick_exporter import quick_exporter
 from ingrain.machine_faults import raise_if_machines
-from ingrain.repository.manifest import DType, Precision, Tensor
+from ingrain.repository.manifest import Tensor
+from ingrain.vocabulary import DType, Precision
 
 # Above this, weights lie beside the graph. A protobuf holds 2 GiB at most, and writing one takes three times its size:
 # for 1.6 GB of weights, 10 GiB of memory against 5.

@@ -23,7 +23,8 @@ from ingrain.export.precision.ranges import Arrays, measure_ranges
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.measured import Floors, Prove
-from ingrain.repository.manifest import Precision, Verification
+from ingrain.repository.manifest import Verification
+from ingrain.vocabulary import Precision
 
 INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
 

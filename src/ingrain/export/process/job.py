@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from ingrain.repository.manifest import Library, Manifest, Precision, Task
+from ingrain.repository.manifest import Manifest
+from ingrain.vocabulary import Library, Precision, Task
 
 
 class ExportJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,9 +19,10 @@ from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.measured import Floors
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.repository.manifest import Graph, Manifest, Precision, Role, Verification
+from ingrain.repository.manifest import Graph, Manifest, Verification
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
+from ingrain.vocabulary import Precision, Role
 
 Report = Callable[[Progress], None]
 References = verify.References | verify_images.ImageReferences

@@ -19,9 +19,9 @@ from typing import Any
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.process.job import ExportJob
 from ingrain.machine_faults import raise_if_machines
-from ingrain.repository.manifest import Library
 from ingrain.sources.files import used_files
 from ingrain.sources.local import link_files, list_files
+from ingrain.vocabulary import Library
 
 UNPICKLED_FOLDER = "unpickled"
 """Below the job's output: holds the model's folder, with safetensors in place of its pickles."""

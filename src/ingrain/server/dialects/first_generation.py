@@ -7,7 +7,6 @@ from dataclasses import replace
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library
 from ingrain.server.dialects.native import embed
 from ingrain.server.dialects.native.errors import error_body
 from ingrain.server.dialects.native.models import load, load_route
@@ -15,6 +14,7 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.route import Dialect, Handler, Route
 from ingrain.server.plane.services import ModelServices
+from ingrain.vocabulary import Library
 
 _OLD_NAMES = {"embed_text": "infer_text", "embed_image": "infer_image", "embed": "infer"}
 

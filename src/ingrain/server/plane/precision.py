@@ -6,8 +6,8 @@ from ingrain.backend import cuda
 from ingrain.engine.placement import engine_name, runs_on_a_gpu
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Precision
 from ingrain.settings import Settings
+from ingrain.vocabulary import Library, Precision
 
 
 def why_not(precision: Precision | None, settings: Settings, library: Library | None = None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ingrain.errors import ExportTimeoutError, ExportUnavailableError, InvalidRequestError
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 _TIMEOUT_S = 180.0
 _COMMAND = (sys.executable, "-P", "-m", "ingrain.export.process.architectures")

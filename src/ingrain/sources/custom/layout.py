@@ -14,9 +14,9 @@ import msgspec
 
 from ingrain.api.types import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
-from ingrain.repository.manifest import Library
 from ingrain.sources.custom import open_clip, sentence_transformers, timm
 from ingrain.sources.custom.json_file import check_object, check_text
+from ingrain.vocabulary import Library
 
 CONFIG_BYTES = 5 * 1024 * 1024
 TOKENIZER_BYTES = 50 * 1024 * 1024

@@ -37,7 +37,8 @@ from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.measured import Floors
 from ingrain.preprocess.text import TextPreprocessor, collate
-from ingrain.repository.manifest import Graph, Manifest, Role, Verification
+from ingrain.repository.manifest import Graph, Manifest, Verification
+from ingrain.vocabulary import Role
 
 OUTPUT = "embedding"
 _ROLE: Role = "text_encoder"

@@ -23,7 +23,8 @@ from ingrain.export.process.threads import export_threads
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.compare import compare
 from ingrain.export.proof.measured import Floors
-from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Role, Verification
+from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Verification
+from ingrain.vocabulary import Role
 
 IMAGE_INPUT, VECTORS, LOGITS = "pixel_values", "embedding", "logits"
 _RECIPES = (Recipe("dynamo", None), Recipe("torchscript", None))

@@ -7,13 +7,14 @@ from typing import Any, get_args
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.manifest import Library, Manifest, Task
+from ingrain.repository.manifest import Manifest
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.precision import why_not
 from ingrain.server.plane.route import Handler, Parameter, Route
 from ingrain.server.plane.services import ModelServices
+from ingrain.vocabulary import Library, Task
 
 
 async def _load_model(services: ModelServices, request: Request) -> Response:

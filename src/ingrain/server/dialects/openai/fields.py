@@ -12,8 +12,8 @@ from ingrain.api.openai import OpenAIEmbeddingsRequest
 from ingrain.errors import InvalidRequestError
 from ingrain.postprocess.quantize import OutputDtype
 from ingrain.preprocess.prompts import PromptChoice, meaning_of
-from ingrain.tasks.vectors import VectorForm
 from ingrain.preprocess.special_tokens import CutSide
+from ingrain.tasks.vectors import VectorForm
 
 T = TypeVar("T")
 

@@ -1,0 +1,98 @@
+"""Changes the layouts of a loaded model's graphs, and keeps requests away while they are loaded anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from ingrain.errors import IngrainError
+from ingrain.registry.graphs import EngineGraphs
+from ingrain.registry.table import Slot
+from ingrain.repository.manifest import Graph, Manifest
+from ingrain.repository.store import Entry
+from ingrain.repository.tuning import Layout
+from ingrain.tuning.place import TuningPlace
+
+log = logging.getLogger("ingrain.registry")
+
+
+class ModelLayouts:
+    """The layouts of one model's graphs during a tuning or a reset; whoever uses it holds the model's lock.
+
+    Attributes:
+        slot: Of the model.
+        manifest: Of the model as it was loaded.
+
+    Args:
+        slot: Of the model, which is open.
+        graphs: The graphs in the engine.
+        place: Knows which layouts follow from a manifest here.
+    """
+
+    def __init__(self, slot: Slot, graphs: EngineGraphs, place: TuningPlace) -> None:
+        assert slot.model is not None
+        self.slot = slot
+        self.manifest = slot.model.manifest
+        self._model = slot.model
+        self._graphs = graphs
+        self._place = place
+        self._was_ready = slot.state == "READY"
+        self._former = {graph.name: slot.executions[graph.role].layout for graph in self.manifest.graphs}
+        # None where it is not known in which layout a graph is loaded, if it is.
+        self._current: dict[str, Layout | None] = dict(self._former)
+
+    async def change(self, graph: Graph, layout: Layout) -> bool:
+        """Load a graph in a layout; return whether it was in another one.
+
+        Raises:
+            EngineError: The engine failed.
+            TimeoutError: It took too long.
+        """
+        if self._current[graph.name] == layout:
+            return False
+        # From here on whoever finds the model must not trust the layout that it is in.
+        self.slot.is_displaced = True
+        if self._was_ready and self.slot.state == "READY":
+            self.slot.state = "LOADING"
+            await self._graphs.settle(None)
+        self._current[graph.name] = None
+        await self._graphs.load(self.manifest, graph, layout)
+        self._current[graph.name] = layout
+        return True
+
+    async def change_all(self, manifest: Manifest) -> None:
+        """Load every graph in the layout that a manifest has for this machine."""
+        executions = self._place.executions(manifest)
+        for graph in manifest.graphs:
+            await self.change(graph, executions[graph.role].layout)
+
+    async def serve(self) -> None:
+        """Make the model ready, if it was when this began."""
+        if self._was_ready:
+            self.slot.state = "READY"
+
+    async def adopt(self, entry: Entry) -> None:
+        """Execute the model as its stored manifest says now."""
+        await self.change_all(entry.manifest)
+        slot, executions = self.slot, self._place.executions(entry.manifest)
+        slot.model = dataclasses.replace(self._model, manifest=entry.manifest)
+        slot.executions = executions
+        slot.model.retune(executions)
+        slot.is_displaced = False
+        await self.serve()
+        await self._graphs.settle(None)
+
+    async def restore(self) -> None:
+        """Load every graph in its former layout; if the engine fails, the reconciler loads the model again later."""
+        try:
+            for graph in self.manifest.graphs:
+                if not await self._graphs.engine.ready(graph.name):
+                    self._current[graph.name] = None
+                await self.change(graph, self._former[graph.name])
+        except (IngrainError, TimeoutError, OSError) as error:
+            log.warning("Model %r is not back in its former layout yet: %s", self.slot.ref.name, error)
+            self.slot.is_displaced = True
+            self.slot.state = "LOADING"
+            return
+        self.slot.is_displaced = False
+        await self.serve()

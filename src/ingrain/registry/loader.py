@@ -1,0 +1,225 @@
+"""Loads, replaces and unloads single models."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ingrain.errors import (
+    IngrainError,
+    ModelLimitError,
+    RequestError,
+    UnsupportedModelError,
+)
+from ingrain.machine_faults import machine_fault
+from ingrain.models.loaded import LoadedModel
+from ingrain.registry.desired import DesiredModels
+from ingrain.registry.graphs import EngineGraphs, too_slow
+from ingrain.registry.maker import Maker
+from ingrain.registry.model_locks import ModelLocks
+from ingrain.registry.table import Slot, SlotTable, not_loaded, not_ready
+from ingrain.registry.tunings import Tunings
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Graph
+from ingrain.repository.store import Entry, Repository
+from ingrain.tuning.place import TuningPlace
+from ingrain.vocabulary import Precision
+
+_FIRST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 60.0
+
+OpenModel = Callable[[Entry], LoadedModel]
+"""Opens the side files and makes the queues of a model whose graphs are loaded; blocks on the disk."""
+
+WhyNot = Callable[[Precision], str | None]
+"""Returns why a precision cannot be served here, as the end of a sentence; None where it can."""
+
+log = logging.getLogger("ingrain.registry")
+
+
+@dataclass(slots=True, kw_only=True)
+class Loader:
+    """Brings slots to READY or UNAVAILABLE, and takes them out of the table again.
+
+    What changes a slot runs in ``slot.task``, of which there is one at a time, and holds the model's lock meanwhile.
+    Taking a slot out of the table is immediate and cancels its task; unloading the graphs then waits for the lock, and
+    is left out if the model has got a new slot by then.
+
+    Attributes:
+        repository: Where published models are.
+        slots: The models that should be loaded.
+        desired: The list of them, which outlives this process.
+        locks: Hold models against other changes.
+        maker: Finds or makes the entry of a model.
+        graphs: The graphs in the engine.
+        tunings: Tune models once they are loaded.
+        place: Knows in which layout a graph is loaded on this machine.
+        open_model: Opens a model whose graphs are loaded.
+        why_not: Tells which precisions cannot be served.
+        max_models: Most models in the table; 0 for no limit.
+        unloads: Unloads in the background.
+    """
+
+    repository: Repository
+    slots: SlotTable
+    desired: DesiredModels
+    locks: ModelLocks
+    maker: Maker
+    graphs: EngineGraphs
+    tunings: Tunings
+    place: TuningPlace
+    open_model: OpenModel
+    why_not: WhyNot
+    max_models: int
+    unloads: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    # Keys of models that were taken out while their graphs may have been in a layout that a tuning tried.
+    _displaced: set[str] = field(default_factory=set, init=False)
+
+    def begin(self, ref: ModelRef, slot: Slot | None = None, *, pinned: bool = False) -> Slot:
+        """Begin to load a model, and return its slot.
+
+        A slot that serves the model in another precision or task goes on serving it until the new one is made.
+
+        Args:
+            ref: The model.
+            slot: Its slot, whose task is done; None for a new one.
+            pinned: Whether a new slot stays in the table when loading fails.
+
+        Raises:
+            ModelLimitError: As many are loaded as may be.
+        """
+        if slot is None:
+            self._check_limit(ref)
+            slot = self.slots.add(ref, pinned=pinned)
+        served: ModelRef | None = slot.ref
+        if slot.state != "READY" or slot.model is None or ref.is_met_by(slot.model.manifest):
+            slot.state, served = "LOADING", None
+        slot.ref = ref
+        slot.error, slot.retry_at = None, math.inf
+        slot.task = asyncio.create_task(self._load(slot, served), name=f"load {slot.key}")
+        return slot
+
+    def begin_if_allowed(self, ref: ModelRef) -> None:
+        """Begin to load a model that has no slot; where the limit is reached, only log it."""
+        try:
+            self.begin(ref, pinned=True)
+        except ModelLimitError as error:
+            log.error("%s", error.message)
+
+    async def unload(self, slot: Slot) -> None:
+        """Unload a model, or stop loading it, and take it from the list of models."""
+        graphs = self._take_out(slot)
+        if slot.task is not None and not slot.task.done():
+            await asyncio.wait([slot.task])
+        async with self.locks.hold(slot.key):
+            if self.slots.of(slot.ref) is not None:
+                return  # wanted again while we waited for our turn
+            await self.desired.forget(slot.key)
+            if not graphs:  # a load that was stopped halfway may have loaded some
+                stored = await asyncio.to_thread(self.repository.read_manifest, slot.key)
+                graphs = stored.graphs if stored is not None else ()
+            await self.graphs.unload(slot.ref.name, graphs)
+
+    def follow_unload(self, slot: Slot) -> None:
+        """Drop a model that another process has unloaded; an engine of our own still has its graphs."""
+        graphs = self._take_out(slot)
+
+        async def unload() -> None:
+            async with self.locks.hold(slot.key):
+                if self.slots.of(slot.ref) is None:
+                    await self.graphs.unload(slot.ref.name, graphs)
+
+        task = asyncio.create_task(unload(), name=f"unload {slot.key}")
+        self.unloads.add(task)
+        task.add_done_callback(self.unloads.discard)
+
+    async def _load(self, slot: Slot, served: ModelRef | None) -> None:
+        """Bring a slot to READY, or leave the reason in it; raise nothing but a cancellation.
+
+        Args:
+            slot: To be loaded.
+            served: The reference of the model that the slot serves until the new one is made, if it does.
+        """
+        try:
+            async with self.locks.hold(slot.key):
+                await self._make_and_load(slot)
+            await self.tunings.tune_first(slot)
+        except TimeoutError:
+            self._failed(slot, too_slow(), served)
+        except IngrainError as error:
+            self._failed(slot, error, served)
+        except Exception as broken:  # a load must end in a state that can be seen, whatever broke
+            log.exception("Loading %r failed", slot.ref.name)
+            message = f"Model {slot.ref.name!r} could not be loaded because of an internal error."
+            self._failed(slot, machine_fault(broken) or IngrainError(message), served)
+        else:
+            slot.state, slot.progress, slot.retries = "READY", None, 0
+            slot.pinned = True
+            log.info("Model %r is ready", slot.ref.name)
+
+    async def _make_and_load(self, slot: Slot) -> None:
+        entry = await self.maker.obtain(slot)
+        if reason := self.why_not(entry.manifest.precision):
+            raise UnsupportedModelError(
+                f"Model {slot.ref.name!r} is stored in {entry.manifest.precision!r}, {reason}", param="precision"
+            )
+        if slot.model is not None and slot.model.manifest != entry.manifest:
+            await self._retire(slot, slot.model)
+        executions = self.place.executions(entry.manifest)
+        is_displaced = slot.is_displaced or slot.key in self._displaced
+        for graph in entry.manifest.graphs:
+            await self.graphs.load(entry.manifest, graph, executions[graph.role].layout, anew=is_displaced)
+        slot.executions, slot.is_displaced = executions, False
+        self._displaced.discard(slot.key)
+        if slot.model is None:
+            model = await asyncio.to_thread(self.open_model, entry)
+            model.retune(executions)
+            slot.model = model
+        if slot.key not in self.desired.keys or slot.ref.precision or slot.ref.task:
+            await self.desired.remember(slot.key, slot.ref)
+
+    async def _retire(self, slot: Slot, model: LoadedModel) -> None:
+        """Stop serving a model whose entry has been replaced; waiting requests are told to come again."""
+        slot.state, slot.model = "LOADING", None
+        self.slots.renumber(slot)
+        model.close(not_ready(slot))
+        await self.graphs.unload(slot.ref.name, model.manifest.graphs)
+
+    def _failed(self, slot: Slot, error: IngrainError, served: ModelRef | None) -> None:
+        if served is not None and slot.state == "READY":
+            slot.ref, slot.error, slot.progress = served, error, None
+            log.error("Model %r stays as it was: %s", slot.ref.name, error.message)
+            return
+        slot.state, slot.error, slot.progress = "UNAVAILABLE", error, None
+        log.error("Model %r is not loaded: %s", slot.ref.name, error.message)
+        if not slot.pinned and slot.key not in self.desired.keys:
+            self.slots.remove(slot, error)
+        elif not isinstance(error, RequestError):
+            slot.retry_at = asyncio.get_running_loop().time() + min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**slot.retries)
+            slot.retries += 1
+
+    def _take_out(self, slot: Slot) -> tuple[Graph, ...]:
+        """Remove a slot at once, so that a load that comes now gets a new one; return the graphs to be unloaded."""
+        graphs = slot.model.manifest.graphs if slot.model is not None else ()
+        slot.state = "UNLOADING"
+        if slot.task is not None:
+            slot.task.cancel()
+        self.tunings.end(slot.key)
+        if slot.is_displaced:
+            self._displaced.add(slot.key)
+        self.slots.remove(slot, not_loaded(slot.ref.name))
+        return graphs
+
+    def _check_limit(self, ref: ModelRef) -> None:
+        loaded = sorted(slot.ref.name for slot in self.slots)
+        if self.max_models and len(loaded) >= self.max_models:
+            raise ModelLimitError(
+                f"Model {ref.name!r} cannot be loaded: MAX_LOADED_MODELS is {self.max_models}, and "
+                f"{', '.join(map(repr, loaded))} {'is' if len(loaded) == 1 else 'are'} loaded. "
+                "Unload one with POST /unload_model.",
+                param="name",
+                facts={"loadedModels": loaded, "limit": self.max_models},
+            )

@@ -1,0 +1,146 @@
+"""Keeps the table of models equal to the list in the repository and to what the engine has loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ingrain.errors import IngrainError
+from ingrain.models.loaded import LoadedModel
+from ingrain.registry.desired import DesiredModels
+from ingrain.registry.graphs import EngineGraphs
+from ingrain.registry.loader import Loader
+from ingrain.registry.table import Slot, SlotTable
+from ingrain.repository.desired import ModelRef
+
+_RECONCILE_EVERY_S = 2.0
+
+log = logging.getLogger("ingrain.registry")
+
+
+@dataclass(slots=True, kw_only=True)
+class Reconciler:
+    """Looks every two seconds, or when woken, for changes of the list, graphs that the engine lost, and due retries.
+
+    Attributes:
+        slots: The models that should be loaded.
+        desired: The list of them, which other processes change too.
+        loader: Loads and unloads models.
+        graphs: The graphs in the engine.
+    """
+
+    slots: SlotTable
+    desired: DesiredModels
+    loader: Loader
+    graphs: EngineGraphs
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _refreshing: asyncio.Task[bool] | None = field(default=None, init=False)
+    _loop: asyncio.Task[None] | None = field(default=None, init=False)
+
+    async def start(self, models: Iterable[ModelRef]) -> None:
+        """Begin to load the models given and those in the list, and to look for changes."""
+        self.graphs.engine.on_restart(self._engine_came_back)
+        wanted = await self.desired.read()
+        for ref in models:
+            known = wanted.get(ref.key, ref)
+            precision, task = ref.precision or known.precision, ref.task or known.task
+            wanted[ref.key] = msgspec.structs.replace(known, precision=precision, task=task)
+        for ref in wanted.values():
+            if self.slots.of(ref) is None:
+                self.loader.begin_if_allowed(ref)
+        self.slots.is_started = True
+        self._loop = asyncio.create_task(self._run(), name="reconcile models")
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Return the tasks to cancel at the end."""
+        return [task for task in (self._loop, self._refreshing) if task is not None]
+
+    def wake(self) -> None:
+        """Compare with the engine now instead of at the next look."""
+        self._wake.set()
+
+    async def refresh(self) -> bool:
+        """Follow what another process changed in the list of models; return whether it changed.
+
+        Callers take turns, so that none returns before a change that was being read when it came is taken over. A turn
+        ends even if its caller gives up: a disk that hangs holds one thread then, not one for each call.
+        """
+        await self._refresh_turn.acquire()
+        turn = self._refreshing = asyncio.create_task(self._refresh(), name="refresh the list of models")
+        turn.add_done_callback(self._end_refresh)
+        return await asyncio.shield(turn)
+
+    def _end_refresh(self, turn: asyncio.Task[bool]) -> None:
+        self._refresh_turn.release()
+        if not turn.cancelled():
+            turn.exception()  # marks it as seen; whoever waits for the turn still gets it
+
+    async def _refresh(self) -> bool:
+        if not await self.desired.has_changed():
+            return False
+        before = set(self.desired.keys)
+        desired = await self.desired.read()
+        for slot in self.slots:
+            if slot.key in before and slot.key not in desired:
+                self.loader.follow_unload(slot)
+        for key, ref in desired.items():
+            known = self.slots.of(ref)
+            if known is None:
+                if key not in before:
+                    self.loader.begin_if_allowed(ref)
+            elif known.model is not None and known.task_is_done and not ref.is_met_by(known.model.manifest):
+                self.loader.begin(ref, known)
+        return True
+
+    def _engine_came_back(self) -> None:
+        """Serve no model until the next look has found its graphs: the engine has forgotten some or all."""
+        for slot in self.slots:
+            if slot.state == "READY":
+                slot.state = "LOADING"
+        self.graphs.ledger.forget()
+        self.wake()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_RECONCILE_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass  # nobody woke us; look all the same
+            self._wake.clear()
+            try:
+                await self.refresh()
+                await self._retry_and_repair()
+            except IngrainError as error:
+                log.warning("Models could not be compared with the engine: %s", error.message)
+            except Exception:  # whatever broke, the next look may succeed, and models must not stay lost
+                log.exception("Models could not be compared with the engine")
+
+    async def _retry_and_repair(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for slot in self.slots:
+            if slot not in self.slots:
+                continue  # unloaded while we waited for another
+            if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
+                self.loader.begin(slot.ref, slot)
+            elif slot.model is not None and slot.task_is_done and await self.graphs.engine.live():
+                await self._repair(slot, slot.model)
+
+    async def _repair(self, slot: Slot, model: LoadedModel) -> None:
+        """Load a model again whose graphs the engine lacks, unless another process has unloaded it on purpose."""
+        present = [await self.graphs.engine.ready(graph.name) for graph in model.manifest.graphs]
+        if slot.state not in ("READY", "LOADING") or not slot.task_is_done:
+            return
+        if all(present) and not slot.is_displaced:
+            slot.state = "READY"
+            return
+        await self.refresh()
+        if slot in self.slots:
+            log.warning("Model %r is gone from the engine and is loaded again", slot.ref.name)
+            self.loader.begin(slot.ref, slot)

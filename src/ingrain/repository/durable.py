@@ -1,0 +1,32 @@
+"""Writes that survive a power failure, and files that are replaced as wholes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON; readers see the old file or the new one, and nothing in between."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """Flush all files and folders below a folder to the disk."""
+    for path in root.rglob("*"):
+        sync(path)
