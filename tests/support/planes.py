@@ -43,7 +43,7 @@ from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.application import Application
 from ingrain.server.http.host import HttpLimits
-from ingrain.server.http.server import HttpLimits, HttpServer
+from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import ModelServices

@@ -11,7 +11,6 @@ from ingrain.engine.placement import default_batch_size, devices, engine_name, r
 from ingrain.models.loaded import QueueLimits
 from ingrain.pipeline.task import RequestLimits
 from ingrain.server.http.host import HttpLimits
-from ingrain.server.http.server import HttpLimits
 from ingrain.settings import Settings
 
 _ENOUGH_ON_A_CPU = 8
