@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ingrain.batching.batcher import Batcher
 from ingrain.models.loaded import LoadedModel
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 Rows = NDArray[np.float32]
 Groups = AsyncGenerator[Sequence[Any], None]
