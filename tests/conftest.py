@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ingrain.backend import cuda
+from ingrain.python_backend import cuda
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 

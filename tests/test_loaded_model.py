@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from ingrain.models.loaded import QueueLimits
+from ingrain.models.queues import QueueLimits
 from ingrain.preprocess.text import TokenizedText
 from ingrain.repository.desired import ModelRef
 from ingrain.testing.fake_engine import FakeEngine, fake_vector

@@ -21,9 +21,19 @@ Positive = Annotated[int, Meta(ge=1)]
 _SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
 
 
-def _setting(env: str, description: str, *, secret: bool = False, switch: str = "") -> Meta:
-    """Describe a setting; ``switch`` is what a list holds where it is ``true``, for lists that may be switches too."""
-    return Meta(description=description, extra={"env": env, "secret": secret, "switch": switch})
+def _setting(
+    env: str, description: str, *, secret: bool = False, switch: str = "", shown: tuple[str, ...] = ()
+) -> Meta:
+    """Describe a setting.
+
+    Args:
+        env: Its environment variable.
+        description: What it means.
+        secret: True to hide its value in messages.
+        switch: What a list holds where it is ``true``, for lists that may be switches too.
+        shown: Values that help and reference pages list, where an extension may add others.
+    """
+    return Meta(description=description, extra={"env": env, "secret": secret, "switch": switch, "shown": shown})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +74,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     engine: Annotated[
-        Literal["auto", "embedded", "triton", "onnxruntime"],
+        str,
         _setting(
             "INGRAIN_ENGINE",
             "What runs the graphs. `auto`: the Triton at TRITON_GRPC_URL if that is set, else the embedded Triton, "
             "else ONNX Runtime in this process.",
+            shown=("auto", "embedded", "triton", "onnxruntime"),
         ),
     ] = "auto"
     triton_grpc_url: Annotated[
@@ -299,6 +310,7 @@ class SettingInfo:
     default: Any
     secret: bool
     switch: str
+    shown: tuple[str, ...]
 
     @property
     def is_switch(self) -> bool:
@@ -316,7 +328,9 @@ class SettingInfo:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values allowed, where there are only a few."""
+        """The values to choose from, where there are only a few."""
+        if self.shown:
+            return self.shown
         kinds = (self.type, *get_args(self.type))  # it may be optional
         return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
 
@@ -341,6 +355,7 @@ def describe() -> list[SettingInfo]:
                 default=field.default,
                 secret=meta.extra["secret"],
                 switch=meta.extra["switch"],
+                shown=meta.extra["shown"],
             )
         )
     return infos

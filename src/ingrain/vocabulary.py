@@ -1,4 +1,4 @@
-"""The closed sets of words that the API, the manifest and the code between them share."""
+"""The words that the API, the manifest and the code between them share."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 Library = Literal["sentence_transformers", "open_clip", "timm"]
 """A source library, from whose models graphs are made."""
 
-Role = Literal["text_encoder", "image_encoder", "classifier"]
-"""What one graph of a model does."""
+Role = str
+"""What one graph of a model does: a key of ``ingrain.roles.ROLES``."""
 
 Task = Literal["embed", "classify"]
 """What a model as a whole is for."""

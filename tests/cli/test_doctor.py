@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from hub_server import HubServer
-from ingrain.backend import cuda
 from ingrain.cli.main import main
+from ingrain.python_backend import cuda
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from ingrain.backend.lone import LoneSession
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.errors import DeadlineExceededError, EngineError, InferenceError
+from ingrain.python_backend.lone import LoneSession
 from ingrain.repository.tuning import Layout
 
 

@@ -28,9 +28,9 @@ from ingrain.errors import (
 )
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
+from ingrain.fetch.policy import FetchPolicy
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Repository
-from ingrain.settings import Settings
 from ingrain.sources.custom.architecture import architecture_config
 from ingrain.sources.custom.download import Downloads
 from ingrain.vocabulary import Library
@@ -72,8 +72,8 @@ async def download(folder: Path, library: Library, files: dict[str, str], **valu
         }
         urls = {field: host.url(f"/{path}") for field, path in files.items()}
         body = {"name": "mine", "library": library, **urls, **values}
-        settings = Settings(fetch_allow=(f"127.0.0.1:{host.port}",))
-        downloads = Downloads.from_settings(settings, repository)
+        policy = FetchPolicy(exceptions=frozenset({("127.0.0.1", host.port)}))
+        downloads = Downloads.make(repository, policy, local_models_dir=None, max_bytes=10**10, timeout_s=600)
         try:
             await downloads.download(msgspec.convert(body, DownloadCustomModelRequest))
         finally:

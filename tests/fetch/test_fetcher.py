@@ -13,6 +13,7 @@ import pytest
 from fetch_fakes import PUBLIC, FakeNames, PublicNetwork, make_fetcher
 
 import picture_server as hosts
+from ingrain.app.limits import fetch_policy
 from ingrain.errors import FetchFailedError, FetchRefusedError, InvalidRequestError, SettingsError, TooLargeError
 from ingrain.fetch.headers import check_download_headers
 from ingrain.fetch.policy import FetchPolicy
@@ -213,7 +214,7 @@ async def test_settings_become_the_policy() -> None:
         "INGRAIN_FETCH_TIMEOUT_S": "4",
         "INGRAIN_MAX_FETCHES": "5",
     }
-    policy = FetchPolicy.from_settings(load_settings({}, environ))
+    policy = fetch_policy(load_settings({}, environ))
     assert policy.mode == "allowlist"
     assert policy.hosts == {"a.example", "*.cdn.example"}
     assert policy.exceptions == {("127.0.0.1", 8080), ("::1", 90)}
@@ -223,7 +224,7 @@ async def test_settings_become_the_policy() -> None:
 @pytest.mark.parametrize("wrong", ["127.0.0.1", "127.0.0.1:", ":80", "a:0", "a:65536", "a:b", "a:８０"])
 def test_an_exception_that_is_not_host_and_port_stops_the_start(wrong: str) -> None:
     with pytest.raises(SettingsError, match="INGRAIN_FETCH_ALLOW"):
-        FetchPolicy.from_settings(load_settings({}, {"INGRAIN_FETCH_ALLOW": wrong}))
+        fetch_policy(load_settings({}, {"INGRAIN_FETCH_ALLOW": wrong}))
 
 
 async def test_a_fetch_to_a_file_writes_it_or_leaves_nothing(pictures: PictureServer, tmp_path: Path) -> None:

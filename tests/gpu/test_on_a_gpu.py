@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ingrain.backend import cuda
+from ingrain.python_backend import cuda
 from processes import MINILM, place_minilm, serve
 from texts import sentences, word_similarity
 

@@ -2,9 +2,10 @@
 
 import pytest
 
+from ingrain.app.placement import placement_of
+from ingrain.app.precision import check_precisions
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
-from ingrain.server.plane.precision import check_settings
 from ingrain.settings import Settings
 from planes import running_planes
 
@@ -63,4 +64,4 @@ async def test_fp16_is_made_where_graphs_run_on_a_gpu(tmp_path):
 )
 def test_settings_that_ask_for_what_cannot_be_served_stop_the_server(settings, models, said):
     with pytest.raises(SettingsError, match=said):
-        check_settings(settings, models)
+        check_precisions(settings, placement_of(settings), models)

@@ -32,7 +32,7 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel):
     """Every file of src/ingrain is in it, the type marker and the backend's model.py too; no test, no document."""
     source = ROOT / "src"
     files = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert {"ingrain/py.typed", "ingrain/backend/model.py"} <= files
+    assert {"ingrain/py.typed", "ingrain/python_backend/model.py"} <= files
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == files
 

@@ -13,6 +13,7 @@ import pytest
 
 import picture_server as hosts
 from images import encode, scene
+from ingrain.app.limits import image_limits
 from ingrain.errors import (
     FetchFailedError,
     FetchRefusedError,
@@ -205,5 +206,5 @@ class _Noting(ImagePreprocessor):
 
 def test_limits_come_from_the_settings() -> None:
     environ = {"INGRAIN_MAX_IMAGE_BYTES": "1", "INGRAIN_MAX_IMAGE_PIXELS": "2", "INGRAIN_MAX_FETCHES_PER_REQUEST": "3"}
-    limits = ImageLimits.from_settings(load_settings({}, environ | {"INGRAIN_IMAGE_THREADS": "4"}))
+    limits = image_limits(load_settings({}, environ | {"INGRAIN_IMAGE_THREADS": "4"}))
     assert limits == ImageLimits(max_bytes=1, max_pixels=2, max_fetches=3, threads=4)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from ingrain.errors import ModelLoadingError, ModelNotLoadedError
-from ingrain.models.loaded import QueueLimits, open_model
+from ingrain.models.loaded import open_model
+from ingrain.models.queues import QueueLimits
 from ingrain.registry.follower import FollowedRegistry
 from ingrain.repository.desired import ModelRef
 from ingrain.settings import Settings

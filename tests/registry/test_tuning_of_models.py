@@ -16,7 +16,8 @@ from ingrain.errors import (
     TuningError,
     TuningInProgressError,
 )
-from ingrain.models.loaded import QueueLimits, open_model
+from ingrain.models.loaded import open_model
+from ingrain.models.queues import QueueLimits
 from ingrain.registry.follower import FollowedRegistry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.tuning import Execution, Layout

@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from ingrain.app.limits import http_limits
 from ingrain.app.listen import open_socket
+from ingrain.app.placement import placement_of
+from ingrain.app.services import image_input, model_services
 from ingrain.errors import IngrainError
 from ingrain.export.process.job import Progress
-from ingrain.fetch.fetcher import Fetcher
-from ingrain.fetch.policy import FetchPolicy
-from ingrain.models.loaded import QueueLimits, open_model
-from ingrain.pipeline.pipeline import Pipeline
-from ingrain.pipeline.task import RequestLimits
-from ingrain.preprocess.image_input import ImageInput, ImageLimits
+from ingrain.models.loaded import open_model
+from ingrain.models.queues import QueueLimits
+from ingrain.preprocess.image_input import ImageInput
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.desired import ModelRef
@@ -45,11 +45,8 @@ from ingrain.server.http.application import Application
 from ingrain.server.http.host import HttpLimits
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
-from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import ModelServices
-from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.settings import Settings
-from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine
 from ingrain.tuning.place import TuningPlace
 from ingrain.vocabulary import Role
@@ -189,7 +186,7 @@ class Planes:
 
 def make_images(settings: Settings) -> ImageInput:
     """Make the input of pictures as the server does."""
-    return ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
+    return image_input(settings)
 
 
 def make_place(
@@ -262,35 +259,10 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         max_loaded_models=settings.max_loaded_models,
         default_precision=settings.precision,
     )
-    load = Load()
-    downloads = Downloads.from_settings(settings, registry.repository)
-    services = ModelServices(
-        settings=settings,
-        engine=engine,
-        registry=registry,
-        downloads=downloads,
-        pipeline=Pipeline(
-            registry,
-            images,
-            RequestLimits(
-                max_items=settings.max_items,
-                max_text_chars=settings.max_text_chars,
-                timeout_s=settings.request_timeout_s,
-            ),
-        ),
-        telemetry=Telemetry(registry, load),
-        keys=parse_keys(settings.api_keys, settings.api_keys_file),
-        load=load,
-        starting=lambda: None,
-        statistics=registry.statistics,
-    )
+    services = model_services(settings, placement_of(settings), engine=engine, registry=registry, images=images)
     await engine.start()
     await registry.start(models)
-    limits = HttpLimits(
-        max_body_bytes=settings.max_body_bytes,
-        max_header_bytes=settings.max_header_bytes,
-        read_timeout_s=settings.request_timeout_s,
-    )
+    limits = http_limits(settings)
     try:
         async with (
             serving(PlaneApplication("inference", services, DIALECTS), limits) as inference_url,
@@ -303,7 +275,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         await registry.close()
         await engine.close()
         await images.aclose()
-        await downloads.aclose()
+        await services.downloads.aclose()
 
 
 @asynccontextmanager

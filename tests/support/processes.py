@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
@@ -79,14 +79,16 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def serve(root: Path, *flags: str, **environment: str) -> Iterator[ServerProcess]:
-    """Run `ingrain serve` with its repository and log below ``root``; it ends with the block."""
+def serve(
+    root: Path, *flags: str, command: Sequence[str] = ("-m", "ingrain", "serve"), **environment: str
+) -> Iterator[ServerProcess]:
+    """Run `ingrain serve`, or another command of Python, with repository and log below ``root``."""
     root.mkdir(parents=True, exist_ok=True)
     log = root / f"serve-{time.monotonic_ns()}.log"
     arguments = [f"--repository={root / 'repository'}", "--inference-port=0", "--model-port=0", *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ingrain", "serve", *arguments],
+            [sys.executable, *command, *arguments],
             env={**os.environ, "INGRAIN_EXPORT_THREADS": "2", **environment},
             stdout=output,
             stderr=output,

@@ -8,7 +8,8 @@ import pytest
 
 import graphs
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
-from ingrain.models.loaded import QueueLimits, open_model
+from ingrain.models.loaded import open_model
+from ingrain.models.queues import QueueLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.desired import ModelRef

@@ -1,4 +1,4 @@
-"""The limits of queues, requests and connections as the settings have them, and one worker's share of them."""
+"""Reads from the settings the limits of queues, requests, connections and fetches, and one worker's share of them."""
 
 from __future__ import annotations
 
@@ -7,36 +7,28 @@ from math import ceil
 import msgspec
 
 from ingrain.cores import usable_cores
-from ingrain.engine.placement import default_batch_size, devices, engine_name, runs_on_this_cpu
-from ingrain.models.loaded import QueueLimits
+from ingrain.engine.placement import Placement
+from ingrain.fetch.policy import FetchPolicy, read_exception
+from ingrain.models.queues import QueueLimits
 from ingrain.pipeline.task import RequestLimits
+from ingrain.preprocess.image_input import ImageLimits
 from ingrain.server.http.host import HttpLimits
 from ingrain.settings import Settings
 
-_ENOUGH_ON_A_CPU = 8
-# What a batch of more tokens works on no longer fits the caches of a core: measured, 256 to 512 tokens are the fastest.
-_MOST_TOKENS_ON_A_CPU = 512
-_MOST_TOKENS = 4096
 
-
-def queue_limits(settings: Settings) -> QueueLimits:
+def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
     """Return the limits of each model's queues."""
-    on_cpu = runs_on_this_cpu(settings)
-    max_batch_size = default_batch_size(settings)
+    # Other front ends may send batches of the same graphs to the same Triton, which then merges them.
+    is_shared = settings.workers > 1 or not placement.on_this_machine
     return QueueLimits(
-        max_batch_size=max_batch_size,
-        max_batch_tokens=settings.max_batch_tokens or (_MOST_TOKENS_ON_A_CPU if on_cpu else _MOST_TOKENS),
-        enough_items=_ENOUGH_ON_A_CPU if on_cpu else max_batch_size,
+        max_batch_size=placement.batch_items,
+        max_batch_tokens=placement.batch_tokens,
+        enough_items=placement.enough_items,
         max_queue_tokens=settings.max_queue_tokens,
         engine_timeout_s=settings.request_timeout_s,
-        few_lengths=_triton_merges(settings),
-        devices=devices(settings),
+        few_lengths=settings.dynamic_batching and is_shared,
+        devices=placement.devices,
     )
-
-
-def _triton_merges(settings: Settings) -> bool:
-    """Tell whether other front ends may send batches of the same graphs to the same Triton, and it merges them."""
-    return settings.dynamic_batching and (settings.workers > 1 or engine_name(settings) == "triton")
 
 
 def request_limits(settings: Settings) -> RequestLimits:
@@ -52,6 +44,31 @@ def http_limits(settings: Settings) -> HttpLimits:
         max_header_bytes=settings.max_header_bytes,
         max_body_bytes=settings.max_body_bytes,
         read_timeout_s=settings.request_timeout_s,
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """Return what the images of one request may cost."""
+    return ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        max_fetches=settings.max_fetches_per_request,
+        threads=settings.image_threads,
+    )
+
+
+def fetch_policy(settings: Settings) -> FetchPolicy:
+    """Return which URLs of images may be fetched.
+
+    Raises:
+        SettingsError: ``INGRAIN_FETCH_ALLOW`` holds something other than ``host:port``.
+    """
+    return FetchPolicy(
+        mode=settings.image_fetch,
+        hosts=frozenset(host.lower() for host in settings.fetch_hosts),
+        exceptions=frozenset(map(read_exception, settings.fetch_allow)),
+        total_timeout_s=settings.fetch_timeout_s,
+        max_at_once=settings.max_fetches,
     )
 
 

@@ -1,4 +1,4 @@
-"""Put the server together from its settings, run it, and take it apart."""
+"""Puts the server together from its settings, runs it, and takes it apart."""
 
 from __future__ import annotations
 
@@ -8,47 +8,35 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 
 from ingrain.app.banner import announce, watch_progress
 from ingrain.app.event_loop import loop_factory
 from ingrain.app.garbage import collect_seldom
-from ingrain.app.limits import http_limits, queue_limits, request_limits
+from ingrain.app.limits import http_limits, queue_limits
 from ingrain.app.listen import open_socket, stop_on_signals
 from ingrain.app.logs import configure_logs
 from ingrain.app.model_names import parse_model
+from ingrain.app.placement import make_engine, placement_of, repository_of
+from ingrain.app.precision import check_precisions, why_not
+from ingrain.app.services import image_input, model_services
+from ingrain.app.tables import Tables
 from ingrain.app.tuning_place import tuning_place
 from ingrain.app.workers.supervisor import Supervisor
-from ingrain.engine.placement import choose_engine, engine_name, execution_policy, runs_on_this_gpu
-from ingrain.engine.protocol import Engine
+from ingrain.engine.placement import Placement
 from ingrain.errors import EngineUnavailableError, SettingsError
-from ingrain.export.process.job import ExportJob, Progress
-from ingrain.export.process.runner import run_export
-from ingrain.fetch.fetcher import Fetcher
-from ingrain.fetch.policy import FetchPolicy
-from ingrain.models.loaded import LoadedModel, open_model
-from ingrain.pipeline.pipeline import Pipeline
-from ingrain.preprocess.image_input import ImageInput, ImageLimits
-from ingrain.registry.graphs import PrepareGraph
-from ingrain.registry.loader import OpenModel
-from ingrain.registry.maker import Export
+from ingrain.export.process.exporter import Exporter
+from ingrain.models.loaded import check_model, open_model
 from ingrain.registry.registry import Registry
 from ingrain.repository.desired import ModelRef
-from ingrain.repository.graph_folder import write_graph_folder
-from ingrain.repository.manifest import Graph, Manifest
-from ingrain.repository.policy import ExecutionPolicy
-from ingrain.repository.store import Entry, Repository
-from ingrain.repository.tuning import Layout
+from ingrain.repository.graph_folder import prepare_graph_folder
+from ingrain.repository.store import Repository
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
-from ingrain.server.plane.auth import parse_keys
-from ingrain.server.plane.precision import check_settings, why_not
 from ingrain.server.plane.services import ModelServices
-from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.settings import Settings
-from ingrain.sources.custom.download import Downloads
 
 _ENGINE_RETRY_S = 2.0
 
@@ -67,7 +55,7 @@ class _Startup:
         return self.waiting_for or self.front_waits_for()
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, tables: Tables = Tables()) -> None:  # noqa: B008 - frozen
     """Serve until a signal ends it.
 
     Raises:
@@ -77,13 +65,14 @@ def run(settings: Settings) -> None:
     # The engine's child processes never use our gRPC channels; without this gRPC warns at each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
-    if settings.workers > 1:
-        _check_workers(settings)
+    placement = placement_of(settings, tables.engines)
+    check_workers(settings, placement)
     models = [parse_model(text) for text in settings.models]
-    check_settings(settings, models)
-    repository = Repository(settings.repository.expanduser().resolve())
+    check_precisions(settings, placement, models)
+    repository = repository_of(settings)
     repository.prepare()
-    services, startup = build_services(settings, repository)
+    startup = _Startup()
+    services = build_services(settings, placement, tables, repository, startup.reason)
     listeners = [
         open_socket(settings.host, settings.inference_port, "INGRAIN_INFERENCE_PORT"),
         open_socket(settings.host, settings.model_port, "INGRAIN_MODEL_PORT"),
@@ -92,46 +81,54 @@ def run(settings: Settings) -> None:
     log.info("Listening: inference plane %s, model plane %s", inference, model)
     collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, services, startup, models, listeners))
+        runner.run(_serve(settings, placement, services, startup, models, listeners))
 
 
-def build_services(settings: Settings, repository: Repository) -> tuple[ModelServices, _Startup]:
+def build_services(
+    settings: Settings,
+    placement: Placement,
+    tables: Tables,
+    repository: Repository,
+    starting: Callable[[], str | None],
+) -> ModelServices:
     """Connect engine, registry and pipeline; nothing is started."""
-    policy = execution_policy(settings)
-    engine = choose_engine(settings, repository, policy)
-    images = ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
+    engine = make_engine(settings, placement, tables.engines)
+    images = image_input(settings)
+    exporter = Exporter(
+        custom_models_dir=repository.custom.folder,
+        local_models_dir=settings.local_models_dir,
+        token=settings.hf_token,
+        offline=settings.offline,
+        trust_remote_code=settings.trust_remote_code,
+        pickled_weights=settings.pickled_weights == "allow",
+        # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
+        on_gpu=placement.on_this_gpu,
+        timeout_s=settings.export_timeout_s,
+    )
     registry = Registry(
         repository=repository,
         engine=engine,
-        export=_exporter(settings, repository),
-        prepare_graph=_graph_writer(repository, engine, policy),
-        open_model=_opener(settings, engine, images),
+        export=exporter.export,
+        prepare_graph=partial(prepare_graph_folder, repository.graph_folder, engine.backend, placement.policy),
+        open_model=partial(
+            open_model if settings.workers == 1 else check_model,
+            engine=engine,
+            limits=queue_limits(settings, placement),
+            images=images.preprocessor,
+        ),
         max_loaded_models=settings.max_loaded_models,
         load_timeout_s=settings.load_timeout_s,
         default_precision=settings.precision,
-        why_not=lambda precision: why_not(precision, settings),
-        place=tuning_place(settings),
+        why_not=partial(why_not, placement),
+        place=tuning_place(settings, placement),
         tune_at_load=settings.tune_at_load,
     )
-    startup = _Startup()
-    load = Load()
-    services = ModelServices(
-        settings=settings,
-        engine=engine,
-        registry=registry,
-        downloads=Downloads.from_settings(settings, repository),
-        pipeline=Pipeline(registry, images, request_limits(settings)),
-        telemetry=Telemetry(registry, load),
-        keys=parse_keys(settings.api_keys, settings.api_keys_file),
-        load=load,
-        starting=startup.reason,
-        statistics=registry.statistics,
-    )
-    return services, startup
+    return model_services(settings, placement, engine=engine, registry=registry, images=images, starting=starting)
 
 
 async def _serve(
     settings: Settings,
+    placement: Placement,
     services: ModelServices,
     startup: _Startup,
     models: list[ModelRef],
@@ -140,7 +137,8 @@ async def _serve(
     stop = asyncio.Event()
     stop_on_signals(stop)
     limits = http_limits(settings)
-    servers = [_inference_front(services, startup), HttpServer(PlaneApplication("model", services, DIALECTS), limits)]
+    model = HttpServer(PlaneApplication("model", services, DIALECTS), limits)
+    servers = [_inference_front(services, placement, startup), model]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
     starting = asyncio.create_task(_start(services, startup, models, stop))
@@ -182,73 +180,31 @@ async def _start(services: ModelServices, startup: _Startup, models: list[ModelR
         raise
 
 
-def _inference_front(services: ModelServices, startup: _Startup) -> HttpServer | Supervisor:
+def _inference_front(services: ModelServices, placement: Placement, startup: _Startup) -> HttpServer | Supervisor:
     """Make what serves the inference plane: this process, or workers."""
     if services.settings.workers == 1:
         return HttpServer(PlaneApplication("inference", services, DIALECTS), http_limits(services.settings))
-    supervisor = Supervisor(services, lambda: startup.waiting_for)
+    supervisor = Supervisor(services, placement, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor
 
 
-def _check_workers(settings: Settings) -> None:
+def check_workers(settings: Settings, placement: Placement) -> None:
+    """Refuse several workers where they cannot share one engine.
+
+    Raises:
+        SettingsError: They cannot.
+    """
+    if settings.workers == 1:
+        return
     if not sys.platform.startswith("linux"):
         raise SettingsError(
             f"INGRAIN_WORKERS is {settings.workers}; more than one worker needs Linux.", param="INGRAIN_WORKERS"
         )
-    if engine_name(settings) == "onnxruntime":
+    if placement.in_server_process:
         raise SettingsError(
-            f"INGRAIN_WORKERS is {settings.workers}, but ONNX Runtime would run the graphs inside the server: each "
-            "worker would load every model for itself. Use the embedded Triton (pip install 'ingrain[triton]') or a "
-            "Triton at TRITON_GRPC_URL, or set INGRAIN_WORKERS=1.",
+            f"INGRAIN_WORKERS is {settings.workers}, but graphs run on {placement.description}: each worker would load "
+            "every model for itself. Use the embedded Triton (pip install 'ingrain[triton]') or a Triton at "
+            "TRITON_GRPC_URL, or set INGRAIN_WORKERS=1.",
             param="INGRAIN_WORKERS",
         )
-
-
-def _opener(settings: Settings, engine: Engine, images: ImageInput) -> OpenModel:
-    limits = queue_limits(settings)
-
-    def open_here(entry: Entry) -> LoadedModel:
-        return open_model(entry, engine, limits, images.preprocessor)
-
-    def try_to_open(entry: Entry) -> LoadedModel:
-        # The workers serve it. What they would stumble over shows here, while the load can still fail.
-        return LoadedModel(manifest=open_here(entry).manifest)
-
-    return open_here if settings.workers == 1 else try_to_open
-
-
-def _exporter(settings: Settings, repository: Repository) -> Export:
-    # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
-    on_gpu = runs_on_this_gpu(settings)
-
-    async def export(ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
-        job = ExportJob(
-            name=ref.name,
-            library=ref.library,
-            pretrained=ref.pretrained,
-            revision=ref.revision,
-            output=str(output),
-            local_models_dir=str(settings.local_models_dir.resolve()) if settings.local_models_dir else None,
-            custom_models_dir=str(repository.custom.folder),
-            token=settings.hf_token,
-            offline=settings.offline,
-            trust_remote_code=settings.trust_remote_code,
-            pickled_weights=settings.pickled_weights == "allow",
-            precision=ref.precision or "fp32",
-            task=ref.task,
-            on_gpu=on_gpu,
-        )
-        await run_export(job, timeout_s=settings.export_timeout_s, on_progress=on_progress)
-
-    return export
-
-
-def _graph_writer(repository: Repository, engine: Engine, policy: ExecutionPolicy) -> PrepareGraph:
-    def write(manifest: Manifest, graph: Graph, layout: Layout | None) -> bool:
-        max_tokens = manifest.text.max_tokens if manifest.text is not None else None
-        folder = repository.graph_folder(graph.name)
-        chosen = policy if layout is None else replace(policy, instances=layout.copies, threads=layout.threads)
-        return write_graph_folder(folder, graph, engine.backend, chosen, max_tokens=max_tokens)
-
-    return write

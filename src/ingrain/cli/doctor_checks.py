@@ -16,9 +16,9 @@ from typing import Literal
 
 import httpx
 
-from ingrain.backend import cuda
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
+from ingrain.python_backend import cuda
 from ingrain.settings import Settings
 
 Status = Literal["ok", "note", "warning", "failure"]
@@ -80,36 +80,31 @@ def check_python(settings: Settings) -> Iterator[Finding]:
 def check_engine(settings: Settings) -> Iterator[Finding]:
     """Tell which engine would run the graphs, and why."""
     try:
-        from ingrain.engine.embedded.tritonserver import available
-        from ingrain.engine.placement import engine_name, execution_policy
+        from ingrain.app.placement import placement_of
     except ModuleNotFoundError:
         return  # said above: ingrain[serve] is not installed
     try:
-        name, policy = engine_name(settings), execution_policy(settings)
+        placement = placement_of(settings)
     except SettingsError as error:
         yield Finding(subject="engine", status="failure", detail=error.message, cure="Change INGRAIN_ENGINE.")
         return
-    if name == "triton":
-        assert settings.triton_grpc_url is not None
-        if _listens(settings.triton_grpc_url):
-            yield Finding(subject="engine", status="ok", detail=f"the Triton at {settings.triton_grpc_url}")
-        else:
-            yield Finding(
-                subject="engine",
-                status="failure",
-                detail=f"the Triton at {settings.triton_grpc_url}, where nobody listens",
-                cure="Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
-            )
+    if not placement.on_this_machine:
+        is_there = placement.address is None or _listens(placement.address)
+        yield Finding(
+            subject="engine",
+            status="ok" if is_there else "failure",
+            detail=placement.description + ("" if is_there else ", where nobody listens"),
+            cure=None
+            if is_there
+            else "Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
+        )
         return
-    copies = f"{policy.instances} copies of a graph, {policy.threads} threads each"
-    if name == "embedded":
-        yield Finding(subject="engine", status="ok", detail=f"the embedded Triton, {copies}")
-        return
-    reason = available() if settings.engine == "auto" else None
+    copies = f"{placement.policy.instances} copies of a graph, {placement.policy.threads} threads each"
+    reason = placement.passed_over
     yield Finding(
         subject="engine",
         status="note" if reason else "ok",
-        detail=f"ONNX Runtime in the server's process, {copies}" + (f", for {reason}" if reason else ""),
+        detail=f"{placement.description}, {copies}" + (f", for {reason}" if reason else ""),
         cure="pip install 'ingrain[triton]' on Linux gives the embedded Triton." if reason else None,
     )
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.backend import cuda
 from ingrain.cli.connect import add_json_flag, add_model_flags, model_of, quiet_logs, say
 from ingrain.errors import ModelConflictError, ModelNotFoundError
+from ingrain.python_backend import cuda
 from ingrain.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import onnxruntime
 
-from ingrain.backend import cuda
-from ingrain.backend.lone import LoneSession, use_all_cores
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import Recorder
 from ingrain.errors import (
@@ -24,9 +22,12 @@ from ingrain.errors import (
     InferenceError,
     ModelNotLoadedError,
 )
+from ingrain.python_backend import cuda
+from ingrain.python_backend.lone import LoneSession, use_all_cores
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend, lone_threads_of
 from ingrain.repository.tuning import Layout
+from ingrain.roles import ROLES
 
 logger = logging.getLogger(__name__)
 
@@ -215,10 +216,11 @@ class OnnxRuntimeEngine:
     def _open_one(self, path: Path, graph: Graph, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         if self._on_gpu:
             return cuda.open_session(path, options)
-        # On CPU the fused SkipLayerNormalization is slower than what it replaces.
-        disabled = ["SkipLayerNormFusion"] if graph.role == "text_encoder" else []
         return onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=[_CPU], disabled_optimizers=disabled
+            str(path),
+            sess_options=options,
+            providers=[_CPU],
+            disabled_optimizers=list(ROLES[graph.role].disabled_cpu_optimizers),
         )
 
     def _run_here(self, graph: _Loaded, lone: LoneSession, inputs: Arrays, begun: int) -> dict[str, Array]:

@@ -1,172 +1,164 @@
-"""Which engine the settings mean, and how it is to execute graphs."""
+"""Decides where graphs run and how they are executed, with what the operator left open decided."""
 
 from __future__ import annotations
 
-import logging
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from ingrain.backend import cuda
 from ingrain.cores import usable_cores
-from ingrain.engine.embedded.tritonserver import available
-from ingrain.engine.protocol import Engine
+from ingrain.engine.table import EngineOptions, EngineSpec
 from ingrain.errors import SettingsError
+from ingrain.python_backend import cuda
 from ingrain.repository.policy import ExecutionPolicy, InstanceKind
-from ingrain.repository.store import Repository
-from ingrain.settings import Settings
 
 _MOST_INSTANCES = 4
-_MOST_ITEMS = 32
-# A GPU computes many short texts in the time of a few; and so many pictures still fit the memory of a small one.
-_MOST_ITEMS_ON_THIS_GPU = 64
+_BATCH_ITEMS = 32
+# A GPU computes many short texts in the time of a few; and so many images still fit the memory of a small one.
+_BATCH_ITEMS_ON_THIS_GPU = 64
 # A graph refuses batches that are larger than it was loaded for. Room for what a tuning may choose costs nothing on a
 # CPU; on a GPU warm-up and TensorRT take memory for the largest one, and a tuning chooses among smaller ones.
-_MOST_TUNED_ITEMS_ON_A_CPU = 64
+_LOADED_ITEMS_ON_A_CPU = 64
+_BATCH_TOKENS = 4096
+# What a batch of more tokens works on no longer fits the caches of a core: measured, 256 to 512 tokens are the fastest.
+_BATCH_TOKENS_ON_A_CPU = 512
+# So many items keep a core busy; further ones are worth it only where they need no padding.
+_ENOUGH_ITEMS_ON_A_CPU = 8
 
-EngineName = Literal["embedded", "triton", "onnxruntime"]
 
-log = logging.getLogger("ingrain.engine")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where graphs run and how; decided once, when the server starts.
+
+    Attributes:
+        engine: Its name in the table of engines.
+        description: What people call it.
+        identity: Tells its tunings from those of others.
+        address: ``host:port`` where it must listen; None for one that the server starts.
+        instance_kind: ``KIND_AUTO`` is left of an engine elsewhere only, which decides for itself.
+        on_this_machine: Whether cores, memory and GPUs of the engine are this machine's.
+        on_this_gpu: Whether graphs run on a GPU of this machine.
+        in_server_process: Whether graphs run inside the server's process.
+        devices: On how many processors the engine makes each copy of a graph.
+        gpu_problem: Why graphs cannot run on a GPU of this machine, None if they can.
+        passed_over: Why ``auto`` took an engine inside the server's process, None if it did not.
+        policy: How graphs are executed. Its ``max_batch_size`` is what graphs are loaded for.
+        batch_items: Most items in a batch without a tuning.
+        batch_tokens: Most tokens in a batch without a tuning.
+        enough_items: Items of a batch that already use the engine well.
+    """
+
+    engine: str
+    description: str
+    identity: str
+    address: str | None
+    instance_kind: InstanceKind
+    on_this_machine: bool
+    on_this_gpu: bool
+    in_server_process: bool
+    devices: int
+    gpu_problem: str | None
+    passed_over: str | None
+    policy: ExecutionPolicy
+    batch_items: int
+    batch_tokens: int
+    enough_items: int
+
+    @property
+    def on_this_cpu(self) -> bool:
+        """Whether graphs run on this machine's CPU."""
+        return self.on_this_machine and not self.on_this_gpu
+
+    @property
+    def on_a_gpu(self) -> bool:
+        """Whether graphs run on a GPU for certain, here or elsewhere."""
+        return self.on_this_gpu or (not self.on_this_machine and self.instance_kind == "KIND_GPU")
 
 
-def engine_name(settings: Settings) -> EngineName:
-    """Return the engine that the settings mean.
+def choose_engine(engines: Mapping[str, EngineSpec], name: str, options: EngineOptions) -> tuple[str, str | None]:
+    """Return the name of the engine to use, and why ``auto`` passed over the one before it, if it did.
+
+    Args:
+        engines: All engines, in the order in which ``auto`` looks at them.
+        name: One of them, or ``auto``.
+        options: What the operator has decided about engines.
 
     Raises:
-        SettingsError: It was named, and cannot be used.
+        SettingsError: There is no such engine, or it cannot be used here.
     """
-    if settings.engine == "triton" and not settings.triton_grpc_url:
+    if name == "auto":
+        passed_over = None
+        for one, spec in engines.items():
+            reason = spec.why_unavailable(options)
+            if reason is None:
+                return one, passed_over if spec.in_server_process else None
+            passed_over = f"{spec.describe(options)} cannot be used: {reason}"
+        raise SettingsError("INGRAIN_ENGINE is 'auto', and no engine can be used here.", param="INGRAIN_ENGINE")
+    if name not in engines:
         raise SettingsError(
-            "INGRAIN_ENGINE is 'triton'; set TRITON_GRPC_URL to its gRPC address.", param="INGRAIN_ENGINE"
+            f"INGRAIN_ENGINE is {name!r}, which cannot be used: one of auto, {', '.join(engines)}.",
+            param="INGRAIN_ENGINE",
         )
-    if settings.engine == "embedded" and (reason := available()) is not None:
-        raise SettingsError(
-            f"INGRAIN_ENGINE is 'embedded', which cannot be used here: {reason}", param="INGRAIN_ENGINE"
-        )
-    if settings.engine != "auto":
-        return settings.engine
-    if settings.triton_grpc_url:
-        return "triton"
-    return "embedded" if available() is None else "onnxruntime"
+    if (reason := engines[name].why_unavailable(options)) is not None:
+        raise SettingsError(f"INGRAIN_ENGINE is {name!r}, which cannot be used here: {reason}.", param="INGRAIN_ENGINE")
+    return name, None
 
 
-def instance_kind(settings: Settings) -> InstanceKind:
-    """Return where graphs run. ``KIND_AUTO`` is left of a Triton elsewhere only, which decides for itself."""
-    if settings.instance_kind != "KIND_AUTO" or engine_name(settings) == "triton":
-        return settings.instance_kind
-    return "KIND_GPU" if cuda.why_unusable() is None else "KIND_CPU"
-
-
-def runs_on_this_cpu(settings: Settings) -> bool:
-    """Tell whether graphs run on this machine's CPU, as far as the settings tell."""
-    return engine_name(settings) != "triton" and not runs_on_this_gpu(settings)
-
-
-def runs_on_this_gpu(settings: Settings) -> bool:
-    """Tell whether graphs run on a GPU of this machine."""
-    is_here = engine_name(settings) != "triton" and cuda.why_unusable() is None
-    return is_here and instance_kind(settings) == "KIND_GPU"
-
-
-def runs_on_a_gpu(settings: Settings) -> bool:
-    """Tell whether graphs run on a GPU for certain, here or in a Triton elsewhere."""
-    is_elsewhere = engine_name(settings) == "triton" and settings.instance_kind == "KIND_GPU"
-    return is_elsewhere or runs_on_this_gpu(settings)
-
-
-def execution_policy(settings: Settings) -> ExecutionPolicy:
-    """Return how graphs are executed, with what the settings leave open decided.
+def place(
+    engines: Mapping[str, EngineSpec], name: str, options: EngineOptions, given: ExecutionPolicy, *, batch_tokens: int
+) -> Placement:
+    """Decide where graphs run and how.
 
     Under load two copies of one thread each do half as much again as one copy of two threads (triton-notes.md), so an
     engine on this machine's CPU gets a copy for each core. On this machine's GPU a copy needs one thread, to feed it.
-    What a remote Triton has is not known here: one copy, and ONNX Runtime's own choice of threads.
-    """
-    local = runs_on_this_cpu(settings)
-    cores = usable_cores()
-    instances = settings.model_instances or (min(cores, _MOST_INSTANCES) if local else 1)
-    threads = settings.threads_per_instance or _threads(settings, max(1, cores // instances))
-    return ExecutionPolicy(
-        max_batch_size=_loaded_batch_size(settings),
-        dynamic_batching=settings.dynamic_batching,
-        instance_kind=instance_kind(settings),
-        instances=instances,
-        threads=threads,
-        lone_threads=_lone_threads(settings, threads, cores if local else 1),
-        tensorrt=settings.tensorrt_enabled,
-        fp16=settings.fp16_enabled,
-    )
+    What an engine elsewhere has is not known here: one copy, and ONNX Runtime's own choice of threads.
 
-
-def _threads(settings: Settings, share: int) -> int:
-    """Return the threads of one copy, whose share of the cores is given; 0 leaves it to the engine."""
-    if runs_on_this_cpu(settings):
-        return share
-    return 1 if runs_on_this_gpu(settings) else 0
-
-
-def _lone_threads(settings: Settings, threads: int, cores: int) -> int:
-    """Return the threads of a batch that is alone in the engine; 0 where that is no more than any other has."""
-    wanted = settings.lone_request_threads or cores
-    return wanted if wanted > threads > 0 else 0
-
-
-def _loaded_batch_size(settings: Settings) -> int:
-    is_on_a_cpu = runs_on_this_cpu(settings) or settings.instance_kind == "KIND_CPU"
-    return settings.max_batch_size or (_MOST_TUNED_ITEMS_ON_A_CPU if is_on_a_cpu else default_batch_size(settings))
-
-
-def default_batch_size(settings: Settings) -> int:
-    """Return the most items in a batch without a tuning."""
-    return settings.max_batch_size or (_MOST_ITEMS_ON_THIS_GPU if runs_on_this_gpu(settings) else _MOST_ITEMS)
-
-
-def choose_engine(settings: Settings, repository: Repository, policy: ExecutionPolicy) -> Engine:
-    """Make the engine that the settings mean; it is not started yet."""
-    name = engine_name(settings)
-    if name == "triton":
-        from ingrain.engine.triton.engine import TritonEngine
-
-        assert settings.triton_grpc_url is not None
-        return TritonEngine(
-            settings.triton_grpc_url,
-            backend=settings.triton_backend,
-            instances=policy.instances,
-            load_timeout_s=settings.load_timeout_s,
-        )
-    _check_gpu(settings)
-    if name == "embedded":
-        from ingrain.engine.embedded.engine import EmbeddedEngine
-
-        instances = policy.instances * devices(settings)
-        return EmbeddedEngine(repository.triton, instances=instances, load_timeout_s=settings.load_timeout_s)
-    from ingrain.engine.onnxruntime import OnnxRuntimeEngine
-
-    if settings.engine == "auto":
-        log.warning("Graphs run in this process, for the embedded Triton cannot be used: %s", available())
-    return OnnxRuntimeEngine(
-        repository.triton,
-        instances=policy.instances,
-        threads=policy.threads,
-        lone_threads=policy.lone_threads,
-        on_gpu=runs_on_this_gpu(settings),
-    )
-
-
-def devices(settings: Settings) -> int:
-    """Return on how many processors each copy of a graph is made: Triton makes the copies on each GPU."""
-    return cuda.gpu_count() if engine_name(settings) == "embedded" and runs_on_this_gpu(settings) else 1
-
-
-def _check_gpu(settings: Settings) -> None:
-    """Refuse a GPU that is asked for and cannot be used, and say so of one that is not used.
+    Args:
+        engines: All engines.
+        name: One of them, or ``auto``.
+        options: What the operator has decided about engines.
+        given: What the operator has decided about execution; a 0 or ``KIND_AUTO`` in it is still to be decided.
+        batch_tokens: Most tokens in a batch; 0 is to be decided.
 
     Raises:
-        SettingsError: INSTANCE_KIND asks for it.
+        SettingsError: The engine cannot be used here, or not on a GPU that is asked for.
     """
-    reason = cuda.why_unusable()
-    if settings.instance_kind == "KIND_GPU" and reason is not None:
-        raise SettingsError(
-            f"INSTANCE_KIND is 'KIND_GPU', and graphs cannot run on a GPU: {reason}. With KIND_AUTO they run on the "
-            "CPU where that is so.",
-            param="INSTANCE_KIND",
-        )
-    if settings.instance_kind == "KIND_AUTO" and reason is not None and cuda.gpu_count():
-        log.warning("There is a GPU here, but graphs run on the CPU: %s.", reason)
+    engine, passed_over = choose_engine(engines, name, options)
+    spec = engines[engine]
+    gpu_problem = spec.why_no_gpu()
+    kind = given.instance_kind
+    if kind == "KIND_AUTO" and spec.on_this_machine:
+        kind = "KIND_CPU" if gpu_problem is not None else "KIND_GPU"
+    on_this_gpu = spec.on_this_machine and gpu_problem is None and kind == "KIND_GPU"
+    on_this_cpu = spec.on_this_machine and not on_this_gpu
+    cores = usable_cores() if on_this_cpu else 1
+    copies = given.instances or min(cores, _MOST_INSTANCES)
+    share = max(1, cores // copies) if on_this_cpu else int(on_this_gpu)  # 0 leaves it to the engine
+    threads = given.threads or share
+    lone_threads = given.lone_threads or cores
+    items = given.max_batch_size or (_BATCH_ITEMS_ON_THIS_GPU if on_this_gpu else _BATCH_ITEMS)
+    on_a_cpu = on_this_cpu or given.instance_kind == "KIND_CPU"
+    policy = replace(
+        given,
+        instance_kind=kind,
+        instances=copies,
+        threads=threads,
+        lone_threads=lone_threads if lone_threads > threads > 0 else 0,
+        max_batch_size=given.max_batch_size or (_LOADED_ITEMS_ON_A_CPU if on_a_cpu else items),
+    )
+    return Placement(
+        engine=engine,
+        description=spec.describe(options),
+        identity=spec.identity(options, policy) if spec.identity is not None else engine,
+        address=spec.address(options),
+        instance_kind=kind,
+        on_this_machine=spec.on_this_machine,
+        on_this_gpu=on_this_gpu,
+        in_server_process=spec.in_server_process,
+        devices=cuda.gpu_count() if on_this_gpu and spec.copies_on_each_gpu else 1,
+        gpu_problem=gpu_problem,
+        passed_over=passed_over,
+        policy=policy,
+        batch_items=items,
+        batch_tokens=batch_tokens or (_BATCH_TOKENS_ON_A_CPU if on_this_cpu else _BATCH_TOKENS),
+        enough_items=_ENOUGH_ITEMS_ON_A_CPU if on_this_cpu else items,
+    )

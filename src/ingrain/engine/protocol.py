@@ -95,11 +95,12 @@ class GraphRunner(Protocol):
 class Engine(GraphRunner, Protocol):
     """Loads graphs and runs them. One contract suite (``tests/contract``) runs against every implementation.
 
-    The registry writes the graph's folder (``config.pbtxt`` for ``backend``) before it calls ``load``.
+    The registry writes the ``config.pbtxt`` of a graph before it calls ``load``.
     """
 
-    backend: Backend
-    """Which Triton backend the graphs' ``config.pbtxt`` must name."""
+    @property
+    def backend(self) -> Backend | None:
+        """Which Triton backend the graphs' ``config.pbtxt`` must name; None where the engine reads no such file."""
 
     async def start(self) -> None:
         """Start or reach the engine.

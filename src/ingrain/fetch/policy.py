@@ -9,7 +9,6 @@ from typing import Literal
 from ingrain.errors import SettingsError
 from ingrain.fetch.addresses import is_public
 from ingrain.fetch.targets import Target, refused
-from ingrain.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,21 +34,6 @@ class FetchPolicy:
     total_timeout_s: float = 10.0
     max_redirects: int = 3
     max_at_once: int = 64
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> FetchPolicy:
-        """Read the policy from the settings.
-
-        Raises:
-            SettingsError: ``INGRAIN_FETCH_ALLOW`` holds something other than ``host:port``.
-        """
-        return cls(
-            mode=settings.image_fetch,
-            hosts=frozenset(host.lower() for host in settings.fetch_hosts),
-            exceptions=frozenset(map(_read_exception, settings.fetch_allow)),
-            total_timeout_s=settings.fetch_timeout_s,
-            max_at_once=settings.max_fetches,
-        )
 
     def check(self, target: Target, *, param: str) -> None:
         """Refuse what is known to be wrong before anything is resolved; names are judged again when they are.
@@ -88,7 +72,12 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _read_exception(text: str) -> tuple[str, int]:
+def read_exception(text: str) -> tuple[str, int]:
+    """Read ``host:port``, one of INGRAIN_FETCH_ALLOW.
+
+    Raises:
+        SettingsError: It is something else.
+    """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]").lower()
     if not (colon and host and port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):

@@ -18,7 +18,6 @@ from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor, Pixe
 from ingrain.preprocess.image_source import is_url, read_embedded, too_many_bytes
 from ingrain.preprocess.pixel_budget import PixelBudget
 from ingrain.repository.manifest import ImagePreprocess
-from ingrain.settings import Settings
 
 _SIDE_BY_SIDE = 8
 """Pictures of one request in progress; one request cannot take all fetches or all memory for itself."""
@@ -39,16 +38,6 @@ class ImageLimits:
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_fetches: int = 256
     threads: int = 0
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> ImageLimits:
-        """Read the limits from the settings."""
-        return cls(
-            max_bytes=settings.max_image_bytes,
-            max_pixels=settings.max_image_pixels,
-            max_fetches=settings.max_fetches_per_request,
-            threads=settings.image_threads,
-        )
 
 
 class ImageInput:

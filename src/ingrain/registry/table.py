@@ -178,14 +178,8 @@ class SlotTable:
         names = self.user_names()
         for slot in self:
             if slot.model is not None:
-                by_role = {
-                    "text_encoder": slot.model.text_queue,
-                    "image_encoder": slot.model.image_queue,
-                    "classifier": slot.model.classifier_queue,
-                }
                 for graph in slot.model.manifest.graphs:
-                    queue = by_role[graph.role]
-                    if queue is not None:
+                    if (queue := slot.model.queues.get(graph.role)) is not None:
                         found.append((names[graph.name], queue))
         return found
 

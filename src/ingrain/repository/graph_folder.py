@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from ingrain.repository.manifest import Graph
+from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.policy import Backend, ExecutionPolicy
 from ingrain.repository.triton_config import graph_config, to_pbtxt
+from ingrain.repository.tuning import Layout
 
 VERSION = "1"
 _PYTHON_MODEL = ("model.py", "lone.py", "cuda.py")
@@ -45,9 +48,35 @@ def write_graph_folder(
     return _replace(folder / "config.pbtxt", config.encode()) or changed
 
 
+def prepare_graph_folder(
+    folder_of: Callable[[str], Path],
+    backend: Backend | None,
+    policy: ExecutionPolicy,
+    manifest: Manifest,
+    graph: Graph,
+    layout: Layout | None,
+) -> bool:
+    """Write the folder of a model's graph, as ``write_graph_folder`` does.
+
+    Args:
+        folder_of: Finds the folder by the graph's name.
+        backend: Which of Triton's backends runs the graph; None where no Triton does, and nothing is written.
+        policy: How graphs are executed.
+        manifest: Of the model.
+        graph: One of its graphs.
+        layout: Copies and threads that a tuning chose for it; None for those of the policy.
+    """
+    if backend is None:
+        return False
+    if layout is not None:
+        policy = replace(policy, instances=layout.copies, threads=layout.threads)
+    max_tokens = manifest.text.max_tokens if manifest.text is not None else None
+    return write_graph_folder(folder_of(graph.name), graph, backend, policy, max_tokens=max_tokens)
+
+
 def _source(name: str) -> bytes:
     """Return a source file of the Python backend's model, which is data to us: it runs inside Triton."""
-    return (files("ingrain") / "backend" / name).read_bytes()
+    return (files("ingrain") / "python_backend" / name).read_bytes()
 
 
 def _replace(path: Path, content: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from ingrain.repository.tuning import Tuning
+from ingrain.roles import ROLES
 from ingrain.vocabulary import DType, Library, Precision, Role, Task
 
 MANIFEST_FORMAT = 1
@@ -47,6 +48,10 @@ class Graph(msgspec.Struct, frozen=True):
     outputs: tuple[Tensor, ...]
     files: tuple[StoredFile, ...]
     equal_lengths_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"a graph has the role {self.role!r}, which is none of {', '.join(ROLES)}")
 
 
 class JapaneseWords(msgspec.Struct, frozen=True):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import get_args
 
 from ingrain.vocabulary import Library, Role
 
 _SLUG_LENGTH = 48
 _DIGEST_LENGTH = 10
-_GRAPH_NAME = re.compile(rf"(?P<key>[a-z0-9-]+-[0-9a-f]{{{_DIGEST_LENGTH}}})\.(?:{'|'.join(get_args(Role))})")
+_GRAPH_NAME = re.compile(rf"(?P<key>[a-z0-9-]+-[0-9a-f]{{{_DIGEST_LENGTH}}})\.[a-z_]+")
 
 
 def model_key(name: str, library: Library, pretrained: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""A manifest's graph and an execution policy in, Triton's ``config.pbtxt`` out."""
+"""Builds Triton's ``config.pbtxt`` of a graph."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from tritonclient.grpc import model_config_pb2
 
 from ingrain.repository.manifest import Graph, Tensor
 from ingrain.repository.policy import Backend, ExecutionPolicy, lone_threads_of
-
-__all__ = ["Backend", "ExecutionPolicy", "graph_config", "to_pbtxt"]
+from ingrain.roles import ROLES
 
 _SHORT_TOKENS = 8
 _LONG_TOKENS_CPU = 64
@@ -77,10 +76,6 @@ def _dims(tensor: Tensor) -> tuple[int, ...]:
     return tensor.shape[1:]
 
 
-def _is_text(graph: Graph) -> bool:
-    return graph.role == "text_encoder"
-
-
 def _parameters(graph: Graph, backend: Backend, policy: ExecutionPolicy) -> dict[str, str]:
     if backend == "onnxruntime":
         return {
@@ -91,8 +86,7 @@ def _parameters(graph: Graph, backend: Backend, policy: ExecutionPolicy) -> dict
     return {
         "threads": str(policy.threads),
         "lone_threads": str(lone_threads_of(graph, policy.lone_threads, policy.threads)),
-        # On CPU ONNX Runtime's fused SkipLayerNormalization is slower than the Add and LayerNormalization it replaces.
-        "disabled_optimizers": "SkipLayerNormFusion" if _is_text(graph) else "",
+        "disabled_optimizers": ",".join(ROLES[graph.role].disabled_cpu_optimizers),
         # Our model reads inputs as numpy arrays.
         "FORCE_CPU_ONLY_INPUT_TENSORS": "yes",
     }
@@ -102,7 +96,7 @@ def _optimize(
     config: model_config_pb2.ModelConfig, graph: Graph, policy: ExecutionPolicy, max_tokens: int | None
 ) -> None:
     if policy.instance_kind == "KIND_CPU":
-        if _is_text(graph):
+        if ROLES[graph.role].disabled_cpu_optimizers:
             # Level -1 is BASIC. The native backend cannot switch off a single fusion, and without the extended ones
             # text encoders are a tenth faster on CPU. Convolutions need theirs (the NCHWc layout).
             config.optimization.graph.level = -1

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import lone_threads_of
 from ingrain.repository.tuning import Layout
+from ingrain.roles import ROLES
 
 _MOST_COPIES = 16
 _MOST_LAYOUTS = 4
 _LEAST_SHARE_OF_CORES = 0.75
 _TOKEN_FACTORS = (2.0, 0.5, 4.0)
-_TEXT_ITEMS = (8, 16, 32, 64)
-_IMAGE_ITEMS = (2, 4, 8, 16, 32, 64)
 
 # Of a copy: its weights twice (ONNX Runtime keeps some packed anew, and needs both while it loads), and the process
 # around them with what a batch works on.
@@ -87,5 +86,4 @@ def batch_items(graph: Graph, default: int, most: int) -> list[int]:
         default: Without a tuning.
         most: That the graph is loaded for.
     """
-    sizes = _TEXT_ITEMS if graph.role == "text_encoder" else _IMAGE_ITEMS
-    return [size for size in sizes if size <= most and size != default]
+    return [size for size in ROLES[graph.role].tuned_batch_items if size <= most and size != default]

@@ -10,6 +10,7 @@ import msgspec
 
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.tuning import Execution, Layout, Machine, Tuning
+from ingrain.roles import ROLES
 from ingrain.tuning.candidates import Candidates, batch_items, batch_tokens, layouts, most_copies
 from ingrain.vocabulary import Role
 
@@ -26,7 +27,7 @@ class TuningPlace:
 
     Attributes:
         machine: What a tuning must have been made on.
-        default: How a text graph is executed without a tuning, settings included.
+        default: How a graph of token sequences is executed without a tuning, settings included.
         given: What the operator has set, by the setting's variable; it wins over every tuning.
         most_items: Most items in a batch that graphs are loaded for.
         enough_items: As in the limits of queues.
@@ -48,7 +49,7 @@ class TuningPlace:
 
     def default_of(self, graph: Graph) -> Execution:
         """Return how a graph is executed without a tuning."""
-        if graph.role == "text_encoder":
+        if ROLES[graph.role].takes_token_sequences:
             return self.default
         return msgspec.structs.replace(self.default, max_tokens=0)
 

@@ -13,6 +13,7 @@ from ingrain.engine.protocol import Arrays
 from ingrain.preprocess.text import TokenizedText, collate
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.tuning import Execution
+from ingrain.roles import ROLES
 
 # Half search queries, half passages of documents.
 _SHORT_TOKENS = (6, 14)
@@ -59,7 +60,7 @@ def make_batches(
     Returns:
         Arrays by input name, one mapping a batch.
     """
-    if graph.role != "text_encoder" or manifest.text is None:
+    if not ROLES[graph.role].takes_token_sequences or manifest.text is None:
         return list(_pictures(graph, execution.max_items, count))
     limits = BatchLimits(
         max_items=execution.max_items,

@@ -3,6 +3,7 @@
 import pytest
 
 from ingrain.app.limits import queue_limits, worker_share
+from ingrain.app.placement import placement_of
 from ingrain.app.run import run
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
@@ -28,7 +29,7 @@ def test_limits_of_all_requests_together_are_divided_and_rounded_up():
     ],
 )
 def test_batches_are_padded_to_few_lengths_where_triton_may_merge_those_of_several_front_ends(settings, few):
-    assert queue_limits(settings).few_lengths == few
+    assert queue_limits(settings, placement_of(settings)).few_lengths == few
 
 
 def test_workers_that_would_each_load_every_model_are_refused(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ingrain.app.placement import placement_of
 from ingrain.app.workers.messages import (
     Applied,
     AskRefresh,
@@ -59,8 +60,8 @@ GRAPH = GraphStatistics(
 )
 SETTINGS = Settings(repository=Path("/a"), local_models_dir=Path("/b"), api_keys=("k:infer",), fetch_hosts=("x",))
 TO_WORKER = [
-    Setup(settings=SETTINGS, instances=2),
-    Setup(settings=Settings(), instances=1),
+    Setup(settings=SETTINGS, placement=placement_of(SETTINGS), instances=2),
+    Setup(settings=Settings(), placement=placement_of(Settings()), instances=1),
     Follow(
         version=3, view=VIEW, everywhere=frozenset({1}), engine=EngineAddress(target="unix:/t", pid=9), starting="x"
     ),

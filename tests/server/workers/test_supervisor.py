@@ -16,17 +16,15 @@ import pytest
 
 import planes
 from ingrain.app.listen import open_socket
+from ingrain.app.placement import placement_of
+from ingrain.app.services import model_services
 from ingrain.app.workers import publisher, supervisor, worker_process
 from ingrain.app.workers.supervisor import Supervisor
+from ingrain.engine.placement import Placement
 from ingrain.errors import EngineUnavailableError
-from ingrain.pipeline.pipeline import Pipeline
-from ingrain.pipeline.task import RequestLimits
 from ingrain.repository.desired import ModelRef
-from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.services import ModelServices
-from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.settings import Settings
-from ingrain.sources.custom.download import Downloads
 from ingrain.testing.fake_engine import FakeEngine
 from planes import FakeExport, make_images, make_registry
 
@@ -38,9 +36,9 @@ A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 class Front:
     """A supervisor with its port."""
 
-    def __init__(self, services: ModelServices) -> None:
+    def __init__(self, services: ModelServices, placement: Placement) -> None:
         self.services = services
-        self.supervisor = Supervisor(services, lambda: None)
+        self.supervisor = Supervisor(services, placement, lambda: None)
         listener = open_socket("127.0.0.1", 0, "a test's port")
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.listener = listener
@@ -61,23 +59,13 @@ class Front:
 @asynccontextmanager
 async def running_front(root, up=2, **changes):
     settings = Settings(repository=root, workers=2, shutdown_timeout_s=2.0, **changes)
-    engine, images, load = FakeEngine(), make_images(settings), Load()
+    engine, images = FakeEngine(), make_images(settings)
     registry = make_registry(root, engine, FakeExport(), images=images)
-    services = ModelServices(
-        settings=settings,
-        engine=engine,
-        registry=registry,
-        downloads=Downloads.from_settings(settings, registry.repository),
-        pipeline=Pipeline(registry, images, RequestLimits()),
-        telemetry=Telemetry(registry, load),
-        keys=parse_keys(settings.api_keys, settings.api_keys_file),
-        load=load,
-        starting=lambda: None,
-        statistics=registry.statistics,
-    )
+    placement = placement_of(settings)
+    services = model_services(settings, placement, engine=engine, registry=registry, images=images)
     await engine.start()
     await registry.start()
-    front = Front(services)
+    front = Front(services, placement)
     await front.supervisor.start(front.listener)
     try:
         await front.until_up(up)

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.registry.view import RegistryView
@@ -19,9 +20,10 @@ _LENGTH_BYTES = 4
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
-    """First of all: the operator's settings, keys included, and how many batches the engine runs side by side."""
+    """The first message: settings with the keys, where graphs run, and how many batches the engine runs at a time."""
 
     settings: Settings
+    placement: Placement
     instances: int
 
 

@@ -35,6 +35,7 @@ from ingrain.app.workers.publisher import Publisher
 from ingrain.app.workers.pulse import Pulse
 from ingrain.app.workers.table import SharedTable
 from ingrain.app.workers.worker_process import WorkerProcess, start_worker
+from ingrain.engine.placement import Placement
 from ingrain.engine.triton.address import Shareable
 from ingrain.errors import EngineError, IngrainError
 from ingrain.server.plane.auth import key_lines
@@ -60,14 +61,17 @@ class Supervisor:
 
     Args:
         services: Of this process, which owns engine and registry; the engine is one that others can run graphs on.
+        placement: Where graphs run.
         starting: Tells why engine and registry are not ready yet, or None.
     """
 
-    def __init__(self, services: ModelServices, starting: Callable[[], str | None]) -> None:
+    def __init__(self, services: ModelServices, placement: Placement, starting: Callable[[], str | None]) -> None:
         self._services = services
         self._starting = starting
         self._count = services.settings.workers
-        self._setup = Setup(settings=_worker_settings(services.settings), instances=services.engine.instances)
+        self._setup = Setup(
+            settings=_worker_settings(services.settings), placement=placement, instances=services.engine.instances
+        )
         self._descriptor = SharedTable.create(self._count)
         self._table = SharedTable(self._descriptor, self._count)
         self._workers: dict[int, WorkerProcess] = {}

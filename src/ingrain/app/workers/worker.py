@@ -14,8 +14,10 @@ from functools import partial
 
 from ingrain.app.event_loop import loop_factory
 from ingrain.app.garbage import collect_seldom
-from ingrain.app.limits import http_limits, queue_limits, request_limits
+from ingrain.app.limits import http_limits, queue_limits
 from ingrain.app.logs import configure_logs
+from ingrain.app.placement import repository_of
+from ingrain.app.services import image_input, inference_services
 from ingrain.app.workers.dispatcher import ConnectionReceiver
 from ingrain.app.workers.messages import Applied, Channel, Count, Counted, Finish, Follow, Leaving, Setup, ToWorker
 from ingrain.app.workers.questions import Questions
@@ -23,19 +25,14 @@ from ingrain.app.workers.table import SharedTable
 from ingrain.batching.in_flight import EngineInFlight
 from ingrain.engine.triton.attached import AttachedEngine
 from ingrain.errors import DamagedEntryError, EngineUnavailableError
-from ingrain.fetch.fetcher import Fetcher
-from ingrain.fetch.policy import FetchPolicy
-from ingrain.models.loaded import LoadedModel, QueueLimits, open_model
-from ingrain.pipeline.pipeline import Pipeline
-from ingrain.preprocess.image_input import ImageInput, ImageLimits
+from ingrain.models.loaded import LoadedModel, open_model
+from ingrain.models.queues import QueueLimits
+from ingrain.preprocess.image_input import ImageInput
 from ingrain.registry.follower import FollowedRegistry, OpenKey
 from ingrain.repository.store import Repository
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
-from ingrain.server.plane.auth import parse_keys
-from ingrain.server.plane.services import Services
-from ingrain.server.plane.telemetry import Load, Telemetry
 
 _OPEN_AGAIN_S = 1.0
 
@@ -55,7 +52,7 @@ class Worker:
     def __init__(self, number: int, setup: Setup, channel: Channel[ToWorker], table: SharedTable) -> None:
         settings = setup.settings
         limits = replace(
-            queue_limits(settings),
+            queue_limits(settings, setup.placement),
             shared_in_flight=partial(table.in_flight, number),
             in_flight=EngineInFlight(table.all_in_flight(number)),
         )
@@ -69,23 +66,21 @@ class Worker:
         self._has_changed = asyncio.Event()
         self._questions = Questions(channel)
         self._engine = AttachedEngine(instances=setup.instances, statistics=self._questions.statistics)
-        self._images = ImageInput(Fetcher(FetchPolicy.from_settings(settings)), ImageLimits.from_settings(settings))
+        self._images = image_input(settings)
         self._models = FollowedRegistry(
-            _opener(Repository(settings.repository.expanduser().resolve()), self._engine, limits, self._images),
+            _opener(repository_of(settings), self._engine, limits, self._images),
             refresh=self._questions.refresh,
             suspect=self._questions.suspect,
         )
-        load = Load()
-        self._services = Services(
-            settings=settings,
+        self._services = inference_services(
+            settings,
+            setup.placement,
             engine=self._engine,
             registry=self._models,
-            pipeline=Pipeline(self._models, self._images, request_limits(settings)),
-            telemetry=Telemetry(self._models, load, self._questions.totals),
-            keys=parse_keys(settings.api_keys),
-            load=load,
+            images=self._images,
             starting=lambda: self._starting,
             statistics=self._engine.statistics,
+            totals=self._questions.totals,
         )
         self._http = HttpServer(
             PlaneApplication("inference", self._services, DIALECTS),

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ingrain.backend import cuda
 from ingrain.errors import ExportError
 from ingrain.export.onnx.quick_exporter import quick_exporter
 from ingrain.machine_faults import raise_if_machines
+from ingrain.python_backend import cuda
 from ingrain.repository.manifest import Tensor
 from ingrain.vocabulary import DType, Precision
 

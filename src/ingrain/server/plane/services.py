@@ -13,6 +13,7 @@ from ingrain.server.plane.auth import KeyRing
 from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
+from ingrain.vocabulary import Library, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Services:
         load: How many requests are being answered.
         starting: Tells why the server is not ready yet as a whole, or None.
         statistics: Tells what the engine has counted for users.
+        why_not: Tells why a precision cannot be served here, as the end of a sentence; None if it can.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Services:
     load: Load
     starting: Callable[[], str | None]
     statistics: Callable[[], Awaitable[list[GraphStatistics]]]
+    why_not: Callable[[Precision | None, Library | None], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from ingrain.fetch.policy import FetchPolicy
 from ingrain.repository.custom import FILES_FOLDER, describe_source
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from ingrain.settings import Settings
 from ingrain.sources.custom.architecture import architecture_config
 from ingrain.sources.custom.layout import LAYOUTS, check_name
 from ingrain.sources.custom.safetensors_file import check_safetensors
@@ -80,25 +79,29 @@ class Downloads:
     _in_progress: dict[str, Download] = field(default_factory=dict, init=False)
 
     @classmethod
-    def from_settings(cls, settings: Settings, repository: Repository) -> Downloads:
-        """Make one by the operator's settings.
-
-        Raises:
-            SettingsError: ``INGRAIN_FETCH_ALLOW`` cannot be used.
-        """
+    def make(
+        cls,
+        repository: Repository,
+        policy: FetchPolicy,
+        *,
+        local_models_dir: Path | None,
+        max_bytes: int,
+        timeout_s: float,
+    ) -> Downloads:
+        """Make one that fetches from where ``policy`` lets images be fetched from, within other times."""
         policy = replace(
-            FetchPolicy.from_settings(settings),
+            policy,
             connect_timeout_s=_CONNECT_TIMEOUT_S,
             read_timeout_s=_READ_TIMEOUT_S,
-            total_timeout_s=settings.download_timeout_s,
+            total_timeout_s=timeout_s,
             max_at_once=_AT_ONCE,
         )
         return cls(
             repository=repository,
             fetcher=Fetcher(policy),
-            local_models_dir=settings.local_models_dir,
-            max_bytes=settings.max_download_bytes,
-            timeout_s=settings.download_timeout_s,
+            local_models_dir=local_models_dir,
+            max_bytes=max_bytes,
+            timeout_s=timeout_s,
         )
 
     async def aclose(self) -> None:

@@ -11,7 +11,6 @@ from ingrain.repository.manifest import Manifest
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
-from ingrain.server.plane.precision import why_not
 from ingrain.server.plane.route import Handler, Parameter, Route
 from ingrain.server.plane.services import ModelServices
 from ingrain.vocabulary import Library, Task
@@ -27,7 +26,7 @@ async def _load_model(services: ModelServices, request: Request) -> Response:
         precision=body.precision,
         task=_task_of(body),
     )
-    if reason := why_not(ref.precision, services.settings, ref.library):
+    if reason := services.why_not(ref.precision, ref.library):
         raise InvalidRequestError(f"precision is {ref.precision!r}, {reason}", param="precision")
     return await load(services, ref)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ingrain.backend.lone import FasterWay, LoneSession
+from ingrain.python_backend.lone import FasterWay, LoneSession
 
 
 class Clock:

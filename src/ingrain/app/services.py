@@ -1,0 +1,88 @@
+"""Builds what the handlers of a process work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import fields
+from functools import partial
+
+from ingrain.app.limits import fetch_policy, image_limits, request_limits
+from ingrain.app.precision import why_not
+from ingrain.engine.placement import Placement
+from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
+from ingrain.fetch.fetcher import Fetcher
+from ingrain.pipeline.pipeline import Pipeline
+from ingrain.preprocess.image_input import ImageInput
+from ingrain.registry.models import Models
+from ingrain.registry.registry import Registry
+from ingrain.server.plane.auth import parse_keys
+from ingrain.server.plane.counts import Counts
+from ingrain.server.plane.services import ModelServices, Services
+from ingrain.server.plane.telemetry import Load, Telemetry
+from ingrain.settings import Settings
+from ingrain.sources.custom.download import Downloads
+
+
+def image_input(settings: Settings) -> ImageInput:
+    """Make what turns images of requests into pixels, and fetches them."""
+    return ImageInput(Fetcher(fetch_policy(settings)), image_limits(settings))
+
+
+def inference_services(
+    settings: Settings,
+    placement: Placement,
+    *,
+    engine: GraphRunner,
+    registry: Models,
+    images: ImageInput,
+    starting: Callable[[], str | None],
+    statistics: Callable[[], Awaitable[list[GraphStatistics]]],
+    totals: Callable[[], Awaitable[Counts]] | None = None,
+) -> Services:
+    """Build what the inference plane needs; ``totals`` counts for all processes where there are several.
+
+    The other arguments are attributes of ``Services``, or what they are made of.
+    """
+    load = Load()
+    return Services(
+        settings=settings,
+        engine=engine,
+        registry=registry,
+        pipeline=Pipeline(registry, images, request_limits(settings)),
+        telemetry=Telemetry(registry, load, totals),
+        keys=parse_keys(settings.api_keys, settings.api_keys_file),
+        load=load,
+        starting=starting,
+        statistics=statistics,
+        why_not=partial(why_not, placement),
+    )
+
+
+def model_services(
+    settings: Settings,
+    placement: Placement,
+    *,
+    engine: Engine,
+    registry: Registry,
+    images: ImageInput,
+    starting: Callable[[], str | None] = lambda: None,
+) -> ModelServices:
+    """Build what both planes need, for the process that owns engine and registry."""
+    services = inference_services(
+        settings,
+        placement,
+        engine=engine,
+        registry=registry,
+        images=images,
+        starting=starting,
+        statistics=registry.statistics,
+    )
+    downloads = Downloads.make(
+        registry.repository,
+        fetch_policy(settings),
+        local_models_dir=settings.local_models_dir,
+        max_bytes=settings.max_download_bytes,
+        timeout_s=settings.download_timeout_s,
+    )
+    inference = {field.name: getattr(services, field.name) for field in fields(services)}
+    return ModelServices(**inference, downloads=downloads)

@@ -1,0 +1,49 @@
+"""Converts the models that the registry asks for, each in a child process, under the operator's options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.runner import run_export
+from ingrain.repository.desired import ModelRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """What is the same for all exports of a server; ``ExportJob`` explains each option."""
+
+    custom_models_dir: Path
+    local_models_dir: Path | None = None
+    token: str | None = None
+    offline: bool = False
+    trust_remote_code: tuple[str, ...] = ()
+    pickled_weights: bool = True
+    on_gpu: bool = False
+    timeout_s: float
+
+    async def export(self, ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
+        """Fetch, convert and prove a model into an empty folder.
+
+        Raises:
+            SourceError, ExportError, MachineError: What stood in the way.
+        """
+        job = ExportJob(
+            name=ref.name,
+            library=ref.library,
+            pretrained=ref.pretrained,
+            revision=ref.revision,
+            output=str(output),
+            local_models_dir=str(self.local_models_dir.resolve()) if self.local_models_dir else None,
+            custom_models_dir=str(self.custom_models_dir),
+            token=self.token,
+            offline=self.offline,
+            trust_remote_code=self.trust_remote_code,
+            pickled_weights=self.pickled_weights,
+            precision=ref.precision or "fp32",
+            task=ref.task,
+            on_gpu=self.on_gpu,
+        )
+        await run_export(job, timeout_s=self.timeout_s, on_progress=on_progress)

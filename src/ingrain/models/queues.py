@@ -1,0 +1,130 @@
+"""Builds the queue of a graph by its role: collates the items of a batch, runs it, and checks what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ingrain.batching.batcher import Batcher
+from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
+from ingrain.batching.queue import BatchLimits
+from ingrain.batching.request import Rows
+from ingrain.engine.protocol import Arrays, GraphRunner
+from ingrain.errors import NotFiniteError
+from ingrain.preprocess.image import Pixels
+from ingrain.preprocess.text import TokenizedText, collate
+from ingrain.repository.manifest import Graph, Manifest
+from ingrain.roles import ROLES
+from ingrain.vocabulary import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimits:
+    """Limits that the queues of all models share.
+
+    Attributes:
+        max_batch_size: Most items in a batch.
+        max_batch_tokens: Most tokens in a batch of token sequences, padding included.
+        enough_items: Items that already use the engine well, so that more are added only without padding.
+        max_queue_tokens: Most tokens that wait for one graph.
+        engine_timeout_s: Seconds that one batch may take in the engine.
+        shared_in_flight: Finds, by the graph's name, the count of its batches in the engine over all processes; None
+            where this process alone sends them.
+        few_lengths: Whether batches are padded to few lengths, so that Triton can merge those of several front ends.
+        in_flight: Counts the batches of all graphs in the engine.
+        devices: On how many processors the engine makes each copy of a graph.
+    """
+
+    max_batch_size: int = 32
+    max_batch_tokens: int = 4096
+    enough_items: int = 32
+    max_queue_tokens: int = 1_000_000
+    engine_timeout_s: float = 60.0
+    shared_in_flight: Callable[[str], SharedInFlight] | None = None
+    few_lengths: bool = False
+    in_flight: EngineInFlight = field(default_factory=EngineInFlight)
+    devices: int = 1
+
+
+QueueBuilder = Callable[[Graph, Manifest, GraphRunner, QueueLimits], Batcher[Any]]
+
+
+def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:
+    """Build the queue of a graph that takes token ids, ``[B, T]``; equal texts of a batch are computed once."""
+    config = manifest.text
+    assert config is not None
+    inputs = [tensor.name for tensor in graph.inputs]
+    batches = BatchLimits(
+        max_items=limits.max_batch_size,
+        max_tokens=limits.max_batch_tokens,
+        enough_items=limits.enough_items,
+        equal_lengths_only=graph.equal_lengths_only,
+        few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
+    )
+
+    async def run(payloads: Sequence[TokenizedText], *, alone: bool) -> Rows:
+        distinct, places = _distinct(payloads)
+        arrays = collate(distinct, config, inputs, batches.padded(max(map(len, distinct))))
+        rows = await _infer(engine, graph, arrays, limits, alone=alone)
+        return rows if len(distinct) == len(payloads) else rows[places]
+
+    return _batcher(run, len, graph, engine, limits, batches)
+
+
+def pixel_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[Pixels]:
+    """Build the queue of a graph that takes the pixels of images of one size."""
+    del manifest
+    name = graph.inputs[0].name
+    item_tokens = ROLES[graph.role].batch_tokens(1, 1)
+
+    async def run(payloads: Sequence[Pixels], *, alone: bool) -> Rows:
+        return await _infer(engine, graph, {name: np.stack(payloads)}, limits, alone=alone)
+
+    batches = BatchLimits(max_items=limits.max_batch_size, max_tokens=item_tokens * limits.max_batch_size)
+    return _batcher(run, lambda _: item_tokens, graph, engine, limits, batches)
+
+
+QUEUES: dict[Role, QueueBuilder] = {
+    "text_encoder": token_queue,
+    "image_encoder": pixel_queue,
+    "classifier": pixel_queue,
+}
+"""Builds the queue of a graph, by its role."""
+
+
+def _batcher(
+    run: Any, length: Callable[[Any], int], graph: Graph, engine: GraphRunner, limits: QueueLimits, batches: BatchLimits
+) -> Batcher[Any]:
+    return Batcher(
+        run,
+        length,
+        limits=batches,
+        in_flight=engine.instances + 1,
+        max_queue_tokens=limits.max_queue_tokens,
+        shared=limits.shared_in_flight(graph.name) if limits.shared_in_flight is not None else None,
+        engine=limits.in_flight,
+    )
+
+
+def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list[int]]:
+    """Return a batch's texts, each once, and for each item the index of its text among them."""
+    known: dict[tuple[int, bytes], int] = {}
+    places: list[int] = []
+    distinct: list[TokenizedText] = []
+    for item in items:
+        place = known.setdefault((item.prompt_tokens, item.packed_ids), len(known))
+        if place == len(distinct):
+            distinct.append(item)
+        places.append(place)
+    return distinct, places
+
+
+async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits, *, alone: bool) -> Rows:
+    answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone)
+    rows = np.asarray(answer[graph.outputs[0].name], np.float32)
+    if not np.isfinite(rows).all():
+        raise NotFiniteError("The model answered with numbers that are not finite (NaN or infinity).")
+    return rows
