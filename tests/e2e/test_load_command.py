@@ -1,4 +1,4 @@
-"""`ingrain load` against a real server and a hub of our own: its phases as they come, and what will not work at once."""
+"""`ingrain load` against a real server and a hub of our own: its phases, and what will not work told at once."""
 
 import os
 import re

@@ -86,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     embed.add_parser(commands)
     verify.add_parser(commands)
     doctor.add_parser(commands)
-    completion.add_parser(commands)
+    completion.add_parser(commands, parser)
     return parser
 
 
@@ -100,7 +100,8 @@ def _add_flag(parser: argparse.ArgumentParser, info: SettingInfo) -> None:
         parser.add_argument(*flags, dest=info.field, nargs="?", const="true", metavar=values, default=None, help=text)
     else:
         metavar = "|".join(info.choices) or info.field.rsplit("_", 1)[-1].upper()
-        parser.add_argument(*flags, dest=info.field, metavar=metavar, default=None, help=text)
+        choices = info.choices or None
+        parser.add_argument(*flags, dest=info.field, metavar=metavar, choices=choices, default=None, help=text)
 
 
 if __name__ == "__main__":
