@@ -35,7 +35,9 @@ def script(capsys):
 )
 def test_bash_completes(script, words, expected, not_expected):
     quoted = " ".join(f"'{word}'" for word in words)
-    code = f"{script('bash')}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _shtab_ingrain; echo ${{COMPREPLY[@]}}"
+    code = (
+        f"{script('bash')}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _shtab_ingrain; echo ${{COMPREPLY[@]}}"
+    )
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
     found = set(done.stdout.split())
     assert expected <= found
