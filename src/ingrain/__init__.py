@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         ZeroShotProbabilities as ZeroShotProbabilities,
     )
 
-__version__ = "0.1.0"
+__version__ = "1.0.0.dev0"
 
 _OF_THE_CLIENT = (
     "AsyncClient",

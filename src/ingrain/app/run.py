@@ -27,6 +27,7 @@ from ingrain.app.workers.supervisor import Supervisor
 from ingrain.engine.placement import Placement
 from ingrain.errors import EngineUnavailableError, SettingsError
 from ingrain.export.process.exporter import Exporter
+from ingrain.install import install_hint
 from ingrain.models.loaded import check_model, open_model
 from ingrain.registry.registry import Registry
 from ingrain.repository.desired import ModelRef
@@ -207,7 +208,7 @@ def check_workers(settings: Settings, placement: Placement) -> None:
     if placement.in_server_process:
         raise SettingsError(
             f"INGRAIN_WORKERS is {settings.workers}, but graphs run on {placement.description}: each worker would load "
-            "every model for itself. Use the embedded Triton (pip install 'ingrain[triton]') or a Triton at "
+            f"every model for itself. Use the embedded Triton ({install_hint('triton')}) or a Triton at "
             "TRITON_GRPC_URL, or set INGRAIN_WORKERS=1.",
             param="INGRAIN_WORKERS",
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ingrain.cli.main import OTHER_FLAGS
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.plane.openapi import openapi_document, type_name
 from ingrain.settings import describe
@@ -35,7 +36,8 @@ def settings_page() -> str:
     for info in describe():
         default = f"`{info.shown_default}`" if info.shown_default else ""
         choices = f" One of {', '.join(f'`{choice}`' for choice in info.choices)}." if info.choices else ""
-        rows.append(f"| `{info.env}` | `{info.flag}` | {default} | {info.description}{choices} |")
+        flags = ", ".join(f"`{flag}`" for flag in (info.flag, *OTHER_FLAGS.get(info.field, ())))
+        rows.append(f"| `{info.env}` | {flags} | {default} | {info.description}{choices} |")
     head = "| variable | flag of `ingrain serve` | default | meaning |\n| --- | --- | --- | --- |\n"
     return (
         f"{_GENERATED}# Settings\n\nA flag wins over the variable, the variable over the default; an empty variable is "

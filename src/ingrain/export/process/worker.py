@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.errors import ExportError, IngrainError
+from ingrain.errors import ExportError, IngrainError, RequestError, SourceError
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
 from ingrain.machine_faults import machine_fault
 from ingrain.repository.manifest import Manifest
@@ -37,6 +37,8 @@ def main() -> int:
     _die_with_parent()
     try:
         emit(Finished(manifest=run_job(job, emit)))
+    except (RequestError, SourceError) as error:
+        emit(_failed(error))  # its message says all: what was asked for cannot be had
     except IngrainError as error:
         traceback.print_exc()
         emit(_failed(error))
