@@ -56,7 +56,8 @@ def test_relative_links_lead_somewhere(document):
 def test_python_files_in_the_documents_exist(document):
     """Every path of a Python file that a document names is there, from the root or in the package; history aside."""
     told = set(re.findall(r"`((?:[\w-]+/)+\w+\.py)`", document.read_text(encoding="utf-8")))
-    assert {path for path in told if not any((ROOT / folder / path).exists() for folder in ("", "src/ingrain"))} == set()
+    places = (ROOT, ROOT / "src" / "ingrain")
+    assert {path for path in told if not any((place / path).exists() for place in places)} == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
