@@ -18,3 +18,6 @@ Precision = Literal["fp32", "fp16", "int8", "int8-safe"]
 
 DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
 """Element type of a tensor, in Triton's words."""
+
+Plane = Literal["inference", "model"]
+"""A port of the server: one answers requests to models, the other loads and describes them."""

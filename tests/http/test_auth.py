@@ -2,13 +2,13 @@
 
 import pytest
 
-from ingrain.api.routes import ROUTES
 from ingrain.errors import AuthenticationError, SettingsError
+from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.plane.auth import parse_keys
 from ingrain.settings import Settings
 from planes import running_planes
 
-CLOSED = [route for route in ROUTES if route.scope is not None]
+CLOSED = [route for dialect in DIALECTS for route in dialect.routes if route.scope is not None]
 
 
 async def call(planes, route, key=None):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ingrain.repository.manifest import ImageStep, Interpolation
+from ingrain.api.image_steps import ImageStep, Interpolation
 from ingrain.vocabulary import Library, Precision, Task
 
 Name = Annotated[str, Meta(min_length=1, max_length=512, description="What the source library calls the model.")]

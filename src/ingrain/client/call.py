@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ingrain.api.routes import Plane
 from ingrain.errors import InvalidRequestError
+from ingrain.vocabulary import Plane
 
 # What the server keeps of 128 characters (`server/endpoint.py`), and room for the number of a request of many.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ingrain import __version__
-from ingrain.api.routes import Plane
 from ingrain.client.retry import RetryPolicy
 from ingrain.errors import SettingsError
+from ingrain.vocabulary import Plane
 
 _DEFAULT_URLS: dict[Plane, str] = {"inference": "http://127.0.0.1:8686", "model": "http://127.0.0.1:8687"}
 _URL_VARIABLES: dict[Plane, str] = {"inference": "INGRAIN_INFERENCE_URL", "model": "INGRAIN_MODEL_URL"}

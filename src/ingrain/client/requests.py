@@ -8,11 +8,10 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
-from ingrain.api.routes import ROUTES, Plane, RouteInfo
 from ingrain.client.answers import reader
 from ingrain.client.call import Call, checked_request_id
 from ingrain.errors import InvalidRequestError
-from ingrain.vocabulary import Library
+from ingrain.vocabulary import Library, Plane
 
 A = TypeVar("A")
 
@@ -20,8 +19,6 @@ Extra = Mapping[str, object] | None
 """Further fields of a request, by the wire's names."""
 InputType = Literal["query", "document"]
 OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
-
-_ROUTES: dict[str, RouteInfo] = {route.name: route for route in ROUTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +41,14 @@ def vector_fields(
     return {"normalize": normalize, "nDims": n_dims, "outputDtype": output_dtype, **(extra or {})}
 
 
-def route_path(route: str) -> str:
-    """Return the path of a route by its name."""
-    return _ROUTES[route].path
-
-
 def route_call(
     route: str,
     answer: type[A],
     model: ModelName | None = None,
     fields: Mapping[str, object] | None = None,
     *,
-    plane: Plane | None = None,
+    method: Literal["GET", "POST", "DELETE"] = "POST",
+    plane: Plane = "inference",
     timeout_s: float | None = None,
     repeatable: bool = True,
     request_id: str | None = None,
@@ -63,23 +56,23 @@ def route_call(
     """Return the one request of a route.
 
     Args:
-        route: Its name in the table of routes.
+        route: Its path without the slash.
         answer: Type of the JSON answer.
         model: The model that it is about.
-        fields: Further fields of the body.
-        plane: Where it goes, for routes that both planes have.
+        fields: Further fields of the body; of GET, of the query.
+        method: HTTP method.
+        plane: The plane that serves it.
         timeout_s: Seconds that the answer may take; the client's time-out if None.
         repeatable: False where a second try would not do what the first did: if the first was carried out and only its
             answer was lost, the second would be told 404, or do long work again.
         request_id: The caller's own ``X-Request-Id``.
     """
-    info = _ROUTES[route]
     given = {**(model.fields() if model is not None else {}), **(fields or {})}
-    is_query = info.method == "GET"
+    is_query = method == "GET"
     return Call(
-        plane=plane or info.plane or "inference",
-        method=info.method,
-        path=info.path,
+        plane=plane,
+        method=method,
+        path=f"/{route}",
         params={name: str(value) for name, value in given.items() if value is not None} if is_query else None,
         body=None if is_query else lambda: json_body(given),
         read=reader(answer),

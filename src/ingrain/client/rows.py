@@ -17,7 +17,7 @@ from ingrain.client.answers import DTYPES, Part, Rows, rows_reader
 from ingrain.client.call import Call, Reply, checked_request_id
 from ingrain.client.collected import Collected
 from ingrain.client.items import Group, Groups
-from ingrain.client.requests import ModelName, json_body, route_path
+from ingrain.client.requests import ModelName, json_body
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def row_calls(
         return Call(
             plane="inference",
             method="POST",
-            path=route_path(route),
+            path=f"/{route}",
             body=body,
             read=rows_reader(group.places, dtype=dtype, tells_places=options.skip_none),
             accept=_RAW if options.as_numpy and options.may_be_raw else "application/json",

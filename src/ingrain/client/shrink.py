@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
+import msgspec
+
+from ingrain.api.image_steps import ImageStep
 from ingrain.errors import ClientError
-from ingrain.repository.manifest import ImageStep, Resize, ResizeTensor
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
-def shrink(data: bytes, steps: Sequence[ImageStep]) -> bytes:
+def shrink(data: bytes, geometry: Sequence[ImageStep]) -> bytes:
     """Do the model's own resizing here, and let the server find nothing left to resize.
 
     What is sent is compared with what the server would have made of the whole picture; where one byte differs, where
@@ -19,7 +21,7 @@ def shrink(data: bytes, steps: Sequence[ImageStep]) -> bytes:
 
     Args:
         data: A picture file.
-        steps: The geometry of the model, as ``GET /model_image_geometry`` tells it.
+        geometry: Of the model, as ``GET /model_image_geometry`` tells it.
 
     Raises:
         ClientError: Pillow is not installed.
@@ -28,8 +30,11 @@ def shrink(data: bytes, steps: Sequence[ImageStep]) -> bytes:
         from PIL import Image
 
         from ingrain.preprocess.image_steps import apply_steps, resized_size
+        from ingrain.repository.manifest import ImageStep as Step
+        from ingrain.repository.manifest import Resize, ResizeTensor
     except ModuleNotFoundError as error:
         raise ClientError("Shrinking pictures before they are sent needs Pillow: pip install pillow.") from error
+    steps = msgspec.convert(msgspec.to_builtins(geometry), tuple[Step, ...])
     found = ((number, step) for number, step in enumerate(steps, 1) if isinstance(step, Resize | ResizeTensor))
     until, resize = next(found, (0, None))
     if resize is None:

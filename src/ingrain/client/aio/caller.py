@@ -54,9 +54,9 @@ class AsyncCaller:
         from ingrain.client.shrink import shrink
 
         if model not in self._geometries:
-            call = route_call("model_image_geometry", types.ImageGeometryAnswer, model)
+            call = route_call("model_image_geometry", types.ImageGeometryAnswer, model, method="GET", plane="model")
             self._geometries[model] = await self._send(call)
-        return partial(shrink, steps=self._geometries[model].steps)
+        return partial(shrink, geometry=self._geometries[model].steps)
 
     def _as_numpy(self, wanted: bool | None) -> bool:
         return self._options.return_numpy if wanted is None else wanted

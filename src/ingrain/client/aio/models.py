@@ -67,7 +67,9 @@ class Models(AsyncCaller):
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> types.MessageAnswer:
         """Unload a model; it stays in the repository."""
-        call = route_call("unload_model", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False)
+        call = route_call(
+            "unload_model", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False, plane="model"
+        )
         return await self._send(call)
 
     async def delete_model(
@@ -76,28 +78,44 @@ class Models(AsyncCaller):
         """Unload a model and remove it from the repository."""
         model = ModelName(name, library, pretrained)
         self._geometries.pop(model, None)
-        return await self._send(route_call("delete_model", types.MessageAnswer, model, repeatable=False))
+        return await self._send(
+            route_call("delete_model", types.MessageAnswer, model, repeatable=False, method="DELETE", plane="model")
+        )
 
     async def loaded_models(self) -> types.LoadedModelsAnswer:
         """List the models that can be inferred."""
-        return await self._send(route_call("loaded_models", types.LoadedModelsAnswer))
+        return await self._send(route_call("loaded_models", types.LoadedModelsAnswer, method="GET", plane="model"))
 
     async def repository_models(self) -> types.RepositoryModelsAnswer:
         """List all models of the repository with their state."""
-        return await self._send(route_call("repository_models", types.RepositoryModelsAnswer))
+        return await self._send(
+            route_call("repository_models", types.RepositoryModelsAnswer, method="GET", plane="model")
+        )
 
     async def model_embedding_size(
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> types.EmbeddingSizeAnswer:
         """Ask for the width of a model's vectors."""
-        call = route_call("model_embedding_size", types.EmbeddingSizeAnswer, ModelName(name, library, pretrained))
+        call = route_call(
+            "model_embedding_size",
+            types.EmbeddingSizeAnswer,
+            ModelName(name, library, pretrained),
+            method="GET",
+            plane="model",
+        )
         return await self._send(call)
 
     async def model_classification_labels(
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> types.LabelsAnswer:
         """Ask for the names of a classifier's classes."""
-        call = route_call("model_classification_labels", types.LabelsAnswer, ModelName(name, library, pretrained))
+        call = route_call(
+            "model_classification_labels",
+            types.LabelsAnswer,
+            ModelName(name, library, pretrained),
+            method="GET",
+            plane="model",
+        )
         return await self._send(call)
 
     async def _load(
@@ -105,4 +123,6 @@ class Models(AsyncCaller):
     ) -> types.MessageAnswer:
         """Send what may take as long as a download and a conversion do."""
         timeout_s = self._options.load_timeout_s
-        return await self._send(route_call(route, types.MessageAnswer, model, fields, timeout_s=timeout_s))
+        return await self._send(
+            route_call(route, types.MessageAnswer, model, fields, timeout_s=timeout_s, plane="model")
+        )

@@ -12,12 +12,12 @@ class Server(AsyncCaller):
 
     async def health(self) -> types.MessageAnswer:
         """Ask whether the inference plane's process is alive."""
-        return await self._send(route_call("health", types.MessageAnswer))
+        return await self._send(route_call("health", types.MessageAnswer, method="GET"))
 
     async def model_server_health(self) -> types.MessageAnswer:
         """Ask whether the model plane's process is alive."""
-        return await self._send(route_call("health", types.MessageAnswer, plane="model"))
+        return await self._send(route_call("health", types.MessageAnswer, plane="model", method="GET"))
 
     async def metrics(self) -> types.MetricsAnswer:
         """Ask for the engine's statistics."""
-        return await self._send(route_call("metrics", types.MetricsAnswer))
+        return await self._send(route_call("metrics", types.MetricsAnswer, method="GET"))

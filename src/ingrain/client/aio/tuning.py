@@ -44,6 +44,7 @@ class Tuning(AsyncCaller):
             {"seconds": seconds},
             timeout_s=self._options.load_timeout_s,
             repeatable=False,
+            plane="model",
         )
         return await self._send(call)
 
@@ -51,11 +52,17 @@ class Tuning(AsyncCaller):
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> types.MessageAnswer:
         """Have the server forget how a model was tuned there, and run it by default."""
-        call = route_call("reset_tuning", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False)
+        call = route_call(
+            "reset_tuning", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False, plane="model"
+        )
         return await self._send(call)
 
     async def model_tuning(
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> ModelTuningAnswer:
         """Ask how a model is executed, and what its tuning measured."""
-        return await self._send(route_call("model_tuning", ModelTuningAnswer, ModelName(name, library, pretrained)))
+        return await self._send(
+            route_call(
+                "model_tuning", ModelTuningAnswer, ModelName(name, library, pretrained), method="GET", plane="model"
+            )
+        )

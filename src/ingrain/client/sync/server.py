@@ -13,12 +13,12 @@ class Server(Caller):
 
     def health(self) -> types.MessageAnswer:
         """Ask whether the inference plane's process is alive."""
-        return self._send(route_call("health", types.MessageAnswer))
+        return self._send(route_call("health", types.MessageAnswer, method="GET"))
 
     def model_server_health(self) -> types.MessageAnswer:
         """Ask whether the model plane's process is alive."""
-        return self._send(route_call("health", types.MessageAnswer, plane="model"))
+        return self._send(route_call("health", types.MessageAnswer, plane="model", method="GET"))
 
     def metrics(self) -> types.MetricsAnswer:
         """Ask for the engine's statistics."""
-        return self._send(route_call("metrics", types.MetricsAnswer))
+        return self._send(route_call("metrics", types.MetricsAnswer, method="GET"))

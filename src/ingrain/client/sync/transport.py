@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import httpx
 
-from ingrain.api.routes import Plane
 from ingrain.client.call import Call
 from ingrain.client.failures import Failure, error_of_transport
 from ingrain.client.forks import check_process, forget_after_fork
@@ -20,6 +19,7 @@ from ingrain.client.options import Options
 from ingrain.client.retry import Retries
 from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of
 from ingrain.errors import ClientError, InvalidRequestError
+from ingrain.vocabulary import Plane
 
 T = TypeVar("T")
 

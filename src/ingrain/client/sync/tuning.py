@@ -45,6 +45,7 @@ class Tuning(Caller):
             {"seconds": seconds},
             timeout_s=self._options.load_timeout_s,
             repeatable=False,
+            plane="model",
         )
         return self._send(call)
 
@@ -52,11 +53,17 @@ class Tuning(Caller):
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> types.MessageAnswer:
         """Have the server forget how a model was tuned there, and run it by default."""
-        call = route_call("reset_tuning", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False)
+        call = route_call(
+            "reset_tuning", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False, plane="model"
+        )
         return self._send(call)
 
     def model_tuning(
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> ModelTuningAnswer:
         """Ask how a model is executed, and what its tuning measured."""
-        return self._send(route_call("model_tuning", ModelTuningAnswer, ModelName(name, library, pretrained)))
+        return self._send(
+            route_call(
+                "model_tuning", ModelTuningAnswer, ModelName(name, library, pretrained), method="GET", plane="model"
+            )
+        )

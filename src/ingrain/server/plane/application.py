@@ -11,8 +11,9 @@ from ingrain.server.plane.docs_page import docs_page
 from ingrain.server.plane.endpoint import Endpoint, request_id_of
 from ingrain.server.plane.errors import error_response
 from ingrain.server.plane.openapi import openapi_json
-from ingrain.server.plane.route import Dialect, Plane
+from ingrain.server.plane.route import Dialect
 from ingrain.server.plane.services import Services
+from ingrain.vocabulary import Plane
 
 
 class PlaneApplication:

@@ -9,7 +9,8 @@ import msgspec
 import orjson
 
 from ingrain import __version__
-from ingrain.server.plane.route import Dialect, Plane, Route
+from ingrain.server.plane.route import Dialect, Route
+from ingrain.vocabulary import Plane
 
 _REF = "#/components/schemas/{name}"
 _STATUS_TEXT = {

@@ -11,8 +11,8 @@ import msgspec
 from ingrain.errors import IngrainError
 from ingrain.pipeline.task import Task
 from ingrain.server.http.message import Request, Response
+from ingrain.vocabulary import Plane
 
-Plane = Literal["inference", "model"]
 Scope = Literal["infer", "models", "metrics"]
 R = TypeVar("R")
 

@@ -10,9 +10,10 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.readiness import reasons_not_ready
-from ingrain.server.plane.route import Plane, Route
+from ingrain.server.plane.route import Route
 from ingrain.server.plane.services import Services
 from ingrain.server.plane.telemetry import model_stats
+from ingrain.vocabulary import Plane
 
 _PLANES: tuple[Plane, ...] = get_args(Plane)
 _PROMETHEUS = ("text/plain", "application/openmetrics-text")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import msgspec
+
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.repository.desired import ModelRef
@@ -128,7 +130,8 @@ async def _model_image_geometry(services: ModelServices, request: Request) -> Re
     manifest = await queried_manifest(services, request)
     if manifest.image is None:
         raise ModalityError(f"Model {manifest.name!r} does not take images.", param="name")
-    return struct_answer(types.ImageGeometryAnswer(size=list(manifest.image.size), steps=list(manifest.image.steps)))
+    image = msgspec.to_builtins(manifest.image)
+    return struct_answer(msgspec.convert({key: image[key] for key in ("size", "steps")}, types.ImageGeometryAnswer))
 
 
 async def queried_manifest(services: ModelServices, request: Request) -> Manifest:
