@@ -103,16 +103,7 @@ class EmbeddedEngine:
         return self._triton is not None and await self._triton.live()
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
-
-        Args:
-            graph: What to load.
-            layout: tritonserver reads it from the folder.
-
-        Raises:
-            EngineUnavailableError: tritonserver is being restarted.
-            EngineError: It refuses the graph.
-        """
+        """Load a graph; see ``Engine.load``. tritonserver reads its layout from the folder."""
         await self._client().load(graph, layout)
 
     async def unload(self, name: str) -> None:
@@ -130,23 +121,7 @@ class EmbeddedEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch.
-
-        Args:
-            name: The graph's name.
-            inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait.
-            alone: No other batch is in the engine, and this one may have all cores.
-
-        Returns:
-            Read-only arrays by output name, axis 0 ``B``.
-
-        Raises:
-            ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: tritonserver or one of its stubs died; all are being restarted.
-            DeadlineExceededError: ``timeout_s`` passed.
-            InferenceError: The graph failed on the batch.
-        """
+        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
         try:
             return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone)
         except InferenceError as error:

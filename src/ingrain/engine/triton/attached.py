@@ -55,23 +55,7 @@ class AttachedEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch.
-
-        Args:
-            name: The graph's name.
-            inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait.
-            alone: No other batch is in the engine, and this one may have all cores.
-
-        Returns:
-            Read-only arrays by output name, axis 0 ``B``.
-
-        Raises:
-            ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: Triton is away, or it or one of its stubs died.
-            DeadlineExceededError: ``timeout_s`` passed.
-            InferenceError: The graph failed on the batch.
-        """
+        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
         if self._triton is None:
             raise EngineUnavailableError("the engine is being restarted", retry_after_s=_RETRY_AFTER_S)
         stubs = self._stubs

@@ -157,16 +157,10 @@ class TritonEngine:
         return str(answer.name)
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
-
-        Args:
-            graph: What to load.
-            layout: Triton reads it from the folder.
+        """Load a graph; see ``Engine.load``. Triton reads its layout from the folder.
 
         Raises:
-            EngineUnavailableError: Triton does not answer.
             DeadlineExceededError: Triton took longer than ``load_timeout_s``.
-            EngineError: Triton refuses the graph.
         """
         del layout
         async with self._locks.setdefault(graph.name, asyncio.Lock()):
@@ -208,23 +202,7 @@ class TritonEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch.
-
-        Args:
-            name: The graph's name.
-            inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait.
-            alone: No other batch is in the engine, and this one may have all cores.
-
-        Returns:
-            Read-only arrays by output name, axis 0 ``B``.
-
-        Raises:
-            ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: Triton died or does not answer.
-            DeadlineExceededError: ``timeout_s`` passed.
-            InferenceError: Triton refused the batch or failed on it.
-        """
+        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
         if self._channel is None:
             raise _closed()
         try:
