@@ -1,4 +1,4 @@
-"""Every setting: its environment variable, its flag, its default and what it means, in one place."""
+"""Defines every setting: its environment variable, flag, default and meaning."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingInfo:
-    """What a flag parser, a reference page or an error message wants to know about one setting."""
+    """One setting as flag parsers, reference pages and error messages need it."""
 
     field: str
     env: str
