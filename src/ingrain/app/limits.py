@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import ceil
 
 import msgspec
@@ -13,6 +14,7 @@ from ingrain.models.queues import QueueLimits
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.image_input import ImageLimits
 from ingrain.server.http.host import HttpLimits
+from ingrain.server.plane.limits import PlaneLimits
 from ingrain.settings import Settings
 
 
@@ -36,6 +38,11 @@ def request_limits(settings: Settings) -> RequestLimits:
     return RequestLimits(
         max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
     )
+
+
+def plane_limits(settings: Settings) -> PlaneLimits:
+    """Return the limits that handlers check."""
+    return PlaneLimits(**{field.name: getattr(settings, field.name) for field in fields(PlaneLimits)})
 
 
 def http_limits(settings: Settings) -> HttpLimits:

@@ -99,6 +99,6 @@ def _inference_front(parts: Parts) -> HttpServer | Supervisor:
     settings, services, startup = parts.settings, parts.services, parts.startup
     if settings.workers == 1:
         return HttpServer(PlaneApplication("inference", services, parts.tables.dialects), http_limits(settings))
-    supervisor = Supervisor(services, parts.placement, lambda: startup.waiting_for)
+    supervisor = Supervisor(settings, parts.placement, services, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor

@@ -60,17 +60,21 @@ class Supervisor:
     """Serves the inference plane by worker processes; it has the methods ``start`` and ``stop`` of ``HttpServer``.
 
     Args:
-        services: Of this process, which owns engine and registry; the engine is one that others can run graphs on.
+        settings: The operator's.
         placement: Where graphs run.
+        services: Of this process, which owns engine and registry; the engine is one that others can run graphs on.
         starting: Tells why engine and registry are not ready yet, or None.
     """
 
-    def __init__(self, services: ModelServices, placement: Placement, starting: Callable[[], str | None]) -> None:
+    def __init__(
+        self, settings: Settings, placement: Placement, services: ModelServices, starting: Callable[[], str | None]
+    ) -> None:
         self._services = services
         self._starting = starting
-        self._count = services.settings.workers
+        self._count = settings.workers
+        self._shutdown_timeout_s = settings.shutdown_timeout_s
         self._setup = Setup(
-            settings=_worker_settings(services.settings), placement=placement, instances=services.engine.instances
+            settings=_worker_settings(settings), placement=placement, instances=services.engine.instances
         )
         self._descriptor = SharedTable.create(self._count)
         self._table = SharedTable(self._descriptor, self._count)
@@ -213,7 +217,7 @@ class Supervisor:
                 self._services.registry.suspect()
             case Leaving():
                 worker.is_up = False
-                worker.channel.send(Finish(self._services.settings.shutdown_timeout_s))
+                worker.channel.send(Finish(self._shutdown_timeout_s))
                 self._pulse.beat()
 
     # --- what workers ask ----------------------------------------------------------------------------------------
