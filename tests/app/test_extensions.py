@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import toy_engine
+from ingrain.app.parts import check_workers
 from ingrain.app.placement import placement_of
-from ingrain.app.run import check_workers
 from ingrain.app.tables import load_tables
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef

@@ -23,7 +23,7 @@ ALONE = """
 import asyncio, sys
 from pathlib import Path
 from ingrain.engine.embedded.engine import EmbeddedEngine
-from ingrain.testing import graphs
+import graphs
 
 async def main():
     root = Path(sys.argv[1])
@@ -89,7 +89,10 @@ async def test_ends_with_us_even_by_kill_9(tmp_path, write_graph):
     """Neither tritonserver nor its Python stubs outlive the process that started them; the next start sweeps up."""
     write_graph(tmp_path, "python")
     owner = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-        [sys.executable, "-c", ALONE, tmp_path], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ALONE, tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     with owner:
         server = int(owner.stdout.readline())

@@ -1,4 +1,4 @@
-"""What a person at the terminal is told: how far loading is, and what to try when the server is ready."""
+"""Prints progress and, when the server is ready, its addresses and a first request to try."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def watch_progress(services: ModelServices) -> None:
 
 
 def say(text: str) -> None:
-    """Print for a person, past the log."""
+    """Print to standard output, not to the log."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

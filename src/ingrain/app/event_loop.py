@@ -1,4 +1,4 @@
-"""The event loop that the server's processes run on."""
+"""Chooses the event loop of the server's processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the event loop; None for asyncio's own, where there is no faster one."""
+    """Return uvloop's factory, or None for asyncio's own loop where there is no uvloop."""
     if os.name == "nt":
         return None
     import uvloop

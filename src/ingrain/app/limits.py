@@ -1,7 +1,8 @@
-"""Reads from the settings the limits of queues, requests, connections and fetches, and one worker's share of them."""
+"""Reads limits from the settings: of queues, requests, connections and fetches, and one worker's share of them."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import ceil
 
 import msgspec
@@ -13,6 +14,7 @@ from ingrain.models.queues import QueueLimits
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.image_input import ImageLimits
 from ingrain.server.http.host import HttpLimits
+from ingrain.server.plane.limits import PlaneLimits
 from ingrain.settings import Settings
 
 
@@ -32,14 +34,19 @@ def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
 
 
 def request_limits(settings: Settings) -> RequestLimits:
-    """Return what one request may ask for."""
+    """Return the limits of one request."""
     return RequestLimits(
         max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
     )
 
 
+def plane_limits(settings: Settings) -> PlaneLimits:
+    """Return the limits that handlers check."""
+    return PlaneLimits(**{field.name: getattr(settings, field.name) for field in fields(PlaneLimits)})
+
+
 def http_limits(settings: Settings) -> HttpLimits:
-    """Return what a caller may take of the server."""
+    """Return the limits of a connection and its requests."""
     return HttpLimits(
         max_header_bytes=settings.max_header_bytes,
         max_body_bytes=settings.max_body_bytes,
@@ -48,7 +55,7 @@ def http_limits(settings: Settings) -> HttpLimits:
 
 
 def image_limits(settings: Settings) -> ImageLimits:
-    """Return what the images of one request may cost."""
+    """Return the limits of images and of their fetches."""
     return ImageLimits(
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,

@@ -1,4 +1,4 @@
-"""The ports, taken before anything else is started, and the signals that end the server."""
+"""Binds the ports, and sets up the signals that end the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BACKLOG = 2048
 
 
 def open_socket(host: str, port: int, setting: str) -> socket.socket:
-    """Bind a port before anything else is started.
+    """Bind a port and listen on it.
 
     Raises:
         SettingsError: The port is taken, or the address is not this machine's.

@@ -1,4 +1,4 @@
-"""Log lines, for people or for machines."""
+"""Configures logging: as text for people or as JSON for machines."""
 
 from __future__ import annotations
 

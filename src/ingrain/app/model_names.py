@@ -1,4 +1,4 @@
-"""Models as they are written in settings: ``name``, ``name@revision``, ``library:name@revision#precision``."""
+"""Reads models as they are written in settings: ``name``, ``name@revision``, ``library:name@revision#precision``."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from functools import partial
 
-from ingrain.app.limits import fetch_policy, image_limits, request_limits
+from ingrain.app.limits import fetch_policy, image_limits, plane_limits, request_limits
 from ingrain.app.precision import why_not
 from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
@@ -45,7 +45,7 @@ def inference_services(
     """
     load = Load()
     return Services(
-        settings=settings,
+        limits=plane_limits(settings),
         engine=engine,
         registry=registry,
         pipeline=Pipeline(registry, images, request_limits(settings)),

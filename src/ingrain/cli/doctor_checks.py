@@ -82,10 +82,11 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
     """Tell which engine would run the graphs, and why."""
     try:
         from ingrain.app.placement import placement_of
+        from ingrain.app.tables import load_tables
     except ModuleNotFoundError:
         return  # said above: ingrain[serve] is not installed
     try:
-        placement = placement_of(settings)
+        placement = placement_of(settings, load_tables(settings.extensions).engines)
     except SettingsError as error:
         yield Finding(subject="engine", status="failure", detail=error.message, cure="Change INGRAIN_ENGINE.")
         return

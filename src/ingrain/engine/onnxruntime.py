@@ -1,4 +1,4 @@
-"""Graphs on ONNX Runtime in this process."""
+"""Runs graphs on ONNX Runtime in this process."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ logger = logging.getLogger(__name__)
 
 _CPU = "CPUExecutionProvider"
 
-# A batch that runs on all cores, where others of its size took no longer, runs in the event loop's own thread: to wake
-# another one and be woken by it takes time, and who comes meanwhile would have to wait for a core in any case.
+# A batch on all cores that should take no longer than this runs in the event loop's own thread. Handing it to another
+# thread and back takes time, and other requests would have to wait for a core in any case.
 _HERE_S = 0.015
-# A caller who is alone sends the next request about a millisecond after the answer. Until then the threads of all cores
-# stay awake: to wake them costs as much as a tenth of a short batch.
+# A lone client sends its next request about a millisecond after the answer. The threads of all cores spin until then:
+# waking them costs as much as a tenth of a short batch.
 _SPIN_US = 1500
 
 
 @dataclass(slots=True)
 class _Loaded:
-    """A graph and its sessions: as many as may run at once, or one where runs share it without sharing threads.
+    """A graph and its sessions: one a slot, or one for all slots where a run needs no thread but the caller's.
 
-    Beside these there may be one of more threads, for a batch that has the machine to itself.
+    ``lone`` is a further session with more threads, for a batch that is alone in the engine.
     """
 
     outputs: list[str]
@@ -57,13 +57,13 @@ class _Loaded:
 
 
 class OnnxRuntimeEngine:
-    """An engine without a server. ONNX Runtime lets go of the interpreter's lock while it computes.
+    """An engine inside the server's process; ONNX Runtime releases the interpreter's lock while it computes.
 
     Args:
-        locate: From a graph's name to its ``model.onnx``; or the folder whose ``<name>/1/model.onnx`` it is.
+        locate: Returns the path of a graph's ``model.onnx`` by its name; or the folder of ``<name>/1/model.onnx``.
         instances: How many batches of one graph run at the same time.
         threads: Threads of one batch.
-        lone_threads: Threads of a batch that has the machine to itself, where more than the others'; 0 for none.
+        lone_threads: Threads of a batch that is alone in the engine, where more than ``threads``; 0 for none.
         on_gpu: Run graphs on the machine's first GPU.
     """
 
@@ -89,13 +89,13 @@ class OnnxRuntimeEngine:
         self._quiet = _quiet_run()
 
     async def start(self) -> None:
-        """Be ready for graphs."""
+        """Make the pool of threads."""
         if self._pool is None:
             # Threads are made when needed; the slots of each graph are what limits them.
             self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="onnxruntime")
 
     async def close(self) -> None:
-        """Let go of all graphs; batches that still run are stopped."""
+        """Unload all graphs and stop the batches that still run."""
         pool, self._pool = self._pool, None
         self._graphs.clear()
         for options in self._running:
@@ -108,16 +108,7 @@ class OnnxRuntimeEngine:
         return self._pool is not None
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph; loading a loaded graph changes nothing.
-
-        Args:
-            graph: What to load.
-            layout: Its copies and threads; None for those that the engine was made with.
-
-        Raises:
-            EngineUnavailableError: The engine is closed.
-            EngineError: ONNX Runtime refuses the graph.
-        """
+        """Load a graph; see ``Engine.load``."""
         pool = self._running_pool()
         layout = layout or Layout(self.instances, self._threads)
         async with self._loading.setdefault(graph.name, asyncio.Lock()):
@@ -140,7 +131,7 @@ class OnnxRuntimeEngine:
             )
 
     async def unload(self, name: str) -> None:
-        """Let go of a graph; unloading an unknown one changes nothing. Batches that run keep it until they end."""
+        """Unload a graph; unloading an unknown one changes nothing. Running batches keep it until they end."""
         self._running_pool()
         self._graphs.pop(name, None)
 
@@ -151,23 +142,7 @@ class OnnxRuntimeEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch.
-
-        Args:
-            name: The graph's name.
-            inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait; then the run is stopped, unless it is one in the event loop's own thread.
-            alone: No other batch is in the engine, and this one may have all cores.
-
-        Returns:
-            Arrays by output name, axis 0 ``B``.
-
-        Raises:
-            ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: The engine is closed.
-            DeadlineExceededError: ``timeout_s`` passed.
-            InferenceError: ONNX Runtime refused the batch or failed on it.
-        """
+        """Run one batch; see ``GraphRunner.infer``. ``timeout_s`` cannot stop one in the event loop's own thread."""
         pool = self._running_pool()
         graph = self._graphs.get(name)
         if graph is None:
@@ -224,7 +199,7 @@ class OnnxRuntimeEngine:
         )
 
     def _run_here(self, graph: _Loaded, lone: LoneSession, inputs: Arrays, begun: int) -> dict[str, Array]:
-        """Run a batch for which nothing need be kept ready to stop it: nothing else can happen meanwhile."""
+        """Run a batch in the event loop's thread; nothing can stop it, for nothing else happens meanwhile."""
         try:
             outputs = lone.run(graph.free[-1], graph.outputs, dict(inputs), self._quiet)
         except Exception as error:  # ONNX Runtime's exceptions have no common base.

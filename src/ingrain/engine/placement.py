@@ -132,8 +132,9 @@ def place(
     on_this_cpu = spec.on_this_machine and not on_this_gpu
     cores = usable_cores() if on_this_cpu else 1
     copies = given.instances or min(cores, _MOST_INSTANCES)
-    share = max(1, cores // copies) if on_this_cpu else int(on_this_gpu)  # 0 leaves it to the engine
-    threads = given.threads or share
+    # Elsewhere 0 leaves it to the engine.
+    default_threads = max(1, cores // copies) if on_this_cpu else (1 if on_this_gpu else 0)
+    threads = given.threads or default_threads
     lone_threads = given.lone_threads or cores
     items = given.max_batch_size or (_BATCH_ITEMS_ON_THIS_GPU if on_this_gpu else _BATCH_ITEMS)
     on_a_cpu = on_this_cpu or given.instance_kind == "KIND_CPU"

@@ -1,4 +1,4 @@
-"""What an engine is: something that loads graphs from the model repository and runs them."""
+"""The protocol of an engine, which loads graphs from the model repository and runs them, and of its statistics."""
 
 from __future__ import annotations
 
@@ -24,15 +24,25 @@ class Duration:
     count: int = 0
     ns: int = 0
 
+    def __add__(self, other: Duration) -> Duration:
+        return Duration(count=self.count + other.count, ns=self.ns + other.ns)
+
+    def __sub__(self, other: Duration) -> Duration:
+        return Duration(count=self.count - other.count, ns=self.ns - other.ns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStatistics:
     """Executions of one batch size."""
 
     batch_size: int
-    compute_input: Duration
-    compute_infer: Duration
-    compute_output: Duration
+    compute_input: Duration = Duration()
+    compute_infer: Duration = Duration()
+    compute_output: Duration = Duration()
+
+
+DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
+"""What Triton measures of each graph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +55,7 @@ class GraphStatistics:
         last_inference_ms: Unix time of the last inference in milliseconds, 0 if none.
         inference_count: Items inferred.
         execution_count: Batches executed.
-        durations: ``success, fail, queue, compute_input, compute_infer, compute_output, cache_hit, cache_miss``.
+        durations: By each word of ``DURATIONS``.
         batches: By batch size.
     """
 
@@ -59,7 +69,7 @@ class GraphStatistics:
 
 
 class GraphRunner(Protocol):
-    """Runs graphs that are loaded: all that requests need of an engine."""
+    """Runs graphs that are loaded: the part of an engine that requests use."""
 
     instances: int
     """How many batches of a graph without a layout of its own run at once; the batcher keeps one more in flight."""

@@ -38,7 +38,7 @@ MakeEngine = Callable[[EngineOptions, ExecutionPolicy, int], "Engine"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """One engine. What it is made of is imported when it is made.
+    """One engine. Its module is imported when the engine is made.
 
     Attributes:
         make: Makes it.

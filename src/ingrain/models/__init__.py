@@ -1,1 +1,1 @@
-"""A loaded model: its graphs, their queues, and what the server knows of each kind of graph."""
+"""A loaded model: its preprocessing, and a queue for each of its graphs."""

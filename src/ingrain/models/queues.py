@@ -1,4 +1,4 @@
-"""Builds the queue of a graph by its role: collates the items of a batch, runs it, and checks what comes back."""
+"""Builds the queue of a graph by its role; it collates a batch, runs it, and checks the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether graphs can run on an NVIDIA GPU of this machine, and how ONNX Runtime is told to use one.
+"""Finds out whether graphs can run on an NVIDIA GPU of this machine, and opens ONNX Runtime sessions on it.
 
 Like ``model.py`` this file is copied beside each graph and runs in Triton's stub process too: the standard library is
 all that it may import before a session is opened.

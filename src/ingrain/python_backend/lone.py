@@ -1,4 +1,4 @@
-"""A batch that has the machine to itself is computed on all cores, where that proves faster.
+"""Runs a batch that is alone in the engine on all cores, where that proves faster.
 
 Like ``model.py`` this file is copied beside each graph and runs in Triton's stub process too: the standard library is
 all that it may import.
@@ -11,18 +11,18 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Both ways are compared by running them in turn, so many times each, when a size is new and every so many batches from
-# then on: other programs may leave the machine alone by then, or no longer.
+# Both ways are compared by running them in turn, so many times each, when a size is new and again every so many
+# batches: other programs may have come or gone.
 _LOOK_PAIRS = 3
 _LOOK_EVERY = 50
-# The latest runs of each way that count: those of five looks, for on a busy machine a single one says little.
+# The latest runs of each way that count: those of five comparisons, for on a busy machine one says little.
 _REMEMBERED = 15
 # The latest runs on all cores that tell how long the next one may take.
 _LATEST = 3
-# All cores must take less than this share of the time, or else they are left to others.
+# All cores are used where they take less than this share of the time.
 _WORTH_IT = 0.9
-# Microseconds that a waiting thread keeps its core: mostly enough for the next operator, and little after the run, when
-# tritonserver and the front end want the cores.
+# Microseconds that a waiting thread spins: mostly enough until the next operator, and little after the run, when
+# tritonserver and the front end need the cores.
 _SPIN_US = 50
 
 
@@ -40,7 +40,7 @@ class LoneSession:
         self._faster = FasterWay()
 
     def is_surely_short(self, inputs: Mapping[str, Any], seconds: float) -> bool:
-        """Tell whether the next batch goes to all cores for certain, and the latest of its size took no longer there.
+        """Tell whether the next batch runs on all cores for certain, and the latest of its size took no longer there.
 
         Args:
             inputs: Of that batch.
@@ -49,7 +49,7 @@ class LoneSession:
         return self._faster.is_surely_short(next(iter(inputs.values())).size, seconds)
 
     def run(self, other: Any, output_names: list[str], inputs: dict[str, Any], options: Any = None) -> Any:
-        """Run a batch that has the machine to itself, on this session or on the other one.
+        """Run a batch that is alone in the engine, on this session or on the other one.
 
         Args:
             other: A session of the same graph with fewer threads.
@@ -69,7 +69,7 @@ class LoneSession:
 
 
 class FasterWay:
-    """Learns for batches of each size whether they are faster on all cores.
+    """Measures for batches of each size whether they are faster on all cores.
 
     Small batches of small models are slower there, and so is any batch while other programs want the cores.
     """
@@ -78,7 +78,7 @@ class FasterWay:
         self._sizes: dict[int, _Times] = {}
 
     def is_on_all_cores(self, size: int) -> bool:
-        """Tell which way the next batch goes.
+        """Tell whether the next batch runs on all cores.
 
         Args:
             size: Numbers in one of its inputs.
@@ -86,11 +86,11 @@ class FasterWay:
         return self._times(size).choose()
 
     def is_surely_short(self, size: int, seconds: float) -> bool:
-        """Tell whether the next batch goes to all cores, and the latest of its size took no longer there."""
+        """Tell whether the next batch runs on all cores, and the latest of its size took no longer there."""
         return self._times(size).is_surely_short(seconds)
 
     def learn(self, size: int, seconds: float, *, on_all_cores: bool) -> None:
-        """Take in how long a batch took."""
+        """Add the time of a batch."""
         self._times(size).learn(seconds, on_all_cores=on_all_cores)
 
     def _times(self, size: int) -> _Times:

@@ -1,4 +1,4 @@
-"""A graph's folder in Triton's model repository: what stands there beside ``model.onnx``."""
+"""Writes the files beside ``model.onnx`` in a graph's folder of Triton's model repository."""
 
 from __future__ import annotations
 

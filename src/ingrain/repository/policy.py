@@ -1,4 +1,4 @@
-"""How a graph is to be executed, apart from what it computes."""
+"""The execution policy of graphs: batch size, copies, threads, device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST_LONE_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionPolicy:
-    """What an operator decides about execution; it goes into ``config.pbtxt``.
+    """How graphs are executed; it goes into ``config.pbtxt``.
 
     Attributes:
         max_batch_size: Largest batch that one call may hold; a larger one is an error in Triton.

@@ -1,1 +1,1 @@
-"""A model and the engine that has it loaded in, how that engine runs it fastest out."""
+"""Finds how an engine runs the graphs of a model fastest: copies, threads and sizes of batches."""

@@ -1,4 +1,4 @@
-"""What a sweep tries: layouts that use the cores and fit the memory, and sizes of batches. Pure."""
+"""Chooses what a sweep tries: layouts that use the cores and fit the memory, and batch sizes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Candidates:
 
 
 def layouts(cores: int, default: Layout, *, most_copies: int = _MOST_COPIES) -> list[Layout]:
-    """Return the layouts that use the cores, those most like the default first, the default not among them.
+    """Return the layouts that use the cores, without the default, those most like it first.
 
     Args:
         cores: That the engine may use.
@@ -63,7 +63,7 @@ def most_copies(graph: Graph, default: Layout, free_bytes: int | None, *, lone_t
     Args:
         graph: Whose weights each copy has for itself.
         default: What is loaded.
-        free_bytes: What can still be had; None where nobody knows.
+        free_bytes: Memory that is still free; None if unknown.
         lone_threads: Threads of a batch that is alone, for which each copy may have a second session.
     """
     if free_bytes is None:
@@ -74,12 +74,12 @@ def most_copies(graph: Graph, default: Layout, free_bytes: int | None, *, lone_t
 
 
 def batch_tokens(default: int) -> list[int]:
-    """Return the sizes of batches of texts to try, in tokens, beside the default."""
+    """Return the token limits of a batch to try beside the default."""
     return [int(default * factor) for factor in _TOKEN_FACTORS if default * factor >= 1]
 
 
 def batch_items(graph: Graph, default: int, most: int) -> list[int]:
-    """Return the sizes of batches to try, in items, beside the default.
+    """Return the item limits of a batch to try beside the default.
 
     Args:
         graph: Whose batches they are.

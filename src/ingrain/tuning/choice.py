@@ -1,4 +1,4 @@
-"""Which of two ways to execute a graph is the faster one, from measurements that scatter. Pure."""
+"""Decides from measurements that scatter which of two ways to execute a graph is faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory further copies of a graph may take; reads files of the kernel's."""
+"""Reads from the kernel how much memory is free for further copies of a graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_bytes(proc: Path = Path("/proc"), cgroups: Path = _CGROUPS) -> int | None:
-    """Return what can still be had, by the machine and by every group that limits this process; None if unknown.
+    """Return the free memory of the machine, or of the control group that has least; None if unknown.
 
     Args:
         proc: The kernel's own file system.
@@ -37,7 +37,7 @@ def _left_in_groups(proc: Path, cgroups: Path) -> list[int]:
 
 
 def _left(group: Path) -> int | None:
-    """Return what a group has left, files that the kernel would let go of counted as free; None for no limit."""
+    """Return the free memory of a group, droppable file cache included; None for no limit."""
     try:
         limit = (group / "memory.max").read_text("ascii").strip()
         used = int((group / "memory.current").read_text("ascii"))

@@ -1,4 +1,4 @@
-"""Where a server tunes and what its operator has decided; which stored tuning holds there, and what follows from it."""
+"""Finds the stored tuning that holds on this machine, how graphs are executed by it, and what a new one tries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_KEPT = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningPlace:
-    """What this server knows of how graphs are executed on it.
+    """The machine, the defaults and the operator's decisions that tunings depend on.
 
     Attributes:
         machine: What a tuning must have been made on.
@@ -54,7 +54,7 @@ class TuningPlace:
         return msgspec.structs.replace(self.default, max_tokens=0)
 
     def executions(self, manifest: Manifest) -> dict[Role, Execution]:
-        """Return how each graph of a model is to be executed: as it was tuned here, but for what is set."""
+        """Return how each graph of a model is executed: as tuned here, except for what the operator has set."""
         tuning = self.fitting(manifest)
         chosen = {found.role: found.chosen for found in tuning.graphs} if tuning is not None else {}
         return {graph.role: self._merged(graph, chosen.get(graph.role)) for graph in manifest.graphs}
@@ -70,7 +70,7 @@ class TuningPlace:
         )
 
     def fitting(self, manifest: Manifest) -> Tuning | None:
-        """Return the latest tuning of a model that was made of these graphs, here, under settings that still hold."""
+        """Return the latest tuning of exactly these graphs on this machine under settings that still hold."""
         digest = graphs_digest(manifest)
         for tuning in reversed(manifest.tunings):
             still_holds = all(self.given.get(name) == value for name, value in tuning.given.items())
@@ -79,7 +79,7 @@ class TuningPlace:
         return None
 
     def candidates(self, graph: Graph) -> Candidates:
-        """Return what is to be tried for a graph; nothing of what is set. Reads files."""
+        """Return what a sweep tries for a graph, without what the operator has set. Reads files."""
         default = self.default_of(graph)
         tried: list[Layout] = []
         if self.sweeps_layouts and not self._gives_layout():
@@ -92,7 +92,7 @@ class TuningPlace:
         )
 
     def with_tuning(self, tunings: tuple[Tuning, ...], new: Tuning) -> tuple[Tuning, ...]:
-        """Return the tunings that are kept beside a new one, which takes the place of the one made alike."""
+        """Return the tunings to keep with a new one, which replaces that of the same machine and settings."""
         others = [one for one in tunings if (one.machine, one.given) != (new.machine, new.given)]
         return (*others, new)[-_MOST_KEPT:]
 

@@ -1,8 +1,8 @@
-"""The sweep over one graph: layouts, then tokens, then items of a batch, then the best against the default."""
+"""Measures one graph: layouts, then token and item limits of a batch, then the best against the default."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from statistics import median
 from typing import Protocol
 
@@ -23,21 +23,21 @@ PASSES_A_SWEEP = 30
 """About how many passes a sweep makes; what a pass may take follows from it."""
 
 Tell = Callable[[int, int], None]
-"""Takes how many of how many measurements are done."""
+"""Called with the number of measurements done, and of all."""
 
 
 class Track(Protocol):
     """What a sweep drives: one graph on its engine."""
 
-    async def lay_out(self, layout: Layout) -> bool:
-        """Have the graph loaded in this layout; tell whether it was loaded anew for it."""
+    def lay_out(self, layout: Layout) -> Awaitable[bool]:
+        """Load the graph in this layout; return whether it had to be loaded anew."""
         ...
 
-    async def serve(self) -> None:
+    def serve(self) -> Awaitable[None]:
         """Let requests have the graph again, for it stays in this layout for a while."""
 
     async def is_alike(self, one: Execution, other: Execution) -> bool:
-        """Tell whether a pass has the same batches either way: what differs is then noise alone."""
+        """Tell whether both make the same batches, so that a difference would be noise."""
         ...
 
     async def run(self, execution: Execution) -> float:

@@ -1,4 +1,4 @@
-"""One graph on its engine, as a sweep drives it: loaded in a layout, and run with batches."""
+"""Runs one graph on its engine for a sweep: in a layout, with batches like those of the queue."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class EngineTrack:
         self._engine = engine
         self._manifest = manifest
         self._graph = graph
-        self._lay_out = lay_out
-        self._serve = serve
+        self.lay_out = lay_out
+        self.serve = serve
         self._enough_items = enough_items
         self._devices = devices
         self._timeout_s = timeout_s
@@ -59,21 +59,13 @@ class EngineTrack:
         self._batches: dict[tuple[int, int, int], list[Arrays]] = {}
 
     async def prepare(self, default: Execution, pass_s: float) -> None:
-        """Find out how many items a pass may have to take so many seconds."""
+        """Choose the number of items so that a pass takes ``pass_s`` seconds."""
         await self._run_items(default, _WARM_UP_ITEMS)
         rate = await self._run_items(default, _PROBE_ITEMS)
         self._items = min(_MOST_ITEMS, max(_LEAST_ITEMS, round(rate * pass_s)))
 
-    async def lay_out(self, layout: Layout) -> bool:
-        """Have the graph loaded in this layout; tell whether it was loaded anew for it."""
-        return await self._lay_out(layout)
-
-    async def serve(self) -> None:
-        """Let requests have the graph again."""
-        await self._serve()
-
     async def is_alike(self, one: Execution, other: Execution) -> bool:
-        """Tell whether a pass has the same batches either way."""
+        """Tell whether both make the same batches."""
         shapes = [
             [array.shape for batch in await self._make(execution, self._items) for array in batch.values()]
             for execution in (one, other)

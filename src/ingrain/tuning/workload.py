@@ -1,4 +1,4 @@
-"""The batches that a pass sends: texts of realistic lengths put together as the queue does it, or pictures."""
+"""Makes the batches of a measurement: texts of realistic lengths, batched as the queue does it, or images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEED = 7
 
 
 def text_lengths(count: int, max_tokens: int) -> list[int]:
-    """Return lengths of texts in tokens, none above ``max_tokens``, the same ones each time."""
+    """Return the same realistic lengths of texts each time, in tokens, none above ``max_tokens``."""
     numbers = random.Random(_SEED)  # noqa: S311 - the same texts in every run
     lengths = []
     for index in range(count):
@@ -37,7 +37,7 @@ def text_lengths(count: int, max_tokens: int) -> list[int]:
 
 
 def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]:
-    """Yield the lengths of each batch that a queue makes of texts of which so many wait at a time."""
+    """Yield the lengths of each batch that a queue makes where ``_TEXTS_AT_ONCE`` texts wait at a time."""
     for first in range(0, len(lengths), _TEXTS_AT_ONCE):
         queue: BatchQueue[int] = BatchQueue(limits)
         queue.add((length, length) for length in lengths[first : first + _TEXTS_AT_ONCE])
@@ -48,7 +48,7 @@ def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]
 def make_batches(
     manifest: Manifest, graph: Graph, execution: Execution, count: int, *, enough_items: int
 ) -> list[Arrays]:
-    """Make the inputs of a pass; takes its time, off the event loop.
+    """Make the inputs of a pass; too slow for the event loop.
 
     Args:
         manifest: Of the model.

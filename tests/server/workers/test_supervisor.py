@@ -36,9 +36,9 @@ A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 class Front:
     """A supervisor with its port."""
 
-    def __init__(self, services: ModelServices, placement: Placement) -> None:
+    def __init__(self, settings: Settings, placement: Placement, services: ModelServices) -> None:
         self.services = services
-        self.supervisor = Supervisor(services, placement, lambda: None)
+        self.supervisor = Supervisor(settings, placement, services, lambda: None)
         listener = open_socket("127.0.0.1", 0, "a test's port")
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.listener = listener
@@ -65,7 +65,7 @@ async def running_front(root, up=2, **changes):
     services = model_services(settings, placement, engine=engine, registry=registry, images=images)
     await engine.start()
     await registry.start()
-    front = Front(services, placement)
+    front = Front(settings, placement, services)
     await front.supervisor.start(front.listener)
     try:
         await front.until_up(up)

@@ -1,1 +1,1 @@
-"""Several processes that serve the inference plane side by side."""
+"""Several processes that serve the inference plane on one port."""

@@ -1,4 +1,4 @@
-"""Accepts the connections of the one port and hands each to the worker that has the fewest."""
+"""Accepts connections and passes each to the worker that has the fewest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 _AT_A_TIME = 64
 _PAUSE_S = 0.05
 _LONG_PAUSE_S = 1.0
-# What a connection's message holds beside it: its family, which would cost the receiver three system calls to find out.
+# Sent with each connection: its address family, which would cost the receiver three system calls to find out.
 _FAMILIES = {socket.AF_INET: b"4", socket.AF_INET6: b"6"}
 _FAMILY_OF = {data: family for family, data in _FAMILIES.items()}
 
@@ -19,7 +19,7 @@ log = logging.getLogger("ingrain.server")
 
 
 class Taker(Protocol):
-    """Who takes connections."""
+    """A worker, as the dispatcher sees it."""
 
     @property
     def open_connections(self) -> int:
@@ -27,16 +27,16 @@ class Taker(Protocol):
         ...
 
     def give(self, connection: socket.socket) -> bool:
-        """Hand over a connection; False if it cannot be taken now."""
+        """Pass on a connection; return False if the worker cannot take it now."""
         ...
 
 
 class Dispatcher:
-    """Takes connections off the listening socket while there is somebody to serve them; else they wait in the kernel.
+    """Accepts connections while a worker can serve them; until then they wait in the kernel.
 
     Args:
         listener: Bound and listening, not blocking.
-        takers: Tells who takes connections now.
+        takers: Returns the workers that serve now.
     """
 
     def __init__(self, listener: socket.socket, takers: Callable[[], Sequence[Taker]]) -> None:
@@ -48,7 +48,7 @@ class Dispatcher:
         self._is_closed = False
 
     def wake(self) -> None:
-        """Begin to accept, if there is somebody to serve."""
+        """Begin to accept, if a worker serves."""
         if not self._is_closed and not self._is_accepting and self._takers():
             self._is_accepting = True
             self._loop.add_reader(self._listener, self._accept)
@@ -91,7 +91,7 @@ class Dispatcher:
 
 
 def _give(connection: socket.socket, takers: Sequence[Taker]) -> bool:
-    """Hand a connection to whoever has the fewest; to another, should that one not take it now."""
+    """Pass a connection to the worker that has the fewest, or to another if that one cannot take it now."""
     best = min(takers, key=_open_connections)
     return best.give(connection) or any(taker.give(connection) for taker in takers if taker is not best)
 
@@ -101,7 +101,7 @@ def _open_connections(taker: Taker) -> int:
 
 
 class ConnectionSender:
-    """The main process's end of the socket pair on which a worker gets its connections."""
+    """Sends connections to a worker over a socket pair; the main process's end of it."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -109,7 +109,7 @@ class ConnectionSender:
         self.sent = 0
 
     def send(self, connection: socket.socket) -> bool:
-        """Hand over a connection; False if the worker has too many to take already, or is gone."""
+        """Send a connection; return False if the worker's socket is full or closed."""
         try:
             socket.send_fds(self._end, [_FAMILIES[connection.family]], [connection.fileno()])
         except OSError:
@@ -123,12 +123,12 @@ class ConnectionSender:
 
 
 class ConnectionReceiver:
-    """A worker's end of that socket pair.
+    """Receives connections over that socket pair; a worker's end of it.
 
     Args:
         end: Of the pair, of type ``SOCK_SEQPACKET``: one connection a message.
         take: Called with each connection.
-        lose: Called for each connection that was sent and could not be had, for want of file descriptors.
+        lose: Called for each connection that could not be received for want of file descriptors.
     """
 
     def __init__(self, end: socket.socket, take: Callable[[socket.socket], None], lose: Callable[[], None]) -> None:
@@ -140,7 +140,7 @@ class ConnectionReceiver:
         self._loop.add_reader(end, self.receive)
 
     def receive(self) -> None:
-        """Take all connections that have been sent."""
+        """Receive all connections that have been sent."""
         while True:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self._end, 1, 1, socket.MSG_CMSG_CLOEXEC)
@@ -156,7 +156,7 @@ class ConnectionReceiver:
                 self._lose()
 
     def close(self) -> None:
-        """Take what was sent until now, and no more."""
+        """Receive what was sent until now, and close this end."""
         self.receive()
         self._loop.remove_reader(self._end)
         self._end.close()

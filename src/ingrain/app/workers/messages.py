@@ -1,4 +1,4 @@
-"""What the main process and a worker say to each other, and the stream that carries it."""
+"""The messages between the main process and a worker, and the stream that carries them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
 
 
 class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):
-    """The state of the server as a whole, each time that it has changed; nothing before it matters any more.
+    """The whole state of the server, sent each time that it has changed; it replaces every earlier one.
 
     Attributes:
         version: Grows with each change.
@@ -46,11 +46,11 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):
 
 
 class Count(msgspec.Struct, frozen=True, tag="count"):
-    """Asks for ``Counted``; it is sent every second, and a worker that stays silent is taken for dead."""
+    """Asks for ``Counted``. It is sent every second, and a worker that does not answer is killed."""
 
 
 class Refreshed(msgspec.Struct, frozen=True, tag="refreshed"):
-    """Answers ``AskRefresh``, after what has changed was told."""
+    """Answers ``AskRefresh``, after a ``Follow`` with what has changed."""
 
     number: int
     changed: bool
@@ -64,7 +64,7 @@ class Totals(msgspec.Struct, frozen=True, tag="totals"):
 
 
 class EngineStatistics(msgspec.Struct, frozen=True, tag="statistics"):
-    """Answers ``AskStatistics``: the engine's, or why it does not tell."""
+    """Answers ``AskStatistics``: the engine's statistics, or its error."""
 
     number: int
     graphs: list[GraphStatistics] = []
@@ -72,7 +72,7 @@ class EngineStatistics(msgspec.Struct, frozen=True, tag="statistics"):
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):
-    """Take no more connections, let requests finish for ``grace_s`` seconds, and end."""
+    """Tells the worker to take no more connections, finish requests for ``grace_s`` seconds, and end."""
 
     grace_s: float
 
@@ -82,7 +82,7 @@ ToWorker = Setup | Follow | Count | Answer | Finish
 
 
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
-    """This version is in force; the models ``missing`` should be open, could not be opened, and are tried again."""
+    """Says that a version is in force; the models ``missing`` could not be opened and are tried again."""
 
     version: int
     missing: frozenset[int] = frozenset()
@@ -95,29 +95,29 @@ class Counted(msgspec.Struct, frozen=True, tag="counted"):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Base of the questions; the answer bears the same number."""
+    """Base of the questions; the answer has the same number."""
 
     number: int
 
 
 class AskRefresh(Ask, frozen=True, tag="ask refresh"):
-    """Look whether another server that shares the repository has changed the list of models."""
+    """Asks to reread the list of models, which another server that shares the repository may have changed."""
 
 
 class AskTotals(Ask, frozen=True, tag="ask totals"):
-    """Tell what all processes have counted."""
+    """Asks for the counts of all processes."""
 
 
 class AskStatistics(Ask, frozen=True, tag="ask statistics"):
-    """Tell the engine's statistics."""
+    """Asks for the engine's statistics."""
 
 
 class Suspect(msgspec.Struct, frozen=True, tag="suspect"):
-    """A batch found the engine away or a model missing: compare the models with the engine now."""
+    """Says that a batch found the engine away or a model missing, so that the registry compares them now."""
 
 
 class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
-    """The worker was asked to end by a signal; it waits for ``Finish``."""
+    """Says that a signal asked the worker to end; it waits for ``Finish``."""
 
 
 FromWorker = Applied | Counted | AskRefresh | AskTotals | AskStatistics | Suspect | Leaving
@@ -142,11 +142,11 @@ class Channel(Generic[Received]):
 
     @classmethod
     async def on(cls, kind: Any, end: socket.socket) -> Channel[Received]:
-        """Make a channel of a connected stream socket, which it owns from now on."""
+        """Make a channel of a connected stream socket and own the socket."""
         return cls(kind, *await asyncio.open_unix_connection(sock=end))
 
     def send(self, message: ToWorker | FromWorker) -> None:
-        """Send a message. It is kept until the other side takes it; to the dead it is not sent."""
+        """Send a message, unless the other side is gone; it is buffered until that side reads it."""
         if not self._writer.is_closing():
             data = self._encoder.encode(message)
             self._writer.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
@@ -167,10 +167,10 @@ class Channel(Generic[Received]):
 def _to_plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError  # what msgspec wants to hear of a type that is not known
+    raise NotImplementedError  # as msgspec wants it for an unknown type
 
 
 def _from_plain(kind: type, value: object) -> object:
     if kind is Path:
         return Path(str(value))
-    raise NotImplementedError  # what msgspec wants to hear of a type that is not known
+    raise NotImplementedError  # as msgspec wants it for an unknown type

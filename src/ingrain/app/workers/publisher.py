@@ -1,4 +1,4 @@
-"""Tells the workers what there is to serve, and knows which of them are up to date."""
+"""Sends the server's state to the workers, and tracks which of them have applied it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Describe = Callable[[], Follow]
 
 
 class Publisher:
-    """Sends the whole state whenever it has changed, so that no single change can be missed.
+    """Sends the whole state whenever it has changed, so that no change can be missed.
 
     Args:
         describe: Looks at the state.
@@ -40,7 +40,7 @@ class Publisher:
         return [worker for worker in self._workers() if worker.is_up]
 
     def publish(self) -> int:
-        """Send the state if it is another than the one that was sent last; return its version."""
+        """Send the state if it has changed; return its version."""
         state = self._describe()
         version = self._latest.version
         # A model that has just been opened is a change, so the next version is the first to tell of it.
@@ -58,7 +58,7 @@ class Publisher:
         worker.channel.send(self._latest)
 
     def applied(self, worker: WorkerProcess, message: Applied) -> None:
-        """Take note of what is in force in a worker; one that begins is up as soon as it lacks nothing."""
+        """Note what is in force in a worker; a new one is up as soon as it lacks no model."""
         worker.applied, worker.missing = message.version, message.missing
         # Better one that lacks a model than none.
         if message.version == self._latest.version and (not message.missing or not self.up()):
@@ -67,12 +67,12 @@ class Publisher:
         self.publish()
 
     async def settle(self, number: int | None = None) -> None:
-        """Wait until the state as it is now is in force in every worker that is up.
+        """Wait until the present state is in force in every worker that is up.
 
         A worker that hangs is killed sooner or later, so this ends.
 
         Args:
-            number: Of the slot of a model that each must have open.
+            number: Number of a model that each must have open.
 
         Raises:
             EngineUnavailableError: A worker could not open that model.

@@ -1,4 +1,4 @@
-"""Waiting for a condition that other parts of the program bring about."""
+"""Lets tasks wait until a condition holds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 
 class Pulse:
-    """Wakes those who wait, so that each looks whether what it waits for has come true."""
+    """Wakes all waiting tasks at each ``beat``, so that each checks its condition again."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def beat(self) -> None:
-        """Have all who wait look again."""
+        """Have all waiting tasks check their condition."""
         self._event.set()
         self._event = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What a worker asks the main process."""
+"""Sends a worker's questions to the main process and matches the answers to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RETRY_AFTER_S = 2.0
 
 
 class Questions:
-    """Asks, and waits for the answer that bears the question's number.
+    """Asks, and waits for the answer with the question's number.
 
     There are no time-outs: the main process answers, or it is gone and this one ends too.
     """
@@ -41,7 +41,7 @@ class Questions:
         self._has_suspected = False
 
     async def refresh(self) -> bool:
-        """Have the list of models compared with what other servers wrote; tell whether it has changed."""
+        """Have the main process reread the list of models; return whether it has changed."""
         answer: Refreshed = await self._ask(AskRefresh)
         return answer.changed
 
@@ -62,14 +62,14 @@ class Questions:
         return answer.graphs
 
     def suspect(self) -> None:
-        """Have the models compared with the engine; of many calls in a row one is passed on."""
+        """Have the models compared with the engine; of many calls in a row one is sent."""
         if not self._has_suspected:
             self._has_suspected = True
             self._channel.send(Suspect())
             asyncio.get_running_loop().call_later(_SUSPECT_EVERY_S, self._may_suspect)
 
     def answer(self, message: Answer) -> None:
-        """Hand an answer to whoever asked."""
+        """Give an answer to the task that waits for it."""
         future = self._open.pop(message.number, None)
         if future is not None and not future.done():
             future.set_result(message)

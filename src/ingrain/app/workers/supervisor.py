@@ -1,4 +1,4 @@
-"""Keeps the workers running, tells them what to serve, answers what they ask, and ends them."""
+"""Starts the workers, restarts those that die, answers their questions, and ends them."""
 
 from __future__ import annotations
 
@@ -57,20 +57,24 @@ log = logging.getLogger("ingrain.server")
 
 
 class Supervisor:
-    """Serves the inference plane by processes of their own. It starts and stops as an ``HttpServer`` does.
+    """Serves the inference plane by worker processes; it has the methods ``start`` and ``stop`` of ``HttpServer``.
 
     Args:
-        services: Of this process, which owns engine and registry; the engine is one that others can run graphs on.
+        settings: The operator's.
         placement: Where graphs run.
+        services: Of this process, which owns engine and registry; the engine is one that others can run graphs on.
         starting: Tells why engine and registry are not ready yet, or None.
     """
 
-    def __init__(self, services: ModelServices, placement: Placement, starting: Callable[[], str | None]) -> None:
+    def __init__(
+        self, settings: Settings, placement: Placement, services: ModelServices, starting: Callable[[], str | None]
+    ) -> None:
         self._services = services
         self._starting = starting
-        self._count = services.settings.workers
+        self._count = settings.workers
+        self._shutdown_timeout_s = settings.shutdown_timeout_s
         self._setup = Setup(
-            settings=_worker_settings(services.settings), placement=placement, instances=services.engine.instances
+            settings=_worker_settings(settings), placement=placement, instances=services.engine.instances
         )
         self._descriptor = SharedTable.create(self._count)
         self._table = SharedTable(self._descriptor, self._count)
@@ -87,7 +91,7 @@ class Supervisor:
         self._finish: Finish | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Start the workers; connections are accepted from when the first of them serves."""
+        """Start the workers; connections are accepted as soon as one of them serves."""
         self._dispatcher = Dispatcher(listener, self._publisher.up)
         self._services.registry.settle = self._publisher.settle
         self._services.engine.on_restart(self._engine_came_back)
@@ -121,7 +125,7 @@ class Supervisor:
         os.close(self._descriptor)
 
     def waiting_for(self) -> str | None:
-        """Tell why the inference plane cannot be served, or None; that all workers are up counts at the start only."""
+        """Return why the inference plane cannot be served, or None. At the start all workers must be up, later one."""
         up = len(self._publisher.up())
         self._has_been_up = self._has_been_up or up == self._count
         if self._has_been_up and up:
@@ -129,7 +133,7 @@ class Supervisor:
         return f"{up} of {self._count} workers are ready."
 
     async def totals(self) -> Counts:
-        """Return what all workers have counted, the dead and this process included."""
+        """Return the counts of all workers, dead ones included, and of this process."""
         goals = {worker: worker.ask_counts() for worker in self._publisher.up()}
         with contextlib.suppress(TimeoutError):  # of one that is too busy, what it told last is good enough
             async with asyncio.timeout(_COUNTS_WAIT_S):
@@ -175,7 +179,7 @@ class Supervisor:
         return self._finish is not None
 
     async def _serve_with(self, worker: WorkerProcess) -> int:
-        """Tell a worker what to do, hear what it says until it ends, and return its exit code."""
+        """Set a worker up, handle its messages until it ends, and return its exit code."""
         self._workers[worker.number] = worker
         worker.channel.send(self._setup)
         self._publisher.tell(worker)
@@ -213,7 +217,7 @@ class Supervisor:
                 self._services.registry.suspect()
             case Leaving():
                 worker.is_up = False
-                worker.channel.send(Finish(self._services.settings.shutdown_timeout_s))
+                worker.channel.send(Finish(self._shutdown_timeout_s))
                 self._pulse.beat()
 
     # --- what workers ask ----------------------------------------------------------------------------------------
@@ -245,7 +249,7 @@ class Supervisor:
     # --- all workers ---------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
-        """Tell what has changed, whoever changed it, and find out who is dead without having ended."""
+        """Publish changes, and kill workers that do not answer any more."""
         number = 0
         while True:
             await asyncio.sleep(_TICK_S)

@@ -1,4 +1,4 @@
-"""Numbers that the processes of one server read of each other without asking, in memory that they share."""
+"""Counters of the workers in shared memory, which each process can read without a message."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FIRST_GRAPH = 2
 
 
 class SharedTable:
-    """One row of whole numbers for each worker, which that worker alone writes.
+    """One row of integers for each worker, which that worker alone writes.
 
-    A cell is written at once and whole; that a reader sees it a moment late does no harm to what these numbers are for.
+    Writing a cell is atomic. That a reader may see it a moment late does no harm.
 
     Args:
         descriptor: From ``create``; it may be closed afterwards.
@@ -30,13 +30,13 @@ class SharedTable:
 
     @staticmethod
     def create(workers: int) -> int:
-        """Make the memory for a table of zeros, and return its file descriptor."""
+        """Allocate a table of zeros, and return its file descriptor."""
         descriptor = os.memfd_create("ingrain-workers")
         os.ftruncate(descriptor, _size(workers))
         return descriptor
 
     def clear(self, worker: int) -> None:
-        """Set a worker's row to zero: it is dead, and another takes its place."""
+        """Set the row of a dead worker to zero."""
         first = worker * _COLUMNS
         self._cells[first : first + _COLUMNS] = memoryview(bytes(_COLUMNS * _CELL_BYTES)).cast("q")
 
@@ -49,15 +49,14 @@ class SharedTable:
         self._cells[worker * _COLUMNS + _CLOSED] += 1
 
     def in_flight(self, worker: int, graph: str) -> InFlight:
-        """Return the count of a graph's batches, seen from a worker.
+        """Return the counter of a graph's batches, as a worker uses it.
 
-        Two graphs may share a column; each then seems to have the other's batches in the engine, too, and sends fewer
-        ahead.
+        Two graphs may share a column; each then counts the other's batches too, and sends fewer ahead.
         """
         return self._counted(worker, _FIRST_GRAPH + zlib.crc32(graph.encode()) % (_COLUMNS - _FIRST_GRAPH))
 
     def all_in_flight(self, worker: int) -> InFlight:
-        """Return the count of the batches of all graphs, seen from a worker."""
+        """Return the counter of the batches of all graphs, as a worker uses it."""
         return self._counted(worker, _ALL_IN_FLIGHT)
 
     def _counted(self, worker: int, column: int) -> InFlight:
@@ -74,15 +73,15 @@ class InFlight:
         self._others = others
 
     def begin(self) -> None:
-        """Take note that this worker has sent a batch."""
+        """Count a batch that this worker has sent."""
         self._cells[self._mine] += 1
 
     def end(self) -> None:
-        """Take note that a batch of this worker has come back."""
+        """Count a batch of this worker that has come back."""
         self._cells[self._mine] -= 1
 
     def elsewhere(self) -> int:
-        """Return how many batches of the other workers are in the engine now."""
+        """Return how many batches of other workers are in the engine."""
         return sum([self._cells[cell] for cell in self._others])
 
 

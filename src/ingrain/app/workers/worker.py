@@ -1,4 +1,4 @@
-"""A worker: the inference plane in a process of its own, started by the main process and by nobody else."""
+"""Runs a worker: a process, started by the main process, that serves the inference plane."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ log = logging.getLogger("ingrain.server")
 
 
 class Worker:
-    """Serves what the main process says there is to serve, on the connections that it hands over.
+    """Serves the models that the main process has loaded, on the connections that it passes on.
 
     Args:
         number: Which of the workers it is, from 0.
-        setup: The operator's settings, and what the engine is like.
+        setup: Settings, placement and engine.
         channel: To the main process.
         table: Shared by all workers.
     """
@@ -89,7 +89,7 @@ class Worker:
         )
 
     async def serve(self, connections: socket.socket) -> None:
-        """Serve until the main process says that it is enough; should it die, so does this process."""
+        """Serve until the main process sends ``Finish``; if that process dies, this one ends at once."""
         await self._http.start(None)
         receiver = ConnectionReceiver(connections, self._http.adopt, lambda: self._table.count_closed(self._number))
         tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_up())]
@@ -135,7 +135,7 @@ class Worker:
                 self._questions.answer(message)
 
     async def _keep_up(self) -> None:
-        """Open what should be open, as often as it takes, and say how far this worker is."""
+        """Open the models that should be open, try again those that cannot be, and report the version in force."""
         missing: frozenset[int] = frozenset()
         while True:
             try:

@@ -1,4 +1,4 @@
-"""One worker as the main process sees it: its process, what it was told, what it has answered."""
+"""Starts a worker's process, and holds what the main process knows of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LAST_WAIT_S = 5.0
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class WorkerProcess:
-    """A running worker. It is killed when this process ends, however that ends.
+    """A running worker. The kernel kills it when this process ends.
 
     Attributes:
         number: Which of the workers it is, from 0.
@@ -57,17 +57,17 @@ class WorkerProcess:
         return self.sender.sent - self.table.closed(self.number)
 
     def give(self, connection: socket.socket) -> bool:
-        """Hand over an accepted connection; False if it cannot be taken now."""
+        """Pass on an accepted connection; return False if the worker cannot take it now."""
         return self.sender.send(connection)
 
     def ask_counts(self) -> int:
-        """Ask what it has counted; return what ``told`` will be when it has answered."""
+        """Ask for its counts; return the value that ``told`` has once it has answered."""
         self.channel.send(Count())
         self.asked += 1
         return self.asked
 
     async def end(self) -> int:
-        """See to it that a worker ends which has closed its channel; return its exit code."""
+        """Wait for the end of a worker that has closed its channel, or kill it; return its exit code."""
         self.is_up = False
         self.channel.close()
         self.sender.close()
@@ -80,7 +80,7 @@ class WorkerProcess:
 
 
 async def start_worker(number: int, workers: int, table: SharedTable, table_descriptor: int) -> WorkerProcess:
-    """Start a worker; it waits to be told what it is to do.
+    """Start a worker; it waits for ``Setup``.
 
     Raises:
         OSError: The system has no room for another process.
@@ -109,7 +109,7 @@ async def start_worker(number: int, workers: int, table: SharedTable, table_desc
 def _pair(
     kind: socket.SocketKind, ours: contextlib.ExitStack, theirs: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
-    """Make two connected sockets: ours, and the worker's, which is closed here once the worker has it."""
+    """Make two connected sockets: ours, and the worker's, which is closed here once the worker has inherited it."""
     one, other = socket.socketpair(socket.AF_UNIX, kind)
     ours.callback(one.close)
     theirs.callback(other.close)

@@ -1,4 +1,4 @@
-"""A child process that ends with us, takes its own children with it, and tells when it dies."""
+"""A child process that ends with this process and whose own children end with it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the command has not been seen to end."""
+        """Tell whether the command still runs, as far as is known."""
         return not self.exited.done()
 
     async def stop(self, deadline_s: float) -> int:

@@ -1,4 +1,4 @@
-"""Graphs on a Triton of our own, which is started, watched and ended as a child process."""
+"""Runs graphs on a tritonserver that is a child process: starts, watches, restarts and ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingrain.engine.embedded.tritonserver import TritonServer, available
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.engine import TritonEngine
-from ingrain.errors import EngineUnavailableError, InferenceError
+from ingrain.errors import EngineUnavailableError
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
 from ingrain.repository.tuning import Layout
@@ -33,9 +33,9 @@ _STABLE_S = 30.0
 class EmbeddedEngine:
     """An engine that is a tritonserver in a child process.
 
-    When it or one of its stubs dies, calls in flight and calls until it is back raise ``EngineUnavailableError``, it
-    is started again with a growing pause, and the ``on_restart`` callbacks are called. It ends with this process,
-    even by SIGKILL.
+    When it or one of its stubs dies, it is started again with a growing pause, and the ``on_restart`` callbacks are
+    called; calls in flight and calls until then raise ``EngineUnavailableError``. It ends with this process, even by
+    SIGKILL.
 
     Args:
         repository: Triton's model repository (``<root>/triton``).
@@ -103,16 +103,7 @@ class EmbeddedEngine:
         return self._triton is not None and await self._triton.live()
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
-
-        Args:
-            graph: What to load.
-            layout: tritonserver reads it from the folder.
-
-        Raises:
-            EngineUnavailableError: tritonserver is being restarted.
-            EngineError: It refuses the graph.
-        """
+        """Load a graph; see ``Engine.load``. tritonserver reads its layout from the folder."""
         await self._client().load(graph, layout)
 
     async def unload(self, name: str) -> None:
@@ -130,29 +121,8 @@ class EmbeddedEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch.
-
-        Args:
-            name: The graph's name.
-            inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait.
-            alone: No other batch is in the engine, and this one may have all cores.
-
-        Returns:
-            Read-only arrays by output name, axis 0 ``B``.
-
-        Raises:
-            ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: tritonserver or one of its stubs died; all are being restarted.
-            DeadlineExceededError: ``timeout_s`` passed.
-            InferenceError: The graph failed on the batch.
-        """
-        try:
-            return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone)
-        except InferenceError as error:
-            if self._server is not None and self._server.dead_stubs():
-                raise EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S) from error
-            raise
+        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
+        return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone)
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return tritonserver's statistics of each loaded graph; they begin anew when it is restarted.
@@ -186,6 +156,7 @@ class EmbeddedEngine:
             instances=self.instances,
             load_timeout_s=self._load_timeout_s,
             watch_interval_s=0,  # its death is seen here, sooner
+            has_dead_stubs=lambda: bool(server.dead_stubs()),
         )
         triton.connect()
         try:
@@ -212,7 +183,7 @@ class EmbeddedEngine:
                 callback()
 
     async def _until_dead(self, server: TritonServer) -> int:
-        """Wait for the server's end, and bring it about when one of its stubs has died."""
+        """Wait for the server's end, and kill it when one of its stubs has died; return its exit code."""
         dead: frozenset[int] = frozenset()
         looks = 0
         while True:

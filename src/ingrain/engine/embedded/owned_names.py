@@ -1,4 +1,4 @@
-"""Names that say which process made a thing outside it, so that the things of dead processes can be swept away."""
+"""Names folders and shared memory after the process that made them, and removes those of dead processes."""
 
 from __future__ import annotations
 

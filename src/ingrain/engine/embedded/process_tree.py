@@ -1,4 +1,4 @@
-"""What became of the children of a process of ours."""
+"""Finds the dead children of a process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Children:
-    """The children of a process: those that have died and that it has not reaped."""
+    """Finds the children of a process that have died and were not reaped."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

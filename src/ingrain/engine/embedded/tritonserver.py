@@ -1,4 +1,4 @@
-"""The tritonserver of the ``nvidia-pytriton`` package: where its files are, and how it is started."""
+"""Finds the tritonserver of the ``nvidia-pytriton`` package and starts it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def available() -> str | None:
 
 
 def find_files() -> TritonFiles | str:
-    """Find the parts of the installed tritonserver without importing its package; a sentence if one is missing."""
+    """Return the parts of the installed tritonserver, or a sentence that says why it cannot be used."""
     if sys.platform != "linux":
         return f"Triton runs on Linux only, not on {sys.platform!r}"
     spec = find_spec("pytriton")
@@ -98,7 +98,7 @@ def find_files() -> TritonFiles | str:
 
 
 def _misread_arrays() -> str | None:
-    """Tell whether the stub would misread numpy's arrays: it starts all the same, and every answer is broken."""
+    """Return why the stub would misread numpy's arrays, None if it would not; it would start, and answer nonsense."""
     numpy = metadata.version("numpy")
     try:
         needs = metadata.requires("nvidia-pytriton") or []
@@ -120,7 +120,7 @@ def _find_libpython() -> Path | None:
 def command_line(
     files: TritonFiles, *, repository: Path, folder: Path, name: str, address: str, port: int
 ) -> list[str]:
-    """Return the command that starts a tritonserver which loads what it is told to, and serves gRPC alone.
+    """Return the command of a tritonserver that loads graphs on request and serves nothing but gRPC.
 
     Args:
         files: From ``find_files``.
@@ -152,7 +152,7 @@ def command_line(
 
 
 def environment(files: TritonFiles) -> dict[str, str]:
-    """Return the environment of a tritonserver whose Python stubs find the packages of this very Python."""
+    """Return an environment in which tritonserver's Python stubs find the packages of this Python."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith(_WITHHELD)}
     libraries = [*map(os.fspath, files.libraries), variables.get("LD_LIBRARY_PATH", "")]
     variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
@@ -174,10 +174,10 @@ def _folders_of(*packages: str) -> list[str]:
 
 
 class TritonServer:
-    """One run of tritonserver as our child.
+    """A tritonserver that runs as a child process.
 
-    It listens on a UNIX socket in a folder that only we can enter, which no other user can reach and which needs no
-    free port; on loopback if ``tcp_port`` is given.
+    It listens on a UNIX socket in a private folder, which no other user can reach and which needs no free port; on
+    loopback if ``tcp_port`` is given.
 
     Args:
         repository: Triton's model repository.
@@ -244,7 +244,7 @@ class TritonServer:
         raise EngineUnavailableError(f"tritonserver did not answer within {timeout_s:g} s of its start")
 
     def dead_stubs(self, *, thorough: bool = True) -> frozenset[int]:
-        """Return the ids of Python stubs that died. Triton does not start them again, nor lets go of their graph.
+        """Return the ids of Python stubs that died. Triton neither restarts them nor frees their graph.
 
         Args:
             thorough: False to look at those only that were there at the last thorough look: next to no cost.
@@ -266,9 +266,9 @@ class TritonServer:
 
 
 class _Log:
-    """Passes Triton's lines on to ``logging``: its chatter as debug, warnings and errors as such.
+    """Logs Triton's lines: information as debug, warnings and errors as such.
 
-    While it starts all is debug, for on a machine without a GPU it logs errors that are none.
+    While it starts everything is debug: on a machine without a GPU it logs errors that are none.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""Triton over gRPC."""
+"""The Triton engine: its gRPC client, and its addresses for workers."""

@@ -1,4 +1,4 @@
-"""Where an engine is found, for processes of ours that run graphs on the same one."""
+"""The address of an engine, for other processes of this server that run graphs on it."""
 
 from __future__ import annotations
 

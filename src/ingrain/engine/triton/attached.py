@@ -1,4 +1,4 @@
-"""Graphs on a Triton that another process of ours starts, loads and looks after."""
+"""Runs graphs on a Triton that another process of this server owns."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ingrain.engine.embedded.process_tree import Children
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.engine import TritonEngine
-from ingrain.errors import EngineUnavailableError, InferenceError
+from ingrain.errors import EngineUnavailableError
 
 _RETRY_AFTER_S = 3.0
 
 
 class AttachedEngine:
-    """Runs graphs on the Triton that it was last told of.
+    """Runs graphs on the Triton at the last attached address.
 
     Args:
         instances: How many batches of one graph that Triton runs at the same time.
-        statistics: Asks the owner for Triton's statistics, for it alone knows what was warm-up.
+        statistics: Asks the owner for Triton's statistics; it alone knows which batches were warm-up.
     """
 
     def __init__(self, *, instances: int, statistics: Callable[[], Awaitable[list[GraphStatistics]]]) -> None:
@@ -27,23 +27,26 @@ class AttachedEngine:
         self._statistics = statistics
         self._address: EngineAddress | None = None
         self._triton: TritonEngine | None = None
-        self._stubs: Children | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     def attach(self, address: EngineAddress | None) -> None:
-        """Go to the Triton at this address from now on; None while there is none. Nothing is waited for."""
+        """Use the Triton at this address from now on, without waiting for it; None while there is none."""
         if address == self._address:
             return
         self._leave()
         self._address = address
         if address is not None:
-            # The owner watches Triton and tells where it is next.
-            self._triton = TritonEngine(address.target, instances=self.instances, watch_interval_s=0)
+            stubs = Children(address.pid) if address.pid is not None else None
+            self._triton = TritonEngine(
+                address.target,
+                instances=self.instances,
+                watch_interval_s=0,  # the owner watches Triton and tells where it is next
+                has_dead_stubs=lambda: stubs is not None and bool(stubs.dead()),
+            )
             self._triton.connect()
-            self._stubs = Children(address.pid) if address.pid is not None else None
 
     async def close(self) -> None:
-        """Leave Triton; later calls raise ``EngineUnavailableError``."""
+        """Disconnect; later calls raise ``EngineUnavailableError``."""
         self._leave()
         self._address = None
         await asyncio.gather(*self._closing)
@@ -55,32 +58,10 @@ class AttachedEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch.
-
-        Args:
-            name: The graph's name.
-            inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait.
-            alone: No other batch is in the engine, and this one may have all cores.
-
-        Returns:
-            Read-only arrays by output name, axis 0 ``B``.
-
-        Raises:
-            ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: Triton is away, or it or one of its stubs died.
-            DeadlineExceededError: ``timeout_s`` passed.
-            InferenceError: The graph failed on the batch.
-        """
+        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
         if self._triton is None:
             raise EngineUnavailableError("the engine is being restarted", retry_after_s=_RETRY_AFTER_S)
-        stubs = self._stubs
-        try:
-            return await self._triton.infer(name, inputs, timeout_s=timeout_s, alone=alone)
-        except InferenceError as error:
-            if stubs is not None and stubs.dead():
-                raise EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S) from error
-            raise
+        return await self._triton.infer(name, inputs, timeout_s=timeout_s, alone=alone)
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return Triton's statistics of each loaded graph, as its owner has them.
@@ -91,7 +72,7 @@ class AttachedEngine:
         return await self._statistics()
 
     def _leave(self) -> None:
-        triton, self._triton, self._stubs = self._triton, None, None
+        triton, self._triton = self._triton, None
         if triton is not None:
             task = asyncio.create_task(triton.close(), name="leave triton")
             self._closing.add(task)

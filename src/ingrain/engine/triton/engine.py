@@ -1,4 +1,4 @@
-"""Graphs on a Triton that is reached over gRPC."""
+"""Runs graphs on a Triton that is reached over gRPC."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ _GONE = {"UNAVAILABLE", ""}
 
 
 class TritonEngine:
-    """An engine that is a Triton server, started by somebody else.
+    """An engine that is a Triton server, which something else starts.
 
-    A light watch asks once a second whether Triton lives and still has the graphs that were loaded here, and calls the
-    ``on_restart`` callbacks when it came back or lost one.
+    It asks Triton once a second whether it lives and still has the graphs that were loaded here, and calls the
+    ``on_restart`` callbacks when Triton came back or lost one.
 
     Args:
         url: ``host:port``, with or without ``grpc://``.
@@ -69,6 +69,7 @@ class TritonEngine:
         start_timeout_s: Seconds that ``start`` waits for Triton.
         load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes for the first time.
         watch_interval_s: Seconds between two looks; 0 for no watch.
+        has_dead_stubs: Tells whether a Python stub of Triton has died, so that a failed batch may be sent again.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class TritonEngine:
         start_timeout_s: float = 30.0,
         load_timeout_s: float = 600.0,
         watch_interval_s: float = 1.0,
+        has_dead_stubs: Callable[[], bool] = lambda: False,
     ) -> None:
         self.backend: Backend = backend
         self.instances = instances
@@ -87,6 +89,7 @@ class TritonEngine:
         self._start_timeout_s = start_timeout_s
         self._load_timeout_s = load_timeout_s
         self._watch_interval_s = watch_interval_s
+        self._has_dead_stubs = has_dead_stubs
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
         self._infer = UnaryChannel(self._target, _INFER)
@@ -157,16 +160,10 @@ class TritonEngine:
         return str(answer.name)
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
-
-        Args:
-            graph: What to load.
-            layout: Triton reads it from the folder.
+        """Load a graph; see ``Engine.load``. Triton reads its layout from the folder.
 
         Raises:
-            EngineUnavailableError: Triton does not answer.
             DeadlineExceededError: Triton took longer than ``load_timeout_s``.
-            EngineError: Triton refuses the graph.
         """
         del layout
         async with self._locks.setdefault(graph.name, asyncio.Lock()):
@@ -182,7 +179,7 @@ class TritonEngine:
             self._loaded.add(graph.name)
 
     async def unload(self, name: str) -> None:
-        """Unload a graph and wait until Triton has let go of it; unloading an unknown one changes nothing.
+        """Unload a graph and wait until Triton has freed it; unloading an unknown one changes nothing.
 
         Raises:
             EngineUnavailableError: Triton does not answer.
@@ -208,23 +205,7 @@ class TritonEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch.
-
-        Args:
-            name: The graph's name.
-            inputs: Arrays by input name, axis 0 the batch ``B``.
-            timeout_s: Seconds to wait.
-            alone: No other batch is in the engine, and this one may have all cores.
-
-        Returns:
-            Read-only arrays by output name, axis 0 ``B``.
-
-        Raises:
-            ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: Triton died or does not answer.
-            DeadlineExceededError: ``timeout_s`` passed.
-            InferenceError: Triton refused the batch or failed on it.
-        """
+        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
         if self._channel is None:
             raise _closed()
         try:
@@ -234,7 +215,10 @@ class TritonEngine:
         try:
             answer = await self._infer.call(request, timeout_s=timeout_s)
         except CallError as error:
-            raise await self._explain(error, name, timeout_s) from error
+            explained = await self._explain(error, name, timeout_s)
+            if isinstance(explained, InferenceError) and self._has_dead_stubs():
+                explained = EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S)
+            raise explained from error
         try:
             return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
         except (ValueError, DecodeError) as error:
@@ -253,7 +237,7 @@ class TritonEngine:
         self._callbacks.append(callback)
 
     async def _explain(self, error: CallError, name: str, timeout_s: float | None) -> IngrainError:
-        """Return what a graph's failed call means."""
+        """Return our error for a graph's failed call."""
         # Triton says UNAVAILABLE also of a graph that was unloaded.
         if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
             return ModelNotLoadedError(f"graph {name!r} is not loaded")
@@ -286,7 +270,7 @@ class TritonEngine:
         return next((state for state in states if state not in _GONE), "")
 
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
-        """Call one of Triton's methods, and turn gRPC's errors, by their status codes, into ours."""
+        """Call one of Triton's methods, and turn gRPC's errors into ours by their status codes."""
         if self._channel is None:
             raise _closed()
         try:

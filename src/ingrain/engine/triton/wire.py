@@ -1,4 +1,4 @@
-"""Arrays to the bytes of Triton's gRPC protocol (KServe v2), and back."""
+"""Converts arrays to the bytes of Triton's gRPC protocol (KServe v2), and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from ingrain.engine.protocol import Array, Arrays, BatchStatistics, Duration, GraphStatistics
+from ingrain.engine.protocol import DURATIONS, Array, Arrays, BatchStatistics, Duration, GraphStatistics
 
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -94,9 +94,6 @@ def decode_statistics(response: service_pb2.ModelStatisticsResponse) -> list[Gra
     return [_graph_statistics(model) for model in response.model_stats]
 
 
-_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
-
-
 def _graph_statistics(model: service_pb2.ModelStatistics) -> GraphStatistics:
     return GraphStatistics(
         name=model.name,
@@ -104,7 +101,7 @@ def _graph_statistics(model: service_pb2.ModelStatistics) -> GraphStatistics:
         last_inference_ms=model.last_inference,
         inference_count=model.inference_count,
         execution_count=model.execution_count,
-        durations={key: _duration(getattr(model.inference_stats, key)) for key in _DURATIONS},
+        durations={key: _duration(getattr(model.inference_stats, key)) for key in DURATIONS},
         batches=_batches(model.batch_stats),
     )
 

@@ -41,7 +41,7 @@ class Endpoint:
         self.route = route
         self.dialect = dialect
         self.services = services
-        self._most_requests = services.settings.max_requests
+        self._most_requests = services.limits.max_requests
 
     def begin(self, request: Request) -> RouteExchange:
         """Let a request in, or say in its exchange why not."""

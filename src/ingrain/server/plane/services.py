@@ -10,8 +10,8 @@ from ingrain.pipeline.pipeline import Pipeline
 from ingrain.registry.models import Models
 from ingrain.registry.registry import Registry
 from ingrain.server.plane.auth import KeyRing
+from ingrain.server.plane.limits import PlaneLimits
 from ingrain.server.plane.telemetry import Load, Telemetry
-from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
 from ingrain.vocabulary import Library, Precision
 
@@ -21,7 +21,7 @@ class Services:
     """One of each, shared by what a process serves: all that the inference plane needs.
 
     Attributes:
-        settings: The operator's.
+        limits: Limits of requests.
         engine: Runs the graphs.
         registry: Knows the models.
         pipeline: Turns requests into vectors.
@@ -33,7 +33,7 @@ class Services:
         why_not: Tells why a precision cannot be served here, as the end of a sentence; None if it can.
     """
 
-    settings: Settings
+    limits: PlaneLimits
     engine: GraphRunner
     registry: Models
     pipeline: Pipeline

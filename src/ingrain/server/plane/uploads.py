@@ -13,7 +13,7 @@ from ingrain.api.types import Request
 from ingrain.errors import InvalidRequestError, TooLargeError
 from ingrain.server.http.message import Request as HttpRequest
 from ingrain.server.plane.bodies import decode, decode_form
-from ingrain.settings import Settings
+from ingrain.server.plane.limits import PlaneLimits
 
 R = TypeVar("R", bound=Request)
 
@@ -23,13 +23,13 @@ _FORM_FIELDS = 4096
 _MOST_FILES = 100_000
 
 
-async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings) -> tuple[R, list[bytes]]:
+async def read_pictures(request: HttpRequest, kind: type[R], limits: PlaneLimits) -> tuple[R, list[bytes]]:
     """Read a body whose pictures may be files.
 
     Args:
         request: With a JSON body, or with a form whose files are in fields called ``image``.
         kind: Type of the body.
-        settings: Limits of the body and of the number of files.
+        limits: Limits of the body and of the number of files.
 
     Returns:
         The body, and the files in their order; no file for JSON. For a form, ``image`` holds the files' names.
@@ -41,17 +41,17 @@ async def read_pictures(request: HttpRequest, kind: type[R], settings: Settings)
     body = request.body
     if not request.header("content-type").lower().startswith("multipart/form-data"):
         return decode(body, kind), []
-    fields, files = await _parse(request, body, settings)
+    fields, files = await _parse(request, body, limits)
     for name in _LIST_FIELDS & fields.keys():
         value = fields[name]
         fields[name] = [value] if isinstance(value, str) else value
     if files and _FILE_FIELD in fields:
         raise InvalidRequestError("Field 'image' is given as files and as text; give one of them.", param="image")
-    if len(files) > settings.max_items:
+    if len(files) > limits.max_items:
         raise TooLargeError(
-            f"The request has {len(files)} images; the limit is {settings.max_items} (INGRAIN_MAX_ITEMS).",
+            f"The request has {len(files)} images; the limit is {limits.max_items} (INGRAIN_MAX_ITEMS).",
             param="image",
-            facts={"limit": settings.max_items},
+            facts={"limit": limits.max_items},
         )
     if files:
         fields[_FILE_FIELD] = [f"file {number}" for number in range(len(files))]
@@ -65,7 +65,7 @@ def _without_charset(content_type: str) -> Headers:
 
 
 async def _parse(
-    request: HttpRequest, body: bytes, settings: Settings
+    request: HttpRequest, body: bytes, limits: PlaneLimits
 ) -> tuple[dict[str, str | list[str]], list[bytes]]:
     async def stream() -> AsyncIterator[bytes]:
         yield body
@@ -76,7 +76,7 @@ async def _parse(
         stream(),  # type: ignore[arg-type]  # an async generator is what it reads from
         max_files=_MOST_FILES,
         max_fields=_FORM_FIELDS,
-        max_part_size=settings.max_body_bytes,
+        max_part_size=limits.max_body_bytes,
     )
     try:
         form = await parser.parse()

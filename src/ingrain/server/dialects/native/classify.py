@@ -16,14 +16,14 @@ from ingrain.tasks.zero_shot import Labels, classify_zero_shot
 
 
 async def _classify_image(services: Services, request: Request) -> Response:
-    body, files = await read_pictures(request, types.ClassifyImageRequest, services.settings)
+    body, files = await read_pictures(request, types.ClassifyImageRequest, services.limits)
     started = time.perf_counter()
     rows = await services.pipeline.run(ClassifyImages(model_name(body), images_of(body, files, body.image)))
     return array_answer({"probabilities": rows, "processingTimeMs": milliseconds_since(started)})
 
 
 async def _classify_image_zero_shot(services: Services, request: Request) -> Response:
-    body, files = await read_pictures(request, types.ZeroShotRequest, services.settings)
+    body, files = await read_pictures(request, types.ZeroShotRequest, services.limits)
     started = time.perf_counter()
     labels = Labels(names=tuple(body.labels), templates=tuple(body.templates or ("{}",)))
     images = images_of(body, files, body.image)

@@ -54,7 +54,7 @@ def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
 
 async def embed_image(services: Services, request: Request) -> Response:
     """Embed images."""
-    body, files = await read_pictures(request, types.EmbedImageRequest, services.settings)
+    body, files = await read_pictures(request, types.EmbedImageRequest, services.limits)
     started = time.perf_counter()
     task = EmbedImages(model_name(body), images_of(body, files, body.image), vector_form(body))
     rows = await services.pipeline.run(task)
@@ -63,7 +63,7 @@ async def embed_image(services: Services, request: Request) -> Response:
 
 async def embed(services: Services, request: Request) -> Response:
     """Embed texts and images side by side."""
-    body, files = await read_pictures(request, types.EmbedRequest, services.settings)
+    body, files = await read_pictures(request, types.EmbedRequest, services.limits)
     if body.text is None and body.image is None:
         raise InvalidRequestError("Nothing to embed: give `text`, `image` or both.", param="text")
     started = time.perf_counter()

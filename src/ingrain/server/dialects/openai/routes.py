@@ -44,10 +44,10 @@ def _embeddings(services: Services, request: Request) -> Answering:
     body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
     wanted = read_wanted(body)
     given = read_input(body.input, body.modality)
-    _check_count(len(given), services.settings.openai_max_items)
+    _check_count(len(given), services.limits.openai_max_items)
     if given.token_ids is None:
         return _work(services, body, wanted, given)
-    encoding = body.token_encoding or services.settings.openai_token_ids
+    encoding = body.token_encoding or services.limits.openai_token_ids
     if encoding == "refuse":
         raise InvalidRequestError(
             "input holds token ids, which this server does not take unless the request says what they are: send text, "
@@ -109,8 +109,8 @@ def _decoded(services: Services, body: types.OpenAIEmbeddingsRequest, given: Inp
     texts = decode(
         given.token_ids,
         name=Texts(token_ids=given.token_ids, param="input", is_list=given.is_list).name,
-        most_chars=services.settings.max_text_chars,
-        most_bytes=services.settings.max_body_bytes,
+        most_chars=services.limits.max_text_chars,
+        most_bytes=services.limits.max_body_bytes,
     )
     return read_input([*texts] if given.is_list else texts[0], body.modality)
 

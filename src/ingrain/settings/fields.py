@@ -1,24 +1,17 @@
-"""Every setting: its environment variable, its flag, its default and what it means, in one place."""
+"""Defines every setting: its environment variable, flag, default and meaning."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ingrain.errors import SettingsError
 from ingrain.vocabulary import Precision
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
-
-
-_SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
 
 
 def _setting(
@@ -304,109 +297,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one a core."),
     ] = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingInfo:
-    """What a flag parser, a reference page or an error message wants to know about one setting."""
-
-    field: str
-    env: str
-    flag: str
-    description: str
-    type: Any
-    default: Any
-    secret: bool
-    switch: str
-    shown: tuple[str, ...]
-
-    @property
-    def is_switch(self) -> bool:
-        """True where the flag alone stands for ``true``."""
-        return self.type is bool or bool(self.switch)
-
-    @property
-    def shown_default(self) -> str:
-        """The default as one would write it; empty where there is none."""
-        if self.switch:
-            return "false"
-        if self.default is None or self.default == ():
-            return ""
-        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The values to choose from, where there are only a few."""
-        if self.shown:
-            return self.shown
-        kinds = (self.type, *get_args(self.type))  # it may be optional
-        return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-
-
-def describe() -> list[SettingInfo]:
-    """Return every setting, in the order of the class."""
-    infos = []
-    for field in msgspec.structs.fields(Settings):
-        kind, meta = field.type, None
-        while get_origin(kind) is Annotated:
-            kind, *metas = get_args(kind)
-            meta = next((m for m in metas if m.extra), meta)
-        assert meta is not None
-        assert meta.extra is not None
-        infos.append(
-            SettingInfo(
-                field=field.name,
-                env=meta.extra["env"],
-                flag="--" + field.name.replace("_", "-"),
-                description=meta.description or "",
-                type=kind,
-                default=field.default,
-                secret=meta.extra["secret"],
-                switch=meta.extra["switch"],
-                shown=meta.extra["shown"],
-            )
-        )
-    return infos
-
-
-def load_settings(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Put the settings together.
-
-    Args:
-        flags: Values by field name that were given on the command line; None stands for "not given".
-        environ: The environment; the process's own if None. An empty variable stands for "not given".
-
-    Raises:
-        SettingsError: A value cannot be used; the message names the variable or flag, the value and what is allowed.
-    """
-    environ = os.environ if environ is None else environ
-    values: dict[str, object] = {}
-    for info, field in zip(describe(), msgspec.structs.fields(Settings), strict=True):
-        given, where = (flags or {}).get(info.field), info.flag
-        if given is None:
-            given, where = environ.get(info.env, "").strip() or None, info.env
-        if given is not None:
-            values[info.field] = _convert(given, info, field.type, where)
-    return Settings(**values)  # type: ignore[arg-type]
-
-
-def _convert(given: object, info: SettingInfo, declared: object, where: str) -> object:
-    value: object = given
-    if isinstance(given, str):
-        plain = _SWITCH.get(given.lower(), given.lower())
-        if info.switch and plain in ("true", "false"):
-            value = [info.switch] if plain == "true" else []
-        elif get_origin(info.type) is tuple:
-            value = [part.strip() for part in given.split(",") if part.strip()]
-        elif info.type is bool:
-            value = _SWITCH.get(given.lower(), given)
-    if Path in (info.type, *get_args(info.type)):
-        return Path(str(value)).expanduser()
-    try:
-        return msgspec.convert(value, declared, strict=False)
-    except msgspec.ValidationError as error:
-        allowed = f"one of {', '.join(info.choices)}" if info.choices else str(error).partition(" - at")[0].lower()
-        if info.switch:
-            allowed = "true, false, or repositories separated by commas, each 'owner/name' or 'owner/name@<commit>'"
-        shown = "(hidden)" if info.secret else repr(given)
-        raise SettingsError(f"{where} is {shown}, which cannot be used: {allowed}.", param=where) from error

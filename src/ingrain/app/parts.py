@@ -1,0 +1,139 @@
+"""Builds the parts of the server from its settings; nothing is started."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from ingrain.app.limits import queue_limits
+from ingrain.app.model_names import parse_model
+from ingrain.app.placement import make_engine, placement_of, repository_of
+from ingrain.app.precision import check_precisions, why_not
+from ingrain.app.services import image_input, model_services
+from ingrain.app.tables import Tables, load_tables
+from ingrain.app.tuning_place import tuning_place
+from ingrain.engine.placement import Placement
+from ingrain.errors import SettingsError
+from ingrain.export.process.exporter import Exporter
+from ingrain.install import install_hint
+from ingrain.models.loaded import check_model, open_model
+from ingrain.registry.registry import Registry
+from ingrain.repository.desired import ModelRef
+from ingrain.repository.graph_folder import prepare_graph_folder
+from ingrain.repository.store import Repository
+from ingrain.server.plane.services import ModelServices
+from ingrain.settings import Settings
+
+
+@dataclass(slots=True)
+class Startup:
+    """What a server that has just been started still waits for: the engine, then whoever serves the inference plane."""
+
+    waiting_for: str | None = "The engine is being started."
+    front_waits_for: Callable[[], str | None] = lambda: None
+
+    def reason(self) -> str | None:
+        """Return it as a sentence, None if the server waits for nothing."""
+        return self.waiting_for or self.front_waits_for()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All that a server consists of.
+
+    Attributes:
+        settings: The operator's.
+        tables: Engines and dialects, those of extensions included.
+        placement: Where graphs run.
+        models: Models to load at start.
+        services: What the handlers of both planes work with.
+        startup: What the server still waits for.
+    """
+
+    settings: Settings
+    tables: Tables
+    placement: Placement
+    models: list[ModelRef]
+    services: ModelServices
+    startup: Startup = field(default_factory=Startup)
+
+
+def build_parts(settings: Settings) -> Parts:
+    """Check the settings, prepare the repository and connect all parts.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+        RepositoryError: The model repository cannot be written.
+    """
+    tables = load_tables(settings.extensions)
+    placement = placement_of(settings, tables.engines)
+    check_workers(settings, placement)
+    models = [parse_model(text) for text in settings.models]
+    check_precisions(settings, placement, models)
+    repository = repository_of(settings)
+    repository.prepare()
+    startup = Startup()
+    services = _services(settings, tables, placement, repository, startup)
+    return Parts(
+        settings=settings, tables=tables, placement=placement, models=models, services=services, startup=startup
+    )
+
+
+def _services(
+    settings: Settings, tables: Tables, placement: Placement, repository: Repository, startup: Startup
+) -> ModelServices:
+    engine = make_engine(settings, placement, tables.engines)
+    images = image_input(settings)
+    exporter = Exporter(
+        custom_models_dir=repository.custom.folder,
+        local_models_dir=settings.local_models_dir,
+        token=settings.hf_token,
+        offline=settings.offline,
+        trust_remote_code=settings.trust_remote_code,
+        pickled_weights=settings.pickled_weights == "allow",
+        # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
+        on_gpu=placement.on_this_gpu,
+        timeout_s=settings.export_timeout_s,
+    )
+    registry = Registry(
+        repository=repository,
+        engine=engine,
+        export=exporter.export,
+        prepare_graph=partial(prepare_graph_folder, repository.graph_folder, engine.backend, placement.policy),
+        open_model=partial(
+            open_model if settings.workers == 1 else check_model,
+            engine=engine,
+            limits=queue_limits(settings, placement),
+            images=images.preprocessor,
+        ),
+        max_loaded_models=settings.max_loaded_models,
+        load_timeout_s=settings.load_timeout_s,
+        default_precision=settings.precision,
+        why_not=partial(why_not, placement),
+        place=tuning_place(settings, placement),
+        tune_at_load=settings.tune_at_load,
+    )
+    return model_services(settings, placement, engine=engine, registry=registry, images=images, starting=startup.reason)
+
+
+def check_workers(settings: Settings, placement: Placement) -> None:
+    """Refuse several workers where they cannot share one engine.
+
+    Raises:
+        SettingsError: They cannot.
+    """
+    if settings.workers == 1:
+        return
+    if not sys.platform.startswith("linux"):
+        raise SettingsError(
+            f"INGRAIN_WORKERS is {settings.workers}; more than one worker needs Linux.", param="INGRAIN_WORKERS"
+        )
+    if placement.in_server_process:
+        raise SettingsError(
+            f"INGRAIN_WORKERS is {settings.workers}, but graphs run on {placement.description}: each worker would load "
+            f"every model for itself. Use the embedded Triton ({install_hint('triton')}) or a Triton at "
+            "TRITON_GRPC_URL, or set INGRAIN_WORKERS=1.",
+            param="INGRAIN_WORKERS",
+        )

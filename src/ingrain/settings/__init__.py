@@ -1,0 +1,6 @@
+"""The operator's settings."""
+
+from ingrain.settings.fields import Settings
+from ingrain.settings.load import SettingInfo, describe, load_settings
+
+__all__ = ["SettingInfo", "Settings", "describe", "load_settings"]
