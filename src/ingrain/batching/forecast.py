@@ -101,26 +101,24 @@ class EngineForecast:
     """Follows the batches in an engine that runs ``instances`` of them at a time, and others after these, in turn.
 
     Attributes:
-        times: How long batches take.
-
-    Args:
         instances: Batches that run at the same time.
+        times: How long batches take.
     """
 
     def __init__(self, instances: int) -> None:
         self.times = BatchTimes()
-        self._instances = instances
+        self.instances = instances
         self._running: dict[Hashable, tuple[float, int]] = {}
         self._waiting: dict[Hashable, int] = {}
 
     def resize(self, instances: int) -> None:
         """Take note that the engine runs so many batches at a time from now on; it takes other times for each."""
-        if instances != self._instances:
-            self._instances, self.times = instances, BatchTimes()
+        if instances != self.instances:
+            self.instances, self.times = instances, BatchTimes()
 
     def begin(self, batch: Hashable, tokens: int, now: float) -> None:
         """Take note that a batch was sent."""
-        if len(self._running) < self._instances:
+        if len(self._running) < self.instances:
             self._running[batch] = now, tokens
         else:
             self._waiting[batch] = tokens
@@ -147,7 +145,7 @@ class EngineForecast:
             now: Monotonic seconds.
             elsewhere: Batches of other processes in the engine.
         """
-        if not self._running or len(self._running) + elsewhere < self._instances or self._waiting:
+        if not self._running or len(self._running) + elsewhere < self.instances or self._waiting:
             return 0.0
         durations = [(began - now, self.times.seconds(tokens)) for began, tokens in self._running.values()]
         soonest = min(elapsed + duration for elapsed, duration in durations)
