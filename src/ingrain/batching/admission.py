@@ -28,7 +28,11 @@ class Admission:
     max_queue_tokens: int
 
     def refuse_when_late(self, items: int, timeout_s: float) -> None:
-        """Refuse a small request that what waits before it would make late.
+        """Refuse a small request that what waits before it would make late, before anything is spent on it.
+
+        Args:
+            items: How many it has.
+            timeout_s: Seconds until nobody wants the answer any more.
 
         Raises:
             QueueFullError: With the seconds after which enough of the queue will have been worked off.
@@ -45,20 +49,15 @@ class Admission:
                 facts={"queuedTokens": self.queue.tokens},
             )
 
-    def refuse_when_full(self, tokens: int) -> None:
-        """Refuse a request of so many tokens if they do not fit into the queue.
-
-        Raises:
-            QueueFullError: With the seconds after which the queue will have been worked off.
-        """
+    def full(self, tokens: int) -> QueueFullError:
+        """Return the error for a request of so many tokens that do not fit into the queue."""
         queued = self.queue.tokens
-        if queued and queued + tokens > self.max_queue_tokens:
-            raise QueueFullError(
-                f"The queue of this model is full: {queued} tokens wait, this request has {tokens}, and the limit is "
-                f"{self.max_queue_tokens}. Try again later.",
-                retry_after_s=self.drain_time_s(),
-                facts={"queuedTokens": queued, "limit": self.max_queue_tokens},
-            )
+        return QueueFullError(
+            f"The queue of this model is full: {queued} tokens wait, this request has {tokens}, and the limit is "
+            f"{self.max_queue_tokens}. Try again later.",
+            retry_after_s=self.drain_time_s(),
+            facts={"queuedTokens": queued, "limit": self.max_queue_tokens},
+        )
 
     def drain_time_s(self) -> float:
         """Return the seconds until all that waits has been sent."""

@@ -1,4 +1,4 @@
-"""Items of concurrent requests in, engine calls out, vectors back to each request in its own order."""
+"""Collects the items of concurrent requests into batches, runs them, and returns each request's rows in its order."""
 
 from __future__ import annotations
 
@@ -54,11 +54,9 @@ class Batcher(Generic[P]):
     While batches run, the next ones gather. An idle engine gets work at once; the one batch that is sent ahead, so that
     no instance waits for work, is put together as late as the forecast allows.
 
-    A bulk request is one that no single batch holds. While small requests come too, its batches are not sent ahead, and
-    only all instances but one run large ones of them; on the last one they are as short as a small request's own.
-
-    A request that the queue before it would make late is refused, and one that became too late to be finished leaves
-    the queue: what the engine computes is wanted.
+    A bulk request is one that no single batch holds; ``Courtesy`` limits its batches while small requests come too. A
+    request that the queue before it would make late is refused (``Admission``), and one that became too late to be
+    finished leaves the queue (``Deadlines``): the engine computes only what is still wanted.
 
     Args:
         run: Runs one batch.
@@ -97,6 +95,7 @@ class Batcher(Generic[P]):
         self._pace = EnginePace()
         self._forecast = EngineForecast(max(1, in_flight - 1))
         self._admission = Admission(self._queue, self._pace, max_queue_tokens)
+        self.refuse_when_late = self._admission.refuse_when_late
         self._courtesy = Courtesy(self._queue, self._forecast)
         self._deadlines: Deadlines[P] = Deadlines(self._fail_late, self._needed_s, clock)
         self._unanswered = self._deadlines.requests
@@ -107,7 +106,7 @@ class Batcher(Generic[P]):
 
     @property
     def queued_tokens(self) -> int:
-        """Tokens that wait, those of the running batches not among them."""
+        """Tokens that wait, without those of running batches."""
         return self._queue.tokens
 
     async def submit(self, payloads: Sequence[P], *, timeout_s: float) -> Rows:
@@ -139,16 +138,16 @@ class Batcher(Generic[P]):
     def put(
         self, payloads: Sequence[P], waiter: Waiter, *, timeout_s: float, is_let_in: bool = False
     ) -> Callable[[], None]:
-        """Compute the rows of one request, and tell who waits for them; what ``submit`` does, without a coroutine.
+        """Compute the rows of one request and hand them to a waiter: ``submit`` without a coroutine.
 
         Args:
             payloads: ``N`` items, at least one.
-            waiter: Is told later, never before this returns.
+            waiter: Gets the rows or an error, never before this returns.
             timeout_s: Seconds until nobody wants the answer any more.
             is_let_in: True where ``refuse_when_late`` has just let the request pass.
 
         Returns:
-            What to call when nobody wants the answer any more; the waiter is not told then.
+            A function that cancels the request; the waiter is not called then.
 
         Raises:
             QueueFullError: Too much waits already, or as much as would make the answer late.
@@ -160,11 +159,13 @@ class Batcher(Generic[P]):
         lengths = [count_tokens(payload) or 1 for payload in payloads]
         tokens = sum(lengths)
         queue, now = self._queue, self._clock()
-        self._admission.refuse_when_full(tokens)
+        queued = queue.tokens
+        if queued and queued + tokens > self._admission.max_queue_tokens:
+            raise self._admission.full(tokens)
         is_bulk = len(lengths) > queue.limits.max_items or tokens > queue.limits.max_tokens
         if not is_bulk:
             if not is_let_in:
-                self._admission.refuse_when_late(len(lengths), timeout_s)
+                self.refuse_when_late(len(lengths), timeout_s)
             self._courtesy.small_request_came(tokens, now)
         request = BatchedRequest(
             payloads,
@@ -182,20 +183,8 @@ class Batcher(Generic[P]):
         self._deadlines.add(request)
         return partial(self._discard, request)
 
-    def refuse_when_late(self, items: int, timeout_s: float) -> None:
-        """Refuse a small request that what waits before it would make late, before anything is spent on it.
-
-        Args:
-            items: How many it has.
-            timeout_s: Seconds until nobody wants the answer any more.
-
-        Raises:
-            QueueFullError: With the seconds after which enough of the queue will have been worked off.
-        """
-        self._admission.refuse_when_late(items, timeout_s)
-
     def retune(self, *, max_items: int, max_tokens: int, in_flight: int) -> None:
-        """Put batches together by other limits from now on; what waits, runs and was counted stays.
+        """Change the limits of the next batches; waiting requests, running batches and counts stay.
 
         Args:
             max_items: Most items in a batch.
@@ -208,13 +197,13 @@ class Batcher(Generic[P]):
         self._schedule()
 
     def close(self, error: IngrainError) -> None:
-        """Answer all that waits, and all that comes, with this error; running batches finish."""
+        """Answer all waiting and all later requests with this error; running batches finish."""
         self._closed = error
         while taken := self._take():
             self._fail_all(taken, error)
 
     def _discard(self, request: BatchedRequest[P]) -> None:
-        """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
+        """Take out the waiting items of a cancelled request, which must not keep others out."""
         if request.take_waiter() is not None:
             self._unanswered.discard(request)
             self._forget(request)
@@ -270,9 +259,7 @@ class Batcher(Generic[P]):
             if self._running and len(self._running) + elsewhere >= self._in_flight:
                 return  # looked at again when a batch of ours comes back
             now = self._clock()
-            most_bulk_tokens = self._courtesy.most_bulk_tokens(
-                now, running=len(self._running), bulk_is_running=any(self._running.values())
-            )
+            most_bulk_tokens = self._courtesy.most_bulk_tokens(now, self._running)
             if most_bulk_tokens == 0 and not self._queue.small_tokens:
                 return  # the batch that ends next brings us back
             pause_s = self._forecast.seconds_to_spare(now, elsewhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ingrain.batching.forecast import EngineForecast
@@ -21,7 +22,7 @@ class Courtesy:
     short as a small request's own.
 
     Args:
-        queue: What waits.
+        queue: The waiting items.
         forecast: The batches in the engine.
     """
 
@@ -32,17 +33,16 @@ class Courtesy:
         self._small_tokens = 0.0
 
     def small_request_came(self, tokens: int, now: float) -> None:
-        """Take note of a small request."""
+        """Record that a small request came."""
         self._small_came_at = now
         self._small_tokens += _SMOOTHING * (tokens - self._small_tokens) if self._small_tokens else tokens
 
-    def most_bulk_tokens(self, now: float, *, running: int, bulk_is_running: bool) -> int | None:
+    def most_bulk_tokens(self, now: float, running: Mapping[Any, bool]) -> int | None:
         """Return how large a batch with items of bulk requests may be now: 0 for none at all, None for no limit.
 
         Args:
             now: Monotonic seconds.
-            running: Batches in the engine.
-            bulk_is_running: Whether items of bulk requests are in them.
+            running: The batches in the engine, and whether there are items of bulk requests in them.
         """
         queue, forecast = self._queue, self._forecast
         if queue.tokens == queue.small_tokens or now > self._small_came_at + _COURTESY_S:
@@ -51,7 +51,7 @@ class Courtesy:
         most = times.tokens_within(_COURTESY_SHARE * times.seconds(round(self._small_tokens)))
         if most >= queue.limits.max_tokens:
             return None  # as on a GPU: any batch is as quick as a small request's own
-        if running >= forecast.instances and (not queue.small_tokens or bulk_is_running):
+        if len(running) >= forecast.instances and (not queue.small_tokens or any(running.values())):
             return 0
         if not queue.small_tokens and forecast.larger_than(most) < forecast.instances - 1:
             return None

@@ -35,12 +35,13 @@ class Deadlines(Generic[P]):
         self._needed_s = needed_s
         self._clock = clock
         self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = self._looked_at = 0.0
+        self._alarm_at = float("inf")
+        self._looked_at = 0.0
 
     def add(self, request: BatchedRequest[P]) -> None:
         """Watch a request."""
         self.requests.add(request)
-        if self._alarm is None or request.deadline < self._alarm_at:
+        if request.deadline < self._alarm_at:
             self._set_alarm(request.deadline)
 
     def look_if_due(self) -> None:
@@ -63,7 +64,7 @@ class Deadlines(Generic[P]):
         """
         if self._alarm is not None:
             self._alarm.cancel()
-            self._alarm = None
+            self._alarm, self._alarm_at = None, float("inf")
         self._looked_at = now = self._clock()
         needed_s = self._needed_s()
         late, next_end = [], float("inf")
