@@ -1,1 +1,1 @@
-"""Many requests in, few engine calls out."""
+"""Batching of concurrent requests."""

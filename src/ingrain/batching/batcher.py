@@ -1,4 +1,4 @@
-"""Items of concurrent requests in, engine calls out, vectors back to each request in its own order."""
+"""Collects the items of concurrent requests into batches, runs them, and returns each request's rows in its order."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from ingrain.batching.admission import Admission
+from ingrain.batching.courtesy import Courtesy
+from ingrain.batching.deadlines import Deadlines
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.batching.request import BatchedRequest, FutureWaiter, Rows, Waiter
+from ingrain.batching.statistics import BatcherStatistics
 from ingrain.errors import (
     DeadlineExceededError,
     EngineUnavailableError,
@@ -21,21 +25,12 @@ from ingrain.errors import (
     IngrainError,
     ModelNotLoadedError,
     NotFiniteError,
-    QueueFullError,
 )
 
 P = TypeVar("P")
 Payload = TypeVar("Payload", contravariant=True)
 
-_SMOOTHING = 0.1
 _SHORTEST_PAUSE_S = 0.001
-# While small requests come, and this long after the last one, batches of bulk requests make room for them ...
-_COURTESY_S = 5.0
-# ... and those that a small request may have to wait for take no longer than this many times its own.
-_COURTESY_SHARE = 1.5
-_LEAST_LOOK_S = 0.02
-# Of a request's time, the most that the queue before it may be expected to take.
-_MOST_WAIT_SHARE = 0.8
 
 log = logging.getLogger("ingrain.server")
 
@@ -53,30 +48,15 @@ class RunBatch(Protocol[Payload]):
         ...
 
 
-@dataclass(slots=True)
-class BatcherStatistics:
-    """What a batcher did since it was made; tokens are without padding."""
-
-    batches: int = 0
-    items: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    rejected_requests: int = 0
-    late_requests: int = 0
-    batch_sizes: dict[int, int] = field(default_factory=dict)
-
-
 class Batcher(Generic[P]):
     """Queues the items of many requests for one graph and keeps the engine busy with batches of them.
 
     While batches run, the next ones gather. An idle engine gets work at once; the one batch that is sent ahead, so that
     no instance waits for work, is put together as late as the forecast allows.
 
-    A bulk request is one that no single batch holds. While small requests come too, its batches are not sent ahead, and
-    only all instances but one run large ones of them; on the last one they are as short as a small request's own.
-
-    A request that the queue before it would make late is refused, and one that became too late to be finished leaves
-    the queue: what the engine computes is wanted.
+    A bulk request is one that no single batch holds; ``Courtesy`` limits its batches while small requests come too. A
+    request that the queue before it would make late is refused (``Admission``), and one that became too late to be
+    finished leaves the queue (``Deadlines``): the engine computes only what is still wanted.
 
     Args:
         run: Runs one batch.
@@ -106,29 +86,27 @@ class Batcher(Generic[P]):
         self._run = run
         self._length = length
         self._in_flight = in_flight
-        self._instances = max(1, in_flight - 1)
-        self._forecast = EngineForecast(self._instances)
-        self._max_queue_tokens = max_queue_tokens
         self._shared = shared
         self._engine = engine or EngineInFlight()
         self._clock = clock
         self._queue: BatchQueue[tuple[BatchedRequest[P], int]] = BatchQueue(
             limits, is_wanted=lambda entry: not entry[0].is_forgotten
         )
+        self._pace = EnginePace()
+        self._forecast = EngineForecast(max(1, in_flight - 1))
+        self._admission = Admission(self._queue, self._pace, max_queue_tokens)
+        self.refuse_when_late = self._admission.refuse_when_late
+        self._courtesy = Courtesy(self._queue, self._forecast)
+        self._deadlines: Deadlines[P] = Deadlines(self._fail_late, self._needed_s, clock)
+        self._unanswered = self._deadlines.requests
         # The batches in the engine, and whether there are items of bulk requests in them.
         self._running: dict[asyncio.Task[None], bool] = {}
-        self._unanswered: set[BatchedRequest[P]] = set()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = self._looked_at = 0.0
         self._wake_up: asyncio.Handle | None = None
-        self._pace = EnginePace()
-        self._small_came_at = float("-inf")
-        self._small_tokens = 0.0
         self._closed: IngrainError | None = None
 
     @property
     def queued_tokens(self) -> int:
-        """Tokens that wait, those of the running batches not among them."""
+        """Tokens that wait, without those of running batches."""
         return self._queue.tokens
 
     async def submit(self, payloads: Sequence[P], *, timeout_s: float) -> Rows:
@@ -160,16 +138,16 @@ class Batcher(Generic[P]):
     def put(
         self, payloads: Sequence[P], waiter: Waiter, *, timeout_s: float, is_let_in: bool = False
     ) -> Callable[[], None]:
-        """Compute the rows of one request, and tell who waits for them; what ``submit`` does, without a coroutine.
+        """Compute the rows of one request and hand them to a waiter: ``submit`` without a coroutine.
 
         Args:
             payloads: ``N`` items, at least one.
-            waiter: Is told later, never before this returns.
+            waiter: Gets the rows or an error, never before this returns.
             timeout_s: Seconds until nobody wants the answer any more.
             is_let_in: True where ``refuse_when_late`` has just let the request pass.
 
         Returns:
-            What to call when nobody wants the answer any more; the waiter is not told then.
+            A function that cancels the request; the waiter is not called then.
 
         Raises:
             QueueFullError: Too much waits already, or as much as would make the answer late.
@@ -181,13 +159,14 @@ class Batcher(Generic[P]):
         lengths = [count_tokens(payload) or 1 for payload in payloads]
         tokens = sum(lengths)
         queue, now = self._queue, self._clock()
-        self._refuse_when_full(tokens)
+        queued = queue.tokens
+        if queued and queued + tokens > self._admission.max_queue_tokens:
+            raise self._admission.full(tokens)
         is_bulk = len(lengths) > queue.limits.max_items or tokens > queue.limits.max_tokens
         if not is_bulk:
             if not is_let_in:
                 self.refuse_when_late(len(lengths), timeout_s)
-            self._small_came_at = now
-            self._small_tokens += _SMOOTHING * (tokens - self._small_tokens) if self._small_tokens else tokens
+            self._courtesy.small_request_came(tokens, now)
         request = BatchedRequest(
             payloads,
             lengths,
@@ -201,13 +180,11 @@ class Batcher(Generic[P]):
         )
         queue.add([((request, index), length) for index, length in enumerate(lengths)], is_bulk=is_bulk)
         self._schedule()
-        self._unanswered.add(request)
-        if self._alarm is None or request.deadline < self._alarm_at:
-            self._set_alarm(request.deadline)
+        self._deadlines.add(request)
         return partial(self._discard, request)
 
     def retune(self, *, max_items: int, max_tokens: int, in_flight: int) -> None:
-        """Put batches together by other limits from now on; what waits, runs and was counted stays.
+        """Change the limits of the next batches; waiting requests, running batches and counts stay.
 
         Args:
             max_items: Most items in a batch.
@@ -215,18 +192,18 @@ class Batcher(Generic[P]):
             in_flight: Batches in the engine at the same time.
         """
         self._queue.limits = replace(self._queue.limits, max_items=max_items, max_tokens=max_tokens)
-        self._in_flight, self._instances = in_flight, max(1, in_flight - 1)
-        self._forecast.resize(self._instances)
+        self._in_flight = in_flight
+        self._forecast.resize(max(1, in_flight - 1))
         self._schedule()
 
     def close(self, error: IngrainError) -> None:
-        """Answer all that waits, and all that comes, with this error; running batches finish."""
+        """Answer all waiting and all later requests with this error; running batches finish."""
         self._closed = error
         while taken := self._take():
             self._fail_all(taken, error)
 
     def _discard(self, request: BatchedRequest[P]) -> None:
-        """Take a request's waiting items out: nobody wants them, and they must not keep others out."""
+        """Take out the waiting items of a cancelled request, which must not keep others out."""
         if request.take_waiter() is not None:
             self._unanswered.discard(request)
             self._forget(request)
@@ -259,83 +236,15 @@ class Batcher(Generic[P]):
             request.is_forgotten = True
             self._queue.forget(request.waiting_items, request.waiting_tokens, is_bulk=request.is_bulk)
 
-    def _set_alarm(self, at: float) -> None:
-        # One timer for all requests: one of their own would cost each of them more than its place in the queue does.
-        if self._alarm is not None:
-            self._alarm.cancel()
-        now = self._clock()
-        self._alarm_at = max(at, now + _LEAST_LOOK_S)
-        self._alarm = asyncio.get_running_loop().call_later(self._alarm_at - now, self._end_late)
-
-    def _end_late(self) -> None:
-        """Answer the requests whose time is over or will not suffice any more, and wait for the next one.
-
-        What still waits for a busy engine would be back after ``away_s``: to compute it for nobody would only make
-        the next ones late too.
-        """
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._looked_at = now = self._clock()
-        needed_s = self._pace.away_s if len(self._running) >= self._instances else 0.0
-        late, next_end = [], float("inf")
-        for request in self._unanswered:
-            end = request.deadline - needed_s if request.waiting_items else request.deadline
-            if end > now:
-                next_end = min(next_end, end)
-            else:
-                late.append(request)
-        if len(late) < len(self._unanswered):
-            self._set_alarm(next_end)
-        for request in late:  # only now: who is told may send the next request at once, which may set the alarm, too
-            self._fail_late(request)
+    def _needed_s(self) -> float:
+        return self._pace.away_s if len(self._running) >= self._forecast.instances else 0.0
 
     def _fail_late(self, request: BatchedRequest[P]) -> None:
         if request.waiter is None:
             return
-        self.statistics.late_requests += 1
         self._forget(request)
-        error = DeadlineExceededError(
-            f"The request was not finished within its {request.timeout_s:g} s.", retry_after_s=self._drain_time_s()
-        )
-        self._fail(request, error)
-
-    def refuse_when_late(self, items: int, timeout_s: float) -> None:
-        """Refuse a small request that what waits before it would make late, before anything is spent on it.
-
-        Args:
-            items: How many it has.
-            timeout_s: Seconds until nobody wants the answer any more.
-
-        Raises:
-            QueueFullError: With the seconds after which enough of the queue will have been worked off.
-        """
-        waiting = self._queue.small_tokens
-        if not waiting or items > self._queue.limits.max_items:
-            return
-        wait_s = self._pace.expect(waiting)
-        if wait_s > _MOST_WAIT_SHARE * timeout_s:
-            self.statistics.rejected_requests += 1
-            raise QueueFullError(
-                f"The queue of this model would take about {wait_s:.1f} s, and the request is to be answered within "
-                f"{timeout_s:.1f} s. Try again later.",
-                retry_after_s=wait_s - _MOST_WAIT_SHARE * timeout_s,
-                facts={"queuedTokens": self._queue.tokens},
-            )
-
-    def _refuse_when_full(self, tokens: int) -> None:
-        queued = self._queue.tokens
-        if queued and queued + tokens > self._max_queue_tokens:
-            self.statistics.rejected_requests += 1
-            raise QueueFullError(
-                f"The queue of this model is full: {queued} tokens wait, this request has {tokens}, and the limit is "
-                f"{self._max_queue_tokens}. Try again later.",
-                retry_after_s=self._drain_time_s(),
-                facts={"queuedTokens": queued, "limit": self._max_queue_tokens},
-            )
-
-    def _drain_time_s(self) -> float:
-        return self._queue.tokens / self._pace.tokens_per_s
+        message = f"The request was not finished within its {request.timeout_s:g} s."
+        self._fail(request, DeadlineExceededError(message, retry_after_s=self._admission.drain_time_s()))
 
     def _schedule(self) -> None:
         # One turn of the event loop later, so that requests that arrive together share a batch.
@@ -344,14 +253,13 @@ class Batcher(Generic[P]):
 
     def _dispatch(self) -> None:
         self._wake_up = None
-        if self._clock() > self._looked_at + _LEAST_LOOK_S:
-            self._end_late()
+        self._deadlines.look_if_due()
         while self._queue and len(self._running) < self._in_flight:
             elsewhere = self._shared.elsewhere() if self._shared is not None else 0
             if self._running and len(self._running) + elsewhere >= self._in_flight:
                 return  # looked at again when a batch of ours comes back
             now = self._clock()
-            most_bulk_tokens = self._most_bulk_tokens(now)
+            most_bulk_tokens = self._courtesy.most_bulk_tokens(now, self._running)
             if most_bulk_tokens == 0 and not self._queue.small_tokens:
                 return  # the batch that ends next brings us back
             pause_s = self._forecast.seconds_to_spare(now, elsewhere)
@@ -365,22 +273,6 @@ class Batcher(Generic[P]):
             batch = [entry for entry in taken if self._is_wanted(entry[0], now)]
             if batch:
                 self._send(batch, now)
-
-    def _most_bulk_tokens(self, now: float) -> int | None:
-        """Return how large a batch with items of bulk requests may be now: 0 for none at all, None for no limit."""
-        if self._queue.tokens == self._queue.small_tokens or now > self._small_came_at + _COURTESY_S:
-            return None
-        times = self._forecast.times
-        most = times.tokens_within(_COURTESY_SHARE * times.seconds(round(self._small_tokens)))
-        if most >= self._queue.limits.max_tokens:
-            return None  # as on a GPU: any batch is as quick as a small request's own
-        if len(self._running) >= self._instances and (not self._queue.small_tokens or any(self._running.values())):
-            return 0
-        if not self._queue.small_tokens and self._forecast.larger_than(most) < self._instances - 1:
-            return None
-        if self._instances == 1:
-            most = max(most, self._queue.next_bulk_tokens())
-        return max(1, int(most))
 
     def _send(self, batch: list[tuple[BatchedRequest[P], int]], now: float) -> None:
         if not self._running:
@@ -423,7 +315,9 @@ class Batcher(Generic[P]):
             if len(rows) != len(payloads):
                 raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {len(payloads)}.")
             now = self._clock()
-            self._count([request.lengths[index] for request, index in batch], sent_at, now)
+            lengths = [request.lengths[index] for request, index in batch]
+            self.statistics.count(lengths, self._queue.limits.padded(max(lengths)))
+            self._pace.end(sum(lengths), sent_at, now)
             for place, (request, index) in enumerate(batch):
                 if request.deadline <= now:
                     self._fail_late(request)
@@ -451,13 +345,3 @@ class Batcher(Generic[P]):
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
             self._fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
             raise
-
-    def _count(self, lengths: Sequence[int], sent_at: float, now: float) -> None:
-        tokens = sum(lengths)
-        counted = self.statistics
-        counted.batches += 1
-        counted.items += len(lengths)
-        counted.tokens += tokens
-        counted.padded_tokens += len(lengths) * self._queue.limits.padded(max(lengths))
-        counted.batch_sizes[len(lengths)] = counted.batch_sizes.get(len(lengths), 0) + 1
-        self._pace.end(tokens, sent_at, now)

@@ -1,4 +1,4 @@
-"""The length of a batch's longest item in, the length that the batch is padded to out: one of few."""
+"""Rounds the length that a batch is padded to up to one of few lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be expected of the engine: how long batches take, when it wants the next one. No clock of its own."""
+"""Estimates how long batches take in the engine, and when it needs the next one; reads no clock."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _ENOUGH_BATCHES = 20
 
 
 class BatchTimes:
-    """Learns how long a batch takes: so much in any case, and so much for each token (least squares, the latest most).
+    """Learns the time of a batch as a constant plus a part for each token (least squares, recent batches weigh most).
 
-    Where all batches are of about one size, that cannot be told apart, and time is taken to grow with the tokens.
+    Where all batches are of about one size, the two cannot be separated, and the constant is taken as 0.
     """
 
     def __init__(self) -> None:
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
 
     def learn(self, tokens: int, seconds: float) -> None:
-        """Take in how long a batch took."""
+        """Record how long a batch took."""
         self._weight = _REMEMBERED * self._weight + 1
         self._x = _REMEMBERED * self._x + tokens
         self._y = _REMEMBERED * self._y + seconds
@@ -53,7 +53,7 @@ class BatchTimes:
 
 
 class EnginePace:
-    """Learns how fast the engine works off what waits, and how long a batch is away, waiting in the engine included."""
+    """Learns the engine's throughput while it is busy, and how long a batch is away, waiting in the engine included."""
 
     def __init__(self) -> None:
         self._tokens = _FIRST_GUESS_TOKENS_PER_S * _FIRST_GUESS_WEIGHT_S
@@ -64,7 +64,7 @@ class EnginePace:
         self._batches = 0
 
     def expect(self, tokens: int) -> float:
-        """Return the seconds until what comes behind so many tokens is back; 0 before enough batches have been seen."""
+        """Return the seconds until a request behind so many tokens is answered; 0 before enough batches were seen."""
         if self._batches < _ENOUGH_BATCHES:
             return 0.0
         return tokens / self.tokens_per_s + self.away_s
@@ -80,11 +80,11 @@ class EnginePace:
         return (self._away_s or 0.0) + 2 * self._away_deviation_s
 
     def begin(self, now: float) -> None:
-        """Take note that an idle engine got a batch."""
+        """Record that an idle engine got a batch."""
         self._busy_since = now
 
     def end(self, tokens: int, sent_at: float, now: float) -> None:
-        """Take note that a batch has come back."""
+        """Record that a batch has come back."""
         self._batches += 1
         self._tokens = _REMEMBERED * self._tokens + tokens
         self._seconds = _REMEMBERED * self._seconds + now - self._busy_since
@@ -98,35 +98,33 @@ class EnginePace:
 
 
 class EngineForecast:
-    """Follows the batches in an engine that runs ``instances`` of them at a time, and others after these, in turn.
+    """Follows the batches in an engine that runs ``instances`` of them at a time and queues the others.
 
     Attributes:
-        times: How long batches take.
-
-    Args:
         instances: Batches that run at the same time.
+        times: How long batches take.
     """
 
     def __init__(self, instances: int) -> None:
         self.times = BatchTimes()
-        self._instances = instances
+        self.instances = instances
         self._running: dict[Hashable, tuple[float, int]] = {}
         self._waiting: dict[Hashable, int] = {}
 
     def resize(self, instances: int) -> None:
-        """Take note that the engine runs so many batches at a time from now on; it takes other times for each."""
-        if instances != self._instances:
-            self._instances, self.times = instances, BatchTimes()
+        """Set how many batches the engine runs at a time; each takes other times then."""
+        if instances != self.instances:
+            self.instances, self.times = instances, BatchTimes()
 
     def begin(self, batch: Hashable, tokens: int, now: float) -> None:
-        """Take note that a batch was sent."""
-        if len(self._running) < self._instances:
+        """Record that a batch was sent."""
+        if len(self._running) < self.instances:
             self._running[batch] = now, tokens
         else:
             self._waiting[batch] = tokens
 
     def end(self, batch: Hashable, now: float) -> None:
-        """Take note that a batch has come back."""
+        """Record that a batch has come back."""
         began = self._running.pop(batch, None)
         if began is None:
             self._waiting.pop(batch, None)
@@ -147,7 +145,7 @@ class EngineForecast:
             now: Monotonic seconds.
             elsewhere: Batches of other processes in the engine.
         """
-        if not self._running or len(self._running) + elsewhere < self._instances or self._waiting:
+        if not self._running or len(self._running) + elsewhere < self.instances or self._waiting:
             return 0.0
         durations = [(began - now, self.times.seconds(tokens)) for began, tokens in self._running.values()]
         soonest = min(elapsed + duration for elapsed, duration in durations)

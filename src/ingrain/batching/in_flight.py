@@ -1,4 +1,4 @@
-"""Batches that are in the engine at the same time: of one graph over all processes, and of all graphs."""
+"""Counts the batches in the engine: those of one graph over all processes, and those of all graphs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class SharedInFlight(Protocol):
     """Counts the batches of one graph over all processes that send them."""
 
     def begin(self) -> None:
-        """Take note that this process has sent a batch."""
+        """Record that this process has sent a batch."""
 
     def end(self) -> None:
-        """Take note that a batch of this process has come back."""
+        """Record that a batch of this process has come back."""
 
     def elsewhere(self) -> int:
         """Return how many batches of the other processes are in the engine now."""
@@ -20,7 +20,7 @@ class SharedInFlight(Protocol):
 
 
 class EngineInFlight:
-    """Counts the batches of all graphs that this process has in the engine, and knows of those of others.
+    """Counts the batches of all graphs in the engine.
 
     Args:
         shared: Counts them over all processes that use the same engine; None where this is the only one.
@@ -36,13 +36,13 @@ class EngineInFlight:
         return not self._count and (self._shared is None or not self._shared.elsewhere())
 
     def begin(self) -> None:
-        """Take note that this process has sent a batch."""
+        """Record that this process has sent a batch."""
         self._count += 1
         if self._shared is not None:
             self._shared.begin()
 
     def end(self) -> None:
-        """Take note that a batch of this process has come back."""
+        """Record that a batch of this process has come back."""
         self._count -= 1
         if self._shared is not None:
             self._shared.end()

@@ -1,4 +1,4 @@
-"""Which of the waiting items go into the next batch: a pure policy, no clock and no event loop."""
+"""Queues items and chooses those of the next batch; a plain data structure without clock or event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request in a batcher: its items, what of them is missing, and who waits for their rows."""
+"""One request in a batcher: its items, its rows as far as they have come, and who waits for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Waiter(Protocol):
 
 
 class FutureWaiter:
-    """Waits as a future does."""
+    """Resolves a future."""
 
     __slots__ = ("future",)
 
@@ -35,12 +35,12 @@ class FutureWaiter:
         self.future = future
 
     def done(self, rows: Rows) -> None:
-        """Hand on the rows."""
+        """Set the future's result."""
         if not self.future.done():
             self.future.set_result(rows)
 
     def failed(self, error: IngrainError) -> None:
-        """Hand on the error."""
+        """Set the future's exception."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -51,15 +51,15 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
     Attributes:
         payloads: The items.
         lengths: Tokens of each.
-        waiter: Who waits; None once it was told, or has gone.
-        timeout_s: What it gave the request.
-        deadline: When that is over, by the batcher's clock.
+        waiter: Who waits; None once it was answered, or has gone.
+        timeout_s: Seconds that it has.
+        deadline: When they are over, by the batcher's clock.
         missing: Items without rows.
         is_bulk: Whether no single batch holds it.
         waiting_items: Items that wait for a batch.
-        waiting_tokens: And their tokens.
+        waiting_tokens: Their tokens.
         is_forgotten: Whether the queue was told that nobody wants it.
-        rows: As far as they have come.
+        rows: ``float32 [N, …]``, filled as batches come back.
     """
 
     payloads: Sequence[P]
@@ -75,12 +75,12 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
     rows: Rows | None = None
 
     def take_waiter(self) -> Waiter | None:
-        """Return who is still to be told, and forget it: an error's traceback may hold the request for long."""
+        """Return the waiter, if it is still to be called, and drop it: a traceback may hold the request for long."""
         waiter, self.waiter = self.waiter, None
         return waiter
 
     def fill(self, index: int, row: Rows) -> bool:
-        """Take an item's row, ``float32 [1, …]``; tell whether it was the last that was missing."""
+        """Store an item's row, ``float32 [1, …]``; return whether it was the last that was missing."""
         if len(self.payloads) == 1:
             self.rows = row
         else:

@@ -1,0 +1,26 @@
+"""Counts of the batches that were run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class BatcherStatistics:
+    """What a batcher did since it was made; ``tokens`` are without padding."""
+
+    batches: int = 0
+    items: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    batch_sizes: dict[int, int] = field(default_factory=dict)
+
+    def count(self, lengths: Sequence[int], padded: int) -> None:
+        """Count a batch of items of these lengths, all padded to one."""
+        items = len(lengths)
+        self.batches += 1
+        self.items += items
+        self.tokens += sum(lengths)
+        self.padded_tokens += items * padded
+        self.batch_sizes[items] = self.batch_sizes.get(items, 0) + 1
