@@ -1,6 +1,6 @@
-"""Write the synchronous client: the modules of ``client/aio`` with the words of an event loop taken out.
+"""Write the synchronous client: the modules of ``client/aio`` without ``async`` and ``await``.
 
-``make docs`` runs it; a test compares. One of the two is written by hand, so that they cannot come to differ.
+``make docs`` runs it, and a test compares the result. Only the asynchronous client is written by hand.
 """
 
 from __future__ import annotations
