@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hub_server import HubServer
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.sources.files import FileRules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.retry import Patience

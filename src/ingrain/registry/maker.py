@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ingrain.errors import DamagedEntryError, ModelConflictError, UnsupportedModelError
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.registry.table import Slot
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Manifest

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.progress import Progress
 from ingrain.sources.files import CODE_ONLY
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.names import check_repo_id, check_revision
+from ingrain.sources.spec import SourceSpec
 
 
-def fetch_code(repository: str, revision: str | None, job: ExportJob, progress: Callable[[Progress], None]) -> Snapshot:
+def fetch_code(
+    repository: str, revision: str | None, job: SourceSpec, progress: Callable[[Progress], None]
+) -> Snapshot:
     """Fetch the Python files of a repository, none of which is run here.
 
     Args:

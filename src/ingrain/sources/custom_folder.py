@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ingrain.errors import DamagedEntryError, InvalidRequestError
-from ingrain.export.process.job import ExportJob
 from ingrain.repository.custom import CustomSources
 from ingrain.repository.names import model_key
+from ingrain.sources.spec import SourceSpec
 
 
-def find_custom(job: ExportJob) -> Path | None:
+def find_custom(job: SourceSpec) -> Path | None:
     """Return the files of a custom source, or None where the job names none.
 
     Raises:

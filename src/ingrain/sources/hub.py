@@ -19,7 +19,7 @@ from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
 from huggingface_hub.utils import build_hf_headers
 
 from ingrain.errors import SourceUnavailableError, UnsupportedModelError
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.sources.blob import Blob, fetch_blob
 from ingrain.sources.cache import COMMIT, ModelCache
 from ingrain.sources.files import RULES, FileRules, choose_files, is_weights

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
 from ingrain.machine_faults import raise_if_machines
+from ingrain.progress import Progress
 from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, FileRules, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import find_local, link_files, list_files
 from ingrain.sources.names import HUB_PREFIX, LOCAL_PREFIX, check_repo_id, check_revision, missing_folder
 from ingrain.sources.registries import clip_weights
+from ingrain.sources.spec import SourceSpec
 
 CONFIG = "open_clip_config.json"
 # Where the export looks for the configuration of a text tower of transformers.
@@ -42,7 +43,7 @@ class ClipFolder:
     commit: str | None
 
 
-def resolve_clip(job: ExportJob, progress: Report) -> ClipFolder:
+def resolve_clip(job: SourceSpec, progress: Report) -> ClipFolder:
     """Find a model as OpenCLIP would: a local folder, ``hf-hub:organization/name``, or an architecture with a tag.
 
     A tokenizer or a text tower of its own name on the hub is fetched as well; what lies apart is linked into one folder
@@ -69,7 +70,7 @@ def resolve_clip(job: ExportJob, progress: Report) -> ClipFolder:
     return _published(job, progress)
 
 
-def resolve_custom_clip(job: ExportJob, folder: Path) -> Path:
+def resolve_custom_clip(job: SourceSpec, folder: Path) -> Path:
     """Link a custom source into one folder with what its configuration names and the user gave no URL for.
 
     Args:
@@ -86,7 +87,7 @@ def resolve_custom_clip(job: ExportJob, folder: Path) -> Path:
     return _assemble(job, _Parts(config, folder / _WEIGHTS, folder if own_tokenizer else None))
 
 
-def _local(job: ExportJob) -> Path | None:
+def _local(job: SourceSpec) -> Path | None:
     wanted = job.name.removeprefix(LOCAL_PREFIX)
     folder = find_local(wanted, Path(job.local_models_dir)) if job.local_models_dir is not None else None
     if folder is None and wanted != job.name:
@@ -95,7 +96,7 @@ def _local(job: ExportJob) -> Path | None:
     return folder if folder is None or wanted != job.name or (folder / CONFIG).is_file() or not job.pretrained else None
 
 
-def _from_hub(job: ExportJob, progress: Report) -> ClipFolder:
+def _from_hub(job: SourceSpec, progress: Report) -> ClipFolder:
     repo_id = check_repo_id(job.name.removeprefix(HUB_PREFIX), job.name)
     rules = file_rules("open_clip", pickled_weights=job.pickled_weights)
     snapshot = _fetch(job, repo_id, rules, progress, revision=job.revision)
@@ -105,7 +106,7 @@ def _from_hub(job: ExportJob, progress: Report) -> ClipFolder:
     return ClipFolder(folder=_assemble(job, parts), commit=snapshot.commit)
 
 
-def _published(job: ExportJob, progress: Report) -> ClipFolder:
+def _published(job: SourceSpec, progress: Report) -> ClipFolder:
     found = clip_weights(job.name, job.pretrained)
     rules = replace(
         file_rules("open_clip", pickled_weights=job.pickled_weights),
@@ -132,7 +133,7 @@ class _Parts:
     tokenizer: Path | None
 
 
-def _assemble(job: ExportJob, parts: _Parts) -> Path:
+def _assemble(job: SourceSpec, parts: _Parts) -> Path:
     """Link the parts of a model into one folder as ``local-dir:`` wants it."""
     folder = Path(job.output) / LINKED_FOLDER
     folder.mkdir()
@@ -148,7 +149,7 @@ def _assemble(job: ExportJob, parts: _Parts) -> Path:
     return _with_text_tower(job, folder, parts.config)
 
 
-def _with_text_tower(job: ExportJob, folder: Path, config: dict[str, Any]) -> Path:
+def _with_text_tower(job: SourceSpec, folder: Path, config: dict[str, Any]) -> Path:
     """Return a folder that has the configuration of the text tower, where that is one of transformers."""
     name = _text_config(config).get("hf_model_name")
     if not name or (folder / TEXT_CONFIG).is_file():
@@ -164,13 +165,13 @@ def _with_text_tower(job: ExportJob, folder: Path, config: dict[str, Any]) -> Pa
     return folder
 
 
-def _fetch_part(job: ExportJob, name: str, rules: FileRules) -> Path:
+def _fetch_part(job: SourceSpec, name: str, rules: FileRules) -> Path:
     """Fetch what a configuration names: a tokenizer, or the configuration of a text tower."""
     repo_id = check_repo_id(name.removeprefix(HUB_PREFIX), name)
     return _fetch(job, repo_id, rules, lambda _: None, revision=None).folder
 
 
-def _fetch(job: ExportJob, repo_id: str, rules: FileRules, progress: Report, *, revision: str | None) -> Snapshot:
+def _fetch(job: SourceSpec, repo_id: str, rules: FileRules, progress: Report, *, revision: str | None) -> Snapshot:
     return fetch_model(
         repo_id,
         library="open_clip",
@@ -205,7 +206,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _refuse(job: ExportJob, *fields: str, reason: str) -> None:
+def _refuse(job: SourceSpec, *fields: str, reason: str) -> None:
     for field in fields:
         if getattr(job, field) is not None:
             raise InvalidRequestError(f"{job.name!r} is {reason}; leave {field!r} out.", param=field)

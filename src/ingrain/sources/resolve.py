@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from ingrain.errors import InvalidRequestError
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.progress import Progress
 from ingrain.sources.custom_folder import find_custom
 from ingrain.sources.files import choose_files, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import find_local, list_files
 from ingrain.sources.names import LOCAL_PREFIX, check_revision, hub_id, missing_folder
 from ingrain.sources.open_clip import resolve_clip, resolve_custom_clip
+from ingrain.sources.spec import SourceSpec
 from ingrain.sources.trust import trusted_commits
 
 
@@ -36,7 +37,7 @@ class ResolvedSource:
 
 
 def resolve(
-    job: ExportJob,
+    job: SourceSpec,
     progress: Callable[[Progress], None],
     before_weights: Callable[[ResolvedSource], None] = lambda _: None,
 ) -> ResolvedSource:
@@ -93,7 +94,7 @@ def resolve(
     return described(snapshot)
 
 
-def _local(folder: Path, job: ExportJob, progress: Callable[[Progress], None]) -> ResolvedSource:
+def _local(folder: Path, job: SourceSpec, progress: Callable[[Progress], None]) -> ResolvedSource:
     """Hold a local folder to the same rules as the hub: weights in a form that is read."""
     if job.revision is not None:
         raise InvalidRequestError(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 from ingrain.vocabulary import Library
 

@@ -25,8 +25,9 @@ from ingrain.errors import (
     SourceUnavailableError,
     error_class,
 )
-from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished
 from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in, raise_if_machines
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 logger = logging.getLogger("ingrain.export")

@@ -13,7 +13,7 @@ from ingrain.errors import ModelNotFoundError, UnsupportedModelError
 from ingrain.export.families import entry
 from ingrain.export.onnx.onnx_file import CannotConvert, open_session
 from ingrain.export.precision.choose import FLOORS, INT8
-from ingrain.export.process.job import ExportJob, Phase, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ingrain.errors import ExportError, IngrainError
-from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished
 from ingrain.machine_faults import machine_fault
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 if TYPE_CHECKING:
