@@ -13,14 +13,14 @@ from ingrain.sources.spec import SourceSpec
 
 
 def fetch_code(
-    repository: str, revision: str | None, job: SourceSpec, progress: Callable[[Progress], None]
+    repository: str, revision: str | None, spec: SourceSpec, progress: Callable[[Progress], None]
 ) -> Snapshot:
     """Fetch the Python files of a repository, none of which is run here.
 
     Args:
         repository: The hub's id.
         revision: Branch, tag or commit; None for the main branch as it is now.
-        job: Says how the hub may be asked.
+        spec: Says how the hub may be asked.
         progress: Called with bytes done and in total.
 
     Raises:
@@ -39,10 +39,10 @@ def fetch_code(
         ) from error
     snapshot = fetch_model(
         repository,
-        library=job.library,
+        library=spec.library,
         revision=revision,
         trust_remote_code=False,  # the rules name the code by themselves
-        hub=Hub(token=job.token, offline=job.offline),
+        hub=Hub(token=spec.token, offline=spec.offline),
         progress=progress,
         rules=CODE_ONLY,
     )

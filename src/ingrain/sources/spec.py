@@ -1,6 +1,10 @@
-"""Names a model and says how its files may be fetched."""
+"""What a model's files are found by, and where they were found."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -35,3 +39,25 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool = False
     trust_remote_code: tuple[str, ...] = ()
     pickled_weights: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedSource:
+    """A model's files, all on this machine.
+
+    Attributes:
+        folder: What the source library loads.
+        commit: The hub's commit (40 hex digits); None for a local folder or a custom source.
+        repository: The hub's id, or the name of a local folder: what code in it is called where code is allowed.
+        origin: Where the files came from.
+    """
+
+    folder: Path
+    commit: str | None
+    repository: str
+    origin: Literal["custom", "local", "hub"]
+
+
+def quoted(text: str) -> str:
+    """Return what a user wrote as an error message quotes it: the first hundred characters."""
+    return repr(text if len(text) <= 100 else text[:100] + "…")

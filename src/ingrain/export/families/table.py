@@ -20,8 +20,6 @@ _MODULES: dict[Library, str] = {
     "open_clip": "ingrain.export.families.open_clip.export",
     "timm": "ingrain.export.families.timm.export",
 }
-# Their names are in registries of their own, so that they are imported (and torch with them) to find the weights.
-LOOKED_UP_BY_ITSELF: frozenset[Library] = frozenset({"open_clip", "timm"})
 
 
 def exporter_of(library: Library) -> Exporter:

@@ -19,6 +19,7 @@ from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.measured import Floors
 from ingrain.preprocess.text import TextPreprocessor
+from ingrain.progress import Phase, Progress
 from ingrain.repository.manifest import Graph, Manifest, Verification
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository

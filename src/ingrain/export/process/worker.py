@@ -19,13 +19,14 @@ import msgspec
 
 from ingrain.errors import ExportError, IngrainError
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
+from ingrain.libraries import LIBRARIES
 from ingrain.machine_faults import machine_fault
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 if TYPE_CHECKING:
     from ingrain.export.families.sentence_transformers.own_code import Settled
-    from ingrain.sources.resolve import ResolvedSource
+    from ingrain.sources.spec import ResolvedSource
 
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -64,7 +65,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     Raises:
         IngrainError: The model cannot be had, converted or proved.
     """
-    from ingrain.export.families.table import LOOKED_UP_BY_ITSELF, exporter_of
+    from ingrain.export.families.table import exporter_of
     from ingrain.export.precision.calibrate import calibrate
     from ingrain.export.process.stored import find_stored, prove_stored
     from ingrain.export.weights.pickled_weights import UNPICKLED_FOLDER, unpickle
@@ -75,7 +76,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         emit(progress)
 
     report(Progress(phase="download"))
-    if job.library in LOOKED_UP_BY_ITSELF:
+    if LIBRARIES[job.library].has_registry:
         _prepare_torch()
         exporter_of(job.library)  # says it now, where the library is not installed
     source = resolve(job, report, lambda found: _refuse_code(job, found))
@@ -118,7 +119,7 @@ def _failed(error: IngrainError) -> Failed:
 def _refuse_code(job: ExportJob, found: ResolvedSource) -> None:
     from ingrain.export.families.sentence_transformers.own_code import refuse_untrusted_code
 
-    if job.library == "sentence_transformers":
+    if LIBRARIES[job.library].may_run_code:
         refuse_untrusted_code(job, found)
 
 
@@ -127,7 +128,7 @@ def _settle(job: ExportJob, source: ResolvedSource, report: Callable[[Progress],
     from ingrain.export.families.sentence_transformers.own_code import Settled, settle
     from ingrain.sources.open_clip import LINKED_FOLDER
 
-    if job.library != "sentence_transformers":
+    if not LIBRARIES[job.library].may_run_code:
         return Settled(source.folder, runs_code=False, code=())
     return settle(job, source, Path(job.output) / LINKED_FOLDER, report)
 

@@ -37,6 +37,7 @@ from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.measured import Floors
 from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Graph, Manifest, Verification
 from ingrain.vocabulary import Role
 

@@ -23,6 +23,7 @@ from ingrain.export.process.threads import export_threads
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.compare import compare
 from ingrain.export.proof.measured import Floors
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Verification
 from ingrain.vocabulary import Role
 
