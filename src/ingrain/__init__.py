@@ -53,6 +53,7 @@ from ingrain.errors import (
     SourceForbiddenError as SourceForbiddenError,
     SourceNotFoundError as SourceNotFoundError,
     SourceUnavailableError as SourceUnavailableError,
+    SourceUnreachableError as SourceUnreachableError,
     TextTooLongError as TextTooLongError,
     TooLargeError as TooLargeError,
     TuningError as TuningError,

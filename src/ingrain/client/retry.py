@@ -13,11 +13,12 @@ from ingrain.errors import (
     ExportUnavailableError,
     MachineError,
     ServerUnreachableError,
+    SourceUnreachableError,
 )
 
 _STATUSES = frozenset({429, 502, 503, 504})
 # Trying again would do the same for half an hour more, or needs somebody to look after the server's machine.
-_HOPELESS = (ExportTimeoutError, ExportUnavailableError, MachineError)
+_HOPELESS = (ExportTimeoutError, ExportUnavailableError, MachineError, SourceUnreachableError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

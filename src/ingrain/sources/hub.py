@@ -1,9 +1,8 @@
-"""Receives a model's id on the hub, and hands on a folder of the hub's cache with all files that the library reads."""
+"""Fetches the files of a model from the hub into its cache."""
 
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import logging
 import os
@@ -11,27 +10,27 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
+from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import build_hf_headers
 
-from ingrain.errors import SourceUnavailableError, UnsupportedModelError
+from ingrain.errors import SourceUnavailableError, SourceUnreachableError, UnsupportedModelError
 from ingrain.progress import Progress
-from ingrain.sources.blob import Blob, fetch_blob
 from ingrain.sources.cache import COMMIT, ModelCache
+from ingrain.sources.download import Blob, download
+from ingrain.sources.download_progress import DownloadProgress
 from ingrain.sources.files import RULES, FileRules, choose_files, is_weights
-from ingrain.sources.hub_errors import offline_error, translated
+from ingrain.sources.hub_errors import offline_error, retry_delay_s, translated, why_unreachable
 from ingrain.sources.local import is_plain_relative, list_files
-from ingrain.sources.retry import Patience, Retries
 from ingrain.vocabulary import Library
 
 logger = logging.getLogger("ingrain.sources")
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REPORT_EVERY_S = 0.2
 _LISTING_RETRIES = 2
 
 
@@ -45,21 +44,19 @@ def _cache_dir() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """Which hub, and what may be asked of it.
+    """Where models are fetched from, and where to.
 
     Attributes:
         endpoint: Its address; ``HF_ENDPOINT``, else the public hub.
         cache_dir: The cache that all libraries of the hub share; ``HF_HUB_CACHE`` or ``HF_HOME``.
         token: For gated and private models; None for the one that the hub's own tools have stored, if any.
         offline: True to use only the cache. ``HF_HUB_OFFLINE`` does the same.
-        patience: How long to wait, and how often to try.
     """
 
     endpoint: str = field(default_factory=_endpoint)
     cache_dir: Path = field(default_factory=_cache_dir)
     token: str | None = field(default=None, repr=False)
     offline: bool = False
-    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +95,8 @@ def fetch_model(
     Raises:
         SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
         SourceForbiddenError: A token is needed.
-        SourceUnavailableError: The hub cannot be reached, or the download broke off more often than patience allows.
+        SourceUnreachableError: There is no connection to the hub.
+        SourceUnavailableError: The hub does not answer, or the download broke off too often.
         UnsupportedModelError: The weights are there in no form that is read; nothing has been fetched.
     """
     cache = ModelCache.of(hub.cache_dir, repo_id)
@@ -108,29 +106,34 @@ def fetch_model(
             raise offline_error(repo_id, revision)
         return cached
     try:
-        commit, blobs = _listing(repo_id, library, revision, trust_remote_code, hub, rules)
+        commit, blobs = _listing(repo_id, library, revision, trust_remote_code, hub, rules, progress)
     except SourceUnavailableError as error:
         cached = _cached(cache, repo_id, library, revision, rules)
         if cached is None:
             raise
         logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
         return cached
+    snapshot = Snapshot(folder=cache.snapshot(commit), commit=commit)
     with translated(repo_id, revision):
+        missing = [blob for blob in blobs if not cache.has(commit, blob.path, blob.digest)]
+        meter = DownloadProgress(progress, total_bytes=sum(blob.size_bytes for blob in blobs))
+        meter.finish(sum(blob.size_bytes for blob in blobs if blob not in missing), "files in the cache")
+        cache.drop_old_partials()
+        _check_disk(cache, missing)
+        headers = build_hf_headers(token=hub.token, library_name="ingrain")
         side = [blob for blob in blobs if not is_weights(blob.path, rules or RULES[library])]
-        first = blobs[len(side)] if len(side) < len(blobs) else None
-
-        def linked(blob: Blob) -> None:
-            if blob is first:
-                for each in side:
-                    cache.link(commit, each.path, each.digest)
-                before_weights(Snapshot(folder=cache.snapshot(commit), commit=commit))
-
-        _fetch_missing(cache, commit, blobs, hub, progress, linked)
-        for blob in blobs:
-            cache.link(commit, blob.path, blob.digest)
+        for part in (side, blobs[len(side) :]):
+            if part is not side and set(part) & set(missing):
+                before_weights(snapshot)
+            for blob in (blob for blob in part if blob in missing):
+                download(blob, cache, headers=headers, progress=meter)
+                meter.finish(blob.size_bytes, blob.path)
+            # Together, so that a snapshot that has weights has all of them.
+            for blob in part:
+                cache.link(commit, blob.path, blob.digest)
         # Last, so that a revision in the cache always stands for a complete model.
         cache.write_ref(revision or constants.DEFAULT_REVISION, commit)
-    return Snapshot(folder=cache.snapshot(commit), commit=commit)
+    return snapshot
 
 
 def _listing(
@@ -140,11 +143,12 @@ def _listing(
     trust_remote_code: bool,
     hub: Hub,
     rules: FileRules | None,
+    progress: Callable[[Progress], None],
 ) -> tuple[str, list[Blob]]:
     """Ask the hub which commit a revision stands for and what it holds, and choose from that."""
     try:
         with translated(repo_id, revision):
-            info = _model_info(repo_id, revision, hub)
+            info = _model_info(repo_id, revision, hub, progress)
     except (ValueError, TypeError, KeyError) as error:
         # Not JSON, or not the hub's: a proxy's login page, an address that is no hub.
         raise _malformed(repo_id) from error
@@ -160,20 +164,31 @@ def _listing(
     return commit, blobs
 
 
-def _model_info(repo_id: str, revision: str | None, hub: Hub) -> Any:
+def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Callable[[Progress], None]) -> Any:
+    """Ask the hub for a model's files; not again where there is no connection, for nothing of it is there yet."""
     api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="ingrain")
-    # Nothing has been fetched yet that patience could save, and somebody may be waiting for the error.
-    retries = Retries(replace(hub.patience, retries=min(hub.patience.retries, _LISTING_RETRIES)))
-    timeouts = hub.patience.timeouts()
+    failures = 0
     while True:
         try:
-            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeouts)
-        except Exception as error:  # Retries decides by type what is worth another try, and raises the rest again.
-            retries.wait_or_raise(error)
+            return api.model_info(
+                repo_id, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            )
+        except HTTPError as error:
+            if reason := why_unreachable(error):
+                raise SourceUnreachableError(
+                    f"The hub cannot be reached, so {repo_id!r} cannot be fetched: {reason}. Or put the model's folder "
+                    "below the directory of local models."
+                ) from error
+            failures += 1
+            delay_s = retry_delay_s(error, failures, most=_LISTING_RETRIES)
+            if delay_s is None:
+                raise
+        progress(Progress(phase="download", detail="the hub is out of order; trying again"))
+        time.sleep(delay_s)
 
 
-def _malformed(repo_id: str) -> SourceUnavailableError:
-    return SourceUnavailableError(
+def _malformed(repo_id: str) -> SourceUnreachableError:
+    return SourceUnreachableError(
         f"What was asked for the files of {repo_id!r} did not answer as the hub does. Check HF_ENDPOINT and the proxy."
     )
 
@@ -186,34 +201,6 @@ def _blob(sibling: Any, commit: str, repo_id: str, hub: Hub) -> Blob:
         size_bytes=int(sibling.lfs.size if sibling.lfs else sibling.size if sibling.size is not None else -1),
         digest=str(sibling.lfs.sha256 if sibling.lfs else sibling.blob_id),
     )
-
-
-def _fetch_missing(
-    cache: ModelCache,
-    commit: str,
-    blobs: list[Blob],
-    hub: Hub,
-    progress: Callable[[Progress], None],
-    before: Callable[[Blob], None],
-) -> None:
-    """Fetch one file after the other, each with its own retries."""
-    missing = [blob for blob in blobs if not cache.has(commit, blob.path) and not cache.blob(blob.digest).is_file()]
-    meter = _Meter(progress, total_bytes=sum(blob.size_bytes for blob in blobs))
-    meter.finish(sum(blob.size_bytes for blob in blobs if blob not in missing), "files in the cache")
-    cache.drop_old_partials()
-    _check_disk(cache, missing)
-    headers = build_hf_headers(token=hub.token, library_name="ingrain")
-    for blob in missing:
-        before(blob)
-        fetch_blob(
-            blob,
-            destination=cache.blob(blob.digest),
-            partial=cache.partial(blob.digest),
-            headers=headers,
-            patience=hub.patience,
-            on_bytes=functools.partial(meter.at, path=blob.path),
-        )
-        meter.finish(blob.size_bytes, blob.path)
 
 
 def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
@@ -262,32 +249,3 @@ def _shards_are_there(index: Path) -> bool:
     except (ValueError, KeyError, AttributeError):
         return False
     return all((index.parent / shard).is_file() for shard in shards)
-
-
-class _Meter:
-    """Turns the bytes of single files into progress that only ever grows, a few times a second."""
-
-    def __init__(self, progress: Callable[[Progress], None], *, total_bytes: int) -> None:
-        self._progress = progress
-        self._total_bytes = total_bytes
-        self._finished_bytes = 0
-        self._shown_bytes = 0
-        self._shown_at = float("-inf")
-
-    def at(self, done_bytes: int, path: str) -> None:
-        """Report the bytes of the file that is being fetched."""
-        if time.monotonic() - self._shown_at >= _REPORT_EVERY_S:
-            self._show(self._finished_bytes + done_bytes, path)
-
-    def finish(self, size_bytes: int, path: str) -> None:
-        """Report that a file is complete."""
-        self._finished_bytes += size_bytes
-        self._show(self._finished_bytes, path)
-
-    def _show(self, done_bytes: int, detail: str) -> None:
-        self._shown_at = time.monotonic()
-        # A file that is fetched anew must not take back what was shown.
-        self._shown_bytes = min(max(self._shown_bytes, done_bytes), self._total_bytes)
-        self._progress(
-            Progress(phase="download", detail=detail, done=self._shown_bytes, total=self._total_bytes, unit="bytes")
-        )

@@ -22,6 +22,7 @@ from ingrain.errors import (
     ExportUnavailableError,
     IngrainError,
     RequestError,
+    SourceError,
     SourceUnavailableError,
     error_class,
 )
@@ -317,7 +318,7 @@ def _child_environment() -> dict[str, str]:
 def _log(job: ExportJob, lines: deque[str], failure: BaseException | None) -> None:
     """Log what the child wrote where it failed, for whatever reason: messages send their readers here."""
     expected = failure is None or isinstance(failure, asyncio.CancelledError)
-    refused = isinstance(failure, RequestError)
+    refused = isinstance(failure, RequestError | SourceError)
     level = logging.DEBUG if expected else logging.WARNING if refused else logging.ERROR
     if lines and logger.isEnabledFor(level):
         logger.log(level, "The export of %r wrote:\n%s", job.name, "\n".join(lines))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.errors import ExportError, IngrainError
+from ingrain.errors import ExportError, ExportUnavailableError, IngrainError
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
 from ingrain.libraries import LIBRARIES
 from ingrain.machine_faults import machine_fault
@@ -40,7 +40,9 @@ def main() -> int:
     try:
         emit(Finished(manifest=run_job(job, emit)))
     except IngrainError as error:
-        traceback.print_exc()
+        # The message says what a user or an operator has to know; the place in the code matters for our own faults.
+        if isinstance(error, ExportError) and not isinstance(error, ExportUnavailableError):
+            traceback.print_exc()
         emit(_failed(error))
     except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
         traceback.print_exc()
