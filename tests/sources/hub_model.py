@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hub_server import HubServer
 from ingrain.progress import Progress
-from ingrain.sources.files import FileRules
+from ingrain.sources.files import FileRules, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 
 # What huggingface_hub does by itself where a connection breaks: seconds of silence that it bears, tries to continue.
@@ -53,9 +53,7 @@ class Fetcher:
     ) -> Snapshot:
         return fetch_model(
             repo_id,
-            library="sentence_transformers",
             revision=revision,
-            trust_remote_code=trust_remote_code,
             hub=Hub(
                 endpoint=endpoint or self.hub.url,
                 cache_dir=self.cache_dir,
@@ -63,7 +61,7 @@ class Fetcher:
                 offline=offline,
             ),
             progress=self.progress.append,
-            rules=rules,
+            rules=rules or file_rules("sentence_transformers", pickled_weights=True, with_code=trust_remote_code),
         )
 
     def weights(self, repo_id: str = "org/model") -> Path:

@@ -1,4 +1,4 @@
-"""Receives the repository that holds a model's Python code, hands on its files at one commit."""
+"""Fetches the repository that holds a model's Python code."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def fetch_code(
         ) from error
     snapshot = fetch_model(
         repository,
-        library=spec.library,
         revision=revision,
-        trust_remote_code=False,  # the rules name the code by themselves
         hub=Hub(token=spec.token, offline=spec.offline),
         progress=progress,
         rules=CODE_ONLY,

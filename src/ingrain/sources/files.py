@@ -1,4 +1,4 @@
-"""Receives the list of a model's files, and hands on those worth fetching; weights of another form are refused here."""
+"""Chooses which of a model's files are read, by source library, and refuses weights in any other form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingrain.vocabulary import Library
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRules:
-    """Which files of a model a source library reads.
+    """Which files of a model are read.
 
     Attributes:
         side: Patterns of file names: configurations, tokenizers.
@@ -36,7 +36,7 @@ class FileRules:
 _NO_PARTS = re.compile(r"(?!)")
 _TOKENIZERS = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken")
 
-RULES: dict[Library, FileRules] = {
+_RULES: dict[Library, FileRules] = {
     "sentence_transformers": FileRules(
         side=("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken", "*.jinja"),
         # No variants beside them (`model.fp16.safetensors`, `consolidated.safetensors`): the library reads none.
@@ -69,9 +69,17 @@ _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs",
 _OTHER_FORMS = re.compile(r"(open_clip_)?(pytorch_|tf_|flax_|rust_)?model.*\.(bin|pt|pth|ckpt|pkl|h5|msgpack|ot|npz)")
 
 
-def file_rules(library: Library, *, pickled_weights: bool) -> FileRules:
-    """Return the rules of a library, without pickles where the operator forbids them."""
-    return replace(RULES[library], pickles_allowed=pickled_weights)
+def file_rules(library: Library, *, pickled_weights: bool, with_code: bool = False) -> FileRules:
+    """Return what a source library reads of a model.
+
+    Args:
+        library: The source library.
+        pickled_weights: False where the operator forbids pickles.
+        with_code: True to include Python files.
+    """
+    rules = _RULES[library]
+    side = (*rules.side, "*.py") if with_code else rules.side
+    return replace(rules, side=side, pickles_allowed=pickled_weights)
 
 
 def is_weights(path: str, rules: FileRules) -> bool:
@@ -80,29 +88,23 @@ def is_weights(path: str, rules: FileRules) -> bool:
     return rules.weights is not None and any(form.fullmatch(name) for form in (rules.weights, rules.pickles))
 
 
-def choose_files(
-    paths: Iterable[str], library: Library, *, trust_remote_code: bool, model: str, rules: FileRules | None = None
-) -> list[str]:
-    """Return the files to fetch, small ones first.
+def choose_files(paths: Iterable[str], rules: FileRules, *, model: str) -> list[str]:
+    """Return the files to read, weights last.
 
     Args:
         paths: Every file of the model, relative, with ``/``.
-        library: The source library.
-        trust_remote_code: True to fetch Python files as well.
+        rules: What is read.
         model: The model's name, for the message of an error.
-        rules: Other rules than the library's.
 
     Raises:
         UnsupportedModelError: The weights, or those of a part of the model, are there in no form that is read.
     """
-    rules = rules or RULES[library]
     used = used_files(paths)
     weights: list[str] = []
     if rules.weights is not None:
         weights = [path for path in used if rules.weights.fullmatch(PurePosixPath(path).name)]
         weights += _pickled(used, weights, rules, model)
-    patterns = (*rules.side, "*.py") if trust_remote_code else rules.side
-    side = [path for path in used if any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in patterns)]
+    side = [path for path in used if any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in rules.side)]
     return sorted(side) + sorted(weights)
 
 

@@ -23,15 +23,16 @@ from ingrain.progress import Progress
 from ingrain.sources.cache import COMMIT, ModelCache
 from ingrain.sources.download import Blob, download
 from ingrain.sources.download_progress import DownloadProgress
-from ingrain.sources.files import RULES, FileRules, choose_files, is_weights
+from ingrain.sources.files import FileRules, choose_files, is_weights
 from ingrain.sources.hub_errors import offline_error, retry_delay_s, translated, why_unreachable
 from ingrain.sources.local import is_plain_relative, list_files
-from ingrain.vocabulary import Library
 
 logger = logging.getLogger("ingrain.sources")
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LISTING_RETRIES = 2
+
+Report = Callable[[Progress], None]
 
 
 def _endpoint() -> str:
@@ -70,12 +71,10 @@ class Snapshot:
 def fetch_model(
     repo_id: str,
     *,
-    library: Library,
     revision: str | None,
-    trust_remote_code: bool,
+    rules: FileRules,
     hub: Hub,
-    progress: Callable[[Progress], None],
-    rules: FileRules | None = None,
+    progress: Report,
     before_weights: Callable[[Snapshot], None] = lambda _: None,
 ) -> Snapshot:
     """Fetch the files of a model that are not in the cache yet.
@@ -84,12 +83,10 @@ def fetch_model(
 
     Args:
         repo_id: The model's id on the hub.
-        library: The source library, which decides what files are read.
         revision: Branch, tag or commit; None for the main branch.
-        trust_remote_code: True to fetch Python files as well.
+        rules: Which files to fetch.
         hub: The hub.
         progress: Called with bytes done and in total, over all files.
-        rules: Other rules of what to fetch than the library's.
         before_weights: Called with the side files alone before the first weights are fetched; may refuse the model.
 
     Raises:
@@ -101,18 +98,16 @@ def fetch_model(
     """
     cache = ModelCache.of(hub.cache_dir, repo_id)
     if hub.offline or is_offline_mode():
-        cached = _cached(cache, repo_id, library, revision, rules)
-        if cached is None:
-            raise offline_error(repo_id, revision)
-        return cached
+        if cached := _cached(cache, repo_id, revision, rules):
+            return cached
+        raise offline_error(repo_id, revision)
     try:
-        commit, blobs = _listing(repo_id, library, revision, trust_remote_code, hub, rules, progress)
+        commit, blobs = _listing(repo_id, revision, rules, hub, progress)
     except SourceUnavailableError as error:
-        cached = _cached(cache, repo_id, library, revision, rules)
-        if cached is None:
-            raise
-        logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
-        return cached
+        if cached := _cached(cache, repo_id, revision, rules):
+            logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
+            return cached
+        raise
     snapshot = Snapshot(folder=cache.snapshot(commit), commit=commit)
     with translated(repo_id, revision):
         missing = [blob for blob in blobs if not cache.has(commit, blob.path, blob.digest)]
@@ -121,14 +116,15 @@ def fetch_model(
         cache.drop_old_partials()
         _check_disk(cache, missing)
         headers = build_hf_headers(token=hub.token, library_name="ingrain")
-        side = [blob for blob in blobs if not is_weights(blob.path, rules or RULES[library])]
-        for part in (side, blobs[len(side) :]):
-            if part is not side and set(part) & set(missing):
+        weights = [blob for blob in blobs if is_weights(blob.path, rules)]
+        for part in (blobs[: len(blobs) - len(weights)], weights):
+            wanted = [blob for blob in part if blob in missing]
+            if wanted and part is weights:
                 before_weights(snapshot)
-            for blob in (blob for blob in part if blob in missing):
+            for blob in wanted:
                 download(blob, cache, headers=headers, progress=meter)
                 meter.finish(blob.size_bytes, blob.path)
-            # Together, so that a snapshot that has weights has all of them.
+            # All at once, so that a snapshot that has weights has all of them.
             for blob in part:
                 cache.link(commit, blob.path, blob.digest)
         # Last, so that a revision in the cache always stands for a complete model.
@@ -137,13 +133,7 @@ def fetch_model(
 
 
 def _listing(
-    repo_id: str,
-    library: Library,
-    revision: str | None,
-    trust_remote_code: bool,
-    hub: Hub,
-    rules: FileRules | None,
-    progress: Callable[[Progress], None],
+    repo_id: str, revision: str | None, rules: FileRules, hub: Hub, progress: Report
 ) -> tuple[str, list[Blob]]:
     """Ask the hub which commit a revision stands for and what it holds, and choose from that."""
     try:
@@ -157,14 +147,14 @@ def _listing(
     # Commit, paths and digests become paths in the cache, so a hub that is broken or hostile ends here.
     if not COMMIT.fullmatch(commit) or not all(map(is_plain_relative, siblings)):
         raise _malformed(repo_id)
-    chosen = choose_files(siblings, library, trust_remote_code=trust_remote_code, model=repo_id, rules=rules)
+    chosen = choose_files(siblings, rules, model=repo_id)
     blobs = [_blob(siblings[path], commit, repo_id, hub) for path in chosen]
     if not all(_DIGEST.fullmatch(blob.digest) and blob.size_bytes >= 0 for blob in blobs):
         raise _malformed(repo_id)
     return commit, blobs
 
 
-def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Callable[[Progress], None]) -> Any:
+def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) -> Any:
     """Ask the hub for a model's files; not again where there is no connection, for nothing of it is there yet."""
     api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="ingrain")
     failures = 0
@@ -215,9 +205,7 @@ def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
         raise OSError(errno.ENOSPC, "not enough space for the download")
 
 
-def _cached(
-    cache: ModelCache, repo_id: str, library: Library, revision: str | None, rules: FileRules | None
-) -> Snapshot | None:
+def _cached(cache: ModelCache, repo_id: str, revision: str | None, rules: FileRules) -> Snapshot | None:
     """Return what the cache holds of a revision, where that is a whole model."""
     commit = cache.read_ref(revision or constants.DEFAULT_REVISION)
     if commit is None:
@@ -226,17 +214,14 @@ def _cached(
     paths = list_files(folder)
     try:
         # Another library may have fetched single files only.
-        chosen = choose_files(paths, library, trust_remote_code=False, model=repo_id, rules=rules)
+        chosen = choose_files(paths, rules, model=repo_id)
     except UnsupportedModelError:
         return None
-    if not chosen:
-        return None
-    if not all(_shards_are_there(folder / path) for path in paths if _is_read_by(path, chosen)):
-        return None
-    return Snapshot(folder=folder, commit=commit)
+    is_whole = chosen and all(_shards_are_there(folder / path) for path in paths if _is_read(path, chosen))
+    return Snapshot(folder=folder, commit=commit) if is_whole else None
 
 
-def _is_read_by(index: str, chosen: list[str]) -> bool:
+def _is_read(index: str, chosen: list[str]) -> bool:
     """Return True for the index of shards; that of pickles matters only where these are what is read."""
     if not index.endswith(".bin.index.json"):
         return index.endswith(".safetensors.index.json")

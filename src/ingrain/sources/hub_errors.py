@@ -34,6 +34,12 @@ _PASSING_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
 _FIRST_DELAY_S, _LONGEST_DELAY_S, _LONGEST_RETRY_AFTER_S = 0.5, 8.0, 60.0
 _MOST_BROKEN = 2
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+_UNREACHABLE: dict[type[OSError], str] = {
+    socket.gaierror: "its name cannot be resolved. Check the network and HF_ENDPOINT",
+    ConnectionRefusedError: "nothing listens at its address. Check HF_ENDPOINT and the proxy",
+    ssl.SSLError: "its certificate is not trusted. Check HF_ENDPOINT and SSL_CERT_FILE",
+    TimeoutError: "it does not answer in time. Check the network, HF_ENDPOINT and the proxy",
+}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -80,16 +86,11 @@ def offline_error(repo_id: str, revision: str | None) -> SourceNotFoundError:
 def why_unreachable(error: HTTPError) -> str | None:
     """Return why no connection to the hub comes about, and what to do; None where there was one."""
     for cause in _causes(error):
-        if isinstance(cause, socket.gaierror):
-            return "its name cannot be resolved. Check the network and HF_ENDPOINT"
-        if isinstance(cause, ConnectionRefusedError):
-            return "nothing listens at its address. Check HF_ENDPOINT and the proxy"
-        if isinstance(cause, ssl.SSLError):
-            return "its certificate is not trusted. Check HF_ENDPOINT and SSL_CERT_FILE"
-        if isinstance(cause, TimeoutError):
-            return "it does not answer in time. Check the network, HF_ENDPOINT and the proxy"
         if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
             return "there is no route to it. Check the network and HF_ENDPOINT"
+        for kind, reason in _UNREACHABLE.items():
+            if isinstance(cause, kind):
+                return reason
     return None
 
 

@@ -165,9 +165,7 @@ def _fetch_part(spec: SourceSpec, name: str, rules: FileRules) -> Path:
 def _fetch(spec: SourceSpec, repo_id: str, rules: FileRules, progress: Report, *, revision: str | None) -> Snapshot:
     return fetch_model(
         repo_id,
-        library="open_clip",
         revision=revision,
-        trust_remote_code=False,
         hub=Hub(token=spec.token, offline=spec.offline),
         progress=progress,
         rules=rules,

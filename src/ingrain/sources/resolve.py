@@ -55,32 +55,31 @@ def resolve(
 
 def _find_in_one_place(spec: SourceSpec, progress: Report, before_weights: BeforeWeights) -> ResolvedSource:
     """Find a model all of whose files lie in one local folder or in one repository of the hub."""
-    rules = file_rules(spec.library, pickled_weights=spec.pickled_weights)
     folder = local_folder(spec)
     if folder is not None:
         if spec.revision is not None:
             raise InvalidRequestError(
                 f"{spec.name!r} is a local folder, which has no revisions; leave 'revision' out.", param="revision"
             )
+        rules = file_rules(spec.library, pickled_weights=spec.pickled_weights)
         # Refuses weights in a form that is not read, as for the hub.
-        choose_files(list_files(folder), spec.library, trust_remote_code=False, model=spec.name, rules=rules)
+        choose_files(list_files(folder), rules, model=spec.name)
         progress(Progress(phase="download", detail="local folder"))
         return ResolvedSource(folder=folder, commit=None, repository=spec.name, origin="local")
     if spec.revision is not None:
         check_revision(spec.revision)
     repository = hub_id(spec.name, spec.library)
+    with_code = bool(trusted_commits(repository, spec.trust_remote_code))
 
     def resolved(snapshot: Snapshot) -> ResolvedSource:
         return ResolvedSource(folder=snapshot.folder, commit=snapshot.commit, repository=repository, origin="hub")
 
     snapshot = fetch_model(
         repository,
-        library=spec.library,
         revision=spec.revision,
-        trust_remote_code=bool(trusted_commits(repository, spec.trust_remote_code)),
         hub=Hub(token=spec.token, offline=spec.offline),
         progress=progress,
-        rules=rules,
+        rules=file_rules(spec.library, pickled_weights=spec.pickled_weights, with_code=with_code),
         before_weights=lambda snapshot: before_weights(resolved(snapshot)),
     )
     return resolved(snapshot)
