@@ -11,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 from ingrain.errors import InvalidRequestError
 from ingrain.libraries import LIBRARIES
 from ingrain.sources.registries import timm_repo
-from ingrain.sources.spec import quoted
+from ingrain.sources.spec import SourceSpec, quoted
 from ingrain.vocabulary import Library
 
 MAX_REVISION_CHARS = 255
@@ -59,6 +59,14 @@ def hub_id(name: str, library: Library) -> str:
     if repo_id == name and "/" not in name:
         repo_id = _ID_OF_BARE_NAME[library](name)
     return check_repo_id(repo_id, name)
+
+
+def needs_registry(spec: SourceSpec) -> bool:
+    """Return True where a model may be named so that its library has to be imported to find its weights."""
+    facts = LIBRARIES[spec.library]
+    says_where = spec.name.startswith((*facts.hub_prefixes, facts.local_prefix or "://"))
+    # `ViT-B/32` is an architecture of OpenCLIP's; timm has none with a slash.
+    return facts.has_registry and not says_where and ("/" not in spec.name or facts.has_pretrained_tag)
 
 
 def without_hub_prefix(name: str, library: Library) -> str:

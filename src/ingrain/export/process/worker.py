@@ -71,6 +71,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     from ingrain.export.precision.calibrate import calibrate
     from ingrain.export.process.stored import find_stored, prove_stored
     from ingrain.export.weights.pickled_weights import UNPICKLED_FOLDER, unpickle
+    from ingrain.sources.names import needs_registry
     from ingrain.sources.open_clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
 
@@ -78,7 +79,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         emit(progress)
 
     report(Progress(phase="download"))
-    if LIBRARIES[job.library].has_registry:
+    if needs_registry(job):
         _prepare_torch()
         exporter_of(job.library)  # says it now, where the library is not installed
     source = resolve(job, report, lambda found: _refuse_code(job, found))
