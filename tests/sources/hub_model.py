@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hub_server import HubServer
+from ingrain.libraries import FileRules
 from ingrain.progress import Progress
-from ingrain.sources.files import FileRules, file_rules
+from ingrain.sources.files import file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 
 # What huggingface_hub does by itself where a connection breaks: seconds of silence that it bears, tries to continue.

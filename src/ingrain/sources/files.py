@@ -5,63 +5,17 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.libraries import LIBRARIES, NO_PARTS, TOKENIZER_FILES, FileRules
 from ingrain.vocabulary import Library
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRules:
-    """Which files of a model are read.
-
-    Attributes:
-        side: Patterns of file names: configurations, tokenizers.
-        weights: Matches the whole file name of weights, safetensors only; None where only side files are wanted.
-        part_folder: Matches the whole path of a folder that is a part of the model with weights of its own.
-        pickles: Matches the whole file name of the same weights as PyTorch pickles them, which are read, as data
-            alone, where a folder has no others.
-        pickles_allowed: False where the operator forbids it.
-    """
-
-    side: tuple[str, ...]
-    weights: re.Pattern[str] | None
-    part_folder: re.Pattern[str]
-    pickles: re.Pattern[str] = re.compile(r"(?!)")
-    pickles_allowed: bool = True
-
-
-_NO_PARTS = re.compile(r"(?!)")
-_TOKENIZERS = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken")
-
-_RULES: dict[Library, FileRules] = {
-    "sentence_transformers": FileRules(
-        side=("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken", "*.jinja"),
-        # No variants beside them (`model.fp16.safetensors`, `consolidated.safetensors`): the library reads none.
-        weights=re.compile(r"(pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"),
-        # `2_Dense`, `0_StaticEmbedding`, a router's `query_0_Transformer`.
-        part_folder=re.compile(r"(\w+_)?\d+_\w+"),
-        pickles=re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin"),
-    ),
-    "open_clip": FileRules(
-        side=_TOKENIZERS,
-        # Beside them often lies the same model for transformers (`model.safetensors`), which OpenCLIP does not read.
-        weights=re.compile(r"open_clip_model\.safetensors"),
-        part_folder=_NO_PARTS,
-        pickles=re.compile(r"open_clip_pytorch_model\.bin"),
-    ),
-    "timm": FileRules(
-        side=("config.json",),
-        weights=re.compile(r"model\.safetensors"),
-        part_folder=_NO_PARTS,
-        pickles=re.compile(r"pytorch_model\.bin"),
-    ),
-}
-TOKENIZER_ONLY = FileRules(side=_TOKENIZERS, weights=None, part_folder=_NO_PARTS)
-CONFIG_ONLY = FileRules(side=("config.json",), weights=None, part_folder=_NO_PARTS)
-CODE_ONLY = FileRules(side=("*.py",), weights=None, part_folder=_NO_PARTS)
+TOKENIZER_ONLY = FileRules(side=TOKENIZER_FILES)
+CONFIG_ONLY = FileRules(side=("config.json",))
+CODE_ONLY = FileRules(side=("*.py",))
 
 # Exports for other runtimes, results and checkpoints of training: never read, often larger than the model.
 _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs", "logs", "checkpoint-*", ".*")
@@ -77,7 +31,7 @@ def file_rules(library: Library, *, pickled_weights: bool, with_code: bool = Fal
         pickled_weights: False where the operator forbids pickles.
         with_code: True to include Python files.
     """
-    rules = _RULES[library]
+    rules = LIBRARIES[library].files
     side = (*rules.side, "*.py") if with_code else rules.side
     return replace(rules, side=side, pickles_allowed=pickled_weights)
 
@@ -157,7 +111,7 @@ def _is_part(folder: str, names: list[str], rules: FileRules) -> bool:
     if folder != ".":
         return bool(rules.part_folder.fullmatch(folder))
     # Weights in the root belong to a network only where its configuration lies beside them; OpenCLIP's may lie nowhere.
-    return "config.json" in names or rules.part_folder is _NO_PARTS
+    return "config.json" in names or rules.part_folder is NO_PARTS
 
 
 def _unread(model: str, where: str, *, is_pickle: bool) -> UnsupportedModelError:

@@ -19,11 +19,12 @@ from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import build_hf_headers
 
 from ingrain.errors import SourceUnavailableError, SourceUnreachableError, UnsupportedModelError
+from ingrain.libraries import FileRules
 from ingrain.progress import Progress
 from ingrain.sources.cache import COMMIT, ModelCache
 from ingrain.sources.download import Blob, download
 from ingrain.sources.download_progress import DownloadProgress
-from ingrain.sources.files import FileRules, choose_files, is_weights
+from ingrain.sources.files import choose_files, is_weights
 from ingrain.sources.hub_errors import offline_error, retry_delay_s, translated, why_unreachable
 from ingrain.sources.local import is_plain_relative, list_files
 
@@ -166,7 +167,7 @@ def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) 
         except HTTPError as error:
             if reason := why_unreachable(error):
                 raise SourceUnreachableError(
-                    f"The hub cannot be reached, so {repo_id!r} cannot be fetched: {reason}. Or put the model's folder "
+                    f"The hub cannot be reached, so {repo_id!r} cannot be fetched: {reason}, or put the model's folder "
                     "below the directory of local models."
                 ) from error
             failures += 1

@@ -57,7 +57,7 @@ def hub_id(name: str, library: Library) -> str:
     """
     repo_id = without_hub_prefix(name, library)
     if repo_id == name and "/" not in name:
-        repo_id = _ID_OF_BARE_NAME[library](name)
+        repo_id = _ID_OF_BARE_NAME.get(library, str)(name)
     return check_repo_id(repo_id, name)
 
 
@@ -80,7 +80,7 @@ def _with_organization(name: str) -> str:
     return name if name.lower() in BARE_NAMES else f"sentence-transformers/{name}"
 
 
-# A bare name of OpenCLIP's is an architecture, whose weights its tag leads to.
+# Other libraries' bare names are ids as they are, or, OpenCLIP's, architectures.
 _ID_OF_BARE_NAME: dict[Library, Callable[[str], str]] = {
     "sentence_transformers": _with_organization,
     "timm": timm_repo,

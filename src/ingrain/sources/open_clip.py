@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
-from ingrain.libraries import LIBRARIES
+from ingrain.libraries import LIBRARIES, FileRules
 from ingrain.machine_faults import raise_if_machines
 from ingrain.progress import Progress
-from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, FileRules, file_rules
+from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import link_files, list_files, local_folder
 from ingrain.sources.names import check_repo_id, check_revision, without_hub_prefix

@@ -44,7 +44,7 @@ def resolve(
         SourceUnavailableError: The hub cannot be reached, or the download broke off.
         UnsupportedModelError: The weights are there in no form that is read.
     """
-    finder = _FINDERS[spec.library]
+    finder = _FINDERS.get(spec.library, _IN_ONE_PLACE)
     custom = find_custom(spec)
     if custom is None:
         return finder.find(spec, progress, before_weights)
@@ -98,10 +98,9 @@ class _Finder:
     complete_custom: Callable[[SourceSpec, Path], Path] = lambda _, folder: folder
 
 
+_IN_ONE_PLACE = _Finder(find=_find_in_one_place)
 _FINDERS: dict[Library, _Finder] = {
-    "sentence_transformers": _Finder(find=_find_in_one_place),
     "open_clip": _Finder(
         find=lambda spec, progress, _: resolve_clip(spec, progress), complete_custom=resolve_custom_clip
     ),
-    "timm": _Finder(find=_find_in_one_place),
 }
