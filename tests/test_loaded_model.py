@@ -26,7 +26,7 @@ async def test_batches_have_few_lengths_where_that_is_wanted(tmp_path, few_lengt
     await engine.start()
     await registry.start()
     await registry.load(MODEL)
-    queue = registry.get("org/model").text_queue
+    queue = registry.get("org/model").queues["text_encoder"]
     for tokens in (20, 33, 65, 99):
         rows = await queue.submit([text_of(tokens)], timeout_s=5)
         np.testing.assert_array_equal(rows[0], fake_vector([2] * tokens, rows.shape[1]))
@@ -41,7 +41,7 @@ async def test_a_lone_batch_is_said_to_be_alone_and_one_beside_it_is_not(tmp_pat
     await engine.start()
     await registry.start()
     await registry.load(MODEL)
-    queue = registry.get("org/model").text_queue
+    queue = registry.get("org/model").queues["text_encoder"]
     await queue.submit([text_of(9)], timeout_s=5)
     assert engine.alone == 1
     await queue.submit([text_of(9)] * 100, timeout_s=5)  # four batches
@@ -70,6 +70,6 @@ async def test_each_of_several_devices_is_kept_busy(tmp_path):
     await registry.start()
     await registry.load(MODEL)
     texts = [TokenizedText.of([2 + n, 2]) for n in range(500)]
-    await registry.get("org/model").text_queue.submit(texts, timeout_s=30)
+    await registry.get("org/model").queues["text_encoder"].submit(texts, timeout_s=30)
     assert most == 3 * place.default.layout.copies + 1
     await registry.close()

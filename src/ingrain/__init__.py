@@ -53,7 +53,6 @@ from ingrain.errors import (
     SourceForbiddenError as SourceForbiddenError,
     SourceNotFoundError as SourceNotFoundError,
     SourceUnavailableError as SourceUnavailableError,
-    SourceUnreachableError as SourceUnreachableError,
     TextTooLongError as TextTooLongError,
     TooLargeError as TooLargeError,
     TuningError as TuningError,
@@ -76,7 +75,7 @@ if TYPE_CHECKING:
         ZeroShotProbabilities as ZeroShotProbabilities,
     )
 
-__version__ = "0.1.0"
+__version__ = "1.0.0.dev0"
 
 _OF_THE_CLIENT = (
     "AsyncClient",

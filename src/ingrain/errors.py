@@ -21,9 +21,7 @@
     │   └── InferenceError, NotFiniteError, TuningError
     ├── SettingsError                   the operator
     ├── SourceError                     the operator, or whoever publishes the model
-    │   ├── SourceForbiddenError
-    │   └── SourceUnavailableError
-    │       └── SourceUnreachableError
+    │   └── SourceForbiddenError, SourceUnavailableError
     ├── ExportError                     the operator
     │   └── ExportUnavailableError, ExportTimeoutError, ExportCrashedError, VerificationError
     ├── MachineError                    the operator: the machine lacks something; models are tried again later
@@ -221,11 +219,7 @@ class SourceForbiddenError(SourceError, code="source_forbidden"):
 
 
 class SourceUnavailableError(SourceError, code="source_unavailable"):
-    """The hub is out of order, or the download broke off."""
-
-
-class SourceUnreachableError(SourceUnavailableError, code="source_unreachable"):
-    """No hub answers at its address; trying again does not help."""
+    """The hub cannot be reached, or the download broke off."""
 
 
 class ExportError(IngrainError, code="export_failed"):

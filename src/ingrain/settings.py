@@ -292,6 +292,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=178_000_000)],
         _setting("INGRAIN_MAX_IMAGE_PIXELS", "Most pixels (width times height) of an image."),
     ] = 25_000_000
+    extensions: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_EXTENSIONS",
+            "Python modules, separated by commas, that add engines, routes or APIs to the server (docs/extending.md). "
+            "Their code runs in the server's processes.",
+        ),
+    ] = ()
     image_threads: Annotated[
         Annotated[int, Meta(ge=0)],
         _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one a core."),

@@ -52,6 +52,14 @@ def test_relative_links_lead_somewhere(document):
     assert dead == []
 
 
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.parent.name != "measurements"], ids=ids)
+def test_python_files_in_the_documents_exist(document):
+    """Every path of a Python file that a document names is there, from the root or in the package; history aside."""
+    told = set(re.findall(r"`((?:[\w-]+/)+\w+\.py)`", document.read_text(encoding="utf-8")))
+    places = (ROOT, ROOT / "src" / "ingrain")
+    assert {path for path in told if not any((place / path).exists() for place in places)} == set()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
 def test_make_verbs_in_the_documents_exist(document):
     """Every `make VERB` that a document tells people to run is a verb of the Makefile."""

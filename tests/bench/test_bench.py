@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
 import xml.etree.ElementTree as ET
 
 import httpx
@@ -18,7 +19,7 @@ from ingrain.bench.load import (
     http_request,
     open_loop,
 )
-from ingrain.bench.report import as_svg
+from ingrain.bench.plot import draw, write_plot
 from ingrain.bench.run import BenchOptions, run_bench
 from ingrain.cli.main import main
 from ingrain.errors import EngineUnavailableError, IngrainError, SettingsError
@@ -160,23 +161,32 @@ async def test_the_command_prints_and_writes_its_report(tmp_path, capsys):
 
 
 def test_a_picture_of_latencies_has_a_line_for_each_percentile():
-    drawing = ET.fromstring(as_svg([0.001 * n for n in range(1, 1001)], "a <title>"))
-    words = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
-    assert words[:3] == ["p50 501.0", "p95 951.0", "p99 991.0"]
-    assert "a <title>" in words
-    ET.fromstring(as_svg([], "nothing"))
+    by_latency, _ = draw(LoadResult(latencies_s=[0.001 * n for n in range(1, 1001)], answered_at_s=[1.0]), "title").axes
+    assert [text.get_text() for text in by_latency.texts] == ["p50 501.0", "p95 951.0", "p99 991.0"]
+    assert draw(LoadResult(), "nothing came").get_suptitle() == "nothing came"
 
 
 def test_a_picture_of_answers_over_time_shows_when_none_came():
     """Answers in the first second and in the last one, and none between."""
     moments = [0.1 * n for n in range(1, 10)] + [9 + 0.1 * n for n in range(1, 11)]
-    drawing = ET.fromstring(as_svg([0.01] * 19, "title", moments))
-    bars = list(drawing.iter("{http://www.w3.org/2000/svg}rect"))[1 + 60 :]
-    heights = [float(bar.attrib["height"]) for bar in bars]
+    _, by_time = draw(LoadResult(latencies_s=[0.01] * 19, answered_at_s=moments), "title").axes
+    heights = [bar.get_height() for bar in by_time.patches]
     assert len(heights) == 60
     assert any(heights[:6])
     assert not any(heights[6:54])
     assert any(heights[54:])
+
+
+def test_without_matplotlib_the_command_says_before_the_run_how_to_install_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["bench", "--model", "org/model", "--plot", "plot.svg"]) == 2
+    assert "pip install '.[bench]'" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_the_users_mistake(tmp_path):
+    with pytest.raises(SettingsError, match=r"plot\.nonsense"):
+        write_plot(LoadResult(), "title", tmp_path / "plot.nonsense")
 
 
 def test_a_steady_rate_leaves_out_the_beginning_and_the_last_answers():

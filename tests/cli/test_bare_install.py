@@ -73,8 +73,8 @@ async def test_what_needs_more_says_what(bare, tmp_path):
     picture = tmp_path / "a.png"
     picture.write_bytes(b"\x89PNG")
     for command, what in (
-        (["serve"], "pip install 'ingrain[serve,triton]'"),
-        (["embed", "--model", "org/model", "--text", "red", "-o", "out.parquet"], "ingrain[parquet]"),
+        (["serve"], "pip install '.[serve,triton]'"),
+        (["embed", "--model", "org/model", "--text", "red", "-o", "out.parquet"], "pip install '.[parquet]'"),
         (["embed", "--model", "clip", "--images", "--shrink", str(picture)], "pip install pillow"),
     ):
         status, _, complained = await bare(*command)

@@ -9,7 +9,7 @@ import pytest
 
 import ingrain
 from images import encode, scene
-from ingrain.client.jobs import Collected
+from ingrain.client.collected import Collected
 from ingrain.testing.fake_engine import fake_vector
 from planes import WIDTH, ids_of
 

@@ -19,8 +19,10 @@ def test_the_synchronous_client_is_what_the_script_makes():
     spec = importlib.util.spec_from_file_location("sync_client", ROOT / "scripts" / "sync_client.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    made = script.sync_source((CLIENT / "aio.py").read_text("utf-8"))
-    assert made == (CLIENT / "sync.py").read_text("utf-8"), "run `make docs`"
+    made = script.sync_sources()
+    assert set(made) == {path.name for path in (CLIENT / "sync").glob("*.py")} - script.BY_HAND
+    for name, source in made.items():
+        assert source == (CLIENT / "sync" / name).read_text("utf-8"), f"sync/{name}: run `make docs`"
 
 
 @pytest.mark.parametrize(("one", "other"), [(ingrain.Client, ingrain.AsyncClient), (ingrain.Model, ingrain.AsyncModel)])

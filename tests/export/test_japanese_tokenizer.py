@@ -69,12 +69,12 @@ def test_packages_that_are_not_installed_are_named_before_anything_is_loaded(
     message = exporting.submit(in_process.inspection, tmp_path / "model", MECAB, missing).result()
     assert message.startswith("export_unavailable: ")
     assert f"words by {' and '.join(missing)}, which" in message
-    assert "pip install 'ingrain[japanese]'" in message
+    assert "pip install '.[japanese]'" in message
 
 
 def test_a_server_without_the_packages_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(japanese, "find_spec", lambda name: None)
-    with pytest.raises(RepositoryError, match=r"fugashi and ipadic, which.*ingrain\[japanese\]"):
+    with pytest.raises(RepositoryError, match=r"fugashi and ipadic, which.*\.\[japanese\]"):
         word_splitter(JapaneseWords(dictionary="ipadic"), ["[MASK]"])
 
 

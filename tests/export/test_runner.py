@@ -421,7 +421,7 @@ async def test_missing_exporter_is_said_with_what_to_install(job: ExportJob, mon
     reason = exporter_available()
     assert reason is not None
     assert "no_such_library" in reason
-    with pytest.raises(ExportUnavailableError, match=r"pip install 'ingrain\[export\]'"):
+    with pytest.raises(ExportUnavailableError, match=r"pip install '\.\[export\]'"):
         await run_export(job, timeout_s=1, on_progress=lambda progress: None)
 
 

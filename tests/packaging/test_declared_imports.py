@@ -47,7 +47,7 @@ def exports(file: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("extras", "part"), [(("serve", "parquet", "heic"), "serving"), (("serve", "export", "heic"), "exporting")]
+    ("extras", "part"), [(("serve", "parquet", "bench", "heic"), "serving"), (("serve", "export", "heic"), "exporting")]
 )
 def test_each_import_is_declared(extras, part):
     """Every library that a part of the code imports is asked for by the extra that this part comes with."""

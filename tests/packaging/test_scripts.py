@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -135,3 +136,39 @@ def test_make_lists_its_verbs():
             "help",
         ),
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [("", 0), ("--port 9000", 0), ("--port=9000 --workers 2", 0), ("--help", 0), ("--prot 9000", 2), ("9000", 2)],
+)
+def test_make_run_refuses_wrong_flags_before_it_installs_anything(arguments, status, tmp_path):
+    """A flag that `ingrain serve` lacks ends `make run` at once, and the flags that it has are listed."""
+    command = ["make", "-s", "-C", ROOT, "check-flags" if status == 0 else "run", f"ARGS={arguments}"]
+    done = subprocess.run([*command, f"VENV={tmp_path / 'never'}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert ("--inference-port --port" in done.stderr) == (arguments == "--prot 9000")
+    assert not (tmp_path / "never").exists()
+
+
+def test_installing_shows_what_and_how_far():
+    """Of pip's output remain the downloads with their sizes, the large ones' progress, and what is installed."""
+    notes = runpy.run_path(str(ROOT / "scripts" / "pip_install.py"))["notes"]
+    printed = """\
+        Requirement already satisfied: numpy in ./lib
+        Collecting torch
+          Downloading torch-2.13.0-cp311-none-any.whl.metadata (20 kB)
+          Downloading https://index/torch-2.13.0-cp311-none-any.whl (191.8 MB)
+        Progress 1000000 of 191800000
+        Progress 20000000 of 191800000
+        Progress 191800000 of 191800000
+          Processing /files/tqdm-4.70.1-py3-none-any.whl (from -r requirements.txt (line 1))
+        Installing collected packages: torch, tqdm
+        Successfully installed torch-2.13.0 tqdm-4.70.1"""
+    assert list(notes(printed.splitlines())) == [
+        "downloading torch-2.13.0 (191.8 MB)",
+        "downloading torch-2.13.0: 20 of 192 MB",
+        "downloading torch-2.13.0: 192 of 192 MB",
+        "reading tqdm-4.70.1",
+        "installing 2 packages",
+    ]

@@ -48,6 +48,7 @@ def test_the_wheel_names_its_licence_its_command_and_its_extras(wheel):
         "triton",
         "export",
         "parquet",
+        "bench",
         "heic",
         "japanese",
         "all",
@@ -57,8 +58,8 @@ def test_the_wheel_names_its_licence_its_command_and_its_extras(wheel):
 
 
 def test_the_bare_install_is_small(wheel):
-    """Without an extra, only the five packages of the client come along."""
+    """Without an extra, only the six packages of client and command come along."""
     info = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = email.message_from_bytes(wheel.read(info))
     bare = {text.split(">")[0] for text in metadata.get_all("Requires-Dist") if "extra ==" not in text}
-    assert bare == {"httpx", "msgspec", "numpy", "orjson", "tqdm"}
+    assert bare == {"httpx", "msgspec", "numpy", "orjson", "shtab", "tqdm"}

@@ -61,7 +61,7 @@ async def test_what_is_loaded_there_is_served_here_and_ready_once_it_is_everywhe
         assert await pair.follow() == frozenset()
         model = pair.follower.get("org/a")
         assert model is not pair.owner.get("org/a")
-        assert len(await model.text_queue.submit(model.text.encode(["red"]), timeout_s=5)) == 1
+        assert len(await model.queues["text_encoder"].submit(model.text.encode(["red"]), timeout_s=5)) == 1
         assert [status.state for status in pair.follower.statuses()] == ["LOADING"]
         await pair.follow(pair.numbers())
         assert pair.follower.get("org/a") is model
@@ -89,7 +89,7 @@ async def test_what_is_unloaded_there_is_dropped_here_at_once_and_what_waits_is_
         model = pair.follower.get("org/a")
         pair.engine.latency_s = 0.2
         waiting = [
-            asyncio.create_task(model.text_queue.submit([text], timeout_s=5))
+            asyncio.create_task(model.queues["text_encoder"].submit([text], timeout_s=5))
             for text in model.text.encode(["red"] * 200)
         ]
         await asyncio.sleep(0.05)

@@ -60,7 +60,7 @@ class Server(RegistryServer):
 
     async def embed(self, name: str = "org/a"):
         model = self.registry.get(name)
-        return await model.text_queue.submit(model.text.encode(["red green"]), timeout_s=10)
+        return await model.queues["text_encoder"].submit(model.text.encode(["red green"]), timeout_s=10)
 
     async def until(self, condition) -> None:
         async with asyncio.timeout(20):
@@ -101,7 +101,7 @@ async def test_a_tuning_holds_when_the_model_is_loaded_again_and_when_the_server
         await server.registry.unload("org/a")
         await server.registry.load(A)
         assert server.layout() == OTHER
-        assert server.registry.get("org/a").text_queue._in_flight == 2
+        assert server.registry.get("org/a").queues["text_encoder"]._in_flight == 2
     async with Server(tmp_path) as again:
         await again.until_served()
         assert again.layout() == OTHER
@@ -117,11 +117,11 @@ async def test_the_queue_follows_and_what_it_has_counted_stays(tmp_path):
     """Limits and batches in flight change under the queue that is there: nothing is lost, no count goes back."""
     async with Server(tmp_path) as server:
         await server.registry.load(A)
-        queue = server.registry.get("org/a").text_queue
+        queue = server.registry.get("org/a").queues["text_encoder"]
         await server.embed()
         assert (queue._in_flight, queue.statistics.batches) == (3, 1)
         await server.tune()
-        assert server.registry.get("org/a").text_queue is queue
+        assert server.registry.get("org/a").queues["text_encoder"] is queue
         assert (queue._in_flight, queue.statistics.batches) == (2, 1)
 
 
@@ -396,7 +396,7 @@ async def test_a_reset_that_the_engine_fails_is_made_up_for_later(tmp_path):
         server.engine.come_back()
         await server.until_served()
         assert server.layout() == DEFAULT
-        assert server.registry.get("org/a").text_queue is not None
+        assert server.registry.get("org/a").queues["text_encoder"] is not None
         await server.embed()
 
 
@@ -499,7 +499,7 @@ async def test_a_process_that_follows_puts_batches_together_as_tuned(tmp_path):
         async def follow(one: FollowedRegistry):
             one.follow(server.registry.view(), frozenset())
             await one.open_missing()
-            return one.get("org/a").text_queue
+            return one.get("org/a").queues["text_encoder"]
 
         early = follower()
         queue = await follow(early)

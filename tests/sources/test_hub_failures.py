@@ -22,7 +22,6 @@ from ingrain.errors import (
     SourceForbiddenError,
     SourceNotFoundError,
     SourceUnavailableError,
-    SourceUnreachableError,
 )
 from ingrain.sources.cache import PARTIAL_SUFFIX
 
@@ -236,7 +235,7 @@ def test_an_unreachable_hub_is_told_at_once(
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_known)
     port = closed_port()
-    with pytest.raises(SourceUnreachableError, match=reason) as caught:
+    with pytest.raises(SourceUnavailableError, match=reason) as caught:
         fetch(endpoint=f"http://{host}:{port}")
     assert asked == [host]
     assert caught.value.retry_after_s is None

@@ -92,15 +92,15 @@ async def test_a_tuning_is_found_applied_and_still_there_after_a_reload(registry
     await registry.load(REF)
     model = registry.get("org/slow")
     texts = model.text.encode(["red green blue", "w1"])
-    before = await model.text_queue.submit(texts, timeout_s=60)
+    before = await model.queues["text_encoder"].submit(texts, timeout_s=60)
     manifest, found = await tune(registry)
     assert found.chosen.max_tokens > found.default.max_tokens
     assert found.ratio > 1.03
     assert {point.step for point in found.curve} >= {"tokens", "check"}
-    assert (await registry.get("org/slow").text_queue.submit(texts, timeout_s=60) == before).all()
+    assert (await registry.get("org/slow").queues["text_encoder"].submit(texts, timeout_s=60) == before).all()
     await registry.unload("org/slow")
     await registry.load(REF)
-    queue = registry.get("org/slow").text_queue
+    queue = registry.get("org/slow").queues["text_encoder"]
     assert queue._queue.limits.max_tokens == found.chosen.max_tokens
     (graph,) = manifest.graphs
     config = (registry.repository.graph_folder(graph.name) / "config.pbtxt").read_text()

@@ -21,18 +21,18 @@ from ingrain.app.model_names import parse_model
 from ingrain.app.placement import make_engine, placement_of, repository_of
 from ingrain.app.precision import check_precisions, why_not
 from ingrain.app.services import image_input, model_services
-from ingrain.app.tables import Tables
+from ingrain.app.tables import Tables, load_tables
 from ingrain.app.tuning_place import tuning_place
 from ingrain.app.workers.supervisor import Supervisor
 from ingrain.engine.placement import Placement
 from ingrain.errors import EngineUnavailableError, SettingsError
 from ingrain.export.process.exporter import Exporter
+from ingrain.install import install_hint
 from ingrain.models.loaded import check_model, open_model
 from ingrain.registry.registry import Registry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import prepare_graph_folder
 from ingrain.repository.store import Repository
-from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.services import ModelServices
@@ -55,7 +55,7 @@ class _Startup:
         return self.waiting_for or self.front_waits_for()
 
 
-def run(settings: Settings, tables: Tables = Tables()) -> None:  # noqa: B008 - frozen
+def run(settings: Settings) -> None:
     """Serve until a signal ends it.
 
     Raises:
@@ -65,6 +65,7 @@ def run(settings: Settings, tables: Tables = Tables()) -> None:  # noqa: B008 - 
     # The engine's child processes never use our gRPC channels; without this gRPC warns at each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
+    tables = load_tables(settings.extensions)
     placement = placement_of(settings, tables.engines)
     check_workers(settings, placement)
     models = [parse_model(text) for text in settings.models]
@@ -81,7 +82,7 @@ def run(settings: Settings, tables: Tables = Tables()) -> None:  # noqa: B008 - 
     log.info("Listening: inference plane %s, model plane %s", inference, model)
     collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, placement, services, startup, models, listeners))
+        runner.run(_serve(settings, placement, tables, services, startup, models, listeners))
 
 
 def build_services(
@@ -129,6 +130,7 @@ def build_services(
 async def _serve(
     settings: Settings,
     placement: Placement,
+    tables: Tables,
     services: ModelServices,
     startup: _Startup,
     models: list[ModelRef],
@@ -137,8 +139,8 @@ async def _serve(
     stop = asyncio.Event()
     stop_on_signals(stop)
     limits = http_limits(settings)
-    model = HttpServer(PlaneApplication("model", services, DIALECTS), limits)
-    servers = [_inference_front(services, placement, startup), model]
+    model = HttpServer(PlaneApplication("model", services, tables.dialects), limits)
+    servers = [_inference_front(services, placement, tables, startup), model]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
     starting = asyncio.create_task(_start(services, startup, models, stop))
@@ -180,10 +182,12 @@ async def _start(services: ModelServices, startup: _Startup, models: list[ModelR
         raise
 
 
-def _inference_front(services: ModelServices, placement: Placement, startup: _Startup) -> HttpServer | Supervisor:
+def _inference_front(
+    services: ModelServices, placement: Placement, tables: Tables, startup: _Startup
+) -> HttpServer | Supervisor:
     """Make what serves the inference plane: this process, or workers."""
     if services.settings.workers == 1:
-        return HttpServer(PlaneApplication("inference", services, DIALECTS), http_limits(services.settings))
+        return HttpServer(PlaneApplication("inference", services, tables.dialects), http_limits(services.settings))
     supervisor = Supervisor(services, placement, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor
@@ -204,7 +208,7 @@ def check_workers(settings: Settings, placement: Placement) -> None:
     if placement.in_server_process:
         raise SettingsError(
             f"INGRAIN_WORKERS is {settings.workers}, but graphs run on {placement.description}: each worker would load "
-            "every model for itself. Use the embedded Triton (pip install 'ingrain[triton]') or a Triton at "
+            f"every model for itself. Use the embedded Triton ({install_hint('triton')}) or a Triton at "
             "TRITON_GRPC_URL, or set INGRAIN_WORKERS=1.",
             param="INGRAIN_WORKERS",
         )

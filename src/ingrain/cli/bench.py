@@ -59,33 +59,42 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--images", type=Path, nargs="+", default=[], help="picture files to embed instead of texts.")
     add("--api-key", help="key of the server. Default: the environment's INGRAIN_API_KEY.")
     add("--json", type=Path, metavar="FILE", help="write the report as JSON too.")
-    add("--plot", type=Path, metavar="FILE", help="write latencies and answers over time as an SVG picture.")
+    add(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw latencies and answers over time, as SVG, PNG or PDF.",
+    )
 
 
 def bench(options: dict[str, object]) -> int:
     """Run the command; 1 if any request failed."""
-    from ingrain.bench.report import as_svg, as_text
+    from ingrain.bench.plot import check_matplotlib, write_plot
+    from ingrain.bench.report import as_text
     from ingrain.bench.run import BenchOptions, run_bench
 
     json_file, plot_file = options.pop("json"), options.pop("plot")
     options["warm_up_s"] = options.pop("warm_up")
     options["api_key"] = options["api_key"] or os.environ.get("INGRAIN_API_KEY")
+    if isinstance(plot_file, Path):
+        check_matplotlib()
     report, result = run_bench(BenchOptions(**options))  # type: ignore[arg-type]  # argparse has checked them
     print(as_text(report))
-    title = f"{report['model']}: {report['requestsPerS']} requests/s, {report['errors']} errors"
-    _write(json_file, json.dumps(report, indent=2) + "\n")
-    _write(plot_file, as_svg(result.latencies_s, title, result.answered_at_s))
+    if isinstance(json_file, Path):
+        _write(json_file, json.dumps(report, indent=2) + "\n")
+    if isinstance(plot_file, Path):
+        title = f"{report['model']}: {report['requestsPerS']} requests/s, {report['errors']} errors"
+        write_plot(result, title, plot_file)
     if result.failed:
         print(f"ingrain: {result.failed} requests were not answered with 200.", file=sys.stderr)
     return 1 if result.failed else 0
 
 
-def _write(file: object, content: str) -> None:
-    if isinstance(file, Path):
-        try:
-            file.write_text(content, "utf-8")
-        except OSError as error:
-            raise SettingsError(f"The file {file} cannot be written.", param="--json") from error
+def _write(file: Path, content: str) -> None:
+    try:
+        file.write_text(content, "utf-8")
+    except OSError as error:
+        raise SettingsError(f"The file {file} cannot be written.", param="--json") from error
 
 
 def _positive(text: str) -> int:

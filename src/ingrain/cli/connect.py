@@ -42,13 +42,23 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pretrained", metavar="TAG", help="weight tag of an OpenCLIP model.")
 
 
+def make_impatient_client(options: dict[str, object]) -> Client:
+    """Return a client like ``make_client``, which tells within seconds what a person would have to wait for in vain.
+
+    It tries again only what may succeed at once, such as a connection to a server that is being started.
+    """
+    from ingrain.client import RetryPolicy
+
+    return make_client(options, retry=RetryPolicy(within_s=2.0))
+
+
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Add the flag for programs."""
     parser.add_argument("--json", action="store_true", help="answer as one JSON document, errors too.")
 
 
 def make_client(options: dict[str, object], **more: object) -> Client:
-    """Make the client that the flags mean, with further arguments of its own; the flags leave ``options``."""
+    """Return a client for the server that the flags name, made with further arguments; the flags leave ``options``."""
     from ingrain.client import Client
 
     return Client(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ingrain.cli.main import OTHER_FLAGS
 from ingrain.server.dialects.table import DIALECTS
-from ingrain.server.plane.openapi import openapi_document
+from ingrain.server.plane.openapi import openapi_document, type_name
 from ingrain.settings import describe
 
 _GENERATED = "<!-- Written by `make docs`; change the code instead. -->\n"
@@ -35,7 +36,8 @@ def settings_page() -> str:
     for info in describe():
         default = f"`{info.shown_default}`" if info.shown_default else ""
         choices = f" One of {', '.join(f'`{choice}`' for choice in info.choices)}." if info.choices else ""
-        rows.append(f"| `{info.env}` | `{info.flag}` | {default} | {info.description}{choices} |")
+        flags = ", ".join(f"`{flag}`" for flag in (info.flag, *OTHER_FLAGS.get(info.field, ())))
+        rows.append(f"| `{info.env}` | {flags} | {default} | {info.description}{choices} |")
     head = "| variable | flag of `ingrain serve` | default | meaning |\n| --- | --- | --- | --- |\n"
     return (
         f"{_GENERATED}# Settings\n\nA flag wins over the variable, the variable over the default; an empty variable is "
@@ -66,7 +68,7 @@ def _section(method: str, path: str, operation: dict[str, Any], schemas: dict[st
         schema = _schema(operation["requestBody"], schemas)
         required = schema.get("required", [])
         rows += [
-            (name, _type(field), name in required, field.get("description", ""))
+            (name, type_name(field), name in required, field.get("description", ""))
             for name, field in schema["properties"].items()
         ]
     if rows:
@@ -76,7 +78,7 @@ def _section(method: str, path: str, operation: dict[str, Any], schemas: dict[st
             for name, kind, needed, meaning in rows
         ]
     answer = _schema(operation["responses"]["200"], schemas)["properties"]
-    fields = ", ".join(f"`{name}` ({_type(field)})" for name, field in answer.items())
+    fields = ", ".join(f"`{name}` ({type_name(field)})" for name, field in answer.items())
     statuses = ", ".join(status for status in operation["responses"] if status != "200")
     lines.append(f"\nAnswers {fields}. Errors: {statuses}.\n")
     return "\n".join(lines)
@@ -103,22 +105,6 @@ def _schema(holder: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     reference: str = holder["content"]["application/json"]["schema"]["$ref"]
     schema: dict[str, Any] = schemas[reference.rsplit("/", 1)[1]]
     return schema
-
-
-def _type(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return str(schema["$ref"].rsplit("/", 1)[1])
-    if "anyOf" in schema:
-        return " or ".join(_type(option) for option in schema["anyOf"])
-    if "enum" in schema:
-        return " or ".join(f"`{value}`" for value in schema["enum"])
-    if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    return str(schema.get("type", "any"))
-
-
-def _plain(default: object) -> str:
-    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import httpx
 
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
+from ingrain.install import install_hint
 from ingrain.python_backend import cuda
 from ingrain.settings import Settings
 
@@ -73,7 +74,7 @@ def check_python(settings: Settings) -> Iterator[Finding]:
                 subject=subject,
                 status="failure" if extra == "serve" else "note",
                 detail=f"not installed, or not all of it ({', '.join(missing)}): it cannot {purpose}",
-                cure=f"pip install '{subject}'",
+                cure=install_hint(extra),
             )
 
 
@@ -105,7 +106,7 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
         subject="engine",
         status="note" if reason else "ok",
         detail=f"{placement.description}, {copies}" + (f", for {reason}" if reason else ""),
-        cure="pip install 'ingrain[triton]' on Linux gives the embedded Triton." if reason else None,
+        cure=f"{install_hint('triton')}: on Linux it brings the embedded Triton." if reason else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 import orjson
 
 from ingrain.errors import InvalidRequestError, SettingsError
+from ingrain.install import install_hint
 
 InputFormat = Literal["lines", "jsonl", "csv", "tsv", "parquet"]
 
@@ -139,7 +140,7 @@ def import_parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise SettingsError("Parquet files need pyarrow: pip install 'ingrain[parquet]'.") from error
+        raise SettingsError(f"Parquet files need pyarrow: {install_hint('parquet')}.") from error
     return pyarrow.parquet
 
 

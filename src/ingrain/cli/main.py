@@ -11,7 +11,11 @@ from ingrain import __version__
 from ingrain.cli import bench, completion, doctor, embed, models, tune, verify
 from ingrain.cli.connect import complain
 from ingrain.errors import IngrainError, ServerUnreachableError, SettingsError
+from ingrain.install import install_hint
 from ingrain.settings import SettingInfo, describe, load_settings
+
+OTHER_FLAGS = {"inference_port": ("--port",)}
+"""Short names of flags of `ingrain serve`, by the field of ``Settings``."""
 
 _FAILED, _INTERRUPTED = 1, 130
 _STATUSES: tuple[tuple[type[IngrainError], int], ...] = ((SettingsError, 2), (ServerUnreachableError, 3))
@@ -56,7 +60,7 @@ def _serve(options: dict[str, object]) -> int:
         from ingrain.app.run import run
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        print(f"ingrain: {package!r} is not installed. Run: pip install 'ingrain[serve,triton]'", file=sys.stderr)
+        print(f"ingrain: {package!r} is not installed. Run: {install_hint('serve', 'triton')}", file=sys.stderr)
         return 1
     run(settings)
     return 0
@@ -82,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     embed.add_parser(commands)
     verify.add_parser(commands)
     doctor.add_parser(commands)
-    completion.add_parser(commands)
+    completion.add_parser(commands, parser)
     return parser
 
 
@@ -90,14 +94,14 @@ def _add_flag(parser: argparse.ArgumentParser, info: SettingInfo) -> None:
     """Add a setting's flag; values stay text until the settings are put together."""
     shown = f" Default: {info.shown_default}." if info.shown_default else ""
     text = f"{info.description}{shown} [{info.env}]".replace("%", "%%").replace("`", "")
+    flags = (info.flag, *OTHER_FLAGS.get(info.field, ()))
     if info.is_switch:
         values = "true|false|NAMES" if info.switch else "true|false"
-        parser.add_argument(
-            info.flag, dest=info.field, nargs="?", const="true", metavar=values, default=None, help=text
-        )
+        parser.add_argument(*flags, dest=info.field, nargs="?", const="true", metavar=values, default=None, help=text)
     else:
         metavar = "|".join(info.choices) or info.field.rsplit("_", 1)[-1].upper()
-        parser.add_argument(info.flag, dest=info.field, metavar=metavar, default=None, help=text)
+        choices = info.choices or None
+        parser.add_argument(*flags, dest=info.field, metavar=metavar, choices=choices, default=None, help=text)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import get_args
 
 import msgspec
 
-from ingrain.cli.connect import add_connection_flags, add_json_flag, add_model_flags, make_client, model_of, say
+from ingrain.cli.connect import (
+    add_connection_flags,
+    add_json_flag,
+    add_model_flags,
+    make_impatient_client,
+    model_of,
+    say,
+)
+from ingrain.cli.progress import shown_progress
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
 from ingrain.vocabulary import Library, Precision, Task
@@ -66,7 +75,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def models(options: dict[str, object]) -> int:
     """List all models with their states."""
-    with make_client(options) as client:
+    with make_impatient_client(options) as client:
         found = client.repository_models().models
     rows = [("NAME", "LIBRARY", "STATE")]
     for model in found:
@@ -89,9 +98,11 @@ def load(options: dict[str, object]) -> int:
     precision = options["precision"] or ref.precision
     if ref.precision not in (None, precision):
         raise SettingsError(f"The name says {ref.precision!r}, and --precision another.", param="--precision")
-    with make_client(options) as client:
-        if sys.stderr.isatty():
-            print(f"Loading {ref.name}; if it has to be converted first, that takes a while ...", file=sys.stderr)
+    as_json = options["json"]
+    with (
+        make_impatient_client(options) as client,
+        nullcontext() if as_json else shown_progress(client, ref, f"Loading {ref.name}"),
+    ):
         client.load_model(
             ref.name,
             ref.library,
@@ -101,14 +112,14 @@ def load(options: dict[str, object]) -> int:
             task=options["task"],  # type: ignore[arg-type]  # as above
         )
     done = {"name": ref.name, "library": ref.library, "state": "READY"}
-    say(done, as_json=options["json"], text=f"Model {ref.name} is loaded.")
+    say(done, as_json=as_json, text=f"Model {ref.name} is loaded.")
     return 0
 
 
 def unload(options: dict[str, object]) -> int:
     """Unload a model."""
     ref, library = _model(options)
-    with make_client(options) as client:
+    with make_impatient_client(options) as client:
         answer = client.unload_model(ref.name, library=library, pretrained=ref.pretrained)
     say(dict(answer), as_json=options["json"], text=answer.message)
     return 0
@@ -120,7 +131,7 @@ def delete(options: dict[str, object]) -> int:
     if not options["yes"] and not _agrees(ref.name):
         print("Nothing was deleted.", file=sys.stderr)
         return 1
-    with make_client(options) as client:
+    with make_impatient_client(options) as client:
         answer = client.delete_model(ref.name, library=library, pretrained=ref.pretrained)
     say(dict(answer), as_json=options["json"], text=answer.message)
     return 0

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.cli.connect import add_connection_flags, add_json_flag, add_model_flags, make_client, model_of, say
-from ingrain.errors import IngrainError
-from ingrain.repository.desired import ModelRef
+from ingrain.cli.connect import (
+    add_connection_flags,
+    add_json_flag,
+    add_model_flags,
+    make_impatient_client,
+    model_of,
+    say,
+)
+from ingrain.cli.progress import shown_progress
 
 if TYPE_CHECKING:
     from ingrain.api.tuning import Execution, GraphTuning, ModelTuningAnswer
-    from ingrain.client import Client
 
-_LOOK_EVERY_S = 1.0
 _EXAMPLES = """\
 examples:
   ingrain tune all-MiniLM-L6-v2                 # about half a minute; the model answers 503 at times
@@ -57,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def tune(options: dict[str, object]) -> int:
     """Tune a model, show its tuning, or forget it."""
     ref, library = model_of(str(options["name"]), options["library"], options["pretrained"])  # type: ignore[arg-type]
-    with make_client(options) as client:
+    with make_impatient_client(options) as client:
         if options["reset"]:
             done = client.reset_tuning(ref.name, library=library, pretrained=ref.pretrained)
             say(dict(done), as_json=options["json"], text=done.message)
@@ -65,7 +65,7 @@ def tune(options: dict[str, object]) -> int:
         if options["show"]:
             answer = client.model_tuning(ref.name, library=library, pretrained=ref.pretrained)
         else:
-            with _progress(client, ref):
+            with shown_progress(client, ref, f"Tuning {ref.name}"):
                 answer = client.tune_model(
                     ref.name,
                     library=library,
@@ -74,42 +74,6 @@ def tune(options: dict[str, object]) -> int:
                 )
     say(msgspec.to_builtins(answer), as_json=options["json"], text=_text(answer))
     return 0
-
-
-@contextlib.contextmanager
-def _progress(client: Client, ref: ModelRef) -> Iterator[None]:
-    """Tell on a terminal how far the tuning is, as the server's list of models has it."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    has_ended = threading.Event()
-
-    def watch() -> None:
-        said = "it takes about half a minute."
-        while True:
-            print(f"\r\033[KTuning {ref.name}: {said}", end="", file=sys.stderr, flush=True)
-            if has_ended.wait(_LOOK_EVERY_S):
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
-                return
-            said = _state(client, ref) or said
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        has_ended.set()
-        watcher.join()
-
-
-def _state(client: Client, ref: ModelRef) -> str | None:
-    try:
-        models = client.repository_models().models
-    except IngrainError:
-        return None  # whoever waits for the tuning itself is told what is wrong
-    return next(
-        (model.reason for model in models if (model.name, model.pretrained) == (ref.name, ref.pretrained)), None
-    )
 
 
 def _text(answer: ModelTuningAnswer) -> str:

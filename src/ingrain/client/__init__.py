@@ -1,9 +1,11 @@
-"""The Python client: receives calls, sends requests to both planes, hands on typed answers."""
+"""The Python client of both planes: ``Client`` and ``AsyncClient``, and what their methods return."""
 
-from ingrain.client.aio import AsyncClient, AsyncModel
+from ingrain.client.aio.client import AsyncClient
+from ingrain.client.aio.model import AsyncModel
 from ingrain.client.answers import BothEmbeddings, Embeddings, Probabilities, ZeroShotProbabilities
 from ingrain.client.retry import RetryPolicy
-from ingrain.client.sync import Client, Model
+from ingrain.client.sync.client import Client
+from ingrain.client.sync.model import Model
 
 __all__ = [
     "AsyncClient",

@@ -1,4 +1,4 @@
-"""Typed answers, read from replies; each also answers to the wire's names."""
+"""Typed answers, read from replies; their fields can be had by the wire's names too."""
 
 from __future__ import annotations
 
@@ -89,6 +89,40 @@ class Part(msgspec.Struct, frozen=True, eq=False):
     token_counts: list[int] | None = None
     truncated: list[bool] | None = None
     places: list[int] | None = None
+
+
+def embeddings_of(whole: Part) -> Embeddings:
+    """Return rows as vectors."""
+    return Embeddings(
+        embeddings=whole.rows,
+        processing_time_ms=whole.milliseconds,
+        token_counts=whole.token_counts,
+        truncated=whole.truncated,
+        positions=whole.places,
+    )
+
+
+def both_of(texts: Embeddings | None, images: Embeddings | None) -> BothEmbeddings:
+    """Return the vectors of texts and of images as one answer."""
+    return BothEmbeddings(
+        text_embeddings=texts.embeddings if texts is not None else None,
+        image_embeddings=images.embeddings if images is not None else None,
+        processing_time_ms=max(one.processing_time_ms for one in (texts, images) if one is not None),
+        token_counts=texts.token_counts if texts is not None else None,
+        truncated=texts.truncated if texts is not None else None,
+        text_positions=texts.positions if texts is not None else None,
+        image_positions=images.positions if images is not None else None,
+    )
+
+
+def probabilities_of(whole: Part) -> Probabilities:
+    """Return rows as probabilities of the model's labels."""
+    return Probabilities(probabilities=whole.rows, processing_time_ms=whole.milliseconds)
+
+
+def zero_shot_of(labels: list[str], whole: Part) -> ZeroShotProbabilities:
+    """Return rows as probabilities of the caller's labels."""
+    return ZeroShotProbabilities(labels=labels, probabilities=whole.rows, processing_time_ms=whole.milliseconds)
 
 
 class _RowsOnTheWire(Answer, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Receives texts or pictures in whatever the caller has them in, hands on groups of them, each with its place there."""
+"""Cut the texts or pictures of a call into groups, one for each request, from whatever the caller has them in."""
 
 from __future__ import annotations
 
@@ -14,14 +14,8 @@ I_co = TypeVar("I_co", covariant=True)
 I = TypeVar("I")  # noqa: E741 - an item
 J = TypeVar("J")
 
-Texts: TypeAlias = "str | Iterable[str]"
-"""One text or several: a list, a column of a table (pandas, polars, Arrow, numpy, datasets), a generator."""
-AsyncTexts: TypeAlias = "Texts | AsyncIterable[str]"
-"""One text or several, as in ``Texts``, or an asynchronous generator."""
 Items: TypeAlias = "Iterable[I] | AsyncIterable[I]"
 
-# One long text weighs as much as many short ones; a request of this many characters is work enough.
-_MOST_CHARS = 200_000
 # Those of pandas that are no float; `NA != NA` has no truth value, so that they are known by their names.
 _MISSING = ("NAType", "NaTType", "MaskedConstant")
 
@@ -32,6 +26,9 @@ class Group(Generic[I_co]):
 
     items: list[I_co]
     places: Sequence[int]
+
+
+Groups: TypeAlias = "Iterator[Group[I]] | AsyncIterator[Group[I]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,24 +52,6 @@ class Cut(Generic[J]):
     skip_none: bool = False
 
 
-def text_cut(most: int, *, skip_none: bool) -> Cut[str]:
-    """Return how texts are cut into requests."""
-    return Cut(field="text", read=_read_text, weigh=len, most=most, heaviest=_MOST_CHARS, skip_none=skip_none)
-
-
-def texts_of(given: object) -> Items[Any]:
-    """Return texts one by one, where the caller may have given a single one.
-
-    Raises:
-        InvalidRequestError: It is nothing that has texts in an order.
-    """
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, bytes | bytearray | memoryview):
-        raise _refusal("text", given, "decode it: text.decode()")
-    return check_container(given, "text")
-
-
 def check_container(given: Any, field: str) -> Items[Any]:
     """Return what holds items in an order, if it is that.
 
@@ -83,24 +62,24 @@ def check_container(given: Any, field: str) -> Items[Any]:
         InvalidRequestError: It is something else; the message says what to give instead.
     """
     if isinstance(given, Mapping):
-        raise _refusal(field, given, f"give the texts or pictures alone: list({field}.values())")
+        raise refusal(field, given, f"give the texts or pictures alone: list({field}.values())")
     if isinstance(given, set | frozenset):
-        raise _refusal(field, given, f"it has no order that answers could be in; give sorted({field})")
+        raise refusal(field, given, f"it has no order that answers could be in; give sorted({field})")
     if hasattr(given, "columns") or hasattr(given, "column_names"):
-        raise _refusal(field, given, f'give one column of it: table["{field}"]')
+        raise refusal(field, given, f'give one column of it: table["{field}"]')
     shape = getattr(given, "shape", None)
     if isinstance(shape, tuple) and len(shape) != 1:
-        raise _refusal(field, given, f"it has {len(shape)} dimensions, not one; give one column of it")
+        raise refusal(field, given, f"it has {len(shape)} dimensions, not one; give one column of it")
     if isinstance(given, AsyncIterable):
         return given
     try:
         iter(given)
     except TypeError:
-        raise _refusal(field, given, f"give one {field} or a list of them") from None
+        raise refusal(field, given, f"give one {field} or a list of them") from None
     return given  # type: ignore[no-any-return]
 
 
-def groups(items: Items[Any], cut: Cut[J]) -> Iterator[Group[J]] | AsyncIterator[Group[J]]:
+def groups(items: Items[Any], cut: Cut[J]) -> Groups[J]:
     """Cut items into requests; of asynchronous items these are asynchronous too."""
     cutter = _Cutter(cut)
     return _async_groups(items, cutter) if isinstance(items, AsyncIterable) else _groups(items, cutter)
@@ -169,23 +148,17 @@ def is_missing(item: object) -> bool:
     return isinstance(item, float | np.floating) and bool(np.isnan(item))
 
 
-def _read_text(item: object, at: str) -> str:
-    if isinstance(item, str):
-        return item
-    kind = type(item).__name__
-    advice = "decode it first" if isinstance(item, bytes) else "texts are str"
-    raise InvalidRequestError(f"{at} is {_article(kind)} {kind}, not a text; {advice}.", param=at)
-
-
-def _refusal(field: str, given: object, advice: str) -> InvalidRequestError:
+def refusal(field: str, given: object, advice: str) -> InvalidRequestError:
+    """Return the error for what holds no items in an order; ``advice`` is what to give instead."""
     kind = type(given).__name__
     what = "texts" if field == "text" else "pictures"
-    return _error(field)(f"{field} is {_article(kind)} {kind}, which is no row of {what}: {advice}.", param=field)
+    return _error(field)(f"{field} is {article(kind)} {kind}, which is no row of {what}: {advice}.", param=field)
 
 
 def _error(field: str) -> type[InvalidRequestError]:
     return InvalidRequestError if field == "text" else ImageError
 
 
-def _article(word: str) -> str:
+def article(word: str) -> str:
+    """Return the indefinite article of a word."""
     return "an" if word[:1].lower() in "aeiou" else "a"

@@ -1,20 +1,22 @@
-"""Pictures in whatever form the caller has them, as the strings that the wire takes."""
+"""Requests with the pictures of a call, in whatever form the caller has them."""
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.client.items import Cut, Items, check_container
+from ingrain.client.answers import Part
+from ingrain.client.items import Cut, Group, Items, check_container, groups
 from ingrain.client.png import encode_png
+from ingrain.client.requests import ModelName
+from ingrain.client.rows import Calls, RowOptions, row_calls
 from ingrain.errors import ImageError
-from ingrain.repository.manifest import ImageStep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +28,8 @@ Pictures: TypeAlias = "Picture | Iterable[Picture]"
 """One picture or several; an array ``uint8 [N, H, W, C]`` is several."""
 AsyncPictures: TypeAlias = "Pictures | AsyncIterable[Picture]"
 """One picture or several, as in ``Pictures``, or an asynchronous generator."""
+
+Shrink: TypeAlias = "Callable[[bytes], bytes]"
 
 _URLS = ("http:", "https:")
 _NOT_ENCODED = (*_URLS, "data:")
@@ -50,16 +54,28 @@ def pictures_of(given: Any) -> Items[Any]:
     return check_container(given, "image")
 
 
-def picture_cut(*, skip_none: bool) -> Cut[Picture]:
-    """Return how pictures are cut into requests."""
-    return Cut(
+def picture_calls(
+    route: str,
+    model: ModelName,
+    pictures: Items[Any],
+    fields: Mapping[str, object],
+    options: RowOptions,
+    shrink: Shrink | None,
+) -> Calls[Part]:
+    """Yield the requests of a route for pictures."""
+    cut = Cut(
         field="image",
         read=lambda picture, _at: picture,
         weigh=weight_of,
         most=_MOST,
         heaviest=_MOST_BYTES,
-        skip_none=skip_none,
+        skip_none=options.skip_none,
     )
+
+    def encode(group: Group[Any]) -> list[str]:
+        return wire_pictures(group.items, shrink, places=group.places)
+
+    return row_calls(route, model, "image", groups(pictures, cut), fields, options, encode)
 
 
 def weight_of(picture: Any) -> int:
@@ -82,57 +98,49 @@ def weight_of(picture: Any) -> int:
     return 0  # no picture; told as an error when it is encoded
 
 
-def wire_pictures(
-    pictures: Sequence[Any], steps: Sequence[ImageStep] | None, *, places: Sequence[int] | None = None
-) -> list[str]:
+def wire_pictures(pictures: Sequence[Any], shrink: Shrink | None, *, places: Sequence[int] | None = None) -> list[str]:
     """Return what stands in the ``image`` field of a request.
 
     Args:
         pictures: Of one request.
-        steps: The model's own geometry, to shrink pictures by before they are sent; None to send them as they are.
+        shrink: Makes a smaller file of a picture file; None to send files as they are.
         places: Where each of them stands in the caller's list; in this order if None.
 
     Raises:
         ImageError: A picture cannot be read, or is none; ``param`` numbers it in the caller's list.
     """
     places = range(len(pictures)) if places is None else places
-    return [_wire(picture, f"image[{place}]", steps) for picture, place in zip(pictures, places, strict=True)]
+    return [_wire(picture, f"image[{place}]", shrink) for picture, place in zip(pictures, places, strict=True)]
 
 
-def _wire(picture: Any, param: str, steps: Sequence[ImageStep] | None) -> str:
+def _wire(picture: Any, param: str, shrink: Shrink | None) -> str:
     if isinstance(picture, str) and not _is_path(picture):
         return picture.strip()
     try:
-        data = _file_of(picture, steps)
+        data = _file_of(picture)
     except OSError as error:
         what = f"the file {str(picture)!r}" if isinstance(picture, str | os.PathLike) else f"a {type(picture).__name__}"
         raise ImageError(f"{param}: {what} cannot be read ({error.strerror or error}).", param=param) from error
     except ValueError as error:
         raise ImageError(f"{param}: {error}.", param=param) from error
-    return base64.b64encode(data).decode("ascii")
+    return base64.b64encode(data if shrink is None else shrink(data)).decode("ascii")
 
 
-def _file_of(picture: Any, steps: Sequence[ImageStep] | None) -> bytes:
-    """Return the bytes of a picture file, shrunk where that was asked for and can be done."""
+def _file_of(picture: Any) -> bytes:
+    """Return the bytes of a picture file."""
     if isinstance(picture, _BYTES):
-        data = bytes(picture)
-    elif isinstance(picture, str | os.PathLike):
-        data = Path(picture).read_bytes()
-    elif isinstance(picture, np.ndarray):
-        data = encode_png(picture)
-    elif _is_pillow(picture):
+        return bytes(picture)
+    if isinstance(picture, str | os.PathLike):
+        return Path(picture).read_bytes()
+    if isinstance(picture, np.ndarray):
+        return encode_png(picture)
+    if _is_pillow(picture):
         from ingrain.client.pillow import encode_pillow
 
-        data = encode_pillow(picture)
-    elif hasattr(picture, "read"):
-        data = _read_file(picture)
-    else:
-        raise ValueError(f"a {type(picture).__name__} is no picture")
-    if steps is None:
-        return data
-    from ingrain.client.shrink import shrink
-
-    return shrink(data, steps)
+        return encode_pillow(picture)
+    if hasattr(picture, "read"):
+        return _read_file(picture)
+    raise ValueError(f"a {type(picture).__name__} is no picture")
 
 
 def _read_file(file: Any) -> bytes:

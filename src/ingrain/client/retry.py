@@ -13,12 +13,13 @@ from ingrain.errors import (
     ExportUnavailableError,
     MachineError,
     ServerUnreachableError,
-    SourceUnreachableError,
+    SourceUnavailableError,
 )
 
 _STATUSES = frozenset({429, 502, 503, 504})
-# Trying again would do the same for half an hour more, or needs somebody to look after the server's machine.
-_HOPELESS = (ExportTimeoutError, ExportUnavailableError, MachineError, SourceUnreachableError)
+# Trying again would do the same for half an hour more, needs somebody to look after the server's machine, or is what
+# the server has done already (a hub that cannot be reached).
+_HOPELESS = (ExportTimeoutError, ExportUnavailableError, MachineError, SourceUnavailableError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher
 from ingrain.engine.protocol import GraphRunner
-from ingrain.errors import IngrainError
+from ingrain.errors import IngrainError, ModalityError
 from ingrain.models.queues import QUEUES, QueueLimits
 from ingrain.postprocess.calibration import CalibrationRanges
-from ingrain.preprocess.image import ImagePreprocessor, Pixels
-from ingrain.preprocess.text import TextPreprocessor, TokenizedText
+from ingrain.preprocess.image import ImagePreprocessor
+from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import ImagePreprocess, Manifest
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Execution
@@ -46,21 +46,21 @@ class LoadedModel:
     label_vectors: OrderedDict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=OrderedDict)
     devices: int = 1
 
-    # For the pipeline, until its tasks name their roles themselves.
-    @property
-    def text_queue(self) -> Batcher[TokenizedText] | None:
-        """The queue of the text encoder."""
-        return self.queues.get("text_encoder")
+    def queue(self, role: Role, param: str, what: str) -> Batcher[Any]:
+        """Return the queue of the graph that has a role.
 
-    @property
-    def image_queue(self) -> Batcher[Pixels] | None:
-        """The queue of the image encoder."""
-        return self.queues.get("image_encoder")
+        Args:
+            role: The role.
+            param: The caller's name of the field that needs it, for the error.
+            what: What such a graph does, as the end of "does not ...".
 
-    @property
-    def classifier_queue(self) -> Batcher[Pixels] | None:
-        """The queue of the classifier."""
-        return self.queues.get("classifier")
+        Raises:
+            ModalityError: The model has no such graph.
+        """
+        queue = self.queues.get(role)
+        if queue is None:
+            raise ModalityError(f"Model {self.manifest.name!r} does not {what}.", param=param)
+        return queue
 
     def close(self, error: IngrainError) -> None:
         """Answer what waits in the queues with this error."""

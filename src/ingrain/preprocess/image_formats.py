@@ -6,6 +6,7 @@ import importlib.util
 import re
 
 from ingrain.errors import ImageError, TooLargeError
+from ingrain.install import install_hint
 from ingrain.preprocess.avif import check_coded_sizes
 from ingrain.preprocess.unsupported_formats import HEIF_BRANDS, brands_of, describe_format
 
@@ -96,7 +97,7 @@ def _refusal(data: bytes) -> str:
     if not data:
         return "is empty."
     if _format_of(data) == "HEIF":
-        return "is a HEIC picture, which this server does not read; it does with `pip install 'ingrain[heic]'`."
+        return f"is a HEIC picture, which this server does not read; it does after {install_hint('heic')}."
     read = NAMES if heic_is_read() else NAMES[:-1]
     taken = f"{', '.join(read[:-1])} and {read[-1]} are read"
     seen = describe_format(data)

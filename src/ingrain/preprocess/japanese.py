@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import RepositoryError
+from ingrain.install import install_hint
 from ingrain.repository.manifest import JapaneseWords
 
 
@@ -36,7 +37,7 @@ def word_splitter(rules: JapaneseWords, whole: Iterable[str]) -> Callable[[str],
     if missing := missing_packages(rules):
         raise RepositoryError(
             f"The model's texts are split into Japanese words by {' and '.join(missing)}, which this installation "
-            "lacks: pip install 'ingrain[japanese]'."
+            f"lacks: {install_hint('japanese')}."
         )
     folder = import_module(rules.dictionary).DICDIR
     tagger: Any = import_module("fugashi").GenericTagger(f'-d "{folder}" -r "{Path(folder) / "mecabrc"}"')

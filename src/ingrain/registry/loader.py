@@ -162,6 +162,7 @@ class Loader:
 
     async def _make_and_load(self, slot: Slot) -> None:
         entry = await self.maker.obtain(slot)
+        slot.progress = None  # of the conversion; what follows is the engine's work
         if reason := self.why_not(entry.manifest.precision):
             raise UnsupportedModelError(
                 f"Model {slot.ref.name!r} is stored in {entry.manifest.precision!r}, {reason}", param="precision"

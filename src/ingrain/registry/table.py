@@ -69,7 +69,10 @@ class Slot:
             return "it is being loaded."
         phase, done, total = self.progress.phase, self.progress.done, self.progress.total
         share = f" ({100 * done // total} %)" if total else ""
-        return f"it is being tuned{share}." if phase == "tune" else f"it is being loaded, phase {phase}{share}."
+        if phase == "tune":
+            return f"it is being tuned{share}."
+        amount = f", {done / 1e6:.1f} of {total / 1e6:.1f} MB" if total and self.progress.unit == "bytes" else ""
+        return f"it is being loaded, phase {phase}{amount}{share}."
 
 
 class SlotTable:

@@ -18,7 +18,7 @@ from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import build_hf_headers
 
-from ingrain.errors import SourceUnavailableError, SourceUnreachableError, UnsupportedModelError
+from ingrain.errors import SourceUnavailableError, UnsupportedModelError
 from ingrain.libraries import FileRules
 from ingrain.progress import Progress
 from ingrain.sources.cache import COMMIT, ModelCache
@@ -93,8 +93,7 @@ def fetch_model(
     Raises:
         SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
         SourceForbiddenError: A token is needed.
-        SourceUnreachableError: There is no connection to the hub.
-        SourceUnavailableError: The hub does not answer, or the download broke off too often.
+        SourceUnavailableError: The hub cannot be reached, or the download broke off too often.
         UnsupportedModelError: The weights are there in no form that is read; nothing has been fetched.
     """
     cache = ModelCache.of(hub.cache_dir, repo_id)
@@ -166,7 +165,7 @@ def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) 
             )
         except HTTPError as error:
             if reason := why_unreachable(error):
-                raise SourceUnreachableError(
+                raise SourceUnavailableError(
                     f"The hub cannot be reached, so {repo_id!r} cannot be fetched: {reason}, or put the model's folder "
                     "below the directory of local models."
                 ) from error
@@ -178,8 +177,8 @@ def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) 
         time.sleep(delay_s)
 
 
-def _malformed(repo_id: str) -> SourceUnreachableError:
-    return SourceUnreachableError(
+def _malformed(repo_id: str) -> SourceUnavailableError:
+    return SourceUnavailableError(
         f"What was asked for the files of {repo_id!r} did not answer as the hub does. Check HF_ENDPOINT and the proxy."
     )
 

@@ -30,10 +30,11 @@ class ClassifyImages(msgspec.Struct, eq=False):
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Pixels]:
         """Return the queue of the classifier."""
         del limits
-        if model.classifier_queue is None:
+        queue = model.queues.get("classifier")
+        if queue is None:
             hint = " Give label names to /classify_image_zero_shot." if model.manifest.similarity else ""
             raise ModalityError(f"Model {model.manifest.name!r} is not a classifier.{hint}", param="name")
-        return model.classifier_queue
+        return queue
 
     def prepare(self, model: LoadedModel, images: ImageInput) -> Groups:
         """Fetch, decode and resize the images."""

@@ -32,8 +32,7 @@ class EmbedImages(msgspec.Struct, eq=False):
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Pixels]:
         """Return the queue of the image encoder."""
         del limits
-        if model.image_queue is None:
-            raise ModalityError(f"Model {model.manifest.name!r} does not embed images.", param=self.images.param)
+        queue = model.queue("image_encoder", self.images.param, "embed images")
         if self.form.dtype in NEEDS_RANGES:
             raise ModalityError(
                 f"{self.form.dtype} vectors need ranges, which are measured on texts, and images have others; "
@@ -41,7 +40,7 @@ class EmbedImages(msgspec.Struct, eq=False):
                 param="outputDtype",
             )
         check_form(self.form, model)
-        return model.image_queue
+        return queue
 
     def prepare(self, model: LoadedModel, images: ImageInput) -> Groups:
         """Fetch, decode and resize the images."""

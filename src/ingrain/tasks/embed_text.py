@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher
-from ingrain.errors import ModalityError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.quantize import AnyVectors
@@ -63,9 +62,7 @@ class EmbedTexts(msgspec.Struct, eq=False):
         """Return the queue of the text encoder."""
         self._ranges = check_form(self.form, model)
         self._prompt = choose_prompt(self.texts, model, limits)
-        if model.text_queue is None:
-            raise ModalityError(f"Model {model.manifest.name!r} does not embed text.", param=self.texts.param)
-        return model.text_queue
+        return model.queue("text_encoder", self.texts.param, "embed text")
 
     def prepare(self, model: LoadedModel, images: ImageInput) -> list[TokenizedText] | Groups:
         """Tokenize the texts."""

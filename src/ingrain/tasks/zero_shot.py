@@ -44,7 +44,7 @@ async def classify_zero_shot(pipeline: Pipeline, name: ModelName, images: Images
     _check_labels(pipeline.limits, labels)
     model = await pipeline.model(name)
     similarity = model.manifest.similarity
-    if similarity is None or model.image_queue is None:
+    if similarity is None or "image_encoder" not in model.queues:
         raise ModalityError(f"Model {name.name!r} does not compare images with texts.", param="name")
     targets = await _label_vectors(pipeline, name, model, labels, started)
     rows = await pipeline.run(EmbedImages(name, images, _UNIT_LENGTH), started=started)

@@ -18,6 +18,7 @@ from ingrain.app.limits import http_limits, queue_limits
 from ingrain.app.logs import configure_logs
 from ingrain.app.placement import repository_of
 from ingrain.app.services import image_input, inference_services
+from ingrain.app.tables import load_tables
 from ingrain.app.workers.dispatcher import ConnectionReceiver
 from ingrain.app.workers.messages import Applied, Channel, Count, Counted, Finish, Follow, Leaving, Setup, ToWorker
 from ingrain.app.workers.questions import Questions
@@ -30,7 +31,6 @@ from ingrain.models.queues import QueueLimits
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.registry.follower import FollowedRegistry, OpenKey
 from ingrain.repository.store import Repository
-from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
 
@@ -83,7 +83,7 @@ class Worker:
             totals=self._questions.totals,
         )
         self._http = HttpServer(
-            PlaneApplication("inference", self._services, DIALECTS),
+            PlaneApplication("inference", self._services, load_tables(settings.extensions).dialects),
             http_limits(settings),
             lambda: table.count_closed(number),
         )

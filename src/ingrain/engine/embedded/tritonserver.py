@@ -22,6 +22,7 @@ from ingrain.engine.embedded import owned_names
 from ingrain.engine.embedded.child_process import ChildProcess
 from ingrain.engine.embedded.process_tree import Children
 from ingrain.errors import EngineUnavailableError
+from ingrain.install import install_hint
 
 logger = logging.getLogger("ingrain.triton")
 
@@ -67,7 +68,7 @@ def find_files() -> TritonFiles | str:
         return f"Triton runs on Linux only, not on {sys.platform!r}"
     spec = find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
-        return "the package nvidia-pytriton, which ships tritonserver, is not installed (`pip install ingrain[triton]`)"
+        return f"the package nvidia-pytriton, which ships tritonserver, is not installed ({install_hint('triton')})"
     if reason := _misread_arrays():
         return reason
     package = Path(spec.submodule_search_locations[0])

@@ -9,6 +9,7 @@ from typing import cast
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
 from ingrain.export.process.job import ExportJob
+from ingrain.install import install_hint
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 from ingrain.vocabulary import Library
@@ -37,5 +38,5 @@ def exporter_of(library: Library) -> Exporter:
         return cast(Exporter, importlib.import_module(module).export)
     except ModuleNotFoundError as error:
         raise ExportUnavailableError(
-            f"This installation lacks {error.name!r}, which the export needs; install ingrain[export]."
+            f"This installation lacks {error.name!r}, which the export needs: {install_hint('export')}."
         ) from error

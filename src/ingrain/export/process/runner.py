@@ -27,6 +27,7 @@ from ingrain.errors import (
     error_class,
 )
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
+from ingrain.install import install_hint
 from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in, raise_if_machines
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
@@ -65,7 +66,7 @@ def exporter_available() -> str | None:
     if not missing:
         return None
     return (
-        f"This installation cannot export models ({', '.join(missing)} missing): pip install 'ingrain[export]', or use "
+        f"This installation cannot export models ({', '.join(missing)} missing): {install_hint('export')}, or use "
         "a model that is in the repository already."
     )
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from ingrain.server.plane.openapi import openapi_document
+from ingrain.server.plane.openapi import openapi_document, type_name
 from ingrain.server.plane.route import Dialect
 
 _STYLE = """
@@ -59,21 +59,9 @@ def _fields(holder: dict[str, Any], schemas: dict[str, Any]) -> str:
     reference = holder["content"]["application/json"]["schema"]["$ref"]
     schema = schemas[reference.rsplit("/", 1)[1]]
     rows = "".join(
-        f"<tr><td><code>{html.escape(name)}</code></td><td>{html.escape(_type(field))}</td>"
+        f"<tr><td><code>{html.escape(name)}</code></td><td>{html.escape(type_name(field)).replace('`', '')}</td>"
         f"<td>{'required' if name in schema.get('required', []) else 'optional'}</td>"
         f"<td>{html.escape(field.get('description', ''))}</td></tr>"
         for name, field in schema["properties"].items()
     )
     return f"<table><tr><th>Field</th><th>Type</th><th></th><th>Meaning</th></tr>{rows}</table>"
-
-
-def _type(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return str(schema["$ref"].rsplit("/", 1)[1])
-    if "anyOf" in schema:
-        return " or ".join(_type(option) for option in schema["anyOf"])
-    if "enum" in schema:
-        return " | ".join(map(repr, schema["enum"]))
-    if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    return str(schema.get("type", "any"))

@@ -115,3 +115,18 @@ def _operation(
 
 def _json(schema: dict[str, Any] | None) -> dict[str, Any]:
     return {} if schema is None else {"content": {"application/json": {"schema": schema}}}
+
+
+def type_name(schema: dict[str, Any]) -> str:
+    """Return the type of a field in words, for people."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[1])
+    if "anyOf" in schema:
+        return " or ".join(map(type_name, schema["anyOf"]))
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "prefixItems" in schema:
+        return f"({', '.join(map(type_name, schema['prefixItems']))})"
+    if schema.get("type") == "array":
+        return f"list of {type_name(schema.get('items', {}))}"
+    return str(schema.get("type", "any"))

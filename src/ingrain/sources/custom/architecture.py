@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ingrain.errors import ExportTimeoutError, ExportUnavailableError, InvalidRequestError
+from ingrain.install import install_hint
 from ingrain.vocabulary import Library
 
 _TIMEOUT_S = 180.0
@@ -57,7 +58,7 @@ async def architecture_config(library: Library, name: str) -> dict[str, Any]:
     except msgspec.MsgspecError as error:
         logger.error("Asking %s for its architectures failed:\n%s", library, log.decode("utf-8", "replace")[-4000:])
         raise ExportUnavailableError(
-            f"This installation cannot ask {library} for its architectures: pip install 'ingrain[export]', or give "
+            f"This installation cannot ask {library} for its architectures: {install_hint('export')}, or give "
             "'configJsonUrl'."
         ) from error
     if answer.failed is not None:

@@ -9,6 +9,7 @@ import msgspec
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
+from ingrain.install import install_hint
 from ingrain.preprocess.japanese import missing_packages
 from ingrain.repository.manifest import JapaneseWords
 
@@ -50,7 +51,7 @@ def japanese_words(options: Mapping[str, Any]) -> JapaneseWords:
     if missing := missing_packages(words):
         raise ExportUnavailableError(
             f"The model's texts are split into Japanese words by {' and '.join(missing)}, which this installation "
-            "lacks: pip install 'ingrain[japanese]'."
+            f"lacks: {install_hint('japanese')}."
         )
     return words
 

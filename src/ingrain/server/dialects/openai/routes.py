@@ -28,6 +28,7 @@ from ingrain.tasks.embed_image import EmbedImages
 from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
 from ingrain.tasks.images import Images
 from ingrain.tasks.texts import Texts
+from ingrain.vocabulary import Role
 
 _DTYPES: tuple[OutputDtype, ...] = ("float", "int8", "uint8", "binary", "ubinary")
 _MODELS = "/v1/models/"
@@ -131,7 +132,7 @@ async def _embed_with_images(
 ) -> Response:
     name = _name(body)
     if given.may_hold_pictures:
-        given = given.told_apart(takes_images=(await services.pipeline.model(name)).image_queue is not None)
+        given = given.told_apart(takes_images="image_encoder" in (await services.pipeline.model(name)).queues)
     rows, texts = await _embed(services.pipeline, name, body, wanted, given)
     return _response(_answer(body, wanted, rows, given, texts), texts, encoding)
 
@@ -199,7 +200,7 @@ def _answer(
 
 def _describe(model: LoadedModel) -> types.OpenAIModel:
     manifest, text = model.manifest, model.manifest.text
-    towers: dict[Modality, object | None] = {"text": model.text_queue, "image": model.image_queue}
+    towers: dict[Modality, Role] = {"text": "text_encoder", "image": "image_encoder"}
     return types.OpenAIModel(
         id=manifest.name,
         object="model",
@@ -209,7 +210,7 @@ def _describe(model: LoadedModel) -> types.OpenAIModel:
         pretrained=manifest.pretrained,
         dimensions=manifest.embedding_size,
         max_tokens=text.max_tokens if text is not None else None,
-        modalities=[kind for kind, queue in towers.items() if queue is not None],
+        modalities=[kind for kind, role in towers.items() if role in model.queues],
         prompts=prompts_of(text) if text is not None else {},
         default_prompt_name=text.default_prompt_name if text is not None else None,
         output_dtypes=[kind for kind in _DTYPES if kind not in NEEDS_RANGES or model.calibration is not None],

@@ -1,0 +1,62 @@
+"""What every group of methods needs: settings, connections, and ways to carry out requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
+
+from ingrain.api import types
+from ingrain.client.aio.transport import AsyncTransport
+from ingrain.client.answers import Embeddings, Part, embeddings_of
+from ingrain.client.call import Call
+from ingrain.client.options import Options
+from ingrain.client.pictures import Shrink
+from ingrain.client.requests import ModelName, route_call
+from ingrain.client.rows import Calls, Job
+
+R = TypeVar("R")
+
+
+class AsyncCaller:
+    """Carries out requests; the base of every group of methods of the client."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._transport = AsyncTransport(options)
+        self._geometries: dict[ModelName, types.ImageGeometryAnswer] = {}
+
+    async def _send(self, call: Call[R]) -> R:
+        """Return the answer of one request."""
+        return await self._transport.send(call)
+
+    async def _run(self, job: Job[R]) -> R:
+        """Send all requests of a job, and return what their answers make together."""
+        try:
+            async with aclosing(self._transport.each(job.calls)) as parts:
+                async for part in parts:
+                    job.add(part)
+        finally:
+            job.close()
+        return job.result()
+
+    async def _stream(self, calls: Calls[Part]) -> AsyncGenerator[Embeddings]:
+        """Yield the vectors of each request."""
+        async with aclosing(self._transport.each(calls)) as parts:
+            async for part in parts:
+                yield embeddings_of(part)
+
+    async def _shrink(self, model: ModelName, wanted: bool) -> Shrink | None:
+        """Return what shrinks pictures as far as the model's own resizing would; its geometry is asked for once."""
+        if not wanted:
+            return None
+        from ingrain.client.shrink import shrink
+
+        if model not in self._geometries:
+            call = route_call("model_image_geometry", types.ImageGeometryAnswer, model)
+            self._geometries[model] = await self._send(call)
+        return partial(shrink, steps=self._geometries[model].steps)
+
+    def _as_numpy(self, wanted: bool | None) -> bool:
+        return self._options.return_numpy if wanted is None else wanted

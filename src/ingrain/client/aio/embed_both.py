@@ -1,0 +1,72 @@
+"""The method that embeds texts and images side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ingrain.client.aio.caller import AsyncCaller
+from ingrain.client.answers import BothEmbeddings, both_of, embeddings_of
+from ingrain.client.pictures import AsyncPictures, picture_calls, pictures_of
+from ingrain.client.requests import Extra, InputType, ModelName, OutputDtype, route_call, vector_fields
+from ingrain.client.rows import PairJob, RowOptions, RowsJob
+from ingrain.client.texts import AsyncTexts, text_calls, text_fields, texts_of
+from ingrain.vocabulary import Library
+
+
+class EmbedBoth(AsyncCaller):
+    """Embeds texts and images in one call."""
+
+    async def embed(
+        self,
+        name: str,
+        text: AsyncTexts | None = None,
+        image: AsyncPictures | None = None,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        input_type: InputType | None = None,
+        truncate: bool = True,
+        token_counts: bool = False,
+        output_dtype: OutputDtype | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        skip_none: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> BothEmbeddings:
+        """Embed texts and pictures side by side; what is not given is None in the answer.
+
+        Args are those of ``embed_text`` and ``embed_image``.
+        """
+        model = ModelName(name, library, pretrained)
+        fields = vector_fields(normalize, n_dims, output_dtype, extra)
+        if text is None and image is None:  # for the server to refuse
+            return await self._send(route_call("embed", BothEmbeddings, model, fields, request_id=request_id))
+        options = RowOptions(
+            as_numpy=self._as_numpy(return_numpy),
+            output_dtype=output_dtype,
+            skip_none=skip_none,
+            request_id=request_id,
+            progress=progress,
+        )
+        text_job = image_job = None
+        if text is not None:
+            texts = texts_of(text)
+            of_texts = text_fields(prompt, prompt_name, input_type, truncate, token_counts)
+            text_options = replace(options, may_be_raw=not token_counts)
+            calls = text_calls("embed_text", model, texts, of_texts | fields, text_options, self._options.batch_size)
+            text_job = RowsJob(calls, texts, "texts", text_options, embeddings_of)
+        if image is not None:
+            pictures = pictures_of(image)
+            of_images = {**fields, "imageDownloadHeaders": image_download_headers}
+            shrinker = await self._shrink(model, shrink)
+            calls = picture_calls("embed_image", model, pictures, of_images, options, shrinker)
+            image_job = RowsJob(calls, pictures, "pictures", options, embeddings_of)
+        return await self._run(PairJob(text_job, image_job, both_of))

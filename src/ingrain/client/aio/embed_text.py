@@ -1,0 +1,123 @@
+"""Methods that embed texts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from ingrain.client.aio.caller import AsyncCaller
+from ingrain.client.answers import Embeddings, embeddings_of
+from ingrain.client.requests import Extra, InputType, ModelName, OutputDtype, vector_fields
+from ingrain.client.rows import RowOptions, RowsJob
+from ingrain.client.texts import AsyncTexts, text_calls, text_fields, texts_of
+from ingrain.vocabulary import Library
+
+
+class EmbedText(AsyncCaller):
+    """Embeds texts."""
+
+    async def embed_text(
+        self,
+        name: str,
+        text: AsyncTexts,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        input_type: InputType | None = None,
+        truncate: bool = True,
+        token_counts: bool = False,
+        output_dtype: OutputDtype | None = None,
+        skip_none: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> Embeddings:
+        """Embed any number of texts.
+
+        Args:
+            name: The model; it must be loaded.
+            text: One text or several: a list, a column (pandas, polars, Arrow, numpy, datasets), a generator of either
+                kind, which is read as room for more requests comes up. Of none, nothing is asked, and ``[0, 0]`` comes.
+            normalize: Bring each vector to unit length.
+            n_dims: Keep only the first dimensions, before normalizing.
+            prompt: Put before every text; empty for no prompt, not even the model's default.
+            prompt_name: Name of one of the model's own prompts, to put before every text.
+            input_type: ``query`` or ``document``: the model's prompt of that name, if it has one.
+            truncate: False to have a text refused (``TextTooLongError``) that is longer than the model takes.
+            token_counts: True to be told each text's tokens, and whether it was cut; vectors then come as JSON.
+            output_dtype: ``int8``, ``uint8``, ``binary``, ``ubinary``, as sentence-transformers has them; else floats.
+            skip_none: Leave out what is missing (None, NaN), instead of refusing it; ``positions`` tells what is left.
+            library: Source library, where several models share a name.
+            pretrained: Weight tag of an OpenCLIP model, where several are loaded.
+            return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
+            progress: Show a progress bar; None for one on a terminal where the call takes long.
+            request_id: ``X-Request-Id``; where there are several requests, each gets a number behind it.
+            extra: Further fields of the request, by the wire's names.
+
+        Returns:
+            ``embeddings`` ``[N, D]`` in the order of the texts.
+
+        Raises:
+            IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
+        """
+        model, texts = ModelName(name, library, pretrained), texts_of(text)
+        fields = {
+            **text_fields(prompt, prompt_name, input_type, truncate, token_counts),
+            **vector_fields(normalize, n_dims, output_dtype, extra),
+        }
+        options = RowOptions(
+            as_numpy=self._as_numpy(return_numpy),
+            output_dtype=output_dtype,
+            may_be_raw=not token_counts,
+            skip_none=skip_none,
+            request_id=request_id,
+            progress=progress,
+        )
+        calls = text_calls("embed_text", model, texts, fields, options, self._options.batch_size)
+        return await self._run(RowsJob(calls, texts, "texts", options, embeddings_of))
+
+    async def stream_text(
+        self,
+        name: str,
+        text: AsyncTexts,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        input_type: InputType | None = None,
+        truncate: bool = True,
+        token_counts: bool = False,
+        output_dtype: OutputDtype | None = None,
+        skip_none: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> AsyncIterator[Embeddings]:
+        """Embed texts without end: yield vectors request by request, in order, and hold no more than is on its way.
+
+        Args are those of ``embed_text``.
+        """
+        model, texts = ModelName(name, library, pretrained), texts_of(text)
+        fields = {
+            **text_fields(prompt, prompt_name, input_type, truncate, token_counts),
+            **vector_fields(normalize, n_dims, output_dtype, extra),
+        }
+        options = RowOptions(
+            as_numpy=self._as_numpy(return_numpy),
+            output_dtype=output_dtype,
+            may_be_raw=not token_counts,
+            skip_none=skip_none,
+            request_id=request_id,
+        )
+        calls = text_calls("embed_text", model, texts, fields, options, self._options.batch_size)
+        async with aclosing(self._stream(calls)) as parts:
+            async for part in parts:
+                yield part

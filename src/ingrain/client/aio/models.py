@@ -1,0 +1,108 @@
+"""Methods of the model plane: load, unload and delete models, and list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ingrain.api import types
+from ingrain.client.aio.caller import AsyncCaller
+from ingrain.client.aio.model import AsyncModel
+from ingrain.client.requests import ModelName, route_call
+from ingrain.vocabulary import Library, Precision, Task
+
+
+class Models(AsyncCaller):
+    """Manages the models of the server."""
+
+    def model(self, name: str, library: Library | None = None, pretrained: str | None = None) -> AsyncModel:
+        """Return a model that is loaded already, or will be; nothing is asked or sent."""
+        return AsyncModel(self, name, library, pretrained)  # type: ignore[arg-type]  # every client has all methods
+
+    async def load_model(
+        self,
+        name: str,
+        library: Library,
+        pretrained: str | None = None,
+        *,
+        revision: str | None = None,
+        precision: Precision | None = None,
+        task: Task | None = None,
+    ) -> AsyncModel:
+        """Load a model; where the repository lacks it, it is fetched, converted and proved first, which takes a while.
+
+        Args:
+            name: What the source library calls it.
+            library: ``sentence_transformers``, ``open_clip`` or ``timm``.
+            pretrained: Weight tag of an OpenCLIP model.
+            revision: Branch, tag or commit on the hub.
+            precision: ``fp32``, ``fp16``, ``int8`` or ``int8-safe``; a model stored in another is made anew.
+            task: For timm: ``embed`` makes an embedder of a classifier's weights, ``classify`` wants a classifier; a
+                model stored for the other is made anew.
+
+        Returns:
+            The model, ready.
+
+        Raises:
+            IngrainError: What stood in the way, as the server's class.
+        """
+        fields = {"revision": revision, "precision": precision, "task": task}
+        await self._load("load_model", ModelName(name, library, pretrained), fields)
+        return self.model(name, library, pretrained)
+
+    async def download_custom_model(
+        self, library: Library, name: str, safetensors_url: str, **fields: object
+    ) -> types.MessageAnswer:
+        """Have the server fetch a model from URLs; ``load_model`` with its name and library then loads it.
+
+        Args:
+            library: Source library.
+            name: What the model will be called.
+            safetensors_url: The weights.
+            fields: The other fields of ``POST /download_custom_model``, in snake_case or as on the wire.
+        """
+        body = {"library": library, "name": name, "safetensorsUrl": safetensors_url, **fields}
+        return await self._load("download_custom_model", None, body)
+
+    async def unload_model(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.MessageAnswer:
+        """Unload a model; it stays in the repository."""
+        call = route_call("unload_model", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False)
+        return await self._send(call)
+
+    async def delete_model(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.MessageAnswer:
+        """Unload a model and remove it from the repository."""
+        model = ModelName(name, library, pretrained)
+        self._geometries.pop(model, None)
+        return await self._send(route_call("delete_model", types.MessageAnswer, model, repeatable=False))
+
+    async def loaded_models(self) -> types.LoadedModelsAnswer:
+        """List the models that can be inferred."""
+        return await self._send(route_call("loaded_models", types.LoadedModelsAnswer))
+
+    async def repository_models(self) -> types.RepositoryModelsAnswer:
+        """List all models of the repository with their state."""
+        return await self._send(route_call("repository_models", types.RepositoryModelsAnswer))
+
+    async def model_embedding_size(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.EmbeddingSizeAnswer:
+        """Ask for the width of a model's vectors."""
+        call = route_call("model_embedding_size", types.EmbeddingSizeAnswer, ModelName(name, library, pretrained))
+        return await self._send(call)
+
+    async def model_classification_labels(
+        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+    ) -> types.LabelsAnswer:
+        """Ask for the names of a classifier's classes."""
+        call = route_call("model_classification_labels", types.LabelsAnswer, ModelName(name, library, pretrained))
+        return await self._send(call)
+
+    async def _load(
+        self, route: str, model: ModelName | None, fields: Mapping[str, object] | None = None
+    ) -> types.MessageAnswer:
+        """Send what may take as long as a download and a conversion do."""
+        timeout_s = self._options.load_timeout_s
+        return await self._send(route_call(route, types.MessageAnswer, model, fields, timeout_s=timeout_s))

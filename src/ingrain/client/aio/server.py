@@ -1,0 +1,23 @@
+"""Methods that ask for the server's health and figures."""
+
+from __future__ import annotations
+
+from ingrain.api import types
+from ingrain.client.aio.caller import AsyncCaller
+from ingrain.client.requests import route_call
+
+
+class Server(AsyncCaller):
+    """Asks how the server is."""
+
+    async def health(self) -> types.MessageAnswer:
+        """Ask whether the inference plane's process is alive."""
+        return await self._send(route_call("health", types.MessageAnswer))
+
+    async def model_server_health(self) -> types.MessageAnswer:
+        """Ask whether the model plane's process is alive."""
+        return await self._send(route_call("health", types.MessageAnswer, plane="model"))
+
+    async def metrics(self) -> types.MetricsAnswer:
+        """Ask for the engine's statistics."""
+        return await self._send(route_call("metrics", types.MetricsAnswer))

@@ -1,0 +1,66 @@
+"""The method that classifies images by labels of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from ingrain.client.aio.caller import AsyncCaller
+from ingrain.client.answers import ZeroShotProbabilities, zero_shot_of
+from ingrain.client.pictures import AsyncPictures, picture_calls, pictures_of
+from ingrain.client.requests import Extra, ModelName
+from ingrain.client.rows import RowOptions, RowsJob
+from ingrain.vocabulary import Library
+
+
+class ClassifyImageZeroShot(AsyncCaller):
+    """Classifies images by labels given with the call."""
+
+    async def classify_image_zero_shot(
+        self,
+        name: str,
+        image: AsyncPictures,
+        labels: list[str],
+        *,
+        templates: list[str] | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> ZeroShotProbabilities:
+        """Classify any number of pictures by labels of your own, with a model that has a text and an image tower.
+
+        Args:
+            name: The model; it must be loaded.
+            image: As in ``embed_image``, and so are the other arguments.
+            labels: What to choose among.
+            templates: Sentences with ``{}`` for the label, whose vectors are averaged; the label itself if none.
+            image_download_headers: As in ``embed_image``.
+            shrink: As in ``embed_image``.
+            library: As in ``embed_image``.
+            pretrained: As in ``embed_image``.
+            return_numpy: As in ``embed_image``.
+            progress: As in ``embed_image``.
+            request_id: As in ``embed_image``.
+            extra: As in ``embed_image``.
+
+        Returns:
+            ``probabilities`` ``[N, K]`` in the order of ``labels``.
+        """
+        model, pictures = ModelName(name, library, pretrained), pictures_of(image)
+        fields = {
+            "labels": labels,
+            "templates": templates,
+            **(extra or {}),
+            "imageDownloadHeaders": image_download_headers,
+        }
+        options = RowOptions(
+            as_numpy=self._as_numpy(return_numpy), may_be_raw=False, request_id=request_id, progress=progress
+        )
+        shrinker, route = await self._shrink(model, shrink), "classify_image_zero_shot"
+        calls = picture_calls(route, model, pictures, fields, options, shrinker)
+        return await self._run(RowsJob(calls, pictures, "pictures", options, partial(zero_shot_of, labels)))

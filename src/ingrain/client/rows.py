@@ -1,0 +1,240 @@
+"""Calls whose items become a row each: cut into requests, put together from their answers, in order."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import msgspec
+import numpy as np
+from tqdm import tqdm
+
+from ingrain.client.answers import DTYPES, Part, Rows, rows_reader
+from ingrain.client.call import Call, Reply, checked_request_id
+from ingrain.client.collected import Collected
+from ingrain.client.items import Group, Groups
+from ingrain.client.requests import ModelName, json_body, route_path
+
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+Calls: TypeAlias = "Iterator[Call[T]] | AsyncIterator[Call[T]]"
+"""Requests, of items that are at hand or that come one by one."""
+Encode = Callable[[Group[Any]], list[str]]
+"""Makes what goes over the wire of a request's items; slow, so it runs off the event loop."""
+
+_RAW = "application/octet-stream"
+# A bar that shows up for half a second is noise.
+_BAR_AFTER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """The form of the rows, and of the requests for them.
+
+    Attributes:
+        as_numpy: True for arrays, False for lists.
+        output_dtype: What the numbers become; None for floats.
+        may_be_raw: True where an array may be answered as raw numbers.
+        skip_none: True to leave out missing items and to return the positions of the others.
+        request_id: ``X-Request-Id``; of several requests each gets a number behind it.
+        progress: True for a progress bar, None for one on a terminal where the call takes long.
+    """
+
+    as_numpy: bool
+    output_dtype: str | None = None
+    may_be_raw: bool = True
+    skip_none: bool = False
+    request_id: str | None = None
+    progress: bool | None = None
+
+
+def row_calls(
+    route: str,
+    model: ModelName,
+    field: Literal["text", "image"],
+    groups: Groups[Any],
+    fields: Mapping[str, object],
+    options: RowOptions,
+    encode: Encode | None = None,
+) -> Calls[Part]:
+    """Yield one request for each group of items."""
+    dtype = DTYPES.get(options.output_dtype, "float32") if options.as_numpy else None
+    identity, numbers = checked_request_id(options.request_id), itertools.count()
+
+    def call_of(group: Group[Any]) -> Call[Part]:
+        def body() -> bytes:
+            items = group.items if encode is None else encode(group)
+            return json_body({**model.fields(), **fields, field: items}, places=group.places)
+
+        number = next(numbers)
+        return Call(
+            plane="inference",
+            method="POST",
+            path=route_path(route),
+            body=body,
+            read=rows_reader(group.places, dtype=dtype, tells_places=options.skip_none),
+            accept=_RAW if options.as_numpy and options.may_be_raw else "application/json",
+            slow_body=encode is not None,
+            places=group.places,
+            request_id=f"{identity}.{number}" if number else identity,
+        )
+
+    return _mapped(call_of, groups)
+
+
+class Job(Protocol[R_co]):
+    """What a client carries out: requests, whose answers make one result."""
+
+    calls: Calls[Any]
+
+    def add(self, part: Any) -> None:
+        """Take the answer of the next request; answers come in the order of ``calls``."""
+        ...
+
+    def close(self) -> None:
+        """End, whatever happened."""
+        ...
+
+    def result(self) -> R_co:
+        """Return what all answers make together."""
+        ...
+
+
+class RowsJob(Generic[R_co]):
+    """The rows of all requests, as if they were of one.
+
+    Args:
+        calls: The requests.
+        items: What they are made of; its length is a hint of how many rows there may be.
+        unit: What an item is, in the plural, for the progress bar.
+        options: Form of the rows.
+        finish: Makes the result of all rows.
+    """
+
+    def __init__(
+        self, calls: Calls[Part], items: object, unit: str, options: RowOptions, finish: Callable[[Part], R_co]
+    ) -> None:
+        self.calls = calls
+        self._options = options
+        self._finish = finish
+        total = _length_of(items)
+        self._rows = Collected(total)
+        self._bar = _open_bar(unit, total, options.progress)
+        self._started = time.perf_counter()
+        self._parts: list[Part] = []
+
+    def add(self, part: Part) -> None:
+        """Take the rows of the next request."""
+        self._rows.add(part.rows)
+        self._parts.append(msgspec.structs.replace(part, rows=[]))
+        if self._bar is not None:
+            self._bar.update(len(part.rows))
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def result(self) -> R_co:
+        """Return what ``finish`` makes of all rows."""
+        parts, options = self._parts, self._options
+        elapsed_ms = round(1e3 * (time.perf_counter() - self._started), 3)
+        empty: Rows = np.empty((0, 0), DTYPES.get(options.output_dtype, "float32")) if options.as_numpy else []
+        places = [place for part in parts for place in part.places or ()]
+        whole = Part(
+            self._rows.all() if parts else empty,
+            parts[0].milliseconds if len(parts) == 1 else elapsed_ms,
+            [count for part in parts for count in part.token_counts or ()] or None,
+            [was_cut for part in parts for was_cut in part.truncated or ()] or None,
+            places if options.skip_none else None,
+        )
+        return self._finish(whole)
+
+
+class PairJob(Generic[R_co]):
+    """Texts and images of one call, in requests of their own, side by side.
+
+    Args:
+        texts: The job of the texts, None where there are none.
+        images: The job of the images, likewise.
+        finish: Makes the result of the results of both.
+    """
+
+    def __init__(
+        self, texts: RowsJob[Any] | None, images: RowsJob[Any] | None, finish: Callable[[Any, Any], R_co]
+    ) -> None:
+        self._jobs = (texts, images)
+        self._finish = finish
+        self.calls = _chained([_mapped(_tagger(job), job.calls) for job in self._jobs if job is not None])
+
+    def add(self, part: tuple[RowsJob[Any], Part]) -> None:
+        """Hand the answer of the next request to the job that asked for it."""
+        job, rows = part
+        job.add(rows)
+
+    def close(self) -> None:
+        """Close both jobs."""
+        for job in self._jobs:
+            if job is not None:
+                job.close()
+
+    def result(self) -> R_co:
+        """Return what ``finish`` makes of both results."""
+        texts, images = self._jobs
+        return self._finish(texts and texts.result(), images and images.result())
+
+
+def _tagger(job: RowsJob[Any]) -> Callable[[Call[Part]], Call[tuple[RowsJob[Any], Part]]]:
+    """Return what makes a request tell, with its answer, which job asked for it."""
+
+    def tag(call: Call[Part]) -> Call[tuple[RowsJob[Any], Part]]:
+        read = call.read
+
+        def read_for_job(reply: Reply) -> tuple[RowsJob[Any], Part]:
+            return job, read(reply)
+
+        return replace(call, read=read_for_job)  # type: ignore[arg-type, return-value]  # it is of another type then
+
+    return tag
+
+
+def _mapped(make: Callable[[Any], Call[T]], items: Iterator[Any] | AsyncIterator[Any]) -> Calls[T]:
+    return (make(item) async for item in items) if isinstance(items, AsyncIterator) else map(make, items)
+
+
+def _chained(feeds: list[Calls[T]]) -> Calls[T]:
+    async def walk() -> AsyncIterator[Call[T]]:
+        for feed in feeds:
+            if isinstance(feed, AsyncIterator):
+                async for call in feed:
+                    yield call
+            else:
+                for call in feed:
+                    yield call
+
+    if any(isinstance(feed, AsyncIterator) for feed in feeds):
+        return walk()
+    return itertools.chain.from_iterable(feeds)  # type: ignore[arg-type]  # none of them is asynchronous
+
+
+def _open_bar(unit: str, total: int | None, wanted: bool | None) -> tqdm | None:
+    """Return a progress bar, if there is to be one.
+
+    A bar that is not shown would still take tqdm's lock, which a process forked meanwhile would wait for in vain.
+    """
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        return None
+    return tqdm(total=total, unit=f" {unit}", delay=_BAR_AFTER_S if wanted is None else 0, leave=False)
+
+
+def _length_of(items: object) -> int | None:
+    """Return how many items there are by their own word, where that can be told without walking through them."""
+    try:
+        return len(items)  # type: ignore[arg-type]  # what has no length raises TypeError
+    except TypeError:
+        return None

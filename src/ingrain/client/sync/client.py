@@ -1,0 +1,96 @@
+# Written by `make docs` from aio/client.py; change that one.
+"""The client of both planes, put together of its groups of methods."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from ingrain.client.options import make_options
+from ingrain.client.retry import RetryPolicy
+from ingrain.client.sync.classify_image import ClassifyImage
+from ingrain.client.sync.embed_both import EmbedBoth
+from ingrain.client.sync.embed_image import EmbedImage
+from ingrain.client.sync.embed_text import EmbedText
+from ingrain.client.sync.first_generation import FirstGeneration
+from ingrain.client.sync.models import Models
+from ingrain.client.sync.server import Server
+from ingrain.client.sync.tuning import Tuning
+from ingrain.client.sync.zero_shot import ClassifyImageZeroShot
+
+
+class Client(
+    FirstGeneration, EmbedText, EmbedImage, EmbedBoth, ClassifyImage, ClassifyImageZeroShot, Models, Tuning, Server
+):
+    """A client of both planes of an Ingrain server.
+
+    It keeps connections open, tries again what may succeed, cuts long lists into requests that are sent side by side,
+    and raises the server's errors as the classes that they are there (``ingrain.ModelNotLoadedError``).
+
+    Args:
+        inference_server_url: Address of the inference plane. Default: INGRAIN_INFERENCE_URL, else port 8686 here.
+        model_server_url: Address of the model plane. Default: INGRAIN_MODEL_URL, else port 8687 here.
+        timeout: Seconds that an answer may take.
+        load_timeout: Seconds that an answer may take where a model is loaded, and perhaps converted first.
+        return_numpy: True for vectors as float32 arrays, carried as raw numbers; else they are lists of floats.
+        api_key: Key for both planes. Default: INGRAIN_API_KEY.
+        model_api_key: Key for the model plane, where it has its own. Default: INGRAIN_MODEL_API_KEY, else ``api_key``.
+        headers: Further headers of every request.
+        concurrency: Requests that are on their way at once, of all calls that take several; a call of one never waits.
+        batch_size: Most texts in one request.
+        retry: Which failures are tried again, and when.
+        verify: What certificates of https addresses are checked with: True for the system's, or a context of your own.
+        match_request_ids: False where a proxy replaces ``X-Request-Id``; else an answer that bears another id than its
+            request is not believed. Default: INGRAIN_MATCH_REQUEST_IDS, else True.
+
+    Raises:
+        SettingsError: An argument, or a variable of the environment, cannot be used.
+    """
+
+    def __init__(
+        self,
+        inference_server_url: str | None = None,
+        model_server_url: str | None = None,
+        *,
+        timeout: float = 120.0,
+        load_timeout: float = 3600.0,
+        return_numpy: bool = False,
+        api_key: str | None = None,
+        model_api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        concurrency: int = 8,
+        batch_size: int = 64,
+        retry: RetryPolicy | None = None,
+        verify: ssl.SSLContext | bool = True,
+        match_request_ids: bool | None = None,
+    ) -> None:
+        options = make_options(
+            inference_server_url=inference_server_url,
+            model_server_url=model_server_url,
+            timeout=timeout,
+            load_timeout=load_timeout,
+            return_numpy=return_numpy,
+            api_key=api_key,
+            model_api_key=model_api_key,
+            headers=headers,
+            concurrency=concurrency,
+            batch_size=batch_size,
+            retry=retry,
+            verify=verify,
+            match_request_ids=match_request_ids,
+        )
+        super().__init__(options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()

@@ -1,0 +1,114 @@
+# Written by `make docs` from aio/embed_image.py; change that one.
+"""Methods that embed images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+
+from ingrain.client.answers import Embeddings, embeddings_of
+from ingrain.client.pictures import Pictures, picture_calls, pictures_of
+from ingrain.client.requests import Extra, ModelName, OutputDtype, vector_fields
+from ingrain.client.rows import RowOptions, RowsJob
+from ingrain.client.sync.caller import Caller
+from ingrain.vocabulary import Library
+
+
+class EmbedImage(Caller):
+    """Embeds images."""
+
+    def embed_image(
+        self,
+        name: str,
+        image: Pictures,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        output_dtype: OutputDtype | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        skip_none: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        progress: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> Embeddings:
+        """Embed any number of pictures.
+
+        Args:
+            name: The model; it must be loaded.
+            image: One picture or several: URLs, data URIs, base64, paths, bytes of files, open files, Pillow images or
+                uint8 arrays; of several, all that ``embed_text`` takes.
+            normalize: Bring each vector to unit length.
+            n_dims: Keep only the first dimensions, before normalizing.
+            output_dtype: ``binary`` or ``ubinary``, one bit a dimension; else floats.
+            image_download_headers: Headers that the server fetches URLs with.
+            shrink: Do the model's own resizing before large pictures are sent; its pixels stay the very same. Needs
+                Pillow here, and the model plane.
+            skip_none: Leave out what is missing (None, NaN), instead of refusing it; ``positions`` tells what is left.
+            library: Source library, where several models share a name.
+            pretrained: Weight tag of an OpenCLIP model, where several are loaded.
+            return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
+            progress: Show a progress bar; None for one on a terminal where the call takes long.
+            request_id: ``X-Request-Id``; where there are several requests, each gets a number behind it.
+            extra: Further fields of the request, by the wire's names.
+
+        Returns:
+            ``embeddings`` ``[N, D]`` in the order of the pictures.
+
+        Raises:
+            ImageError: A picture cannot be read.
+            IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
+        """
+        model, pictures = ModelName(name, library, pretrained), pictures_of(image)
+        fields = {
+            **vector_fields(normalize, n_dims, output_dtype, extra),
+            "imageDownloadHeaders": image_download_headers,
+        }
+        options = RowOptions(
+            as_numpy=self._as_numpy(return_numpy),
+            output_dtype=output_dtype,
+            skip_none=skip_none,
+            request_id=request_id,
+            progress=progress,
+        )
+        calls = picture_calls("embed_image", model, pictures, fields, options, self._shrink(model, shrink))
+        return self._run(RowsJob(calls, pictures, "pictures", options, embeddings_of))
+
+    def stream_image(
+        self,
+        name: str,
+        image: Pictures,
+        *,
+        normalize: bool = True,
+        n_dims: int | None = None,
+        output_dtype: OutputDtype | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        shrink: bool = False,
+        skip_none: bool = False,
+        library: Library | None = None,
+        pretrained: str | None = None,
+        return_numpy: bool | None = None,
+        request_id: str | None = None,
+        extra: Extra = None,
+    ) -> Iterator[Embeddings]:
+        """Embed pictures without end: yield vectors request by request, in order, and hold no more than is on its way.
+
+        Args are those of ``embed_image``.
+        """
+        model, pictures = ModelName(name, library, pretrained), pictures_of(image)
+        fields = {
+            **vector_fields(normalize, n_dims, output_dtype, extra),
+            "imageDownloadHeaders": image_download_headers,
+        }
+        options = RowOptions(
+            as_numpy=self._as_numpy(return_numpy),
+            output_dtype=output_dtype,
+            skip_none=skip_none,
+            request_id=request_id,
+        )
+        calls = picture_calls("embed_image", model, pictures, fields, options, self._shrink(model, shrink))
+        with closing(self._stream(calls)) as parts:
+            yield from parts

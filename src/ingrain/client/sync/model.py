@@ -1,0 +1,92 @@
+# Written by `make docs` from aio/model.py; change that one.
+"""One model of a server, with the methods of the client that are about a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from ingrain.api import types
+from ingrain.client.requests import ModelName
+from ingrain.client.sync.classify_image import ClassifyImage
+from ingrain.client.sync.embed_both import EmbedBoth
+from ingrain.client.sync.embed_image import EmbedImage
+from ingrain.client.sync.embed_text import EmbedText
+from ingrain.client.sync.zero_shot import ClassifyImageZeroShot
+from ingrain.vocabulary import Library
+
+if TYPE_CHECKING:
+    from ingrain.client.sync.client import Client
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAMING = ("name", "library", "pretrained")
+
+
+def _of_model(
+    method: Callable[Concatenate[Any, str, P], R],
+) -> Callable[Concatenate[Model, P], R]:
+    """Return a client's method as one of a model, which says itself what model is meant."""
+
+    def call(self: Model, /, *args: P.args, **options: P.kwargs) -> R:
+        return method(self._client, self.name, *args, **self._named(), **options)
+
+    signature = inspect.signature(method)
+    kept = [parameter for name, parameter in signature.parameters.items() if name not in _NAMING]
+    call.__name__, call.__doc__ = method.__name__, method.__doc__
+    call.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]  # what `help` shows
+    return call
+
+
+class Model:
+    """One model of a server; what it is asked goes through the client that made it.
+
+    Attributes:
+        name: What the source library calls it.
+        library: Source library; None where it was not said.
+        pretrained: Weight tag of an OpenCLIP model.
+    """
+
+    def __init__(
+        self, client: Client, name: str, library: Library | None = None, pretrained: str | None = None
+    ) -> None:
+        self._client = client
+        self.name = name
+        self.library = library
+        self.pretrained = pretrained
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.library!r}, {self.pretrained!r})"
+
+    embed_text = _of_model(EmbedText.embed_text)
+    embed_image = _of_model(EmbedImage.embed_image)
+    embed = _of_model(EmbedBoth.embed)
+    classify_image = _of_model(ClassifyImage.classify_image)
+    classify_image_zero_shot = _of_model(ClassifyImageZeroShot.classify_image_zero_shot)
+    infer_text, infer_image, infer = embed_text, embed_image, embed  # what the first generation of clients called them
+
+    def load(self) -> types.MessageAnswer:
+        """Load the model, again after an ``unload``; without a library it is taken for a sentence-transformers one."""
+        model = ModelName(self.name, self.library or "sentence_transformers", self.pretrained)
+        return self._client._load("load_model", model)
+
+    def unload(self) -> types.MessageAnswer:
+        """Unload the model; it stays in the repository."""
+        return self._client.unload_model(self.name, **self._named())
+
+    def delete(self) -> types.MessageAnswer:
+        """Unload the model and remove it from the repository."""
+        return self._client.delete_model(self.name, **self._named())
+
+    def embedding_size(self) -> int:
+        """Ask for the width of the model's vectors."""
+        return (self._client.model_embedding_size(self.name, **self._named())).embedding_size
+
+    def classification_labels(self) -> list[str]:
+        """Ask for the names of the classifier's classes."""
+        return (self._client.model_classification_labels(self.name, **self._named())).labels
+
+    def _named(self) -> dict[str, Any]:
+        return {"library": self.library, "pretrained": self.pretrained}

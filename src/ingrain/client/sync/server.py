@@ -1,0 +1,24 @@
+# Written by `make docs` from aio/server.py; change that one.
+"""Methods that ask for the server's health and figures."""
+
+from __future__ import annotations
+
+from ingrain.api import types
+from ingrain.client.requests import route_call
+from ingrain.client.sync.caller import Caller
+
+
+class Server(Caller):
+    """Asks how the server is."""
+
+    def health(self) -> types.MessageAnswer:
+        """Ask whether the inference plane's process is alive."""
+        return self._send(route_call("health", types.MessageAnswer))
+
+    def model_server_health(self) -> types.MessageAnswer:
+        """Ask whether the model plane's process is alive."""
+        return self._send(route_call("health", types.MessageAnswer, plane="model"))
+
+    def metrics(self) -> types.MetricsAnswer:
+        """Ask for the engine's statistics."""
+        return self._send(route_call("metrics", types.MetricsAnswer))

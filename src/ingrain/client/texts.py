@@ -1,0 +1,62 @@
+"""Requests with the texts of a call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from ingrain.client.answers import Part
+from ingrain.client.items import Cut, Items, article, check_container, groups, refusal
+from ingrain.client.requests import InputType, ModelName
+from ingrain.client.rows import Calls, RowOptions, row_calls
+from ingrain.errors import InvalidRequestError
+
+Texts: TypeAlias = "str | Iterable[str]"
+"""One text or several: a list, a column of a table (pandas, polars, Arrow, numpy, datasets), a generator."""
+AsyncTexts: TypeAlias = "Texts | AsyncIterable[str]"
+"""One text or several, as in ``Texts``, or an asynchronous generator."""
+
+# One long text weighs as much as many short ones; a request of this many characters is work enough.
+_MOST_CHARS = 200_000
+
+
+def texts_of(given: object) -> Items[Any]:
+    """Return texts one by one, where the caller may have given a single one.
+
+    Raises:
+        InvalidRequestError: It is nothing that has texts in an order.
+    """
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, bytes | bytearray | memoryview):
+        raise refusal("text", given, "decode it: text.decode()")
+    return check_container(given, "text")
+
+
+def text_fields(
+    prompt: str | None, prompt_name: str | None, input_type: InputType | None, truncate: bool, token_counts: bool
+) -> dict[str, object]:
+    """Return the fields of a request that are about its texts; those that are None are not sent."""
+    return {
+        "prompt": prompt,
+        "promptName": prompt_name,
+        "inputType": input_type,
+        "truncate": None if truncate else False,
+        "tokenCounts": token_counts or None,
+    }
+
+
+def text_calls(
+    route: str, model: ModelName, texts: Items[Any], fields: Mapping[str, object], options: RowOptions, most: int
+) -> Calls[Part]:
+    """Yield the requests of a route for texts, at most ``most`` in each."""
+    cut = Cut(field="text", read=_read_text, weigh=len, most=most, heaviest=_MOST_CHARS, skip_none=options.skip_none)
+    return row_calls(route, model, "text", groups(texts, cut), fields, options)
+
+
+def _read_text(item: object, at: str) -> str:
+    if isinstance(item, str):
+        return item
+    kind = type(item).__name__
+    advice = "decode it first" if isinstance(item, bytes) else "texts are str"
+    raise InvalidRequestError(f"{at} is {article(kind)} {kind}, not a text; {advice}.", param=at)

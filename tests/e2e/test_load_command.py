@@ -1,0 +1,68 @@
+"""`ingrain load` against a real server and a hub of our own: its phases, and what will not work told at once."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hub_server import Drip, HubServer
+from processes import serve
+from tiny_models import build_family
+
+pytestmark = pytest.mark.slow
+# The command answers within 3 s on a machine of its own; on one that converts models meanwhile Python starts slowly.
+SOON_S = 15
+NOWHERE = "http://127.0.0.1:9"
+
+
+def load(model_url, name, *flags, **environment):
+    """Run the command; return its exit status, what it complained, and how long it took."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "ingrain", "load", name, *flags],
+        env={**os.environ, "INGRAIN_MODEL_URL": model_url, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    return done.returncode, done.stderr, time.monotonic() - started
+
+
+def test_what_cannot_be_had_is_told_at_once_and_leaves_no_traceback(tmp_path):
+    """An unknown model, a wrong key, a hub that nobody answers for, a server that does not run."""
+    with HubServer() as hub, serve(tmp_path / "a", HF_ENDPOINT=hub.url, INGRAIN_API_KEYS="secret") as server:
+        unknown = load(server.model, "org/none", INGRAIN_API_KEY="secret")
+        wrong_key = load(server.model, "org/none", INGRAIN_API_KEY="guessed")
+        log = server.log.read_text()
+    with serve(tmp_path / "b", HF_ENDPOINT=NOWHERE) as server:
+        no_hub = load(server.model, "org/none")
+        log += server.log.read_text()
+    no_server = load(NOWHERE, "org/none")
+    for (status, complained, seconds), expected_status, words in (
+        (unknown, 1, "hub has no model 'org/none'"),
+        (wrong_key, 1, "API key"),
+        (no_hub, 1, "hub cannot be reached"),
+        (no_server, 3, "No server answers"),
+    ):
+        assert (status, words in complained) == (expected_status, True), complained
+        assert seconds < SOON_S
+    assert "Traceback" not in log
+
+
+def test_a_load_shows_its_phases_as_they_come(tmp_path):
+    """Without a terminal a line for each, in the order of the work."""
+    build_family("BERT", tmp_path / "model")
+    with HubServer() as hub:
+        hub.add("org/model", tmp_path / "model")
+        hub.fail("model.safetensors", Drip(chunk_bytes=20_000, pause_s=0.1))
+        with serve(tmp_path, "--engine=onnxruntime", HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf")) as server:
+            status, complained, _ = load(server.model, "org/model")
+            _, quiet, _ = load(server.model, "org/model", "--json")
+    assert status == 0, complained
+    phases = re.findall(r"^Loading org/model: (\w+)$", complained, re.MULTILINE)
+    assert phases.index("downloading") < phases.index("converting")
+    assert len(phases) == len(set(phases))
+    assert quiet == ""
