@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ingrain.export.process.job import Event, ExportJob, Progress
+from ingrain.export.process.job import Event, ExportJob
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 from ingrain.vocabulary import Precision
 

@@ -13,7 +13,7 @@ from hub_server import HubServer
 from ingrain.errors import SourceForbiddenError, SourceNotFoundError, UnsupportedModelError
 from ingrain.export.families.sentence_transformers.own_code import Settled, settle
 from ingrain.export.process.job import ExportJob
-from ingrain.sources.resolve import ResolvedSource
+from ingrain.sources.spec import ResolvedSource
 
 JINA = {
     "model_type": "bert",

@@ -28,8 +28,9 @@ from ingrain.errors import (
     UnsupportedModelError,
 )
 from ingrain.export.process import runner
-from ingrain.export.process.job import ExportJob, Finished, Progress
+from ingrain.export.process.job import ExportJob, Finished
 from ingrain.export.process.runner import WORKER, exporter_available, run_export
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 PREAMBLE = """

@@ -21,8 +21,9 @@ from ingrain.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,8 @@ import export_in_process as in_process
 import msgspec
 import pytest
 
-from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished
+from ingrain.progress import Progress
 
 pytestmark = pytest.mark.slow
 

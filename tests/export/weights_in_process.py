@@ -12,7 +12,8 @@ import numpy as np
 from export_in_process import embed_published, export_manifest
 
 from ingrain.errors import IngrainError
-from ingrain.export.process.job import Event, ExportJob, Progress
+from ingrain.export.process.job import Event, ExportJob
+from ingrain.progress import Progress
 from ingrain.vocabulary import Library
 
 TEXTS = ["the river runs past old stone houses", "houses stone past old runs the river"]

@@ -1,12 +1,15 @@
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from hub_model import Fetcher
-from huggingface_hub import close_session
+from hub_model import SILENCE_S, Fetcher
+from huggingface_hub import close_session, constants, file_download
 
 from hub_server import HubServer
+from ingrain.sources import download, hub_errors
 
 
 @pytest.fixture
@@ -22,4 +25,11 @@ def fetch(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fe
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     assert not os.environ.get("HF_HUB_OFFLINE")
+    # As in the export process: with telemetry on, huggingface_hub asks huggingface.co what its user agent should say.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    # Waits as in life, only shorter.
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", SILENCE_S)
+    monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 50)))
+    monkeypatch.setattr(hub_errors, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(download, "_CHUNK_BYTES", 1 << 14)
     return Fetcher(hub, tmp_path / "cache")

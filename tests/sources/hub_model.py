@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hub_server import HubServer
-from ingrain.export.process.job import Progress
-from ingrain.sources.files import FileRules
+from ingrain.libraries import FileRules
+from ingrain.progress import Progress
+from ingrain.sources.files import file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
-from ingrain.sources.retry import Patience
 
-QUICK = Patience(
-    connect_s=2, silence_s=0.5, retries=3, first_delay_s=0.01, longest_delay_s=0.05, longest_retry_after_s=2
-)
+# What huggingface_hub does by itself where a connection breaks: seconds of silence that it bears, tries to continue.
+SILENCE_S, TRIES = 0.5, 6
 
 WEIGHTS = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(100_000))  # 3.2 MB without pattern
 
@@ -51,23 +50,19 @@ class Fetcher:
         offline: bool = False,
         trust_remote_code: bool = False,
         endpoint: str | None = None,
-        patience: Patience = QUICK,
         rules: FileRules | None = None,
     ) -> Snapshot:
         return fetch_model(
             repo_id,
-            library="sentence_transformers",
             revision=revision,
-            trust_remote_code=trust_remote_code,
             hub=Hub(
                 endpoint=endpoint or self.hub.url,
                 cache_dir=self.cache_dir,
                 token=token,
                 offline=offline,
-                patience=patience,
             ),
             progress=self.progress.append,
-            rules=rules,
+            rules=rules or file_rules("sentence_transformers", pickled_weights=True, with_code=trust_remote_code),
         )
 
     def weights(self, repo_id: str = "org/model") -> Path:

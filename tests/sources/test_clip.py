@@ -7,8 +7,10 @@ import pytest
 
 from hub_server import HubServer
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
-from ingrain.sources.resolve import ResolvedSource, resolve
+from ingrain.export.process.job import ExportJob
+from ingrain.progress import Progress
+from ingrain.sources.resolve import resolve
+from ingrain.sources.spec import ResolvedSource
 
 WEIGHTS = b"weights of a model" * 1000
 

@@ -7,11 +7,8 @@ ST = ["modules.json", "config.json", "tokenizer.json", "1_Pooling/config.json"]
 
 
 def choose(*paths: str, trust_remote_code: bool = False, pickled_weights: bool = True) -> set[str]:
-    rules = file_rules("sentence_transformers", pickled_weights=pickled_weights)
-    chosen = choose_files(
-        paths, "sentence_transformers", trust_remote_code=trust_remote_code, model="org/model", rules=rules
-    )
-    return set(chosen)
+    rules = file_rules("sentence_transformers", pickled_weights=pickled_weights, with_code=trust_remote_code)
+    return set(choose_files(paths, rules, model="org/model"))
 
 
 def test_shards_and_their_index_are_chosen() -> None:
@@ -41,12 +38,8 @@ def test_variants_exports_and_checkpoints_are_left() -> None:
 
 def test_weights_come_last() -> None:
     """What is small and may be refused (gated) is asked for first."""
-    chosen = choose_files(
-        ["model.safetensors", "0_Dense/model.safetensors", *ST],
-        "sentence_transformers",
-        trust_remote_code=False,
-        model="m",
-    )
+    rules = file_rules("sentence_transformers", pickled_weights=True)
+    chosen = choose_files(["model.safetensors", "0_Dense/model.safetensors", *ST], rules, model="m")
     assert chosen[-2:] == ["0_Dense/model.safetensors", "model.safetensors"]
 
 

@@ -13,10 +13,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hub_model import MODEL, QUICK, WEIGHTS, Fetcher
+from hub_model import MODEL, SILENCE_S, TRIES, WEIGHTS, Fetcher
 
+from hub_protocol import File
 from hub_server import Cut, Drip, Garble, HubServer, IgnoreRange, Silence, Status
-from ingrain.errors import DiskFullError, SourceForbiddenError, SourceNotFoundError, SourceUnavailableError
+from ingrain.errors import (
+    DiskFullError,
+    SourceForbiddenError,
+    SourceNotFoundError,
+    SourceUnavailableError,
+)
 from ingrain.sources.cache import PARTIAL_SUFFIX
 
 HALF = len(WEIGHTS) // 2
@@ -43,15 +49,15 @@ def test_cut_halfway_goes_on_from_there(hub: HubServer, fetch: Fetcher, reset: b
 def test_many_cuts_are_no_failure_while_bytes_arrive(hub: HubServer, fetch: Fetcher) -> None:
     """More cuts than there are retries: the count starts over whenever something arrived."""
     hub.add("org/model", MODEL)
-    hub.fail("model.safetensors", Cut(after_bytes=200_000), times=QUICK.retries * 3)
+    hub.fail("model.safetensors", Cut(after_bytes=200_000), times=TRIES + 3)
     assert (fetch().folder / "model.safetensors").read_bytes() == WEIGHTS
-    assert len(ranges(hub)) == QUICK.retries * 3 + 1
+    assert len(ranges(hub)) == TRIES + 3 + 1
 
 
 def test_next_try_goes_on_after_patience_ended(hub: HubServer, fetch: Fetcher) -> None:
     hub.add("org/model", MODEL)
     hub.fail("model.safetensors", Cut(after_bytes=HALF))
-    hub.fail("model.safetensors", Cut(after_bytes=0), times=QUICK.retries)
+    hub.fail("model.safetensors", Cut(after_bytes=0), times=TRIES * 3 - 1)
     with pytest.raises(SourceUnavailableError, match="goes on from there") as caught:
         fetch()
     assert caught.value.retry_after_s
@@ -144,15 +150,15 @@ def test_two_processes_fetch_the_weights_once(hub: HubServer, fetch: Fetcher) ->
 
 def test_silence_ends_in_an_error_and_slowness_does_not(hub: HubServer, fetch: Fetcher) -> None:
     hub.add("org/model", MODEL)
-    hub.fail("vocab.txt", Silence(after_bytes=0, seconds=30), times=QUICK.retries + 1)
+    hub.fail("vocab.txt", Silence(after_bytes=0, seconds=30), times=TRIES)
     start = time.monotonic()
     with pytest.raises(SourceUnavailableError):
         fetch()
-    assert time.monotonic() - start < (QUICK.retries + 1) * QUICK.silence_s + 3
-    hub.fail("vocab.txt", Drip(chunk_bytes=2, pause_s=QUICK.silence_s / 3))
+    assert time.monotonic() - start < TRIES * SILENCE_S + 3
+    hub.fail("vocab.txt", Drip(chunk_bytes=2, pause_s=SILENCE_S / 3))
     start = time.monotonic()
     fetch()
-    assert time.monotonic() - start > QUICK.silence_s
+    assert time.monotonic() - start > SILENCE_S
 
 
 @pytest.mark.parametrize("path", ["/api/models/", "model.safetensors"])
@@ -211,12 +217,55 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_unreachable_hub_is_unavailable(fetch: Fetcher) -> None:
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [("127.0.0.1", "nothing listens at its address"), ("hub.invalid", "its name cannot be resolved")],
+)
+def test_an_unreachable_hub_is_told_at_once(
+    fetch: Fetcher, monkeypatch: pytest.MonkeyPatch, host: str, reason: str
+) -> None:
+    """No retry here, and nothing that makes a client try again: what is wrong is the address or the network."""
+    resolve, asked = socket.getaddrinfo, []
+
+    def resolve_known(name: str, *options: object) -> object:
+        asked.append(name)
+        if name == "hub.invalid":
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(name, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_known)
     port = closed_port()
-    with pytest.raises(SourceUnavailableError) as caught:
-        fetch(endpoint=f"http://127.0.0.1:{port}")
-    assert caught.value.retry_after_s
+    with pytest.raises(SourceUnavailableError, match=reason) as caught:
+        fetch(endpoint=f"http://{host}:{port}")
+    assert asked == [host]
+    assert caught.value.retry_after_s is None
     assert str(port) not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/api/models/", "model.safetensors"])
+def test_progress_says_that_the_hub_is_asked_again(hub: HubServer, fetch: Fetcher, path: str) -> None:
+    hub.add("org/model", MODEL)
+    hub.fail(path, Status(code=503))
+    fetch()
+    assert any("trying again" in event.detail for event in fetch.progress)
+
+
+def test_progress_says_that_a_broken_connection_is_continued(hub: HubServer, fetch: Fetcher) -> None:
+    hub.add("org/model", MODEL)
+    hub.fail("model.safetensors", Cut(after_bytes=HALF))
+    fetch()
+    assert "model.safetensors: the hub does not deliver; trying again" in [event.detail for event in fetch.progress]
+
+
+def test_a_file_that_is_longer_than_the_listing_says_is_refused(
+    hub: HubServer, fetch: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("org/model", MODEL)
+    send = File.read
+    monkeypatch.setattr(File, "read", lambda file, start: send(file, start) + b"and more")
+    with pytest.raises(SourceUnavailableError, match="checksum"):
+        fetch()
+    assert not fetch.weights().exists()
 
 
 def test_unreachable_hub_does_not_matter_where_the_cache_has_the_model(hub: HubServer, fetch: Fetcher) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingrain.errors import IngrainError, InvalidRequestError, SourceNotFoundError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
+from ingrain.progress import Progress
 from ingrain.sources.local import find_local, is_plain_relative
 from ingrain.sources.resolve import resolve
 

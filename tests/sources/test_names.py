@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from ingrain.errors import InvalidRequestError
-from ingrain.sources.names import BARE_NAMES, check_revision, hub_id
+from ingrain.sources.names import BARE_NAMES, check_revision, hub_id, needs_registry
+from ingrain.sources.spec import SourceSpec
+from ingrain.vocabulary import Library
 
 
 @pytest.mark.parametrize(
@@ -90,3 +92,20 @@ def test_revisions_that_could_climb_are_refused(revision: str) -> None:
     """A revision is a path in the hub's cache."""
     with pytest.raises(InvalidRequestError):
         check_revision(revision)
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "expected"),
+    [
+        ("sentence_transformers", "all-MiniLM-L6-v2", False),
+        ("timm", "resnet50", True),
+        ("timm", "timm/resnet50.a1_in1k", False),
+        ("timm", "hf-hub:timm/resnet50.a1_in1k", False),
+        ("open_clip", "ViT-B/32", True),
+        ("open_clip", "hf-hub:org/model", False),
+        ("open_clip", "local-dir:model", False),
+    ],
+)
+def test_a_library_is_imported_only_for_names_of_its_own(library: Library, name: str, expected: bool) -> None:
+    """Importing torch takes seconds, in which nobody is told that the hub cannot be reached."""
+    assert needs_registry(SourceSpec(name=name, library=library, output="-")) is expected

@@ -18,10 +18,10 @@ from ingrain.app.listen import open_socket
 from ingrain.app.placement import placement_of
 from ingrain.app.services import image_input, model_services
 from ingrain.errors import IngrainError
-from ingrain.export.process.job import Progress
 from ingrain.models.loaded import open_model
 from ingrain.models.queues import QueueLimits
 from ingrain.preprocess.image_input import ImageInput
+from ingrain.progress import Progress
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.desired import ModelRef

@@ -23,8 +23,9 @@ from compat.subjects import Subject, subjects
 from compat.table import Result, render
 from ingrain.errors import IngrainError
 from ingrain.export.families.table import exporter_of
-from ingrain.export.process.job import Event, ExportJob, Progress
+from ingrain.export.process.job import Event, ExportJob
 from ingrain.export.process.worker import run_job
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest, Verification
 
 _DEADLINE_S = 900.0

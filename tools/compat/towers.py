@@ -20,7 +20,8 @@ import msgspec
 from ingrain.errors import IngrainError
 from ingrain.export.families.table import LOOKED_UP_BY_ITSELF, exporter_of
 from ingrain.export.onnx.quick_exporter import quick_exporter
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest, Verification
 from ingrain.vocabulary import Role
 

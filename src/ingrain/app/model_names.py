@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from ingrain.errors import SettingsError
+from ingrain.libraries import LIBRARIES
 from ingrain.repository.desired import ModelRef
 from ingrain.vocabulary import Library, Precision
 
@@ -20,13 +21,13 @@ def parse_model(text: str) -> ModelRef:
     """
     library: Library = "sentence_transformers"
     rest, _, precision = text.partition("#")
-    for known in get_args(Library):
+    for known in LIBRARIES:
         if rest.startswith(f"{known}:"):
             library, rest = known, rest[len(known) + 1 :]
     name, _, tag = rest.partition("@")
     if not name:
         raise SettingsError(f"INGRAIN_MODELS names a model without a name: {text!r}.", param="INGRAIN_MODELS")
-    pretrained, revision = (tag or None, None) if library == "open_clip" else (None, tag or None)
+    pretrained, revision = (tag or None, None) if LIBRARIES[library].has_pretrained_tag else (None, tag or None)
     return ModelRef(
         name=name, library=library, pretrained=pretrained, revision=revision, precision=_precision(precision, text)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingrain.engine.placement import Placement
 from ingrain.errors import SettingsError
+from ingrain.libraries import LIBRARIES
 from ingrain.repository.desired import ModelRef
 from ingrain.settings import Settings
 from ingrain.vocabulary import Library, Precision
@@ -28,8 +29,8 @@ def why_not(placement: Placement, precision: Precision | None, library: Library 
     if precision in ("int8", "int8-safe"):
         if placement.on_a_gpu:
             return "which is for CPUs, and graphs run on the GPU. Use fp16 or fp32, or set INSTANCE_KIND to KIND_CPU."
-        if library == "timm":
-            return "which is for text encoders, and timm's models take pictures. Use fp32."
+        if library is not None and precision not in LIBRARIES[library].precisions:
+            return f"which is for text encoders, and {library}'s models take pictures. Use fp32."
     return None
 
 

@@ -16,7 +16,8 @@ from ingrain.python_backend import cuda
 from ingrain.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from ingrain.export.process.job import ExportJob, Progress
+    from ingrain.export.process.job import ExportJob
+    from ingrain.progress import Progress
     from ingrain.repository.manifest import Manifest, Verification
     from ingrain.repository.store import Repository
     from ingrain.vocabulary import Library

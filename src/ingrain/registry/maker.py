@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 
 from ingrain.errors import DamagedEntryError, ModelConflictError, UnsupportedModelError
-from ingrain.export.process.job import Progress
+from ingrain.libraries import LIBRARIES
+from ingrain.progress import Progress
 from ingrain.registry.table import Slot
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Manifest
@@ -100,8 +101,8 @@ class Maker:
 
 
 def _task_of(manifest: Manifest) -> Task | None:
-    """Return the task of a stored model if its library lets users choose one."""
-    return manifest.task if manifest.library == "timm" else None
+    """Return what a stored model does, where that could have been chosen."""
+    return manifest.task if LIBRARIES[manifest.library].task_can_be_chosen else None
 
 
 def check_revision(ref: ModelRef, manifest: Manifest) -> None:

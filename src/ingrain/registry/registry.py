@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ingrain.engine.protocol import Engine, GraphStatistics
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.registry.desired import DesiredModels
 from ingrain.registry.graphs import EngineGraphs, PrepareGraph, Settle
 from ingrain.registry.loader import Loader, OpenModel, WhyNot

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from ingrain.batching.batcher import Batcher
 from ingrain.errors import IngrainError, ModelConflictError, ModelLoadingError, ModelNotLoadedError
-from ingrain.export.process.job import Progress
 from ingrain.models.loaded import LoadedModel
+from ingrain.progress import Progress
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.tuning import Execution
 from ingrain.vocabulary import Library, Role

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from ingrain.errors import IngrainError, ModelConflictError, TuningError
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.registry.graphs import EngineGraphs, too_slow
 from ingrain.registry.layouts import ModelLayouts
 from ingrain.registry.table import Slot

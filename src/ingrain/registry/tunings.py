@@ -15,7 +15,7 @@ from ingrain.errors import (
     TuningError,
     TuningInProgressError,
 )
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.registry.model_locks import ModelLocks
 from ingrain.registry.table import Slot, SlotTable, not_loaded, not_ready
 from ingrain.registry.tuner import Tuner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.registry.table import SlotTable, State
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.tuning import Execution

@@ -1,7 +1,8 @@
-"""The hub's cache on disk, in the layout that every library of the hub shares.
+"""Reads and writes the hub's cache on disk, in the layout of huggingface_hub, which other libraries share.
 
 ::
 
+    .locks/models--ORG--NAME/ETAG.lock              held while a file is downloaded
     models--ORG--NAME/blobs/ETAG                    a file's bytes
                      /snapshots/COMMIT/PATH    ->   ../../blobs/ETAG
                      /refs/REVISION                 the commit that a branch or tag stood for
@@ -24,30 +25,34 @@ _PARTIAL_LIFE_S = 7 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class ModelCache:
-    """The cache's folder of one model."""
+    """The part of the cache that belongs to one model."""
 
     folder: Path
 
     @classmethod
     def of(cls, cache_dir: Path, repo_id: str) -> ModelCache:
-        """Return the folder of a model below the cache's root."""
+        """Return the cache of a model below the cache's root."""
         return cls(cache_dir / f"models--{repo_id.replace('/', '--')}")
 
     def blob(self, etag: str) -> Path:
-        """Return where the bytes of a file belong."""
+        """Return the path of a file's bytes."""
         return self.folder / "blobs" / etag
 
     def partial(self, etag: str) -> Path:
-        """Return where the bytes of a file gather until all are there; a later download goes on with them."""
+        """Return the path of an unfinished download, which the next one continues."""
         return self.folder / "blobs" / f"{etag}{PARTIAL_SUFFIX}"
 
+    def lock(self, etag: str) -> Path:
+        """Return the path of the lock that huggingface_hub, too, holds while it downloads a file."""
+        return self.folder.parent / ".locks" / self.folder.name / f"{etag}.lock"
+
     def snapshot(self, commit: str) -> Path:
-        """Return the folder that looks like the model at a commit."""
+        """Return the folder of the model's files at a commit."""
         return self.folder / "snapshots" / commit
 
-    def has(self, commit: str, path: str) -> bool:
+    def has(self, commit: str, path: str, etag: str) -> bool:
         """Return True where a file of a commit is complete."""
-        return (self.snapshot(commit) / path).is_file()
+        return self.blob(etag).is_file() or (self.snapshot(commit) / path).is_file()
 
     def link(self, commit: str, path: str, etag: str) -> None:
         """Make the bytes of a blob appear as a file of a commit."""
@@ -55,7 +60,7 @@ class ModelCache:
         if pointer.is_file():
             return
         pointer.parent.mkdir(parents=True, exist_ok=True)
-        fresh = pointer.with_name(f"{pointer.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+        fresh = _beside(pointer)
         try:
             fresh.symlink_to(os.path.relpath(self.blob(etag), pointer.parent))
         except OSError:
@@ -79,12 +84,12 @@ class ModelCache:
             return
         ref = self.folder / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
-        fresh = ref.with_name(f".{ref.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+        fresh = _beside(ref)
         fresh.write_text(commit, encoding="ascii")
         fresh.replace(ref)
 
     def drop_old_partials(self) -> None:
-        """Delete downloads that nobody has gone on with for a week: their model has changed since."""
+        """Delete downloads that nobody has continued for a week: their model has changed since."""
         limit = time.time() - _PARTIAL_LIFE_S
         for partial in (self.folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"):
             try:
@@ -93,3 +98,7 @@ class ModelCache:
             except OSError:
                 # Another process was faster.
                 continue
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")

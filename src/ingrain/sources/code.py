@@ -1,23 +1,26 @@
-"""Receives the repository that holds a model's Python code, hands on its files at one commit."""
+"""Fetches the repository that holds a model's Python code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.progress import Progress
 from ingrain.sources.files import CODE_ONLY
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.names import check_repo_id, check_revision
+from ingrain.sources.spec import SourceSpec
 
 
-def fetch_code(repository: str, revision: str | None, job: ExportJob, progress: Callable[[Progress], None]) -> Snapshot:
+def fetch_code(
+    repository: str, revision: str | None, spec: SourceSpec, progress: Callable[[Progress], None]
+) -> Snapshot:
     """Fetch the Python files of a repository, none of which is run here.
 
     Args:
         repository: The hub's id.
         revision: Branch, tag or commit; None for the main branch as it is now.
-        job: Says how the hub may be asked.
+        spec: Says how the hub may be asked.
         progress: Called with bytes done and in total.
 
     Raises:
@@ -36,10 +39,8 @@ def fetch_code(repository: str, revision: str | None, job: ExportJob, progress: 
         ) from error
     snapshot = fetch_model(
         repository,
-        library=job.library,
         revision=revision,
-        trust_remote_code=False,  # the rules name the code by themselves
-        hub=Hub(token=job.token, offline=job.offline),
+        hub=Hub(token=spec.token, offline=spec.offline),
         progress=progress,
         rules=CODE_ONLY,
     )

@@ -1,67 +1,21 @@
-"""Receives the list of a model's files, and hands on those worth fetching; weights of another form are refused here."""
+"""Chooses which of a model's files are read, by source library, and refuses weights in any other form."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.libraries import LIBRARIES, NO_PARTS, TOKENIZER_FILES, FileRules
 from ingrain.vocabulary import Library
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRules:
-    """Which files of a model a source library reads.
-
-    Attributes:
-        side: Patterns of file names: configurations, tokenizers.
-        weights: Matches the whole file name of weights, safetensors only; None where only side files are wanted.
-        part_folder: Matches the whole path of a folder that is a part of the model with weights of its own.
-        pickles: Matches the whole file name of the same weights as PyTorch pickles them, which are read, as data
-            alone, where a folder has no others.
-        pickles_allowed: False where the operator forbids it.
-    """
-
-    side: tuple[str, ...]
-    weights: re.Pattern[str] | None
-    part_folder: re.Pattern[str]
-    pickles: re.Pattern[str] = re.compile(r"(?!)")
-    pickles_allowed: bool = True
-
-
-_NO_PARTS = re.compile(r"(?!)")
-_TOKENIZERS = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken")
-
-RULES: dict[Library, FileRules] = {
-    "sentence_transformers": FileRules(
-        side=("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken", "*.jinja"),
-        # No variants beside them (`model.fp16.safetensors`, `consolidated.safetensors`): the library reads none.
-        weights=re.compile(r"(pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"),
-        # `2_Dense`, `0_StaticEmbedding`, a router's `query_0_Transformer`.
-        part_folder=re.compile(r"(\w+_)?\d+_\w+"),
-        pickles=re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin"),
-    ),
-    "open_clip": FileRules(
-        side=_TOKENIZERS,
-        # Beside them often lies the same model for transformers (`model.safetensors`), which OpenCLIP does not read.
-        weights=re.compile(r"open_clip_model\.safetensors"),
-        part_folder=_NO_PARTS,
-        pickles=re.compile(r"open_clip_pytorch_model\.bin"),
-    ),
-    "timm": FileRules(
-        side=("config.json",),
-        weights=re.compile(r"model\.safetensors"),
-        part_folder=_NO_PARTS,
-        pickles=re.compile(r"pytorch_model\.bin"),
-    ),
-}
-TOKENIZER_ONLY = FileRules(side=_TOKENIZERS, weights=None, part_folder=_NO_PARTS)
-CONFIG_ONLY = FileRules(side=("config.json",), weights=None, part_folder=_NO_PARTS)
-CODE_ONLY = FileRules(side=("*.py",), weights=None, part_folder=_NO_PARTS)
+TOKENIZER_ONLY = FileRules(side=TOKENIZER_FILES)
+CONFIG_ONLY = FileRules(side=("config.json",))
+CODE_ONLY = FileRules(side=("*.py",))
 
 # Exports for other runtimes, results and checkpoints of training: never read, often larger than the model.
 _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs", "logs", "checkpoint-*", ".*")
@@ -69,9 +23,17 @@ _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs",
 _OTHER_FORMS = re.compile(r"(open_clip_)?(pytorch_|tf_|flax_|rust_)?model.*\.(bin|pt|pth|ckpt|pkl|h5|msgpack|ot|npz)")
 
 
-def file_rules(library: Library, *, pickled_weights: bool) -> FileRules:
-    """Return the rules of a library, without pickles where the operator forbids them."""
-    return replace(RULES[library], pickles_allowed=pickled_weights)
+def file_rules(library: Library, *, pickled_weights: bool, with_code: bool = False) -> FileRules:
+    """Return what a source library reads of a model.
+
+    Args:
+        library: The source library.
+        pickled_weights: False where the operator forbids pickles.
+        with_code: True to include Python files.
+    """
+    rules = LIBRARIES[library].files
+    side = (*rules.side, "*.py") if with_code else rules.side
+    return replace(rules, side=side, pickles_allowed=pickled_weights)
 
 
 def is_weights(path: str, rules: FileRules) -> bool:
@@ -80,29 +42,23 @@ def is_weights(path: str, rules: FileRules) -> bool:
     return rules.weights is not None and any(form.fullmatch(name) for form in (rules.weights, rules.pickles))
 
 
-def choose_files(
-    paths: Iterable[str], library: Library, *, trust_remote_code: bool, model: str, rules: FileRules | None = None
-) -> list[str]:
-    """Return the files to fetch, small ones first.
+def choose_files(paths: Iterable[str], rules: FileRules, *, model: str) -> list[str]:
+    """Return the files to read, weights last.
 
     Args:
         paths: Every file of the model, relative, with ``/``.
-        library: The source library.
-        trust_remote_code: True to fetch Python files as well.
+        rules: What is read.
         model: The model's name, for the message of an error.
-        rules: Other rules than the library's.
 
     Raises:
         UnsupportedModelError: The weights, or those of a part of the model, are there in no form that is read.
     """
-    rules = rules or RULES[library]
     used = used_files(paths)
     weights: list[str] = []
     if rules.weights is not None:
         weights = [path for path in used if rules.weights.fullmatch(PurePosixPath(path).name)]
         weights += _pickled(used, weights, rules, model)
-    patterns = (*rules.side, "*.py") if trust_remote_code else rules.side
-    side = [path for path in used if any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in patterns)]
+    side = [path for path in used if any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in rules.side)]
     return sorted(side) + sorted(weights)
 
 
@@ -155,7 +111,7 @@ def _is_part(folder: str, names: list[str], rules: FileRules) -> bool:
     if folder != ".":
         return bool(rules.part_folder.fullmatch(folder))
     # Weights in the root belong to a network only where its configuration lies beside them; OpenCLIP's may lie nowhere.
-    return "config.json" in names or rules.part_folder is _NO_PARTS
+    return "config.json" in names or rules.part_folder is NO_PARTS
 
 
 def _unread(model: str, where: str, *, is_pickle: bool) -> UnsupportedModelError:

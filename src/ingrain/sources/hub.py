@@ -1,9 +1,8 @@
-"""Receives a model's id on the hub, and hands on a folder of the hub's cache with all files that the library reads."""
+"""Fetches the files of a model from the hub into its cache."""
 
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import logging
 import os
@@ -11,28 +10,30 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
+from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import build_hf_headers
 
 from ingrain.errors import SourceUnavailableError, UnsupportedModelError
-from ingrain.export.process.job import Progress
-from ingrain.sources.blob import Blob, fetch_blob
+from ingrain.libraries import FileRules
+from ingrain.progress import Progress
 from ingrain.sources.cache import COMMIT, ModelCache
-from ingrain.sources.files import RULES, FileRules, choose_files, is_weights
-from ingrain.sources.hub_errors import offline_error, translated
+from ingrain.sources.download import Blob, download
+from ingrain.sources.download_progress import DownloadProgress
+from ingrain.sources.files import choose_files, is_weights
+from ingrain.sources.hub_errors import offline_error, retry_delay_s, translated, why_unreachable
 from ingrain.sources.local import is_plain_relative, list_files
-from ingrain.sources.retry import Patience, Retries
-from ingrain.vocabulary import Library
 
 logger = logging.getLogger("ingrain.sources")
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REPORT_EVERY_S = 0.2
 _LISTING_RETRIES = 2
+
+Report = Callable[[Progress], None]
 
 
 def _endpoint() -> str:
@@ -45,21 +46,19 @@ def _cache_dir() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """Which hub, and what may be asked of it.
+    """Where models are fetched from, and where to.
 
     Attributes:
         endpoint: Its address; ``HF_ENDPOINT``, else the public hub.
         cache_dir: The cache that all libraries of the hub share; ``HF_HUB_CACHE`` or ``HF_HOME``.
         token: For gated and private models; None for the one that the hub's own tools have stored, if any.
         offline: True to use only the cache. ``HF_HUB_OFFLINE`` does the same.
-        patience: How long to wait, and how often to try.
     """
 
     endpoint: str = field(default_factory=_endpoint)
     cache_dir: Path = field(default_factory=_cache_dir)
     token: str | None = field(default=None, repr=False)
     offline: bool = False
-    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +72,10 @@ class Snapshot:
 def fetch_model(
     repo_id: str,
     *,
-    library: Library,
     revision: str | None,
-    trust_remote_code: bool,
+    rules: FileRules,
     hub: Hub,
-    progress: Callable[[Progress], None],
-    rules: FileRules | None = None,
+    progress: Report,
     before_weights: Callable[[Snapshot], None] = lambda _: None,
 ) -> Snapshot:
     """Fetch the files of a model that are not in the cache yet.
@@ -87,64 +84,61 @@ def fetch_model(
 
     Args:
         repo_id: The model's id on the hub.
-        library: The source library, which decides what files are read.
         revision: Branch, tag or commit; None for the main branch.
-        trust_remote_code: True to fetch Python files as well.
+        rules: Which files to fetch.
         hub: The hub.
         progress: Called with bytes done and in total, over all files.
-        rules: Other rules of what to fetch than the library's.
         before_weights: Called with the side files alone before the first weights are fetched; may refuse the model.
 
     Raises:
         SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
         SourceForbiddenError: A token is needed.
-        SourceUnavailableError: The hub cannot be reached, or the download broke off more often than patience allows.
+        SourceUnavailableError: The hub cannot be reached, or the download broke off too often.
         UnsupportedModelError: The weights are there in no form that is read; nothing has been fetched.
     """
     cache = ModelCache.of(hub.cache_dir, repo_id)
     if hub.offline or is_offline_mode():
-        cached = _cached(cache, repo_id, library, revision, rules)
-        if cached is None:
-            raise offline_error(repo_id, revision)
-        return cached
+        if cached := _cached(cache, repo_id, revision, rules):
+            return cached
+        raise offline_error(repo_id, revision)
     try:
-        commit, blobs = _listing(repo_id, library, revision, trust_remote_code, hub, rules)
+        commit, blobs = _listing(repo_id, revision, rules, hub, progress)
     except SourceUnavailableError as error:
-        cached = _cached(cache, repo_id, library, revision, rules)
-        if cached is None:
-            raise
-        logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
-        return cached
+        if cached := _cached(cache, repo_id, revision, rules):
+            logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
+            return cached
+        raise
+    snapshot = Snapshot(folder=cache.snapshot(commit), commit=commit)
     with translated(repo_id, revision):
-        side = [blob for blob in blobs if not is_weights(blob.path, rules or RULES[library])]
-        first = blobs[len(side)] if len(side) < len(blobs) else None
-
-        def linked(blob: Blob) -> None:
-            if blob is first:
-                for each in side:
-                    cache.link(commit, each.path, each.digest)
-                before_weights(Snapshot(folder=cache.snapshot(commit), commit=commit))
-
-        _fetch_missing(cache, commit, blobs, hub, progress, linked)
-        for blob in blobs:
-            cache.link(commit, blob.path, blob.digest)
+        missing = [blob for blob in blobs if not cache.has(commit, blob.path, blob.digest)]
+        meter = DownloadProgress(progress, total_bytes=sum(blob.size_bytes for blob in blobs))
+        meter.finish(sum(blob.size_bytes for blob in blobs if blob not in missing), "files in the cache")
+        cache.drop_old_partials()
+        _check_disk(cache, missing)
+        headers = build_hf_headers(token=hub.token, library_name="ingrain")
+        weights = [blob for blob in blobs if is_weights(blob.path, rules)]
+        for part in (blobs[: len(blobs) - len(weights)], weights):
+            wanted = [blob for blob in part if blob in missing]
+            if wanted and part is weights:
+                before_weights(snapshot)
+            for blob in wanted:
+                download(blob, cache, headers=headers, progress=meter)
+                meter.finish(blob.size_bytes, blob.path)
+            # All at once, so that a snapshot that has weights has all of them.
+            for blob in part:
+                cache.link(commit, blob.path, blob.digest)
         # Last, so that a revision in the cache always stands for a complete model.
         cache.write_ref(revision or constants.DEFAULT_REVISION, commit)
-    return Snapshot(folder=cache.snapshot(commit), commit=commit)
+    return snapshot
 
 
 def _listing(
-    repo_id: str,
-    library: Library,
-    revision: str | None,
-    trust_remote_code: bool,
-    hub: Hub,
-    rules: FileRules | None,
+    repo_id: str, revision: str | None, rules: FileRules, hub: Hub, progress: Report
 ) -> tuple[str, list[Blob]]:
     """Ask the hub which commit a revision stands for and what it holds, and choose from that."""
     try:
         with translated(repo_id, revision):
-            info = _model_info(repo_id, revision, hub)
+            info = _model_info(repo_id, revision, hub, progress)
     except (ValueError, TypeError, KeyError) as error:
         # Not JSON, or not the hub's: a proxy's login page, an address that is no hub.
         raise _malformed(repo_id) from error
@@ -153,23 +147,34 @@ def _listing(
     # Commit, paths and digests become paths in the cache, so a hub that is broken or hostile ends here.
     if not COMMIT.fullmatch(commit) or not all(map(is_plain_relative, siblings)):
         raise _malformed(repo_id)
-    chosen = choose_files(siblings, library, trust_remote_code=trust_remote_code, model=repo_id, rules=rules)
+    chosen = choose_files(siblings, rules, model=repo_id)
     blobs = [_blob(siblings[path], commit, repo_id, hub) for path in chosen]
     if not all(_DIGEST.fullmatch(blob.digest) and blob.size_bytes >= 0 for blob in blobs):
         raise _malformed(repo_id)
     return commit, blobs
 
 
-def _model_info(repo_id: str, revision: str | None, hub: Hub) -> Any:
+def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) -> Any:
+    """Ask the hub for a model's files; not again where there is no connection, for nothing of it is there yet."""
     api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="ingrain")
-    # Nothing has been fetched yet that patience could save, and somebody may be waiting for the error.
-    retries = Retries(replace(hub.patience, retries=min(hub.patience.retries, _LISTING_RETRIES)))
-    timeouts = hub.patience.timeouts()
+    failures = 0
     while True:
         try:
-            return api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeouts)
-        except Exception as error:  # Retries decides by type what is worth another try, and raises the rest again.
-            retries.wait_or_raise(error)
+            return api.model_info(
+                repo_id, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            )
+        except HTTPError as error:
+            if reason := why_unreachable(error):
+                raise SourceUnavailableError(
+                    f"The hub cannot be reached, so {repo_id!r} cannot be fetched: {reason}, or put the model's folder "
+                    "below the directory of local models."
+                ) from error
+            failures += 1
+            delay_s = retry_delay_s(error, failures, most=_LISTING_RETRIES)
+            if delay_s is None:
+                raise
+        progress(Progress(phase="download", detail="the hub is out of order; trying again"))
+        time.sleep(delay_s)
 
 
 def _malformed(repo_id: str) -> SourceUnavailableError:
@@ -188,34 +193,6 @@ def _blob(sibling: Any, commit: str, repo_id: str, hub: Hub) -> Blob:
     )
 
 
-def _fetch_missing(
-    cache: ModelCache,
-    commit: str,
-    blobs: list[Blob],
-    hub: Hub,
-    progress: Callable[[Progress], None],
-    before: Callable[[Blob], None],
-) -> None:
-    """Fetch one file after the other, each with its own retries."""
-    missing = [blob for blob in blobs if not cache.has(commit, blob.path) and not cache.blob(blob.digest).is_file()]
-    meter = _Meter(progress, total_bytes=sum(blob.size_bytes for blob in blobs))
-    meter.finish(sum(blob.size_bytes for blob in blobs if blob not in missing), "files in the cache")
-    cache.drop_old_partials()
-    _check_disk(cache, missing)
-    headers = build_hf_headers(token=hub.token, library_name="ingrain")
-    for blob in missing:
-        before(blob)
-        fetch_blob(
-            blob,
-            destination=cache.blob(blob.digest),
-            partial=cache.partial(blob.digest),
-            headers=headers,
-            patience=hub.patience,
-            on_bytes=functools.partial(meter.at, path=blob.path),
-        )
-        meter.finish(blob.size_bytes, blob.path)
-
-
 def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
     """Refuse a download that cannot fit before it starts.
 
@@ -228,9 +205,7 @@ def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
         raise OSError(errno.ENOSPC, "not enough space for the download")
 
 
-def _cached(
-    cache: ModelCache, repo_id: str, library: Library, revision: str | None, rules: FileRules | None
-) -> Snapshot | None:
+def _cached(cache: ModelCache, repo_id: str, revision: str | None, rules: FileRules) -> Snapshot | None:
     """Return what the cache holds of a revision, where that is a whole model."""
     commit = cache.read_ref(revision or constants.DEFAULT_REVISION)
     if commit is None:
@@ -239,17 +214,14 @@ def _cached(
     paths = list_files(folder)
     try:
         # Another library may have fetched single files only.
-        chosen = choose_files(paths, library, trust_remote_code=False, model=repo_id, rules=rules)
+        chosen = choose_files(paths, rules, model=repo_id)
     except UnsupportedModelError:
         return None
-    if not chosen:
-        return None
-    if not all(_shards_are_there(folder / path) for path in paths if _is_read_by(path, chosen)):
-        return None
-    return Snapshot(folder=folder, commit=commit)
+    is_whole = chosen and all(_shards_are_there(folder / path) for path in paths if _is_read(path, chosen))
+    return Snapshot(folder=folder, commit=commit) if is_whole else None
 
 
-def _is_read_by(index: str, chosen: list[str]) -> bool:
+def _is_read(index: str, chosen: list[str]) -> bool:
     """Return True for the index of shards; that of pickles matters only where these are what is read."""
     if not index.endswith(".bin.index.json"):
         return index.endswith(".safetensors.index.json")
@@ -262,32 +234,3 @@ def _shards_are_there(index: Path) -> bool:
     except (ValueError, KeyError, AttributeError):
         return False
     return all((index.parent / shard).is_file() for shard in shards)
-
-
-class _Meter:
-    """Turns the bytes of single files into progress that only ever grows, a few times a second."""
-
-    def __init__(self, progress: Callable[[Progress], None], *, total_bytes: int) -> None:
-        self._progress = progress
-        self._total_bytes = total_bytes
-        self._finished_bytes = 0
-        self._shown_bytes = 0
-        self._shown_at = float("-inf")
-
-    def at(self, done_bytes: int, path: str) -> None:
-        """Report the bytes of the file that is being fetched."""
-        if time.monotonic() - self._shown_at >= _REPORT_EVERY_S:
-            self._show(self._finished_bytes + done_bytes, path)
-
-    def finish(self, size_bytes: int, path: str) -> None:
-        """Report that a file is complete."""
-        self._finished_bytes += size_bytes
-        self._show(self._finished_bytes, path)
-
-    def _show(self, done_bytes: int, detail: str) -> None:
-        self._shown_at = time.monotonic()
-        # A file that is fetched anew must not take back what was shown.
-        self._shown_bytes = min(max(self._shown_bytes, done_bytes), self._total_bytes)
-        self._progress(
-            Progress(phase="download", detail=detail, done=self._shown_bytes, total=self._total_bytes, unit="bytes")
-        )

@@ -1,8 +1,10 @@
-"""Receives what huggingface_hub or the disk raised, and hands on our error; by type and status, never by text."""
+"""Turns errors of huggingface_hub and of the disk into ours, by type and status, and says which may pass."""
 
 from __future__ import annotations
 
 import errno
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +30,16 @@ from ingrain.machine_faults import machine_fault
 
 RETRY_AFTER_S = 30.0
 
+_PASSING_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
+_FIRST_DELAY_S, _LONGEST_DELAY_S, _LONGEST_RETRY_AFTER_S = 0.5, 8.0, 60.0
+_MOST_BROKEN = 2
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+_UNREACHABLE: dict[type[OSError], str] = {
+    socket.gaierror: "its name cannot be resolved. Check the network and HF_ENDPOINT",
+    ConnectionRefusedError: "nothing listens at its address. Check HF_ENDPOINT and the proxy",
+    ssl.SSLError: "its certificate is not trusted. Check HF_ENDPOINT and SSL_CERT_FILE",
+    TimeoutError: "it does not answer in time. Check the network, HF_ENDPOINT and the proxy",
+}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -69,6 +81,42 @@ def offline_error(repo_id: str, revision: str | None) -> SourceNotFoundError:
         "(HF_HUB_OFFLINE), or put the model's folder below the directory of local models.",
         param="name",
     )
+
+
+def why_unreachable(error: HTTPError) -> str | None:
+    """Return why no connection to the hub comes about, and what to do; None where there was one."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
+            return "there is no route to it. Check the network and HF_ENDPOINT"
+        for kind, reason in _UNREACHABLE.items():
+            if isinstance(cause, kind):
+                return reason
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def retry_delay_s(error: HTTPError, failures: int, *, most: int) -> float | None:
+    """Return the seconds to wait before the next try, or None where another try would not help.
+
+    Args:
+        error: What the last try ended with.
+        failures: How many tries in a row have failed, this one included.
+        most: After how many of them to give up.
+    """
+    if failures > most:
+        return None
+    delay_s: float = min(_FIRST_DELAY_S * 2 ** (failures - 1), _LONGEST_DELAY_S)
+    if isinstance(error, HfHubHTTPError):
+        asked_s = retry_after_s(error) or 0.0
+        is_passing = error.response.status_code in _PASSING_STATUS and asked_s <= _LONGEST_RETRY_AFTER_S
+        return max(delay_s, asked_s) if is_passing else None
+    # Most of these huggingface_hub raises after several tries of its own; a reset it raises at once.
+    return None if failures > _MOST_BROKEN or why_unreachable(error) else delay_s
 
 
 def retry_after_s(error: HfHubHTTPError) -> float | None:

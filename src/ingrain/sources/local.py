@@ -6,6 +6,21 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from ingrain.errors import SourceNotFoundError
+from ingrain.libraries import LIBRARIES
+from ingrain.sources.spec import SourceSpec, quoted
+
+
+def local_folder(spec: SourceSpec) -> Path | None:
+    """Return the folder below the directory of local models that a spec names, or None.
+
+    Raises:
+        SourceNotFoundError: It is named as a local folder (``local-dir:``), and is none, or leads out of the directory.
+    """
+    name = spec.name.removeprefix(LIBRARIES[spec.library].local_prefix or "")
+    folder = find_local(name, Path(spec.local_models_dir)) if spec.local_models_dir is not None else None
+    if folder is None and name != spec.name:
+        raise SourceNotFoundError(f"{quoted(name)} is no folder below the directory of local models.", param="name")
+    return folder
 
 
 def find_local(name: str, models_dir: Path) -> Path | None:

@@ -1,18 +1,20 @@
-"""Receives what the user calls a model, and hands on its id on the hub."""
+"""Turns a user's name of a model into its id on the hub, by the rule of its source library."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ingrain.errors import InvalidRequestError, SourceNotFoundError
+from ingrain.errors import InvalidRequestError
+from ingrain.libraries import LIBRARIES
+from ingrain.sources.registries import timm_repo
+from ingrain.sources.spec import SourceSpec, quoted
 from ingrain.vocabulary import Library
 
 MAX_REVISION_CHARS = 255
-# As OpenCLIP and timm write where a model is.
-HUB_PREFIX, LOCAL_PREFIX = "hf-hub:", "local-dir:"
 
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@=-]*(/[A-Za-z0-9_][A-Za-z0-9_.+@=-]*)*")
 
@@ -47,25 +49,42 @@ BARE_NAMES = frozenset(
 
 
 def hub_id(name: str, library: Library) -> str:
-    """Return the hub's id of a model, as the source library would look it up.
-
-    Args:
-        name: What the user wrote.
-        library: The source library, whose rule for names applies.
+    """Return the hub's id of a model, as its source library would look it up.
 
     Raises:
         InvalidRequestError: The name cannot be the id of a model on the hub.
         SourceNotFoundError: timm has no such model.
     """
-    if library == "timm":
-        from ingrain.sources.registries import timm_repo
-
-        repo_id = name.removeprefix(HUB_PREFIX).removeprefix("hf_hub:")
-        if repo_id == name and "/" not in name:
-            repo_id = timm_repo(name)
-    else:
-        repo_id = f"sentence-transformers/{name}" if "/" not in name and name.lower() not in BARE_NAMES else name
+    repo_id = without_hub_prefix(name, library)
+    if repo_id == name and "/" not in name:
+        repo_id = _ID_OF_BARE_NAME.get(library, str)(name)
     return check_repo_id(repo_id, name)
+
+
+def needs_registry(spec: SourceSpec) -> bool:
+    """Return True where a model may be named so that its library has to be imported to find its weights."""
+    facts = LIBRARIES[spec.library]
+    says_where = spec.name.startswith((*facts.hub_prefixes, facts.local_prefix or "://"))
+    # `ViT-B/32` is an architecture of OpenCLIP's; timm has none with a slash.
+    return facts.has_registry and not says_where and ("/" not in spec.name or facts.has_pretrained_tag)
+
+
+def without_hub_prefix(name: str, library: Library) -> str:
+    """Return a name without the prefix that says that the model is on the hub (``hf-hub:``)."""
+    for prefix in LIBRARIES[library].hub_prefixes:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _with_organization(name: str) -> str:
+    return name if name.lower() in BARE_NAMES else f"sentence-transformers/{name}"
+
+
+# Other libraries' bare names are ids as they are, or, OpenCLIP's, architectures.
+_ID_OF_BARE_NAME: dict[Library, Callable[[str], str]] = {
+    "sentence_transformers": _with_organization,
+    "timm": timm_repo,
+}
 
 
 def check_repo_id(repo_id: str, shown: str) -> str:
@@ -82,16 +101,11 @@ def check_repo_id(repo_id: str, shown: str) -> str:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise InvalidRequestError(
-            f"{_shown(shown)} is neither a folder below the directory of local models nor a hub id, which is one name "
+            f"{quoted(shown)} is neither a folder below the directory of local models nor a hub id, which is one name "
             "or 'organization/name' in letters, digits, '-', '_' and '.', at most 96 characters.",
             param="name",
         ) from error
     return repo_id
-
-
-def missing_folder(name: str) -> SourceNotFoundError:
-    """Return the error of a name that must be a local folder, and is none."""
-    return SourceNotFoundError(f"{_shown(name)} is no folder below the directory of local models.", param="name")
 
 
 def check_revision(revision: str) -> None:
@@ -102,11 +116,7 @@ def check_revision(revision: str) -> None:
     """
     if len(revision) > MAX_REVISION_CHARS or not _REVISION.fullmatch(revision) or ".." in revision:
         raise InvalidRequestError(
-            f"{_shown(revision)} cannot be a branch, tag or commit on the hub "
+            f"{quoted(revision)} cannot be a branch, tag or commit on the hub "
             f"(letters, digits and '-_.+@=/', at most {MAX_REVISION_CHARS} characters).",
             param="revision",
         )
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 100 else text[:100] + "…")

@@ -1,4 +1,4 @@
-"""Receives an export job of OpenCLIP, hands on one folder with all that its export reads, wherever the parts lay."""
+"""Finds an OpenCLIP model and links its configuration, weights and tokenizer into one folder for the export."""
 
 from __future__ import annotations
 
@@ -7,46 +7,35 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ingrain.errors import InvalidRequestError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.libraries import LIBRARIES, FileRules
 from ingrain.machine_faults import raise_if_machines
-from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, FileRules, file_rules
+from ingrain.progress import Progress
+from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
-from ingrain.sources.local import find_local, link_files, list_files
-from ingrain.sources.names import HUB_PREFIX, LOCAL_PREFIX, check_repo_id, check_revision, missing_folder
+from ingrain.sources.local import link_files, list_files, local_folder
+from ingrain.sources.names import check_repo_id, check_revision, without_hub_prefix
 from ingrain.sources.registries import clip_weights
+from ingrain.sources.spec import ResolvedSource, SourceSpec
 
-CONFIG = "open_clip_config.json"
+_FACTS = LIBRARIES["open_clip"]
+CONFIG, _WEIGHTS, _PICKLED = _FACTS.config_file, _FACTS.weights_file, "open_clip_pytorch_model.bin"
 # Where the export looks for the configuration of a text tower of transformers.
 TEXT_CONFIG = Path("text_config") / "config.json"
-# Below the job's output: a folder of links, where the parts of a model lie apart.
+# Below the spec's output: a folder of links, where the parts of a model lie apart.
 LINKED_FOLDER = "source"
-_WEIGHTS, _PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 Report = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipFolder:
-    """What was found.
-
-    Attributes:
-        folder: What the export reads.
-        commit: The hub's commit of the weights; None for a local folder.
-    """
-
-    folder: Path
-    commit: str | None
-
-
-def resolve_clip(job: ExportJob, progress: Report) -> ClipFolder:
+def resolve_clip(spec: SourceSpec, progress: Report) -> ResolvedSource:
     """Find a model as OpenCLIP would: a local folder, ``hf-hub:organization/name``, or an architecture with a tag.
 
     A tokenizer or a text tower of its own name on the hub is fetched as well; what lies apart is linked into one folder
-    below the job's output.
+    below the spec's output.
 
     Raises:
         InvalidRequestError: The name is malformed, or ``pretrained`` or ``revision`` do not go with it.
@@ -55,25 +44,25 @@ def resolve_clip(job: ExportJob, progress: Report) -> ClipFolder:
         SourceUnavailableError: The hub cannot be reached, or the download broke off.
         UnsupportedModelError: The weights are there in no form that is read.
     """
-    if job.revision is not None:
-        check_revision(job.revision)
-    folder = _local(job)
+    if spec.revision is not None:
+        check_revision(spec.revision)
+    folder = _local(spec)
     if folder is not None:
-        _refuse(job, "pretrained", "revision", reason="a local folder")
+        _refuse(spec, "pretrained", "revision", reason="a local folder")
         progress(Progress(phase="download", detail="local folder"))
         config = _read_config(folder)
-        return ClipFolder(folder=_with_text_tower(job, folder, config), commit=None)
-    if job.name.startswith(HUB_PREFIX):
-        _refuse(job, "pretrained", reason="a model on the hub")
-        return _from_hub(job, progress)
-    return _published(job, progress)
+        return _resolved(spec, _with_text_tower(spec, folder, config), None)
+    if spec.name.startswith(_FACTS.hub_prefixes):
+        _refuse(spec, "pretrained", reason="a model on the hub")
+        return _from_hub(spec, progress)
+    return _published(spec, progress)
 
 
-def resolve_custom_clip(job: ExportJob, folder: Path) -> Path:
+def resolve_custom_clip(spec: SourceSpec, folder: Path) -> Path:
     """Link a custom source into one folder with what its configuration names and the user gave no URL for.
 
     Args:
-        job: The export job.
+        spec: Names the model.
         folder: The custom source's files.
 
     Raises:
@@ -83,40 +72,43 @@ def resolve_custom_clip(job: ExportJob, folder: Path) -> Path:
     """
     config = _read_config(folder)
     own_tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-    return _assemble(job, _Parts(config, folder / _WEIGHTS, folder if own_tokenizer else None))
+    return _assemble(spec, _Parts(config, folder / _WEIGHTS, folder if own_tokenizer else None))
 
 
-def _local(job: ExportJob) -> Path | None:
-    wanted = job.name.removeprefix(LOCAL_PREFIX)
-    folder = find_local(wanted, Path(job.local_models_dir)) if job.local_models_dir is not None else None
-    if folder is None and wanted != job.name:
-        raise missing_folder(wanted)
-    # `ViT-B-32` may be a folder of someone's; one without a configuration is none of ours.
-    return folder if folder is None or wanted != job.name or (folder / CONFIG).is_file() or not job.pretrained else None
+def _local(spec: SourceSpec) -> Path | None:
+    folder = local_folder(spec)
+    # `ViT-B-32` may be a folder of another library's; one without a configuration is not OpenCLIP's.
+    is_published = bool(spec.pretrained) and not spec.name.startswith(str(_FACTS.local_prefix))
+    return None if folder is not None and is_published and not (folder / CONFIG).is_file() else folder
 
 
-def _from_hub(job: ExportJob, progress: Report) -> ClipFolder:
-    repo_id = check_repo_id(job.name.removeprefix(HUB_PREFIX), job.name)
-    rules = file_rules("open_clip", pickled_weights=job.pickled_weights)
-    snapshot = _fetch(job, repo_id, rules, progress, revision=job.revision)
+def _from_hub(spec: SourceSpec, progress: Report) -> ResolvedSource:
+    repo_id = check_repo_id(without_hub_prefix(spec.name, "open_clip"), spec.name)
+    rules = file_rules("open_clip", pickled_weights=spec.pickled_weights)
+    snapshot = _fetch(spec, repo_id, rules, progress, revision=spec.revision)
     config = _read_config(snapshot.folder)
     own = _reads_tokenizer_of(config, repo_id)
     parts = _Parts(config, _there(snapshot.folder, _WEIGHTS, _PICKLED), snapshot.folder if own else None)
-    return ClipFolder(folder=_assemble(job, parts), commit=snapshot.commit)
+    return _resolved(spec, _assemble(spec, parts), snapshot.commit)
 
 
-def _published(job: ExportJob, progress: Report) -> ClipFolder:
-    found = clip_weights(job.name, job.pretrained)
+def _published(spec: SourceSpec, progress: Report) -> ResolvedSource:
+    found = clip_weights(spec.name, spec.pretrained)
     rules = replace(
-        file_rules("open_clip", pickled_weights=job.pickled_weights),
+        file_rules("open_clip", pickled_weights=spec.pickled_weights),
         weights=re.compile(re.escape(found.file)),
         pickles=re.compile(re.escape(found.pickled)),
     )
-    snapshot = _fetch(job, found.repo_id, rules, progress, revision=job.revision)
+    snapshot = _fetch(spec, found.repo_id, rules, progress, revision=spec.revision)
     own = _reads_tokenizer_of(found.config, found.repo_id)
     weights = _there(snapshot.folder, found.file, found.pickled)
     parts = _Parts(found.config, weights, snapshot.folder if own else None)
-    return ClipFolder(folder=_assemble(job, parts), commit=snapshot.commit)
+    return _resolved(spec, _assemble(spec, parts), snapshot.commit)
+
+
+def _resolved(spec: SourceSpec, folder: Path, commit: str | None) -> ResolvedSource:
+    origin: Literal["local", "hub"] = "hub" if commit else "local"
+    return ResolvedSource(folder=folder, commit=commit, repository=spec.name, origin=origin)
 
 
 def _there(folder: Path, safetensors: str, pickled: str) -> Path:
@@ -132,51 +124,49 @@ class _Parts:
     tokenizer: Path | None
 
 
-def _assemble(job: ExportJob, parts: _Parts) -> Path:
+def _assemble(spec: SourceSpec, parts: _Parts) -> Path:
     """Link the parts of a model into one folder as ``local-dir:`` wants it."""
-    folder = Path(job.output) / LINKED_FOLDER
+    folder = Path(spec.output) / LINKED_FOLDER
     folder.mkdir()
     (folder / CONFIG).write_text(json.dumps(parts.config))
     name = _WEIGHTS if parts.weights.suffix == ".safetensors" else _PICKLED
     (folder / name).symlink_to(parts.weights.resolve())
     text = _text_config(parts.config)
     if tokenizer_name := text.get("hf_tokenizer_name"):
-        tokenizer = parts.tokenizer or _fetch_part(job, str(tokenizer_name), TOKENIZER_ONLY)
+        tokenizer = parts.tokenizer or _fetch_part(spec, str(tokenizer_name), TOKENIZER_ONLY)
         for file in tokenizer.iterdir():
             if file.is_file() and file.name != CONFIG and file.suffix not in _WEIGHT_SUFFIXES:
                 (folder / file.name).symlink_to(file.resolve())
-    return _with_text_tower(job, folder, parts.config)
+    return _with_text_tower(spec, folder, parts.config)
 
 
-def _with_text_tower(job: ExportJob, folder: Path, config: dict[str, Any]) -> Path:
+def _with_text_tower(spec: SourceSpec, folder: Path, config: dict[str, Any]) -> Path:
     """Return a folder that has the configuration of the text tower, where that is one of transformers."""
     name = _text_config(config).get("hf_model_name")
     if not name or (folder / TEXT_CONFIG).is_file():
         return folder
-    if folder.parent != Path(job.output):
+    if folder.parent != Path(spec.output):
         # A user's own folder is left as it is.
-        links = Path(job.output) / LINKED_FOLDER
+        links = Path(spec.output) / LINKED_FOLDER
         link_files(folder, list_files(folder), links)
         folder = links
-    found = _fetch_part(job, str(name), CONFIG_ONLY)
+    found = _fetch_part(spec, str(name), CONFIG_ONLY)
     (folder / TEXT_CONFIG).parent.mkdir(exist_ok=True)
     (folder / TEXT_CONFIG).symlink_to((found / "config.json").resolve())
     return folder
 
 
-def _fetch_part(job: ExportJob, name: str, rules: FileRules) -> Path:
+def _fetch_part(spec: SourceSpec, name: str, rules: FileRules) -> Path:
     """Fetch what a configuration names: a tokenizer, or the configuration of a text tower."""
-    repo_id = check_repo_id(name.removeprefix(HUB_PREFIX), name)
-    return _fetch(job, repo_id, rules, lambda _: None, revision=None).folder
+    repo_id = check_repo_id(without_hub_prefix(name, "open_clip"), name)
+    return _fetch(spec, repo_id, rules, lambda _: None, revision=None).folder
 
 
-def _fetch(job: ExportJob, repo_id: str, rules: FileRules, progress: Report, *, revision: str | None) -> Snapshot:
+def _fetch(spec: SourceSpec, repo_id: str, rules: FileRules, progress: Report, *, revision: str | None) -> Snapshot:
     return fetch_model(
         repo_id,
-        library="open_clip",
         revision=revision,
-        trust_remote_code=False,
-        hub=Hub(token=job.token, offline=job.offline),
+        hub=Hub(token=spec.token, offline=spec.offline),
         progress=progress,
         rules=rules,
     )
@@ -185,7 +175,7 @@ def _fetch(job: ExportJob, repo_id: str, rules: FileRules, progress: Report, *, 
 def _reads_tokenizer_of(config: dict[str, Any], repo_id: str) -> bool:
     """Return True where the tokenizer lies beside the weights."""
     name = str(_text_config(config).get("hf_tokenizer_name") or "")
-    return name.removeprefix(HUB_PREFIX) == repo_id
+    return without_hub_prefix(name, "open_clip") == repo_id
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +195,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _refuse(job: ExportJob, *fields: str, reason: str) -> None:
+def _refuse(spec: SourceSpec, *fields: str, reason: str) -> None:
     for field in fields:
-        if getattr(job, field) is not None:
-            raise InvalidRequestError(f"{job.name!r} is {reason}; leave {field!r} out.", param=field)
+        if getattr(spec, field) is not None:
+            raise InvalidRequestError(f"{spec.name!r} is {reason}; leave {field!r} out.", param=field)

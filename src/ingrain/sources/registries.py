@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
+from ingrain.sources.spec import quoted
 
 logger = logging.getLogger("ingrain.sources")
 
@@ -51,7 +52,7 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
     model = open_clip.get_model_config(architecture) if ":" not in architecture else None
     if model is None:
         raise SourceNotFoundError(
-            f"{_shown(name)} is neither a folder below the directory of local models nor an architecture of OpenCLIP; "
+            f"{quoted(name)} is neither a folder below the directory of local models nor an architecture of OpenCLIP; "
             "a model on the hub is written 'hf-hub:organization/name'.",
             param="name",
         )
@@ -93,7 +94,7 @@ def timm_repo(name: str) -> str:
         config = None
     if config is None:
         raise SourceNotFoundError(
-            f"{_shown(name)} is neither a folder below the directory of local models nor a name of timm's; a model on "
+            f"{quoted(name)} is neither a folder below the directory of local models nor a name of timm's; a model on "
             "the hub is written 'organization/name'.",
             param="name",
         )
@@ -111,8 +112,4 @@ def _no_weights(architecture: str, pretrained: str | None, tags: list[str]) -> s
     listed = ", ".join(map(repr, tags[:_MOST_NAMES_TOLD])) + (", …" if len(tags) > _MOST_NAMES_TOLD else "")
     if pretrained is None:
         return f"{architecture!r} alone has no weights; set 'pretrained' to one of {listed}."
-    return f"{architecture!r} has no weights {_shown(pretrained)}; 'pretrained' is one of {listed}."
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 100 else text[:100] + "…")
+    return f"{architecture!r} has no weights {quoted(pretrained)}; 'pretrained' is one of {listed}."

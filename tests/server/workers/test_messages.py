@@ -20,7 +20,7 @@ from ingrain.app.workers.messages import (
 )
 from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.registry.view import ModelView, RegistryView
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.tuning import Execution, Layout

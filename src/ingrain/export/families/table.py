@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import cast
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.install import install_hint
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 from ingrain.vocabulary import Library
 
@@ -20,8 +21,6 @@ _MODULES: dict[Library, str] = {
     "open_clip": "ingrain.export.families.open_clip.export",
     "timm": "ingrain.export.families.timm.export",
 }
-# Their names are in registries of their own, so that they are imported (and torch with them) to find the weights.
-LOOKED_UP_BY_ITSELF: frozenset[Library] = frozenset({"open_clip", "timm"})
 
 
 def exporter_of(library: Library) -> Exporter:

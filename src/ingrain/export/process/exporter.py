@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
+from ingrain.progress import Progress
 from ingrain.repository.desired import ModelRef
 
 

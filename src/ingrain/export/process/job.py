@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
-from ingrain.vocabulary import Library, Precision, Task
+from ingrain.sources.spec import SourceSpec
+from ingrain.vocabulary import Precision, Task
 
 
-class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
+class ExportJob(SourceSpec, frozen=True, kw_only=True):
     """What to export, and where to.
 
+    The output folder receives ``model/`` (manifest.json and side files) and one folder a graph, named as in the
+    manifest, holding ``1/model.onnx``.
+
     Attributes:
-        name: What the user calls the model.
-        library: The source library.
-        pretrained: OpenCLIP's weight tag.
-        revision: Branch, tag or commit on the hub.
-        output: Empty folder for the result: ``model/`` (manifest.json and side files) and one folder a graph, named
-            as in the manifest, holding ``1/model.onnx``.
-        local_models_dir: Directory whose folders are models; looked up before the hub.
-        custom_models_dir: The repository's folder of custom sources; looked up before everything else.
-        token: Hub token.
-        offline: True to use only what the hub's cache holds.
-        trust_remote_code: Repositories whose Python code may be run: patterns, each alone or as ``pattern@commit``.
         code_commits: The commit by repository at which code is fetched, where it must be one that was used before.
-        pickled_weights: True to read weights that are there as pickle alone, as data, where they hold only tensors.
         precision: What the graphs are to compute in.
         task: What a timm model is to do: ``embed`` leaves the head of a classifier out, ``classify`` wants one; None
             for what its weights are.
@@ -35,36 +26,12 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
         stored_in: Root of a repository whose stored graphs are proved anew; None to export.
     """
 
-    name: str
-    library: Library
-    pretrained: str | None = None
-    revision: str | None = None
-    output: str
-    local_models_dir: str | None = None
-    custom_models_dir: str | None = None
-    token: str | None = None
-    offline: bool = False
-    trust_remote_code: tuple[str, ...] = ()
-    code_commits: dict[str, str] = {}
-    pickled_weights: bool = True
+    code_commits: dict[str, str] = msgspec.field(default_factory=dict)
     precision: Precision = "fp32"
     task: Task | None = None
     on_gpu: bool = False
     tolerance: float = 1e-4
     stored_in: str | None = None
-
-
-Phase = Literal["download", "read", "export", "verify", "tune"]
-
-
-class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """How far a phase is: ``done`` of ``total`` in ``unit`` ("bytes", "graphs", "cases"); total 0 if unknown."""
-
-    phase: Phase
-    detail: str = ""
-    done: int = 0
-    total: int = 0
-    unit: str = ""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -22,12 +22,14 @@ from ingrain.errors import (
     ExportUnavailableError,
     IngrainError,
     RequestError,
+    SourceError,
     SourceUnavailableError,
     error_class,
 )
-from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished
 from ingrain.install import install_hint
 from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in, raise_if_machines
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 logger = logging.getLogger("ingrain.export")
@@ -317,7 +319,7 @@ def _child_environment() -> dict[str, str]:
 def _log(job: ExportJob, lines: deque[str], failure: BaseException | None) -> None:
     """Log what the child wrote where it failed, for whatever reason: messages send their readers here."""
     expected = failure is None or isinstance(failure, asyncio.CancelledError)
-    refused = isinstance(failure, RequestError)
+    refused = isinstance(failure, RequestError | SourceError)
     level = logging.DEBUG if expected else logging.WARNING if refused else logging.ERROR
     if lines and logger.isEnabledFor(level):
         logger.log(level, "The export of %r wrote:\n%s", job.name, "\n".join(lines))

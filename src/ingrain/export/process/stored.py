@@ -13,12 +13,13 @@ from ingrain.errors import ModelNotFoundError, UnsupportedModelError
 from ingrain.export.families import entry
 from ingrain.export.onnx.onnx_file import CannotConvert, open_session
 from ingrain.export.precision.choose import FLOORS, INT8
-from ingrain.export.process.job import ExportJob, Phase, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.measured import Floors
 from ingrain.preprocess.text import TextPreprocessor
+from ingrain.progress import Phase, Progress
 from ingrain.repository.manifest import Graph, Manifest, Verification
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.errors import ExportError, IngrainError, RequestError, SourceError
-from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.errors import ExportError, ExportUnavailableError, IngrainError
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished
+from ingrain.libraries import LIBRARIES
 from ingrain.machine_faults import machine_fault
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 if TYPE_CHECKING:
     from ingrain.export.families.sentence_transformers.own_code import Settled
-    from ingrain.sources.resolve import ResolvedSource
+    from ingrain.sources.spec import ResolvedSource
 
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -37,10 +39,10 @@ def main() -> int:
     _die_with_parent()
     try:
         emit(Finished(manifest=run_job(job, emit)))
-    except (RequestError, SourceError) as error:
-        emit(_failed(error))  # its message says all: what was asked for cannot be had
     except IngrainError as error:
-        traceback.print_exc()
+        # The message says what a user or an operator has to know; the place in the code matters for our own faults.
+        if isinstance(error, ExportError) and not isinstance(error, ExportUnavailableError):
+            traceback.print_exc()
         emit(_failed(error))
     except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
         traceback.print_exc()
@@ -65,10 +67,11 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     Raises:
         IngrainError: The model cannot be had, converted or proved.
     """
-    from ingrain.export.families.table import LOOKED_UP_BY_ITSELF, exporter_of
+    from ingrain.export.families.table import exporter_of
     from ingrain.export.precision.calibrate import calibrate
     from ingrain.export.process.stored import find_stored, prove_stored
     from ingrain.export.weights.pickled_weights import UNPICKLED_FOLDER, unpickle
+    from ingrain.sources.names import needs_registry
     from ingrain.sources.open_clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
 
@@ -76,7 +79,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         emit(progress)
 
     report(Progress(phase="download"))
-    if job.library in LOOKED_UP_BY_ITSELF:
+    if needs_registry(job):
         _prepare_torch()
         exporter_of(job.library)  # says it now, where the library is not installed
     source = resolve(job, report, lambda found: _refuse_code(job, found))
@@ -119,7 +122,7 @@ def _failed(error: IngrainError) -> Failed:
 def _refuse_code(job: ExportJob, found: ResolvedSource) -> None:
     from ingrain.export.families.sentence_transformers.own_code import refuse_untrusted_code
 
-    if job.library == "sentence_transformers":
+    if LIBRARIES[job.library].may_run_code:
         refuse_untrusted_code(job, found)
 
 
@@ -128,7 +131,7 @@ def _settle(job: ExportJob, source: ResolvedSource, report: Callable[[Progress],
     from ingrain.export.families.sentence_transformers.own_code import Settled, settle
     from ingrain.sources.open_clip import LINKED_FOLDER
 
-    if job.library != "sentence_transformers":
+    if not LIBRARIES[job.library].may_run_code:
         return Settled(source.folder, runs_code=False, code=())
     return settle(job, source, Path(job.output) / LINKED_FOLDER, report)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.process.job import ExportJob
+from ingrain.libraries import LIBRARIES
 from ingrain.machine_faults import raise_if_machines
 from ingrain.sources.files import used_files
 from ingrain.sources.local import link_files, list_files
@@ -71,7 +72,7 @@ def unpickle(folder: Path, job: ExportJob) -> Path:
         if path.endswith(_SHARDS):
             _convert_shards(folder, path, copy, job.library)
         else:
-            name = "open_clip_model.safetensors" if job.library == "open_clip" else "model.safetensors"
+            name = LIBRARIES[job.library].weights_file
             _convert(folder, path, (copy / path).with_name(name), job.library)
     return copy
 

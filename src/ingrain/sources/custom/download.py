@@ -1,4 +1,4 @@
-"""Receives a request for a custom model, hands on its files as a custom source: whole or not at all."""
+"""Downloads the files of a custom model from URLs and publishes them as a custom source."""
 
 from __future__ import annotations
 
@@ -19,13 +19,22 @@ from ingrain.errors import (
 )
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
+from ingrain.libraries import LIBRARIES
 from ingrain.repository.custom import FILES_FOLDER, describe_source
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
+from ingrain.sources.custom import open_clip, sentence_transformers, timm
 from ingrain.sources.custom.architecture import architecture_config
-from ingrain.sources.custom.layout import LAYOUTS, check_name
+from ingrain.sources.custom.layout import Layout, check_name
 from ingrain.sources.custom.safetensors_file import check_safetensors
 from ingrain.sources.local import find_local
+from ingrain.vocabulary import Library
+
+LAYOUTS: dict[Library, Layout] = {
+    "sentence_transformers": sentence_transformers.LAYOUT,
+    "open_clip": open_clip.LAYOUT,
+    "timm": timm.LAYOUT,
+}
 
 _WEIGHTS = "safetensorsUrl"
 _AT_ONCE = 4
@@ -167,7 +176,7 @@ class Downloads:
                         await asyncio.to_thread(side_file.check, path, download.param)
                 await asyncio.to_thread(layout.complete, request, download.folder, architecture)
                 download.param = _WEIGHTS
-                weights = download.folder / layout.weights
+                weights = download.folder / LIBRARIES[request.library].weights_file
                 await self._fetch_weights(request.safetensors_url, weights)
         except TimeoutError as error:
             raise FetchFailedError(

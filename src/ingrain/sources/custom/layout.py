@@ -1,4 +1,4 @@
-"""Which fields and files make up a custom model, by library."""
+"""Describes and checks which fields and files make up a custom model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import msgspec
 
 from ingrain.api.types import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
-from ingrain.sources.custom import open_clip, sentence_transformers, timm
+from ingrain.libraries import LIBRARIES
 from ingrain.sources.custom.json_file import check_object, check_text
-from ingrain.vocabulary import Library
 
 CONFIG_BYTES = 5 * 1024 * 1024
 TOKENIZER_BYTES = 50 * 1024 * 1024
@@ -24,7 +23,6 @@ TOKENIZER_BYTES = 50 * 1024 * 1024
 _LONGEST_NAME = 200
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _GENERAL = frozenset({"name", "library", "safetensors_url", "config_json_url"})
-
 
 Complete = Callable[[DownloadCustomModelRequest, Path, dict[str, Any] | None], None]
 
@@ -49,19 +47,15 @@ class Layout:
     """What a library's custom models are made of.
 
     Attributes:
-        weights: Name of the safetensors file.
         side_files: By the field that has their URL.
         values: Further fields that mean something.
         complete: Makes the fetched files the folder that the library wants; gets the request, the folder, and the
             architecture's own configuration where the name stands for it.
-        has_architectures: True where the name can stand for an architecture, so that no configuration is needed.
     """
 
-    weights: str
     side_files: dict[str, SideFile]
     complete: Complete
     values: frozenset[str] = frozenset()
-    has_architectures: bool = True
 
     def check(self, request: DownloadCustomModelRequest) -> None:
         """Refuse fields that mean nothing for the library, and values that cannot be right.
@@ -76,48 +70,20 @@ class Layout:
                     f"{field.encode_name!r} means nothing for {request.library} models; leave it out.",
                     param=field.encode_name,
                 )
-        if request.config_json_url is None and not self.has_architectures:
+        if request.config_json_url is None and not LIBRARIES[request.library].has_registry:
             raise InvalidRequestError(f"{request.library} models need 'configJsonUrl'.", param="configJsonUrl")
         for name, numbers in (("mean", request.mean), ("std", request.std)):
             if numbers is not None and not all(map(math.isfinite, numbers)):
                 raise InvalidRequestError(f"{name} must be three finite numbers.", param=name)
 
 
-_TOKENIZER = {
+TOKENIZER_FILES = {
     "tokenizer_json_url": SideFile(
         path="tokenizer.json", check=partial(check_object, member="model"), max_bytes=TOKENIZER_BYTES
     ),
     "tokenizer_config_json_url": SideFile(path="tokenizer_config.json"),
     "vocab_txt_url": SideFile(path="vocab.txt", check=check_text, max_bytes=TOKENIZER_BYTES),
     "special_tokens_map_json_url": SideFile(path="special_tokens_map.json"),
-}
-
-LAYOUTS: dict[Library, Layout] = {
-    "sentence_transformers": Layout(
-        complete=sentence_transformers.complete,
-        weights="model.safetensors",
-        side_files={
-            "config_json_url": SideFile(path="config.json"),
-            **_TOKENIZER,
-            "pooling_config_json_url": SideFile(path="1_Pooling/config.json"),
-            "sentence_bert_config_json_url": SideFile(path="sentence_bert_config.json"),
-            # Read, judged and written anew by the completion.
-            "modules_json_url": SideFile(path="modules.json", check=lambda *_: None),
-        },
-        has_architectures=False,
-    ),
-    "open_clip": Layout(
-        complete=open_clip.complete,
-        weights="open_clip_model.safetensors",
-        side_files={"config_json_url": SideFile(path="open_clip_config.json"), **_TOKENIZER},
-        values=frozenset({"pretrained", "mode", "mean", "std", "interpolation", "resize_mode"}),
-    ),
-    "timm": Layout(
-        complete=timm.complete,
-        weights="model.safetensors",
-        side_files={"config_json_url": SideFile(path="config.json")},
-        values=frozenset({"num_classes", "mean", "std", "interpolation"}),
-    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Receives the side files of a custom OpenCLIP model; leaves its folder as the library wants it."""
+"""Completes the folder of a custom OpenCLIP model: its preprocessing goes into the configuration."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 from ingrain.api.types import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
+from ingrain.libraries import LIBRARIES
 from ingrain.sources.custom.json_file import read_object, write_json
+from ingrain.sources.custom.layout import TOKENIZER_FILES, Layout, SideFile
 from ingrain.sources.custom.tokenizer_config import clean_tokenizer_config
 
-_CONFIG = "open_clip_config.json"
+_CONFIG = LIBRARIES["open_clip"].config_file
 _INTERPOLATIONS = ("bicubic", "bilinear")
 
 
@@ -72,3 +74,10 @@ def _check_clip_tokenizer(request: DownloadCustomModelRequest, text: dict[str, A
             "OpenCLIP reads a tokenizer together with its tokenizer_config.json; give 'tokenizerConfigJsonUrl'.",
             param="tokenizerConfigJsonUrl",
         )
+
+
+LAYOUT = Layout(
+    side_files={"config_json_url": SideFile(path=_CONFIG), **TOKENIZER_FILES},
+    values=frozenset({"pretrained", "mode", "mean", "std", "interpolation", "resize_mode"}),
+    complete=complete,
+)

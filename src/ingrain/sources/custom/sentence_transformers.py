@@ -1,4 +1,4 @@
-"""Receives the side files of a custom sentence-transformers model; leaves its folder as the library wants it."""
+"""Completes the folder of a custom sentence-transformers model: its modules and pooling."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from ingrain.api.types import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
 from ingrain.sources.custom.json_file import read_list, read_object, write_json
+from ingrain.sources.custom.layout import TOKENIZER_FILES, Layout, SideFile
 from ingrain.sources.custom.tokenizer_config import clean_tokenizer_config
 
 _CONFIG, _POOLING, _MODULES = "config.json", "1_Pooling/config.json", "modules.json"
@@ -104,3 +105,16 @@ def _normalizes(request: DownloadCustomModelRequest, folder: Path) -> bool:
             "modulesJsonUrl names a Pooling module; give 'poolingConfigJsonUrl' as well.", param="poolingConfigJsonUrl"
         )
     return kinds[-1] == "Normalize"
+
+
+LAYOUT = Layout(
+    side_files={
+        "config_json_url": SideFile(path=_CONFIG),
+        **TOKENIZER_FILES,
+        "pooling_config_json_url": SideFile(path=_POOLING),
+        "sentence_bert_config_json_url": SideFile(path=_OPTIONS),
+        # Read, judged and written anew by the completion.
+        "modules_json_url": SideFile(path=_MODULES, check=lambda *_: None),
+    },
+    complete=complete,
+)

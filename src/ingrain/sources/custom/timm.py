@@ -1,4 +1,4 @@
-"""Receives the side files of a custom timm model; leaves its folder as the library wants it."""
+"""Completes the folder of a custom timm model: its head and preprocessing go into the configuration."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 from ingrain.api.types import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
+from ingrain.libraries import LIBRARIES
 from ingrain.sources.custom.json_file import read_object, write_json
+from ingrain.sources.custom.layout import Layout, SideFile
 
-_CONFIG = "config.json"
+_CONFIG = LIBRARIES["timm"].config_file
 
 
 def complete(request: DownloadCustomModelRequest, folder: Path, architecture: dict[str, Any] | None) -> None:
@@ -36,3 +38,10 @@ def complete(request: DownloadCustomModelRequest, folder: Path, architecture: di
         if "num_classes" in arguments:
             arguments["num_classes"] = number
     write_json(folder / _CONFIG, config)
+
+
+LAYOUT = Layout(
+    side_files={"config_json_url": SideFile(path=_CONFIG)},
+    values=frozenset({"num_classes", "mean", "std", "interpolation"}),
+    complete=complete,
+)

@@ -22,12 +22,13 @@ from ingrain.export.onnx.image_graph import ImageGraph
 from ingrain.export.onnx.onnx_file import Recipe, describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.precision import choose as precision
 from ingrain.export.precision.ranges import sample_batches
-from ingrain.export.process.job import ExportJob, Phase, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.measured import Floors
 from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.progress import Phase, Progress
 from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, TextPreprocess, Verification
 
 TEXT_INPUT, IMAGE_INPUT, OUTPUT = "input_ids", "pixel_values", "embedding"

@@ -31,12 +31,13 @@ from ingrain.export.onnx.onnx_file import (
 )
 from ingrain.export.precision import choose as precision
 from ingrain.export.precision.ranges import sample_batches
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof import compare as verify
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.measured import Floors
 from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Graph, Manifest, Verification
 from ingrain.vocabulary import Role
 

@@ -22,12 +22,13 @@ from ingrain.export.families.sentence_transformers.checkpoint import (
     transformer_options,
 )
 from ingrain.export.families.sentence_transformers.native_classes import read_natively, read_tokenizer_natively
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
+from ingrain.progress import Progress
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Code
 from ingrain.sources.code import fetch_code
 from ingrain.sources.local import link_files, list_files
-from ingrain.sources.resolve import ResolvedSource
+from ingrain.sources.spec import ResolvedSource
 from ingrain.sources.trust import (
     EVERYBODY,
     SETTING,

@@ -18,11 +18,12 @@ from ingrain.export.families.timm.source import TimmSource
 from ingrain.export.onnx.image_graph import ImageGraph
 from ingrain.export.onnx.onnx_file import Recipe, describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.precision import choose as precision
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof import compare_images as verify_images
 from ingrain.export.proof.compare import compare
 from ingrain.export.proof.measured import Floors
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Verification
 from ingrain.vocabulary import Role
 

@@ -8,6 +8,7 @@ import msgspec
 
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError, ModalityError
+from ingrain.libraries import LIBRARIES
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Manifest
 from ingrain.server.http.message import Request, Response
@@ -42,7 +43,7 @@ def _task_of(body: types.LoadModelRequest) -> Task | None:
     field = "task" if body.task is not None else "numClasses" if body.num_classes is not None else None
     if field is None:
         return None
-    if body.library != "timm":
+    if not LIBRARIES[body.library].task_can_be_chosen:
         raise InvalidRequestError(
             f"{field} is for timm models, whose weights may be a classifier's; leave it out for {body.library!r}.",
             param=field,
