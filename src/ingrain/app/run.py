@@ -34,6 +34,7 @@ from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import prepare_graph_folder
 from ingrain.repository.store import Repository
 from ingrain.server.http.server import HttpServer
+from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
@@ -70,6 +71,7 @@ def run(settings: Settings) -> None:
     check_workers(settings, placement)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)
+    tls = TlsCertificate.from_settings(settings)
     repository = repository_of(settings)
     repository.prepare()
     startup = _Startup()
@@ -78,11 +80,12 @@ def run(settings: Settings) -> None:
         open_socket(settings.host, settings.inference_port, "INGRAIN_INFERENCE_PORT"),
         open_socket(settings.host, settings.model_port, "INGRAIN_MODEL_PORT"),
     ]
-    inference, model = (f"http://{settings.host}:{listener.getsockname()[1]}" for listener in listeners)
+    scheme = "http" if tls is None else "https"
+    inference, model = (f"{scheme}://{settings.host}:{listener.getsockname()[1]}" for listener in listeners)
     log.info("Listening: inference plane %s, model plane %s", inference, model)
     collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, placement, tables, services, startup, models, listeners))
+        runner.run(_serve(settings, placement, tables, services, startup, models, listeners, tls))
 
 
 def build_services(
@@ -135,12 +138,13 @@ async def _serve(
     startup: _Startup,
     models: list[ModelRef],
     listeners: list[socket.socket],
+    tls: TlsCertificate | None,
 ) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     limits = http_limits(settings)
-    model = HttpServer(PlaneApplication("model", services, tables.dialects), limits)
-    servers = [_inference_front(services, placement, tables, startup), model]
+    model = HttpServer(PlaneApplication("model", services, tables.dialects), limits, tls=tls)
+    servers = [_inference_front(services, placement, tables, startup, tls), model]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
     starting = asyncio.create_task(_start(services, startup, models, stop))
@@ -183,11 +187,12 @@ async def _start(services: ModelServices, startup: _Startup, models: list[ModelR
 
 
 def _inference_front(
-    services: ModelServices, placement: Placement, tables: Tables, startup: _Startup
+    services: ModelServices, placement: Placement, tables: Tables, startup: _Startup, tls: TlsCertificate | None
 ) -> HttpServer | Supervisor:
     """Make what serves the inference plane: this process, or workers."""
     if services.settings.workers == 1:
-        return HttpServer(PlaneApplication("inference", services, tables.dialects), http_limits(services.settings))
+        application = PlaneApplication("inference", services, tables.dialects)
+        return HttpServer(application, http_limits(services.settings), tls=tls)
     supervisor = Supervisor(services, placement, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor
