@@ -114,7 +114,7 @@ def _addresses(process: subprocess.Popen, log: Path) -> tuple[str, str]:
         if "Listening: " in text:
             line = next(line for line in text.splitlines() if "Listening: " in line)
             words = line.replace(",", " ").split()
-            inference, model = (word for word in words if word.startswith("http://"))
+            inference, model = (word for word in words if word.startswith(("http://", "https://")))
             return inference, model
         assert process.poll() is None, text
         time.sleep(0.05)

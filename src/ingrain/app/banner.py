@@ -25,7 +25,7 @@ async def announce(settings: Settings, services: ModelServices, listeners: list[
             if all(state in ("READY", "UNAVAILABLE") for _, state in states) and not await _engine_reasons(services):
                 break
     ready = [name for name, state in states if state == "READY"]
-    say(_text(settings.host, [listener.getsockname()[1] for listener in listeners], ready))
+    say(_text(plane_urls(settings, listeners), ready))
 
 
 async def watch_progress(services: ModelServices) -> None:
@@ -63,9 +63,15 @@ async def _engine_reasons(services: ModelServices) -> list[str]:
     return [reason for reason in await reasons_not_ready(services) if not reason.startswith("Model ")]
 
 
-def _text(host: str, ports: list[int], ready: list[str]) -> str:
-    shown_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
-    inference, model = (f"http://{shown_host}:{port}" for port in ports)
+def plane_urls(settings: Settings, listeners: list[socket.socket]) -> list[str]:
+    """Return the URLs of inference plane and model plane on this machine."""
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
+    return [f"{scheme}://{host}:{listener.getsockname()[1]}" for listener in listeners]
+
+
+def _text(urls: list[str], ready: list[str]) -> str:
+    inference, model = urls
     lines = ["", f"Ingrain is ready: inference plane {inference}, model plane {model}, documentation {inference}/docs."]
     if ready:
         lines += [

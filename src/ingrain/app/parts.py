@@ -23,6 +23,7 @@ from ingrain.registry.registry import Registry
 from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import prepare_graph_folder
 from ingrain.repository.store import Repository
+from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
 
@@ -49,6 +50,7 @@ class Parts:
         placement: Where graphs run.
         models: Models to load at start.
         services: What the handlers of both planes work with.
+        tls: The certificate of both planes; None for HTTP without TLS.
         startup: What the server still waits for.
     """
 
@@ -57,6 +59,7 @@ class Parts:
     placement: Placement
     models: list[ModelRef]
     services: ModelServices
+    tls: TlsCertificate | None = None
     startup: Startup = field(default_factory=Startup)
 
 
@@ -72,12 +75,19 @@ def build_parts(settings: Settings) -> Parts:
     check_workers(settings, placement)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)
+    tls = TlsCertificate.from_settings(settings)
     repository = repository_of(settings)
     repository.prepare()
     startup = Startup()
     services = _services(settings, tables, placement, repository, startup)
     return Parts(
-        settings=settings, tables=tables, placement=placement, models=models, services=services, startup=startup
+        settings=settings,
+        tables=tables,
+        placement=placement,
+        models=models,
+        services=services,
+        tls=tls,
+        startup=startup,
     )
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 
-from ingrain.app.banner import announce, watch_progress
+from ingrain.app.banner import announce, plane_urls, watch_progress
 from ingrain.app.event_loop import loop_factory
 from ingrain.app.garbage import collect_seldom
 from ingrain.app.limits import http_limits
@@ -40,8 +40,7 @@ def run(settings: Settings) -> None:
         open_socket(settings.host, settings.inference_port, "INGRAIN_INFERENCE_PORT"),
         open_socket(settings.host, settings.model_port, "INGRAIN_MODEL_PORT"),
     ]
-    inference, model = (f"http://{settings.host}:{listener.getsockname()[1]}" for listener in listeners)
-    log.info("Listening: inference plane %s, model plane %s", inference, model)
+    log.info("Listening: inference plane %s, model plane %s", *plane_urls(settings, listeners))
     collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(parts, listeners))
@@ -51,7 +50,8 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     settings, services = parts.settings, parts.services
     stop = asyncio.Event()
     stop_on_signals(stop)
-    model_plane = HttpServer(PlaneApplication("model", services, parts.tables.dialects), http_limits(settings))
+    application = PlaneApplication("model", services, parts.tables.dialects)
+    model_plane = HttpServer(application, http_limits(settings), tls=parts.tls)
     servers = [_inference_front(parts), model_plane]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
@@ -98,7 +98,8 @@ def _inference_front(parts: Parts) -> HttpServer | Supervisor:
     """Make what serves the inference plane: this process, or workers."""
     settings, services, startup = parts.settings, parts.services, parts.startup
     if settings.workers == 1:
-        return HttpServer(PlaneApplication("inference", services, parts.tables.dialects), http_limits(settings))
+        application = PlaneApplication("inference", services, parts.tables.dialects)
+        return HttpServer(application, http_limits(settings), tls=parts.tls)
     supervisor = Supervisor(settings, parts.placement, services, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import httpx
+
 from ingrain import __version__
 from ingrain.client.retry import RetryPolicy
 from ingrain.errors import SettingsError
@@ -34,6 +36,10 @@ class PlaneOptions:
     headers: Mapping[str, str]
     verify: ssl.SSLContext | bool
     trust_env: bool
+
+    def certificate_check(self) -> ssl.SSLContext | bool:
+        """Return ``verify`` as httpx takes it, with ``SSL_CERT_FILE`` of the environment for every host."""
+        return httpx.create_ssl_context() if self.verify is True else self.verify
 
     def __reduce__(self) -> tuple[object, ...]:
         if isinstance(self.verify, ssl.SSLContext):

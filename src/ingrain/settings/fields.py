@@ -35,6 +35,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, _setting("INGRAIN_HOST", "Address that both planes listen on.")] = "127.0.0.1"
     inference_port: Annotated[Port, _setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
     model_port: Annotated[Port, _setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
+    tls_cert_file: Annotated[
+        Path | None,
+        _setting(
+            "INGRAIN_TLS_CERT_FILE",
+            "PEM file with the certificate chain that both planes are served with over TLS (https); read again when it "
+            "changes. Needs INGRAIN_TLS_KEY_FILE.",
+        ),
+    ] = None
+    tls_key_file: Annotated[
+        Path | None,
+        _setting("INGRAIN_TLS_KEY_FILE", "PEM file with the unencrypted private key of INGRAIN_TLS_CERT_FILE."),
+    ] = None
     workers: Annotated[
         Annotated[int, Meta(ge=1, le=256)],
         _setting(

@@ -25,13 +25,14 @@ from ingrain.app.workers.questions import Questions
 from ingrain.app.workers.table import SharedTable
 from ingrain.batching.in_flight import EngineInFlight
 from ingrain.engine.triton.attached import AttachedEngine
-from ingrain.errors import DamagedEntryError, EngineUnavailableError
+from ingrain.errors import DamagedEntryError, EngineUnavailableError, SettingsError
 from ingrain.models.loaded import LoadedModel, open_model
 from ingrain.models.queues import QueueLimits
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.registry.follower import FollowedRegistry, OpenKey
 from ingrain.repository.store import Repository
 from ingrain.server.http.server import HttpServer
+from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.application import PlaneApplication
 
 _OPEN_AGAIN_S = 1.0
@@ -85,7 +86,8 @@ class Worker:
         self._http = HttpServer(
             PlaneApplication("inference", self._services, load_tables(settings.extensions).dialects),
             http_limits(settings),
-            lambda: table.count_closed(number),
+            on_closed=lambda: table.count_closed(number),
+            tls=TlsCertificate.from_settings(settings),
         )
 
     async def serve(self, connections: socket.socket) -> None:
@@ -180,7 +182,12 @@ async def _run(number: int, control: socket.socket, connections: socket.socket, 
     # Whoever asks a worker alone to end gets a clean end, too: the main process first stops handing it connections.
     loop.add_signal_handler(signal.SIGTERM, lambda: channel.send(Leaving()))
     loop.add_signal_handler(signal.SIGINT, lambda: channel.send(Leaving()))
-    await Worker(number, setup, channel, table).serve(connections)
+    try:
+        worker = Worker(number, setup, channel, table)
+    except SettingsError as error:  # the files of the TLS certificate have gone since the server was started
+        log.error("%s", error.message)
+        sys.exit(1)
+    await worker.serve(connections)
 
 
 def _opener(repository: Repository, engine: AttachedEngine, limits: QueueLimits, images: ImageInput) -> OpenKey:

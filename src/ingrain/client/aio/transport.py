@@ -151,7 +151,10 @@ class AsyncTransport:
     def _make_pool(self, plane: Plane) -> httpx.AsyncClient:
         options = self._options.planes[plane]
         return httpx.AsyncClient(
-            headers=dict(options.headers), verify=options.verify, trust_env=options.trust_env, limits=pool_limits()
+            headers=dict(options.headers),
+            verify=options.certificate_check(),
+            trust_env=options.trust_env,
+            limits=pool_limits(),
         )
 
     def _of_loop(self) -> _OfLoop:

@@ -145,7 +145,10 @@ class SyncTransport:
     def _make_pool(self, plane: Plane) -> httpx.Client:
         options = self._options.planes[plane]
         return httpx.Client(
-            headers=dict(options.headers), verify=options.verify, trust_env=options.trust_env, limits=pool_limits()
+            headers=dict(options.headers),
+            verify=options.certificate_check(),
+            trust_env=options.trust_env,
+            limits=pool_limits(),
         )
 
     def _executor(self) -> ThreadPoolExecutor:

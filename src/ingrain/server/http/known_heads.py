@@ -11,7 +11,7 @@ from ingrain.server.http.message import Request
 _END = b"\r\n\r\n"
 _LONGEST = 2048
 _MOST = 512
-_OTHER_FRAMING = (b"transfer-encoding", b"expect", b"upgrade")
+_OTHER_FRAMING = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class KnownHeads:
             return  # the parser accepts other line ends, so the head may end elsewhere
         if end < 0 or len(data) != end + len(_END) + length or message.size != length:
             return
-        if not message.keep_alive or message.is_http_1_0 or any(name in request.headers for name in _OTHER_FRAMING):
+        if not message.keep_alive or message.is_http_1_0 or not _OTHER_FRAMING.isdisjoint(request.headers):
             return
         if len(self._heads) >= _MOST:
             self._heads.clear()  # heads that never come again must not keep out new ones

@@ -125,9 +125,8 @@ class RequestParser:
         """Add a header; trailers are ignored."""
         self._header_count += 1
         if self._in_head and self._header_count <= _MOST_HEADERS:
-            name = name.lower()
-            earlier = self._headers.get(name)
-            self._headers[name] = value if earlier is None else earlier + b", " + value
+            name, headers = name.lower(), self._headers
+            headers[name] = headers[name] + b", " + value if name in headers else value
 
     def on_headers_complete(self) -> None:
         """Check the head and pass it on.

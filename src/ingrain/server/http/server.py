@@ -8,11 +8,13 @@ import email.utils
 import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from ingrain.server.http.application import Application
 from ingrain.server.http.connection import Connection
 from ingrain.server.http.host import HostedConnection, HttpLimits
 from ingrain.server.http.known_heads import KnownHeads
+from ingrain.server.http.tls import HANDSHAKE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S, TlsCertificate
 
 _BACKLOG = 2048
 _LONGEST_TICK_S = 1.0
@@ -29,10 +31,15 @@ class HttpServer:
         application: Answers the requests.
         limits: Limits of each connection.
         on_closed: Called each time a connection is closed.
+        tls: For connections over TLS; plain HTTP if None.
     """
 
     def __init__(
-        self, application: Application, limits: HttpLimits, on_closed: Callable[[], None] | None = None
+        self,
+        application: Application,
+        limits: HttpLimits,
+        on_closed: Callable[[], None] | None = None,
+        tls: TlsCertificate | None = None,
     ) -> None:
         self.application = application
         self.limits = limits
@@ -43,6 +50,14 @@ class HttpServer:
         self.now = self.loop.time()
         self.date = email.utils.formatdate(usegmt=True)
         self._on_closed = on_closed
+        self._tls = tls
+        self._tls_arguments: dict[str, Any] = {}
+        if tls is not None:
+            self._tls_arguments = {
+                "ssl": tls.context,
+                "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S,
+                "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT_S,
+            }
         self._accepting: asyncio.Server | None = None
         self._adopting: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.TimerHandle | None = None
@@ -51,7 +66,9 @@ class HttpServer:
     async def start(self, listener: socket.socket | None) -> None:
         """Accept connections on a bound socket; with None, serve those passed to ``adopt``."""
         if listener is not None:
-            self._accepting = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=_BACKLOG)
+            self._accepting = await self.loop.create_server(
+                lambda: Connection(self), sock=listener, backlog=_BACKLOG, **self._tls_arguments
+            )
         self._tick()
 
     def adopt(self, accepted: socket.socket) -> None:
@@ -65,8 +82,10 @@ class HttpServer:
         self.is_closing = True
         if self._accepting is not None:
             self._accepting.close()
-        if self._adopting:
-            await asyncio.gather(*self._adopting)
+        if self._tls is not None:
+            for task in self._adopting:
+                task.cancel()  # a handshake may take longer than the grace, and no request has come yet
+        await asyncio.gather(*self._adopting, return_exceptions=True)
         for connection in list(self.connections):
             connection.finish()
         with contextlib.suppress(TimeoutError):
@@ -91,8 +110,8 @@ class HttpServer:
 
     async def _adopt(self, accepted: socket.socket) -> None:
         try:
-            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
-        except OSError:  # the caller has disconnected meanwhile
+            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted, **self._tls_arguments)
+        except (OSError, asyncio.CancelledError):  # the caller has disconnected, or does not speak TLS
             accepted.close()
             if self._on_closed is not None:
                 self._on_closed()
@@ -107,6 +126,8 @@ class HttpServer:
         self._ticking = self.loop.call_later(pause_s, self._tick)
         self.now = self.loop.time()
         self.date = email.utils.formatdate(usegmt=True)
+        if self._tls is not None:
+            self._tls.reload_if_changed()
         for connection in list(self.connections):
             try:
                 connection.sweep()

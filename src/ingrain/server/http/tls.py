@@ -1,0 +1,130 @@
+"""The certificate that a server proves its identity with over TLS, read again when its files change."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from pathlib import Path
+
+from ingrain.errors import SettingsError
+from ingrain.settings import Settings
+
+_CERT, _KEY = "INGRAIN_TLS_CERT_FILE", "INGRAIN_TLS_KEY_FILE"
+
+HANDSHAKE_TIMEOUT_S = 10.0
+"""Seconds that a caller may take for the handshake; a silent one is then disconnected."""
+
+SHUTDOWN_TIMEOUT_S = 5.0
+"""Seconds that a caller may take to confirm the end of a TLS connection."""
+
+# OpenSSL's reasons for a key of another certificate: of the same type, or of another (RSA, EC).
+_KEY_DOES_NOT_FIT = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+
+log = logging.getLogger("ingrain.server")
+
+
+class TlsCertificate:
+    """A certificate chain and its key, loaded from two PEM files.
+
+    Attributes:
+        context: For the connections of a server; TLS 1.2 or newer.
+
+    Args:
+        cert_file: The server's certificate, followed by those of intermediate authorities.
+        key_file: Its private key, not encrypted.
+
+    Raises:
+        SettingsError: A file cannot be used.
+    """
+
+    def __init__(self, cert_file: Path, key_file: Path) -> None:
+        self._files = cert_file, key_file
+        self._version = self._read_version()
+        self.context = _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> TlsCertificate | None:
+        """Load the certificate of the settings; None where TLS is not set up.
+
+        Raises:
+            SettingsError: Only one of the two files is given, or a file cannot be used.
+        """
+        cert_file, key_file = settings.tls_cert_file, settings.tls_key_file
+        if cert_file is None and key_file is None:
+            return None
+        if cert_file is None or key_file is None:
+            given, missing = (_KEY, _CERT) if cert_file is None else (_CERT, _KEY)
+            raise SettingsError(f"{given} is set but {missing} is not; TLS needs both.", param=missing)
+        return cls(cert_file, key_file)
+
+    def reload_if_changed(self) -> None:
+        """Load the files again if they have changed since; new connections then get the new certificate.
+
+        While a renewal is incomplete, or if the new files cannot be used, the old certificate stays.
+        """
+        version = self._read_version()
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)  # not on the live context, if it fails
+            _load(self.context, *self._files)
+        except SettingsError as error:
+            log.warning("The changed TLS certificate is not used: %s", error.message)
+        else:
+            log.info("The TLS certificate was loaded again")
+
+    def _read_version(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Return what differs between two versions of the files, also where a symbolic link is switched."""
+        versions: list[tuple[int, int, int] | None] = []
+        for path in self._files:
+            try:
+                status = path.stat()
+            except OSError:
+                versions.append(None)
+            else:
+                versions.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(versions)
+
+
+def _load(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    for setting, path in ((_CERT, cert_file), (_KEY, key_file)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise _unusable(setting, path, f"it cannot be read ({error.strerror})") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_no_password)
+    except _EncryptedKeyError as error:
+        raise _unusable(_KEY, key_file, "the key is encrypted; write it without a passphrase") from error
+    except ssl.SSLError as error:
+        if not _holds_certificates(cert_file):
+            raise _unusable(_CERT, cert_file, "it holds no certificate in PEM format") from error
+        if error.reason in _KEY_DOES_NOT_FIT:
+            raise _unusable(_KEY, key_file, f"the key does not belong to the certificate of {_CERT}") from error
+        if error.reason is not None:
+            raise _unusable(_CERT, cert_file, f"OpenSSL refuses it ({error.reason})") from error
+        raise _unusable(_KEY, key_file, "it holds no private key in PEM format") from error
+    return context
+
+
+def _holds_certificates(path: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+class _EncryptedKeyError(Exception):
+    """OpenSSL asks for a passphrase."""
+
+
+def _no_password() -> str:
+    raise _EncryptedKeyError  # rather than ask at the terminal
+
+
+def _unusable(setting: str, path: Path, why: str) -> SettingsError:
+    return SettingsError(f"{setting} is {os.fspath(path)!r}, which cannot be used: {why}.", param=setting)
