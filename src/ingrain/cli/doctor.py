@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ingrain import __version__
-from ingrain.cli.connect import add_json_flag, quiet_logs, say
+from ingrain.cli.connect import quiet_logs, say
+from ingrain.cli.parsers import add_command, add_json_flag
 from ingrain.errors import SettingsError
 from ingrain.settings import load_settings
 
@@ -28,14 +29,14 @@ _SIGNS = {"ok": "ok  ", "note": "note", "warning": "WARN", "failure": "FAIL"}
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "doctor",
-        help="find out what would run here, and what is in the way",
+        "find out what would run here, and what is in the way",
+        doctor,
         description="Look at installation, engine, ports, disk, memory, GPU and hub; say how to mend what is wrong.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
-    parser.set_defaults(run=doctor)
     add_json_flag(parser)
 
 
