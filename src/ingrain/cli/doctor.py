@@ -61,23 +61,18 @@ def doctor(options: dict[str, object]) -> int:
 def _findings() -> Iterator[Finding]:
     from ingrain.cli.doctor_checks import CHECKS, Finding
 
-    yield Finding(subject="Ingrain", status="ok", detail=__version__)
+    yield Finding("Ingrain", "ok", __version__)
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield Finding(
-            subject="settings",
-            status="failure",
-            detail=error.message,
-            cure="`ingrain serve --help` lists the settings.",
-        )
+        yield Finding("settings", "failure", error.message, cure="`ingrain serve --help` lists the settings.")
         return
     for check in CHECKS:
         try:
             yield from check(settings)
         except Exception as error:  # whatever a machine surprises one check with, the others are wanted all the more
             subject = check.__name__.removeprefix("check_")
-            yield Finding(subject=subject, status="warning", detail=f"could not be looked at ({error!r})")
+            yield Finding(subject, "warning", f"could not be looked at ({error!r})")
 
 
 def _line(finding: Finding) -> str:
