@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import re
 import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import httpx
 
+from ingrain.cli.machine import (
+    TIMEOUT_S,
+    gpus,
+    is_ingrain,
+    is_installed,
+    listens,
+    memory_bytes,
+    packages_of,
+    why_not_bound,
+)
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
 from ingrain.install import install_hint
@@ -33,7 +38,6 @@ _EXTRAS = {
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LEAST_FREE_BYTES = 5 * 10**9
 _LEAST_MEMORY_BYTES = 4 * 10**9
-_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,8 @@ def check_python(settings: Settings) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("Python", "ok", f"{version}, {sys.executable}")
     for extra, purpose in _EXTRAS.items():
-        wanted = list(_packages_of(extra))
-        missing = sorted(name for name in wanted if not _is_installed(name))
+        wanted = list(packages_of(extra))
+        missing = sorted(name for name in wanted if not is_installed(name))
         subject = f"ingrain[{extra}]"
         if not wanted:
             continue  # the metadata of another version, which does not know this extra
@@ -90,7 +94,7 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
         yield Finding("engine", "failure", error.message, cure="Change INGRAIN_ENGINE.")
         return
     if not placement.on_this_machine:
-        is_there = placement.address is None or _listens(placement.address)
+        is_there = placement.address is None or listens(placement.address)
         yield Finding(
             "engine",
             "ok" if is_there else "failure",
@@ -114,12 +118,12 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
     """Tell whether the planes' ports are free, or who has them."""
     for plane, port in (("inference", settings.inference_port), ("model", settings.model_port)):
         subject = f"{plane} port {port}"
-        reason = _why_not_bound(settings.host, port)
+        reason = why_not_bound(settings.host, port)
         if reason is None:
             yield Finding(subject, "ok", "free")
             continue
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
-        if _is_ingrain(f"http://{host}:{port}"):
+        if is_ingrain(f"http://{host}:{port}"):
             yield Finding(subject, "ok", "an Ingrain server answers here")
         else:
             yield Finding(
@@ -159,7 +163,7 @@ def check_repository(settings: Settings) -> Iterator[Finding]:
 def check_machine(settings: Settings) -> Iterator[Finding]:
     """Tell cores, memory and open files."""
     yield Finding("CPU", "ok", f"{usable_cores()} cores may be used")
-    memory = _memory_bytes()
+    memory = memory_bytes()
     if memory is not None:
         is_enough = memory >= _LEAST_MEMORY_BYTES
         yield Finding(
@@ -186,7 +190,7 @@ def check_gpu(settings: Settings) -> Iterator[Finding]:
     """Tell which GPUs the driver shows, and whether graphs can run on them."""
     wanted = settings.instance_kind == "KIND_GPU" or settings.tensorrt_enabled
     # In a container nvidia-smi may be missing where the driver is not.
-    names, reason = _gpus() or list(cuda.gpu_names()), cuda.why_unusable()
+    names, reason = gpus() or list(cuda.gpu_names()), cuda.why_unusable()
     elsewhere = settings.triton_grpc_url is not None
     if not names:
         yield Finding(
@@ -213,7 +217,7 @@ def check_hub(settings: Settings) -> Iterator[Finding]:
         return
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
     try:
-        status = httpx.get(f"{endpoint}/api/models?limit=1", timeout=_TIMEOUT_S, follow_redirects=True).status_code
+        status = httpx.get(f"{endpoint}/api/models?limit=1", timeout=TIMEOUT_S, follow_redirects=True).status_code
         problem = None if status < 500 else f"answers {status}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         problem = f"cannot be reached ({type(error).__name__})"
@@ -254,72 +258,3 @@ CHECKS: tuple[Check, ...] = (
     check_keys,
 )
 """In the order in which they are shown."""
-
-
-def _packages_of(extra: str) -> Iterator[str]:
-    """Yield the packages of one of our extras, as the installed metadata names them."""
-    for requirement in importlib.metadata.requires("ingrain") or []:
-        text, _, marker = requirement.partition(";")
-        name = re.match(r"[A-Za-z0-9._-]+", text.strip())
-        # An extra that holds another one names it as a package: ingrain[serve].
-        if name and name[0].lower() != "ingrain" and re.search(rf"extra == ['\"]{extra}['\"]", marker):
-            yield name[0]
-
-
-def _is_installed(package: str) -> bool:
-    names = (package, "onnxruntime-gpu") if package == "onnxruntime" else (package,)
-    return any(next(iter(importlib.metadata.distributions(name=name)), None) is not None for name in names)
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.removeprefix("grpc://").rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT_S):
-            return True
-    except (OSError, ValueError):
-        return False
-
-
-def _why_not_bound(host: str, port: int) -> str | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            return error.strerror or str(error)
-    return None
-
-
-def _is_ingrain(url: str) -> bool:
-    try:
-        answer = httpx.get(f"{url}/health", timeout=_TIMEOUT_S, trust_env=False)
-        return answer.status_code == 200 and "server is running" in answer.text
-    except httpx.HTTPError:
-        return False
-
-
-def _memory_bytes() -> int | None:
-    """Return what the kernel says can still be had; None where it does not say."""
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-def _gpus() -> list[str]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    try:
-        done = subprocess.run(
-            [program, "--query-gpu=name,memory.total", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=2 * _TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []

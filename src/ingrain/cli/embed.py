@@ -102,11 +102,11 @@ def _to_stdout(client: Client, options: dict[str, Any], writer: Writer) -> None:
 def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Path, output_format: OutputFormat) -> int:
     from tqdm import tqdm
 
-    from ingrain.cli.embed_part import Part
+    from ingrain.cli.unfinished_output import UnfinishedOutput
 
     kept = ("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", *_OF_TEXTS)
     what = {"output_format": output_format, **{name: options[name] for name in kept}}
-    part = Part(output, writer, what, force=options["force"])
+    part = UnfinishedOutput(output, writer, what, force=options["force"])
     items, before = _items(options), part.rows
     part.check(itertools.islice(items, before))
     shown = sys.stderr.isatty() and not options["quiet"]
