@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -63,7 +65,7 @@ def tune(options: dict[str, object]) -> int:
         if options["show"]:
             answer = client.model_tuning(ref.name, library=library, pretrained=ref.pretrained)
         else:
-            with shown_progress(client, ref, f"Tuning {ref.name}"):
+            with shown_progress(client, ref, f"Tuning {ref.name}") if sys.stderr.isatty() else nullcontext():
                 answer = client.tune_model(
                     ref.name,
                     library=library,
