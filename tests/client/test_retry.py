@@ -12,6 +12,7 @@ from ingrain.errors import (
     InvalidRequestError,
     QueueFullError,
     ServerUnreachableError,
+    SourceUnavailableError,
 )
 
 
@@ -59,6 +60,7 @@ def test_what_would_fail_again_is_not_tried_again():
     policy = RetryPolicy()
     assert pauses(failed(InvalidRequestError("wrong"), 400), policy) == []
     assert pauses(failed(ExportTimeoutError("half an hour"), 504), policy) == []
+    assert pauses(failed(SourceUnavailableError("no hub, tried by the server"), 503), policy) == []
 
 
 def test_what_may_have_been_done_is_not_done_twice():

@@ -11,6 +11,7 @@ from typing import get_args
 
 from ingrain.bench.load import Answers
 from ingrain.bench.texts import Mix
+from ingrain.cli.parsers import add_command, positive
 from ingrain.errors import SettingsError
 
 _EXAMPLES = """\
@@ -26,21 +27,22 @@ The load generator shares the machine with a local server; its share of the CPU 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "bench",
-        help="measure a running server",
+        "measure a running server",
+        bench,
         description="Load a running server and report its rate, latencies, batches and CPU shares.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add = parser.add_argument
     add("--url", default="http://127.0.0.1:8686", help="the inference plane. Default: http://127.0.0.1:8686.")
     add("--model", required=True, help="a model that is loaded.")
-    add("--clients", type=_positive, default=64, help="requests in progress; with --rate, connections. Default: 64.")
+    add("--clients", type=positive, default=64, help="requests in progress; with --rate, connections. Default: 64.")
     add("--rate", type=_positive_float, help="requests a second on average, sent whether or not the server keeps up.")
     add("--seconds", type=_positive_float, default=10.0, help="how long requests are sent. Default: 10.")
     add("--warm-up", type=float, default=1.0, metavar="SECONDS", help="load before that, not counted. Default: 1.")
-    add("--batch", type=_positive, default=1, help="items in each request. Default: 1.")
+    add("--batch", type=positive, default=1, help="items in each request. Default: 1.")
     add(
         "--answers",
         choices=get_args(Answers),
@@ -54,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="texts: query (4 to 9 words), constant (8 words), news (293 articles, 30 to 350 words; needs the package "
         "gensim), lognormal (median 60 words, sigma 0.9), file. Default: query.",
     )
-    add("--texts", type=_positive, default=20_000, help="distinct texts; a longer run repeats them. Default: 20000.")
+    add("--texts", type=positive, default=20_000, help="distinct texts; a longer run repeats them. Default: 20000.")
     add("--texts-file", type=Path, help="a text a line, for --mix file.")
     add("--images", type=Path, nargs="+", default=[], help="picture files to embed instead of texts.")
     add("--api-key", help="key of the server. Default: the environment's INGRAIN_API_KEY.")
@@ -95,13 +97,6 @@ def _write(file: Path, content: str) -> None:
         file.write_text(content, "utf-8")
     except OSError as error:
         raise SettingsError(f"The file {file} cannot be written.", param="--json") from error
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
-    return number
 
 
 def _positive_float(text: str) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ingrain.cli.parsers import add_command
+
 SHELLS = ("bash", "fish", "powershell", "tcsh", "zsh")
 
 _EXAMPLES = """\
@@ -16,14 +18,6 @@ examples:
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], root: argparse.ArgumentParser) -> None:
     """Add the command's parser; ``root`` is the parser of all commands, which the script is made of."""
-    parser = commands.add_parser(
-        "completion",
-        help="print a completion script for a shell",
-        description="Print a script that completes commands, flags and their values.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("shell", choices=SHELLS)
 
     def run(options: dict[str, object]) -> int:
         import shtab
@@ -35,4 +29,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], ro
         print(shtab.complete(root, str(options["shell"])))
         return 0
 
-    parser.set_defaults(run=run)
+    parser = add_command(
+        commands,
+        "completion",
+        "print a completion script for a shell",
+        run,
+        description="Print a script that completes commands, flags and their values.",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("shell", choices=SHELLS)

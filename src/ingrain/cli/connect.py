@@ -1,8 +1,7 @@
-"""How commands reach a server, name a model, and say what they have to say."""
+"""Reach a server, read the name of a model, and print answers and errors."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -18,45 +17,6 @@ if TYPE_CHECKING:
     from ingrain.client import Client
 
 
-def add_connection_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say where the server is."""
-    group = parser.add_argument_group("server")
-    group.add_argument(
-        "--inference-url",
-        metavar="URL",
-        help="the inference plane. Default: INGRAIN_INFERENCE_URL, else port 8686 here.",
-    )
-    group.add_argument(
-        "--model-url", metavar="URL", help="the model plane. Default: INGRAIN_MODEL_URL, else port 8687 here."
-    )
-    group.add_argument(
-        "--api-key",
-        metavar="KEY",
-        help="key of the server. Default: INGRAIN_API_KEY, which others on this machine cannot see as they can a flag.",
-    )
-
-
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say more of a model than its name."""
-    parser.add_argument("--library", choices=get_args(Library), help="source library.")
-    parser.add_argument("--pretrained", metavar="TAG", help="weight tag of an OpenCLIP model.")
-
-
-def make_impatient_client(options: dict[str, object]) -> Client:
-    """Return a client like ``make_client``, which tells within seconds what a person would have to wait for in vain.
-
-    It tries again only what may succeed at once, such as a connection to a server that is being started.
-    """
-    from ingrain.client import RetryPolicy
-
-    return make_client(options, retry=RetryPolicy(within_s=2.0))
-
-
-def add_json_flag(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for programs."""
-    parser.add_argument("--json", action="store_true", help="answer as one JSON document, errors too.")
-
-
 def make_client(options: dict[str, object], **more: object) -> Client:
     """Return a client for the server that the flags name, made with further arguments; the flags leave ``options``."""
     from ingrain.client import Client
@@ -67,6 +27,16 @@ def make_client(options: dict[str, object], **more: object) -> Client:
         api_key=options.pop("api_key"),  # type: ignore[arg-type]
         **more,  # type: ignore[arg-type]
     )
+
+
+def make_impatient_client(options: dict[str, object]) -> Client:
+    """Return a client like ``make_client``, which tells within seconds what a person would have to wait for in vain.
+
+    It tries again only what may succeed at once, such as a connection to a server that is being started.
+    """
+    from ingrain.client import RetryPolicy
+
+    return make_client(options, retry=RetryPolicy(within_s=2.0))
 
 
 def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[ModelRef, Library | None]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ingrain.cli.main import OTHER_FLAGS
+from ingrain.cli.serve import OTHER_FLAGS
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.plane.openapi import openapi_document, type_name
 from ingrain.settings import describe

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ingrain import __version__
-from ingrain.cli.connect import add_json_flag, quiet_logs, say
+from ingrain.cli.connect import quiet_logs, say
+from ingrain.cli.parsers import add_command, add_json_flag
 from ingrain.errors import SettingsError
 from ingrain.settings import load_settings
 
@@ -28,14 +29,14 @@ _SIGNS = {"ok": "ok  ", "note": "note", "warning": "WARN", "failure": "FAIL"}
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "doctor",
-        help="find out what would run here, and what is in the way",
+        "find out what would run here, and what is in the way",
+        doctor,
         description="Look at installation, engine, ports, disk, memory, GPU and hub; say how to mend what is wrong.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
-    parser.set_defaults(run=doctor)
     add_json_flag(parser)
 
 
@@ -60,23 +61,18 @@ def doctor(options: dict[str, object]) -> int:
 def _findings() -> Iterator[Finding]:
     from ingrain.cli.doctor_checks import CHECKS, Finding
 
-    yield Finding(subject="Ingrain", status="ok", detail=__version__)
+    yield Finding("Ingrain", "ok", __version__)
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield Finding(
-            subject="settings",
-            status="failure",
-            detail=error.message,
-            cure="`ingrain serve --help` lists the settings.",
-        )
+        yield Finding("settings", "failure", error.message, cure="`ingrain serve --help` lists the settings.")
         return
     for check in CHECKS:
         try:
             yield from check(settings)
         except Exception as error:  # whatever a machine surprises one check with, the others are wanted all the more
             subject = check.__name__.removeprefix("check_")
-            yield Finding(subject=subject, status="warning", detail=f"could not be looked at ({error!r})")
+            yield Finding(subject, "warning", f"could not be looked at ({error!r})")
 
 
 def _line(finding: Finding) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import re
 import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import httpx
 
+from ingrain.cli.machine import (
+    TIMEOUT_S,
+    gpus,
+    is_ingrain,
+    is_installed,
+    listens,
+    memory_bytes,
+    packages_of,
+    why_not_bound,
+)
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
 from ingrain.install import install_hint
@@ -33,10 +38,9 @@ _EXTRAS = {
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LEAST_FREE_BYTES = 5 * 10**9
 _LEAST_MEMORY_BYTES = 4 * 10**9
-_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found.
 
@@ -60,20 +64,20 @@ def check_python(settings: Settings) -> Iterator[Finding]:
     """Tell the versions, and what is installed of each extra."""
     del settings
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding(subject="Python", status="ok", detail=f"{version}, {sys.executable}")
+    yield Finding("Python", "ok", f"{version}, {sys.executable}")
     for extra, purpose in _EXTRAS.items():
-        wanted = list(_packages_of(extra))
-        missing = sorted(name for name in wanted if not _is_installed(name))
+        wanted = list(packages_of(extra))
+        missing = sorted(name for name in wanted if not is_installed(name))
         subject = f"ingrain[{extra}]"
         if not wanted:
             continue  # the metadata of another version, which does not know this extra
         if not missing:
-            yield Finding(subject=subject, status="ok", detail=f"installed: it can {purpose}")
+            yield Finding(subject, "ok", f"installed: it can {purpose}")
         else:
             yield Finding(
-                subject=subject,
-                status="failure" if extra == "serve" else "note",
-                detail=f"not installed, or not all of it ({', '.join(missing)}): it cannot {purpose}",
+                subject,
+                "failure" if extra == "serve" else "note",
+                f"not installed, or not all of it ({', '.join(missing)}): it cannot {purpose}",
                 cure=install_hint(extra),
             )
 
@@ -88,14 +92,14 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
     try:
         placement = placement_of(settings, load_tables(settings.extensions).engines)
     except SettingsError as error:
-        yield Finding(subject="engine", status="failure", detail=error.message, cure="Change INGRAIN_ENGINE.")
+        yield Finding("engine", "failure", error.message, cure="Change INGRAIN_ENGINE.")
         return
     if not placement.on_this_machine:
-        is_there = placement.address is None or _listens(placement.address)
+        is_there = placement.address is None or listens(placement.address)
         yield Finding(
-            subject="engine",
-            status="ok" if is_there else "failure",
-            detail=placement.description + ("" if is_there else ", where nobody listens"),
+            "engine",
+            "ok" if is_there else "failure",
+            placement.description + ("" if is_there else ", where nobody listens"),
             cure=None
             if is_there
             else "Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
@@ -104,9 +108,9 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
     copies = f"{placement.policy.instances} copies of a graph, {placement.policy.threads} threads each"
     reason = placement.passed_over
     yield Finding(
-        subject="engine",
-        status="note" if reason else "ok",
-        detail=f"{placement.description}, {copies}" + (f", for {reason}" if reason else ""),
+        "engine",
+        "note" if reason else "ok",
+        f"{placement.description}, {copies}" + (f", for {reason}" if reason else ""),
         cure=f"{install_hint('triton')}: on Linux it brings the embedded Triton." if reason else None,
     )
 
@@ -115,18 +119,18 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
     """Tell whether the planes' ports are free, or who has them."""
     for plane, port in (("inference", settings.inference_port), ("model", settings.model_port)):
         subject = f"{plane} port {port}"
-        reason = _why_not_bound(settings.host, port)
+        reason = why_not_bound(settings.host, port)
         if reason is None:
-            yield Finding(subject=subject, status="ok", detail="free")
+            yield Finding(subject, "ok", "free")
             continue
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
-        if _is_ingrain(f"http://{host}:{port}"):
-            yield Finding(subject=subject, status="ok", detail="an Ingrain server answers here")
+        if is_ingrain(f"http://{host}:{port}"):
+            yield Finding(subject, "ok", "an Ingrain server answers here")
         else:
             yield Finding(
-                subject=subject,
-                status="failure",
-                detail=f"cannot be listened on ({reason})",
+                subject,
+                "failure",
+                f"cannot be listened on ({reason})",
                 cure=f"Stop what is there, or set INGRAIN_{plane.upper()}_PORT.",
             )
 
@@ -137,39 +141,36 @@ def check_repository(settings: Settings) -> Iterator[Finding]:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield Finding(
-            subject="repository",
-            status="failure",
-            detail=f"{folder} cannot be written",
-            cure="Set INGRAIN_REPOSITORY to a folder that can.",
+            "repository", "failure", f"{folder} cannot be written", cure="Set INGRAIN_REPOSITORY to a folder that can."
         )
         return
     free = shutil.disk_usage(there).free
     is_enough = free >= _LEAST_FREE_BYTES
     yield Finding(
-        subject="repository",
-        status="ok" if is_enough else "warning",
-        detail=f"{folder}, {free / 1e9:.1f} GB free",
+        "repository",
+        "ok" if is_enough else "warning",
+        f"{folder}, {free / 1e9:.1f} GB free",
         cure=None if is_enough else "Converting a model takes several times its size; free some room.",
     )
     if settings.local_models_dir is not None and not settings.local_models_dir.is_dir():
         yield Finding(
-            subject="local models",
-            status="warning",
-            detail=f"{settings.local_models_dir} is no folder",
+            "local models",
+            "warning",
+            f"{settings.local_models_dir} is no folder",
             cure="Correct INGRAIN_LOCAL_MODELS_DIR.",
         )
 
 
 def check_machine(settings: Settings) -> Iterator[Finding]:
     """Tell cores, memory and open files."""
-    yield Finding(subject="CPU", status="ok", detail=f"{usable_cores()} cores may be used")
-    memory = _memory_bytes()
+    yield Finding("CPU", "ok", f"{usable_cores()} cores may be used")
+    memory = memory_bytes()
     if memory is not None:
         is_enough = memory >= _LEAST_MEMORY_BYTES
         yield Finding(
-            subject="memory",
-            status="ok" if is_enough else "warning",
-            detail=f"{memory / 1e9:.1f} GB available",
+            "memory",
+            "ok" if is_enough else "warning",
+            f"{memory / 1e9:.1f} GB available",
             cure=None if is_enough else "Small models serve in 1 GB; converting them takes 3 GB or more.",
         )
     try:
@@ -179,9 +180,9 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= files < 2 * settings.max_requests:
         yield Finding(
-            subject="open files",
-            status="warning",
-            detail=f"at most {files}, and INGRAIN_MAX_REQUESTS is {settings.max_requests}",
+            "open files",
+            "warning",
+            f"at most {files}, and INGRAIN_MAX_REQUESTS is {settings.max_requests}",
             cure=f"ulimit -n {4 * settings.max_requests}",
         )
 
@@ -190,22 +191,22 @@ def check_gpu(settings: Settings) -> Iterator[Finding]:
     """Tell which GPUs the driver shows, and whether graphs can run on them."""
     wanted = settings.instance_kind == "KIND_GPU" or settings.tensorrt_enabled
     # In a container nvidia-smi may be missing where the driver is not.
-    names, reason = _gpus() or list(cuda.gpu_names()), cuda.why_unusable()
+    names, reason = gpus() or list(cuda.gpu_names()), cuda.why_unusable()
     elsewhere = settings.triton_grpc_url is not None
     if not names:
         yield Finding(
-            subject="GPU",
-            status="failure" if wanted and not elsewhere else "note",
-            detail="none that the driver shows; graphs run on the CPU",
+            "GPU",
+            "failure" if wanted and not elsewhere else "note",
+            "none that the driver shows; graphs run on the CPU",
             cure="Install NVIDIA's driver, or set INSTANCE_KIND=KIND_CPU." if wanted else None,
         )
     elif reason is None or elsewhere or settings.instance_kind == "KIND_CPU":
-        yield Finding(subject="GPU", status="ok", detail=", ".join(names))
+        yield Finding("GPU", "ok", ", ".join(names))
     else:
         yield Finding(
-            subject="GPU",
-            status="failure" if wanted else "warning",
-            detail=f"{', '.join(names)}, but graphs run on the CPU: {reason}",
+            "GPU",
+            "failure" if wanted else "warning",
+            f"{', '.join(names)}, but graphs run on the CPU: {reason}",
             cure="docs/gpu.md says what graphs need on a GPU; INSTANCE_KIND=KIND_CPU does without.",
         )
 
@@ -213,22 +214,22 @@ def check_gpu(settings: Settings) -> Iterator[Finding]:
 def check_hub(settings: Settings) -> Iterator[Finding]:
     """Tell whether the hub can be reached."""
     if settings.offline:
-        yield Finding(subject="hub", status="note", detail="HF_HUB_OFFLINE is on: only its cache is used")
+        yield Finding("hub", "note", "HF_HUB_OFFLINE is on: only its cache is used")
         return
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
     try:
-        status = httpx.get(f"{endpoint}/api/models?limit=1", timeout=_TIMEOUT_S, follow_redirects=True).status_code
+        status = httpx.get(f"{endpoint}/api/models?limit=1", timeout=TIMEOUT_S, follow_redirects=True).status_code
         problem = None if status < 500 else f"answers {status}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         problem = f"cannot be reached ({type(error).__name__})"
     if problem is None:
         token = "a token is set" if settings.hf_token else "no token: gated models cannot be had"
-        yield Finding(subject="hub", status="ok", detail=f"{endpoint} answers; {token}")
+        yield Finding("hub", "ok", f"{endpoint} answers; {token}")
     else:
         yield Finding(
-            subject="hub",
-            status="warning",
-            detail=f"{endpoint} {problem}",
+            "hub",
+            "warning",
+            f"{endpoint} {problem}",
             cure="Check network, proxy (HTTPS_PROXY) and HF_ENDPOINT; or use INGRAIN_LOCAL_MODELS_DIR.",
         )
 
@@ -238,13 +239,13 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
     has_keys = bool(settings.api_keys or settings.api_keys_file)
     if settings.host not in _LOOPBACK and not has_keys:
         yield Finding(
-            subject="keys",
-            status="warning",
-            detail=f"none, and the server listens on {settings.host}: whoever reaches it may load and delete models",
+            "keys",
+            "warning",
+            f"none, and the server listens on {settings.host}: whoever reaches it may load and delete models",
             cure="Set INGRAIN_API_KEYS, or INGRAIN_HOST=127.0.0.1.",
         )
     else:
-        yield Finding(subject="keys", status="ok", detail="set" if has_keys else "none; the server listens here only")
+        yield Finding("keys", "ok", "set" if has_keys else "none; the server listens here only")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -258,72 +259,3 @@ CHECKS: tuple[Check, ...] = (
     check_keys,
 )
 """In the order in which they are shown."""
-
-
-def _packages_of(extra: str) -> Iterator[str]:
-    """Yield the packages of one of our extras, as the installed metadata names them."""
-    for requirement in importlib.metadata.requires("ingrain") or []:
-        text, _, marker = requirement.partition(";")
-        name = re.match(r"[A-Za-z0-9._-]+", text.strip())
-        # An extra that holds another one names it as a package: ingrain[serve].
-        if name and name[0].lower() != "ingrain" and re.search(rf"extra == ['\"]{extra}['\"]", marker):
-            yield name[0]
-
-
-def _is_installed(package: str) -> bool:
-    names = (package, "onnxruntime-gpu") if package == "onnxruntime" else (package,)
-    return any(next(iter(importlib.metadata.distributions(name=name)), None) is not None for name in names)
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.removeprefix("grpc://").rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT_S):
-            return True
-    except (OSError, ValueError):
-        return False
-
-
-def _why_not_bound(host: str, port: int) -> str | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            return error.strerror or str(error)
-    return None
-
-
-def _is_ingrain(url: str) -> bool:
-    try:
-        answer = httpx.get(f"{url}/health", timeout=_TIMEOUT_S, trust_env=False)
-        return answer.status_code == 200 and "server is running" in answer.text
-    except httpx.HTTPError:
-        return False
-
-
-def _memory_bytes() -> int | None:
-    """Return what the kernel says can still be had; None where it does not say."""
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-def _gpus() -> list[str]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    try:
-        done = subprocess.run(
-            [program, "--query-gpu=name,memory.total", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=2 * _TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []

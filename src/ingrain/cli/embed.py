@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingrain.cli.connect import add_connection_flags, add_model_flags, make_client, model_of
+from ingrain.cli.connect import make_client, model_of
+from ingrain.cli.parsers import add_command, add_connection_flags, add_model_flags, positive
 from ingrain.errors import IngrainError, SettingsError
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ _OUTPUT_FORMATS = ("jsonl", "csv", "parquet", "npy")
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "embed",
-        help="embed texts or pictures into a file",
+        "embed texts or pictures into a file",
+        embed,
         description="Embed texts or pictures with a model that is loaded.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
-    parser.set_defaults(run=embed)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="texts: lines, JSON lines, CSV, TSV or Parquet; - for standard input.")
     add("--model", required=True, metavar="NAME", help="a model that is loaded; also `library:name@tag`.")
@@ -62,9 +63,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--prompt", metavar="WORDS", help="put these words before every text; '' for not even the model's default.")
     add("--no-truncate", dest="truncate", action="store_false", help="end where a text is longer than the model takes.")
     add("--no-normalize", dest="normalize", action="store_false", help="leave vectors at the length they have.")
-    add("--dims", type=_positive, metavar="N", help="keep only the first N dimensions.")
-    add("--batch", type=_positive, default=64, metavar="N", help="texts in one request. Default: 64.")
-    add("--concurrency", type=_positive, default=8, metavar="N", help="requests at a time. Default: 8.")
+    add("--dims", type=positive, metavar="N", help="keep only the first N dimensions.")
+    add("--batch", type=positive, default=64, metavar="N", help="texts in one request. Default: 64.")
+    add("--concurrency", type=positive, default=8, metavar="N", help="requests at a time. Default: 8.")
     add("--force", action="store_true", help="replace the output, and begin anew where a run was interrupted.")
     add("--quiet", action="store_true", help="no progress bar, no summary.")
     add("--json", action="store_true", help="the summary as JSON on standard output, for which -o is needed.")
@@ -101,11 +102,11 @@ def _to_stdout(client: Client, options: dict[str, Any], writer: Writer) -> None:
 def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Path, output_format: OutputFormat) -> int:
     from tqdm import tqdm
 
-    from ingrain.cli.embed_part import Part
+    from ingrain.cli.unfinished_output import UnfinishedOutput
 
     kept = ("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", *_OF_TEXTS)
     what = {"output_format": output_format, **{name: options[name] for name in kept}}
-    part = Part(output, writer, what, force=options["force"])
+    part = UnfinishedOutput(output, writer, what, force=options["force"])
     items, before = _items(options), part.rows
     part.check(itertools.islice(items, before))
     shown = sys.stderr.isatty() and not options["quiet"]
@@ -200,10 +201,3 @@ def _check(options: dict[str, Any], output_format: OutputFormat) -> None:
     if options["output"] is None and (options["json"] or output_format in ("parquet", "npy")):
         what = "--json" if options["json"] else f"The format {output_format}"
         raise SettingsError(f"{what} needs -o FILE.", param="--output")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
-    return number

@@ -1,12 +1,12 @@
-"""What `ingrain embed` writes: one writer a format, each of which can go on where an earlier run was interrupted."""
+"""The output formats of `ingrain embed`: one writer each, which can go on where an earlier run was interrupted."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Literal
 
 import numpy as np
 import orjson
@@ -30,32 +30,31 @@ _NPY_HEADER_BYTES = 128
 _ROW_GROUP = 8192
 
 
-class Writer(Protocol):
-    """Turns rows into bytes that are appended; nothing that was appended is changed before the end."""
+class Writer:
+    """Turns rows into bytes that are appended to a file; nothing that was appended is changed before the end.
 
-    def head(self, width: int) -> bytes:
-        """Return what stands before the first row; ``width`` is ``D``."""
-        ...
-
-    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
-        """Return rows, the first of which has this index; ``vectors`` is ``[N, D]``."""
-        ...
-
-    def finish(self, part: Path, rows: int, width: int) -> None:
-        """Make the file of what was appended; it stays where it is."""
-        ...
-
-
-class JsonLines:
-    """An object a line: ``index``, the item under its own name, ``embedding``."""
+    Args:
+        item_name: What the item is called in each row; None to leave it out.
+    """
 
     def __init__(self, item_name: str | None) -> None:
         self._item_name = item_name
 
     def head(self, width: int) -> bytes:
-        """Return nothing."""
+        """Return what comes before the first row; ``width`` is ``D``."""
         del width
         return b""
+
+    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
+        """Return rows, the first of which has the index ``first``; ``vectors`` is ``[N, D]``."""
+        raise NotImplementedError
+
+    def finish(self, part: Path, rows: int, width: int) -> None:
+        """Complete the file of what was appended; it keeps its name."""
+
+
+class JsonLines(Writer):
+    """An object a line: ``index``, the item under its own name, ``embedding``."""
 
     def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
         """Return a line for each row."""
@@ -67,16 +66,9 @@ class JsonLines:
             lines.append(orjson.dumps(record | {"embedding": vector}, option=_JSON_LINE))
         return b"".join(lines)
 
-    def finish(self, part: Path, rows: int, width: int) -> None:
-        """Leave the file as it is."""
-        del part, rows, width
 
-
-class Csv:
+class Csv(Writer):
     """A table: ``index``, the item under its own name, a column for each dimension."""
-
-    def __init__(self, item_name: str | None) -> None:
-        self._item_name = item_name
 
     def head(self, width: int) -> bytes:
         """Return the names of the columns."""
@@ -94,12 +86,8 @@ class Csv:
             out.write(f",{numbers}\n")
         return out.getvalue().encode("utf-8", "surrogatepass")
 
-    def finish(self, part: Path, rows: int, width: int) -> None:
-        """Leave the file as it is."""
-        del part, rows, width
 
-
-class Npy:
+class Npy(Writer):
     """A matrix, float32 ``[N, D]``, for ``numpy.load``."""
 
     def head(self, width: int) -> bytes:
@@ -121,7 +109,7 @@ class Npy:
             file.write(header)
 
 
-class Parquet:
+class Parquet(JsonLines):
     """A table: ``index``, the item under its own name, ``embedding`` as a list of fixed size.
 
     A Parquet file has its index at its end and cannot be gone on with, so rows are gathered as JSON lines first.
@@ -129,16 +117,7 @@ class Parquet:
 
     def __init__(self, item_name: str | None) -> None:
         import_parquet()  # it is missed now, and not after an hour
-        self._item_name = item_name
-        self._lines = JsonLines(item_name)
-
-    def head(self, width: int) -> bytes:
-        """Return nothing."""
-        return self._lines.head(width)
-
-    def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
-        """Return a line for each row."""
-        return self._lines.rows(first, items, vectors)
+        super().__init__(item_name)
 
     def finish(self, part: Path, rows: int, width: int) -> None:
         """Make a table of the lines."""
@@ -161,23 +140,16 @@ class Parquet:
         made.replace(part)
 
 
+_WRITERS: dict[OutputFormat, type[Writer]] = {"jsonl": JsonLines, "csv": Csv, "parquet": Parquet, "npy": Npy}
+
+
 def make_writer(output_format: OutputFormat, item_name: str | None) -> Writer:
     """Return the writer of a format.
-
-    Args:
-        output_format: The format.
-        item_name: What the item is called in each row; None to leave it out.
 
     Raises:
         SettingsError: The format needs a package that is not installed.
     """
-    makers: dict[OutputFormat, Callable[[], Writer]] = {
-        "jsonl": lambda: JsonLines(item_name),
-        "csv": lambda: Csv(item_name),
-        "npy": Npy,
-        "parquet": lambda: Parquet(item_name),
-    }
-    return makers[output_format]()
+    return _WRITERS[output_format](item_name)
 
 
 _JSON_LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE

@@ -10,13 +10,11 @@ from typing import get_args
 import msgspec
 
 from ingrain.cli.connect import (
-    add_connection_flags,
-    add_json_flag,
-    add_model_flags,
     make_impatient_client,
     model_of,
     say,
 )
+from ingrain.cli.parsers import add_command, add_connection_flags, add_json_flag, add_model_flags
 from ingrain.cli.progress import shown_progress
 from ingrain.errors import SettingsError
 from ingrain.repository.desired import ModelRef
@@ -50,8 +48,10 @@ examples:
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parsers of the four commands."""
-    _parser(commands, "models", "list the models of a server", _MODELS_EXAMPLES, models)
-    load_parser = _parser(commands, "load", "load a model, converting it first if need be", _LOAD_EXAMPLES, load)
+    models_parser = add_command(commands, "models", "list the models of a server", models, examples=_MODELS_EXAMPLES)
+    load_parser = add_command(
+        commands, "load", "load a model, converting it first if need be", load, examples=_LOAD_EXAMPLES
+    )
     load_parser.add_argument("name", help=_NAME)
     load_parser.add_argument("--revision", help="branch, tag or commit on the hub.")
     load_parser.add_argument(
@@ -62,15 +62,18 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         choices=get_args(Task),
         help="timm: `embed` leaves a classifier's head out; stored otherwise, it is made anew.",
     )
-    unload_parser = _parser(commands, "unload", "unload a model", _UNLOAD_EXAMPLES, unload)
+    unload_parser = add_command(commands, "unload", "unload a model", unload, examples=_UNLOAD_EXAMPLES)
     unload_parser.add_argument("name", help=_NAME)
-    delete_parser = _parser(
-        commands, "delete", "unload a model and remove it from the repository", _DELETE_EXAMPLES, delete
+    delete_parser = add_command(
+        commands, "delete", "unload a model and remove it from the repository", delete, examples=_DELETE_EXAMPLES
     )
     delete_parser.add_argument("name", help=_NAME)
     delete_parser.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked.")
     for parser in (load_parser, unload_parser, delete_parser):
         add_model_flags(parser)
+    for parser in (models_parser, load_parser, unload_parser, delete_parser):
+        add_json_flag(parser)
+        add_connection_flags(parser)
 
 
 def models(options: dict[str, object]) -> int:
@@ -146,19 +149,3 @@ def _agrees(name: str) -> bool:
 
 def _model(options: dict[str, object]) -> tuple[ModelRef, Library | None]:
     return model_of(str(options["name"]), options["library"], options["pretrained"])  # type: ignore[arg-type]
-
-
-def _parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, examples: str, run: object
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    add_json_flag(parser)
-    add_connection_flags(parser)
-    return parser

@@ -76,4 +76,5 @@ def _state(client: Client, ref: ModelRef) -> str | None:
     if reason is None:
         return None
     state = reason.removesuffix(".").removeprefix("it is being loaded, ").replace("it is being loaded", "loading")
-    return _PHASE.sub(lambda found: _PHASES.get(found[1], found[1]), state).removeprefix("it is being ")
+    state = state.replace("it is being tuned", "measuring")
+    return _PHASE.sub(lambda found: _PHASES.get(found[1], found[1]), state)

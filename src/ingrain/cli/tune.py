@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ingrain.cli.connect import (
-    add_connection_flags,
-    add_json_flag,
-    add_model_flags,
     make_impatient_client,
     model_of,
     say,
 )
+from ingrain.cli.parsers import add_command, add_connection_flags, add_json_flag, add_model_flags
 from ingrain.cli.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ _HEAD = ("STEP", "COPIES", "THREADS", "ITEMS", "TOKENS", "ITEMS/S", "RATIO")
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "tune",
-        help="find out how a loaded model runs fastest",
+        "find out how a loaded model runs fastest",
+        tune,
         description="Find out how a loaded model runs fastest on the server's machine, and have it run that way.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
-    parser.set_defaults(run=tune)
     parser.add_argument("name", help="the model, as `ingrain load` takes it.")
     parser.add_argument(
         "--seconds", type=float, metavar="N", help="how long it should take, as a goal and not as a limit. Default: 30."
@@ -65,7 +65,7 @@ def tune(options: dict[str, object]) -> int:
         if options["show"]:
             answer = client.model_tuning(ref.name, library=library, pretrained=ref.pretrained)
         else:
-            with shown_progress(client, ref, f"Tuning {ref.name}"):
+            with shown_progress(client, ref, f"Tuning {ref.name}") if sys.stderr.isatty() else nullcontext():
                 answer = client.tune_model(
                     ref.name,
                     library=library,

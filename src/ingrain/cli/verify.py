@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.cli.connect import add_json_flag, add_model_flags, model_of, quiet_logs, say
+from ingrain.cli.connect import model_of, quiet_logs, say
+from ingrain.cli.parsers import add_command, add_json_flag, add_model_flags
 from ingrain.errors import ModelConflictError, ModelNotFoundError
 from ingrain.python_backend import cuda
 from ingrain.settings import Settings, load_settings
@@ -35,14 +36,14 @@ model's source (the hub or its cache, or the directory of local models). Nothing
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "verify",
-        help="prove a stored model again",
+        "prove a stored model again",
+        verify,
         description="Compare a model of the repository with its source library, as was done before it was published.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
-    parser.set_defaults(run=verify)
     parser.add_argument("name", help="a model of the repository; also `library:name@tag`.")
     add_model_flags(parser)
     parser.add_argument(

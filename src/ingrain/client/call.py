@@ -1,4 +1,4 @@
-"""One request as data, before any transport, and one answer, after it."""
+"""One request as data, and one answer as it came."""
 
 from __future__ import annotations
 

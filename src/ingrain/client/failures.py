@@ -1,4 +1,4 @@
-"""What went wrong, as the class that it was on the server: receives replies and httpx's exceptions."""
+"""Turn replies with an error status, and httpx's exceptions, into the error classes of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells what holds sockets, threads and locks that it woke up in a forked process, where none of them is its own."""
+"""Reset connections, threads and locks in a forked process, where they belong to the parent."""
 
 from __future__ import annotations
 

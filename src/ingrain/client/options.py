@@ -1,4 +1,4 @@
-"""What a client is told when it is made, completed from the environment."""
+"""The settings of a client, completed from the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives a Pillow image, hands on a file that opens as the very same image: same mode, same pixels, same palette."""
+"""Encode a Pillow image as a file that opens as the same image: same mode, same pixels, same palette."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives the pixels of an array, hands on a PNG file; without Pillow, which a bare installation lacks."""
+"""Encode an array as a PNG file, without Pillow, which a bare installation lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failures are tried again, and after how long."""
+"""Decide which failures are tried again, and after how long."""
 
 from __future__ import annotations
 

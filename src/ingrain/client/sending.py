@@ -1,4 +1,4 @@
-"""What both transports have in common: httpx's arguments, and what an answer means."""
+"""What both transports share: httpx's arguments, and how an answer is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives a picture file and a model's geometry, hands on a smaller file that gives the model the very same pixels."""
+"""Shrink a picture file so that the model still gets the very same pixels."""
 
 from __future__ import annotations
 

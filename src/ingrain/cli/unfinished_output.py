@@ -1,4 +1,4 @@
-"""The unfinished output of `ingrain embed`: a file beside the output, and one more that says how far it is."""
+"""The output of `ingrain embed` while it is written: the rows so far, and a note of how many there are."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Progress(msgspec.Struct, kw_only=True):
     items_sha256: str = ""
 
 
-class Part:
+class UnfinishedOutput:
     """An output while it is written. Rows are appended; the output appears under its name when it is whole.
 
     Args:

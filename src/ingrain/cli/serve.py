@@ -1,0 +1,61 @@
+"""`ingrain serve`: its flags, one for each setting."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ingrain.cli.parsers import add_command
+from ingrain.install import install_hint
+from ingrain.settings import SettingInfo, describe, load_settings
+
+OTHER_FLAGS = {"inference_port": ("--port",)}
+"""Short names of flags of `ingrain serve`, by the field of ``Settings``."""
+
+_EXAMPLES = """\
+examples:
+  ingrain serve --models sentence-transformers/all-MiniLM-L6-v2
+  ingrain serve --local-models-dir ./models --models my-model,other-model
+  TRITON_GRPC_URL=triton:8001 ingrain serve --repository /repository
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = add_command(
+        commands,
+        "serve",
+        "start the server",
+        serve,
+        description="Start the server: the inference plane and the model plane.",
+        examples=_EXAMPLES,
+    )
+    for info in describe():
+        _add_flag(parser, info)
+
+
+def serve(options: dict[str, object]) -> int:
+    """Run the command."""
+    settings = load_settings(options)
+    try:
+        from ingrain.app.run import run
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        print(f"ingrain: {package!r} is not installed. Run: {install_hint('serve', 'triton')}", file=sys.stderr)
+        return 1
+    run(settings)
+    return 0
+
+
+def _add_flag(parser: argparse.ArgumentParser, info: SettingInfo) -> None:
+    """Add a setting's flag; values stay text until the settings are put together."""
+    shown = f" Default: {info.shown_default}." if info.shown_default else ""
+    text = f"{info.description}{shown} [{info.env}]".replace("%", "%%").replace("`", "")
+    flags = (info.flag, *OTHER_FLAGS.get(info.field, ()))
+    if info.is_switch:
+        values = "true|false|NAMES" if info.switch else "true|false"
+        parser.add_argument(*flags, dest=info.field, nargs="?", const="true", metavar=values, default=None, help=text)
+    else:
+        metavar = "|".join(info.choices) or info.field.rsplit("_", 1)[-1].upper()
+        choices = info.choices or None
+        parser.add_argument(*flags, dest=info.field, metavar=metavar, choices=choices, default=None, help=text)
