@@ -17,6 +17,8 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.errors import error_response
 
+pytestmark = pytest.mark.both_loops
+
 
 @dataclass
 class Echo:

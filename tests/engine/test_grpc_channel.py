@@ -17,6 +17,8 @@ from ingrain.engine.triton.grpc_channel import UnaryChannel
 from ingrain.engine.triton.grpc_connection import CallError
 from ingrain.engine.triton.http2 import Kind
 
+pytestmark = pytest.mark.both_loops
+
 PATH = "/test.Service/Call"
 Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
