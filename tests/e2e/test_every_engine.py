@@ -6,14 +6,12 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
-from typing import get_args
 
 import httpx
 import numpy as np
 import pytest
 
 from images import encode, scene
-from ingrain.engine.placement import EngineName
 from processes import free_port, serve, triton_at
 from tiny_clip import build_tiny_clip
 from tiny_models import build_family
@@ -78,7 +76,7 @@ def truth(truth_and_repository):
     return truth_and_repository[0]
 
 
-@pytest.fixture(scope="module", params=get_args(EngineName))
+@pytest.fixture(scope="module", params=["embedded", "triton", "onnxruntime"])
 def server(request, truth_and_repository, tmp_path_factory):
     """A server on one of the engines."""
     folder = tmp_path_factory.mktemp(request.param)
