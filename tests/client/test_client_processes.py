@@ -53,6 +53,7 @@ def head_and_body(identity: str) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+@pytest.mark.both_clients
 async def test_an_answer_to_another_request_is_never_handed_out(kind):
     """Whatever answers with another id is asked once more, over a connection of its own, and then not believed."""
     async with WireTap(answer=head_and_body("anothers")) as tap:
@@ -69,6 +70,7 @@ async def test_an_answer_to_another_request_is_never_handed_out(kind):
         await trusting.close()
 
 
+@pytest.mark.both_clients
 async def test_one_mixed_up_connection_costs_one_more_request(connect, tap):
     """A first answer that bears another's id is thrown away with its connection; the vector is the right one."""
     tap.change = lambda number, data: data.replace(b"x-request-id: ", b"x-request-id: 0") if number == 1 else data
@@ -85,6 +87,7 @@ async def test_an_id_that_the_server_would_not_keep_is_refused(api, request_id):
         await api.embed_text("org/model", "red", request_id=request_id)
 
 
+@pytest.mark.both_clients
 async def test_copies_of_a_client_work_by_themselves(connect):
     """Pickled (Spark, Dask, joblib) or deep-copied after use: the same settings, connections of its own."""
     api = connect(return_numpy=True, batch_size=3, retry=ingrain.RetryPolicy(most=2))
@@ -102,6 +105,7 @@ async def test_copies_of_a_client_work_by_themselves(connect):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(answer)).embeddings, answer.embeddings)
 
 
+@pytest.mark.both_clients
 async def test_errors_come_out_of_a_worker_whole(api):
     """A pool of processes hands an exception on as a pickle."""
     with pytest.raises(ingrain.ModelNotLoadedError) as raised:
