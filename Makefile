@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # Says which step it is, and how far pip is with it.
 PIP := $(BIN)/python scripts/pip_install.py
 PINNED := $(PIP_ARGS) -c requirements/constraints.txt
+# Runs the tests marked `alone` after the others, and no test twice.
+TESTS := scripts/run-tests.sh $(BIN)/python $(TEST_WORKERS)
 TOOLS := PYTHONPATH=tools:tests/support $(BIN)/python
 
 # A stamp is touched when its step has succeeded; the step runs again when a file it depends on is newer.
@@ -49,13 +51,8 @@ run: check-flags install ## serve all-MiniLM-L6-v2 on the embedded Triton; ARGS:
 	@exec $(BIN)/ingrain serve --local-models-dir .run/models --repository .run/repository \
 		--models all-MiniLM-L6-v2 $(ARGS)
 
-# Some tests hold real processes to deadlines, and share two cores with tests that convert models. What fails beside
-# others is run once more alone, and that says so; what fails alone has failed.
-test: install ## run all tests
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) || { \
-		status=$$?; [ $$status -eq 1 ] || exit $$status; \
-		echo "What failed beside other tests is run once more, alone:"; \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+test: install ## the tests for a first confidence (under ten minutes on two cores); all of them: make check
+	@$(TESTS) -m "not slow or smoke" $(ARGS)
 
 lint: install ## ruff, formatting, the direction of imports, the Dockerfile
 	@$(BIN)/ruff check .
@@ -94,7 +91,8 @@ compat: install ## convert every supported architecture and write the tables of 
 pixels: install ## compare pixels with OpenCLIP's and timm's on Pillow's own test suite, fetched by pip
 	@$(TOOLS) scripts/pixels.py $(ARGS)
 
-check: lint type test ## all of CI
+check: lint type ## all of CI: lint, type and every test, those of `make test` among them
+	@$(TESTS) $(ARGS)
 
 lock: $(VENV_STAMP) ## resolve all versions anew into requirements/constraints.txt
 	@$(BIN)/python scripts/lock.py

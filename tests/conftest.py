@@ -23,8 +23,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put modules with many slow tests first: of two processes none is then left with a long one at the end."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run be split in two: the tests that may share the machine, and those marked ``alone``."""
+    parser.addoption("--part", choices=("shared", "alone"), help="run only the tests that are (not) marked `alone`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the other part, and put modules with many slow tests first.
+
+    Of two processes none is then left with a long module at the end.
+    """
+    part = config.getoption("--part")
+    if part is not None:
+        others = [item for item in items if (item.get_closest_marker("alone") is None) == (part == "alone")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
     slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
     items.sort(key=lambda item: -slow[item.path])  # stable: within a module nothing moves
 

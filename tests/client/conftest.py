@@ -7,9 +7,15 @@ from planes import running_planes
 from wire_tap import WireTap
 
 
-@pytest.fixture(params=["sync", "async"])
+def pytest_generate_tests(metafunc):
+    """Run tests on the asynchronous client, of which the other is made, and those marked ``both_clients`` on both."""
+    if "kind" in metafunc.fixturenames:
+        both = metafunc.definition.get_closest_marker("both_clients") is not None
+        metafunc.parametrize("kind", ["sync", "async"] if both else ["async"], indirect=True)
+
+
+@pytest.fixture
 def kind(request):
-    """Every test that asks for it holds for both clients."""
     return request.param
 
 

@@ -25,6 +25,7 @@ def truth(*given: str) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+@pytest.mark.both_clients
 async def test_published_examples_work(connect, planes):
     """Answers have fields and the wire's keys, as examples of both generations use them."""
     api = connect()
@@ -44,6 +45,7 @@ async def test_published_examples_work(connect, planes):
     assert isinstance(rows, np.ndarray)
 
 
+@pytest.mark.both_clients
 async def test_every_question_has_its_method(api, planes):
     assert (await api.health()).message == "The inference server is running."
     assert (await api.model_server_health())["message"] == "The model server is running."
@@ -61,6 +63,7 @@ async def test_every_question_has_its_method(api, planes):
     assert int(stats["org/model"]["inferenceStats"]["success"]["count"]) == 1
 
 
+@pytest.mark.both_clients
 async def test_models_are_loaded_unloaded_and_deleted(api, planes):
     model = await api.load_clip_model("other", "tag")
     assert (model.name, model.library, model.pretrained) == ("other", "open_clip", "tag")
@@ -76,6 +79,7 @@ async def test_models_are_loaded_unloaded_and_deleted(api, planes):
     assert await timm.classification_labels() == list(LABELS)
 
 
+@pytest.mark.both_clients
 async def test_any_number_of_texts_in_order_in_requests_of_bounded_size(connect, tap):
     """3,000 texts become requests of 64, some side by side but never more than asked for, and one array in order."""
     api = connect(concurrency=5, return_numpy=True)
@@ -97,6 +101,7 @@ async def test_lists_are_the_same_numbers_as_arrays(api, tap):
     assert array.numpy() is array.embeddings
 
 
+@pytest.mark.both_clients
 async def test_an_iterator_is_read_only_as_far_as_there_is_room(connect, planes):
     """Streaming holds a bounded number of requests, however many texts there will be."""
     taken = 0
@@ -194,6 +199,7 @@ async def test_neither_texts_nor_pictures_is_refused_by_the_server(api):
         await api.embed("org/model")
 
 
+@pytest.mark.both_clients
 async def test_errors_are_the_servers_classes_with_what_they_know(api):
     with pytest.raises(ingrain.ModelNotLoadedError, match="'nope'") as raised:
         await api.embed_text("nope", "red", request_id="my-own-word")
@@ -223,6 +229,7 @@ async def test_errors_name_items_by_the_callers_numbers(api):
         await api.embed_text("org/model", given)
 
 
+@pytest.mark.both_clients
 async def test_the_first_failure_ends_the_call(connect, planes, tap):
     """What fails in the second of 100 requests is told at once; the rest is not sent."""
     planes.engine.latency_s = 0.02
@@ -233,6 +240,7 @@ async def test_the_first_failure_ends_the_call(connect, planes, tap):
     assert tap.count(b"POST /embed_text") < 30
 
 
+@pytest.mark.both_clients
 async def test_lost_connections_lose_and_double_nothing(connect, tap):
     """Every third answer is cut in half: all rows come, in order, right."""
     tap.cut = lambda number: number % 3 == 0
@@ -242,6 +250,7 @@ async def test_lost_connections_lose_and_double_nothing(connect, tap):
     assert tap.count(b"POST /embed_text") > 32
 
 
+@pytest.mark.both_clients
 async def test_a_server_that_goes_away_and_comes_back_is_waited_for(connect, tap):
     api = connect(batch_size=10, concurrency=4, retry=ingrain.RetryPolicy(first_pause_s=0.05))
 
@@ -256,6 +265,7 @@ async def test_a_server_that_goes_away_and_comes_back_is_waited_for(connect, tap
     np.testing.assert_allclose(answer.embeddings, truth(*texts(1500)), atol=1e-6)
 
 
+@pytest.mark.both_clients
 async def test_a_wrong_address_is_told_soon(kind):
     api = Api(kind, "http://127.0.0.1:1", "http://127.0.0.1:1", retry=ingrain.RetryPolicy(first_pause_s=0.01))
     for call in (api.embed_text("a", texts(500)), api.load_model("a", "timm"), api.health()):
@@ -264,6 +274,7 @@ async def test_a_wrong_address_is_told_soon(kind):
     await api.close()
 
 
+@pytest.mark.both_clients
 async def test_a_full_server_is_tried_again_no_sooner_than_it_says(kind, tmp_path):
     """Two requests at a time are let in; the other six come back after `Retry-After` until all are done."""
     async with running_planes(tmp_path, Settings(max_requests=2)) as planes:
@@ -299,6 +310,7 @@ async def test_a_server_whose_engine_is_away_is_tried_again(connect, planes):
     np.testing.assert_allclose(answer.embeddings, truth("red"), atol=1e-6)
 
 
+@pytest.mark.both_clients
 async def test_an_answer_that_does_not_come_in_time_is_asked_for_once_more(connect, planes, tap):
     planes.engine.latency_s = 5
     with pytest.raises(ingrain.AnswerTimeoutError, match="in time"):
@@ -306,6 +318,7 @@ async def test_an_answer_that_does_not_come_in_time_is_asked_for_once_more(conne
     assert tap.count(b"POST /embed_text") == 2
 
 
+@pytest.mark.both_clients
 async def test_what_changes_models_is_not_repeated_where_it_may_have_been_done(kind, planes):
     """The answer to an unload is lost: a second try would be told that there is nothing to unload."""
     async with WireTap(str(planes.model.base_url)) as tap:
@@ -372,6 +385,7 @@ async def test_rows_that_do_not_fit_are_never_handed_on(kind, headers, content):
         await api.close()
 
 
+@pytest.mark.both_clients
 async def test_keys_are_sent_to_their_planes(kind, tmp_path, monkeypatch):
     keys = ["reader:infer+metrics", "keeper:models"]
     async with running_planes(tmp_path, Settings(api_keys=keys)) as planes:
@@ -406,6 +420,7 @@ async def test_each_request_has_a_word_of_its_own(connect, tap):
     assert tap.count(b"ingrain-python/") == 3
 
 
+@pytest.mark.both_clients
 async def test_many_calls_at_once_share_the_connections(connect, tap):
     api = connect(return_numpy=True)
     calls = [api.embed_text("org/model", texts(100 + n)) for n in range(20)]
@@ -414,6 +429,7 @@ async def test_many_calls_at_once_share_the_connections(connect, tap):
     assert tap.connections <= 20
 
 
+@pytest.mark.both_clients
 async def test_a_closed_client_says_so(api):
     await api.embed_text("org/model", "red")
     await api.close()
@@ -422,6 +438,7 @@ async def test_a_closed_client_says_so(api):
             await call
 
 
+@pytest.mark.both_clients
 async def test_a_client_closes_with_its_block(kind, planes):
     urls = (str(planes.inference.base_url), str(planes.model.base_url))
     if kind == "async":
@@ -448,6 +465,7 @@ async def test_a_client_closes_with_its_block(kind, planes):
         ({"api_key": "ключ"}, "API key"),
     ],
 )
+@pytest.mark.both_clients
 def test_what_cannot_be_used_is_told_when_the_client_is_made(kind, options, what):
     with pytest.raises(ingrain.SettingsError, match=what) as raised:
         Api(kind, **options)

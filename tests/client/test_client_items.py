@@ -210,11 +210,13 @@ def test_vectors_of_two_widths_are_never_put_together():
             rows.add(other)
 
 
+@pytest.mark.both_clients
 async def test_a_single_text_is_one_text_when_it_is_streamed(api):
     parts = [part async for part in api.stream("stream_text", "org/model", "red")]
     assert sum(len(part.embeddings) for part in parts) == 1
 
 
+@pytest.mark.both_clients
 async def test_an_asynchronous_generator_streams_with_bounded_look_ahead(kind, connect):
     """Answers come while the generator is waited for; no more is taken than has room."""
     api = connect(batch_size=5, concurrency=2, return_numpy=True)
@@ -246,6 +248,7 @@ async def test_an_asynchronous_generator_streams_with_bounded_look_ahead(kind, c
     assert (len(one.text_embeddings), len(one.image_embeddings)) == (150, 1)
 
 
+@pytest.mark.both_clients
 async def test_what_an_asynchronous_generator_raises_ends_the_call(connect, kind):
     async def generate():
         for text in TEXTS[:70]:

@@ -61,6 +61,7 @@ async def test_an_array_of_four_axes_is_several_pictures(api):
     np.testing.assert_array_equal(rows[3], one[0])
 
 
+@pytest.mark.both_clients
 async def test_many_pictures_come_back_in_order_in_several_requests(api, tap):
     pictures = [encode(scene(20 + n, 30, seed=n), "PNG") for n in range(40)]
     together = await api.embed_image("clip", iter(pictures), return_numpy=True)
@@ -76,6 +77,7 @@ async def test_large_pictures_travel_in_requests_of_bounded_size(api, tap):
     assert tap.count(b"POST /embed_image") == 4
 
 
+@pytest.mark.both_clients
 async def test_texts_and_pictures_of_one_call(api):
     both = await api.embed("clip", ["red", "green"], [PNG, SCENE], return_numpy=True)
     np.testing.assert_array_equal(both["textEmbeddings"], (await api.embed_text("clip", ["red", "green"])).numpy())
@@ -174,6 +176,7 @@ async def test_shrunk_pictures_are_smaller_and_give_the_very_same_vector(api, ta
     np.testing.assert_array_equal(url.image_embeddings, (await api.embed_image("clip", PNG)).embeddings)
 
 
+@pytest.mark.both_clients
 async def test_shrinking_asks_for_the_geometry_once(kind, planes):
     async with WireTap(str(planes.model.base_url)) as tap:
         api = Api(kind, str(planes.inference.base_url), tap.url)

@@ -9,7 +9,7 @@ from engines import ALL, MORTAL, batch
 
 from ingrain.errors import EngineUnavailableError, ModelNotLoadedError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.mark.parametrize("kind", MORTAL)

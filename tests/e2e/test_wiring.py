@@ -1,49 +1,13 @@
 """The wiring of Docker Compose without containers: a Triton of its own, several front ends, and a hub."""
 
-import contextlib
-import socket
-import subprocess
-import sys
-
 import httpx
 import numpy as np
 import pytest
 
 from hub_server import Cut, HubServer
-from processes import MINILM, serve
+from processes import MINILM, free_port, serve, triton_at
 
 pytestmark = pytest.mark.slow
-
-_TRITON = """
-import asyncio, sys
-from pathlib import Path
-from ingrain.engine.embedded.tritonserver import TritonServer
-
-async def main():
-    while True:  # as a container's restart policy would: the port may still be held for a moment
-        await TritonServer(Path(sys.argv[1]), tcp_port=int(sys.argv[2])).exited
-        await asyncio.sleep(0.5)
-
-asyncio.run(main())
-"""
-
-
-@contextlib.contextmanager
-def triton_at(repository, port):
-    """Run a tritonserver that is nobody's child but this test's."""
-    repository.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen([sys.executable, "-c", _TRITON, str(repository), str(port)])
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def test_a_separate_triton_is_reached_through_its_url_and_may_restart(ready_repository, source_model):

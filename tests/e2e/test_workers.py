@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,18 +14,13 @@ import psutil
 import pytest
 
 from ingrain.bench.server_side import cpu_by_process
-from processes import MINILM, ServerProcess, serve
+from processes import MINILM, ServerProcess, counters, serve
+from senders import Senders, process_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 WORKERS = 3
 TEXTS = [f"sentence number {n} about rivers and {'markets ' * (n % 7)}" for n in range(48)]
-
-
-def counters(server: ServerProcess) -> dict[str, float]:
-    """Return the samples of one scrape."""
-    text = httpx.get(f"{server.inference}/metrics", headers={"Accept": "text/plain"}, timeout=30).text
-    return {name: float(value) for name, value in re.findall(r"^(\w\S*) (\S+)$", text, re.MULTILINE)}
 
 
 def workers_up(server: ServerProcess) -> int:
@@ -47,74 +41,8 @@ def every_worker(server: ServerProcess, clients: int = 2 * WORKERS):
         yield made
 
 
-def process_of(answer: httpx.Response) -> str:
-    """Return what the request ids of one process begin with."""
-    return answer.headers["x-request-id"][:20]
-
-
 def post(client: httpx.Client, text, name: str = MINILM) -> httpx.Response:
     return client.post("/embed_text", json={"name": name, "text": text})
-
-
-class Senders:
-    """Clients that keep their connections, send without a pause, and try again when a connection breaks.
-
-    ``broken`` is whose connections broke, one entry each time; ``served_by`` is which process served each client until
-    then, or to the end.
-    """
-
-    def __init__(self, server: ServerProcess, count: int) -> None:
-        self.server = server
-        self.stop = threading.Event()
-        self.answers: list[tuple[int, list[float]]] = []
-        self.statuses: list[int] = []
-        self.broken: list[int] = []
-        self.served_by: dict[int, str] = {}
-        self.surprises: list[object] = []
-        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(count)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join(60)
-
-    def run(self, number: int) -> None:
-        try:
-            with httpx.Client(base_url=self.server.inference, timeout=60) as client:
-                turn = number
-                while not self.stop.is_set():
-                    self.send(client, number, turn % len(TEXTS))
-                    turn += 5
-        except Exception as error:
-            self.surprises.append(error)
-
-    def send(self, client: httpx.Client, number: int, index: int) -> None:
-        give_up_at = time.monotonic() + 120
-        while time.monotonic() < give_up_at:
-            try:
-                answer = post(client, TEXTS[index])
-            except httpx.TransportError:
-                self.broken.append(number)
-                continue
-            if number not in self.broken:
-                self.served_by[number] = process_of(answer)
-            self.statuses.append(answer.status_code)
-            if answer.status_code == 200:
-                self.answers.append((index, answer.json()["embeddings"][0]))
-                return
-            time.sleep(0.2)
-        self.surprises.append(index)
-
-    def broke_with(self) -> set[str]:
-        """Return the processes whose clients' connections broke, having seen that no other was on one of them."""
-        gone = {self.served_by[number] for number in self.broken}
-        assert {number for number, process in self.served_by.items() if process in gone} == set(self.broken)
-        return gone
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +113,7 @@ def test_a_model_is_loaded_and_unloaded_everywhere_when_the_call_returns(many):
 
 def test_unloading_under_load_answers_each_request_with_its_vector_or_404(many):
     """What is in the engine is finished, what waits is told; while the model is loaded again that is 503."""
-    with Senders(many, 9) as senders:
+    with Senders(many, 9, TEXTS) as senders:
         time.sleep(0.5)
         for _ in range(3):
             httpx.post(f"{many.model}/unload_model", json={"name": MINILM}, timeout=60).raise_for_status()
@@ -224,7 +152,7 @@ def test_a_killed_worker_is_replaced_and_clients_that_retry_lose_nothing(many):
     truth = np.array(many.embed(TEXTS).json()["embeddings"])
     clients = 3 * WORKERS
     requests = 'ingrain_requests_total{route="/embed_text",status="200"}'
-    with Senders(many, clients) as senders:
+    with Senders(many, clients, TEXTS) as senders:
         many.wait_until(lambda: len(senders.served_by) == clients, 30)
         time.sleep(0.5)
         before = counters(many)
@@ -250,7 +178,7 @@ def test_a_worker_that_is_asked_to_end_finishes_its_requests_and_is_replaced(man
     """A connection of its own may be closed between two requests, as idle ones are; no request that it has is lost."""
     restarts = counters(many)["ingrain_worker_restarts_total"]
     clients = 2 * WORKERS
-    with Senders(many, clients) as senders:
+    with Senders(many, clients, TEXTS) as senders:
         many.wait_until(lambda: len(senders.served_by) == clients, 30)
         victim = processes(many)[0]
         number = victim.cmdline()[victim.cmdline().index("ingrain.app.workers.worker") + 1]
@@ -269,7 +197,7 @@ def test_a_triton_that_was_killed_is_found_again_by_every_worker(many):
     """Callers get 503 with a time to come back meanwhile, from each worker, and then their vectors."""
     truth = np.array(many.embed(TEXTS).json()["embeddings"])
     (triton,) = [p for p in many.children("tritonserver") if "stub" not in p.name()]
-    with Senders(many, 2 * WORKERS) as senders:
+    with Senders(many, 2 * WORKERS, TEXTS) as senders:
         time.sleep(0.5)
         triton.kill()
         many.wait_until(lambda: many.reasons() != [], 10)
@@ -284,14 +212,20 @@ def test_a_triton_that_was_killed_is_found_again_by_every_worker(many):
 
 
 def test_stopping_lets_every_worker_finish_and_leaves_no_process(root):
-    with serve_workers(root) as server, every_worker(server) as clients, ThreadPoolExecutor(len(clients)) as pool:
-        asked = [pool.submit(post, client, TEXTS * 4) for client in clients]
-        server.wait_until(lambda: counters(server)["ingrain_requests_in_progress"] > len(clients), 10)
+    """Requests large enough that all are seen in progress, however late one looks."""
+    texts = TEXTS * 20
+    with (
+        serve_workers(root, "--shutdown-timeout-s=90") as server,
+        every_worker(server) as clients,
+        ThreadPoolExecutor(len(clients)) as pool,
+    ):
+        asked = [pool.submit(post, client, texts) for client in clients]
+        server.wait_until(lambda: counters(server)["ingrain_requests_in_progress"] > len(clients), 30)
         family = psutil.Process(server.process.pid).children(recursive=True)
-        assert server.stop() == 0
+        assert server.stop(100) == 0
         answers = [one.result(60) for one in asked]
         assert [answer.status_code for answer in answers] == [200] * len(clients)
-        assert {len(answer.json()["embeddings"]) for answer in answers} == {4 * len(TEXTS)}
+        assert {len(answer.json()["embeddings"]) for answer in answers} == {len(texts)}
         assert psutil.wait_procs(family, timeout=5)[1] == []
 
 

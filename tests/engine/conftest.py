@@ -1,9 +1,12 @@
 import pytest
 
 import graphs
+from event_loops import pytest_asyncio_loop_factories
 from ingrain.engine.embedded.engine import EmbeddedEngine
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.policy import ExecutionPolicy
+
+__all__ = ["pytest_asyncio_loop_factories"]
 
 
 def add_graph(root, engine_backend, name="tiny", *, iterations=0, instances=1):

@@ -178,5 +178,5 @@ async def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path):
         await asyncio.sleep(0.02)
     begun = time.monotonic()
     assert await child.stop(0.3) == -9
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert not child.alive

@@ -10,8 +10,8 @@ async def planes(tmp_path):
         yield planes
 
 
-@pytest.fixture(params=["without a task", "in a task"])
+@pytest.fixture(params=["in the event loop", "in a thread"])
 def way(request, monkeypatch):
-    """Have requests for few texts answered in each of the two ways that there are for them."""
-    if request.param == "in a task":
+    """Have few texts tokenized in the event loop, and in a thread as many are."""
+    if request.param == "in a thread":
         monkeypatch.setattr("ingrain.tasks.texts._INLINE_TEXTS", 0)

@@ -10,8 +10,6 @@ from ingrain.server.plane.errors import STATUS, status_of
 from ingrain.settings import Settings
 from planes import running_planes
 
-pytestmark = pytest.mark.usefixtures("way")
-
 GOOD = {"name": "org/model", "text": "red"}
 
 
@@ -85,6 +83,7 @@ async def test_unknown_routes_and_methods_answer_in_the_same_shape(planes):
         assert answer.headers["x-request-id"] == answer.json()["error"]["requestId"]
 
 
+@pytest.mark.usefixtures("way")
 async def test_limits_are_413_and_are_named(tmp_path):
     settings = Settings(max_body_bytes=500, max_items=3, max_text_chars=40)
     async with running_planes(tmp_path, settings) as planes:
@@ -95,6 +94,7 @@ async def test_limits_are_413_and_are_named(tmp_path):
             assert answer.json()["error"]["limit"] == limit
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_bad_item_fails_its_own_request_and_no_other(planes):
     planes.engine.latency_s = 0.02
     texts = ["red", "poison", "green", "blue"]
@@ -102,6 +102,7 @@ async def test_a_bad_item_fails_its_own_request_and_no_other(planes):
     assert [answer.status_code for answer in answers] == [200, 500, 200, 200]
 
 
+@pytest.mark.usefixtures("way")
 async def test_nan_is_never_answered(planes):
     answer = await planes.embed(["red", "broken"])
     assert answer.status_code == 500
@@ -109,6 +110,7 @@ async def test_nan_is_never_answered(planes):
     assert "NaN" not in answer.text.replace("(NaN or infinity)", "")
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_dead_engine_is_503_with_retry_after_and_heals(planes):
     planes.engine.die()
     answer = await planes.embed("red")
@@ -131,6 +133,7 @@ async def test_a_dead_engine_is_503_with_retry_after_and_heals(planes):
         "ingrain.server.dialects.native.embed.vectors_answer",
     ],
 )
+@pytest.mark.usefixtures("way")
 async def test_an_error_that_nobody_foresaw_tells_nothing(planes, monkeypatch, place):
     def broken(*_args, **_kwargs):
         raise RuntimeError("/secret/path token=abc")

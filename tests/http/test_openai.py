@@ -13,8 +13,6 @@ from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
 from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
 
-pytestmark = pytest.mark.usefixtures("way")
-
 MODEL = "org/model"
 PICTURE = base64.b64encode(encode(scene(20, 12), "PNG")).decode()
 
@@ -38,6 +36,7 @@ def vectors(answer):
     return np.array([item.embedding for item in answer.data], np.float32)
 
 
+@pytest.mark.usefixtures("way")
 async def test_the_default_of_the_client_is_base64_and_gives_the_vectors(client, planes):
     texts = ["red", "green blue", "", "w1 w2 w3"]
     answer = await client.embeddings.create(model=MODEL, input=texts)
@@ -68,6 +67,7 @@ async def test_dimensions_are_cut_first_and_normalized_then(client):
     np.testing.assert_allclose(vectors(answer), [unit(fake_vector(ids_of("red"), WIDTH)[:3])], atol=1e-6)
 
 
+@pytest.mark.usefixtures("way")
 async def test_usage_counts_the_tokens_that_were_computed(client):
     """Special tokens count, padding does not, and a cut text counts as what is left of it."""
     texts = ["red", "green blue", " ".join(["red"] * 100)]
@@ -125,6 +125,7 @@ async def test_wrong_and_missing_keys_are_authentication_errors(tmp_path):
             assert len((await client.embeddings.create(model=MODEL, input="red")).data) == 1
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_full_queue_is_a_rate_limit_error_and_the_client_tries_again_by_itself(tmp_path):
     """Without retries some callers are refused; with the client's own every one is served in the end."""
     texts = [f"w{number}" for number in range(30)]
@@ -177,6 +178,7 @@ async def test_unknown_fields_are_ignored_and_ingrains_own_are_taken_in_both_spe
         )
 
 
+@pytest.mark.usefixtures("way")
 async def test_truncate_false_refuses_with_index_length_and_limit(client):
     with pytest.raises(openai.BadRequestError) as caught:
         await client.embeddings.create(

@@ -12,8 +12,6 @@ from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
 from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
 
-pytestmark = pytest.mark.usefixtures("way")
-
 LONG = " ".join(["red"] * 100)
 SAMPLE = np.random.default_rng(3).uniform(-1, 1, (50, WIDTH)).astype(np.float32)
 PICTURE = base64.b64encode(encode(scene(20, 12), "PNG")).decode()
@@ -67,6 +65,7 @@ async def test_an_unknown_prompt_is_refused_with_the_names(prompted):
     assert (await prompted.embed("red", name="org/prompted", inputType="passage")).status_code == 400
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_prompt_cannot_make_texts_longer_than_their_limit(tmp_path):
     """Neither one of them nor, by being put before each of many, all of them."""
     async with running_planes(tmp_path, Settings(max_text_chars=100_000)) as planes:
@@ -77,6 +76,7 @@ async def test_a_prompt_cannot_make_texts_longer_than_their_limit(tmp_path):
             assert (answer.status_code, answer.json()["error"]["param"]) == (413, "prompt")
 
 
+@pytest.mark.usefixtures("way")
 async def test_cut_texts_are_told(planes):
     """How many, in a header of every answer; which and how long, where the request asks for it."""
     answer = await planes.embed(["red", LONG, "red green", LONG], tokenCounts=True)
@@ -94,6 +94,7 @@ async def test_cut_texts_are_told(planes):
 
 
 @pytest.mark.parametrize("route", ["/embed_text", "/embed"])
+@pytest.mark.usefixtures("way")
 async def test_truncate_false_refuses_instead(planes, route):
     body = {"name": "org/model", "text": ["red", LONG], "truncate": False}
     answer = await planes.inference.post(route, json=body)
@@ -104,6 +105,7 @@ async def test_truncate_false_refuses_instead(planes, route):
     assert answer.status_code == 200
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_refused_text_reaches_no_engine(planes):
     before = len(planes.engine.batches)
     await planes.embed(["red", LONG], truncate=False)

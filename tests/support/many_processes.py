@@ -1,7 +1,7 @@
 """A program of many processes with one client, made when its module is imported; it prints how many answers are right.
 
-Run as ``python many_processes.py fork|spawn EXPECTED.npy``: 16 processes ask for 100 texts each, a request a text, and
-the first four of them for as many once more with an event loop.
+Run as ``python many_processes.py fork|spawn EXPECTED.npy``: six processes ask for 60 texts each, a request a text,
+and the first three of them for as many once more with an event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 import ingrain
 
-PROCESSES, EACH = 16, 100
+PROCESSES, EACH = 6, 60
 
 client = ingrain.Client(return_numpy=True)
 async_client = ingrain.AsyncClient(return_numpy=True)
@@ -60,14 +60,14 @@ async def right_awaited(number: int, expected: np.ndarray) -> int:
 
 def report(queue, given, number: int, expected: np.ndarray) -> None:
     right = right_answers(given, number, expected)
-    queue.put((right, asyncio.run(right_awaited(number, expected)) if number < 4 else EACH))
+    queue.put((right, asyncio.run(right_awaited(number, expected)) if number < 3 else EACH))
 
 
 def main(method: str, expected: np.ndarray) -> None:
     context = multiprocessing.get_context(method)
     queue = context.Queue()
     asyncio.run(right_awaited(0, expected))
-    client.embed_text("org/model", texts()[:1000])  # eight connections, and threads that have just used them
+    client.embed_text("org/model", (texts() * 3)[:1000])  # eight connections, and threads that have just used them
     counted: list[int] = []
     beside = threading.Thread(target=lambda: counted.append(right_answers(client, 0, expected)))
     beside.start()  # locks are held and answers on their way while processes are forked

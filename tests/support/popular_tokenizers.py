@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tiny_tokenizers import LINES, count_pieces
+from tiny_tokenizers import LINES, build_wordpiece, count_pieces
 
 Word = Literal["wordpiece", "byte_level", "unigram", "byte_fallback"]
 
@@ -172,14 +172,7 @@ def _characters() -> bytes:
 
 
 def _wordpiece(chosen: PopularTokenizer) -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # no password
-    lower = chosen.arguments.get("do_lower_case", True)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = list(chosen.special)
-    return _trained(tokenizer, trainers.WordPieceTrainer(vocab_size=_WORDS, special_tokens=special))
+    return build_wordpiece(list(chosen.special), _WORDS, lower_case=chosen.arguments.get("do_lower_case", True))
 
 
 def _byte_level(chosen: PopularTokenizer) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +20,19 @@ import httpx
 import psutil
 
 MINILM = "all-MiniLM-L6-v2"
+
+_TRITON = """
+import asyncio, sys
+from pathlib import Path
+from ingrain.engine.embedded.tritonserver import TritonServer
+
+async def main():
+    while True:  # as a container's restart policy would: the port may still be held for a moment
+        await TritonServer(Path(sys.argv[1]), tcp_port=int(sys.argv[2])).exited
+        await asyncio.sleep(0.5)
+
+asyncio.run(main())
+"""
 
 
 def package_folder(package: str, folder: str) -> Path:
@@ -78,6 +93,12 @@ class ServerProcess:
         return self.process.wait(seconds)
 
 
+def counters(server: ServerProcess) -> dict[str, float]:
+    """Return the samples of one scrape; the scrape itself is a request in progress."""
+    text = httpx.get(f"{server.inference}/metrics", headers={"Accept": "text/plain"}, timeout=30).text
+    return {name: float(value) for name, value in re.findall(r"^(\w\S*) (\S+)$", text, re.MULTILINE)}
+
+
 @contextlib.contextmanager
 def serve(
     root: Path, *flags: str, command: Sequence[str] = ("-m", "ingrain", "serve"), **environment: str
@@ -119,3 +140,22 @@ def _addresses(process: subprocess.Popen, log: Path) -> tuple[str, str]:
         assert process.poll() is None, text
         time.sleep(0.05)
     raise AssertionError(log.read_text())
+
+
+@contextlib.contextmanager
+def triton_at(repository: Path, port: int) -> Iterator[subprocess.Popen]:
+    """Run a tritonserver that is nobody's child but this test's."""
+    repository.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen([sys.executable, "-c", _TRITON, str(repository), str(port)])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

@@ -94,43 +94,62 @@ def _make(kind: Kind, special: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     if kind == "wordpiece":
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # no password
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer: Any = trainers.WordPieceTrainer(vocab_size=VOCABULARY_SIZE, special_tokens=special)
-    elif kind in ("unigram", "t5"):
-        # Not by its trainer, which does not find the same pieces each time.
+        return build_wordpiece(special, VOCABULARY_SIZE, lower_case=True)
+    if kind in ("unigram", "t5"):
         tokenizer = Tokenizer(models.Unigram(count_pieces(special), special.index("<unk>")))
         tokenizer.normalizer = normalizers.NFKC()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
         tokenizer.add_special_tokens(special)
         return tokenizer
-    else:
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=kind == "roberta")
-        tokenizer.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(
-            vocab_size=VOCABULARY_SIZE, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=kind == "roberta")
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(LINES * 4, trainer)
     return tokenizer
 
 
+def build_wordpiece(special: list[str], size: int, *, lower_case: bool) -> Any:
+    """Build a BERT tokenizer of at most ``size`` pieces; its library's trainer numbers them differently each time."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=lower_case), pre_tokenizers.BertPreTokenizer()
+    words = [word for line in LINES for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(line))]
+    pieces = [*special, *_most_frequent(words, size - len(special), continuation="##")]
+    tokenizer = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
 def count_pieces(special: list[str]) -> list[tuple[str, float]]:
-    """Return special tokens, all characters of the lines, and the pieces that cover most, by log-probability."""
+    """Return a Unigram vocabulary with log-probabilities; its library's trainer finds other pieces each time."""
     lines = [_SPACE + unicodedata.normalize("NFKC", line).replace(" ", f" {_SPACE}") for line in LINES]
+    counts = _most_frequent(" ".join(lines).split(" "), _MOST_PIECES)
+    total = sum(counts.values())
+    return [(token, 0.0) for token in special] + [(piece, math.log(count / total)) for piece, count in counts.items()]
+
+
+def _most_frequent(words: list[str], most: int, continuation: str = "") -> dict[str, int]:
+    """Count all single characters of the words, and the longer pieces that cover most of them.
+
+    ``continuation`` is put before pieces that do not begin a word.
+    """
     counts: Counter[str] = Counter()
-    for word in " ".join(lines).split(" "):
+    characters = set()
+    for word in words:
         for start, stop in combinations(range(len(word) + 1), 2):
             if stop - start <= _LONGEST_PIECE:
-                counts[word[start:stop]] += 1
-    characters = sorted(piece for piece in counts if len(piece) == 1)
+                piece = (continuation if start else "") + word[start:stop]
+                counts[piece] += 1
+                if stop - start == 1:
+                    characters.add(piece)
     longer = sorted(counts.keys() - characters, key=lambda piece: (-counts[piece] * len(piece), piece))
-    pieces = [*characters, *longer][:_MOST_PIECES]
-    total = sum(counts[piece] for piece in pieces)
-    return [(token, 0.0) for token in special] + [(piece, math.log(counts[piece] / total)) for piece in pieces]
+    return {piece: counts[piece] for piece in [*sorted(characters), *longer][:most]}
 
 
 def _surround(tokenizer: Any, template: Template, special: dict[str, str]) -> None:

@@ -124,6 +124,7 @@ async def test_download_that_stands_still_ends_the_worker(hub: HubServer, job: E
         assert not is_alive(pid)
 
 
+@pytest.mark.alone
 async def test_worker_ends_with_a_killed_parent(hub: HubServer, tmp_path: Path, job: ExportJob) -> None:
     """The server dies of kill -9 in the middle of an export: two seconds later there is no export either."""
     hold(hub)

@@ -82,14 +82,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def wait_gone(pid: int, within_s: float = 2.0) -> None:
+async def wait_gone(pid: int, within_s: float = 15.0) -> None:
     end = time.monotonic() + within_s
     while is_alive(pid):
         assert time.monotonic() < end, f"process {pid} is still there"
         await asyncio.sleep(0.02)
 
 
-async def read_when_written(path: Path, within_s: float = 20.0) -> str:
+async def read_when_written(path: Path, within_s: float = 60.0) -> str:
     end = time.monotonic() + within_s
     while not (text := read_if_there(path)):
         assert time.monotonic() < end
@@ -237,7 +237,7 @@ async def test_deadline_is_not_moved_by_progress(job: ExportJob) -> None:
     start = time.monotonic()
     with pytest.raises(ExportTimeoutError, match=r"longer than 1 s"):
         await run(job, "progress('read')\nfor n in range(600): progress('verify', n); time.sleep(0.1)", timeout_s=1.0)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 25
 
 
 @pytest.mark.parametrize(

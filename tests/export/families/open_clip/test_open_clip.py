@@ -29,7 +29,9 @@ def exported(exporting: ProcessPoolExecutor, tmp_path_factory: pytest.TempPathFa
     return export
 
 
-@pytest.mark.parametrize("name", list(TINY_CLIPS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.smoke if name == "CLIP, ViT" else ()) for name in TINY_CLIPS]
+)
 def test_the_published_files_alone_give_the_vectors_of_openclip(exported: Export, name: str) -> None:
     _, done = exported(name)
     manifest, tiny = done.manifest, TINY_CLIPS[name]

