@@ -16,7 +16,6 @@ from ingrain.server.http.host import HttpLimits
 from ingrain.server.http.message import Response
 from ingrain.server.http.server import HttpServer
 from ingrain.server.http.tls import TlsCertificate
-from ingrain.settings import Settings
 
 CA = trustme.CA()
 TRUSTING = ssl.create_default_context()
@@ -228,9 +227,9 @@ def test_unusable_files_are_refused_with_the_setting_that_is_wrong(tmp_path, cer
     (tmp_path / "folder.pem").mkdir()
     files = [tmp_path / f"{name}.pem" if name else None for name in (cert, key)]
     with pytest.raises(SettingsError, match=why) as caught:
-        TlsCertificate.from_settings(Settings(tls_cert_file=files[0], tls_key_file=files[1]))
+        TlsCertificate.from_files(*files)
     assert caught.value.param == f"INGRAIN_TLS_{setting}_FILE"
 
 
 def test_no_files_mean_no_tls():
-    assert TlsCertificate.from_settings(Settings()) is None
+    assert TlsCertificate.from_files(None, None) is None

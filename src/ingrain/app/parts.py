@@ -75,7 +75,7 @@ def build_parts(settings: Settings) -> Parts:
     check_workers(settings, placement)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)
-    tls = TlsCertificate.from_settings(settings)
+    tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
     repository = repository_of(settings)
     repository.prepare()
     startup = Startup()

@@ -87,7 +87,7 @@ class Worker:
             PlaneApplication("inference", self._services, load_tables(settings.extensions).dialects),
             http_limits(settings),
             on_closed=lambda: table.count_closed(number),
-            tls=TlsCertificate.from_settings(settings),
+            tls=TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file),
         )
 
     async def serve(self, connections: socket.socket) -> None:

@@ -8,7 +8,6 @@ import ssl
 from pathlib import Path
 
 from ingrain.errors import SettingsError
-from ingrain.settings import Settings
 
 _CERT, _KEY = "INGRAIN_TLS_CERT_FILE", "INGRAIN_TLS_KEY_FILE"
 
@@ -44,13 +43,12 @@ class TlsCertificate:
         self.context = _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> TlsCertificate | None:
-        """Load the certificate of the settings; None where TLS is not set up.
+    def from_files(cls, cert_file: Path | None, key_file: Path | None) -> TlsCertificate | None:
+        """Load a certificate; None where no files are given, for TLS is not set up then.
 
         Raises:
             SettingsError: Only one of the two files is given, or a file cannot be used.
         """
-        cert_file, key_file = settings.tls_cert_file, settings.tls_key_file
         if cert_file is None and key_file is None:
             return None
         if cert_file is None or key_file is None:
