@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ingrain.api import types
+from ingrain.api import fields
 from ingrain.vocabulary import Library
 
 TokenEncoding = Literal["cl100k_base", "own", "refuse"]
@@ -19,7 +19,7 @@ _Kind = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
 class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to embed. Fields are taken in camelCase too. Fields that are not listed here are ignored."""
 
-    model: Annotated[types.Name, Meta(description="Name of a loaded model; GET /v1/models lists them.")]
+    model: Annotated[fields.Name, Meta(description="Name of a loaded model; GET /v1/models lists them.")]
     input: Annotated[
         str | Annotated[list[str | int | list[int]], Meta(min_length=1)],
         Meta(
@@ -34,11 +34,11 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     dimensions: Annotated[_Dimensions, Meta(description="Keep only the first dimensions; all if not given.")] = None
     user: Annotated[str | None, Meta(description="Not used.")] = None
-    normalize: types.Normalize = None
-    prompt: types.Prompt = None
-    prompt_name: types.PromptName = None
+    normalize: fields.Normalize = None
+    prompt: fields.Prompt = None
+    prompt_name: fields.PromptName = None
     input_type: Annotated[
-        types.Word | None,
+        fields.Word | None,
         Meta(
             description="What the texts are: `query` and `document`, as `encode_query` and `encode_document` have it, "
             "or another API's word for it (`search_document`, `passage`, `clustering`): the prompt that the model has "
@@ -46,13 +46,13 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     truncate: Annotated[
-        bool | types.Word | None,
+        bool | fields.Word | None,
         Meta(
             description="What becomes of a text that is longer than the model takes: `true` (default) cuts it where "
             "the source library does, `END` at its end, `START` at its start; `false` or `NONE` refuses it."
         ),
     ] = None
-    token_counts: types.TokenCounts = None
+    token_counts: fields.TokenCounts = None
     output_dtype: Annotated[
         Literal["float", "int8", "uint8", "binary", "ubinary"] | None,
         Meta(description="As in /embed_text; all but float come as lists of whole numbers, whatever the encoding."),
@@ -61,9 +61,9 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
         Literal["text", "image"] | None,
         Meta(description="What all items are, where it is not to be told by their looks."),
     ] = None
-    image_download_headers: types.Headers = None
-    library: types.LibraryField = None
-    pretrained: types.Pretrained = None
+    image_download_headers: fields.Headers = None
+    library: fields.LibraryField = None
+    pretrained: fields.Pretrained = None
     token_encoding: Annotated[
         TokenEncoding | None,
         Meta(
@@ -74,8 +74,8 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     # Words of other APIs for what is above; server/openai_fields.py reads them.
 
-    task: Annotated[types.Word | None, Meta(description="Jina's word for `input_type`.")] = None
-    task_type: Annotated[types.Word | None, Meta(description="Google's and Nomic's word for `input_type`.")] = None
+    task: Annotated[fields.Word | None, Meta(description="Jina's word for `input_type`.")] = None
+    task_type: Annotated[fields.Word | None, Meta(description="Google's and Nomic's word for `input_type`.")] = None
     output_dimension: Annotated[_Dimensions, Meta(description="Voyage's word for `dimensions`.")] = None
     output_dimensions: Annotated[_Dimensions, Meta(description="Another word for `dimensions`.")] = None
     output_dimensionality: Annotated[_Dimensions, Meta(description="Google's word for `dimensions`.")] = None
@@ -94,11 +94,11 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     embedding_types: Annotated[
         _Kind | list[_Kind] | None, Meta(description="Cohere's word for `output_dtype`; one type a request.")
     ] = None
-    truncation: Annotated[bool | types.Word | None, Meta(description="Voyage's word for `truncate`.")] = None
+    truncation: Annotated[bool | fields.Word | None, Meta(description="Voyage's word for `truncate`.")] = None
     truncation_side: Annotated[
-        types.Word | None, Meta(description="vLLM's: where to cut what is too long, `left` or `right`.")
+        fields.Word | None, Meta(description="vLLM's: where to cut what is too long, `left` or `right`.")
     ] = None
-    truncation_direction: Annotated[types.Word | None, Meta(description="TEI's word for `truncation_side`.")] = None
+    truncation_direction: Annotated[fields.Word | None, Meta(description="TEI's word for `truncation_side`.")] = None
     truncate_prompt_tokens: Annotated[
         int | None, Meta(description="vLLM's: -1 cuts at what the model takes; other values are refused.")
     ] = None

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ingrain.api.types import Answer, LibraryField, Name, Pretrained, Request
+from ingrain.api.fields import LibraryField, Name, Pretrained
+from ingrain.api.types import Answer, Request
 from ingrain.repository.tuning import Step
 from ingrain.vocabulary import Role
 

@@ -19,7 +19,7 @@ import pytest
 
 from custom_files import CLIP, ST, TIMM
 from hub_server import HubServer
-from ingrain.api.types import DownloadCustomModelRequest
+from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import (
     DamagedEntryError,
     InvalidRequestError,

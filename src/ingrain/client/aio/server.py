@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ingrain.api import types
+from ingrain.api.metrics import MetricsAnswer
 from ingrain.client.aio.caller import AsyncCaller
 from ingrain.client.requests import route_call
 
@@ -18,6 +19,6 @@ class Server(AsyncCaller):
         """Ask whether the model plane's process is alive."""
         return await self._send(route_call("health", types.MessageAnswer, plane="model", method="GET"))
 
-    async def metrics(self) -> types.MetricsAnswer:
+    async def metrics(self) -> MetricsAnswer:
         """Ask for the engine's statistics."""
-        return await self._send(route_call("metrics", types.MetricsAnswer, method="GET"))
+        return await self._send(route_call("metrics", MetricsAnswer, method="GET"))

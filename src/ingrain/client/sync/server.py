@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ingrain.api import types
+from ingrain.api.metrics import MetricsAnswer
 from ingrain.client.requests import route_call
 from ingrain.client.sync.caller import Caller
 
@@ -19,6 +20,6 @@ class Server(Caller):
         """Ask whether the model plane's process is alive."""
         return self._send(route_call("health", types.MessageAnswer, plane="model", method="GET"))
 
-    def metrics(self) -> types.MetricsAnswer:
+    def metrics(self) -> MetricsAnswer:
         """Ask for the engine's statistics."""
-        return self._send(route_call("metrics", types.MetricsAnswer, method="GET"))
+        return self._send(route_call("metrics", MetricsAnswer, method="GET"))

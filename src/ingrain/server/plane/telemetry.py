@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from ingrain.api.types import BatchStat, DurationStat, InferenceStat, ModelStat
+from ingrain.api.metrics import BatchStat, DurationStat, InferenceStat, ModelStat
 from ingrain.engine.protocol import Duration, GraphStatistics
 from ingrain.registry.models import Models
 from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts

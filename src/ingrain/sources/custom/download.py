@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingrain.api.types import DownloadCustomModelRequest
+from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import (
     FetchFailedError,
     FetchRefusedError,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ingrain.api.types import DownloadCustomModelRequest
+from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
 from ingrain.libraries import LIBRARIES
 from ingrain.sources.custom.json_file import check_object, check_text

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ingrain.api.types import DownloadCustomModelRequest
+from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
 from ingrain.sources.custom.json_file import read_list, read_object, write_json
 from ingrain.sources.custom.layout import TOKENIZER_FILES, Layout, SideFile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingrain.api.types import DownloadCustomModelRequest
+from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError
 from ingrain.sources.custom.json_file import read_object, write_json
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import get_args
 
 from ingrain.api import types
+from ingrain.api.metrics import MetricsAnswer
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
 from ingrain.server.plane.answers import struct_answer
@@ -39,7 +40,7 @@ async def _metrics(services: Services, request: Request) -> Response:
     if preferred(accept, ("application/json", *_PROMETHEUS)) in _PROMETHEUS:
         text, media_type = await services.telemetry.prometheus(accept, statistics)
         return Response(text, media_type=media_type)
-    return struct_answer(types.MetricsAnswer(model_stats=model_stats(statistics, services.registry.user_names())))
+    return struct_answer(MetricsAnswer(model_stats=model_stats(statistics, services.registry.user_names())))
 
 
 ROUTES = (
@@ -76,7 +77,7 @@ ROUTES = (
         path="/metrics",
         handler=_metrics,
         summary="Statistics of the engine as JSON; Prometheus text where `Accept` prefers text/plain or OpenMetrics.",
-        answer=types.MetricsAnswer,
+        answer=MetricsAnswer,
         scope="metrics",
         errors=(503,),
     ),

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from ingrain.api import types
+from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.libraries import LIBRARIES
 from ingrain.repository.desired import ModelRef
@@ -62,7 +63,7 @@ async def load(services: ModelServices, ref: ModelRef) -> Response:
 
 
 async def _download_custom_model(services: ModelServices, request: Request) -> Response:
-    body = decode(request.body, types.DownloadCustomModelRequest)
+    body = decode(request.body, DownloadCustomModelRequest)
     await services.downloads.download(body)
     return _message(f"Model {body.name} downloaded successfully.")
 
@@ -220,7 +221,7 @@ ROUTES = (
         "download_custom_model",
         _download_custom_model,
         "Fetch a model of your own from URLs; /load_model with its name and library then loads it.",
-        types.DownloadCustomModelRequest,
+        DownloadCustomModelRequest,
         types.MessageAnswer,
         errors=(400, 413, 503, 504),
     ),
