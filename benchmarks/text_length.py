@@ -129,15 +129,14 @@ def _export_into(folder: Path) -> None:
 def _export(scratch: Path) -> Path:
     """Build the architecture, export and prove it, and return the folder with manifest, tokenizer and text graph."""
     from compat.clip_models import place, subject
-    from compat.towers import job_in, warm_up
-    from ingrain.export.families.entry import graph_folder, model_folder
-    from ingrain.export.families.open_clip.export import export
+    from compat.towers import convert_briefly, job_in, warm_up
+    from ingrain.export.families.output import graph_folder, model_folder
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)  # OpenCLIP warns about weights that are loaded later
     warm_up()
     job = job_in(scratch, _ARCHITECTURE, "open_clip")
-    manifest = export(job, place(subject(_ARCHITECTURE), scratch / "source"), None, lambda _: None, brief=True)
+    manifest = convert_briefly(job, place(subject(_ARCHITECTURE), scratch / "source"), lambda _: None)
     (model_folder(job) / "manifest.json").write_bytes(msgspec.json.encode(manifest))
     shutil.rmtree(graph_folder(job, "image_encoder").parent)  # 350 MB that are not used here
     return Path(job.output)

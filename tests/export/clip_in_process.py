@@ -96,9 +96,9 @@ def ask_open_clip(folder: Path) -> dict[str, np.ndarray]:
 
 def proof_pictures() -> list[bytes]:
     """Return pictures of several shapes and modes."""
-    from ingrain.export.proof.pictures import pictures
+    from ingrain.export.proof.images import encoded_images
 
-    return pictures()[:6]
+    return encoded_images()[:6]
 
 
 def read_manifest(output: Path) -> Manifest:
@@ -208,8 +208,9 @@ def prove_changed_graph(folder: Path, role: str) -> str:
     from ingrain.export.families.open_clip.checkpoint import inspect_clip
     from ingrain.export.families.open_clip.source import ClipSource
     from ingrain.export.onnx.onnx_file import open_session
-    from ingrain.export.proof import compare as verify
-    from ingrain.export.proof import compare_images as verify_images
+    from ingrain.export.proof.compare import prove
+    from ingrain.export.proof.image_references import ask_image_source
+    from ingrain.export.proof.text_references import ask_text_source
     from ingrain.preprocess.text import TextPreprocessor
 
     manifest = read_manifest(folder / "output")
@@ -227,11 +228,11 @@ def prove_changed_graph(folder: Path, role: str) -> str:
     quiet: Any = {"tolerance": 1e-4, "report": lambda *_: None}
     try:
         if role == "image_encoder":
-            verify_images.prove_images(session, verify_images.ask_image_source(source, manifest.image), **quiet)
+            prove(session, ask_image_source(source, manifest.image), **quiet)
         else:
             preprocessor = TextPreprocessor(manifest.text, folder / "output" / "model")
-            references = verify.ask_source(source, preprocessor, ("input_ids",), **quiet)
-            verify.prove(session, references, preprocessor, **quiet)
+            references = ask_text_source(source, preprocessor, ("input_ids",), **quiet)
+            prove(session, references, **quiet)
     except VerificationError as error:
         return error.message
     return "published"
@@ -240,16 +241,16 @@ def prove_changed_graph(folder: Path, role: str) -> str:
 def prove_changed_geometry(folder: Path) -> str:
     """Claim another filter than the source's, and compare the pixels."""
     from ingrain.errors import VerificationError
-    from ingrain.export.families.image_geometry import preprocess_config_from_open_clip
+    from ingrain.export.families.image_steps import preprocess_config_from_open_clip
     from ingrain.export.families.open_clip.checkpoint import inspect_clip
     from ingrain.export.families.open_clip.source import ClipSource
-    from ingrain.export.proof import compare_images as verify_images
+    from ingrain.export.proof.image_references import ask_image_source
     from tiny_clip import build_tiny_clip
 
     source = ClipSource(inspect_clip(build_tiny_clip("CLIP, ViT", folder / "model")))
     config = preprocess_config_from_open_clip(source.preprocess | {"interpolation": "bilinear"})
     try:
-        verify_images.ask_image_source(source, config)
+        ask_image_source(source, config)
     except VerificationError as error:
         return error.message
     return "published"
@@ -412,14 +413,14 @@ def strength_of_batch_norms(architecture: str) -> float:
     import torch
     from PIL import Image
 
-    from ingrain.export.proof.pictures import pictures
+    from ingrain.export.proof.images import encoded_images
     from tiny_clip import unsettle
 
     torch.manual_seed(0)
     network = timm.create_model(architecture, pretrained=False).eval()
     unsettle(network, tuple(network.pretrained_cfg["input_size"][1:]))
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
-    pixels = [transform(Image.open(BytesIO(data)).convert("RGB")) for data in pictures(brief=True)]
+    pixels = [transform(Image.open(BytesIO(data)).convert("RGB")) for data in encoded_images(brief=True)]
     with torch.inference_mode():
         return float(network(torch.stack(pixels)).std())
 

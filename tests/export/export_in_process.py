@@ -60,7 +60,7 @@ def export_manifest(folder: Path, **options: object) -> Manifest:
 def export_with_floors_out_of_reach(folder: Path, precision: Precision) -> Manifest:
     """Export the model in ``models/model`` where a lower precision promises float32's vectors."""
     from ingrain.export.precision import choose as module
-    from ingrain.export.proof.measured import Floors
+    from ingrain.export.proof.deviation import Floors
 
     floors = module.FLOORS[precision]
     module.FLOORS[precision] = Floors(mean_cosine=1.0, min_cosine=1.0, own_cosine=1.0)
@@ -142,14 +142,15 @@ def prove_changed_graph(folder: Path) -> str:
     from ingrain.errors import VerificationError
     from ingrain.export.families.sentence_transformers.text_graph import build_graph
     from ingrain.export.onnx.onnx_file import open_session
-    from ingrain.export.proof import compare as verify
+    from ingrain.export.proof.compare import prove
+    from ingrain.export.proof.text_references import ask_text_source
 
     source, preprocessor = source_of(folder)
-    references = verify.ask_source(
+    references = ask_text_source(
         source, preprocessor, build_graph(source.model).inputs, tolerance=1e-4, report=lambda *_: None
     )
     path = next((folder / "output").glob("*/1/model.onnx"))
-    verify.prove(open_session(path, 1), references, preprocessor, tolerance=1e-4, report=lambda *_: None)
+    prove(open_session(path, 1), references, tolerance=1e-4, report=lambda *_: None)
     model = onnx.load(str(path))
     weight = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims) if len(tensor.dims) == 2 else 0)
     values = numpy_helper.to_array(weight).copy()
@@ -158,7 +159,7 @@ def prove_changed_graph(folder: Path) -> str:
     onnx.save(model, str(folder / "changed.onnx"))
     try:
         session = open_session(folder / "changed.onnx", 1)
-        verify.prove(session, references, preprocessor, tolerance=1e-4, report=lambda *_: None)
+        prove(session, references, tolerance=1e-4, report=lambda *_: None)
     except VerificationError as error:
         return f"{error.message} {error.facts}"
     return "published"
@@ -167,7 +168,7 @@ def prove_changed_graph(folder: Path) -> str:
 def prove_changed_tokenizer(folder: Path) -> str:
     """Swap two words of the exported tokenizer, and compare it with its source; return what happened."""
     from ingrain.errors import VerificationError
-    from ingrain.export.proof import compare as verify
+    from ingrain.export.proof.text_references import compare_tokenizers
     from ingrain.preprocess.text import TextPreprocessor
 
     source, preprocessor = source_of(folder)
@@ -177,9 +178,7 @@ def prove_changed_tokenizer(folder: Path) -> str:
     words["a"], words["x"] = words["x"], words["a"]
     path.write_bytes(msgspec.json.encode(tokenizer))
     try:
-        verify.compare_tokenizers(
-            source, TextPreprocessor(preprocessor.config, path.parent), ["input_ids", "attention_mask"]
-        )
+        compare_tokenizers(source, TextPreprocessor(preprocessor.config, path.parent), ["input_ids", "attention_mask"])
     except VerificationError as error:
         return error.message
     return "published"
@@ -203,7 +202,7 @@ def pooling_difference(modes: tuple[str, ...], side: str, prompt_length: int) ->
     import torch
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from ingrain.export.families.sentence_transformers.pooling import pool
+    from ingrain.export.onnx.pooling import pool
 
     torch.manual_seed(0)
     tokens = torch.randn(6, 9, 5)

@@ -27,7 +27,7 @@ def network_of(family: str) -> Any:
 
 def difference_of_all_experts(family: str) -> tuple[int, float]:
     """Return how many layers were replaced, and by how much the tokens' vectors differ at most, padding apart."""
-    from ingrain.export.families.sentence_transformers.experts import compute_all_experts
+    from ingrain.export.huggingface.experts import compute_all_experts
 
     network = network_of(family)
     own = _tokens(network)
@@ -36,7 +36,7 @@ def difference_of_all_experts(family: str) -> tuple[int, float]:
 
 def difference_of_longformer() -> float:
     """Return by how much the tokens' vectors differ at most, over lengths around the window's multiples."""
-    from ingrain.export.families.sentence_transformers.longformer import widen_attention
+    from ingrain.export.huggingface.longformer import widen_attention
 
     network = network_of("Longformer")
     own = [_tokens(network, length) for length in _LENGTHS]
@@ -51,7 +51,7 @@ def difference_of_nomic_experts() -> float:
     import torch
     from torch import nn
 
-    from ingrain.export.families.sentence_transformers.experts import compute_all_experts
+    from ingrain.export.huggingface.experts import compute_all_experts
 
     class Mlp(nn.Module):
         def __init__(self) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.table import family_of
 from ingrain.export.process.job import ExportJob
-from ingrain.export.weights.pickled_weights import unpickle
-from ingrain.vocabulary import Library
+from ingrain.export.weights import pickled_weights
+from ingrain.repository.manifest import Library
 
 
 def job_of(folder: Path, library: Library) -> ExportJob:
@@ -19,11 +20,15 @@ def job_of(folder: Path, library: Library) -> ExportJob:
     return ExportJob(name="model", library=library, output=str(output))
 
 
+def unpickle(folder: Path, library: Library) -> Path:
+    return pickled_weights.unpickle(folder, job_of(folder, library), family_of(library).weights)
+
+
 def converted(folder: Path, library: Library) -> dict[str, list[str]]:
     """Return the tensors of every safetensors file of the copy, by its path."""
     from safetensors.torch import load_file
 
-    copy = unpickle(folder, job_of(folder, library))
+    copy = unpickle(folder, library)
     return {
         path.relative_to(copy).as_posix(): sorted(load_file(path))
         for path in sorted(copy.rglob("*.safetensors"))
@@ -34,7 +39,7 @@ def converted(folder: Path, library: Library) -> dict[str, list[str]]:
 def refusal(folder: Path, library: Library) -> str:
     """Return why a folder's pickle is not read."""
     try:
-        unpickle(folder, job_of(folder, library))
+        unpickle(folder, library)
     except UnsupportedModelError as error:
         return error.message
     return "converted"
@@ -139,5 +144,5 @@ def tied_weights_come_apart(folder: Path) -> bool:
     tensor = torch.arange(12.0).reshape(3, 4)
     saved = {"tied": tensor, "tied.too": tensor, "row": tensor[1], "mirror": tensor.T}
     save({"state_dict": saved}, folder / "open_clip_pytorch_model.bin")
-    read = load_file(unpickle(folder, job_of(folder, "open_clip")) / "open_clip_model.safetensors")
+    read = load_file(unpickle(folder, "open_clip") / "open_clip_model.safetensors")
     return read.keys() == saved.keys() and all(torch.equal(read[name], saved[name]) for name in saved)

@@ -149,13 +149,13 @@ def write(path: Path, content: Any) -> None:
 def embed_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Load a local model as the export does; return its vectors, the native ones, and whether code is run."""
     from ingrain.export.families.sentence_transformers.checkpoint import inspect
-    from ingrain.export.families.sentence_transformers.own_code import settle
+    from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
     from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
     from ingrain.sources.spec import ResolvedSource
 
     job = ExportJob(name="model", library="sentence_transformers", output="", trust_remote_code=allowed)
     source = ResolvedSource(folder=folder, commit=None, repository="model", origin="local")
-    settled = settle(job, source, links, lambda _: None)
+    settled = prepare_folder(job, source, links, lambda _: None)
     found = []
     for part in (settled.folder, folder.with_name(f"{folder.name}.native")):
         trust = settled.runs_code and part == settled.folder
@@ -169,13 +169,13 @@ def embed_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[
 def frequencies_of_gte(folder: Path, links: Path) -> np.ndarray:
     """Return the rotations' frequencies of a model that names Alibaba-NLP's code, as it is loaded."""
     from ingrain.export.families.sentence_transformers.checkpoint import inspect
-    from ingrain.export.families.sentence_transformers.own_code import settle
+    from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
     from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
     from ingrain.sources.spec import ResolvedSource
 
     job = ExportJob(name="model", library="sentence_transformers", output="")
     source = ResolvedSource(folder=folder, commit=None, repository="model", origin="local")
-    settled = settle(job, source, links, lambda _: None)
+    settled = prepare_folder(job, source, links, lambda _: None)
     checkpoint = inspect(settled.folder, trust_remote_code=False)
     model = SentenceTransformersSource(checkpoint, name="model", trust_remote_code=False).model
     frequencies: np.ndarray = model[0].model.rotary_emb.inv_freq.numpy()

@@ -60,7 +60,7 @@ def comparison(kind: str, folder: Path) -> str:
     """Convert a file as the source library does, and compare; return why it is refused."""
     from transformers import AutoTokenizer
 
-    from ingrain.export.families.sentence_transformers.tokenizer_files import compare_with_sentencepiece
+    from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece
 
     tokenizer = AutoTokenizer.from_pretrained(str(train(kind, folder)), local_files_only=True)
     return outcome(lambda: compare_with_sentencepiece(tokenizer))
@@ -81,7 +81,7 @@ def inspection(folder: Path, missing: str | None = None) -> str:
     def find(name: str) -> object | None:
         return None if name == missing else object()
 
-    with mock.patch("ingrain.export.families.sentence_transformers.tokenizer_files.find_spec", find):
+    with mock.patch("ingrain.export.huggingface.tokenizer_files.find_spec", find):
         return outcome(lambda: inspect(folder, trust_remote_code=False))
 
 

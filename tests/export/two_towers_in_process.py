@@ -93,7 +93,7 @@ def geometry(kind: str, **options: object) -> ImagePreprocess:
     """Return our translation of an image processor of transformers."""
     import transformers
 
-    from ingrain.export.families.sentence_transformers.transformers_geometry import preprocess_config_from_transformers
+    from ingrain.export.huggingface.image_processor import preprocess_config_from_transformers
 
     return preprocess_config_from_transformers(getattr(transformers, kind)(**options))
 

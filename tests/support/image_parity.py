@@ -18,8 +18,8 @@ from PIL import Image
 
 from images import awkward_pictures, photographs
 from ingrain.errors import IngrainError, TooLargeError
-from ingrain.export.families.image_geometry import preprocess_config_from_open_clip, preprocess_config_from_timm
-from ingrain.export.families.sentence_transformers.transformers_geometry import preprocess_config_from_transformers
+from ingrain.export.families.image_steps import preprocess_config_from_open_clip, preprocess_config_from_timm
+from ingrain.export.huggingface.image_processor import preprocess_config_from_transformers
 from ingrain.export.process.torchvision_shim import install
 from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor
 from ingrain.preprocess.image_formats import NAMES, check_format

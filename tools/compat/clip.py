@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from compat.clip_models import parameters, place, subject, text_tower_config, timm_depth
-from compat.towers import TowerRow, job_in, run_all, warm_up
-from ingrain.progress import Progress
+from compat.towers import TowerRow, convert_briefly, job_in, run_all, warm_up
+from ingrain.export.process.job import Progress
 from ingrain.repository.manifest import Manifest, Verification
 
 # A few of every kind of tower, which come first.
@@ -53,12 +53,10 @@ def main() -> int:
 
 def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tuple[TowerRow, Manifest]:
     """Build and export one architecture."""
-    from ingrain.export.families.open_clip.export import export
-
     chosen = subject(name)
     folder = place(chosen, scratch / "model")
     with timm_depth(chosen.timm_options):
-        manifest = export(job_in(scratch, name, "open_clip"), folder, None, report, brief=True)
+        manifest = convert_briefly(job_in(scratch, name, "open_clip"), folder, report)
     size = (folder / "open_clip_model.safetensors").stat().st_size // 4
     return TowerRow(name=name, parameters=size, reduced=chosen.reduced, notes=chosen.notes), manifest
 

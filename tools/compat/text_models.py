@@ -22,8 +22,8 @@ import msgspec
 from compat.subjects import Subject, subjects
 from compat.table import Result, render
 from ingrain.errors import IngrainError
-from ingrain.export.families.table import exporter_of
-from ingrain.export.process.job import Event, ExportJob
+from ingrain.export.families.table import family_of, import_library
+from ingrain.export.process.job import Event, ExportJob, Progress
 from ingrain.export.process.worker import run_job
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest, Verification
@@ -94,7 +94,7 @@ def _export_in(subject: Subject, scratch: Path) -> Result:
     def note(event: Event) -> None:
         nonlocal exporter
         if isinstance(event, Progress) and event.phase == "export":
-            exporter = event.detail
+            exporter = event.detail.removeprefix("text, ")
 
     (scratch / "models").mkdir()
     (scratch / "output").mkdir()
@@ -147,9 +147,7 @@ def _warm_up() -> None:
 
     prepare_libraries()
     for library in {subject.library for subject in subjects()}:
-        exporter_of(library)
-    import onnxscript  # noqa: F401
-    import sentence_transformers  # noqa: F401
+        import_library(family_of(library))
     import torch
 
     torch.set_num_threads(1)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compat.towers import TowerRow, job_in, run_all, warm_up
-from ingrain.progress import Progress
+from compat.towers import TowerRow, convert_briefly, job_in, run_all, warm_up
+from ingrain.export.process.job import Progress
 from ingrain.repository.manifest import Manifest
 
 # One or two of a family, small where there is a small one; `:0` for a network without a head.
@@ -53,13 +53,12 @@ def main() -> int:
 
 def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tuple[TowerRow, Manifest]:
     """Build and export one architecture."""
-    from ingrain.export.families.timm.export import export
     from tiny_timm import build_timm
 
     architecture, _, classes = name.partition(":")
     arguments: dict[str, Any] = {"num_classes": int(classes)} if classes else {}
     folder = build_timm(architecture, scratch / "model", **arguments)
-    manifest = export(job_in(scratch, architecture, "timm"), folder, None, report, brief=True)
+    manifest = convert_briefly(job_in(scratch, architecture, "timm"), folder, report)
     return TowerRow(name=name, parameters=(folder / "model.safetensors").stat().st_size // 4), manifest
 
 

@@ -18,12 +18,11 @@ from typing import Any
 import msgspec
 
 from ingrain.errors import IngrainError
-from ingrain.export.families.table import LOOKED_UP_BY_ITSELF, exporter_of
+from ingrain.export.families.convert import convert
+from ingrain.export.families.table import families, family_of, import_library
 from ingrain.export.onnx.quick_exporter import quick_exporter
-from ingrain.export.process.job import ExportJob
-from ingrain.progress import Progress
-from ingrain.repository.manifest import Manifest, Verification
-from ingrain.vocabulary import Role
+from ingrain.export.process.job import ExportJob, Progress
+from ingrain.repository.manifest import Library, Manifest, Role, Verification
 
 _DEADLINE_S = 3600.0
 
@@ -105,11 +104,16 @@ def load_rows(results: Path) -> dict[str, TowerRow]:
     return msgspec.json.decode(results.read_bytes(), type=dict[str, TowerRow]) if results.is_file() else {}
 
 
-def job_in(folder: Path, name: str, library: Any) -> ExportJob:
+def job_in(folder: Path, name: str, library: Library) -> ExportJob:
     """Return a job whose output goes below a folder."""
     output = folder / "output"
     output.mkdir()
     return ExportJob(name=name, library=library, output=str(output))
+
+
+def convert_briefly(job: ExportJob, folder: Path, report: Callable[[Progress], None]) -> Manifest:
+    """Convert the model in a folder, and prove it with few inputs."""
+    return convert(job, family_of(job.library).open(job, folder), None, report, brief=True)
 
 
 def warm_up() -> None:
@@ -123,8 +127,8 @@ def warm_up() -> None:
     import tiny_timm  # noqa: F401
 
     # Now, so that all rows of a run come from the same code.
-    for library in LOOKED_UP_BY_ITSELF:
-        exporter_of(library)
+    for family in families().values():
+        import_library(family)
     torch.set_num_threads(1)
     with quick_exporter():
         torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), dynamo=True, verbose=False)

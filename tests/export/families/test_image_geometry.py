@@ -3,7 +3,7 @@
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.image_geometry import preprocess_config_from_open_clip, preprocess_config_from_timm
+from ingrain.export.families.image_steps import preprocess_config_from_open_clip, preprocess_config_from_timm
 from ingrain.export.process.torchvision_shim import install
 from ingrain.repository.manifest import CenterCrop, Resize, ToRgb
 

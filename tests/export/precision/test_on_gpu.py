@@ -14,7 +14,7 @@ import pytest
 from ingrain.errors import ExportError, VerificationError
 from ingrain.export.onnx import onnx_file
 from ingrain.export.precision import on_gpu
-from ingrain.export.proof.measured import Floors
+from ingrain.export.proof.deviation import Floors
 from ingrain.repository.manifest import Verification
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from ingrain.export.onnx.onnx_file import CannotConvert
 from ingrain.export.precision.equalize import Range
 from ingrain.export.precision.quantize import Int8Plan, quantize_columns, write_int8
 from ingrain.export.precision.ranges import measure_ranges
-from ingrain.export.proof.measured import Floors, Measured
+from ingrain.export.proof.deviation import Deviation, Floors
 
 NUMBERS = np.random.default_rng(7)
 WIDE = NUMBERS.normal(size=(32, 96)).astype(np.float32)
@@ -325,12 +325,12 @@ def test_each_floor_refuses_alone_and_names_what_was_measured(
     to_source: tuple[float, float], to_itself: tuple[float, float]
 ) -> None:
     floors = Floors(mean_cosine=0.9, min_cosine=0.6, own_cosine=0.95)
-    good = Measured()
+    good = Deviation()
     good.add((0.1, 0.95), (0.0, 1.0))
     good.check(1e-4, floors, what="vectors")
     kept = good.verification(tolerance=1e-4, floors=floors)
     assert (kept.mean_cosine, kept.mean_cosine_floor, kept.min_cosine_floor, kept.tolerance) == (0.95, 0.9, 0.6, None)
-    bad = Measured()
+    bad = Deviation()
     bad.add(to_source, to_itself)
     if to_source[1] == 0.5:
         for _ in range(20):

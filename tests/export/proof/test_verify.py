@@ -11,7 +11,8 @@ from onnxruntime import InferenceSession
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ingrain.errors import VerificationError
-from ingrain.export.proof import compare as verify
+from ingrain.export.proof.compare import prove as prove_graph
+from ingrain.export.proof.text_references import TextReferences, longest_proved
 from ingrain.export.proof.texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess, Verification
@@ -90,22 +91,19 @@ def not_a_number() -> InferenceSession:
     )
 
 
-def references_of(preprocessor: TextPreprocessor, *, equal_lengths_only: bool = False) -> verify.References:
+def references_of(preprocessor: TextPreprocessor, *, equal_lengths_only: bool = False) -> TextReferences:
     items = preprocessor.encode(TEXTS)
-    cases = [verify.Case(item, np.array([sum(ids_of(item)), len(item)], np.float32)) for item in items]
-    return verify.References(
-        cases=tuple(cases),
-        equal_lengths_only=equal_lengths_only,
-        source_padding_diff=0.5 if equal_lengths_only else 0.0,
+    return TextReferences(
+        items=tuple(items),
+        expected=np.array([[sum(ids_of(item)), len(item)] for item in items], np.float32),
+        preprocessor=preprocessor,
+        source_padding_diff=0.5 if equal_lengths_only else None,
         tokenizer_cases=len(TEXTS),
-        width=2,
     )
 
 
 def prove(session: InferenceSession, preprocessor: TextPreprocessor, **options: bool) -> Verification:
-    return verify.prove(
-        session, references_of(preprocessor, **options), preprocessor, tolerance=1e-4, report=lambda *_: None
-    )
+    return prove_graph(session, references_of(preprocessor, **options), tolerance=1e-4, report=lambda *_: None)
 
 
 def test_a_right_graph_is_proved_alone_and_in_padded_batches(preprocessor: TextPreprocessor) -> None:
@@ -158,7 +156,7 @@ def test_lengths_reach_from_one_token_to_the_maximum() -> None:
     [(128, 10, 128), (8192, 10, 2048), (8192, 600_000_000, 512), (256, 600_000_000, 256)],
 )
 def test_the_longest_proved_text_is_capped_by_cost(max_tokens: int, parameters: int, longest: int) -> None:
-    assert verify.longest_proved(max_tokens, parameters) == longest
+    assert longest_proved(max_tokens, parameters) == longest
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 31, 40])

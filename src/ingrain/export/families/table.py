@@ -1,42 +1,57 @@
-"""The one place that maps a source library to the module that exports it."""
+"""The table of model families: a new one is a module with ``FAMILIES``, and a line here."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import cast
+from collections.abc import Iterable
+from functools import cache
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
-from ingrain.export.process.job import ExportJob
-from ingrain.install import install_hint
-from ingrain.progress import Progress
-from ingrain.repository.manifest import Manifest
-from ingrain.vocabulary import Library
+from ingrain.export.families.protocol import Family
 
-Exporter = Callable[[ExportJob, Path, str | None, Callable[[Progress], None]], Manifest]
-
-_MODULES: dict[Library, str] = {
-    "sentence_transformers": "ingrain.export.families.sentence_transformers.export",
-    "open_clip": "ingrain.export.families.open_clip.export",
-    "timm": "ingrain.export.families.timm.export",
-}
+MODULES = (
+    "ingrain.export.families.sentence_transformers.family",
+    "ingrain.export.families.open_clip.family",
+    "ingrain.export.families.timm.family",
+)
 
 
-def exporter_of(library: Library) -> Exporter:
-    """Return the function that exports models of a library: ``(job, folder, commit, report) -> Manifest``.
+def families(extensions: Iterable[str] = ()) -> dict[str, Family]:
+    """Return the families by library; no library is imported.
+
+    Args:
+        extensions: Modules from outside whose ``FAMILIES``, where they have any, join the table or replace its lines.
+    """
+    return {family.library: family for name in (*MODULES, *extensions) for family in _families_of(name)}
+
+
+def family_of(library: str, extensions: Iterable[str] = ()) -> Family:
+    """Return the family of a library's models.
 
     Raises:
-        UnsupportedModelError: No exporter for this library yet.
-        ExportUnavailableError: The library, or what its export needs, is not installed.
+        UnsupportedModelError: There is none.
     """
-    module = _MODULES.get(library)
-    if module is None:
+    family = families(extensions).get(library)
+    if family is None:
         raise UnsupportedModelError(f"Models of the library {library!r} cannot be exported.", param="library")
+    return family
+
+
+def import_library(family: Family) -> None:
+    """Import a family's source library.
+
+    Raises:
+        ExportUnavailableError: It, or what its export needs, is not installed.
+    """
     try:
-        importlib.import_module(library)  # each is the name of its package
-        return cast(Exporter, importlib.import_module(module).export)
+        importlib.import_module(family.library)
+        import onnxscript  # noqa: F401  # torch's exporter needs it, and says so only when it has begun
     except ModuleNotFoundError as error:
         raise ExportUnavailableError(
             f"This installation lacks {error.name!r}, which the export needs: {install_hint('export')}."
         ) from error
+
+
+@cache
+def _families_of(module: str) -> tuple[Family, ...]:
+    return tuple(getattr(importlib.import_module(module), "FAMILIES", ()))

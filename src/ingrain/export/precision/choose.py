@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 from ingrain.errors import IngrainError, UnsupportedModelError, VerificationError
-from ingrain.export.families.attempts import first_proved
 from ingrain.export.onnx.onnx_file import CannotConvert, open_session, replace_graph
 from ingrain.export.precision.equalize import Range
 from ingrain.export.precision.float16 import write_float16
@@ -22,9 +21,9 @@ from ingrain.export.precision.quantize import Int8Plan, write_int8
 from ingrain.export.precision.ranges import Arrays, measure_ranges
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
-from ingrain.export.proof.measured import Floors, Prove
-from ingrain.repository.manifest import Verification
-from ingrain.vocabulary import Precision
+from ingrain.export.proof.deviation import Floors, Prove
+from ingrain.export.proof.first_proved import first_proved
+from ingrain.repository.manifest import Precision, Verification
 
 INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
 

@@ -1,4 +1,4 @@
-"""What the server and the export process say to each other: one job in, progress and one result out, as JSON lines."""
+"""The messages between server and export process, as JSON lines: a job, progress, and one result."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class ExportJob(SourceSpec, frozen=True, kw_only=True):
         on_gpu: True where they will run on this machine's GPU: they are proved on it, and made fast for it.
         tolerance: Largest difference to the source's vectors that is published, of graphs in float32.
         stored_in: Root of a repository whose stored graphs are proved anew; None to export.
+        extensions: Modules from outside whose ``FAMILIES`` join the table of model families.
     """
 
     code_commits: dict[str, str] = msgspec.field(default_factory=dict)
@@ -32,6 +33,7 @@ class ExportJob(SourceSpec, frozen=True, kw_only=True):
     on_gpu: bool = False
     tolerance: float = 1e-4
     stored_in: str | None = None
+    extensions: tuple[str, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

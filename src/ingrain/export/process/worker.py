@@ -1,4 +1,4 @@
-"""The export process: receives one job as a JSON line on stdin, hands on events as JSON lines on stdout."""
+"""The export process: reads one job from stdin, and writes its progress and its result to stdout."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 if TYPE_CHECKING:
-    from ingrain.export.families.sentence_transformers.own_code import Settled
-    from ingrain.sources.spec import ResolvedSource
+    from ingrain.sources.resolve import ResolvedSource
 
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -67,41 +66,46 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     Raises:
         IngrainError: The model cannot be had, converted or proved.
     """
-    from ingrain.export.families.table import exporter_of
-    from ingrain.export.precision.calibrate import calibrate
-    from ingrain.export.process.stored import find_stored, prove_stored
+    from ingrain.export.families.convert import convert
+    from ingrain.export.families.protocol import LoadableFolder
+    from ingrain.export.families.table import family_of, import_library
+    from ingrain.export.process.verify_stored import find_stored, prove_stored
     from ingrain.export.weights.pickled_weights import UNPICKLED_FOLDER, unpickle
     from ingrain.sources.names import needs_registry
     from ingrain.sources.open_clip import LINKED_FOLDER
     from ingrain.sources.resolve import resolve
 
-    def report(progress: Progress) -> None:
-        emit(progress)
+    def refuse_code(found: ResolvedSource) -> None:
+        if family.refuse_untrusted_code is not None:
+            family.refuse_untrusted_code(job, found)
 
-    report(Progress(phase="download"))
-    if needs_registry(job):
+    emit(Progress(phase="download"))
+    family = family_of(job.library, job.extensions)
+    if family.resolved_by_library:
         _prepare_torch()
-        exporter_of(job.library)  # says it now, where the library is not installed
-    source = resolve(job, report, lambda found: _refuse_code(job, found))
+        import_library(family)  # says it now, where the library is not installed
+    source = resolve(job, emit, refuse_code)
     if source.origin == "custom":
         # Whatever the operator allows for the hub: what a URL gave is safetensors, and brings no code of its own.
         job = msgspec.structs.replace(job, pickled_weights=False)
-    report(Progress(phase="read"))
+    emit(Progress(phase="read"))
     # Before the imports, which take seconds: damage needs none of them to be found.
     stored = None if job.stored_in is None else find_stored(job, job.stored_in)
     _prepare_torch()
-    export = exporter_of(job.library)
+    import_library(family)
     _spare_libraries_collection()
-    _refuse_code(job, source)
-    source = dataclasses.replace(source, folder=unpickle(source.folder, job))
-    settled = _settle(job, source, report)
-    if not settled.runs_code:
+    refuse_code(source)
+    source = dataclasses.replace(source, folder=unpickle(source.folder, job, family.weights))
+    loadable = LoadableFolder(source.folder)
+    if family.prepare_folder is not None:
+        loadable = family.prepare_folder(job, source, emit)
+    if not loadable.runs_code:
         job = msgspec.structs.replace(job, trust_remote_code=())  # so that whatever else is named is not run either
     if stored is not None:
-        manifest = prove_stored(job, stored, settled.folder, report)
-        return msgspec.structs.replace(manifest, code=settled.code)
-    manifest = export(job, settled.folder, source.commit, report)
-    manifest = msgspec.structs.replace(calibrate(job, manifest, report), code=settled.code)
+        manifest = prove_stored(job, stored, family, loadable.folder, emit)
+        return msgspec.structs.replace(manifest, code=loadable.code)
+    manifest = convert(job, family.open(job, loadable.folder), source.commit, emit)
+    manifest = msgspec.structs.replace(manifest, code=loadable.code)
     # What lay apart was linked together there, and pickles were written anew; neither is a part of the result.
     for scratch in (LINKED_FOLDER, UNPICKLED_FOLDER):
         shutil.rmtree(Path(job.output) / scratch, ignore_errors=True)
@@ -117,23 +121,6 @@ def _failed(error: IngrainError) -> Failed:
         retry_after_s=error.retry_after_s,
         facts=error.facts,
     )
-
-
-def _refuse_code(job: ExportJob, found: ResolvedSource) -> None:
-    from ingrain.export.families.sentence_transformers.own_code import refuse_untrusted_code
-
-    if LIBRARIES[job.library].may_run_code:
-        refuse_untrusted_code(job, found)
-
-
-def _settle(job: ExportJob, source: ResolvedSource, report: Callable[[Progress], None]) -> Settled:
-    """Decide whether code that comes with the model is run; only sentence-transformers runs any."""
-    from ingrain.export.families.sentence_transformers.own_code import Settled, settle
-    from ingrain.sources.open_clip import LINKED_FOLDER
-
-    if not LIBRARIES[job.library].may_run_code:
-        return Settled(source.folder, runs_code=False, code=())
-    return settle(job, source, Path(job.output) / LINKED_FOLDER, report)
 
 
 def _take_stdout() -> Callable[[Event], None]:

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.errors import UnsupportedModelError
+from ingrain.export.model_files import unsupported
 from ingrain.export.weights.computed_buffers import restore_buffers
-from ingrain.export.weights.kept_weights import loaded_weights_kept
+from ingrain.export.weights.keep_loaded import loaded_weights_kept
 from ingrain.export.weights.load_report import (
     Loaded,
     lacking,
@@ -93,19 +93,17 @@ class IndependentLoads:
         if reaching := _reaching({name: tensors[name] for name in missing}, probe):
             raise lacking(_short(reaching, tensors, networks))
         if reaching := _reaching({name: tensors[name] for name in differing}, probe):
-            raise UnsupportedModelError(
+            raise unsupported(
                 "The model's vectors depend on tensors that are different each time it is loaded, for neither its "
-                f"files nor its code set them: {name_some(_short(reaching, tensors, networks))}.",
-                param="name",
+                f"files nor its code set them: {name_some(_short(reaching, tensors, networks))}."
             )
         # Tensors that are neither weights nor buffers are told by what they do.
         vectors = probe()
         self._vectors = self._vectors or vectors
         if not _equal(vectors, self._vectors):
-            raise UnsupportedModelError(
+            raise unsupported(
                 "The model gives other vectors each time it is loaded, although its weights are the same: its code "
-                "draws at random, or leaves memory unset.",
-                param="name",
+                "draws at random, or leaves memory unset."
             )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.model_files import unsupported
 
 _NAMED = 3
 # Buffers that older versions of the libraries wrote into every layer's weights, and newer ones compute.
@@ -64,9 +65,8 @@ def refuse_misfits(networks: list[Loaded], error: BaseException) -> None:
         return
     last = networks[-1]
     if last.mismatched:
-        raise UnsupportedModelError(
-            f"The model's weights have another shape than its configuration says: {name_some(last.mismatched)}.",
-            param="name",
+        raise unsupported(
+            f"The model's weights have another shape than its configuration says: {name_some(last.mismatched)}."
         ) from error
     if last.missing and not last.transformers:
         raise lacking(last.missing) from error
@@ -102,10 +102,9 @@ def refuse_unused_layers(networks: list[Loaded]) -> None:
 
 def lacking(names: set[str] | frozenset[str]) -> UnsupportedModelError:
     """Return the error for tensors that no file of the model gives."""
-    return UnsupportedModelError(
+    return unsupported(
         f"The model's weights lack tensors that its vectors depend on: {name_some(names)}. Files are missing, or they "
-        "belong to another configuration.",
-        param="name",
+        "belong to another configuration."
     )
 
 
@@ -117,9 +116,8 @@ def name_some(names: set[str] | frozenset[str]) -> str:
 
 
 def _another_network(names: set[str] | frozenset[str]) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"The model's weights hold tensors that the network of its configuration has no place for: {name_some(names)}.",
-        param="name",
+    return unsupported(
+        f"The model's weights hold tensors that the network of its configuration has no place for: {name_some(names)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Receives a model's folder, hands on one whose weights are safetensors: pickles are read as data, and written anew.
+"""Reads pickled weights as data, and writes them anew as safetensors.
 
 A pickle is a program, and most that come from a hub do nothing but list tensors. PyTorch's own reader for those
 (``weights_only``) knows no other instructions, and stops at the first name that is none of its own. It is called here
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.protocol import WeightFiles
+from ingrain.export.model_files import unsupported
 from ingrain.export.process.job import ExportJob
 from ingrain.libraries import LIBRARIES
 from ingrain.machine_faults import raise_if_machines
@@ -27,41 +29,27 @@ from ingrain.vocabulary import Library
 UNPICKLED_FOLDER = "unpickled"
 """Below the job's output: holds the model's folder, with safetensors in place of its pickles."""
 
-_WHOLE, _SHARDS = "pytorch_model.bin", "pytorch_model.bin.index.json"
-# What each library takes of what lies in a folder, in its own order.
-_ORDER: dict[Library, tuple[str, ...]] = {
-    "sentence_transformers": ("model.safetensors", "model.safetensors.index.json", _WHOLE, _SHARDS),
-    "open_clip": (
-        "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin",
-        "open_clip_pytorch_model.pth", "model.safetensors", _WHOLE, "pytorch_model.pth", "model.pth",
-    ),
-    "timm": ("model.safetensors", _WHOLE),
-}  # fmt: skip
-# Where the libraries look for the tensors, when a checkpoint of training keeps them beside other things.
-_WRAPPERS: dict[Library, tuple[str, ...]] = {
-    "sentence_transformers": (),
-    "open_clip": ("state_dict",),
-    "timm": ("state_dict_ema", "model_ema", "state_dict", "model"),
-}
+_SHARDS = "pytorch_model.bin.index.json"
 _ARCHIVE = b"PK\x03\x04"  # by which PyTorch itself tells its two forms apart
 _DTYPES = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"}
 # Tied weights are stored once and named several times. More copies than this are no model's, and would fill a disk.
 _MOST_COPIES = 16
 
 
-def unpickle(folder: Path, job: ExportJob) -> Path:
+def unpickle(folder: Path, job: ExportJob, weights: WeightFiles) -> Path:
     """Return the folder itself, or a copy made of links in which safetensors stand for its pickles.
 
     Args:
         folder: The model's folder.
-        job: Names the library, says whether pickles may be read, and where there is room.
+        job: Says whether pickles may be read, and where there is room.
+        weights: Where the source library looks for weights.
 
     Raises:
         UnsupportedModelError: A pickle holds anything but tensors, or is damaged.
         OSError: The disk is full or fails.
     """
     paths = used_files(list_files(folder))
-    pickles = _pickles(folder, paths, job.library) if job.pickled_weights else []
+    pickles = _pickles(folder, paths, weights) if job.pickled_weights else []
     if not pickles:
         return folder
     # By its own name, for transformers keeps code that comes with a model under the name of its folder.
@@ -70,64 +58,52 @@ def unpickle(folder: Path, job: ExportJob) -> Path:
     for path in pickles:
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         if path.endswith(_SHARDS):
-            _convert_shards(folder, path, copy, job.library)
+            _convert_shards(folder, path, copy, weights)
         else:
-            name = LIBRARIES[job.library].weights_file
-            _convert(folder, path, (copy / path).with_name(name), job.library)
+            _convert(folder, path, (copy / path).with_name(weights.safetensors), weights)
     return copy
 
 
-def without_safetensors(folder: Path, wanted: str) -> UnsupportedModelError:
-    """Return the error of a folder whose weights are not there as the source library wants them."""
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".npz", ".tar"))
-    if pickles:
-        return _refused(
-            f"The model's weights are there only as {pickles[0]!r}. Pickles are read where INGRAIN_PICKLED_WEIGHTS "
-            "allows it, and only by the names that the source library looks for: convert to safetensors."
-        )
-    return _refused(f"The model's folder has no weights ({wanted}).")
-
-
-def _pickles(folder: Path, paths: list[str], library: Library) -> list[str]:
+def _pickles(folder: Path, paths: list[str], weights: WeightFiles) -> list[str]:
     """Return, relative to the model's folder, the pickles and indexes of pickles that the library would read."""
     found = []
     for place in sorted({Path(path).parent for path in paths}):
         # A part of a model is a folder with a configuration; the root of OpenCLIP's has one by another name.
         if place != Path() and not (folder / place / "config.json").is_file():
             continue
-        first = next((name for name in _ORDER[library] if (folder / place / name).is_file()), "")
+        first = next((name for name in weights.names if (folder / place / name).is_file()), "")
         if first and "safetensors" not in first:
             found.append((place / first).as_posix())
     return found
 
 
-def _convert_shards(folder: Path, index: str, copy: Path, library: Library) -> None:
+def _convert_shards(folder: Path, index: str, copy: Path, weights: WeightFiles) -> None:
     try:
         shards = sorted(set(json.loads((folder / index).read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _refused(f"The model's {index!r} cannot be read.") from error
+        raise unsupported(f"The model's {index!r} cannot be read.") from error
     weight_map: dict[str, str] = {}
     for shard in shards:
         if not isinstance(shard, str) or "/" in shard or not (folder / index).with_name(shard).is_file():
-            raise _refused(f"The model's {index!r} names {shard!r}, which is not there.")
+            raise unsupported(f"The model's {index!r} names {shard!r}, which is not there.")
         path = Path(index).with_name(shard)
         written = path.with_suffix(".safetensors")
-        weight_map |= dict.fromkeys(_convert(folder, path.as_posix(), copy / written, library), written.name)
+        weight_map |= dict.fromkeys(_convert(folder, path.as_posix(), copy / written, weights), written.name)
         (copy / path).unlink()
     written_index = (copy / index).with_name("model.safetensors.index.json")
     written_index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
-def _convert(folder: Path, path: str, written: Path, library: Library) -> list[str]:
+def _convert(folder: Path, path: str, written: Path, weights: WeightFiles) -> list[str]:
     """Write one pickle's tensors as safetensors, and return their names."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     source = (folder / path).resolve()
-    tensors = _tensors(_load(source, path), path, library)
+    tensors = _tensors(_load(source, path), path, weights)
     size_bytes = sum(tensor.nbytes for tensor in tensors.values())
     if size_bytes > _MOST_COPIES * source.stat().st_size:
-        raise _refused(f"The model's {path!r} names tensors of {size_bytes} bytes, and is far smaller.")
+        raise unsupported(f"The model's {path!r} names tensors of {size_bytes} bytes, and is far smaller.")
     if shutil.disk_usage(written.parent).free < size_bytes:
         raise OSError(errno.ENOSPC, "not enough space for the weights as safetensors")
     try:
@@ -153,7 +129,7 @@ def _load(source: Path, shown: str) -> Any:
     except Exception as error:  # a reader of pickles fails in as many ways as there are pickles
         raise_if_machines(error)
         traceback.print_exc()
-        raise _refused(
+        raise unsupported(
             f"The model's {shown!r} is damaged, or a pickle that holds more than tensors{_foreign(source)}; nothing "
             "else is taken from a pickle, for the rest is code. Name a revision that has safetensors, or convert it to "
             "safetensors where you trust it."
@@ -166,10 +142,14 @@ def _check_archive(source: Path, shown: str) -> None:
         members = archive.infolist()
     names = [Path(member.filename) for member in members]
     if any(name.name == "constants.pkl" or "code" in name.parts[1:-1] for name in names):
-        raise _refused(f"The model's {shown!r} is a TorchScript archive, which is a program; convert to safetensors.")
+        raise unsupported(
+            f"The model's {shown!r} is a TorchScript archive, which is a program; convert to safetensors."
+        )
     packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
     if packed or sum(member.file_size for member in members) > source.stat().st_size:
-        raise _refused(f"The model's {shown!r} is compressed, which PyTorch's own files are not; it is not unpacked.")
+        raise unsupported(
+            f"The model's {shown!r} is compressed, which PyTorch's own files are not; it is not unpacked."
+        )
 
 
 def _foreign(source: Path) -> str:
@@ -183,14 +163,14 @@ def _foreign(source: Path) -> str:
     return f" ({', '.join(map(repr, sorted(names)[:3]))})" if names else ""
 
 
-def _tensors(content: Any, shown: str, library: Library) -> dict[str, Any]:
+def _tensors(content: Any, shown: str, weights: WeightFiles) -> dict[str, Any]:
     """Return the tensors by name, where there is nothing else."""
     import torch
 
     if isinstance(content, Mapping):
-        content = next((content[key] for key in _WRAPPERS[library] if content.get(key) is not None), content)
+        content = next((content[key] for key in weights.wrappers if content.get(key) is not None), content)
     if not isinstance(content, Mapping) or not content:
-        raise _refused(f"The model's {shown!r} holds no tensors by name, but a {type(content).__name__!r}.")
+        raise unsupported(f"The model's {shown!r} holds no tensors by name, but a {type(content).__name__!r}.")
     for name, value in content.items():
         plain = (
             isinstance(name, str)
@@ -202,7 +182,7 @@ def _tensors(content: Any, shown: str, library: Library) -> dict[str, Any]:
             and value.nbytes <= value.untyped_storage().nbytes()
         )
         if not plain:
-            raise _refused(
+            raise unsupported(
                 f"The model's {shown!r} holds more than plain tensors: {str(name)[:100]!r} is none. Convert it to "
                 "safetensors where you trust it."
             )
@@ -218,7 +198,3 @@ def _apart(tensors: dict[str, Any]) -> dict[str, Any]:
         apart[name] = tensor.clone().contiguous() if place in seen else tensor.contiguous()
         seen.add(place)
     return apart
-
-
-def _refused(message: str) -> UnsupportedModelError:
-    return UnsupportedModelError(message, param="name")

@@ -11,7 +11,8 @@ from remote_code_in_process import ARCTIC, CODE, GTE_MULTILINGUAL, NOMIC, QWEN2_
 
 from hub_server import HubServer
 from ingrain.errors import SourceForbiddenError, SourceNotFoundError, UnsupportedModelError
-from ingrain.export.families.sentence_transformers.own_code import Settled, settle
+from ingrain.export.families.protocol import LoadableFolder
+from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
 from ingrain.export.process.job import ExportJob
 from ingrain.sources.spec import ResolvedSource
 
@@ -55,7 +56,9 @@ def write(folder: Path, **files: Any) -> Path:
     return folder
 
 
-def settled(folder: Path, *allowed: str, origin: Literal["custom", "local", "hub"] = "hub", **options: Any) -> Settled:
+def settled(
+    folder: Path, *allowed: str, origin: Literal["custom", "local", "hub"] = "hub", **options: Any
+) -> LoadableFolder:
     job = ExportJob(
         name="org/model",
         library="sentence_transformers",
@@ -64,7 +67,7 @@ def settled(folder: Path, *allowed: str, origin: Literal["custom", "local", "hub
         **options,
     )
     source = ResolvedSource(folder=folder, commit="c" * 40, repository="org/model", origin=origin)
-    return settle(job, source, folder.with_name("links"), lambda _: None)
+    return prepare_folder(job, source, folder.with_name("links"), lambda _: None)
 
 
 def refusal(folder: Path, *allowed: str, **options: Any) -> str:
@@ -117,7 +120,7 @@ def test_newer_files_with_both_kinds_of_names_are_read(folder: Path) -> None:
 
 def test_a_folder_without_code_stays_where_it_is(folder: Path) -> None:
     write(folder, config={"model_type": "bert"}, tokenizer_config={"tokenizer_class": "BertTokenizer"})
-    assert settled(folder, "*") == Settled(folder, runs_code=False, code=())
+    assert settled(folder, "*") == LoadableFolder(folder)
 
 
 def test_code_of_two_repositories_never_mixes(hub: HubServer, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Receives an OpenCLIP folder; refuses, before any of it is loaded, what must not or cannot be."""
+"""Reads an OpenCLIP folder, and refuses, before any of it is loaded, what must not or cannot be."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.checkpoint import read_json
-from ingrain.export.families.sentence_transformers.tokenizer_files import check_tokenizer_files
-from ingrain.export.process.refusals import refuse_architecture
-from ingrain.export.weights.pickled_weights import without_safetensors
+from ingrain.export.huggingface.architectures import refuse_architecture
+from ingrain.export.huggingface.tokenizer_files import check_tokenizer_files
+from ingrain.export.model_files import find_safetensors, read_json, unsupported
 
 CONFIG = "open_clip_config.json"
 # OpenCLIP's own order where a folder holds several.
@@ -54,47 +52,36 @@ def inspect_clip(folder: Path) -> ClipCheckpoint:
     config = read_json(folder / CONFIG)
     model = config.get("model_cfg")
     if not isinstance(model, dict):
-        raise _unsupported(f"The model's folder has no {CONFIG} with a model_cfg, so it is no OpenCLIP model.")
+        raise unsupported(f"The model's folder has no {CONFIG} with a model_cfg, so it is no OpenCLIP model.")
     if "auto_map" in config or "auto_map" in model:
-        raise _unsupported(f"The model's {CONFIG} names code of its own (auto_map), which OpenCLIP does not run.")
+        raise unsupported(f"The model's {CONFIG} names code of its own (auto_map), which OpenCLIP does not run.")
     text, vision = model.get("text_cfg"), model.get("vision_cfg")
     if not isinstance(text, dict) or not isinstance(vision, dict) or not isinstance(model.get("embed_dim"), int):
-        raise _unsupported(f"The model's {CONFIG} lacks embed_dim, vision_cfg or text_cfg.")
+        raise unsupported(f"The model's {CONFIG} lacks embed_dim, vision_cfg or text_cfg.")
     timm_name = vision.get("timm_model_name")
     if timm_name and not _TIMM_NAME.fullmatch(str(timm_name)):
-        raise _unsupported(f"The image tower's timm_model_name {timm_name!r} is no name of an architecture.")
+        raise unsupported(f"The image tower's timm_model_name {timm_name!r} is no name of an architecture.")
     _check_tokenizer(text, folder)
     text_config = None
     if text.get("hf_model_name"):
         text_config = folder / TEXT_CONFIG.parent
         if not (folder / TEXT_CONFIG).is_file():
-            raise _unsupported(
+            raise unsupported(
                 f"The text tower is {text['hf_model_name']!r}, whose configuration must lie in the model's folder as "
                 f"{TEXT_CONFIG.as_posix()}."
             )
         refuse_architecture(read_json(folder / TEXT_CONFIG), trust_remote_code=False)
     preprocess = config.get("preprocess_cfg") or {}
-    return ClipCheckpoint(folder, model, preprocess, _weights(folder), text_config)
+    return ClipCheckpoint(folder, model, preprocess, find_safetensors(folder, WEIGHTS), text_config)
 
 
 def _check_tokenizer(text: dict[str, Any], folder: Path) -> None:
     options = text.get("tokenizer_kwargs") or {}
     if unknown := set(options) - _TOKENIZER_OPTIONS:
-        raise _unsupported(f"The model's tokenizer has the option {min(unknown)!r}, which Ingrain does not model.")
+        raise unsupported(f"The model's tokenizer has the option {min(unknown)!r}, which Ingrain does not model.")
     if text.get("tokenizer_mode"):
-        raise _unsupported(f"The model's tokenizer has the unknown mode {text['tokenizer_mode']!r}.")
+        raise unsupported(f"The model's tokenizer has the unknown mode {text['tokenizer_mode']!r}.")
     if text.get("hf_tokenizer_name") and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        raise _unsupported(f"The files of the tokenizer {text['hf_tokenizer_name']!r} are not in the model's folder.")
+        raise unsupported(f"The files of the tokenizer {text['hf_tokenizer_name']!r} are not in the model's folder.")
     if text.get("hf_tokenizer_name"):
         check_tokenizer_files(folder, read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json"))
-
-
-def _weights(folder: Path) -> Path:
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    raise without_safetensors(folder, WEIGHTS[0])
-
-
-def _unsupported(message: str) -> UnsupportedModelError:
-    return UnsupportedModelError(message, param="name")

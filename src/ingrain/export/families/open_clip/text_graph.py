@@ -1,39 +1,21 @@
-"""Receives an OpenCLIP model, hands on torch modules from token ids to its text vector, the shortest way first."""
+"""Builds torch modules from token ids to the vector of an OpenCLIP text tower, the cheapest first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.pooling import pool
+from ingrain.export.families.protocol import Candidate
+from ingrain.export.families.towers import PLAIN_RECIPES
+from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.onnx_file import Recipe
+from ingrain.export.onnx.pooling import pool
 
 
-@dataclass(frozen=True, slots=True)
-class TextPlan:
-    """One way to export a text tower.
-
-    Attributes:
-        build: Makes of an OpenCLIP model a module from int64 ``[B, T]`` to float32 ``[B, D]``; it shares the weights.
-        recipe: How to export it.
-        fixed_length: True where the graph is right at the full context length only.
-    """
-
-    build: Callable[[Any], nn.Module]
-    recipe: Recipe
-    fixed_length: bool
-
-    def __str__(self) -> str:
-        return f"{self.recipe}, {'full context' if self.fixed_length else 'any length'}"
-
-
-def text_plans(model: Any) -> tuple[TextPlan, ...]:
+def text_candidates(model: Any) -> tuple[Candidate, ...]:
     """Return the ways to export the text tower of a model, best first.
 
     Where no token sees what comes after it and the vector is taken at the end token, padding cannot matter, so that the
@@ -46,21 +28,22 @@ def text_plans(model: Any) -> tuple[TextPlan, ...]:
         UnsupportedModelError: The tower gives no single vector.
     """
     tower = text_tower(model)
-    dynamo, tracer = Recipe("dynamo", None), Recipe("torchscript", None)
+    dynamo = Recipe("dynamo", None)
     if is_hugging_face(tower):
         recipes = [Recipe("dynamo", "eager"), Recipe("torchscript", "eager")]
         if getattr(tower.transformer, "_supports_sdpa", False):
             recipes.insert(1, Recipe("dynamo", "sdpa"))
-        return tuple(TextPlan(partial(_hugging_face, recipe.attention), recipe, False) for recipe in recipes)
+        return tuple(Candidate(recipe=recipe, build=partial(_hugging_face, recipe.attention)) for recipe in recipes)
     pool_type = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
     if pool_type not in ("argmax", "eos", "first", "last"):
-        raise UnsupportedModelError(f"The text tower's pooling {pool_type!r} is not known to Ingrain.", param="name")
-    whole = (TextPlan(WholeText, dynamo, True), TextPlan(WholeText, tracer, True))
+        raise unsupported(f"The text tower's pooling {pool_type!r} is not known to Ingrain.")
+    whole = tuple(Candidate(recipe=recipe, build=WholeText, fixed_length=True) for recipe in PLAIN_RECIPES)
     if getattr(tower, "attn_mask", None) is None:
         return whole
     if getattr(tower, "cls_emb", None) is not None:
-        return whole if tower.correct_cls_mask else (TextPlan(AppendedTokenText, dynamo, False), *whole)
-    return whole if pool_type == "last" else (TextPlan(partial(CausalText, pool_type), dynamo, False), *whole)
+        return whole if tower.correct_cls_mask else (Candidate(recipe=dynamo, build=AppendedTokenText), *whole)
+    build = partial(CausalText, pool_type)
+    return whole if pool_type == "last" else (Candidate(recipe=dynamo, build=build), *whole)
 
 
 def text_tower(model: Any) -> Any:

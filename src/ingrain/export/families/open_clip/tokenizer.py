@@ -10,8 +10,9 @@ from tokenizers import Tokenizer
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.open_clip.bpe import build_bpe_tokenizer
 from ingrain.export.families.sentence_transformers.serving_tokenizer import write_tokenizer
-from ingrain.export.families.sentence_transformers.tokenizer_files import compare_with_sentencepiece
-from ingrain.preprocess.text_cleaning import Clean
+from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece
+from ingrain.export.model_files import unsupported
+from ingrain.preprocess.clean import Clean
 from ingrain.repository.manifest import TextPreprocess
 
 _CLEAN: dict[str, Clean] = {
@@ -94,4 +95,4 @@ def _clean(tokenizer: Any) -> Clean:
 
 
 def _unsupported(what: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"The model's tokenizer {what}, so it cannot be served.", param="name")
+    return unsupported(f"The model's tokenizer {what}, so it cannot be served.")

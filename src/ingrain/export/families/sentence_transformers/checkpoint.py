@@ -1,4 +1,4 @@
-"""Receives a sentence-transformers folder; refuses, before any of it is loaded, what must not or cannot be."""
+"""Reads a sentence-transformers folder, and refuses, before any of it is loaded, what must not or cannot be."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 
 import msgspec
 
-from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.sentence_transformers.modalities import (
     pads_to_limit,
     refuse_chat_template,
     refuse_modalities,
 )
-from ingrain.export.families.sentence_transformers.tokenizer_files import check_tokenizer_files
-from ingrain.export.process.refusals import refuse_architecture, refuse_module
-from ingrain.export.weights.pickled_weights import without_safetensors
+from ingrain.export.families.sentence_transformers.modules import refuse_module
+from ingrain.export.huggingface.architectures import refuse_architecture
+from ingrain.export.huggingface.tokenizer_files import check_tokenizer_files
+from ingrain.export.model_files import find_safetensors, read_json, unsupported
 from ingrain.sources.trust import SETTING
 
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _TRANSFORMER = {"Transformer", "CLIPModel"}
 # Modules with weights of their own beside the transformer's.
 _WEIGHTED = {"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding", "CNN"}
@@ -103,10 +104,9 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
         if kind is None:
             refuse_module(dotted.rpartition(".")[2])
             if not trust_remote_code:
-                raise UnsupportedModelError(
+                raise unsupported(
                     f"The model's module {dotted!r} is code that comes with the model; "
-                    f"it is run only where remote code is allowed ({SETTING}).",
-                    param="name",
+                    f"it is run only where remote code is allowed ({SETTING})."
                 )
             _refuse_code_in_a_graph(dotted, is_first=place == 0)
             custom_code = True
@@ -122,10 +122,9 @@ def _refuse_code_in_a_graph(dotted: str, *, is_first: bool) -> None:
     A first module that is called as one of the library's encoders wraps a network as they do, and may pass.
     """
     if not is_first or dotted.rpartition(".")[2] not in _TRANSFORMER:
-        raise UnsupportedModelError(
+        raise unsupported(
             f"The model's module {dotted!r} is code of its own, which cannot be made into a graph; only the modules of "
-            "sentence-transformers can.",
-            param="name",
+            "sentence-transformers can."
         )
 
 
@@ -141,21 +140,7 @@ def modules_of(folder: Path) -> list[tuple[str, Path]]:
         entries = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
         return [(str(entry["type"]), _part(folder, str(entry.get("path", "")))) for entry in entries]
     except (msgspec.MsgspecError, KeyError) as error:
-        raise UnsupportedModelError("The model's modules.json cannot be read.", param="name") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an absent file is an empty one.
-
-    Raises:
-        UnsupportedModelError: The file does not hold a JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise UnsupportedModelError(f"The model's {path.name} is not a JSON object.", param="name") from error
+        raise unsupported("The model's modules.json cannot be read.") from error
 
 
 def transformer_options(folder: Path) -> dict[str, Any]:
@@ -174,10 +159,9 @@ def _refuse_other_model_types(folder: Path) -> None:
             "SparseEncoder": "a sparse encoder",
             "MultiVectorEncoder": "a multi-vector encoder, which gives one vector a token",
         }
-        raise UnsupportedModelError(
+        raise unsupported(
             f"The model is {kinds.get(model_type, f'of the type {model_type!r}')}; only models with one dense vector "
-            "a text can be served.",
-            param="name",
+            "a text can be served."
         )
 
 
@@ -189,14 +173,14 @@ def _known_kind(dotted: str) -> str | None:
         return None
     refuse_module(kind)
     if kind not in _KNOWN:
-        raise UnsupportedModelError(f"The module {kind!r} is not known to Ingrain.", param="name")
+        raise unsupported(f"The module {kind!r} is not known to Ingrain.")
     return kind
 
 
 def _part(folder: Path, path: str) -> Path:
     """Return a module's folder, which must lie in the model's."""
     if path.startswith(("/", "\\")) or ".." in Path(path).parts:
-        raise UnsupportedModelError("The model's modules.json leads out of its folder.", param="name")
+        raise unsupported("The model's modules.json leads out of its folder.")
     return folder / path
 
 
@@ -207,33 +191,31 @@ def _check_module(kind: str, folder: Path, trust_remote_code: bool) -> None:
     options = read_json(folder / "config.json")
     unknown = set(options) - _MODULE_OPTIONS.get(kind, set(options))
     if unknown:
-        raise UnsupportedModelError(f"The module {kind!r} has the unknown option {min(unknown)!r}.", param="name")
+        raise unsupported(f"The module {kind!r} has the unknown option {min(unknown)!r}.")
     activation = options.get("activation_function", "torch.nn.")
     if kind == "Dense" and not activation.startswith("torch.nn.") and not trust_remote_code:
         # sentence-transformers warns and takes Tanh instead, so nobody could tell what the vectors mean.
-        raise UnsupportedModelError(
+        raise unsupported(
             f"The activation {activation!r} of a Dense module is code that does not come with torch; "
-            f"it is run only where remote code is allowed ({SETTING}).",
-            param="name",
+            f"it is run only where remote code is allowed ({SETTING})."
         )
     if kind in _WEIGHTED:
-        _require_safetensors(folder)
+        find_safetensors(folder, _WEIGHTS)
 
 
 def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
     if (folder / "adapter_config.json").is_file():
-        raise UnsupportedModelError(
-            "The model is an adapter (PEFT) on top of another model; merge the two and save the result first.",
-            param="name",
+        raise unsupported(
+            "The model is an adapter (PEFT) on top of another model; merge the two and save the result first."
         )
     config = read_json(folder / "config.json")
     if not config:
-        raise UnsupportedModelError("The model's folder has no config.json.", param="name")
+        raise unsupported("The model's folder has no config.json.")
     refuse_architecture(config, trust_remote_code=trust_remote_code)
     _refuse_kernels(config, transformer_options(folder))
     check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
     _check_transformer_options(transformer_options(folder))
-    _require_safetensors(folder)
+    find_safetensors(folder, _WEIGHTS)
 
 
 def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
@@ -241,10 +223,9 @@ def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
     arguments = {**config, **options.get("model_args", {}), **options.get("model_kwargs", {})}
     for name in ("attn_implementation", "_attn_implementation"):
         if "/" in str(arguments.get(name)):
-            raise UnsupportedModelError(
+            raise unsupported(
                 f"The model asks for the attention {arguments[name]!r}, which is code of the hub; only transformers' "
-                "own can be converted.",
-                param="name",
+                "own can be converted."
             )
 
 
@@ -260,12 +241,4 @@ def _check_transformer_options(options: dict[str, Any]) -> None:
     if options.get("transformer_task", "feature-extraction") != "feature-extraction":
         unknown.add("transformer_task")
     if unknown:
-        raise UnsupportedModelError(
-            f"The transformer has the option {min(unknown)!r}, which Ingrain does not model.", param="name"
-        )
-
-
-def _require_safetensors(folder: Path) -> None:
-    if (folder / "model.safetensors").is_file() or (folder / "model.safetensors.index.json").is_file():
-        return
-    raise without_safetensors(folder, "model.safetensors")
+        raise unsupported(f"The transformer has the option {min(unknown)!r}, which Ingrain does not model.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.model_files import unsupported
 
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
@@ -29,10 +30,9 @@ def refuse_modalities(rules: Mapping[Any, Any] | None) -> None:
         raise _messages()
     if "text" not in rules:
         taken = " and ".join(sorted(map(str, rules))) or "nothing"
-        raise UnsupportedModelError(
+        raise unsupported(
             f"The model takes {taken} and no texts, so it cannot be served as a sentence-transformers model; image "
-            "encoders are served as timm models.",
-            param="name",
+            "encoders are served as timm models."
         )
 
 
@@ -56,8 +56,7 @@ def pads_to_limit(processing: Mapping[str, Any] | None) -> bool:
 
 
 def _messages() -> UnsupportedModelError:
-    return UnsupportedModelError(
+    return unsupported(
         "The model takes chat messages, in which texts and pictures may stand side by side, and which cannot be "
-        "served; if it is for texts alone, save it with a sentence-transformers configuration for text.",
-        param="name",
+        "served; if it is for texts alone, save it with a sentence-transformers configuration for text."
     )

@@ -7,10 +7,10 @@ from typing import Any, Literal, cast
 
 from tokenizers import Tokenizer
 
-from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers import japanese_tokenizer
 from ingrain.export.families.sentence_transformers.modalities import pads_to_limit
-from ingrain.export.families.sentence_transformers.tokenizer_files import compare_with_sentencepiece
+from ingrain.export.huggingface import japanese_tokenizer
+from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece
+from ingrain.export.model_files import unsupported
 from ingrain.repository.manifest import TextPreprocess
 
 # Where the source sets no limit at all, a text is cut here: one text must not take all memory.
@@ -54,17 +54,14 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
     if type(tokenizer).__name__ == japanese_tokenizer.CLASS:
         backend, words = japanese_tokenizer.build_japanese_tokenizer(tokenizer), japanese_tokenizer.words_of(tokenizer)
     elif not getattr(tokenizer, "is_fast", False) or not isinstance(backend, Tokenizer):
-        raise UnsupportedModelError(
-            f"The tokenizer {type(tokenizer).__name__!r} has no fast form (tokenizer.json), so it cannot be served.",
-            param="name",
+        raise unsupported(
+            f"The tokenizer {type(tokenizer).__name__!r} has no fast form (tokenizer.json), so it cannot be served."
         )
     compare_with_sentencepiece(tokenizer)
     if tokenizer.pad_token_id is None:
-        raise UnsupportedModelError("The tokenizer has no padding token, so texts cannot share a batch.", param="name")
+        raise unsupported("The tokenizer has no padding token, so texts cannot share a batch.")
     if tokenizer.split_special_tokens:
-        raise UnsupportedModelError(
-            "The tokenizer splits special tokens that a text contains, which its file cannot say.", param="name"
-        )
+        raise unsupported("The tokenizer splits special tokens that a text contains, which its file cannot say.")
     limit = transformer_limit(module)
     module.max_seq_length = limit
     write_tokenizer(backend, folder, limit, tokenizer.truncation_side)

@@ -1,55 +1,53 @@
-"""A loaded sentence-transformers model: the library's own way from texts to ids and vectors."""
+"""Loads a sentence-transformers model, and has the library itself embed texts and images."""
 
 from __future__ import annotations
 
-import gc
-import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from ingrain.errors import ExportError, IngrainError
-from ingrain.export.families.sentence_transformers import images as image_tower
+from ingrain.export.families.protocol import Candidate, Description, Preparation, Source
 from ingrain.export.families.sentence_transformers.checkpoint import Checkpoint, transformer_options
+from ingrain.export.families.sentence_transformers.images import image_preprocess_of, image_processor_of, similarity_of
 from ingrain.export.families.sentence_transformers.named_rules import apply_named_rules
 from ingrain.export.families.sentence_transformers.serving_tokenizer import (
     save_static_tokenizer,
     save_transformer_tokenizer,
 )
-from ingrain.export.process.missing_package import missing_package
-from ingrain.export.weights.independent_load import PROBES, IndependentLoads
+from ingrain.export.families.sentence_transformers.text_graph import build_graph, build_image_graph
+from ingrain.export.families.towers import PIXELS, PLAIN_RECIPES, image_tower, text_tower
+from ingrain.export.huggingface.experts import compute_all_experts
+from ingrain.export.huggingface.longformer import widen_attention
+from ingrain.export.onnx.image_graph import ImageGraph
+from ingrain.export.onnx.onnx_file import Recipe
+from ingrain.export.weights.independent_load import PROBES
 from ingrain.export.weights.load_report import Loaded
-from ingrain.machine_faults import raise_if_machines
-from ingrain.repository.manifest import TextPreprocess
+from ingrain.repository.manifest import ImagePreprocess, TextPreprocess
 
 
-class SentenceTransformersSource:
-    """Owns the loaded model; ``release`` gives its memory back, ``load`` reads it again.
+class SentenceTransformersSource(Source):
+    """A loaded sentence-transformers model.
 
     Args:
         checkpoint: An inspected folder.
         name: What the user calls the model, for the library ties rules to names.
         trust_remote_code: True to run code that comes with the model.
-
-    Raises:
-        ExportError: The library cannot load the model.
     """
+
+    library = "sentence-transformers"
 
     def __init__(self, checkpoint: Checkpoint, *, name: str, trust_remote_code: bool) -> None:
         self._checkpoint = checkpoint
         self._name = name
         self._trust_remote_code = trust_remote_code
-        self._model: Any = None
-        self._loads = IndependentLoads()
-        self.load()
-        self.release()
-        self.load()  # held against the first, before anything is asked of it
+        super().__init__()
         first = self.model[0]
-        self.is_static = type(first).__name__ == "StaticEmbedding"
-        self.architecture: str = "StaticEmbedding" if self.is_static else type(first.model).__name__
+        self.is_static = _is_static(self.model)
         self.parameters: int = sum(parameter.numel() for parameter in self.model.parameters())
         self.special_tokens: list[str] = (
             [token.content for token in first.tokenizer.get_added_tokens_decoder().values()]
@@ -57,58 +55,57 @@ class SentenceTransformersSource:
             else list(first.tokenizer.all_special_tokens)
         )
 
-    @property
-    def model(self) -> Any:
-        """The loaded ``SentenceTransformer``."""
-        return self._model
-
-    def load(self) -> None:
-        """Load the model in float32, whatever its weights are stored in; nothing happens where it is loaded.
-
-        Raises:
-            ExportError: The library cannot load the model.
-        """
-        if self._model is not None:
-            return
+    def read_model(self, networks: list[Any]) -> Any:
+        """Have the library load the model in float32, whatever its weights are stored in."""
         import torch
         from sentence_transformers import SentenceTransformer
 
         arguments: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
         if "flash" in str(_model_arguments(self._checkpoint).get("attn_implementation")):
             arguments["attn_implementation"] = "sdpa"  # the same numbers without a GPU
-        try:
-            with self._loads.watch() as networks:
-                model = SentenceTransformer(
-                    str(self._checkpoint.folder),
-                    device="cpu",
-                    trust_remote_code=self._trust_remote_code,
-                    local_files_only=True,
-                    model_kwargs=arguments,
-                )
-        except IngrainError:
-            raise
-        except Exception as error:  # the library raises whatever the files make it stumble over
-            raise_if_machines(error)
-            traceback.print_exc()
-            if missing := missing_package(error):
-                raise missing from error
-            raise ExportError(
-                f"sentence-transformers cannot load the model ({type(error).__name__}); "
-                "files are missing or do not fit together, and the server's log says which."
-            ) from error
+        model = SentenceTransformer(
+            str(self._checkpoint.folder),
+            device="cpu",
+            trust_remote_code=self._trust_remote_code,
+            local_files_only=True,
+            model_kwargs=arguments,
+        )
         apply_named_rules(model, self._name)
-        self._model = model.float().eval().requires_grad_(False)
-        if type(model[0]).__name__ == "StaticEmbedding":
+        if _is_static(model):
             networks.append(Loaded(model[0]))  # made of the tensors of its file, which it takes out by name
-        self._loads.check(self._model, networks, self._probe)
+        return model
 
-    def _probe(self) -> list[NDArray[np.float32]]:
-        return [self.embed(PROBES, batch_size=len(PROBES)), *image_tower.probe(self.model)]
+    def probe(self) -> list[NDArray[np.float32]]:
+        """Return vectors of two texts and, where the model takes images, what depends on the image tower."""
+        texts = self.embed(PROBES, batch_size=len(PROBES))
+        if image_processor_of(self.model) is None:
+            return [texts]
+        similarity = similarity_of(self.model)
+        scale_and_bias = (similarity.scale, similarity.bias) if similarity is not None else ()
+        image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
+        return [texts, self.embed_pixels(self.pixels([image])), np.array(scale_and_bias, np.float32)]
 
-    def release(self) -> None:
-        """Let go of the weights."""
-        self._model = None
-        gc.collect()
+    def describe(self, folder: Path) -> Description:
+        """Write the serving tokenizer, and describe the text tower and, where there is one, the image tower.
+
+        Raises:
+            UnsupportedModelError: A module, tokenizer or image processor that is not modelled.
+        """
+        image = None if self.is_static else image_preprocess_of(self.model)
+        text = self.save_tokenizer(folder)
+        recipes = _recipes(self.model)
+        inputs = build_graph(self.model).inputs
+        candidates = [Candidate(recipe=recipe, build=partial(_text_graph, recipe)) for recipe in recipes]
+        towers = [text_tower(self, inputs, candidates, title="The model", int8=not self.is_static)]
+        if image is not None:
+            images = [Candidate(recipe=recipe, build=partial(_image_graph, recipe, image)) for recipe in recipes]
+            towers.append(image_tower(self, images))
+        return Description(
+            architecture="StaticEmbedding" if self.is_static else type(self.model[0].model).__name__,
+            towers=tuple(towers),
+            preparation=Preparation(folder=folder, text=text, image=image),
+            similarity=similarity_of(self.model) if image is not None else None,
+        )
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
         """Write the serving tokenizer; the source is told to cut where it does.
@@ -138,13 +135,44 @@ class SentenceTransformersSource:
         )
         return vectors
 
-    def pixels(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
-        """Return what the network gets of Pillow pictures, float32 ``[B, 3, H, W]``."""
-        return image_tower.prepare(self.model, pictures)
+    def pixels(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Return what the network gets of Pillow images, as ``encode`` prepares them: float32 ``[B, 3, H, W]``."""
+        pixels: NDArray[np.float32] = self.model[0].preprocess(list(images))[PIXELS].numpy()
+        return pixels
 
-    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the vectors of ``encode`` of prepared pictures, float32 ``[B, D]``."""
-        return image_tower.embed(self.model, pixels)
+    def run_image_tower(self, pixels: Any) -> Any:
+        """Return the vectors of ``encode`` of prepared images, float32 ``[B, D]``."""
+        vectors = self.model({PIXELS: pixels, "modality": "image"})["sentence_embedding"]
+        return vectors[:, : self.model.truncate_dim]
+
+
+def _is_static(model: Any) -> bool:
+    return type(model[0]).__name__ == "StaticEmbedding"
+
+
+def _recipes(model: Any) -> list[Recipe]:
+    """Return the ways to try: the plainest attention first, the deprecated tracer last."""
+    network = getattr(model[0], "model", None)
+    if network is None:
+        return list(PLAIN_RECIPES)
+    sdpa = [Recipe("dynamo", "sdpa")] if getattr(network, "_supports_sdpa", False) else []
+    return [Recipe("dynamo", "eager"), *sdpa, Recipe("torchscript", "eager")]
+
+
+def _text_graph(recipe: Recipe, model: Any) -> Any:
+    network = getattr(model[0], "model", None)
+    if network is not None:
+        if recipe.attention is not None:
+            network.set_attn_implementation(recipe.attention)
+        compute_all_experts(network)
+        widen_attention(network)
+    return build_graph(model)
+
+
+def _image_graph(recipe: Recipe, image: ImagePreprocess, model: Any) -> Any:
+    if recipe.attention is not None:
+        model[0].model.set_attn_implementation(recipe.attention)
+    return ImageGraph(build_image_graph(model), image.mean, image.std)
 
 
 def _model_arguments(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Receives a loaded sentence-transformers model, hands on one torch module from token ids, or pixels, to the vector."""
+"""Builds one torch module from token ids, or pixels, to the vector of a sentence-transformers model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.sentence_transformers.modalities import refuse_modalities
-from ingrain.export.families.sentence_transformers.pooling import MODES, pool
+from ingrain.export.families.towers import PIXELS
+from ingrain.export.model_files import unsupported
+from ingrain.export.onnx.pooling import MODES, pool
 
 # Their own forward is one expression on one tensor, so it is taken as it is.
 _AS_THEY_ARE = ("Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPooling", "CNN")
-PIXELS = "pixel_values"
 _TENSORS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
@@ -157,9 +157,7 @@ def build_graph(model: Any) -> TextGraph:
         if not include_prompt:
             inputs = (*inputs, "pooling_mask")
     else:
-        raise UnsupportedModelError(
-            f"The model begins with the module {kind!r}, which Ingrain does not know.", param="name"
-        )
+        raise unsupported(f"The model begins with the module {kind!r}, which Ingrain does not know.")
     tail = [_step(module) for module in rest]
     graph = TextGraph(encoder, tail, inputs, model.truncate_dim)
     graph.eval()
@@ -192,9 +190,7 @@ def _arguments(module: Any, method: str) -> tuple[str, ...]:
     made = set(module.preprocess(["text"])) - {"modality", "prompt_length"}
     taken = set(inspect.signature(getattr(module.model, method)).parameters)
     if unknown := (made & taken) - _TENSORS:
-        raise UnsupportedModelError(
-            f"The network wants the input {min(unknown)!r}, which Ingrain does not make.", param="name"
-        )
+        raise unsupported(f"The network wants the input {min(unknown)!r}, which Ingrain does not make.")
     return tuple(name for name in ("input_ids", "attention_mask", "token_type_ids") if name in made & taken)
 
 
@@ -204,8 +200,8 @@ def _step(module: Any) -> nn.Module:
     if ours and kind == "Pooling":
         modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else tuple(module.pooling_mode)
         if unknown := set(modes) - set(MODES):
-            raise UnsupportedModelError(f"The pooling mode {min(unknown)!r} is not known to Ingrain.", param="name")
+            raise unsupported(f"The pooling mode {min(unknown)!r} is not known to Ingrain.")
         return PoolingStep(modes)
     if ours and kind in _AS_THEY_ARE:
         return module
-    raise UnsupportedModelError(f"The module {kind!r} is not known to Ingrain.", param="name")
+    raise unsupported(f"The module {kind!r} is not known to Ingrain.")

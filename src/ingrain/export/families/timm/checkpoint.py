@@ -1,4 +1,4 @@
-"""Receives a timm folder; refuses, before any of it is loaded, what must not or cannot be."""
+"""Reads a timm folder, and refuses, before any of it is loaded, what must not or cannot be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.checkpoint import read_json
-from ingrain.export.weights.pickled_weights import without_safetensors
+from ingrain.export.model_files import find_safetensors, read_json, unsupported
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _ARGUMENTS_OF_LOADING = ("pretrained", "checkpoint", "cache", "feature", "kwargs", "url", "file", "load")
@@ -40,27 +38,27 @@ def inspect_timm(folder: Path) -> TimmCheckpoint:
     """
     config = read_json(folder / CONFIG)
     if "auto_map" in config:
-        raise _unsupported(f"The model's {CONFIG} names code of its own (auto_map), which timm does not run.")
+        raise unsupported(f"The model's {CONFIG} names code of its own (auto_map), which timm does not run.")
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
-        raise _unsupported(f"The model's {CONFIG} names no architecture of timm.")
+        raise unsupported(f"The model's {CONFIG} names no architecture of timm.")
     trained = config.get("pretrained_cfg", config)
     arguments = config.get("model_args") or {}
     if not isinstance(trained, dict) or not isinstance(arguments, dict):
-        raise _unsupported(f"The model's {CONFIG} cannot be read.")
+        raise unsupported(f"The model's {CONFIG} cannot be read.")
     # timm hands them on to the function that loads weights, and so to files and addresses of somebody's choice.
     for name in arguments:
         if str(name).startswith(_ARGUMENTS_OF_LOADING):
-            raise _unsupported(f"The model's {CONFIG} has the argument {name!r}, which is about loading weights.")
+            raise unsupported(f"The model's {CONFIG} has the argument {name!r}, which is about loading weights.")
     channels = arguments.get("in_chans") or (trained.get("input_size") or [3])[0]
     if channels != 3:
-        raise _unsupported(f"The model takes pictures of {channels} channels; only RGB pictures can be served.")
+        raise unsupported(f"The model takes pictures of {channels} channels; only RGB pictures can be served.")
     num_classes = config.get("num_classes", trained.get("num_classes"))
     wanted = arguments.get("num_classes", num_classes)
     if wanted != num_classes:
         # timm would leave the head out of the weights, and fill it at random.
-        raise _unsupported(f"The model's {CONFIG} asks for {wanted} classes, and its weights have {num_classes}.")
-    _require_safetensors(folder)
+        raise unsupported(f"The model's {CONFIG} asks for {wanted} classes, and its weights have {num_classes}.")
+    find_safetensors(folder, [WEIGHTS])
     return TimmCheckpoint(folder, architecture, num_classes)
 
 
@@ -82,22 +80,12 @@ def labels_of(config: dict[str, Any], num_classes: int) -> tuple[str, ...]:
             info = CustomDatasetInfo(names)
             own = tuple(str(info.index_to_label_name(i)) if info.has_label(i) else str(i) for i in range(num_classes))
         except (ValueError, TypeError, KeyError) as error:
-            raise _unsupported("The model's label_names cannot be read.") from error
+            raise unsupported("The model's label_names cannot be read.") from error
         if len(names) > num_classes:
-            raise _unsupported(f"The model has {num_classes} classes and {len(names)} label_names.")
+            raise unsupported(f"The model has {num_classes} classes and {len(names)} label_names.")
         return own
     subset = infer_imagenet_subset({"num_classes": num_classes})
     if subset is None:
         return tuple(map(str, range(num_classes)))
     imagenet = ImageNetInfo(subset)
     return tuple(imagenet.index_to_description(number) for number in range(num_classes))
-
-
-def _require_safetensors(folder: Path) -> None:
-    if (folder / WEIGHTS).is_file():
-        return
-    raise without_safetensors(folder, WEIGHTS)
-
-
-def _unsupported(message: str) -> UnsupportedModelError:
-    return UnsupportedModelError(message, param="name")

@@ -1,4 +1,4 @@
-"""Receives differences to the source one by one, hands on what they were in all, and whether that may be published."""
+"""Sums up how far a graph's vectors are from its source's, and refuses what is too far."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Prove = Callable[[Any, Floors | None], Verification]
 
 
 @dataclass(slots=True)
-class Measured:
-    """What has been compared so far; vectors are compared at unit length.
+class Deviation:
+    """How far the vectors compared so far are apart, at unit length.
 
     Attributes:
         cases: How many vectors.

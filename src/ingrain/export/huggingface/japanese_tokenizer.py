@@ -9,7 +9,7 @@ import msgspec
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
-from ingrain.install import install_hint
+from ingrain.export.model_files import unsupported
 from ingrain.preprocess.japanese import missing_packages
 from ingrain.repository.manifest import JapaneseWords
 
@@ -84,4 +84,4 @@ def build_japanese_tokenizer(tokenizer: Any) -> Tokenizer:
 
 
 def _unsupported(what: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"The model's tokenizer {CLASS!r} {what}.", param="name")
+    return unsupported(f"The model's tokenizer {CLASS!r} {what}.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.image_geometry import pair, triple, unsupported
+from ingrain.export.families.image_steps import not_modelled, pair, triple
+from ingrain.export.model_files import unsupported
 from ingrain.repository.manifest import (
     CenterCrop,
     ImagePreprocess,
@@ -40,11 +40,11 @@ def preprocess_config_from_transformers(processor: Any) -> ImagePreprocess:
     """
     on_tensors = _has_torchvision_behind_it(processor)
     if not processor.do_resize:
-        raise unsupported("do_resize", processor.do_resize)
+        raise not_modelled("do_resize", processor.do_resize)
     if getattr(processor, "do_pad", None):
-        raise unsupported("do_pad", processor.do_pad)
+        raise not_modelled("do_pad", processor.do_pad)
     if not processor.do_rescale or abs(processor.rescale_factor * 255 - 1) > 1e-6:
-        raise unsupported("rescale_factor", processor.rescale_factor if processor.do_rescale else None)
+        raise not_modelled("rescale_factor", processor.rescale_factor if processor.do_rescale else None)
     geometry: list[ImageStep] = []
     size = dict(processor.size)
     keeps_ratio = set(size) == {"shortest_edge"}
@@ -53,17 +53,17 @@ def preprocess_config_from_transformers(processor: Any) -> ImagePreprocess:
     elif set(size) == {"height", "width"}:
         target = pair("size", [size["height"], size["width"]])
     else:
-        raise unsupported("size", size)
+        raise not_modelled("size", size)
     geometry.append(_resize(on_tensors, target, keeps_ratio, processor.resample))
     if processor.do_center_crop:
         crop = dict(processor.crop_size)
         cut = pair("crop_size", [crop.get("height"), crop.get("width")])
         if not on_tensors and (cut[0] > target[0] or cut[1] > target[1]):
-            raise unsupported("crop_size", crop)  # it pads otherwise than the other class does
+            raise not_modelled("crop_size", crop)  # it pads otherwise than the other class does
         geometry.append(CenterCrop(cut, odd="behind"))
         target = cut
     elif keeps_ratio:
-        raise unsupported("do_center_crop", processor.do_center_crop)
+        raise not_modelled("do_center_crop", processor.do_center_crop)
     # A processor that does not convert takes pictures in RGB alone: how others become RGB is left to who calls it.
     colours: tuple[ImageStep, ...] = (OnWhite(), ToRgb()) if processor.do_convert_rgb else (ToRgb(),)
     normalizes = bool(processor.do_normalize)
@@ -84,10 +84,9 @@ def _has_torchvision_behind_it(processor: Any) -> bool:
         [] if base is None else [name for name in _STEPS if getattr(kind, name, None) is not getattr(base, name, None)]
     )
     if base is None or own:
-        raise UnsupportedModelError(
+        raise unsupported(
             f"The image processor {kind.__name__!r} prepares pictures in a way of its own, which Ingrain does not "
-            "model.",
-            param="name",
+            "model."
         )
     return base is backends.TorchvisionBackend
 
@@ -95,6 +94,6 @@ def _has_torchvision_behind_it(processor: Any) -> bool:
 def _resize(on_tensors: bool, size: tuple[int, int], keeps_ratio: bool, resample: Any) -> ImageStep:
     name = _FILTERS.get(int(resample)) if isinstance(resample, int) else None
     if name is None or (on_tensors and name not in get_args(TensorInterpolation)):
-        raise unsupported("resample", resample)
+        raise not_modelled("resample", resample)
     mode = "shortest" if keeps_ratio else "squash"
     return ResizeTensor(size, mode, name) if on_tensors else Resize(size, mode, name)  # type: ignore[arg-type]  # as checked

@@ -1,4 +1,4 @@
-"""Pictures that a proof is run on: none square by rule, none uniform, of several sizes and modes."""
+"""Images that a proof is run on: none square by rule, none uniform, of several sizes and modes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 # Width, height, mode, format. The first few are the ones of a brief proof.
-_PICTURES = (
+_IMAGES = (
     (640, 427, "RGB", "JPEG"),
     (233, 517, "RGB", "PNG"),
     (97, 64, "RGBA", "PNG"),
@@ -24,12 +24,12 @@ _PICTURES = (
 BRIEF = 3
 
 
-def pictures(*, brief: bool = False) -> list[bytes]:
-    """Return encoded pictures, the same every time: smooth shapes with noise on them, as photographs have.
+def encoded_images(*, brief: bool = False) -> list[bytes]:
+    """Return encoded images, the same every time: smooth shapes with noise on them, as photographs have.
 
     Each has a light of its own: networks that average over a picture would hardly tell them apart.
     """
-    return [_encode(*kind, seed=number) for number, kind in enumerate(_PICTURES[:BRIEF] if brief else _PICTURES)]
+    return [_encode(*kind, seed=number) for number, kind in enumerate(_IMAGES[:BRIEF] if brief else _IMAGES)]
 
 
 @functools.cache  # drawing them takes longer than a small network's proof

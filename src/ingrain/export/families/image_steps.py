@@ -34,11 +34,11 @@ def preprocess_config_from_open_clip(config: object) -> ImagePreprocess:
     given = _as_mapping(config)
     _refuse_unknown(given, _OPEN_CLIP_KEYS)
     if given.get("mode", "RGB") != "RGB":
-        raise unsupported("mode", given["mode"])
+        raise not_modelled("mode", given["mode"])
     size = pair("size", given.get("size", 224))
     name = given.get("interpolation") or "bicubic"
     if name not in ("bicubic", "bilinear", "random"):
-        raise unsupported("interpolation", name)
+        raise not_modelled("interpolation", name)
     # OpenCLIP takes bicubic at inference where training drew the filter at random.
     interpolation: Interpolation = "bilinear" if name == "bilinear" else "bicubic"
     resize_mode = given.get("resize_mode") or "shortest"
@@ -51,12 +51,12 @@ def preprocess_config_from_open_clip(config: object) -> ImagePreprocess:
         case "longest":
             fill = given.get("fill_color", 0)
             if not isinstance(fill, int) or isinstance(fill, bool):
-                raise unsupported("fill_color", fill)
+                raise not_modelled("fill_color", fill)
             geometry = (Resize(size, "longest", interpolation), CenterCrop(size, fill))
         case "squash":
             geometry = (Resize(size, "squash", interpolation),)
         case _:
-            raise unsupported("resize_mode", resize_mode)
+            raise not_modelled("resize_mode", resize_mode)
     return ImagePreprocess(
         size=size,
         steps=(*geometry, ToRgb()),  # OpenCLIP converts last, which matters for palettes and alpha
@@ -79,15 +79,15 @@ def preprocess_config_from_timm(data_config: Mapping[str, Any]) -> ImagePreproce
     _refuse_unknown(data_config, _TIMM_KEYS)
     input_size = tuple(data_config.get("input_size") or (3, 224, 224))
     if len(input_size) != 3 or input_size[0] != 3:
-        raise unsupported("input_size", input_size)
+        raise not_modelled("input_size", input_size)
     size = pair("input_size", input_size[1:])
     name = data_config.get("interpolation", "bilinear")
     if name not in get_args(Interpolation):
-        raise unsupported("interpolation", name)
+        raise not_modelled("interpolation", name)
     interpolation = cast(Interpolation, name)
     crop_pct = data_config.get("crop_pct") or _TIMM_CROP_PCT
     if not isinstance(crop_pct, int | float) or not 0 < crop_pct <= 8:
-        raise unsupported("crop_pct", crop_pct)
+        raise not_modelled("crop_pct", crop_pct)
     scaled = (math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct))
     mean = triple("mean", data_config.get("mean"), _TIMM_MEAN)
     geometry: tuple[ImageStep, ...]
@@ -100,7 +100,7 @@ def preprocess_config_from_timm(data_config: Mapping[str, Any]) -> ImagePreproce
             colour = (round(255 * mean[0]), round(255 * mean[1]), round(255 * mean[2]))
             geometry = (Resize(scaled, "longest", interpolation), CenterCrop(size, colour))
         case crop_mode:
-            raise unsupported("crop_mode", crop_mode)
+            raise not_modelled("crop_mode", crop_mode)
     std = triple("std", data_config.get("std"), _TIMM_STD)
     return ImagePreprocess(size=size, steps=(ToRgb(), *geometry), mean=mean, std=std)
 
@@ -110,20 +110,20 @@ def _as_mapping(config: object) -> Mapping[str, Any]:
         return dataclasses.asdict(config)
     if isinstance(config, Mapping):
         return config
-    raise unsupported("configuration", type(config).__name__)
+    raise not_modelled("configuration", type(config).__name__)
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:
     for key in sorted(set(given) - known):
         if given[key] is not None:
-            raise unsupported(key, given[key])
+            raise not_modelled(key, given[key])
 
 
 def pair(key: str, value: Any) -> tuple[int, int]:
     """Return ``(height, width)`` of a size that may be one number for both."""
     sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
     if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= 16_384 for side in sides):
-        raise unsupported(key, value)
+        raise not_modelled(key, value)
     return (sides[0], sides[1])
 
 
@@ -134,11 +134,11 @@ def triple(key: str, value: Any, default: Triple) -> Triple:
     values = (value,) * 3 if isinstance(value, int | float) else tuple(value)
     usable = len(values) == 3 and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
     if not usable or (key == "std" and 0 in values):
-        raise unsupported(key, value)
+        raise not_modelled(key, value)
     return (float(values[0]), float(values[1]), float(values[2]))
 
 
-def unsupported(key: str, value: object) -> UnsupportedModelError:
+def not_modelled(key: str, value: object) -> UnsupportedModelError:
     """Return the error that refuses a setting."""
     return UnsupportedModelError(
         f"The model's image preprocessing has {key} = {value!r}, which Ingrain does not model."

@@ -1,4 +1,4 @@
-"""Receives ways to export a graph, best first, and hands on the first result that is proved."""
+"""Tries ways to make a graph, best first, until the result of one is proved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from ingrain.errors import UnsupportedModelError, VerificationError
+from ingrain.errors import VerificationError
+from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.onnx_file import CannotConvert
 
 Way = TypeVar("Way")
@@ -35,6 +36,4 @@ def first_proved(ways: Iterable[Way], attempt: Callable[[Way], Result], *, what:
             print(f"{what}, {way} did not work:", file=sys.stderr)  # noqa: T201  # the worker's stderr is its log
             traceback.print_exc()
             refusal = error if isinstance(error, VerificationError) else refusal
-    raise refusal or UnsupportedModelError(
-        f"{what} cannot be converted to ONNX: no exporter can express it.", param="name"
-    )
+    raise refusal or unsupported(f"{what} cannot be converted to ONNX: no exporter can express it.")

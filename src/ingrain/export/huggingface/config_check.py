@@ -8,6 +8,7 @@ import inspect
 from typing import Any
 
 from ingrain.errors import UnsupportedModelError
+from ingrain.export.model_files import unsupported
 
 # Another spelling of a size, by the name that transformers' classes have in common for it.
 _SPELLINGS = {
@@ -123,4 +124,4 @@ def _classes(model_type: str) -> frozenset[str]:
 
 
 def _unsupported(message: str) -> UnsupportedModelError:
-    return UnsupportedModelError(message, param="name")
+    return unsupported(message)

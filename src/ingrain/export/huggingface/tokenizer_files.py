@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
-from ingrain.export.families.sentence_transformers import japanese_tokenizer
+from ingrain.export.huggingface import japanese_tokenizer
+from ingrain.export.model_files import unsupported
 
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.model", "spiece.model", "spm.model", "tokenizer.model")
 _TIKTOKEN = "tiktoken.model"
@@ -118,16 +119,14 @@ def _refuse_python_alone(config: dict[str, Any], tokenizer_config: dict[str, Any
     if name == japanese_tokenizer.CLASS:
         japanese_tokenizer.japanese_words(tokenizer_config)
         return
-    raise UnsupportedModelError(
+    raise unsupported(
         f"The model's tokenizer {name!r} is Python code, of which there is no fast form (tokenizer.json), so it is not "
-        "there where requests are served.",
-        param="name",
+        "there where requests are served."
     )
 
 
 def _unlike(kind: str, vocabulary: str, what: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
+    return unsupported(
         f"The installed transformers converts the tokenizer's {Path(vocabulary).name!r} for {kind!r}, {what}. Put a "
-        "tokenizer.json beside it, as an earlier transformers' save_pretrained of the fast tokenizer writes it.",
-        param="name",
+        "tokenizer.json beside it, as an earlier transformers' save_pretrained of the fast tokenizer writes it."
     )

@@ -1,29 +1,12 @@
-"""What cannot be converted, and why: the reasons that a user is told."""
+"""Refuses networks of transformers that cannot be converted, with the reasons that a user is told."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.unread import refuse_other_network
+from ingrain.export.huggingface.config_check import refuse_other_network
+from ingrain.export.model_files import unsupported
 from ingrain.sources.trust import SETTING
-
-_WORDS = (
-    "it splits texts into words with rules of its own that the serving tokenizer does not have, so its vectors cannot "
-    "be reproduced"
-)
-_ROUTES = (
-    "it holds several encoders, and which one a text meets depends on the task that the caller names; save each route "
-    "as a model of its own, as the documentation shows, and send queries to the one and documents to the other"
-)
-_MODULES = {
-    "BoW": _WORDS,
-    "WordEmbeddings": _WORDS,
-    "WordWeights": "it weighs the words of word embeddings, whose word splitting cannot be reproduced",
-    "LSTM": "it runs only on top of word embeddings, whose word splitting cannot be reproduced",
-    "Router": _ROUTES,
-    "Asym": _ROUTES,
-}
 
 _CHUNKED = (
     "its attention works on chunks whose number is fixed while exporting, so a graph is right for one text length only"
@@ -54,16 +37,6 @@ _ARCHITECTURES = {
 _EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
-def refuse_module(kind: str) -> None:
-    """Raise where a module of this class is known and cannot be converted.
-
-    Raises:
-        UnsupportedModelError: With the reason.
-    """
-    if kind in _MODULES:
-        raise UnsupportedModelError(f"The module {kind!r} cannot be served: {_MODULES[kind]}.", param="name")
-
-
 def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> None:
     """Raise where a network's ``config.json`` names an architecture that cannot be converted.
 
@@ -76,29 +49,23 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
     """
     model_type = config.get("model_type")
     if model_type in _ARCHITECTURES:
-        raise UnsupportedModelError(
-            f"Models of the type {model_type!r} cannot be converted: {_ARCHITECTURES[model_type]}.", param="name"
-        )
+        raise unsupported(f"Models of the type {model_type!r} cannot be converted: {_ARCHITECTURES[model_type]}.")
     if model_type == "big_bird" and config.get("attention_type", "block_sparse") == "block_sparse":
-        raise UnsupportedModelError(
+        raise unsupported(
             "BigBird with block-sparse attention cannot be converted: it changes its attention at a certain text "
-            "length, and a graph holds one of the two. Set 'attention_type' to 'original_full' in its config.json.",
-            param="name",
+            "length, and a graph holds one of the two. Set 'attention_type' to 'original_full' in its config.json."
         )
     _refuse_length_dependent_positions(config)
     auto_map = config.get("auto_map")
     if auto_map and not trust_remote_code:
-        raise UnsupportedModelError(
+        raise unsupported(
             f"The model's network {model_type!r} is code that comes with the model; it is run only where remote "
-            f"code is allowed ({SETTING}).",
-            param="name",
+            f"code is allowed ({SETTING})."
         )
     if auto_map and "AutoModel" in auto_map:
         return  # else the code is of a head or a tokenizer, and transformers takes its own class for the network
     if not _is_native(model_type):
-        raise UnsupportedModelError(
-            f"The installed transformers does not know the architecture {model_type!r}; a newer one may.", param="name"
-        )
+        raise unsupported(f"The installed transformers does not know the architecture {model_type!r}; a newer one may.")
     _refuse_experts_left_out(config)
     refuse_other_network(config)
 
@@ -108,11 +75,10 @@ def _refuse_experts_left_out(config: dict[str, Any]) -> None:
     model_type = config.get("model_type")
     for name in _EXPERT_COUNTS:
         if isinstance(config.get(name), int) and config[name] > 1 and not _has_experts(model_type):
-            raise UnsupportedModelError(
+            raise unsupported(
                 f"The network {model_type!r} is a mixture of experts ({name!r} {config[name]}), and the installed "
                 "transformers has that architecture without experts; the model's config.json names no code that has "
-                "them ('auto_map').",
-                param="name",
+                "them ('auto_map')."
             )
 
 
@@ -125,9 +91,8 @@ def _refuse_length_dependent_positions(config: dict[str, Any]) -> None:
     for rules in (scaling, *(value for value in scaling.values() if isinstance(value, dict))):
         kind = rules.get("rope_type", rules.get("type"))
         if kind in ("dynamic", "longrope"):
-            raise UnsupportedModelError(
-                f"The model's rotary positions ({kind!r}) depend on the text's length, which a graph cannot express.",
-                param="name",
+            raise unsupported(
+                f"The model's rotary positions ({kind!r}) depend on the text's length, which a graph cannot express."
             )
 
 

@@ -1,4 +1,4 @@
-"""Receives a model's folder, hands on one that loads by transformers' classes, or with code that may be run.
+"""Decides whether a model loads by transformers' own classes or with code that comes with it, if that may be run.
 
 Nothing is imported here, and no code is run: what a model names is read from its JSON files.
 """
@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.protocol import LoadableFolder, Report
 from ingrain.export.families.sentence_transformers.checkpoint import (
     TRANSFORMER_CONFIGS,
     modules_of,
-    read_json,
     transformer_options,
 )
-from ingrain.export.families.sentence_transformers.native_classes import read_natively, read_tokenizer_natively
+from ingrain.export.huggingface.native_classes import read_natively, read_tokenizer_natively
+from ingrain.export.model_files import read_json, unsupported
 from ingrain.export.process.job import ExportJob
-from ingrain.progress import Progress
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Code
 from ingrain.sources.code import fetch_code
@@ -52,8 +51,6 @@ _NAMING = (
 # `owner/name--module.Class`, or `module.Class` of the model's own folder.
 _REFERENCE = re.compile(r"(?:(?P<repository>[\w.-]+(?:/[\w.-]+)?)--)?(?P<module>\w+(?:/\w+)*)\.(?P<name>\w+)")
 
-Report = Callable[[Progress], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -67,22 +64,7 @@ class Reference:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A model that may be loaded.
-
-    Attributes:
-        folder: What the source library loads.
-        runs_code: True where code that comes with the model will be run.
-        code: That code.
-    """
-
-    folder: Path
-    runs_code: bool
-    code: tuple[Code, ...]
-
-
-def settle(job: ExportJob, source: ResolvedSource, links: Path, report: Report) -> Settled:
+def prepare_folder(job: ExportJob, source: ResolvedSource, links: Path, report: Report) -> LoadableFolder:
     """Decide between transformers' own classes and code, and lay a folder in which the decision is written.
 
     Args:
@@ -105,7 +87,7 @@ def settle(job: ExportJob, source: ResolvedSource, links: Path, report: Report) 
     described = [code.described for code in fetched]
     if source.repository in repositories:
         described.insert(0, _describe(source.repository, source.commit, source.folder))
-    return Settled(folder, runs_code=bool(repositories), code=tuple(described))
+    return LoadableFolder(folder, runs_code=bool(repositories), code=tuple(described))
 
 
 def refuse_untrusted_code(job: ExportJob, source: ResolvedSource) -> None:
@@ -145,14 +127,14 @@ def _plan(job: ExportJob, source: ResolvedSource) -> tuple[dict[str, Any], list[
 
 def _refuse_untrusted(job: ExportJob, source: ResolvedSource, needed: list[Reference], repositories: list[str]) -> None:
     if needed and source.origin == "custom":
-        raise _unsupported(
+        raise unsupported(
             f"{job.name!r} needs code that comes with the model ({needed[0]}); code is never run for a model given by "
             "URLs."
         )
     refused = [name for name in repositories if not _may_run(name, source, job)]
     if refused:
         first = next(reference for reference in needed if (reference.repository or source.repository) in refused)
-        raise _unsupported(
+        raise unsupported(
             f"{job.name!r} needs code that comes with the model ({first}, of {refused[0]!r}), and remote code is run "
             f"only where it is allowed. {how_to_allow(_pinned(name, source, job) for name in refused)}"
         )
@@ -200,7 +182,7 @@ def _references(value: object, only: str | None = None) -> list[Reference]:
         return []
     match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise _unsupported(f"The model names {value!r} in an auto_map, which is no class in a file.")
+        raise unsupported(f"The model names {value!r} in an auto_map, which is no class in a file.")
     return [Reference(match["repository"], match["module"], match["name"])]
 
 
@@ -281,14 +263,14 @@ def _fetch(repository: str, job: ExportJob, source: ResolvedSource, report: Repo
     if revision is None:
         revision = _code_revision(source.folder)
         if revision and may_be_anybodys(revision) and not {revision, EVERYBODY} & {*pinned, *job.trust_remote_code}:
-            raise _unsupported(
+            raise unsupported(
                 f"The model asks for the code of {repository!r} at {revision!r}, which may be a change that somebody "
                 f"proposed to it; its owner's name stands for branches and tags. Add '{repository}@' and the commit to "
                 f"{SETTING} to have that one run."
             )
     snapshot = fetch_code(repository, revision, job, report)
     if not is_trusted(repository, snapshot.commit, job.trust_remote_code):
-        raise _unsupported(
+        raise unsupported(
             f"The code of {repository!r} is allowed at {pinned[0]}, and the model was made with {snapshot.commit}. "
             + how_to_allow([f"{repository}@{snapshot.commit}"])
         )
@@ -326,7 +308,3 @@ def _copy_code(folder: Path, target: Path) -> None:
         copy = target / file.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-
-
-def _unsupported(message: str) -> UnsupportedModelError:
-    return UnsupportedModelError(message, param="name")

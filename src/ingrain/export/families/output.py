@@ -1,4 +1,4 @@
-"""Receives the proved graphs of a model, hands on the manifest that describes them."""
+"""Lays out the output folder of an export, and writes its manifest."""
 
 from __future__ import annotations
 

@@ -1,0 +1,139 @@
+"""Converts a loaded model: each tower is exported, proved, brought to its precision and described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ingrain.errors import ExportError
+from ingrain.export.families.output import describe_graph, describe_model, graph_folder, model_folder
+from ingrain.export.families.protocol import Candidate, Preparation, Report, Source, Tower
+from ingrain.export.onnx.onnx_file import describe_inputs, describe_outputs, open_session, write_onnx
+from ingrain.export.precision.calibrate import calibrate
+from ingrain.export.precision.choose import INT8, finish
+from ingrain.export.process.job import ExportJob, Phase, Progress
+from ingrain.export.process.threads import export_threads
+from ingrain.export.proof.compare import Arrays, Count, References, prove
+from ingrain.export.proof.deviation import Floors
+from ingrain.export.proof.first_proved import first_proved
+from ingrain.repository.manifest import Graph, Manifest, Verification
+
+
+def convert(job: ExportJob, source: Source, commit: str | None, report: Report, *, brief: bool = False) -> Manifest:
+    """Convert a model.
+
+    Args:
+        job: What to export; ``job.output`` gets the result.
+        source: The loaded model.
+        commit: The hub's commit, for the manifest.
+        report: Called with progress.
+        brief: True to prove with few inputs, where hundreds of models are compared.
+
+    Returns:
+        The manifest, not written yet.
+
+    Raises:
+        UnsupportedModelError: The model cannot be converted, with the reason.
+        VerificationError: A graph differs from the source.
+        ExportError: The weights are unusable.
+    """
+    model = source.describe(model_folder(job))
+    references = [
+        ask_source(tower, model.preparation, tower.inputs, job.tolerance, report, brief=brief) for tower in model.towers
+    ]
+    widths = [found.width for found in references]
+    if len(set(widths)) > 1:
+        raise ExportError(f"The towers give vectors of {' and '.join(map(str, widths))} dimensions.")
+    text, graphs, proofs = model.preparation.text, [], {}
+    for number, (tower, found) in enumerate(zip(model.towers, references, strict=True)):
+        progress = Progress("export", tower.label, number, len(model.towers), "graphs")
+        graph, proofs[tower.role], candidate = _convert_tower(job, source, tower, found, report, progress)
+        graphs.append(graph)
+        if text is not None and candidate.fixed_length:
+            text = msgspec.structs.replace(text, fixed_length=True)
+    manifest = describe_model(
+        job,
+        commit=commit,
+        architecture=model.architecture,
+        embedding_size=widths[0],
+        graphs=tuple(graphs),
+        text=text,
+        image=model.preparation.image,
+        labels=model.labels,
+        similarity=model.similarity,
+        verification=proofs,
+    )
+    return manifest if brief else calibrate(job, manifest, report)
+
+
+def ask_source(
+    tower: Tower,
+    prepared: Preparation,
+    inputs: Sequence[str],
+    tolerance: float,
+    report: Report,
+    *,
+    brief: bool = False,
+) -> References:
+    """Have the source answer what a tower's graph will be compared with."""
+    return tower.ask(
+        prepared, inputs, tolerance, brief, _counter(report, "read", f"reference outputs of {tower.label}s")
+    )
+
+
+def prove_tower(
+    tower: Tower, session: Any, references: References, tolerance: float, floors: Floors | None, report: Report
+) -> Verification:
+    """Compare a tower's graph with the source."""
+    count = _counter(report, "verify", f"outputs of {tower.label}s")
+    return prove(session, references, tolerance=tolerance, report=count, floors=floors)
+
+
+def _convert_tower(
+    job: ExportJob, source: Source, tower: Tower, references: References, report: Report, progress: Progress
+) -> tuple[Graph, Verification, Candidate]:
+    """Try one way of exporting after the other until a graph is proved."""
+    path = graph_folder(job, tower.role) / "model.onnx"
+
+    def attempt(candidate: Candidate) -> tuple[Graph, Verification, Candidate]:
+        report(msgspec.structs.replace(progress, detail=f"{tower.label}, {candidate}"))
+        asked = references.of_fixed_length() if candidate.fixed_length else references
+        _write(source, candidate, tower, asked, path)
+        session = open_session(path, export_threads())
+        inputs, outputs = describe_inputs(session, asked.axes), describe_outputs(session, asked.width)
+
+        def prove_session(session: Any, floors: Floors | None = None) -> Verification:
+            return prove_tower(tower, session, asked, job.tolerance, floors, report)
+
+        def sample() -> Iterable[Arrays]:
+            return asked.calibration_batches(tower.inputs, _counter(report, "export", "ranges of values"))
+
+        proof = prove_session(session)
+        del session
+        if tower.int8 or job.precision not in INT8:
+            if job.precision != "fp32" or job.on_gpu:
+                wanted = f"{job.precision}, for the GPU" if job.on_gpu else job.precision
+                report(msgspec.structs.replace(progress, detail=f"{tower.label}, {wanted}"))
+            proof = finish(path, job, proof, prove_session, what=tower.title, sample=sample)
+        equal = asked.equal_lengths_only
+        return describe_graph(job, tower.role, inputs, outputs, equal_lengths_only=equal), proof, candidate
+
+    return first_proved(tower.candidates, attempt, what=tower.title)
+
+
+def _write(source: Source, candidate: Candidate, tower: Tower, references: References, path: Path) -> None:
+    """Write the graph, and let go of the source's weights: ONNX Runtime will hold a copy of its own."""
+    for leftover in path.parent.iterdir():
+        leftover.unlink()
+    source.load()
+    graph = candidate.build(source.model)
+    write_onnx(graph, references.sample(tower.inputs), tower.output, path, candidate.recipe, references.axes)
+    del graph
+    source.release()
+
+
+def _counter(report: Report, phase: Phase, detail: str) -> Count:
+    return lambda done, total: report(Progress(phase, detail, done, total, "cases"))

@@ -1,0 +1,57 @@
+"""The two kinds of towers that families have in common: of texts, and of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ingrain.export.families.protocol import Candidate, Preparation, Tower
+from ingrain.export.onnx.onnx_file import Recipe
+from ingrain.export.proof.compare import Count, Distance, compare
+from ingrain.export.proof.image_references import ImageReferences, ask_image_source
+from ingrain.export.proof.text_references import TextReferences, ask_text_source
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.repository.manifest import Role
+
+PIXELS = "pixel_values"
+PLAIN_RECIPES = (Recipe("dynamo", None), Recipe("torchscript", None))
+"""For networks whose attention cannot be chosen."""
+
+
+def text_tower(
+    source: Any, inputs: Sequence[str], candidates: Iterable[Candidate], *, title: str, int8: bool = True
+) -> Tower:
+    """Return the text tower of a source (``proof.text_references.TextSource``)."""
+
+    def ask(
+        prepared: Preparation, inputs: Sequence[str], tolerance: float, brief: bool, count: Count
+    ) -> TextReferences:
+        assert prepared.text is not None
+        preprocessor = TextPreprocessor(prepared.text, prepared.folder)
+        return ask_text_source(source, preprocessor, inputs, tolerance=tolerance, report=count, brief=brief)
+
+    return Tower(
+        role="text_encoder", label="text", title=title, inputs=tuple(inputs), candidates=tuple(candidates), ask=ask,
+        int8=int8,
+    )  # fmt: skip
+
+
+def image_tower(
+    source: Any,
+    candidates: Iterable[Candidate],
+    *,
+    title: str = "The image tower",
+    role: Role = "image_encoder",
+    output: str = "embedding",
+    distance: Distance = compare,
+) -> Tower:
+    """Return the image tower of a source (``proof.image_references.ImageSource``)."""
+
+    def ask(prepared: Preparation, _: Sequence[str], __: float, brief: bool, count: Count) -> ImageReferences:
+        assert prepared.image is not None
+        count(0, 0)  # says that it has begun
+        return ask_image_source(source, prepared.image, distance=distance, brief=brief)
+
+    return Tower(
+        role=role, label="image", title=title, inputs=(PIXELS,), output=output, candidates=tuple(candidates), ask=ask
+    )

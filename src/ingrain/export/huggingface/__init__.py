@@ -1,0 +1,1 @@
+"""What families have in common whose networks or tokenizers are of transformers."""

@@ -1,0 +1,103 @@
+"""Compares a stored model with its source again, as was done before it was published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ingrain.errors import ExportError, ModelNotFoundError
+from ingrain.export.families.convert import ask_source, prove_tower
+from ingrain.export.families.output import model_folder
+from ingrain.export.families.protocol import Family, Preparation, Report
+from ingrain.export.model_files import unsupported
+from ingrain.export.onnx.onnx_file import CannotConvert, open_session
+from ingrain.export.precision.choose import FLOORS, INT8
+from ingrain.export.process.job import ExportJob
+from ingrain.export.process.threads import export_threads
+from ingrain.export.proof.deviation import Floors
+from ingrain.repository.manifest import Manifest, Precision, Role
+from ingrain.repository.names import model_key
+from ingrain.repository.store import Entry, Repository
+
+# Of what the source says twice, where the graph itself has floors instead.
+_TOLERANCE = 1e-4
+
+
+def find_stored(job: ExportJob, root: str) -> Entry:
+    """Find the model of a job in the repository at ``root``, with every file as it was published.
+
+    Raises:
+        ModelNotFoundError: The repository does not have the model.
+        DamagedEntryError: A stored file is missing or differs from its checksum.
+    """
+    repository = Repository(Path(root))
+    stored = repository.find(model_key(job.name, job.library, job.pretrained))
+    if stored is None:
+        raise ModelNotFoundError(f"Model {job.name!r} is not in the repository.", param="name")
+    repository.check(stored)
+    return stored
+
+
+def prove_stored(job: ExportJob, stored: Entry, family: Family, folder: Path, report: Report) -> Manifest:
+    """Compare the graphs of a repository, its tokenizer and its geometry with the source library.
+
+    Args:
+        job: Names the model and, in ``stored_in``, the repository; ``output`` is scratch space.
+        stored: What the repository has of it.
+        family: The family of its library.
+        folder: The model's folder, as the source library loads it.
+        report: Called with progress.
+
+    Returns:
+        The stored manifest with what was measured now; nothing is written to the repository.
+
+    Raises:
+        VerificationError: A graph, the tokenizer or prepared pixels differ by more than was allowed when it was made.
+        ExportError: The source library cannot load the model.
+    """
+    assert job.stored_in is not None
+    repository = Repository(Path(job.stored_in))
+    manifest = stored.manifest
+    source = family.open(msgspec.structs.replace(job, task=manifest.task, precision=manifest.precision), folder)
+    # Writing a tokenizer is also what tells a source where to cut texts.
+    towers = {tower.role: tower for tower in source.describe(model_folder(job)).towers}
+    # Where a graph wants all texts padded to one length, the source does not.
+    text = None if manifest.text is None else msgspec.structs.replace(manifest.text, fixed_length=False)
+    prepared = Preparation(folder=stored.folder, text=text, image=manifest.image)
+    asked = {}
+    for graph in manifest.graphs:
+        if graph.role not in towers:
+            raise ExportError(f"The model's source has no {graph.role}, which is stored.")
+        inputs, (tolerance, _) = [value.name for value in graph.inputs], _allowed(manifest, graph.role)
+        asked[graph.role] = ask_source(towers[graph.role], prepared, inputs, tolerance, report)
+    source.release()  # ONNX Runtime will hold a copy of the weights of its own
+    proofs = {}
+    for graph in manifest.graphs:
+        references = asked[graph.role]
+        if manifest.text is not None and manifest.text.fixed_length:
+            references = references.of_fixed_length()
+        session = _open_session(repository.locate_graph(graph), manifest.precision, job)
+        allowed = _allowed(manifest, graph.role)
+        proofs[graph.role] = prove_tower(towers[graph.role], session, references, *allowed, report)
+    return msgspec.structs.replace(manifest, verification=proofs)
+
+
+def _open_session(path: Path, precision: Precision, job: ExportJob) -> Any:
+    on_gpu = job.on_gpu and precision not in INT8  # these are served on CPUs alone
+    try:
+        return open_session(path, export_threads(), precision=precision, on_gpu=on_gpu)
+    except CannotConvert as error:
+        if precision == "fp16" and not on_gpu:
+            raise unsupported(
+                f"Model {job.name!r} is stored in fp16, as it is fast on a GPU, and can be proved only where there is "
+                "one."
+            ) from error
+        raise
+
+
+def _allowed(manifest: Manifest, role: Role) -> tuple[float, Floors | None]:
+    """Return what the graph had to reach when it was published: a tolerance or, in a lower precision, floors."""
+    tolerance = manifest.verification[role].tolerance
+    return (_TOLERANCE, FLOORS[manifest.precision]) if tolerance is None else (tolerance, None)

@@ -1,0 +1,228 @@
+"""Has a source library embed the texts of a proof, and compares its token ids with those that serving makes.
+
+The texts: of 1 to the maximum of tokens and longer, awkward ones and empty ones, with every prompt. The tokenizer is
+compared on several hundred more.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ingrain.errors import VerificationError
+from ingrain.export.precision.ranges import sample_batches
+from ingrain.export.proof.compare import Arrays, Count, Floats, References, check_answers, compare
+from ingrain.export.proof.texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
+from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
+
+# Attention of one text costs heads x tokens squared: a single text of 8192 tokens can take minutes and gigabytes.
+# Lengths above these are not run; positions and masks are computed in one way for all lengths, and what differs
+# with the length (windows, chunks, position tables) shows well below.
+LONGEST_PROVED = 2048
+LONGEST_PROVED_LARGE = 512
+LARGE_PARAMETERS = 200_000_000
+
+# Two lengths with padding: what an exporter follows must be the general case.
+_SAMPLE = ["a river runs to the sea, slowly", "stone"]
+
+
+class TextSource(Protocol):
+    """The source library's own way from texts to vectors."""
+
+    parameters: int
+    special_tokens: list[str]
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Return the arrays that the source's network gets, ``int64 [B, T]`` by name."""
+        ...
+
+    def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 1) -> Floats:
+        """Return the source's vectors, float32 ``[B, D]``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextReferences(References):
+    """Texts with what the source answers for each alone.
+
+    Attributes:
+        items: The texts as the serving code tokenizes them.
+        preprocessor: The serving code with the exported tokenizer.
+    """
+
+    outputs = "vectors"
+
+    items: tuple[TokenizedText, ...]
+    preprocessor: TextPreprocessor
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The batch and, unless every text is padded to one length, the tokens."""
+        return ("batch",) if self.preprocessor.config.fixed_length else ("batch", "tokens")
+
+    def batches(self) -> list[list[int]]:
+        """Return each text alone, then together with neighbours, then the shortest with the longest."""
+        numbers = range(len(self.items))
+        lengths = [len(item) for item in self.items]
+        alone = [[number] for number in numbers]
+        if self.equal_lengths_only:
+            groups: dict[int, list[int]] = {}
+            for number in numbers:
+                groups.setdefault(lengths[number], []).append(number)
+            # A text that has its length to itself still shares a batch with itself.
+            return alone + [group if len(group) > 1 else group * 3 for group in groups.values()]
+        order = sorted(numbers, key=lengths.__getitem__)
+        short = [number for number in order if lengths[number] <= 64]
+        return [*alone, *_neighbours(order, lengths), short, [*order[:2], order[-1]]]
+
+    def arrays(self, numbers: Sequence[int], names: Sequence[str]) -> Arrays:
+        """Return a padded batch, int64 ``[B, T]`` by input name."""
+        return collate([self.items[number] for number in numbers], self.preprocessor.config, names)
+
+    def sample(self, names: Sequence[str]) -> Arrays:
+        """Return two texts of different lengths with padding."""
+        return collate(self.preprocessor.encode(_SAMPLE), self.preprocessor.config, names)
+
+    def of_fixed_length(self) -> TextReferences:
+        """Return the same texts, each padded to the maximum."""
+        padding = copy.copy(self.preprocessor)
+        padding.config = msgspec.structs.replace(padding.config, fixed_length=True)
+        return replace(self, preprocessor=padding)
+
+    def calibration_batches(self, names: Sequence[str], report: Count) -> Iterable[Arrays]:
+        """Return batches of the calibration sample, of one length each."""
+        return sample_batches(self.preprocessor, names, report)
+
+
+def ask_text_source(
+    source: TextSource,
+    preprocessor: TextPreprocessor,
+    inputs: Sequence[str],
+    *,
+    tolerance: float,
+    report: Count,
+    brief: bool = False,
+) -> TextReferences:
+    """Have the source embed the texts of the proof.
+
+    Args:
+        source: The source.
+        preprocessor: The serving code with the exported tokenizer.
+        inputs: The graph's inputs.
+        tolerance: What the source's own vectors may move by when padding is put beside them.
+        report: Called with texts done and in all.
+        brief: True for a dozen texts instead of about fifty, where hundreds of models are compared.
+
+    Raises:
+        VerificationError: The exported tokenizer differs from the source's.
+        ExportError: The source's own vectors cannot be compared.
+    """
+    tokenizer_cases = compare_tokenizers(source, preprocessor, inputs)
+    texts = _texts(preprocessor, source.parameters, brief=brief)
+    items, rows = [], []
+    for done, (text, prompt) in enumerate(texts):
+        report(done, len(texts))
+        item = preprocessor.encode([text], prompt=prompt)[0]
+        if not len(item) and not preprocessor.config.allow_empty:
+            continue  # the server refuses it, as the source has no answer either
+        items.append(item)
+        rows.append(source.embed([text], prompt=prompt)[0])
+    expected = check_answers(np.stack(rows))
+    padding_diff = _source_padding_diff(source)
+    return TextReferences(
+        expected=expected,
+        items=tuple(items),
+        preprocessor=preprocessor,
+        source_padding_diff=padding_diff if padding_diff > tolerance else None,
+        tokenizer_cases=tokenizer_cases,
+    )
+
+
+def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, inputs: Sequence[str]) -> int:
+    """Compare the arrays that a graph gets with those that the source's network gets, and return on how many texts.
+
+    Args:
+        source: The source.
+        preprocessor: The serving code with the exported tokenizer.
+        inputs: The graph's inputs.
+
+    Raises:
+        VerificationError: They differ.
+    """
+    texts = tokenizer_texts(source.special_tokens, preprocessor.config.max_tokens)
+    names = [name for name in inputs if name != "pooling_mask"]
+    for start in range(0, len(texts), 16):
+        batch = texts[start : start + 16]
+        items = preprocessor.encode(batch, prompt="")
+        if not preprocessor.config.allow_empty:
+            kept = [index for index, item in enumerate(items) if len(item)]
+            batch, items = [batch[index] for index in kept], [items[index] for index in kept]
+        if not items:
+            continue
+        theirs = source.tokenize(batch)
+        # A source may pad further than the longest text (CLIP's: to its context length).
+        width = theirs["input_ids"].shape[1]
+        ours = collate(items, preprocessor.config, names, length=width)
+        for name in names:
+            differing = _differing_rows(ours[name], theirs[name])
+            if differing:
+                raise VerificationError(
+                    f"The exported tokenizer gives other {name} than the source's for {differing} of the texts "
+                    f"{start + 1} to {start + len(batch)} (of {len(texts)}), so the model was not published."
+                )
+    return len(texts)
+
+
+def longest_proved(max_tokens: int, parameters: int) -> int:
+    """Return the longest sequence that a proof runs: the maximum, up to 2048, or 512 for more than 200 M parameters."""
+    return min(max_tokens, LONGEST_PROVED_LARGE if parameters > LARGE_PARAMETERS else LONGEST_PROVED)
+
+
+def _texts(preprocessor: TextPreprocessor, parameters: int, *, brief: bool) -> list[tuple[str, str | None]]:
+    """Return texts with the prompt to use (None: the model's default), shortest first."""
+    longest = longest_proved(preprocessor.config.max_tokens, parameters)
+
+    def count_tokens(text: str) -> int:
+        return len(preprocessor.encode([text])[0])
+
+    texts: list[tuple[str, str | None]] = [(text, None) for text in (AWKWARD[::6] if brief else AWKWARD)]
+    lengths = [3, longest // 2, longest - 1, longest] if brief else lengths_to_prove(longest)
+    texts += [(text_of_length(count, count_tokens, longest), None) for count in lengths]
+    if longest == preprocessor.config.max_tokens:
+        texts += [(text_of_length(longest + extra, count_tokens, longest), None) for extra in (1, longest)]
+    for prompt in list(filter(None, preprocessor.config.prompts.values()))[:8]:
+        texts += [(text, prompt) for text in ("", "river stone", AWKWARD[4])]
+    if preprocessor.config.default_prompt_name is not None:
+        texts += [(AWKWARD[4], "")]
+    return sorted(texts, key=lambda pair: count_tokens(pair[0]))
+
+
+def _neighbours(order: list[int], lengths: list[int]) -> list[list[int]]:
+    """Cut a list sorted by length into batches of at most 8 texts and about 4096 padded tokens."""
+    batches: list[list[int]] = []
+    for number in order:
+        batch = batches[-1] if batches else []
+        if not batch or len(batch) == 8 or (len(batch) + 1) * lengths[number] > 4096:
+            batches.append([number])
+        else:
+            batch.append(number)
+    return batches
+
+
+def _source_padding_diff(source: TextSource) -> float:
+    """Measure how far the source's own vectors move when padding is put beside them."""
+    short = [AWKWARD[4], "river", AWKWARD[10]]
+    padded = source.embed([*short, " ".join(AWKWARD[4:12])], batch_size=len(short) + 1)
+    return max(compare(padded[row], source.embed([text])[0])[0] for row, text in enumerate(short))
+
+
+def _differing_rows(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:
+    if ours.shape != theirs.shape:
+        return len(ours)
+    return int((ours != theirs).any(axis=1).sum())
