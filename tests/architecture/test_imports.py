@@ -25,8 +25,13 @@ SOURCE_LIBRARIES = {
     "onnxscript",
 }
 # Loaded by Triton's Python backend, which alone provides what it imports; and `python -m ingrain` is a program.
-NOT_IMPORTABLE_HERE = {"ingrain.python_backend.model", "ingrain.__main__"}
-SERVING_PART_OF_EXPORT = {"ingrain.export", "ingrain.export.process.job", "ingrain.export.process.runner"}
+NOT_IMPORTABLE_HERE = {"ingrain.backend.model", "ingrain.__main__"}
+SERVING_PART_OF_EXPORT = {
+    "ingrain.export",
+    "ingrain.export.process.child",
+    "ingrain.export.process.job",
+    "ingrain.export.process.runner",
+}
 
 
 def modules() -> list[str]:

@@ -18,7 +18,7 @@ import ingrain
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(ingrain.__file__).parent
 PROVIDED_BY_TRITON = {"triton_python_backend_utils"}
-SERVING_PART_OF_EXPORT = {"__init__.py", "job.py", "runner.py"}
+SERVING_PART_OF_EXPORT = {"__init__.py", "child.py", "job.py", "runner.py"}
 DISTRIBUTIONS = packages_distributions()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -42,7 +42,7 @@ def exports(file: Path) -> bool:
     """Return whether a file belongs to what only `ingrain[export]` can run."""
     station, *rest = file.relative_to(PACKAGE).parts
     if station == "export":
-        return rest[0] not in SERVING_PART_OF_EXPORT
+        return rest[-1] not in SERVING_PART_OF_EXPORT
     return station in {"sources", "testing"}
 
 

@@ -1,4 +1,4 @@
-"""The source library's image configuration in, the manifest's steps out; what we do not model is refused."""
+"""Translates OpenCLIP's and timm's image configuration into the manifest's steps, and refuses what is not modelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuses a ``config.json`` that describes another network than transformers would build from it, silently."""
+"""Refuses a ``config.json`` from which transformers would silently build another network than it describes."""
 
 from __future__ import annotations
 

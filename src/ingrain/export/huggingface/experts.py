@@ -1,8 +1,7 @@
-"""Mixtures of experts as one expression on tensors: every expert is computed, and weighs zero where it is not chosen.
+"""Replaces mixtures of experts by one expression on tensors, in which every expert is computed.
 
-Which weights a token meets depends on the token, and an exporter cannot follow that. The sum over all experts, each
-with the weight that the router gave it or with zero, is the same number for every input, at the price of computing
-experts that are not asked.
+Which experts a token meets depends on the token, and an exporter cannot follow that. The sum over all experts, each
+with the weight that the router gave it or with zero, is the same number, at the price of computing all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The image processor of a transformers model in, the manifest's steps out; what we do not model is refused."""
+"""Translates an image processor of transformers into the manifest's steps, and refuses what is not modelled."""
 
 from __future__ import annotations
 

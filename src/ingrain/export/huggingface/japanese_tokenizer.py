@@ -1,4 +1,4 @@
-"""Receives the tokenizer of a Japanese BERT, hands on what makes the same token ids without transformers."""
+"""Builds the serving tokenizer of Japanese BERT models, whose words MeCab splits."""
 
 from __future__ import annotations
 

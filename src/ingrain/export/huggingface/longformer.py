@@ -1,4 +1,4 @@
-"""Longformer's attention as one expression on tensors: the whole square of scores, masked to the band of the window.
+"""Replaces Longformer's chunked attention by dense attention that is masked to the window.
 
 Its own code cuts texts into chunks, whose number an exporter fixes. A token that sees the ``w`` tokens on either side
 and no other is the same whether the others were never compared or are masked; sentence-transformers asks for no global

@@ -1,4 +1,4 @@
-"""Receives a network's ``config.json``, hands on the one under which transformers' own class is the same network.
+"""Translates a ``config.json`` that names code into one for transformers' own class of the same network.
 
 The code that a model names may be older than the class that transformers has of it since, or a changed copy of one: the
 same class name proves nothing. So each pair stands here by itself, with the values under which the two compute the

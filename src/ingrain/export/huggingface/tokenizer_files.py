@@ -1,4 +1,4 @@
-"""Receives the folder of a text network; refuses, before anything is loaded, a tokenizer that cannot be served.
+"""Refuses tokenizers that cannot be served, and compares those that are converted from SentencePiece with it.
 
 Where a tokenizer is converted from SentencePiece's own file, what the source library makes of it is compared with what
 SentencePiece says: for some classes transformers drops the normalizer, the leading space or the shift of the ids, and
@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
 from ingrain.export.huggingface import japanese_tokenizer
@@ -98,6 +100,14 @@ def compare_with_sentencepiece(tokenizer: Any) -> None:
         wanted = [unknown if unknown is not None and piece == reader.unk_id() else piece + shift for piece in pieces]
         if tokenizer(text, add_special_tokens=False)["input_ids"] != wanted:
             raise _unlike(kind, vocabulary, "and then makes other tokens of a text than SentencePiece itself")
+
+
+def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
+    """Write ``tokenizer.json``: texts are cut at ``limit`` tokens on the side ``direction``, and not padded."""
+    copy = Tokenizer.from_str(backend.to_str())
+    copy.no_padding()
+    copy.enable_truncation(limit, direction=direction)
+    copy.save(str(folder / "tokenizer.json"))
 
 
 def _refuse_python_alone(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Receives nodes and constants one by one, hands on an ONNX graph made of them."""
+"""Collects the nodes and constants that replace those of an ONNX graph."""
 
 from __future__ import annotations
 

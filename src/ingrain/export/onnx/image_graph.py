@@ -1,4 +1,4 @@
-"""Receives a network that takes normalized pixels, hands on one that takes them as they come out of a picture."""
+"""Puts scaling and normalization of pixels in front of a network."""
 
 from __future__ import annotations
 

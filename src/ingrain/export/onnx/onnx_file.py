@@ -1,4 +1,4 @@
-"""Receives a torch module, hands on an ONNX file that ONNX Runtime opens, with named dynamic axes."""
+"""Exports torch modules to ONNX files with named dynamic axes, and opens them in ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token embeddings in, one vector a text out: the pooling modes of sentence-transformers, written for export."""
+"""The pooling modes of sentence-transformers, from token embeddings to one vector a text, written for export."""
 
 from __future__ import annotations
 

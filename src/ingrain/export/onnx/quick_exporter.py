@@ -1,4 +1,4 @@
-"""Spares torch's ONNX exporter what it does over and over, and the memory of what it did before."""
+"""Makes torch's ONNX exporter faster, and has it let go of memory."""
 
 from __future__ import annotations
 

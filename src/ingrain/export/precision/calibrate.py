@@ -1,4 +1,4 @@
-"""Receives the proved graph of a text model, hands on the vectors of a sample, from which int8 ranges are taken."""
+"""Embeds the calibration sample, from whose vectors the ranges of int8 vectors are taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sample of texts on which ranges are measured, of int8 vectors and in int8 graphs: of many subjects and kinds."""
+"""The calibration sample: texts of many subjects and kinds, on which ranges of values are measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives a proved float32 graph, hands on the one to publish: of the precision asked for, and fast where it will run.
+"""Chooses the graph to publish: of the precision asked for, and fast where it will run.
 
 A precision is a promise about vectors, not a recipe: the ways to keep it are tried fastest first, each is compared with
 the source, and the first one that reaches the floors is published.

@@ -1,4 +1,4 @@
-"""Receives the ranges of a value's columns, hands on what brings them near to each other, and one scale for them all.
+"""Scales the columns of a value to similar ranges, so that one int8 scale fits them all.
 
 A few columns of what a transformer computes are ten times as large as the others, and one scale for all of them leaves
 these few steps. As in SmoothQuant (Xiao et al., 2023) each column is divided by a factor and the row of weights that it

@@ -1,4 +1,4 @@
-"""Receives a proved float32 graph, hands on the same in half precision, its inputs and outputs as before."""
+"""Converts a float32 graph to half precision; its inputs and outputs stay as they are."""
 
 from __future__ import annotations
 

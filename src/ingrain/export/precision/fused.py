@@ -1,4 +1,4 @@
-"""Receives a proved float32 graph, hands on the same with a few of ONNX Runtime's operators in place of many."""
+"""Replaces operators of a graph by the fused ones of ONNX Runtime."""
 
 from __future__ import annotations
 

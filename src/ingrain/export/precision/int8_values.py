@@ -1,4 +1,4 @@
-"""Receives the names of float32 values, hands on the nodes that round them to bytes, and the scales of these."""
+"""Writes the nodes that round float32 values to bytes, and the scales of these."""
 
 from __future__ import annotations
 

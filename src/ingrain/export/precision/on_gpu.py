@@ -1,4 +1,4 @@
-"""Receives a proved float32 graph, hands on the one that this machine's GPU runs fastest, proved on it."""
+"""Chooses the graph that this machine's GPU runs fastest, and proves it there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives a proved float32 graph, hands on the same graph with int8 matrix products.
+"""Quantizes the matrix products of a graph to int8.
 
 ONNX Runtime's own dynamic quantization takes one scale for a whole batch of activations, so that a text's vector
 depends on what it was batched with (cosine 0.99 on all-MiniLM-L6-v2). Here a vector is the same whatever is beside it,

@@ -1,4 +1,4 @@
-"""Receives a float32 graph and its tokenizer, hands on the ranges of all values that are multiplied with weights."""
+"""Measures the ranges of all values of a graph that are multiplied with weights."""
 
 from __future__ import annotations
 

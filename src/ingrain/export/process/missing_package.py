@@ -1,4 +1,4 @@
-"""Receives what a source library raised, hands on the error that names the package which is not installed."""
+"""Finds the Python package whose absence made a source library fail."""
 
 from __future__ import annotations
 

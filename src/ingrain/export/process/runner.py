@@ -1,14 +1,13 @@
-"""Receives an export job, runs it in a process of its own, and hands on its progress and the manifest."""
+"""Runs an export job in a child process, reports its progress, and returns the manifest."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import logging
-import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -26,10 +25,9 @@ from ingrain.errors import (
     SourceUnavailableError,
     error_class,
 )
-from ingrain.export.process.job import Event, ExportJob, Failed, Finished
-from ingrain.install import install_hint
-from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in, raise_if_machines
-from ingrain.progress import Progress
+from ingrain.export.process.child import exit_code, running
+from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
+from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in
 from ingrain.repository.manifest import Manifest
 
 logger = logging.getLogger("ingrain.export")
@@ -42,20 +40,8 @@ STALL_S = 300.0
 GRACE_S = 5.0
 
 _NEEDED = ("torch", "sentence_transformers", "transformers", "onnx", "onnxscript")
-_LAST_WAIT_S = 2.0
-_POLL_S = 0.05
-_LONGEST_LINE_BYTES = 64 << 20
 _KEPT_LINES = 400  # the tracebacks of several ways that failed
-_LONGEST_KEPT_CHARS = 2000
 _LAST_LINES = 20
-
-# The token goes through stdin: code that comes with a model must find neither it nor the server's keys.
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "INGRAIN_API_KEYS", "INGRAIN_API_KEYS_FILE")
-_CHILD_ENVIRONMENT = {
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "PYTHONUNBUFFERED": "1",
-}
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
@@ -108,36 +94,22 @@ async def run_export(
     """
     if command is WORKER and (reason := exporter_available()) is not None:
         raise ExportUnavailableError(reason)
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            limit=_LONGEST_LINE_BYTES,
-            start_new_session=True,
-            env=_child_environment(),
-        )
-    except OSError as error:
-        raise_if_machines(error)
-        raise
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    stderr = asyncio.create_task(_keep_stderr(process, lines, job.token))
-    reaper = asyncio.create_task(_end_group_with_leader(process))
-    failure: BaseException | None = None
+    clock = _Clock(timeout_s=timeout_s, stall_s=stall_s)
     try:
-        await _send(process, job)
-        return await _follow(process, job, _Clock(timeout_s=timeout_s, stall_s=stall_s), on_progress)
+        async with running(command, lines, token=job.token, grace_s=grace_s) as process:
+            await _send(process, job)
+            manifest = await _follow(process, job, clock, on_progress)
     except BaseException as error:
-        failure = error
-        raise
-    finally:
-        await _end(process, stderr, grace_s)
-        reaper.cancel()
-        _log(job, lines, failure)
-        if isinstance(failure, ExportCrashedError):
+        _log(job, lines, error)
+        if isinstance(error, ExportCrashedError):
             # Rust and C++ end the process where Python raises, and only what they write last says why.
-            raise machine_fault_in("\n".join(list(lines)[-_LAST_LINES:])) or failure
+            fault = machine_fault_in("\n".join(list(lines)[-_LAST_LINES:]))
+            if fault is not None:
+                raise fault from error
+        raise
+    _log(job, lines, None)
+    return manifest
 
 
 class _Clock:
@@ -229,7 +201,7 @@ async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainErro
     """Return the error of a child whose output has ended without a result."""
     try:
         async with asyncio.timeout(clock.left_s()):
-            code = await _exit_code(process)
+            code = await exit_code(process)
     except TimeoutError:
         return clock.error(job.name)
     if code >= 0:
@@ -254,66 +226,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-async def _keep_stderr(process: Process, lines: deque[str], token: str | None) -> None:
-    """Keep the last lines; bars of progress that rewrite their line count as lines."""
-    assert process.stderr is not None
-    rest = ""
-    while block := await process.stderr.read(1 << 16):
-        text = rest + block.decode("utf-8", "replace").replace("\r", "\n")
-        if token:
-            text = text.replace(token, "***")
-        *whole, rest = text.split("\n")
-        lines.extend(line[:_LONGEST_KEPT_CHARS] for line in whole if line.strip())
-        rest = rest[-_LONGEST_KEPT_CHARS:]
-    if rest.strip():
-        lines.append(rest)
-
-
-async def _exit_code(process: Process) -> int:
-    """Wait for the child alone; `Process.wait` waits for the ends of its pipes too, which others may hold open."""
-    while process.returncode is None:  # noqa: ASYNC110  asyncio tells of the exit alone in no other way
-        await asyncio.sleep(_POLL_S)
-    return process.returncode
-
-
-async def _end_group_with_leader(process: Process) -> None:
-    """End what the child started as soon as the child has ended: until then its output has no end."""
-    await _exit_code(process)
-    _signal_group(process, signal.SIGKILL)
-
-
-async def _end(process: Process, stderr: asyncio.Task[None], grace_s: float) -> None:
-    """End the child and everything it started, and wait until they are gone."""
-    assert process.stdin is not None
-    try:
-        if process.returncode is None:
-            _signal_group(process, signal.SIGTERM)
-            async with asyncio.timeout(grace_s):
-                await _exit_code(process)
-    except TimeoutError:
-        logger.info("The export process did not end when asked, and is killed.")
-    finally:
-        # Also where the child itself is gone: processes of its own may not be.
-        _signal_group(process, signal.SIGKILL)
-        process.stdin.close()
-        # Bounded, for a process that left the group may still hold the other end of the pipe.
-        await asyncio.wait([stderr, asyncio.create_task(_exit_code(process))], timeout=_LAST_WAIT_S)
-        stderr.cancel()
-
-
-def _signal_group(process: Process, number: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        # Nobody is left in the group.
-        return
-
-
-def _child_environment() -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-    return {**inherited, **_CHILD_ENVIRONMENT}
 
 
 def _log(job: ExportJob, lines: deque[str], failure: BaseException | None) -> None:

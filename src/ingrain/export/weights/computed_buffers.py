@@ -1,4 +1,4 @@
-"""Gives a network that transformers loaded the buffers that its own constructor computes.
+"""Recomputes the buffers of a network that no file holds, as its own constructor does.
 
 transformers builds networks without memory and fills them from files. What no file holds (rotary frequencies, ALiBi
 slopes, position ids) it asks the class to compute again, by rules that the classes of transformers follow and others

@@ -1,4 +1,4 @@
-"""Holds two loads of a model's files against each other, and refuses what reaches the vectors and no file gives.
+"""Compares two loads of a model, and refuses tensors that reach its vectors and come from no file.
 
 A network that is not whole is filled at random, with constants or with whatever was in memory. Reference and graph
 would agree on it, and another load would give other vectors. So a model is loaded twice, from other random numbers and

@@ -1,4 +1,4 @@
-"""Spares a network that is built to be loaded most of the random numbers that its checkpoint overwrites."""
+"""Skips most of the random numbers that a network gets before its checkpoint is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps what transformers has read from files while it has a network's own code set what no file gives.
+"""Keeps the code of a model from overwriting tensors that were loaded from its files.
 
 transformers asks that code (``_init_weights``) again for every module of which anything is not from a file, and a
 buffer that is computed is enough. The code was written for a new network and may set all that the module and its

@@ -1,4 +1,4 @@
-"""Notes, while a source library loads a network, which of its tensors the model's files gave and which they did not."""
+"""Records, while a library loads a network, which of its tensors came from the model's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives OpenCLIP's own tokenizer, hands on a `tokenizers` file that gives the same ids for cleaned texts.
+"""Builds a `tokenizers` file that gives the same ids as OpenCLIP's own tokenizer does for cleaned texts.
 
 OpenCLIP finds words with the ``regex`` package's tables of Unicode, which are newer than those inside ``tokenizers``;
 so the classes of letters, digits and white space are written out as ranges of code points. A special token that a user

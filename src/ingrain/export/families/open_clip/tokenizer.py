@@ -1,4 +1,4 @@
-"""Receives the tokenizer of an OpenCLIP model, hands on the file and the rules that make its ids while serving."""
+"""Writes the serving tokenizer of an OpenCLIP model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from tokenizers import Tokenizer
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.open_clip.bpe import build_bpe_tokenizer
-from ingrain.export.families.sentence_transformers.serving_tokenizer import write_tokenizer
-from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece
+from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece, write_tokenizer
 from ingrain.export.model_files import unsupported
 from ingrain.preprocess.clean import Clean
 from ingrain.repository.manifest import TextPreprocess

@@ -1,4 +1,4 @@
-"""What a sentence-transformers model takes, read from its JSON files: refused early where that cannot be served."""
+"""Refuses sentence-transformers models, by their JSON files, that take chat messages or no texts."""
 
 from __future__ import annotations
 

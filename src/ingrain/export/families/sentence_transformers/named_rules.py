@@ -1,4 +1,4 @@
-"""Receives a loaded sentence-transformers model and its name, hands it on as the library has it under that name.
+"""Applies the rules that sentence-transformers ties to a model's name.
 
 The library ties rules to what a model is called, and does not see that name where it loads a folder. These are the
 rules of its constructor; the one for names without an organization stands in ``sources/names.py``.

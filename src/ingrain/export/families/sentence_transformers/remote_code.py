@@ -5,9 +5,7 @@ Nothing is imported here, and no code is run: what a model names is read from it
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,20 @@ import msgspec
 
 from ingrain.export.families.protocol import LoadableFolder, Report
 from ingrain.export.families.sentence_transformers.checkpoint import (
-    TRANSFORMER_CONFIGS,
     modules_of,
     transformer_options,
+)
+from ingrain.export.families.sentence_transformers.code_references import (
+    CONFIG,
+    TOKENIZER_CONFIG,
+    Reference,
+    auto_maps,
+    code_folder,
+    configuration_files,
+    localized,
+    module_code,
+    references_in,
+    with_local_code,
 )
 from ingrain.export.huggingface.native_classes import read_natively, read_tokenizer_natively
 from ingrain.export.model_files import read_json, unsupported
@@ -37,31 +46,6 @@ from ingrain.sources.trust import (
     may_be_anybodys,
     trusted_commits,
 )
-
-_CONFIG, _TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
-# Where transformers reads an `auto_map`, in the file itself or in one of its parts.
-_NAMING = (
-    _CONFIG,
-    _TOKENIZER_CONFIG,
-    "processor_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    *TRANSFORMER_CONFIGS,  # their `config_kwargs` go over what the configuration says
-)
-# `owner/name--module.Class`, or `module.Class` of the model's own folder.
-_REFERENCE = re.compile(r"(?:(?P<repository>[\w.-]+(?:/[\w.-]+)?)--)?(?P<module>\w+(?:/\w+)*)\.(?P<name>\w+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A class that a model names: in a repository, or in its own folder where that is None."""
-
-    repository: str | None
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
 
 
 def prepare_folder(job: ExportJob, source: ResolvedSource, links: Path, report: Report) -> LoadableFolder:
@@ -83,7 +67,7 @@ def prepare_folder(job: ExportJob, source: ResolvedSource, links: Path, report: 
     if folder == links and source.repository in repositories:
         _copy_code(source.folder, links)  # else nothing of it may lie where allowed code could find it
     for code in fetched:
-        _copy_code(code.folder, links / _folder_of(code.described.repository))
+        _copy_code(code.folder, links / code_folder(code.described.repository))
     described = [code.described for code in fetched]
     if source.repository in repositories:
         described.insert(0, _describe(source.repository, source.commit, source.folder))
@@ -102,22 +86,22 @@ def refuse_untrusted_code(job: ExportJob, source: ResolvedSource) -> None:
 def _plan(job: ExportJob, source: ResolvedSource) -> tuple[dict[str, Any], list[str]]:
     """Return the files to write anew, with their contents, and the repositories whose code is to be run."""
     changed: dict[str, Any] = {}
-    needed = list(_module_code(source.folder))
-    for file in _configurations(source.folder):
+    needed = list(module_code(source.folder))
+    for file in configuration_files(source.folder):
         config = read_json(file)
-        named = [reference for auto_map in _auto_maps(config) for reference in _references(auto_map)]
+        named = [reference for auto_map in auto_maps(config) for reference in references_in(auto_map)]
         wanted = _natively(file, config, named)
         if wanted is None:
             needed += named
-            wanted = {file: _with_local_code(config, source.repository)}
+            wanted = {file: with_local_code(config, source.repository)}
         changed |= {
             path.relative_to(source.folder).as_posix(): content
             for path, content in wanted.items()
             if content != (config if path == file else read_json(path))
         }
-    if any(reference.repository for reference in _module_code(source.folder)):
+    if any(reference.repository for reference in module_code(source.folder)):
         changed["modules.json"] = [
-            entry | {"type": _localized(entry["type"], source.repository)}
+            entry | {"type": localized(entry["type"], source.repository)}
             for entry in msgspec.json.decode((source.folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
         ]
     repositories = sorted({reference.repository or source.repository for reference in needed})
@@ -142,93 +126,19 @@ def _refuse_untrusted(job: ExportJob, source: ResolvedSource, needed: list[Refer
 
 def _natively(file: Path, config: dict[str, Any], named: list[Reference]) -> dict[Path, dict[str, Any]] | None:
     """Return the contents of files without code; None where only the code is known to be right."""
-    if file.name == _CONFIG:
-        if named != _references(config.get("auto_map")):
+    if file.name == CONFIG:
+        if named != references_in(config.get("auto_map")):
             return None  # some in a part of it
-        networks = [reference.name for reference in _references(config.get("auto_map"), only="AutoModel")]
+        networks = [reference.name for reference in references_in(config.get("auto_map"), only="AutoModel")]
         native = None if named and not networks else read_natively(config, networks[0] if networks else None)
         return {file: native or config} if native or not named else None
     if not named:
         return {file: config}
-    if file.name != _TOKENIZER_CONFIG:
+    if file.name != TOKENIZER_CONFIG:
         return None
     tokenizer = file.with_name("tokenizer.json")
     found = read_tokenizer_natively(config, read_json(tokenizer), {reference.name for reference in named})
     return None if found is None else dict(zip((file, tokenizer), found, strict=True))
-
-
-def _configurations(folder: Path) -> Iterator[Path]:
-    """Yield the JSON files of the model and its transformers that may name code."""
-    for part in {folder: None} | {part: None for _, part in modules_of(folder)}:
-        yield from (part / name for name in _NAMING if (part / name).is_file())
-
-
-def _auto_maps(value: object) -> Iterator[object]:
-    """Yield every ``auto_map`` of a configuration, those of its parts too."""
-    for key, entry in value.items() if isinstance(value, dict) else ():
-        if key == "auto_map":
-            yield entry
-        else:
-            yield from _auto_maps(entry)
-
-
-def _references(value: object, only: str | None = None) -> list[Reference]:
-    """Return the classes that an ``auto_map`` names; its values are names, or lists of names and nulls."""
-    if isinstance(value, dict):
-        return [found for key, entry in value.items() if only in (None, key) for found in _references(entry)]
-    if isinstance(value, list | tuple):
-        return [found for entry in value for found in _references(entry)]
-    if value is None:
-        return []
-    match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise unsupported(f"The model names {value!r} in an auto_map, which is no class in a file.")
-    return [Reference(match["repository"], match["module"], match["name"])]
-
-
-def _module_code(folder: Path) -> Iterator[Reference]:
-    """Yield the modules and activations that come neither with sentence-transformers nor with torch."""
-    for dotted, part in modules_of(folder):
-        if not dotted.startswith("sentence_transformers."):
-            yield _dotted(dotted)
-        if dotted.endswith(".Dense"):
-            activation = read_json(part / _CONFIG).get("activation_function", "torch.nn.")
-            if not str(activation).startswith("torch.nn."):
-                yield _dotted(str(activation))
-
-
-def _dotted(name: str) -> Reference:
-    match = _REFERENCE.fullmatch(name)
-    if match is not None:
-        return Reference(match["repository"], match["module"], match["name"])
-    module, _, last = name.rpartition(".")
-    return Reference(None, module, last)
-
-
-def _with_local_code(config: dict[str, Any], own: str) -> dict[str, Any]:
-    return {
-        key: _localized(entry, own)
-        if key == "auto_map"
-        else (_with_local_code(entry, own) if isinstance(entry, dict) else entry)
-        for key, entry in config.items()
-    }
-
-
-def _localized(value: Any, own: str) -> Any:
-    """Return an ``auto_map`` whose classes all lie in the model's folder; ``own`` is the model's repository."""
-    if isinstance(value, dict):
-        return {key: _localized(entry, own) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_localized(entry, own) for entry in value]
-    if value is None or "--" not in value:
-        return value
-    repository, _, name = value.partition("--")
-    return name if repository == own else f"{_folder_of(repository)}/{name}"
-
-
-def _folder_of(repository: str) -> str:
-    """Return the folder of a repository's code: by itself, so that its files mean each other and no others."""
-    return "code_" + re.sub(r"\W", "_", repository)
 
 
 def _may_run(repository: str, source: ResolvedSource, job: ExportJob) -> bool:

@@ -1,4 +1,4 @@
-"""Receives the source's tokenizer, hands on the file and the rules that make the same token ids while serving."""
+"""Writes the serving tokenizer of a sentence-transformers model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from ingrain.export.families.sentence_transformers.modalities import pads_to_limit
 from ingrain.export.huggingface import japanese_tokenizer
-from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece
+from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece, write_tokenizer
 from ingrain.export.model_files import unsupported
 from ingrain.repository.manifest import TextPreprocess
 
@@ -92,14 +92,6 @@ def save_static_tokenizer(model: Any, folder: Path) -> TextPreprocess:
     limit = int(truncation["max_length"])
     write_tokenizer(backend, folder, limit, truncation["direction"])
     return TextPreprocess(max_tokens=limit, add_special_tokens=False, allow_empty=True, **_prompts(model))
-
-
-def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
-    """Write ``tokenizer.json``: texts are cut at ``limit`` tokens on the side ``direction``, and not padded."""
-    copy = Tokenizer.from_str(backend.to_str())
-    copy.no_padding()
-    copy.enable_truncation(limit, direction=direction)
-    copy.save(str(folder / "tokenizer.json"))
 
 
 def _prompts(model: Any) -> dict[str, Any]:

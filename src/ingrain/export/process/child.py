@@ -1,0 +1,126 @@
+"""Starts a child process, keeps the last lines that it wrote, and ends it with everything that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from ingrain.machine_faults import raise_if_machines
+
+logger = logging.getLogger("ingrain.export")
+
+_LAST_WAIT_S = 2.0
+_POLL_S = 0.05
+_LONGEST_LINE_BYTES = 64 << 20
+_LONGEST_KEPT_CHARS = 2000
+
+# The token goes through stdin: code that comes with a model must find neither it nor the server's keys.
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "INGRAIN_API_KEYS", "INGRAIN_API_KEYS_FILE")
+_CHILD_ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@asynccontextmanager
+async def running(
+    command: Sequence[str], lines: deque[str], *, token: str | None, grace_s: float
+) -> AsyncIterator[Process]:
+    """Start a process with pipes to all its ends; when the context closes, it and all that it started are gone.
+
+    Args:
+        command: What to start.
+        lines: Gets the lines that it writes to stderr.
+        token: What is replaced in them by asterisks.
+        grace_s: Seconds that it has to end before it is killed.
+
+    Raises:
+        MachineError: The machine lacked something to start it.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=_LONGEST_LINE_BYTES,
+            start_new_session=True,
+            env=_child_environment(),
+        )
+    except OSError as error:
+        raise_if_machines(error)
+        raise
+    stderr = asyncio.create_task(_keep_stderr(process, lines, token))
+    reaper = asyncio.create_task(_end_group_with_leader(process))
+    try:
+        yield process
+    finally:
+        await _end(process, stderr, grace_s)
+        reaper.cancel()
+
+
+async def _keep_stderr(process: Process, lines: deque[str], token: str | None) -> None:
+    """Keep the last lines; bars of progress that rewrite their line count as lines."""
+    assert process.stderr is not None
+    rest = ""
+    while block := await process.stderr.read(1 << 16):
+        text = rest + block.decode("utf-8", "replace").replace("\r", "\n")
+        if token:
+            text = text.replace(token, "***")
+        *whole, rest = text.split("\n")
+        lines.extend(line[:_LONGEST_KEPT_CHARS] for line in whole if line.strip())
+        rest = rest[-_LONGEST_KEPT_CHARS:]
+    if rest.strip():
+        lines.append(rest)
+
+
+async def exit_code(process: Process) -> int:
+    """Wait for the child alone; `Process.wait` waits for the ends of its pipes too, which others may hold open."""
+    while process.returncode is None:  # noqa: ASYNC110  asyncio tells of the exit alone in no other way
+        await asyncio.sleep(_POLL_S)
+    return process.returncode
+
+
+async def _end_group_with_leader(process: Process) -> None:
+    """End what the child started as soon as the child has ended: until then its output has no end."""
+    await exit_code(process)
+    _signal_group(process, signal.SIGKILL)
+
+
+async def _end(process: Process, stderr: asyncio.Task[None], grace_s: float) -> None:
+    """End the child and everything it started, and wait until they are gone."""
+    assert process.stdin is not None
+    try:
+        if process.returncode is None:
+            _signal_group(process, signal.SIGTERM)
+            async with asyncio.timeout(grace_s):
+                await exit_code(process)
+    except TimeoutError:
+        logger.info("The export process did not end when asked, and is killed.")
+    finally:
+        # Also where the child itself is gone: processes of its own may not be.
+        _signal_group(process, signal.SIGKILL)
+        process.stdin.close()
+        # Bounded, for a process that left the group may still hold the other end of the pipe.
+        await asyncio.wait([stderr, asyncio.create_task(exit_code(process))], timeout=_LAST_WAIT_S)
+        stderr.cancel()
+
+
+def _signal_group(process: Process, number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        # Nobody is left in the group.
+        return
+
+
+def _child_environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return {**inherited, **_CHILD_ENVIRONMENT}
