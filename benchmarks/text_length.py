@@ -129,7 +129,8 @@ def _export_into(folder: Path) -> None:
 def _export(scratch: Path) -> Path:
     """Build the architecture, export and prove it, and return the folder with manifest, tokenizer and text graph."""
     from compat.clip_models import place, subject
-    from compat.towers import convert_briefly, job_in, warm_up
+    from compat.forked import warm_up
+    from compat.towers import convert_briefly, job_in
     from ingrain.export.families.output import graph_folder, model_folder
 
     warnings.simplefilter("ignore")

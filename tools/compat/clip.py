@@ -6,13 +6,12 @@ was made smaller than it has to be.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from compat.clip_models import parameters, place, subject, text_tower_config, timm_depth
-from compat.towers import TowerRow, convert_briefly, job_in, run_all, warm_up
+from compat.towers import TowerRow, convert_briefly, job_in, run_all
 from ingrain.export.process.job import Progress
 from ingrain.repository.manifest import Manifest, Verification
 
@@ -42,13 +41,8 @@ its several hundred texts for the tokenizer.
 
 
 def main() -> int:
-    """Run what has no good result yet, and write the table after each model."""
-    arguments = _parse()
-    warm_up()
-    names = arguments.names or list(_ordered())
-    return (
-        1 if run_all(names, measure, arguments.results, lambda rows: _write(arguments.table, rows), _is_larger) else 0
-    )
+    """Run what has no good result yet."""
+    return run_all("openclip", _ordered, measure, _render, _is_larger)
 
 
 def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tuple[TowerRow, Manifest]:
@@ -75,23 +69,16 @@ def _ordered() -> Iterator[str]:
     yield from sorted(configs, key=lambda name: parameters(configs[name], text_tower_config(configs[name])))
 
 
-def _write(table: Path, rows: dict[str, TowerRow]) -> None:
+def _render(rows: dict[str, TowerRow]) -> str:
     import open_clip
 
     names = open_clip.list_models()
-    done = [rows[name] for name in names if name in rows]
-    proved = [row for row in done if not row.error]
+    proved = [rows[name] for name in names if name in rows and not rows[name].error]
     lines = [
         f"{len(proved)} of {len(names)} are proved; {sum(not row.reduced for row in proved)} of them at full size.\n"
     ]
     lines += ["| architecture | size | D | length | text | image | exporter | note |", "| --- " * 8 + "|"]
-    lines += [_line(row) for row in proved]
-    failed = [row for row in done if row.error]
-    if failed:
-        lines += ["", "Not served:", "", "| architecture | reason |", "| --- | --- |"]
-        lines += [f"| {row.name} | {row.error} |" for row in failed]
-    table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text(_HEAD + "\n".join(lines) + "\n")
+    return _HEAD + "\n".join([*lines, *map(_line, proved)]) + "\n"
 
 
 def _line(row: TowerRow) -> str:
@@ -108,18 +95,6 @@ def _line(row: TowerRow) -> str:
 
 def _shown(proof: Verification) -> str:
     return f"{max(proof.max_abs_diff, proof.padding_diff):.0e}"
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m compat.clip", description=__doc__)
-    parser.add_argument("names", nargs="*", help="architectures to run; all without")
-    parser.add_argument(
-        "--table", type=Path, default=Path("docs/compatibility-openclip.md"), help="where the table goes"
-    )
-    parser.add_argument(
-        "--results", type=Path, default=Path("docs/compatibility-openclip.json"), help="where results are kept"
-    )
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

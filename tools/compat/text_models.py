@@ -7,22 +7,18 @@ off goes on: what is new, and what came out wrong, is run.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import sys
-import tempfile
-import time
 import traceback
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from compat.forked import run_forked, warm_up
 from compat.subjects import Subject, subjects
 from compat.table import Result, render
 from ingrain.errors import IngrainError
-from ingrain.export.families.table import family_of, import_library
 from ingrain.export.process.job import Event, ExportJob, Progress
 from ingrain.export.process.worker import run_job
 from ingrain.progress import Progress
@@ -37,12 +33,12 @@ def main() -> int:
     kept: dict[str, Result] = {}
     if arguments.results.is_file() and not arguments.fresh:
         kept = msgspec.json.decode(arguments.results.read_bytes(), type=dict[str, Result])
-    _warm_up()
+    warm_up()
     for subject in subjects():
         wanted = arguments.group in (None, subject.group) and (arguments.only or "").lower() in subject.key.lower()
         known = subject.key in kept and not kept[subject.key].unexpected
         if wanted and (arguments.only or not known):
-            kept[subject.key] = result = run(subject, arguments.results.parent)
+            kept[subject.key] = result = run(subject)
             _write(arguments.results, msgspec.json.format(msgspec.json.encode(kept)))
             print(f"{subject.key}: {result.summary}", flush=True)  # a command for people
     rows = [kept[subject.key] for subject in subjects() if subject.key in kept]
@@ -50,42 +46,10 @@ def main() -> int:
     return 1 if any(row.unexpected for row in rows) else 0
 
 
-def run(subject: Subject, logs: Path) -> Result:
-    """Build one model and export it in a process of its own.
-
-    Args:
-        subject: The model.
-        logs: Folder that gets what the process printed, where something went wrong.
-    """
-    logs.mkdir(parents=True, exist_ok=True)
-    log = logs / "compatibility.log"
-    # Forked, so that the libraries are imported once for all models.
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_export, args=(subject, log, sender), daemon=True)
-    started = time.monotonic()
-    process.start()
-    sender.close()
-    end: Result | None = None
-    if receiver.poll(_DEADLINE_S):
-        with suppress(EOFError):  # it died; that is told below
-            end = msgspec.json.decode(receiver.recv_bytes(), type=Result)
-    process.kill()
-    process.join()
-    receiver.close()
-    end = end or _row(subject, code="export_crashed", reason="The process ended, or was ended, without a result.")
-    if end.unexpected:
-        sys.stderr.write(log.read_text(errors="replace")[-4000:])
-    return msgspec.structs.replace(end, seconds=round(time.monotonic() - started, 1))
-
-
-def _export(subject: Subject, log: Path, sender: Any) -> None:
-    """Export one model; the child's side."""
-    with log.open("wb", buffering=0) as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    with tempfile.TemporaryDirectory(prefix="ingrain-compat-") as scratch:
-        sender.send_bytes(msgspec.json.encode(_export_in(subject, Path(scratch))))
+def run(subject: Subject) -> Result:
+    """Build one model and export it in a process of its own."""
+    died = _row(subject, code="export_crashed", reason="The process ended, or was ended, without a result.")
+    return run_forked(partial(_export_in, subject), died, _DEADLINE_S, lambda row: row.unexpected)
 
 
 def _export_in(subject: Subject, scratch: Path) -> Result:
@@ -138,20 +102,6 @@ def _row(subject: Subject, **measured: Any) -> Result:
     return Result(
         group=subject.group, name=subject.name, expected_refusal=subject.expected_refusal, seconds=0.0, **measured
     )
-
-
-def _warm_up() -> None:
-    """Import all that an export needs, and use one thread: forked children must find no threads."""
-    os.environ |= {"INGRAIN_EXPORT_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    from tiny_models import prepare_libraries
-
-    prepare_libraries()
-    for library in {subject.library for subject in subjects()}:
-        import_library(family_of(library))
-    import torch
-
-    torch.set_num_threads(1)
-    torch.onnx.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), dynamo=True, verbose=False)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,13 +5,12 @@ Run as ``python -m compat.timm_models``; a run that was cut off goes on with wha
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compat.towers import TowerRow, convert_briefly, job_in, run_all, warm_up
+from compat.towers import TowerRow, convert_briefly, job_in, run_all
 from ingrain.export.process.job import Progress
 from ingrain.repository.manifest import Manifest
 
@@ -44,11 +43,8 @@ compared with timm's own network in float32 and its own transform.
 
 
 def main() -> int:
-    """Run what has no good result yet, and write the table after each model."""
-    arguments = _parse()
-    warm_up()
-    names = arguments.names or list(ARCHITECTURES)
-    return 1 if run_all(names, measure, arguments.results, lambda rows: _write(arguments.table, rows)) else 0
+    """Run what has no good result yet."""
+    return run_all("timm", lambda: ARCHITECTURES, measure, _render)
 
 
 def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tuple[TowerRow, Manifest]:
@@ -62,9 +58,8 @@ def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tup
     return TowerRow(name=name, parameters=(folder / "model.safetensors").stat().st_size // 4), manifest
 
 
-def _write(table: Path, rows: dict[str, TowerRow]) -> None:
-    done = [rows[name] for name in sorted(ARCHITECTURES) if name in rows]
-    proved = [row for row in done if not row.error]
+def _render(rows: dict[str, TowerRow]) -> str:
+    proved = [rows[name] for name in sorted(ARCHITECTURES) if name in rows and not rows[name].error]
     lines = [f"{len(proved)} of {len(ARCHITECTURES)} are proved.\n"]
     lines += ["| architecture | parameters (M) | output | difference | exporter |", "| --- " * 5 + "|"]
     for row in proved:
@@ -75,22 +70,7 @@ def _write(table: Path, rows: dict[str, TowerRow]) -> None:
             f"| {row.name.partition(':')[0]} | {row.parameters / 1e6:.1f} | {output}, {row.embedding_size} "
             f"| {difference:.0e} | {row.exporters.get('image', '')} |"
         )
-    failed = [row for row in done if row.error]
-    if failed:
-        lines += ["", "Not served:", "", "| architecture | reason |", "| --- | --- |"]
-        lines += [f"| {row.name} | {row.error} |" for row in failed]
-    table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text(_HEAD + "\n".join(lines) + "\n")
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m compat.timm_models", description=__doc__)
-    parser.add_argument("names", nargs="*", help="architectures to run; all without")
-    parser.add_argument("--table", type=Path, default=Path("docs/compatibility-timm.md"), help="where the table goes")
-    parser.add_argument(
-        "--results", type=Path, default=Path("docs/compatibility-timm.json"), help="where results are kept"
-    )
-    return parser.parse_args()
+    return _HEAD + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
+import argparse
 import resource
-import sys
-import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from compat.forked import run_forked, warm_up
 from ingrain.errors import IngrainError
 from ingrain.export.families.convert import convert
-from ingrain.export.families.table import families, family_of, import_library
-from ingrain.export.onnx.quick_exporter import quick_exporter
+from ingrain.export.families.table import family_of
 from ingrain.export.process.job import ExportJob, Progress
 from ingrain.repository.manifest import Library, Manifest, Role, Verification
 
@@ -69,39 +63,52 @@ Measure = Callable[[str, Path, Callable[[Progress], None]], tuple[TowerRow, Mani
 
 
 def run_all(
-    names: Iterable[str],
+    title: str,
+    names: Callable[[], Iterable[str]],
     measure: Measure,
-    results: Path,
-    on_row: Callable[[dict[str, TowerRow]], None],
-    outdated: Callable[[TowerRow], bool] | None = None,
+    render: Callable[[dict[str, TowerRow]], str],
+    outdated: Callable[[TowerRow], bool] = lambda _: False,
 ) -> int:
-    """Measure what has no good result yet.
+    """Measure what has no good result yet, as a command; write the results and the table after each model.
 
     Args:
-        names: Architectures, in the order to run them.
+        title: Ending of the names of the table and the results (``timm``).
+        names: All architectures, in the order to run them.
         measure: Builds and exports one; gets its name, an empty folder and a callback for progress.
-        results: The file of results; written after each model.
-        on_row: Called with all results after each model.
+        render: Makes the page of all results, but for those that have failed.
         outdated: True of a good result that is to be measured again.
 
     Returns:
-        How many have failed.
+        The exit status: 1 where any has failed.
     """
-    rows = load_rows(results)
-    for name in names:
-        if name in rows and not rows[name].error and not (outdated and outdated(rows[name])):
+    arguments = _parse(title)
+    warm_up()
+    results: Path = arguments.results
+    rows = msgspec.json.decode(results.read_bytes(), type=dict[str, TowerRow]) if results.is_file() else {}
+    for name in arguments.names or names():
+        if name in rows and not rows[name].error and not outdated(rows[name]):
             continue
         rows[name] = row = _run(name, measure)
-        results.parent.mkdir(parents=True, exist_ok=True)
-        results.write_bytes(msgspec.json.format(msgspec.json.encode(dict(sorted(rows.items())))) + b"\n")
+        _write(results, msgspec.json.format(msgspec.json.encode(dict(sorted(rows.items())))) + b"\n")
         print(row.summary, flush=True)  # a command for people
-        on_row(rows)
-    return sum(bool(row.error) for row in rows.values())
+        failed = [f"| {row.name} | {row.error} |\n" for row in rows.values() if row.error]
+        failures = ["\nNot served:\n\n| architecture | reason |\n| --- | --- |\n", *failed] if failed else []
+        _write(arguments.table, (render(rows) + "".join(failures)).encode())
+    return int(any(row.error for row in rows.values()))
 
 
-def load_rows(results: Path) -> dict[str, TowerRow]:
-    """Read kept results, by name."""
-    return msgspec.json.decode(results.read_bytes(), type=dict[str, TowerRow]) if results.is_file() else {}
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _parse(title: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Proves architectures, and writes what was measured as a table.")
+    parser.add_argument("names", nargs="*", help="architectures to run; all without")
+    default = f"docs/compatibility-{title}"
+    parser.add_argument("--table", type=Path, default=Path(f"{default}.md"), help="where the table goes")
+    parser.add_argument("--results", type=Path, default=Path(f"{default}.json"), help="where results are kept")
+    return parser.parse_args()
 
 
 def job_in(folder: Path, name: str, library: Library) -> ExportJob:
@@ -116,52 +123,12 @@ def convert_briefly(job: ExportJob, folder: Path, report: Callable[[Progress], N
     return convert(job, family_of(job.library).open(job, folder), None, report, brief=True)
 
 
-def warm_up() -> None:
-    """Import all that an export needs, with one thread: forked children must find no threads."""
-    os.environ |= {"INGRAIN_EXPORT_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    from tiny_models import prepare_libraries
-
-    prepare_libraries()
-    import torch
-
-    import tiny_timm  # noqa: F401
-
-    # Now, so that all rows of a run come from the same code.
-    for family in families().values():
-        import_library(family)
-    torch.set_num_threads(1)
-    with quick_exporter():
-        torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), dynamo=True, verbose=False)
-    gc.collect()
-    gc.freeze()  # what is loaded stays, so that children need not look through it
-
-
 def _run(name: str, measure: Measure) -> TowerRow:
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    log = Path(tempfile.gettempdir()) / f"ingrain-compat-{os.getpid()}.log"
-    process = context.Process(target=_child, args=(name, measure, log, sender), daemon=True)
-    started = time.monotonic()
-    process.start()
-    sender.close()
-    row: TowerRow | None = None
-    if receiver.poll(_DEADLINE_S):
-        with suppress(EOFError):  # it died; that is told below
-            row = msgspec.json.decode(receiver.recv_bytes(), type=TowerRow)
-    process.kill()
-    process.join()
-    receiver.close()
-    row = row or TowerRow(name=name, error="The process ended, or was ended, without a result.")
-    if row.error:
-        sys.stderr.write(log.read_text(errors="replace")[-6000:])
-    log.unlink(missing_ok=True)
-    return msgspec.structs.replace(row, seconds=round(time.monotonic() - started, 1))
+    died = TowerRow(name=name, error="The process ended, or was ended, without a result.")
+    return run_forked(partial(_measure, name, measure), died, _DEADLINE_S, lambda row: bool(row.error))
 
 
-def _child(name: str, measure: Measure, log: Path, sender: Any) -> None:
-    with log.open("wb", buffering=0) as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
+def _measure(name: str, measure: Measure, scratch: Path) -> TowerRow:
     exporters: dict[str, str] = {}
 
     def note(progress: Progress) -> None:
@@ -169,22 +136,20 @@ def _child(name: str, measure: Measure, log: Path, sender: Any) -> None:
             tower, _, recipe = progress.detail.partition(", ")
             exporters[tower] = recipe
 
-    with tempfile.TemporaryDirectory(prefix="ingrain-compat-") as scratch:
-        try:
-            row, manifest = measure(name, Path(scratch), note)
-        except IngrainError as error:
-            traceback.print_exc()
-            row = TowerRow(name=name, error=f"{error.code}: {error.message}")
-        except Exception as error:  # the table has a row for whatever a library makes of a model
-            traceback.print_exc()
-            row = TowerRow(name=name, error=f"An unexpected {type(error).__name__}: {str(error)[:300]}")
-        else:
-            row = msgspec.structs.replace(
-                row,
-                exporters=exporters,
-                verification=manifest.verification,
-                embedding_size=manifest.embedding_size,
-                fixed_length=manifest.text.fixed_length if manifest.text else None,
-            )
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    sender.send_bytes(msgspec.json.encode(msgspec.structs.replace(row, peak_mib=peak_kib // 1024)))
+    try:
+        row, manifest = measure(name, scratch, note)
+    except IngrainError as error:
+        traceback.print_exc()
+        row = TowerRow(name=name, error=f"{error.code}: {error.message}")
+    except Exception as error:  # the table has a row for whatever a library makes of a model
+        traceback.print_exc()
+        row = TowerRow(name=name, error=f"An unexpected {type(error).__name__}: {str(error)[:300]}")
+    else:
+        row = msgspec.structs.replace(
+            row,
+            exporters=exporters,
+            verification=manifest.verification,
+            embedding_size=manifest.embedding_size,
+            fixed_length=manifest.text.fixed_length if manifest.text else None,
+        )
+    return msgspec.structs.replace(row, peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -55,16 +55,7 @@ def convert(job: ExportJob, source: Source, commit: str | None, report: Report, 
         if text is not None and candidate.fixed_length:
             text = msgspec.structs.replace(text, fixed_length=True)
     manifest = describe_model(
-        job,
-        commit=commit,
-        architecture=model.architecture,
-        embedding_size=widths[0],
-        graphs=tuple(graphs),
-        text=text,
-        image=model.preparation.image,
-        labels=model.labels,
-        similarity=model.similarity,
-        verification=proofs,
+        job, commit, model, embedding_size=widths[0], graphs=tuple(graphs), text=text, verification=proofs
     )
     return manifest if brief else calibrate(job, manifest, report)
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from ingrain import __version__
+from ingrain.export.families.protocol import Description
 from ingrain.export.process.job import ExportJob
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import (
     Graph,
-    ImagePreprocess,
     Manifest,
-    Similarity,
+    Role,
     StoredFile,
     Tensor,
-    TextPreprocess,
-    Verification,
 )
 from ingrain.repository.names import graph_name, model_key
 from ingrain.vocabulary import Role
@@ -52,31 +51,20 @@ def describe_graph(
 ) -> Graph:
     """Describe a graph whose files are complete."""
     name = _graph_name(job, role)
-    folder = Path(job.output) / name
-    return Graph(
-        name=name,
-        role=role,
-        inputs=inputs,
-        outputs=outputs,
-        files=_files(folder),
-        equal_lengths_only=equal_lengths_only,
-    )
+    files = _files(Path(job.output) / name)
+    return Graph(name, role, inputs, outputs, files, equal_lengths_only)
 
 
-def describe_model(
-    job: ExportJob,
-    *,
-    commit: str | None,
-    architecture: str,
-    embedding_size: int,
-    graphs: tuple[Graph, ...],
-    text: TextPreprocess | None = None,
-    image: ImagePreprocess | None = None,
-    labels: tuple[str, ...] = (),
-    similarity: Similarity | None = None,
-    verification: dict[Role, Verification],
-) -> Manifest:
-    """Describe a model whose side files are complete."""
+def describe_model(job: ExportJob, commit: str | None, model: Description, **converted: Any) -> Manifest:
+    """Describe a model whose side files are complete.
+
+    Args:
+        job: What was exported.
+        commit: The hub's commit.
+        model: What the source says of it.
+        **converted: The manifest's fields that tell what became of it: graphs, proofs and their width, and how texts
+            are prepared for the graphs.
+    """
     return Manifest(
         name=job.name,
         library=job.library,
@@ -84,17 +72,14 @@ def describe_model(
         revision=job.revision,
         commit=commit,
         precision=job.precision,
-        architecture=architecture,
+        architecture=model.architecture,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"ingrain": __version__, **_versions()},
-        embedding_size=embedding_size,
-        graphs=graphs,
-        text=text,
-        image=image,
-        labels=labels,
-        similarity=similarity,
-        files=_files(Path(job.output) / "model"),
-        verification=verification,
+        image=model.preparation.image,
+        labels=model.labels,
+        similarity=model.similarity,
+        files=_files(model_folder(job)),
+        **converted,
     )
 
 

@@ -7,21 +7,17 @@ A family is one value, ``Family``, in a module of its own, and one line in ``tab
 from __future__ import annotations
 
 import gc
-import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ingrain.errors import ExportError, IngrainError
 from ingrain.export.onnx.onnx_file import Recipe
 from ingrain.export.process.job import ExportJob, Progress
-from ingrain.export.process.missing_package import missing_package
+from ingrain.export.process.load_errors import load_errors
 from ingrain.export.proof.compare import Count, References
 from ingrain.export.weights.independent_load import IndependentLoads
-from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import Code, ImagePreprocess, Library, Role, Similarity, TextPreprocess
 
 if TYPE_CHECKING:
@@ -238,27 +234,3 @@ class Family:
     architecture_config: Callable[[str], dict[str, Any] | None] | None = None
     refuse_untrusted_code: Callable[[ExportJob, ResolvedSource], None] | None = None
     prepare_folder: Callable[[ExportJob, ResolvedSource, Report], LoadableFolder] | None = None
-
-
-@contextmanager
-def load_errors(library: str, what: str) -> Iterator[None]:
-    """Translate what a library raises while it loads ``what``.
-
-    Raises:
-        ExportError: Files are missing, or do not fit together.
-        ExportUnavailableError: A Python package is missing.
-        MachineError: The machine lacked something.
-    """
-    try:
-        yield
-    except IngrainError:
-        raise
-    except Exception as error:  # the library raises whatever the files make it stumble over
-        raise_if_machines(error)
-        traceback.print_exc()
-        if missing := missing_package(error):
-            raise missing from error
-        raise ExportError(
-            f"{library} cannot load {what} ({type(error).__name__}); files are missing or do not fit together, and the "
-            "server's log says which."
-        ) from error

@@ -19,8 +19,9 @@ from ingrain.export.families.image_steps import preprocess_config_from_open_clip
 from ingrain.export.families.open_clip.checkpoint import CONFIG, ClipCheckpoint
 from ingrain.export.families.open_clip.text_graph import is_hugging_face, text_candidates, text_tower
 from ingrain.export.families.open_clip.tokenizer import save_clip_tokenizer, special_tokens
-from ingrain.export.families.protocol import Candidate, Description, Preparation, Source, load_errors
+from ingrain.export.families.protocol import Candidate, Description, Preparation, Source
 from ingrain.export.onnx.image_graph import ImageGraph
+from ingrain.export.process.load_errors import load_errors
 from ingrain.export.weights.independent_load import PROBES, probe_pixels
 from ingrain.export.weights.initial_weights import repeated_random
 from ingrain.export.weights.load_report import lacking
