@@ -11,7 +11,7 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.table import family_of
 from ingrain.export.process.job import ExportJob
 from ingrain.export.weights import pickled_weights
-from ingrain.repository.manifest import Library
+from ingrain.vocabulary import Library
 
 
 def job_of(folder: Path, library: Library) -> ExportJob:

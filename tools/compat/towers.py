@@ -16,7 +16,8 @@ from ingrain.errors import IngrainError
 from ingrain.export.families.convert import convert
 from ingrain.export.families.table import family_of
 from ingrain.export.process.job import ExportJob, Progress
-from ingrain.repository.manifest import Library, Manifest, Role, Verification
+from ingrain.repository.manifest import Manifest, Verification
+from ingrain.vocabulary import Library, Role
 
 _DEADLINE_S = 3600.0
 

@@ -11,13 +11,7 @@ from ingrain import __version__
 from ingrain.export.families.protocol import Description
 from ingrain.export.process.job import ExportJob
 from ingrain.repository.checksums import describe_file
-from ingrain.repository.manifest import (
-    Graph,
-    Manifest,
-    Role,
-    StoredFile,
-    Tensor,
-)
+from ingrain.repository.manifest import Graph, Manifest, StoredFile, Tensor
 from ingrain.repository.names import graph_name, model_key
 from ingrain.vocabulary import Role
 

@@ -18,7 +18,8 @@ from ingrain.export.process.job import ExportJob, Progress
 from ingrain.export.process.load_errors import load_errors
 from ingrain.export.proof.compare import Count, References
 from ingrain.export.weights.independent_load import IndependentLoads
-from ingrain.repository.manifest import Code, ImagePreprocess, Library, Role, Similarity, TextPreprocess
+from ingrain.repository.manifest import Code, ImagePreprocess, Similarity, TextPreprocess
+from ingrain.vocabulary import Library, Role
 
 if TYPE_CHECKING:
     from ingrain.sources.resolve import ResolvedSource

@@ -11,7 +11,7 @@ from ingrain.export.proof.compare import Count, Distance, compare
 from ingrain.export.proof.image_references import ImageReferences, ask_image_source
 from ingrain.export.proof.text_references import TextReferences, ask_text_source
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.repository.manifest import Role
+from ingrain.vocabulary import Role
 
 PIXELS = "pixel_values"
 PLAIN_RECIPES = (Recipe("dynamo", None), Recipe("torchscript", None))

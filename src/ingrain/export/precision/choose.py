@@ -23,7 +23,8 @@ from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.deviation import Floors, Prove
 from ingrain.export.proof.first_proved import first_proved
-from ingrain.repository.manifest import Precision, Verification
+from ingrain.repository.manifest import Verification
+from ingrain.vocabulary import Precision
 
 INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
 

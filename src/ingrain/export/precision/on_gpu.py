@@ -19,7 +19,8 @@ from ingrain.export.precision.float16 import write_float16
 from ingrain.export.precision.fused import write_fused
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.deviation import Floors, Prove
-from ingrain.repository.manifest import Precision, Verification
+from ingrain.repository.manifest import Verification
+from ingrain.vocabulary import Precision
 
 _RUNS = 15
 # (items, tokens) of the batches that are timed: a lone query, and a batch that fills the GPU with short texts.

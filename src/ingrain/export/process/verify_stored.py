@@ -17,9 +17,10 @@ from ingrain.export.precision.choose import FLOORS, INT8
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.deviation import Floors
-from ingrain.repository.manifest import Manifest, Precision, Role
+from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
+from ingrain.vocabulary import Precision, Role
 
 # Of what the source says twice, where the graph itself has floors instead.
 _TOLERANCE = 1e-4

@@ -24,7 +24,6 @@ from ingrain.libraries import LIBRARIES
 from ingrain.machine_faults import raise_if_machines
 from ingrain.sources.files import used_files
 from ingrain.sources.local import link_files, list_files
-from ingrain.vocabulary import Library
 
 UNPICKLED_FOLDER = "unpickled"
 """Below the job's output: holds the model's folder, with safetensors in place of its pickles."""

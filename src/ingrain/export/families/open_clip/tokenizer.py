@@ -11,7 +11,7 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.open_clip.bpe import build_bpe_tokenizer
 from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiece, write_tokenizer
 from ingrain.export.model_files import unsupported
-from ingrain.preprocess.clean import Clean
+from ingrain.preprocess.text_cleaning import Clean
 from ingrain.repository.manifest import TextPreprocess
 
 _CLEAN: dict[str, Clean] = {
