@@ -28,7 +28,7 @@ from ingrain.errors import (
     UnsupportedModelError,
 )
 from ingrain.export.process import runner
-from ingrain.export.process.job import ExportJob, Finished
+from ingrain.export.process.job import ExportJob, Failed, Finished, Progress
 from ingrain.export.process.runner import WORKER, exporter_available, run_export
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
@@ -163,7 +163,7 @@ def test_codes_are_unique() -> None:
 
 @pytest.mark.parametrize("error_class", list(all_error_classes()), ids=lambda error_class: error_class.__name__)
 def test_reported_error_comes_back_as_the_same_class(error_class: type[IngrainError]) -> None:
-    error = runner._error_of(runner.Failed(code=error_class.code, message="why"))
+    error = Failed(error_class.code, "why").to_error()
     assert type(error) is error_class
     assert error.message == "why"
 

@@ -13,7 +13,7 @@ from ingrain.export.families.output import describe_graph, describe_model, graph
 from ingrain.export.families.protocol import Candidate, Preparation, Report, Source, Tower
 from ingrain.export.onnx.onnx_file import describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.precision.calibrate import calibrate
-from ingrain.export.precision.choose import INT8, finish
+from ingrain.export.precision.choose import INT8, choose_graph
 from ingrain.export.process.job import ExportJob, Phase, Progress
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.compare import Arrays, Count, References, prove
@@ -108,7 +108,7 @@ def _convert_tower(
             if job.precision != "fp32" or job.on_gpu:
                 wanted = f"{job.precision}, for the GPU" if job.on_gpu else job.precision
                 report(msgspec.structs.replace(progress, detail=f"{tower.label}, {wanted}"))
-            proof = finish(path, job, proof, prove_session, what=tower.title, sample=sample)
+            proof = choose_graph(path, job, proof, prove_session, what=tower.title, sample=sample)
         equal = asked.equal_lengths_only
         return describe_graph(job, tower.role, inputs, outputs, equal_lengths_only=equal), proof, candidate
 

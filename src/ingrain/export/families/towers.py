@@ -18,6 +18,12 @@ PLAIN_RECIPES = (Recipe("dynamo", None), Recipe("torchscript", None))
 """For networks whose attention cannot be chosen."""
 
 
+def transformer_recipes(network: Any) -> tuple[Recipe, ...]:
+    """Return the ways to export a network of transformers: the plainest attention first, the deprecated tracer last."""
+    sdpa = (Recipe("dynamo", "sdpa"),) if getattr(network, "_supports_sdpa", False) else ()
+    return (Recipe("dynamo", "eager"), *sdpa, Recipe("torchscript", "eager"))
+
+
 def text_tower(
     source: Any, inputs: Sequence[str], candidates: Iterable[Candidate], *, title: str, int8: bool = True
 ) -> Tower:

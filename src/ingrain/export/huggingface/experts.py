@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
-    """The experts of one layer in the place of transformers' own, which it takes apart into plain matrices.
+    """The experts of one layer in the place of transformers' own, taken apart into plain matrices.
 
     Args:
         experts: A module that transformers' ``use_experts_implementation`` has decorated.
@@ -31,25 +31,21 @@ class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, s
         self.norm = experts.post_expert_norm if experts.has_post_expert_norm else nn.Identity()
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """Compute the sum of experts.
+        """Compute the sum of experts, float32 ``[N, H]``.
 
         Args:
             hidden_states: float32 ``[N, H]``, one row a token.
             top_k_index: int64 ``[N, k]``, the experts chosen.
             top_k_weights: float32 ``[N, k]``, their weights.
-
-        Returns:
-            float32 ``[N, H]``.
         """
         weights = weights_of_all(top_k_index, top_k_weights, len(self.first))
         total = torch.zeros_like(hidden_states)
         for number, (first, last) in enumerate(zip(self.first, self.last, strict=True)):
-            one = self.norm(last(self.activate(first(hidden_states))))
-            total = total + one * weights[:, number : number + 1]
+            total = total + self.norm(last(self.activate(first(hidden_states)))) * weights[:, number : number + 1]
         return total
 
 
-class AllNomicExperts(nn.Module):  # type: ignore[misc]  # as above
+class AllNomicExperts(AllExperts):
     """The experts of nomic-embed-text-v2-moe, whose class comes with the model.
 
     Args:
@@ -57,21 +53,18 @@ class AllNomicExperts(nn.Module):  # type: ignore[misc]  # as above
     """
 
     def __init__(self, experts: Any) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         count = experts.moe_num_experts
         w1, w2 = (weight.reshape(count, -1, weight.shape[-1]) for weight in (experts.mlp.w1, experts.mlp.w2))
         self.first = _linears(w1, None, transposed=False)
         self.last = _linears(w2, None, transposed=True)
-        self.act_fn = experts.mlp.activation_fn
+        self.activate = experts.mlp.activation_fn
+        self.norm = nn.Identity()
         self.bias = experts.bias
 
-    def forward(self, x: Tensor, _: Tensor, top_weights: Tensor, top_experts: Tensor) -> Tensor:
+    def forward(self, x: Tensor, _: Tensor, top_weights: Tensor, top_experts: Tensor) -> Tensor:  # type: ignore[override]  # as it is called
         """Compute the sum of experts for float32 ``[..., H]``; the weights before the choice are not needed."""
-        rows = x.reshape(-1, x.shape[-1])
-        chosen = weights_of_all(top_experts, top_weights, len(self.first))
-        total = torch.zeros_like(rows)
-        for number, (first, last) in enumerate(zip(self.first, self.last, strict=True)):
-            total = total + last(self.act_fn(first(rows))) * chosen[:, number : number + 1]
+        total = super().forward(x.reshape(-1, x.shape[-1]), top_experts, top_weights)
         return total.reshape(x.shape) + self.bias
 
 

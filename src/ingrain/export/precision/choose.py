@@ -85,7 +85,7 @@ _WAYS: dict[Precision, tuple[Way, ...]] = {
 }
 
 
-def finish(
+def choose_graph(
     path: Path, job: ExportJob, proof: Verification, prove: Prove, *, what: str, sample: Sample = tuple
 ) -> Verification:
     """Replace a proved float32 graph by the one that is to be published, if that is another one.

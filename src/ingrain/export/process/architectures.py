@@ -20,7 +20,7 @@ def main() -> int:
     try:
         answer: object = {"config": config_of(library, name)}
     except IngrainError as error:
-        answer = {"failed": Failed(code=error.code, message=error.message, param=error.param)}
+        answer = {"failed": Failed.of(error)}
     with stream:
         stream.write(msgspec.json.encode(answer) + b"\n")
     return 0

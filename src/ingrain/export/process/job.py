@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ingrain.progress import Progress
+from ingrain.errors import ExportError, IngrainError, error_class
 from ingrain.repository.manifest import Manifest
 from ingrain.sources.spec import SourceSpec
 from ingrain.vocabulary import Precision, Task
@@ -44,6 +44,16 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     param: str | None = None
     retry_after_s: float | None = None
     facts: dict[str, object] = {}
+
+    @staticmethod
+    def of(error: IngrainError) -> Failed:
+        """Describe an error."""
+        return Failed(error.code, error.message, error.param, error.retry_after_s, error.facts)
+
+    def to_error(self) -> IngrainError:
+        """Return the error that was described, as the class with its code."""
+        kind = error_class(self.code) or ExportError
+        return kind(self.message, param=self.param, retry_after_s=self.retry_after_s, facts=self.facts)
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):

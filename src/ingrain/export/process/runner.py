@@ -15,7 +15,6 @@ import msgspec
 
 from ingrain.errors import (
     ExportCrashedError,
-    ExportError,
     ExportKilledError,
     ExportTimeoutError,
     ExportUnavailableError,
@@ -23,7 +22,6 @@ from ingrain.errors import (
     RequestError,
     SourceError,
     SourceUnavailableError,
-    error_class,
 )
 from ingrain.export.process.child import exit_code, running
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished, Progress
@@ -187,14 +185,7 @@ async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: 
             case Finished(manifest=manifest):
                 return manifest
             case Failed():
-                raise _error_of(event)
-
-
-def _error_of(failed: Failed) -> IngrainError:
-    """Return the error that the child reported, as the class with its code."""
-    return (error_class(failed.code) or ExportError)(
-        failed.message, param=failed.param, retry_after_s=failed.retry_after_s, facts=failed.facts
-    )
+                raise event.to_error()
 
 
 async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainError:

@@ -39,17 +39,15 @@ def main() -> int:
     try:
         emit(Finished(manifest=run_job(job, emit)))
     except IngrainError as error:
-        # The message says what a user or an operator has to know; the place in the code matters for our own faults.
-        if isinstance(error, ExportError) and not isinstance(error, ExportUnavailableError):
-            traceback.print_exc()
-        emit(_failed(error))
+        traceback.print_exc()
+        emit(Failed.of(error))
     except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
         traceback.print_exc()
         unexpected = ExportError(
             f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
             "the server's log has the details."
         )
-        emit(_failed(machine_fault(error) or unexpected))
+        emit(Failed.of(machine_fault(error) or unexpected))
     return 0
 
 
@@ -113,16 +111,6 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     return manifest
 
 
-def _failed(error: IngrainError) -> Failed:
-    return Failed(
-        code=error.code,
-        message=error.message,
-        param=error.param,
-        retry_after_s=error.retry_after_s,
-        facts=error.facts,
-    )
-
-
 def _take_stdout() -> Callable[[Event], None]:
     """Keep stdout for events alone: from here on, what libraries print goes to stderr, C code included."""
     stream = os.fdopen(os.dup(_STDOUT), "wb", buffering=0)
@@ -143,13 +131,7 @@ def _take_stdout() -> Callable[[Event], None]:
 
 def _read_job() -> ExportJob:
     """Read the job, and leave stdin open: its end is how a dead parent is noticed."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        block = os.read(_STDIN, 1)
-        if not block:
-            break
-        line += block
-    return msgspec.json.decode(bytes(line), type=ExportJob)
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=ExportJob)
 
 
 def _die_with_parent() -> None:

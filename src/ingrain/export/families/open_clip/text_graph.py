@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ingrain.export.families.protocol import Candidate
-from ingrain.export.families.towers import PLAIN_RECIPES
+from ingrain.export.families.towers import PLAIN_RECIPES, transformer_recipes
 from ingrain.export.model_files import unsupported
-from ingrain.export.onnx.onnx_file import Recipe
 from ingrain.export.onnx.pooling import pool
 
 
@@ -28,15 +27,13 @@ def text_candidates(model: Any) -> tuple[Candidate, ...]:
         UnsupportedModelError: The tower gives no single vector.
     """
     tower = text_tower(model)
-    dynamo = Recipe("dynamo", None)
     if is_hugging_face(tower):
-        recipes = [Recipe("dynamo", "eager"), Recipe("torchscript", "eager")]
-        if getattr(tower.transformer, "_supports_sdpa", False):
-            recipes.insert(1, Recipe("dynamo", "sdpa"))
+        recipes = transformer_recipes(tower.transformer)
         return tuple(Candidate(recipe=recipe, build=partial(_hugging_face, recipe.attention)) for recipe in recipes)
     pool_type = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
     if pool_type not in ("argmax", "eos", "first", "last"):
         raise unsupported(f"The text tower's pooling {pool_type!r} is not known to Ingrain.")
+    dynamo, _ = PLAIN_RECIPES
     whole = tuple(Candidate(recipe=recipe, build=WholeText, fixed_length=True) for recipe in PLAIN_RECIPES)
     if getattr(tower, "attn_mask", None) is None:
         return whole
@@ -56,7 +53,16 @@ def is_hugging_face(tower: Any) -> bool:
     return type(tower).__name__ == "HFTextEncoder"
 
 
-class CausalText(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
+class _TowerGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
+    """A text tower of an OpenCLIP model, whose weights it shares."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.tower: Any = text_tower(model)
+        self.eval()
+
+
+class CausalText(_TowerGraph):
     """CLIP's own text transformer at any length, for causal attention and a vector taken at one token.
 
     Args:
@@ -65,12 +71,10 @@ class CausalText(nn.Module):  # type: ignore[misc]  # torch has no types here, s
     """
 
     def __init__(self, pool_type: str, model: nn.Module) -> None:
-        super().__init__()
-        self.tower = tower = text_tower(model)
+        super().__init__(model)
         self.pool_type = pool_type
-        self.end_id = getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
-        self.register_buffer("mask", tower.attn_mask.clone())
-        self.eval()
+        self.end_id = getattr(self.tower, "text_eos_id", getattr(self.tower, "eos_id", None))
+        self.register_buffer("mask", self.tower.attn_mask.clone())
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute text vectors, float32 ``[B, D]``, from ids, int64 ``[B, T]``."""
@@ -89,21 +93,13 @@ class CausalText(nn.Module):  # type: ignore[misc]  # torch has no types here, s
         return pool(tokens, at_end, at_end, ("cls",))
 
 
-class AppendedTokenText(nn.Module):  # type: ignore[misc]  # as above
+class AppendedTokenText(_TowerGraph):
     """CoCa's text transformer at any length: its class token comes after the padding, at a position of its own.
 
     The source masks padding with a mask that is one place late: the first padding counts, and the class token sees
     itself only in a text that fills the context. So one padding token goes behind the given ids here, and it and the
     class token take turns.
-
-    Args:
-        model: An OpenCLIP model whose text tower has ``cls_emb``.
     """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.tower = text_tower(model)
-        self.eval()
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute text vectors, float32 ``[B, D]``, from ids, int64 ``[B, T]``."""
@@ -153,17 +149,8 @@ class WholeText(nn.Module):  # type: ignore[misc]  # as above
         return vectors
 
 
-class HuggingFaceText(nn.Module):  # type: ignore[misc]  # as above
-    """A text tower of transformers, which masks its padding, so that any length will do.
-
-    Args:
-        model: An OpenCLIP model whose text tower is an ``HFTextEncoder``.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.tower = text_tower(model)
-        self.eval()
+class HuggingFaceText(_TowerGraph):
+    """A text tower of transformers (``HFTextEncoder``), which masks its padding, so that any length will do."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute text vectors, float32 ``[B, D]``, from ids, int64 ``[B, T]``."""

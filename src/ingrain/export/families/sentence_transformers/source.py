@@ -20,7 +20,7 @@ from ingrain.export.families.sentence_transformers.serving_tokenizer import (
     save_transformer_tokenizer,
 )
 from ingrain.export.families.sentence_transformers.text_graph import build_graph, build_image_graph
-from ingrain.export.families.towers import PIXELS, PLAIN_RECIPES, image_tower, text_tower
+from ingrain.export.families.towers import PIXELS, PLAIN_RECIPES, image_tower, text_tower, transformer_recipes
 from ingrain.export.huggingface.experts import compute_all_experts
 from ingrain.export.huggingface.longformer import widen_attention
 from ingrain.export.onnx.image_graph import ImageGraph
@@ -93,7 +93,8 @@ class SentenceTransformersSource(Source):
         """
         image = None if self.is_static else image_preprocess_of(self.model)
         text = self.save_tokenizer(folder)
-        recipes = _recipes(self.model)
+        network = getattr(self.model[0], "model", None)
+        recipes = PLAIN_RECIPES if network is None else transformer_recipes(network)
         inputs = build_graph(self.model).inputs
         candidates = [Candidate(recipe=recipe, build=partial(_text_graph, recipe)) for recipe in recipes]
         towers = [text_tower(self, inputs, candidates, title="The model", int8=not self.is_static)]
@@ -101,7 +102,7 @@ class SentenceTransformersSource(Source):
             images = [Candidate(recipe=recipe, build=partial(_image_graph, recipe, image)) for recipe in recipes]
             towers.append(image_tower(self, images))
         return Description(
-            architecture="StaticEmbedding" if self.is_static else type(self.model[0].model).__name__,
+            architecture=type(self.model[0] if network is None else network).__name__,
             towers=tuple(towers),
             preparation=Preparation(folder=folder, text=text, image=image),
             similarity=similarity_of(self.model) if image is not None else None,
@@ -148,15 +149,6 @@ class SentenceTransformersSource(Source):
 
 def _is_static(model: Any) -> bool:
     return type(model[0]).__name__ == "StaticEmbedding"
-
-
-def _recipes(model: Any) -> list[Recipe]:
-    """Return the ways to try: the plainest attention first, the deprecated tracer last."""
-    network = getattr(model[0], "model", None)
-    if network is None:
-        return list(PLAIN_RECIPES)
-    sdpa = [Recipe("dynamo", "sdpa")] if getattr(network, "_supports_sdpa", False) else []
-    return [Recipe("dynamo", "eager"), *sdpa, Recipe("torchscript", "eager")]
 
 
 def _text_graph(recipe: Recipe, model: Any) -> Any:

@@ -18,7 +18,7 @@ _AS_THEY_ARE = ("Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPool
 _TENSORS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
-class TextGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
+class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
     """The whole pipeline of a sentence-transformers model as one function of tensors.
 
     Args:
@@ -36,6 +36,7 @@ class TextGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so
         self.tail = nn.ModuleList(tail)
         self.inputs = inputs
         self.truncate_dim = truncate_dim
+        self.eval()
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute vectors.
@@ -58,29 +59,20 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
     """A transformers model, called as the source's ``Transformer`` module calls it.
 
     Args:
-        network: The transformers model.
-        method: The method that takes the inputs (``forward``, or ``get_text_features`` of a CLIP).
-        path: Keys that lead from its result to the tensor.
-        feature: What the tensor is: ``token_embeddings`` or ``sentence_embedding``.
-        layers: True where every layer's output is wanted too.
+        module: The source's module.
+        modality: What it is given: ``text`` or ``image``, each of which has rules of its own.
         arguments: Inputs that the network takes.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        method: str,
-        path: tuple[str, ...],
-        feature: str,
-        layers: bool,
-        arguments: tuple[str, ...],
-    ) -> None:
+    def __init__(self, module: Any, modality: str, arguments: tuple[str, ...]) -> None:
         super().__init__()
-        self.network = network
-        self.method = method
-        self.path = path
-        self.feature = feature
-        self.layers = layers
+        rules = module.modality_config[modality]
+        output = rules["method_output_name"]
+        self.network = module.model
+        self.method = rules["method"]
+        self.path = () if output is None else (output,) if isinstance(output, str) else tuple(output)
+        self.feature = module.module_output_name
+        self.all_layers = bool(getattr(module.model.config, "output_hidden_states", False))
         self.arguments = arguments
 
     def forward(self, given: dict[str, Tensor]) -> dict[str, Any]:
@@ -93,7 +85,7 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
         if tensor.ndim == 4:  # a convolutional network's [B, H, Y, X], as tokens
             tensor = tensor.flatten(2).transpose(1, 2)
         features = {**given, self.feature: tensor}
-        if self.layers:
+        if self.all_layers:
             features["all_layer_embeddings"] = result["hidden_states"]
         return features
 
@@ -133,7 +125,7 @@ class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
         return {**features, "sentence_embedding": pool(tokens, attention_mask, pooling_mask, self.modes)}
 
 
-def build_graph(model: Any) -> TextGraph:
+def build_graph(model: Any) -> PipelineGraph:
     """Build the graph of a loaded ``SentenceTransformer``; it shares the weights.
 
     Args:
@@ -150,7 +142,7 @@ def build_graph(model: Any) -> TextGraph:
         encoder: nn.Module = StaticEncoder(first.embedding.weight)
     elif kind in ("Transformer", "CLIPModel"):
         refuse_modalities(first.modality_config)
-        encoder = _transformer_encoder(first, "text", _arguments(first, first.modality_config["text"]["method"]))
+        encoder = TransformerEncoder(first, "text", _arguments(first, first.modality_config["text"]["method"]))
         inputs = encoder.arguments
         if "attention_mask" not in inputs and any(type(module).__name__ == "Pooling" for module in rest):
             inputs = (*inputs, "attention_mask")
@@ -158,27 +150,14 @@ def build_graph(model: Any) -> TextGraph:
             inputs = (*inputs, "pooling_mask")
     else:
         raise unsupported(f"The model begins with the module {kind!r}, which Ingrain does not know.")
-    tail = [_step(module) for module in rest]
-    graph = TextGraph(encoder, tail, inputs, model.truncate_dim)
-    graph.eval()
-    return graph
+    return PipelineGraph(encoder, [_step(module) for module in rest], inputs, model.truncate_dim)
 
 
-def build_image_graph(model: Any) -> TextGraph:
-    """Build the graph from normalized pixels of a loaded ``SentenceTransformer`` that takes pictures; as above."""
+def build_image_graph(model: Any) -> PipelineGraph:
+    """Build the graph from normalized pixels of a loaded ``SentenceTransformer`` that takes images; as above."""
     first, *rest = list(model)
-    encoder = _transformer_encoder(first, "image", (PIXELS,))
-    graph = TextGraph(encoder, [_step(module) for module in rest], (PIXELS,), model.truncate_dim)
-    graph.eval()
-    return graph
-
-
-def _transformer_encoder(module: Any, modality: str, arguments: tuple[str, ...]) -> TransformerEncoder:
-    rules = module.modality_config[modality]
-    output = rules["method_output_name"]
-    path = () if output is None else (output,) if isinstance(output, str) else tuple(output)
-    layers = bool(getattr(module.model.config, "output_hidden_states", False))
-    return TransformerEncoder(module.model, rules["method"], path, module.module_output_name, layers, arguments)
+    encoder = TransformerEncoder(first, "image", (PIXELS,))
+    return PipelineGraph(encoder, [_step(module) for module in rest], (PIXELS,), model.truncate_dim)
 
 
 def _arguments(module: Any, method: str) -> tuple[str, ...]:
