@@ -70,9 +70,6 @@ def preprocess_config_from_timm(data_config: Mapping[str, Any]) -> ImagePreproce
 
     timm's transform takes RGB pictures only: its own datasets convert before it, and so do the steps.
 
-    Args:
-        data_config: What ``timm.data.resolve_model_data_config(model)`` answers.
-
     Raises:
         UnsupportedModelError: A field or value that is not modelled here.
     """

@@ -204,11 +204,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self, folder: Path) -> Description:
-        """Write the side files of serving into a folder, and describe the model.
-
-        Raises:
-            UnsupportedModelError: An option that is not modelled.
-        """
+        """Write the side files of serving into a folder, and describe the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

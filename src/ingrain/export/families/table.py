@@ -26,11 +26,7 @@ def families(extensions: Iterable[str] = ()) -> dict[str, Family]:
 
 
 def family_of(library: str, extensions: Iterable[str] = ()) -> Family:
-    """Return the family of a library's models.
-
-    Raises:
-        UnsupportedModelError: There is none.
-    """
+    """Return the family of a library's models."""
     family = families(extensions).get(library)
     if family is None:
         raise UnsupportedModelError(f"Models of the library {library!r} cannot be exported.", param="library")

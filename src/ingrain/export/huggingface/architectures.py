@@ -43,9 +43,6 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
     Args:
         config: The contents of ``config.json``.
         trust_remote_code: True to let networks pass whose code comes with the model.
-
-    Raises:
-        UnsupportedModelError: With the reason.
     """
     model_type = config.get("model_type")
     if model_type in _ARCHITECTURES:

@@ -27,14 +27,7 @@ _ROTATIONS = ("rope", "rotary")
 
 
 def refuse_other_network(config: dict[str, Any]) -> None:
-    """Raise where transformers' class of ``model_type`` is not the network that the configuration describes.
-
-    Args:
-        config: The contents of ``config.json``, of a type that transformers has.
-
-    Raises:
-        UnsupportedModelError: With what is not read, or the class that is named.
-    """
+    """Raise where transformers' class of ``model_type`` is not the network that the configuration describes."""
     _refuse_class(config)
     known = _known_names(config["model_type"])
     _refuse_spellings(config, known)

@@ -32,9 +32,6 @@ def preprocess_config_from_transformers(processor: Any) -> ImagePreprocess:
     The class with torchvision behind it, which transformers takes by default, resizes as torch does; the other one
     (``backend="pil"``) as Pillow does.
 
-    Args:
-        processor: What ``AutoProcessor`` loaded as the model's ``image_processor``.
-
     Raises:
         UnsupportedModelError: A class with steps of its own, or a setting that is not modelled here.
     """

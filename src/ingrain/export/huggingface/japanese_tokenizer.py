@@ -27,7 +27,6 @@ def japanese_words(options: Mapping[str, Any]) -> JapaneseWords:
         options: Of ``tokenizer_config.json``, or of the tokenizer itself.
 
     Raises:
-        UnsupportedModelError: An option that is not modelled.
         ExportUnavailableError: MeCab or the dictionary is not installed.
     """
     options = {**_DEFAULTS, **options}

@@ -54,11 +54,6 @@ _TEXTS = (
 def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config: dict[str, Any]) -> None:
     """Look at what a tokenizer would be made of.
 
-    Args:
-        folder: Where the tokenizer's files lie.
-        config: The network's ``config.json``.
-        tokenizer_config: The tokenizer's ``tokenizer_config.json``.
-
     Raises:
         UnsupportedModelError: The tokenizer's class is Python code alone, which is not there where requests are served.
         ExportUnavailableError: This installation lacks a package that reads the tokenizer's file, or splits words.

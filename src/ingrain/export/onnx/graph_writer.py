@@ -12,9 +12,6 @@ class GraphWriter:
 
     Attributes:
         nodes: What the graph will consist of.
-
-    Args:
-        model: An ``onnx.ModelProto``.
     """
 
     def __init__(self, model: Any) -> None:

@@ -67,7 +67,6 @@ def write_onnx(
 
     Raises:
         CannotConvert: The exporter failed.
-        MachineError: The machine lacked something.
     """
     import torch
 
@@ -101,12 +100,7 @@ def write_onnx(
 
 
 def save_onnx(model: Any, path: Path) -> None:
-    """Write a model; weights above 500 MB go to ``<path>.data``.
-
-    Args:
-        model: An ``onnx.ModelProto`` with its weights in it.
-        path: File to write.
-    """
+    """Write a model; weights above 500 MB go to ``<path>.data``."""
     import onnx
 
     external = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_DATA_BYTES
@@ -139,7 +133,6 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
     Raises:
         CannotConvert: ONNX Runtime refuses the file.
         ExportError: It cannot use the GPU.
-        MachineError: The machine lacked something.
     """
     import onnxruntime
 

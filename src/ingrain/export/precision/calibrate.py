@@ -23,11 +23,6 @@ _BATCH = 16
 def calibrate(job: ExportJob, manifest: Manifest, report: Callable[[Progress], None]) -> Manifest:
     """Have a model's own graph embed the sample; a model that takes no text is left as it is.
 
-    Args:
-        job: Whose output holds the graphs and side files; ``model/calibration.npy`` is added to it.
-        manifest: Of the model.
-        report: Called with progress.
-
     Returns:
         The manifest, with the sample where there is one.
     """

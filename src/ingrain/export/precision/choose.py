@@ -144,15 +144,7 @@ def _refusal(precision: Precision, what: str, error: Exception) -> UnsupportedMo
 
 
 def refuse_int8(precision: Precision, because: str) -> None:
-    """Refuse int8 where there is no text encoder to quantize.
-
-    Args:
-        precision: What was asked for.
-        because: What the model is instead, as the beginning of a sentence.
-
-    Raises:
-        UnsupportedModelError: It was int8 or int8-safe.
-    """
+    """Refuse int8 where there is no text encoder to quantize."""
     if precision in INT8:
         raise UnsupportedModelError(
             f"{because}; `precision` {precision} is for text encoders. Load the model with `precision` fp32.",

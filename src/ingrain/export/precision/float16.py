@@ -8,12 +8,7 @@ from ingrain.export.onnx.onnx_file import save_onnx
 
 
 def write_float16(source: Path, target: Path) -> None:
-    """Convert a graph; what half precision cannot hold or compute stays float32, with casts around it.
-
-    Args:
-        source: A float32 ONNX file; its external data is read too.
-        target: File to write; weights above 500 MB go to ``<target>.data``.
-    """
+    """Convert a graph; what half precision cannot hold or compute stays float32, with casts around it."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 

@@ -13,10 +13,6 @@ def write_fused(source: Path, target: Path) -> None:
 
     While batches are small a GPU waits for its next kernel more than it computes, and then there are a quarter as many.
 
-    Args:
-        source: A float32 ONNX file; its external data is read too.
-        target: File to write; weights above 500 MB go to ``<target>.data``.
-
     Raises:
         CannotConvert: Nothing was found that could be replaced.
     """

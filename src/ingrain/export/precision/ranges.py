@@ -89,11 +89,6 @@ def sample_batches(
     """Yield a sample of texts, short ones and passages of many kinds, as batches of one length each.
 
     They hold no padding, but where a model takes one length only.
-
-    Args:
-        preprocessor: The serving code with the exported tokenizer.
-        inputs: The graph's inputs.
-        report: Called with texts done and in all.
     """
     texts = calibration_texts()
     passages = [" ".join(texts[start :: len(texts) // _TEXTS_IN_A_PASSAGE]) for start in range(_PASSAGES)]

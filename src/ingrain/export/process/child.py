@@ -40,9 +40,6 @@ async def running(
         lines: Gets the lines that it writes to stderr.
         token: What is replaced in them by asterisks.
         grace_s: Seconds that it has to end before it is killed.
-
-    Raises:
-        MachineError: The machine lacked something to start it.
     """
     try:
         process = await asyncio.create_subprocess_exec(

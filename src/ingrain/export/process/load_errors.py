@@ -17,7 +17,6 @@ def load_errors(library: str, what: str) -> Iterator[None]:
     Raises:
         ExportError: Files are missing, or do not fit together.
         ExportUnavailableError: A Python package is missing.
-        MachineError: The machine lacked something.
     """
     try:
         yield

@@ -54,10 +54,6 @@ def main() -> int:
 def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     """Resolve, export and verify one model, and write it to the job's output folder; or prove one that is stored.
 
-    Args:
-        job: What to export.
-        emit: Called with every event of progress.
-
     Returns:
         The manifest, which of an export is also written as ``model/manifest.json``.
 

@@ -68,14 +68,7 @@ class Deviation:
     def verification(
         self, *, tolerance: float, floors: Floors | None, padding_diff: float | None = None, tokenizer_cases: int = 0
     ) -> Verification:
-        """Return what the manifest keeps.
-
-        Args:
-            tolerance: What was allowed, where there are no floors.
-            floors: What had to be reached.
-            padding_diff: Where the source itself depends on padding, by how much.
-            tokenizer_cases: Texts whose ids were compared.
-        """
+        """Return what the manifest keeps."""
         return Verification(
             max_abs_diff=self.difference,
             min_cosine=self._min_cosine,
@@ -89,16 +82,7 @@ class Deviation:
         )
 
     def check(self, tolerance: float, floors: Floors | None, *, what: str) -> None:
-        """Refuse what is too far from the source.
-
-        Args:
-            tolerance: What the largest differences may be, where there are no floors.
-            floors: What the cosines must reach.
-            what: What was compared, in the plural.
-
-        Raises:
-            VerificationError: It is too far.
-        """
+        """Refuse what is too far from the source."""
         if floors is not None:
             self._check_floors(floors, what)
             return

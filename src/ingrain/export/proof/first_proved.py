@@ -18,11 +18,6 @@ Result = TypeVar("Result")
 def first_proved(ways: Iterable[Way], attempt: Callable[[Way], Result], *, what: str) -> Result:
     """Try one way after the other.
 
-    Args:
-        ways: In the order of preference.
-        attempt: Exports and proves; raises ``CannotConvert`` or ``VerificationError`` where that fails.
-        what: What is exported, for the message.
-
     Raises:
         VerificationError: The last difference that was measured, where every way failed and one could be run.
         UnsupportedModelError: No exporter can express it.

@@ -145,16 +145,7 @@ def ask_text_source(
 
 
 def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, inputs: Sequence[str]) -> int:
-    """Compare the arrays that a graph gets with those that the source's network gets, and return on how many texts.
-
-    Args:
-        source: The source.
-        preprocessor: The serving code with the exported tokenizer.
-        inputs: The graph's inputs.
-
-    Raises:
-        VerificationError: They differ.
-    """
+    """Compare the arrays that a graph gets with those that the source's network gets, and return on how many texts."""
     texts = tokenizer_texts(source.special_tokens, preprocessor.config.max_tokens)
     names = [name for name in inputs if name != "pooling_mask"]
     for start in range(0, len(texts), 16):

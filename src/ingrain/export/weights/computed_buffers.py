@@ -21,9 +21,6 @@ from ingrain.export.weights.load_report import Loaded
 def restore_buffers(loaded: Loaded) -> frozenset[str]:
     """Put in what the constructor of the network's class computes from its configuration.
 
-    Args:
-        loaded: A network, as transformers loaded it.
-
     Returns:
         The names of the tensors that were put in.
     """

@@ -74,16 +74,7 @@ class IndependentLoads:
             networks[:] = [_restored(loaded) for loaded in networks]
 
     def check(self, model: Any, networks: list[Loaded], probe: Probe) -> None:
-        """Refuse a loaded model whose vectors depend on anything that is not from its files.
-
-        Args:
-            model: The whole model, a ``torch.nn.Module`` in evaluation mode.
-            networks: What ``watch`` yielded.
-            probe: Gives its vectors.
-
-        Raises:
-            UnsupportedModelError: With the names of tensors.
-        """
+        """Refuse a loaded model whose vectors depend on anything that is not from its files."""
         refuse_unused_layers(networks)
         tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         missing = _not_from_files(tensors, model, networks)

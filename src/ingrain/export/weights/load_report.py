@@ -79,9 +79,6 @@ def refuse_unused_layers(networks: list[Loaded]) -> None:
 
     A head that the library has no need of (``cls.predictions``, a pooler, a decoder) is left out of many models.
     A tensor of a stack of layers is not: the network that was trained had more layers than this one, or other ones.
-
-    Raises:
-        UnsupportedModelError: With some of the names.
     """
     for loaded in networks:
         prefix = f"{getattr(loaded.network, 'base_model_prefix', '')}."

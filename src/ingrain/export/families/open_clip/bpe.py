@@ -22,11 +22,7 @@ _SUFFIXES = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 
 
 def build_bpe_tokenizer(source: Any) -> Tokenizer:
-    """Build the serving tokenizer of a ``SimpleTokenizer``; without truncation.
-
-    Args:
-        source: An ``open_clip.tokenizer.SimpleTokenizer``.
-    """
+    """Build the serving tokenizer of a ``SimpleTokenizer``; without truncation."""
     special = ("<start_of_text>", "<end_of_text>")
     start, end = (source.encoder[token] for token in special)
     merges = [pair for pair, _ in sorted(source.bpe_ranks.items(), key=lambda entry: int(entry[1]))]

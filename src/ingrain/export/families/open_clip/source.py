@@ -31,11 +31,7 @@ TEXT_INPUT = "input_ids"
 
 
 class ClipSource(Source):
-    """A loaded OpenCLIP model.
-
-    Args:
-        checkpoint: An inspected folder.
-    """
+    """A loaded OpenCLIP model."""
 
     library = "OpenCLIP"
 
@@ -91,12 +87,7 @@ class ClipSource(Source):
         )
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
-        """Write the serving tokenizer.
-
-        Raises:
-            UnsupportedModelError: The tokenizer cannot be served.
-            ExportError: It cuts texts elsewhere than the text tower does.
-        """
+        """Write the serving tokenizer."""
         text, tower = save_clip_tokenizer(self._tokenizer, folder), text_tower(self.model)
         if not is_hugging_face(tower) and tower.context_length != text.max_tokens:
             raise ExportError(

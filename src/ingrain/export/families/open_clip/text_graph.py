@@ -20,9 +20,6 @@ def text_candidates(model: Any) -> tuple[Candidate, ...]:
     Where no token sees what comes after it and the vector is taken at the end token, padding cannot matter, so that the
     graph takes any length. Where padding takes part (SigLIP, CLIPA, MobileCLIP-S), it must be as long as in training.
 
-    Args:
-        model: An OpenCLIP model on the CPU in float32.
-
     Raises:
         UnsupportedModelError: The tower gives no single vector.
     """
@@ -63,12 +60,7 @@ class _TowerGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, 
 
 
 class CausalText(_TowerGraph):
-    """CLIP's own text transformer at any length, for causal attention and a vector taken at one token.
-
-    Args:
-        pool_type: ``argmax`` (the highest id is the end token), ``eos`` or ``first``.
-        model: An OpenCLIP model.
-    """
+    """CLIP's own text transformer at any length, for causal attention and a vector taken at one token."""
 
     def __init__(self, pool_type: str, model: nn.Module) -> None:
         super().__init__(model)
@@ -131,11 +123,7 @@ class AppendedTokenText(_TowerGraph):
 
 
 class WholeText(nn.Module):  # type: ignore[misc]  # as above
-    """The source's own text tower at its full context length.
-
-    Args:
-        model: An OpenCLIP model.
-    """
+    """The source's own text tower at its full context length."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -20,9 +20,6 @@ def refuse_modalities(rules: Mapping[Any, Any] | None) -> None:
     Args:
         rules: What the ``Transformer`` module's configuration says, or the module itself; None where it is silent, as
             before version 5.4.
-
-    Raises:
-        UnsupportedModelError: With the reason.
     """
     if rules is None:
         return
@@ -37,15 +34,7 @@ def refuse_modalities(rules: Mapping[Any, Any] | None) -> None:
 
 
 def refuse_chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> None:
-    """Raise where a folder without ``modules.json`` has a chat template, by which the library then takes messages.
-
-    Args:
-        folder: The folder of a plain transformers model.
-        tokenizer: Its ``tokenizer_config.json``.
-
-    Raises:
-        UnsupportedModelError: With the reason.
-    """
+    """Raise where a folder without ``modules.json`` has a chat template, by which the library then takes messages."""
     if tokenizer.get("chat_template") or any((folder / name).is_file() for name in _TEMPLATES):
         raise _messages()
 

@@ -23,10 +23,6 @@ _MODULES = {
 
 
 def refuse_module(kind: str) -> None:
-    """Raise where a module of this class is known and cannot be converted.
-
-    Raises:
-        UnsupportedModelError: With the reason.
-    """
+    """Raise where a module of this class is known and cannot be converted."""
     if kind in _MODULES:
         raise unsupported(f"The module {kind!r} cannot be served: {_MODULES[kind]}.")

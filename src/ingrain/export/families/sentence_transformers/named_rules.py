@@ -16,12 +16,7 @@ PROMPT_LEFT_OUT = ("hkunlp/instructor-base", "hkunlp/instructor-large", "hkunlp/
 
 
 def apply_named_rules(model: Any, name: str) -> None:
-    """Change a model that was loaded from a folder into what the library would have loaded by the model's name.
-
-    Args:
-        model: A ``SentenceTransformer``.
-        name: What the user calls the model.
-    """
+    """Change a model that was loaded from a folder into what the library would have loaded by the model's name."""
     if name in PROMPT_LEFT_OUT:
         model.set_pooling_include_prompt(include_prompt=False)
     elif "instructor" in name.partition("/")[2].lower() and any(

@@ -75,11 +75,7 @@ def prepare_folder(job: ExportJob, source: ResolvedSource, links: Path, report: 
 
 
 def refuse_untrusted_code(job: ExportJob, source: ResolvedSource) -> None:
-    """Raise where a model needs code that may not be run; its side files are enough to tell.
-
-    Raises:
-        UnsupportedModelError: With what would allow it.
-    """
+    """Raise where a model needs code that may not be run; its side files are enough to tell."""
     _plan(job, source)
 
 

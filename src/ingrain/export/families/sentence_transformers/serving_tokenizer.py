@@ -78,12 +78,7 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
 
 
 def save_static_tokenizer(model: Any, folder: Path) -> TextPreprocess:
-    """Write the tokenizer of a model whose first module is a ``StaticEmbedding``.
-
-    Args:
-        model: A ``SentenceTransformer``; where its tokenizer cuts nothing, it is told to cut where the graph does.
-        folder: Where ``tokenizer.json`` goes.
-    """
+    """Write the tokenizer of a model whose first module is a ``StaticEmbedding``."""
     backend = model[0].tokenizer
     truncation = backend.truncation
     if truncation is None:

@@ -31,13 +31,7 @@ from ingrain.repository.manifest import ImagePreprocess, TextPreprocess
 
 
 class SentenceTransformersSource(Source):
-    """A loaded sentence-transformers model.
-
-    Args:
-        checkpoint: An inspected folder.
-        name: What the user calls the model, for the library ties rules to names.
-        trust_remote_code: True to run code that comes with the model.
-    """
+    """A loaded sentence-transformers model."""
 
     library = "sentence-transformers"
 
@@ -109,11 +103,7 @@ class SentenceTransformersSource(Source):
         )
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
-        """Write the serving tokenizer; the source is told to cut where it does.
-
-        Raises:
-            UnsupportedModelError: The tokenizer cannot be served.
-        """
+        """Write the serving tokenizer; the source is told to cut where it does."""
         save = save_static_tokenizer if self.is_static else save_transformer_tokenizer
         return save(self.model, folder)
 

@@ -91,11 +91,7 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
 
 
 class StaticEncoder(nn.Module):  # type: ignore[misc]  # as above
-    """The mean of one stored vector a token; zeros for a text without tokens, as the source's bag gives.
-
-    Args:
-        weight: float32 ``[V, D]``.
-    """
+    """The mean of one stored vector a token; zeros for a text without tokens, as the source's bag gives."""
 
     def __init__(self, weight: nn.Parameter) -> None:
         super().__init__()
@@ -127,9 +123,6 @@ class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
 
 def build_graph(model: Any) -> PipelineGraph:
     """Build the graph of a loaded ``SentenceTransformer``; it shares the weights.
-
-    Args:
-        model: A ``sentence_transformers.SentenceTransformer``.
 
     Raises:
         UnsupportedModelError: A module or option that we do not model.

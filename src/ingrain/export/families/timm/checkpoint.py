@@ -65,10 +65,6 @@ def inspect_timm(folder: Path) -> TimmCheckpoint:
 def labels_of(config: dict[str, Any], num_classes: int) -> tuple[str, ...]:
     """Return the names of a classifier's classes: the model's own, else ImageNet's of that many classes, else numbers.
 
-    Args:
-        config: The loaded model's ``pretrained_cfg``.
-        num_classes: How many there are.
-
     Raises:
         UnsupportedModelError: The model's own names are another number.
     """

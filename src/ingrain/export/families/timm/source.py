@@ -20,12 +20,7 @@ from ingrain.export.weights.initial_weights import repeated_random
 
 
 class TimmSource(Source):
-    """A loaded timm model.
-
-    Args:
-        checkpoint: An inspected folder.
-        headless: True to leave out the head, whatever the weights have.
-    """
+    """A loaded timm model."""
 
     library = "timm"
 
