@@ -1,20 +1,19 @@
 """Chooses the graph to publish: of the precision asked for, and fast where it will run.
 
-A precision is a promise about vectors, not a recipe: the ways to keep it are tried fastest first, each is compared with
-the source, and the first one that reaches the floors is published.
+A precision is a promise about vectors, not a recipe: several plans are tried, fastest first, each is compared with the
+source, and the first one that reaches the floors is published.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from ingrain.errors import IngrainError, UnsupportedModelError, VerificationError
 from ingrain.export.onnx.onnx_file import CannotConvert, open_session, replace_graph
-from ingrain.export.precision.equalize import Range
 from ingrain.export.precision.float16 import write_float16
 from ingrain.export.precision.on_gpu import choose_on_gpu
 from ingrain.export.precision.quantize import Int8Plan, write_int8
@@ -31,32 +30,6 @@ INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
 Sample = Callable[[], Iterable[Arrays]]
 """Gives what a graph is run on to see the ranges of its values."""
 
-Ranges = Callable[[], dict[str, Range]]
-"""Gives the ranges of the float32 graph's values, measured when they are first asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to a lower precision: a name for the log, and what writes the file (source, target, ranges)."""
-
-    name: str
-    write: Callable[[Path, Path, Ranges], None]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _int8(*plans: Int8Plan) -> tuple[Way, ...]:
-    return tuple(Way(f"int8 {plan}", _writer(plan)) for plan in plans)
-
-
-def _writer(plan: Int8Plan) -> Callable[[Path, Path, Ranges], None]:
-    def write(source: Path, target: Path, ranges: Ranges) -> None:
-        write_int8(source, target, plan, ranges() if plan.fixed != "none" else None)
-
-    return write
-
-
 FLOORS: dict[Precision, Floors] = {
     "fp16": Floors(mean_cosine=0.9999, min_cosine=0.999, own_cosine=0.9999),
     "int8": Floors(mean_cosine=0.99, min_cosine=0.95, own_cosine=0.9999),
@@ -68,15 +41,16 @@ Those are harder than what people write: rare scripts, single symbols, nothing a
 all-MiniLM-L6-v2 in int8 has a mean of 0.995 where the proof has 0.9915, and in int8-safe 0.998 where it has 0.996.
 """
 
-_WAYS: dict[Precision, tuple[Way, ...]] = {
-    "fp16": (Way("fp16", lambda source, target, _: write_float16(source, target)),),
-    "int8": _int8(
+# What is tried, fastest first.
+_PLANS: dict[Precision, tuple[Int8Plan | Literal["fp16"], ...]] = {
+    "fp16": ("fp16",),
+    "int8": (
         Int8Plan(offset=False, fixed="all"),
         Int8Plan(offset=False, fixed="wide"),
         Int8Plan(offset=False),
         Int8Plan(offset=True),
     ),
-    "int8-safe": _int8(
+    "int8-safe": (
         Int8Plan(offset=False, fixed="wide"),
         Int8Plan(offset=True),
         Int8Plan(offset=True, kept="narrowing"),
@@ -116,15 +90,18 @@ def _lower(path: Path, precision: Precision, prove: Prove, what: str, sample: Sa
     folder = path.parent / "lowered"
     ranges = cache(lambda: measure_ranges(path, sample()))
 
-    def attempt(way: Way) -> Verification:
+    def attempt(plan: Int8Plan | Literal["fp16"]) -> Verification:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        way.write(path, folder / path.name, ranges)
+        if isinstance(plan, Int8Plan):
+            write_int8(path, folder / path.name, plan, ranges() if plan.fixed != "none" else None)
+        else:
+            write_float16(path, folder / path.name)
         session = open_session(folder / path.name, export_threads(), precision=precision)
         return prove(session, FLOORS[precision])
 
     try:
-        proof = first_proved(_WAYS[precision], attempt, what=what)
+        proof = first_proved(_PLANS[precision], attempt, what=what)
     except (VerificationError, UnsupportedModelError) as error:
         raise _refusal(precision, what, error) from error
     replace_graph(path, folder)

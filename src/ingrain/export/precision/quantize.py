@@ -55,7 +55,7 @@ class Int8Plan:
         steps = "with an offset" if self.offset else "symmetric"
         if self.fixed != "none":
             steps = "fixed scales" if self.fixed == "all" else f"fixed scales, {steps} where narrowing"
-        return steps if self.kept == "none" else f"{steps}, {self.kept} products in float32"
+        return f"int8, {steps}" + ("" if self.kept == "none" else f", {self.kept} products in float32")
 
 
 def write_int8(source: Path, target: Path, plan: Int8Plan, ranges: Mapping[str, Range] | None = None) -> None:
