@@ -29,6 +29,7 @@ NOT_IMPORTABLE_HERE = {"ingrain.backend.model", "ingrain.__main__"}
 SERVING_PART_OF_EXPORT = {
     "ingrain.export",
     "ingrain.export.process.child",
+    "ingrain.export.process.exporter",
     "ingrain.export.process.job",
     "ingrain.export.process.runner",
 }

@@ -18,7 +18,7 @@ import ingrain
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(ingrain.__file__).parent
 PROVIDED_BY_TRITON = {"triton_python_backend_utils"}
-SERVING_PART_OF_EXPORT = {"__init__.py", "child.py", "job.py", "runner.py"}
+SERVING_PART_OF_EXPORT = {"__init__.py", "child.py", "exporter.py", "job.py", "runner.py"}
 DISTRIBUTIONS = packages_distributions()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

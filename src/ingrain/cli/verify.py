@@ -125,6 +125,7 @@ def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: 
         # The code is what it was, too.
         code_commits={code.repository: code.commit for code in stored.code if code.commit},
         on_gpu=settings.instance_kind != "KIND_CPU" and cuda.why_unusable() is None,
+        extensions=settings.extensions,
         stored_in=str(repository.root),
     )
 

@@ -23,6 +23,7 @@ class Exporter:
     trust_remote_code: tuple[str, ...] = ()
     pickled_weights: bool = True
     on_gpu: bool = False
+    extensions: tuple[str, ...] = ()
     timeout_s: float
 
     async def export(self, ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
@@ -46,5 +47,6 @@ class Exporter:
             precision=ref.precision or "fp32",
             task=ref.task,
             on_gpu=self.on_gpu,
+            extensions=self.extensions,
         )
         await run_export(job, timeout_s=self.timeout_s, on_progress=on_progress)

@@ -38,6 +38,8 @@ def main() -> int:
     _die_with_parent()
     try:
         emit(Finished(manifest=run_job(job, emit)))
+    except (RequestError, SourceError) as error:
+        emit(Failed.of(error))  # its message says all: what was asked for cannot be had
     except IngrainError as error:
         traceback.print_exc()
         emit(Failed.of(error))
