@@ -25,7 +25,7 @@ SOURCE_LIBRARIES = {
     "onnxscript",
 }
 # Loaded by Triton's Python backend, which alone provides what it imports; and `python -m ingrain` is a program.
-NOT_IMPORTABLE_HERE = {"ingrain.backend.model", "ingrain.__main__"}
+NOT_IMPORTABLE_HERE = {"ingrain.python_backend.model", "ingrain.__main__"}
 SERVING_PART_OF_EXPORT = {
     "ingrain.export",
     "ingrain.export.process.child",
