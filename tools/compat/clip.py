@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compat.clip_models import parameters, place, subject, text_tower_config, timm_depth
 from compat.towers import TowerRow, convert_briefly, job_in, run_all
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest, Verification
 
 # A few of every kind of tower, which come first.

@@ -19,7 +19,7 @@ from compat.forked import run_forked, warm_up
 from compat.subjects import Subject, subjects
 from compat.table import Result, render
 from ingrain.errors import IngrainError
-from ingrain.export.process.job import Event, ExportJob, Progress
+from ingrain.export.process.job import Event, ExportJob
 from ingrain.export.process.worker import run_job
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest, Verification

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compat.towers import TowerRow, convert_briefly, job_in, run_all
-from ingrain.export.process.job import Progress
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 # One or two of a family, small where there is a small one; `:0` for a network without a head.

@@ -15,7 +15,8 @@ from compat.forked import run_forked, warm_up
 from ingrain.errors import IngrainError
 from ingrain.export.families.convert import convert
 from ingrain.export.families.table import family_of
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest, Verification
 from ingrain.vocabulary import Library, Role
 

@@ -105,6 +105,7 @@ def _services(
         pickled_weights=settings.pickled_weights == "allow",
         # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
         on_gpu=placement.on_this_gpu,
+        extensions=settings.extensions,
         timeout_s=settings.export_timeout_s,
     )
     registry = Registry(

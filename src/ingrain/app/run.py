@@ -46,58 +46,8 @@ def run(settings: Settings) -> None:
         runner.run(_serve(parts, listeners))
 
 
-def build_services(
-    settings: Settings,
-    placement: Placement,
-    tables: Tables,
-    repository: Repository,
-    starting: Callable[[], str | None],
-) -> ModelServices:
-    """Connect engine, registry and pipeline; nothing is started."""
-    engine = make_engine(settings, placement, tables.engines)
-    images = image_input(settings)
-    exporter = Exporter(
-        custom_models_dir=repository.custom.folder,
-        local_models_dir=settings.local_models_dir,
-        token=settings.hf_token,
-        offline=settings.offline,
-        trust_remote_code=settings.trust_remote_code,
-        pickled_weights=settings.pickled_weights == "allow",
-        # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
-        on_gpu=placement.on_this_gpu,
-        extensions=settings.extensions,
-        timeout_s=settings.export_timeout_s,
-    )
-    registry = Registry(
-        repository=repository,
-        engine=engine,
-        export=exporter.export,
-        prepare_graph=partial(prepare_graph_folder, repository.graph_folder, engine.backend, placement.policy),
-        open_model=partial(
-            open_model if settings.workers == 1 else check_model,
-            engine=engine,
-            limits=queue_limits(settings, placement),
-            images=images.preprocessor,
-        ),
-        max_loaded_models=settings.max_loaded_models,
-        load_timeout_s=settings.load_timeout_s,
-        default_precision=settings.precision,
-        why_not=partial(why_not, placement),
-        place=tuning_place(settings, placement),
-        tune_at_load=settings.tune_at_load,
-    )
-    return model_services(settings, placement, engine=engine, registry=registry, images=images, starting=starting)
-
-
-async def _serve(
-    settings: Settings,
-    placement: Placement,
-    tables: Tables,
-    services: ModelServices,
-    startup: _Startup,
-    models: list[ModelRef],
-    listeners: list[socket.socket],
-) -> None:
+async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
+    settings, services = parts.settings, parts.services
     stop = asyncio.Event()
     stop_on_signals(stop)
     application = PlaneApplication("model", services, parts.tables.dialects)

@@ -28,7 +28,7 @@ from ingrain.errors import (
     UnsupportedModelError,
 )
 from ingrain.export.process import runner
-from ingrain.export.process.job import ExportJob, Failed, Finished, Progress
+from ingrain.export.process.job import ExportJob, Failed, Finished
 from ingrain.export.process.runner import WORKER, exporter_available, run_export
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest

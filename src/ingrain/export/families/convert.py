@@ -14,11 +14,12 @@ from ingrain.export.families.protocol import Candidate, Preparation, Report, Sou
 from ingrain.export.onnx.onnx_file import describe_inputs, describe_outputs, open_session, write_onnx
 from ingrain.export.precision.calibrate import calibrate
 from ingrain.export.precision.choose import INT8, choose_graph
-from ingrain.export.process.job import ExportJob, Phase, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.compare import Arrays, Count, References, prove
 from ingrain.export.proof.deviation import Floors
 from ingrain.export.proof.first_proved import first_proved
+from ingrain.progress import Phase, Progress
 from ingrain.repository.manifest import Graph, Manifest, Verification
 
 

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingrain.export.onnx.onnx_file import Recipe
-from ingrain.export.process.job import ExportJob, Progress
+from ingrain.export.process.job import ExportJob
 from ingrain.export.process.load_errors import load_errors
 from ingrain.export.proof.compare import Count, References
 from ingrain.export.weights.independent_load import IndependentLoads
+from ingrain.progress import Progress
 from ingrain.repository.manifest import Code, ImagePreprocess, Similarity, TextPreprocess
 from ingrain.vocabulary import Library, Role
 
 if TYPE_CHECKING:
-    from ingrain.sources.resolve import ResolvedSource
+    from ingrain.sources.spec import ResolvedSource
 
 Report = Callable[[Progress], None]
 
@@ -35,12 +36,10 @@ class WeightFiles:
 
     Attributes:
         names: Files and indexes of files, in the library's own order.
-        safetensors: What a pickle is called after its tensors were written as safetensors.
         wrappers: Keys under which a checkpoint of training keeps the tensors beside other things.
     """
 
     names: tuple[str, ...]
-    safetensors: str = "model.safetensors"
     wrappers: tuple[str, ...] = ()
 
 
@@ -215,8 +214,6 @@ class Family:
         library: Its name, which is the name of its Python package.
         weights: Where it looks for weights.
         open: Inspects and loads a folder.
-        resolved_by_library: True where names are in registries of the library's own, so that it is imported to find a
-            model.
         architecture_config: Returns what the configuration file of one of the library's own architectures would say,
             weights apart; None for an unknown name.
         refuse_untrusted_code: Raises where a model needs code that may not be run; its side files are enough to tell.
@@ -227,7 +224,6 @@ class Family:
     library: Library
     weights: WeightFiles
     open: Callable[[ExportJob, Path], Source]
-    resolved_by_library: bool = False
     architecture_config: Callable[[str], dict[str, Any] | None] | None = None
     refuse_untrusted_code: Callable[[ExportJob, ResolvedSource], None] | None = None
     prepare_folder: Callable[[ExportJob, ResolvedSource, Report], LoadableFolder] | None = None

@@ -19,13 +19,12 @@ import msgspec
 
 from ingrain.errors import ExportError, ExportUnavailableError, IngrainError
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
-from ingrain.libraries import LIBRARIES
 from ingrain.machine_faults import machine_fault
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 if TYPE_CHECKING:
-    from ingrain.sources.resolve import ResolvedSource
+    from ingrain.sources.spec import ResolvedSource
 
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -38,10 +37,10 @@ def main() -> int:
     _die_with_parent()
     try:
         emit(Finished(manifest=run_job(job, emit)))
-    except (RequestError, SourceError) as error:
-        emit(Failed.of(error))  # its message says all: what was asked for cannot be had
     except IngrainError as error:
-        traceback.print_exc()
+        # The message says what a user or an operator has to know; the place in the code matters for our own faults.
+        if isinstance(error, ExportError) and not isinstance(error, ExportUnavailableError):
+            traceback.print_exc()
         emit(Failed.of(error))
     except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
         traceback.print_exc()
@@ -77,7 +76,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
 
     emit(Progress(phase="download"))
     family = family_of(job.library, job.extensions)
-    if family.resolved_by_library:
+    if needs_registry(job):
         _prepare_torch()
         import_library(family)  # says it now, where the library is not installed
     source = resolve(job, emit, refuse_code)

@@ -59,7 +59,7 @@ def unpickle(folder: Path, job: ExportJob, weights: WeightFiles) -> Path:
         if path.endswith(_SHARDS):
             _convert_shards(folder, path, copy, weights)
         else:
-            _convert(folder, path, (copy / path).with_name(weights.safetensors), weights)
+            _convert(folder, path, (copy / path).with_name(LIBRARIES[job.library].weights_file), weights)
     return copy
 
 

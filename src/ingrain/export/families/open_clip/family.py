@@ -33,11 +33,9 @@ FAMILIES = (
                 "open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin", "pytorch_model.pth",
                 "model.pth",
             ),
-            safetensors="open_clip_model.safetensors",
             wrappers=("state_dict",),
         ),
         open=_open,
-        resolved_by_library=True,
         architecture_config=_architecture_config,
     ),
 )  # fmt: skip

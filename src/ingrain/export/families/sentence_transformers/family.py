@@ -9,7 +9,7 @@ from ingrain.export.families.sentence_transformers.remote_code import prepare_fo
 from ingrain.export.precision.choose import refuse_int8
 from ingrain.export.process.job import ExportJob
 from ingrain.sources.open_clip import LINKED_FOLDER
-from ingrain.sources.resolve import ResolvedSource
+from ingrain.sources.spec import ResolvedSource
 
 
 def _open(job: ExportJob, folder: Path) -> Source:

@@ -50,7 +50,6 @@ FAMILIES = (
             wrappers=("state_dict_ema", "model_ema", "state_dict", "model"),
         ),
         open=_open,
-        resolved_by_library=True,
         architecture_config=_architecture_config,
     ),
 )
