@@ -14,7 +14,8 @@ import pytest
 
 import graphs
 from ingrain.engine.embedded import owned_names
-from ingrain.engine.embedded.engine import EmbeddedEngine, available
+from ingrain.engine.embedded.engine import EmbeddedEngine
+from ingrain.engine.embedded.tritonserver import available
 from ingrain.errors import EngineUnavailableError, InferenceError, ModelNotLoadedError
 
 pytestmark = pytest.mark.slow

@@ -34,7 +34,6 @@ class Placement:
         description: What people call it.
         identity: Tells its tunings from those of others.
         address: ``host:port`` where it must listen; None for one that the server starts.
-        instance_kind: ``KIND_AUTO`` is left of an engine elsewhere only, which decides for itself.
         on_this_machine: Whether cores, memory and GPUs of the engine are this machine's.
         on_this_gpu: Whether graphs run on a GPU of this machine.
         in_server_process: Whether graphs run inside the server's process.
@@ -51,7 +50,6 @@ class Placement:
     description: str
     identity: str
     address: str | None
-    instance_kind: InstanceKind
     on_this_machine: bool
     on_this_gpu: bool
     in_server_process: bool
@@ -62,6 +60,11 @@ class Placement:
     batch_items: int
     batch_tokens: int
     enough_items: int
+
+    @property
+    def instance_kind(self) -> InstanceKind:
+        """Where graphs run, in Triton's terms. ``KIND_AUTO`` is left of an engine elsewhere only, which decides."""
+        return self.policy.instance_kind
 
     @property
     def on_this_cpu(self) -> bool:
@@ -151,7 +154,6 @@ def place(
         description=spec.describe(options),
         identity=spec.identity(options, policy) if spec.identity is not None else engine,
         address=spec.address(options),
-        instance_kind=kind,
         on_this_machine=spec.on_this_machine,
         on_this_gpu=on_this_gpu,
         in_server_process=spec.in_server_process,

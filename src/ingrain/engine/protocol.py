@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import Backend as Backend
+from ingrain.repository.policy import Backend
 from ingrain.repository.tuning import Layout
 
 Array = NDArray[np.generic]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingrain.engine.embedded import owned_names
-from ingrain.engine.embedded.tritonserver import TritonServer, available
+from ingrain.engine.embedded.tritonserver import TritonServer
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.engine import TritonEngine
@@ -17,8 +17,6 @@ from ingrain.errors import EngineUnavailableError
 from ingrain.repository.manifest import Graph
 from ingrain.repository.policy import Backend
 from ingrain.repository.tuning import Layout
-
-__all__ = ["EmbeddedEngine", "available"]
 
 logger = logging.getLogger(__name__)
 

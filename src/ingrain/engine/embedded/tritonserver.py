@@ -75,25 +75,22 @@ def find_files() -> TritonFiles | str:
     root = package / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     backend = root / "backends" / "python"
-    files = TritonFiles(
-        executable=root / "bin" / "tritonserver",
-        python_backend=(
-            backend / "libtriton_python.so",
-            backend / "triton_python_backend_utils.py",
-            root / "python_backend_stubs" / version / "triton_python_backend_stub",
-        ),
-        libraries=(package.parent / "nvidia_pytriton.libs",),
+    python_backend = (
+        backend / "libtriton_python.so",
+        backend / "triton_python_backend_utils.py",
+        root / "python_backend_stubs" / version / "triton_python_backend_stub",
     )
-    for path in (files.executable, *files.python_backend):
+    executable = root / "bin" / "tritonserver"
+    for path in (executable, *python_backend):
         if not path.is_file():
             return f"the installed nvidia-pytriton has no {path.name} for Python {version}"
     libpython = _find_libpython()
     if libpython is None:
         return f"this Python ({sys.executable}) comes without the shared library that Triton's Python backend needs"
     return TritonFiles(
-        executable=files.executable,
-        python_backend=files.python_backend,
-        libraries=(*files.libraries, libpython.parent),
+        executable=executable,
+        python_backend=python_backend,
+        libraries=(package.parent / "nvidia_pytriton.libs", libpython.parent),
     )
 
 
