@@ -1,1 +1,1 @@
-"""Where a model comes from: a local folder, or the hub."""
+"""Finds a model's files in a local folder, on the hub, or among custom sources."""

@@ -79,8 +79,8 @@ class ModelCache:
         return commit if COMMIT.fullmatch(commit) else None
 
     def write_ref(self, revision: str, commit: str) -> None:
-        """Remember which commit a branch or tag stands for."""
-        if COMMIT.fullmatch(revision):
+        """Remember which commit a branch or tag stands for; a cache that is right need not be writable."""
+        if self.read_ref(revision) == commit:
             return
         ref = self.folder / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Receives an export spec, hands on the folder of the custom source that it names."""
+"""Finds the folder of a custom source."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Downloads one file of a model with huggingface_hub, and checks it before it enters the cache.
 
-`hf_hub_download` would do for most: only, since version 2 it deletes what it has of a file when a download fails, and
-it compares no checksum. So its inner function `http_get` fills a file here that outlives the process.
+``hf_hub_download`` deletes what it has of a file when a download fails (since version 2), and compares no checksum, so
+``http_get``, a part of it, is called with a partial file that outlives the process. That is plain HTTP: Xet would
+also begin again after an interruption.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def download(blob: Blob, cache: ModelCache, *, headers: dict[str, str], progress
 def _fill(file: IO[bytes], blob: Blob, headers: dict[str, str], progress: DownloadProgress) -> None:
     """Append what is missing, in as many tries as it takes; a try that brought bytes does not count as a failure.
 
-    huggingface_hub itself tries five times to continue where a connection could not be made, fell silent or was closed.
-    What is added is to do so after a reset and after an error status, too.
+    ``http_get`` itself continues up to five times where a connection cannot be made, falls silent or is closed. Tried
+    again here is what it raises at once: a reset, and an error status.
     """
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
     failures = 0
@@ -132,7 +133,7 @@ def _fill(file: IO[bytes], blob: Blob, headers: dict[str, str], progress: Downlo
 
 
 class _Bar:
-    """What ``http_get`` reports to, as if to a progress bar of tqdm.
+    """Stands for the progress bar of tqdm that ``http_get`` updates.
 
     Args:
         blob: The file.

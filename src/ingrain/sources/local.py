@@ -1,4 +1,4 @@
-"""Finds the folder of a local model, and never one outside the directory that the operator named."""
+"""Finds the folder of a local model, which never lies outside the directory that the operator named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks OpenCLIP and timm where the weights of one of their own names lie; imports them, and so torch."""
+"""Looks up in OpenCLIP and timm where the weights of one of their own names are; imports them, and so torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's files are found by, and where they were found."""
+"""The name of a model with what its files may be read from, and where they were found."""
 
 from __future__ import annotations
 

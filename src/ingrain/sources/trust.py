@@ -1,4 +1,4 @@
-"""Answers whose Python code may be run while a model is converted."""
+"""Decides whose Python code may be run while a model is converted."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Models of a user's own: their files fetched from URLs, checked, and published as custom sources."""
+"""Downloads models from URLs that a user gives, checks their files and publishes them as custom sources."""

@@ -1,4 +1,4 @@
-"""Asks a process of its own for the configuration of a library's architecture: serving never imports torch."""
+"""Gets the configuration of a library's architecture from a child process, for serving never imports torch."""
 
 from __future__ import annotations
 
