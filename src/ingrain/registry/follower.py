@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -14,7 +15,7 @@ from ingrain.registry.table import Slot, not_loaded
 from ingrain.registry.view import RegistryView
 
 OpenKey = Callable[[str], LoadedModel]
-"""Makes what requests need of the model with this key in the repository; blocks on the disk."""
+"""Opens the model with this key in the repository; blocks on the disk."""
 
 log = logging.getLogger("ingrain.registry")
 
@@ -89,13 +90,7 @@ class FollowedRegistry(Models):
     def _status(self, slot: Slot) -> ModelStatus:
         status = status_of(slot)
         if slot.state == "READY" and (slot.model is None or slot.number not in self._everywhere):
-            return ModelStatus(
-                name=status.name,
-                library=status.library,
-                state="LOADING",
-                pretrained=status.pretrained,
-                reason="it is being loaded.",
-            )
+            return dataclasses.replace(status, state="LOADING", reason="it is being loaded.")
         return status
 
     async def _open(self, slot: Slot) -> bool:
@@ -104,7 +99,7 @@ class FollowedRegistry(Models):
         except Exception:  # the owner could open it, so the fault may pass; other models are served meanwhile
             log.exception("Model %r could not be opened", slot.ref.name)
             return False
-        if self.slots.of(slot.ref) is slot:
+        if slot in self.slots:
             model.retune(slot.executions)
             slot.model = model
             log.debug("Model %r is open", slot.ref.name)

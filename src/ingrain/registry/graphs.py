@@ -28,10 +28,7 @@ class EngineGraphs:
     """The graphs in the engine, and what users are told of its counts.
 
     Attributes:
-        engine: Runs the graphs.
-        prepare: Writes a graph's configuration.
         timeout_s: Seconds that the engine may take to load one graph.
-        settle: Waits for the other processes of this server.
         ledger: Keeps batches of tunings out of the engine's statistics.
     """
 

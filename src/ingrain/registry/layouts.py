@@ -17,16 +17,9 @@ log = logging.getLogger("ingrain.registry")
 
 
 class ModelLayouts:
-    """The layouts of one model's graphs during a tuning or a reset; whoever uses it holds the model's lock.
+    """The layouts of an open model's graphs during a tuning or a reset; whoever uses it holds the model's lock.
 
-    Attributes:
-        slot: Of the model.
-        manifest: Of the model as it was loaded.
-
-    Args:
-        slot: Of the model, which is open.
-        graphs: The graphs in the engine.
-        place: Knows which layouts follow from a manifest here.
+    ``manifest`` is that of the model as it was loaded.
     """
 
     def __init__(self, slot: Slot, graphs: EngineGraphs, place: TuningPlace) -> None:

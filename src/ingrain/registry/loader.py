@@ -49,16 +49,6 @@ class Loader:
     is left out if the model has got a new slot by then.
 
     Attributes:
-        repository: Where published models are.
-        slots: The models that should be loaded.
-        desired: The list of them, which outlives this process.
-        locks: Hold models against other changes.
-        maker: Finds or makes the entry of a model.
-        graphs: The graphs in the engine.
-        tunings: Tune models once they are loaded.
-        place: Knows in which layout a graph is loaded on this machine.
-        open_model: Opens a model whose graphs are loaded.
-        why_not: Tells which precisions cannot be served.
         max_models: Most models in the table; 0 for no limit.
         unloads: Unloads in the background.
     """

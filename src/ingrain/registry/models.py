@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from ingrain.batching.batcher import Batcher
+from ingrain.errors import ModelLoadingError
 from ingrain.models.loaded import LoadedModel
 from ingrain.registry.status import ModelStatus, status_of
-from ingrain.registry.table import SlotTable
+from ingrain.registry.table import RETRY_AFTER_S, SlotTable, not_ready
 from ingrain.vocabulary import Library
 
 
@@ -30,11 +31,16 @@ class Models(ABC):
             ModelLoadingError: It, or the engine, is not ready yet; try again later.
             ModelConflictError: Several loaded models have this name; ``pretrained`` or ``library`` decides.
         """
-        return self.slots.model(name, library, pretrained)
+        if not self.slots.is_started:
+            raise ModelLoadingError("The server is being started.", param="name", retry_after_s=RETRY_AFTER_S)
+        slot = self.slots.one(name, library, pretrained)
+        if slot.model is None or slot.state != "READY":
+            raise not_ready(slot)
+        return slot.model
 
     def loaded(self) -> list[LoadedModel]:
         """Return the models that can be inferred now."""
-        return self.slots.loaded()
+        return [slot.model for slot in self.slots if slot.model is not None and slot.state == "READY"]
 
     def statuses(self) -> list[ModelStatus]:
         """Return the models that should be loaded, ready or not."""
@@ -42,11 +48,26 @@ class Models(ABC):
 
     def user_names(self) -> dict[str, str]:
         """Return the user's name of each graph: the model's name, with the role where a model has several graphs."""
-        return self.slots.user_names()
+        names = {}
+        for slot in self.slots:
+            if slot.model is not None:
+                graphs = slot.model.manifest.graphs
+                alone = len(self.slots.matching(slot.ref.name, None, None)) == 1
+                name = slot.ref.name if alone else f"{slot.ref.name}@{slot.ref.pretrained or slot.ref.library}"
+                for graph in graphs:
+                    names[graph.name] = name if len(graphs) == 1 else f"{name}/{graph.role}"
+        return names
 
     def queues(self) -> list[tuple[str, Batcher[Any]]]:
         """Return every queue of the loaded models, by the user's name of its graph."""
-        return self.slots.queues()
+        names = self.user_names()
+        return [
+            (names[graph.name], slot.model.queues[graph.role])
+            for slot in self.slots
+            if slot.model is not None
+            for graph in slot.model.manifest.graphs
+            if graph.role in slot.model.queues
+        ]
 
     @abstractmethod
     async def refresh(self) -> bool:

@@ -25,14 +25,7 @@ log = logging.getLogger("ingrain.registry")
 
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
-    """Looks every two seconds, or when woken, for changes of the list, graphs that the engine lost, and due retries.
-
-    Attributes:
-        slots: The models that should be loaded.
-        desired: The list of them, which other processes change too.
-        loader: Loads and unloads models.
-        graphs: The graphs in the engine.
-    """
+    """Looks every two seconds, or when woken, for changes of the list, graphs that the engine lost, and due retries."""
 
     slots: SlotTable
     desired: DesiredModels

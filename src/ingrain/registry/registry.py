@@ -42,9 +42,6 @@ class Registry(Models):
     a restart of the server or of Triton.
 
     Attributes:
-        repository: Where published models are.
-        engine: Runs their graphs.
-        place: What tunings need to know of this machine.
         settle: Waits for the other processes of this server, where there are any.
 
     Args:

@@ -1,4 +1,4 @@
-"""Models of the repository, loaded or not, by the name that requests use."""
+"""Finds models in the repository by the name that requests use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import get_args
 
 from ingrain.errors import DamagedEntryError, MachineError, ModelNotFoundError
 from ingrain.registry.status import ModelStatus
-from ingrain.registry.table import ambiguous
+from ingrain.registry.table import ambiguous, is_meant
 from ingrain.repository.custom import CustomSource
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
@@ -72,23 +72,17 @@ class StoredModels:
         def matches(entry: Entry | BrokenEntry) -> bool:
             if isinstance(entry, BrokenEntry):
                 return entry.key in keys or (entry.name == name and pretrained is None)
-            m = entry.manifest
-            return m.name == name and library in (None, m.library) and pretrained in (None, m.pretrained)
+            return is_meant(entry.manifest, name, library, pretrained)
 
         return [entry for entry in self._repository.entries() if matches(entry)]
 
     def _custom(self, name: str, library: Library | None, pretrained: str | None) -> set[str]:
         keys = _keys(name, library, pretrained)
-
-        def matches(key: str, source: CustomSource | DamagedEntryError | MachineError) -> bool:
-            return key in keys or (
-                isinstance(source, CustomSource)
-                and source.name == name
-                and library in (None, source.library)
-                and pretrained in (None, source.pretrained)
-            )
-
-        return {key for key, source in self._repository.custom.entries() if matches(key, source)}
+        return {
+            key
+            for key, source in self._repository.custom.entries()
+            if key in keys or (isinstance(source, CustomSource) and is_meant(source, name, library, pretrained))
+        }
 
 
 def _keys(name: str, library: Library | None, pretrained: str | None) -> set[str]:

@@ -7,20 +7,21 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from ingrain.batching.batcher import Batcher
 from ingrain.errors import IngrainError, ModelConflictError, ModelLoadingError, ModelNotLoadedError
 from ingrain.models.loaded import LoadedModel
 from ingrain.progress import Progress
+from ingrain.repository.custom import CustomSource
 from ingrain.repository.desired import ModelRef
+from ingrain.repository.manifest import Manifest
 from ingrain.repository.tuning import Execution
 from ingrain.vocabulary import Library, Role
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 """Triton's words for the state of a model."""
 
-_RETRY_AFTER_S = 2.0
+RETRY_AFTER_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -128,7 +129,7 @@ class SlotTable:
         slots = self._by_name.get(name, [])
         if library is None and pretrained is None:
             return slots
-        return [s for s in slots if library in (None, s.ref.library) and pretrained in (None, s.ref.pretrained)]
+        return [slot for slot in slots if is_meant(slot.ref, name, library, pretrained)]
 
     def one(self, name: str, library: Library | None, pretrained: str | None) -> Slot:
         """Return the slot that a request means.
@@ -144,47 +145,12 @@ class SlotTable:
             raise ambiguous(name)
         return slots[0]
 
-    def model(self, name: str, library: Library | None, pretrained: str | None) -> LoadedModel:
-        """Return the model that a request means, if it can be inferred now.
 
-        Raises:
-            ModelNotLoadedError: There is none.
-            ModelLoadingError: It is not ready.
-            ModelConflictError: There are several.
-        """
-        if not self.is_started:
-            raise ModelLoadingError("The server is being started.", param="name", retry_after_s=_RETRY_AFTER_S)
-        slot = self.one(name, library, pretrained)
-        if slot.model is None or slot.state != "READY":
-            raise not_ready(slot)
-        return slot.model
-
-    def loaded(self) -> list[LoadedModel]:
-        """Return the models that can be inferred now."""
-        return [slot.model for slot in self if slot.model is not None and slot.state == "READY"]
-
-    def user_names(self) -> dict[str, str]:
-        """Return the user's name of each graph: the model's name, with the role where a model has several graphs."""
-        names = {}
-        for slot in self:
-            if slot.model is not None:
-                graphs = slot.model.manifest.graphs
-                alone = len(self.matching(slot.ref.name, None, None)) == 1
-                name = slot.ref.name if alone else f"{slot.ref.name}@{slot.ref.pretrained or slot.ref.library}"
-                for graph in graphs:
-                    names[graph.name] = name if len(graphs) == 1 else f"{name}/{graph.role}"
-        return names
-
-    def queues(self) -> list[tuple[str, Batcher[Any]]]:
-        """Return every queue of the loaded models, by the user's name of its graph."""
-        found: list[tuple[str, Batcher[Any]]] = []
-        names = self.user_names()
-        for slot in self:
-            if slot.model is not None:
-                for graph in slot.model.manifest.graphs:
-                    if (queue := slot.model.queues.get(graph.role)) is not None:
-                        found.append((names[graph.name], queue))
-        return found
+def is_meant(
+    model: ModelRef | Manifest | CustomSource, name: str, library: Library | None, pretrained: str | None
+) -> bool:
+    """Return whether a request may mean a model, by its name and by what else the request gives."""
+    return model.name == name and library in (None, model.library) and pretrained in (None, model.pretrained)
 
 
 def not_loaded(name: str) -> ModelNotLoadedError:
@@ -198,7 +164,7 @@ def not_ready(slot: Slot) -> ModelLoadingError:
     """Return the error for a model that should be loaded, but cannot be inferred now."""
     failed = slot.error if slot.state == "UNAVAILABLE" else None
     why = failed.message if failed is not None else slot.describe_progress()
-    return ModelLoadingError(f"Model {slot.ref.name!r} is not ready: {why}", param="name", retry_after_s=_RETRY_AFTER_S)
+    return ModelLoadingError(f"Model {slot.ref.name!r} is not ready: {why}", param="name", retry_after_s=RETRY_AFTER_S)
 
 
 def ambiguous(name: str) -> ModelConflictError:

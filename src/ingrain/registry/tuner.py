@@ -33,14 +33,7 @@ log = logging.getLogger("ingrain.registry")
 
 @dataclass(slots=True, kw_only=True)
 class Tuner:
-    """Tunes models; whoever calls it holds the model's lock.
-
-    Attributes:
-        repository: Where the manifests are.
-        graphs: The graphs in the engine.
-        place: What is known of this machine.
-        clock: Monotonic seconds.
-    """
+    """Tunes models; whoever calls it holds the model's lock."""
 
     repository: Repository
     graphs: EngineGraphs

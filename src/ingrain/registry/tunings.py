@@ -35,11 +35,6 @@ class Tunings:
     """The tunings in progress.
 
     Attributes:
-        tuner: Tunes a model.
-        repository: Where the manifests are.
-        place: What is known of this machine.
-        slots: The models that should be loaded.
-        locks: Hold models against other changes.
         at_load: True to tune each model once, before it serves.
         seconds: How long a tuning should take by default.
         is_stopping: True once the server stops; no tuning begins then.

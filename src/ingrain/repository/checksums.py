@@ -1,4 +1,4 @@
-"""Checksums of the files of an entry."""
+"""Computes and compares sizes and checksums of files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def describe_file(folder: Path, path: str) -> StoredFile:
 
 
 def check_files(folder: Path, files: Iterable[StoredFile], *, contents: bool) -> None:
-    """Compare files with what the manifest says of them.
+    """Compare files with their description in the manifest.
 
     Args:
         folder: Where the files are.
-        files: What they should be.
+        files: Their descriptions.
         contents: True to read them and compare checksums, False to compare sizes only.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Locks between processes, held by the kernel for a living process only."""
+"""Locks between processes; the kernel frees them when their holder dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file; wait for whoever holds it. It is free again when the holder dies."""
+    """Hold the lock file, after waiting for whoever holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -22,7 +22,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock file if nobody does; yield whether it could be had."""
+    """Hold the lock file if it is free; yield whether it was."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

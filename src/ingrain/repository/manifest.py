@@ -1,4 +1,4 @@
-"""The manifest: all that serving needs to know about a published model, as one JSON file."""
+"""The manifest: everything that serving needs to know about a published model, as one JSON file."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Graph(msgspec.Struct, frozen=True):
 
 
 class JapaneseWords(msgspec.Struct, frozen=True):
-    """How MeCab splits a text into words, before tokens are looked for.
+    """How MeCab splits a text into words before it is tokenized.
 
     Attributes:
         dictionary: The package that has the dictionary.
-        normalize: True where the text is first brought to Unicode's form NFKC.
-        lower: True where words are then written in lower case.
+        normalize: True where the text is first normalized to NFKC.
+        lower: True where words are then lowercased.
     """
 
     dictionary: Literal["ipadic", "unidic_lite", "unidic"]
@@ -69,7 +69,7 @@ class JapaneseWords(msgspec.Struct, frozen=True):
 
 
 class TextPreprocess(msgspec.Struct, frozen=True):
-    """How a text becomes token ids.
+    """Preprocessing of texts into token ids.
 
     Attributes:
         tokenizer: The `tokenizers` JSON file, with truncation and padding switched off.
@@ -84,7 +84,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         include_prompt: False where prompt tokens are left out of pooling (the graph then has a ``pooling_mask``).
         clean: How text is cleaned before it is tokenized, in OpenCLIP's words.
         fixed_length: True where padding attends (SigLIP, CLIPA), so that every text is padded to ``max_tokens``.
-        zeroed_id: Token id that becomes 0 after all else is done (CLIPA's separator).
+        zeroed_id: Token id that is replaced by 0 at the end (CLIPA's separator).
         words: How a Japanese text is split into words before it is tokenized.
     """
 
@@ -109,18 +109,18 @@ TensorInterpolation = Literal["bilinear", "bicubic", "lanczos"]
 
 
 class ToRgb(msgspec.Struct, frozen=True, tag="to_rgb"):
-    """Convert to RGB as the source library does; where in the order it stands matters for palettes and alpha."""
+    """Convert to RGB as the source library does; its place among the steps matters for palettes and alpha."""
 
 
 class OnWhite(msgspec.Struct, frozen=True, tag="on_white"):
-    """Lay a picture on white where any of it may be transparent, as transformers' image processors do."""
+    """Put an image with transparency on a white background, as transformers' image processors do."""
 
 
 class Resize(msgspec.Struct, frozen=True, tag="resize"):
     """Resize to ``(height, width)``.
 
     Attributes:
-        size: Target; with ``shortest`` and ``longest`` the side of that name comes to it and the other follows:
+        size: Target; with ``shortest`` and ``longest`` that side gets this length and the other keeps the ratio:
             cut to whole pixels for ``shortest`` with a square target (torchvision's ``Resize``), else rounded (timm's
             and OpenCLIP's ``ResizeKeepRatio``).
         mode: ``shortest`` and ``longest`` keep the aspect ratio, ``squash`` does not.
@@ -133,7 +133,7 @@ class Resize(msgspec.Struct, frozen=True, tag="resize"):
 
 
 class ResizeTensor(msgspec.Struct, frozen=True, tag="resize_tensor"):
-    """Resize an RGB picture to ``(height, width)`` as torchvision does with tensors, whose pixels are not Pillow's.
+    """Resize an RGB image to ``(height, width)`` as torchvision does with tensors, whose pixels differ from Pillow's.
 
     Attributes:
         size: As in ``Resize``; square where the mode is ``shortest``.
@@ -147,7 +147,7 @@ class ResizeTensor(msgspec.Struct, frozen=True, tag="resize_tensor"):
 
 
 class CenterCrop(msgspec.Struct, frozen=True, tag="center_crop"):
-    """Cut the middle out, padding with ``fill`` first where the picture is smaller.
+    """Crop the centre, padding with ``fill`` first where the image is smaller.
 
     Attributes:
         size: ``(height, width)`` to cut out.
@@ -166,13 +166,13 @@ ImageStep = ToRgb | OnWhite | Resize | ResizeTensor | CenterCrop
 
 
 class ImagePreprocess(msgspec.Struct, frozen=True):
-    """How a picture becomes pixels: ``uint8 [H, W, 3]``. Scaling by 255, mean and deviation are in the graph.
+    """Preprocessing of images into ``uint8 [H, W, 3]``. Scaling by 255, mean and standard deviation are in the graph.
 
     Attributes:
-        size: ``(height, width)`` that the graph takes.
-        steps: The source library's own geometry, in its order.
-        mean: What the graph subtracts, by channel, of pixels in 0 to 1.
-        std: What it then divides by.
+        size: ``(height, width)`` of the graph's input.
+        steps: The source library's resizing and cropping, in its order.
+        mean: By channel, of pixels in 0 to 1; the graph subtracts it.
+        std: By channel; the graph then divides by it.
     """
 
     size: tuple[int, int]
@@ -185,7 +185,7 @@ class Similarity(msgspec.Struct, frozen=True):
     """How a CLIP model turns the cosine of text and image into a score.
 
     Attributes:
-        scale: Factor, already exponentiated.
+        scale: Factor of the cosine, already exponentiated.
         bias: Added after it.
         activation: ``softmax`` over the labels (CLIP) or ``sigmoid`` each (SigLIP).
     """
@@ -196,7 +196,7 @@ class Similarity(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """What the proof before publishing measured.
+    """Differences that were measured before the model was published.
 
     Attributes:
         max_abs_diff: Largest difference of any vector element to the source library's, both brought to unit length.
@@ -204,10 +204,10 @@ class Verification(msgspec.Struct, frozen=True):
         padding_diff: Largest difference between a row alone and the same row in a padded batch.
         cases: How many vectors were compared.
         tokenizer_cases: How many texts had their ids compared with the source's tokenizer (all equal).
-        tolerance: What ``max_abs_diff`` had to stay under; None below float32, where cosines have floors instead.
+        tolerance: Limit of ``max_abs_diff``; None below float32, where cosines have floors instead.
         mean_cosine: Mean of the cosines between our vectors and the source library's.
-        mean_cosine_floor: What ``mean_cosine`` had to reach.
-        min_cosine_floor: What ``min_cosine`` had to reach.
+        mean_cosine_floor: Lower limit of ``mean_cosine``.
+        min_cosine_floor: Lower limit of ``min_cosine``.
     """
 
     max_abs_diff: float
@@ -236,12 +236,12 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 class Code(msgspec.Struct, frozen=True):
-    """Python code that was run to make a model, and is not run to serve it.
+    """Python code that was run to export a model; serving does not run it.
 
     Attributes:
-        repository: The hub's id of what holds it, or the name of a local folder.
+        repository: Id on the hub, or the name of a local folder.
         commit: The hub's commit; None for a local folder.
-        files: What may have been run.
+        files: The files that may have been run.
     """
 
     repository: str
@@ -258,22 +258,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         library: The source library.
         pretrained: OpenCLIP's weight tag, if any.
         revision: Revision asked for, if any.
-        commit: The commit that the hub resolved it to, if the hub was asked.
+        commit: The hub's commit of that revision, if the model came from the hub.
         code: Code that came with the model and was run while it was converted.
         precision: What the graphs compute in; an image tower stays float32 beside an int8 text tower.
-        architecture: The source's own word for the network (``BertModel``).
+        architecture: The source's name of the network (``BertModel``).
         created_at: UTC, ISO 8601.
-        versions: Versions of Ingrain and of the libraries that made the graphs.
+        versions: Versions of Ingrain and of the libraries at the export.
         embedding_size: Width of the vectors, ``D``.
         graphs: The graphs of the model.
-        text: How texts are prepared, where the model takes text.
-        image: How pictures are prepared, where the model takes pictures.
+        text: Preprocessing of texts, where the model takes text.
+        image: Preprocessing of images, where the model takes images.
         labels: Names of the classes, where the model has a classifier.
         similarity: How text and image vectors are compared, where the model has both towers.
         files: Side files (the tokenizer), relative to the manifest's folder.
         verification: The measured differences by role.
         calibration: The sample behind int8 vectors, where the model takes text.
-        tunings: How the graphs run fastest, by machine; written after the model was published.
+        tunings: How the graphs run fastest, by machine; added after the model was published.
     """
 
     name: str
@@ -300,5 +300,5 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def task(self) -> Task:
-        """What the graphs are for: a classifier's weights without its head make an embedder."""
+        """``classify`` where the graphs have a classifier's head, else ``embed``."""
         return "classify" if any(graph.role == "classifier" for graph in self.graphs) else "embed"

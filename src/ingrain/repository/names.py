@@ -1,4 +1,4 @@
-"""Names on disk and in Triton: a readable slug plus a digest, so that ``a/b_c`` and ``a_b/c`` differ."""
+"""Names of models on disk and of graphs in Triton: a readable slug and a digest that keeps them distinct."""
 
 from __future__ import annotations
 

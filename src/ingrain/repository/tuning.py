@@ -1,4 +1,4 @@
-"""What a tuning found: how each graph of a model runs fastest on one machine. A part of the manifest."""
+"""The part of the manifest that says how each graph runs fastest on one machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from ingrain.vocabulary import Role
 
 Step = Literal["layout", "tokens", "items", "check"]
-"""What was varied: copies and threads, tokens in a batch, items in a batch; ``check`` is the last comparison."""
+"""What is varied: copies and threads, tokens in a batch, or items in a batch; ``check`` is the last comparison."""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -34,11 +34,11 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement of the curve.
+    """One measurement.
 
     Attributes:
-        step: What was varied.
-        execution: What was measured.
+        step: The kind of variation.
+        execution: The measured execution.
         items_per_s: Items a second, the median of the rounds.
         ratio: Of that to what it was compared with in the same rounds: the default in ``layout`` and ``check``, the
             best until then in ``tokens`` and ``items``.
@@ -51,14 +51,14 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphTuning(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found for one graph.
+    """The result for one graph.
 
     Attributes:
         role: Which part of the model the graph is.
-        default: What it was compared with.
-        chosen: What was chosen; the default where nothing was faster for certain.
+        default: The execution without a tuning.
+        chosen: The fastest one; the default where none was certainly faster.
         ratio: Of the items a second of ``chosen`` to those of ``default``; 1 where they are the same.
-        curve: All that was measured, in order.
+        curve: All measurements, in order.
     """
 
     role: Role
@@ -69,13 +69,13 @@ class GraphTuning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a tuning holds.
+    """A machine on which a tuning holds.
 
     Attributes:
-        engine: What runs the graphs, and by which backend.
-        instance_kind: Triton's word for where.
+        engine: The engine and its backend.
+        instance_kind: Triton's word for CPU or GPU.
         cores: Cores that the server may use.
-        processor: What the processor calls itself, if it does.
+        processor: The processor's name, if it tells one.
     """
 
     engine: str
@@ -90,10 +90,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         machine: Where it holds.
         graphs_sha256: Of the checksums of all graphs: a model that was made anew has other graphs.
-        given: What the operator had set, by the setting's variable; where that has changed, this holds no longer.
+        given: Settings of the operator, by variable; the tuning does not hold under others.
         tuned_at: UTC, ISO 8601.
         seconds: How long it took.
-        graphs: What was found.
+        graphs: The results.
     """
 
     machine: Machine

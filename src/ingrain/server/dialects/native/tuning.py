@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ingrain.api import tuning as wire
 from ingrain.api import types
-from ingrain.errors import InvalidRequestError
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.tuning import Execution, GraphTuning
 from ingrain.server.dialects.native.models import model_route, queried_manifest, query_route
@@ -20,7 +19,7 @@ async def _tune_model(services: ModelServices, request: Request) -> Response:
     manifest = await services.registry.tune(
         body.name, library=body.library, pretrained=body.pretrained, seconds=body.seconds
     )
-    return struct_answer(_answer(manifest, _place(services)))
+    return struct_answer(_answer(manifest, services.registry.place))
 
 
 async def _reset_tuning(services: ModelServices, request: Request) -> Response:
@@ -31,14 +30,7 @@ async def _reset_tuning(services: ModelServices, request: Request) -> Response:
 
 
 async def _model_tuning(services: ModelServices, request: Request) -> Response:
-    return struct_answer(_answer(await queried_manifest(services, request), _place(services)))
-
-
-def _place(services: ModelServices) -> TuningPlace:
-    place = services.registry.place
-    if place is None:
-        raise InvalidRequestError("Models are not tuned on this server.", param="name")
-    return place
+    return struct_answer(_answer(await queried_manifest(services, request), services.registry.place))
 
 
 def _answer(manifest: Manifest, place: TuningPlace) -> wire.ModelTuningAnswer:
