@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
-from ingrain.client.answers import BothEmbeddings, both_of, embeddings_of
+from ingrain.api import types
+from ingrain.client.answers import BothEmbeddings, Rows, both_of, embeddings_of
 from ingrain.client.pictures import Pictures, picture_calls, pictures_of
 from ingrain.client.requests import Extra, InputType, ModelName, OutputDtype, route_call, vector_fields
 from ingrain.client.rows import PairJob, RowOptions, RowsJob
@@ -49,7 +51,14 @@ class EmbedBoth(Caller):
         model = ModelName(name, library, pretrained)
         fields = vector_fields(normalize, n_dims, output_dtype, extra)
         if text is None and image is None:  # for the server to refuse
-            return self._send(route_call("embed", BothEmbeddings, model, fields, request_id=request_id))
+            answer = self._send(route_call("embed", types.EmbedAnswer, model, fields, request_id=request_id))
+            return BothEmbeddings(
+                # Strings only where ``extra`` asked for another encoding of the numbers.
+                text_embeddings=cast("Rows | None", answer.text_embeddings),
+                image_embeddings=cast("Rows | None", answer.image_embeddings),
+                processing_time_ms=answer.processing_time_ms,
+            )
+        shrinker = self._shrink(model, shrink and image is not None)
         options = RowOptions(
             as_numpy=self._as_numpy(return_numpy),
             output_dtype=output_dtype,
@@ -67,7 +76,6 @@ class EmbedBoth(Caller):
         if image is not None:
             pictures = pictures_of(image)
             of_images = {**fields, "imageDownloadHeaders": image_download_headers}
-            shrinker = self._shrink(model, shrink)
             calls = picture_calls("embed_image", model, pictures, of_images, options, shrinker)
             image_job = RowsJob(calls, pictures, "pictures", options, embeddings_of)
         return self._run(PairJob(text_job, image_job, both_of))
