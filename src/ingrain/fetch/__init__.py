@@ -1,1 +1,1 @@
-"""A URL from outside in, its bytes out, and no way into the network that this server stands in."""
+"""Fetches URLs that callers choose, without reaching the server's own network (SSRF protection)."""

@@ -1,4 +1,4 @@
-"""Which addresses are public: globally routable, also once every IPv4 address hidden in an IPv6 one is taken out."""
+"""Tells public IP addresses from others, IPv4 addresses embedded in IPv6 ones included."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TEREDO = IPv6Network("2001::/32")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _LOW_32_BITS = 0xFFFFFFFF
 
-# Written out, because what the standard library calls global has changed between Python's releases.
+# Listed here because ``is_global`` differs between Python releases.
 _NOT_PUBLIC_V4 = tuple(
     IPv4Network(text)
     for text in (
@@ -29,13 +29,13 @@ _NOT_PUBLIC_V4 = tuple(
         "198.51.100.0/24",
         "203.0.113.0/24",
         "224.0.0.0/3",  # multicast, reserved, broadcast
-        "168.63.129.16/32",  # Azure's platform service: a public number that is only reachable from inside
+        "168.63.129.16/32",  # Azure's platform service, reachable only from inside
     )
 )
 _NOT_PUBLIC_V6 = tuple(
     IPv6Network(text)
     for text in (
-        "2001::/23",  # IETF protocol assignments; Teredo, which lies in it, is judged by what it holds
+        "2001::/23",  # IETF protocol assignments; Teredo, a part of it, is judged by its embedded addresses
         "2001:db8::/32",
         "3fff::/20",
     )
@@ -43,10 +43,10 @@ _NOT_PUBLIC_V6 = tuple(
 
 
 def is_public(text: str) -> bool:
-    """Tell whether an address may be connected to on behalf of a stranger.
+    """Tell whether callers may have this address connected to.
 
     Args:
-        text: An IPv4 or IPv6 address as the resolver gives it; anything else, also one with a zone, is not public.
+        text: An IPv4 or IPv6 address from the resolver; anything else, or one with a zone, is not public.
     """
     try:
         address = ip_address(text)
@@ -62,19 +62,18 @@ def _is_public_v4(address: IPv4Address) -> bool:
 def _is_public_v6(address: IPv6Address) -> bool:
     if address.scope_id is not None:
         return False
-    hidden = _hidden_v4(address)
-    if hidden:
-        return all(map(_is_public_v4, hidden))
+    if embedded := _embedded_v4(address):
+        return all(map(_is_public_v4, embedded))
     return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_V6)
 
 
-def _hidden_v4(address: IPv6Address) -> tuple[IPv4Address, ...]:
-    """Return the IPv4 addresses that a translator or tunnel on the way would take out of an IPv6 address."""
+def _embedded_v4(address: IPv6Address) -> tuple[IPv4Address, ...]:
+    """Return the IPv4 addresses that a translator or tunnel would extract from an IPv6 address."""
     number = int(address)
     if address in _MAPPED or address in _NAT64:
         return (IPv4Address(number & _LOW_32_BITS),)
     if address in _SIX_TO_FOUR:
         return (IPv4Address(number >> 80 & _LOW_32_BITS),)
-    if address in _TEREDO:  # RFC 4380: the server as it is, the client with every bit turned
+    if address in _TEREDO:  # RFC 4380: the server's address, and the client's with all bits inverted
         return (IPv4Address(number >> 64 & _LOW_32_BITS), IPv4Address(~number & _LOW_32_BITS))
     return ()

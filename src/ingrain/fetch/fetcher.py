@@ -1,4 +1,4 @@
-"""The one fetcher: every byte that Ingrain gets from a URL of a caller's choosing comes through here."""
+"""Fetches URLs under a policy; the only way by which Ingrain reads URLs that callers choose."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _BROKEN = (
     httpcore.UnsupportedProtocol,
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
-    OSError,  # TLS errors in the middle of an answer arrive as they are
-    ValueError,  # a peer's header or name that some layer cannot decode
+    OSError,  # TLS errors in the middle of a response are not wrapped
+    ValueError,  # a header or name that cannot be decoded
 )
 
 
 class Fetcher:
-    """Fetches by GET under one policy. Belongs to one event loop; connections are kept for two seconds.
+    """Fetches by GET under one policy. Belongs to one event loop; idle connections are kept for two seconds.
 
     Args:
         policy: What may be fetched, and how long it may take.
-        resolver: Finds addresses; the system's unless given.
-        network: Opens connections to addresses already judged; TCP unless given.
-        tls: Whom to trust; the usual authorities unless given.
+        resolver: Resolves names; the system's unless given.
+        network: Opens connections to addresses that were checked; TCP unless given.
+        tls: Certificate authorities to trust; the usual ones unless given.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Fetcher:
     ) -> None:
         self.policy = policy
         self._at_once = asyncio.Semaphore(policy.max_at_once)
-        # The pool below httpx's client: no proxy, cookie, redirect, authentication or decoding of its own.
+        # httpcore's pool, not httpx's client, which adds proxies, cookies, redirects, authentication and decoding.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or httpx.create_ssl_context(),
             max_connections=policy.max_at_once,
@@ -76,18 +76,18 @@ class Fetcher:
         param: str = "url",
         timeout_s: float | None = None,
     ) -> bytes:
-        """Return what a URL holds.
+        """Return the body of a URL.
 
         Args:
             url: An http or https URL.
             max_bytes: Longest body.
-            headers: What ``check_download_headers`` let through; never sent to another host than the URL's.
+            headers: Checked by ``check_download_headers``; sent only to the URL's own host.
             param: Path of the field that the URL stands in, for errors.
             timeout_s: Seconds for all of it; the policy's if None.
 
         Raises:
-            FetchRefusedError: The URL is malformed, or it or a redirect leads to where the policy forbids.
-            FetchFailedError: The host was not reached, too slow, or answered with an error.
+            FetchRefusedError: The URL is malformed, or the policy forbids it or a redirect.
+            FetchFailedError: The host is unreachable, too slow, or answered with an error.
             TooLargeError: The body is longer than ``max_bytes``.
         """
         pieces: list[bytes] = []
@@ -108,15 +108,15 @@ class Fetcher:
         param: str = "url",
         timeout_s: float | None = None,
     ) -> int:
-        """Write what a URL holds to a new file; a fetch that fails leaves none.
+        """Write the body of a URL to a new file; if the fetch fails, the file is removed.
 
         Returns:
             The file's size in bytes.
 
         Raises:
-            FileExistsError: There is such a file already; it is left alone.
-            MachineError: The disk is full, or cannot be written.
-            RepositoryError: It does not take the file for another reason.
+            FileExistsError: The file exists already; it is not changed.
+            MachineError: The disk is full or not writable.
+            RepositoryError: The file cannot be written for another reason.
             FetchRefusedError, FetchFailedError, TooLargeError: As for :meth:`fetch`.
         """
         file = await asyncio.to_thread(open, path, "xb", _WRITE_BYTES)
@@ -131,10 +131,10 @@ class Fetcher:
             await self._transfer(url, write, max_bytes, headers or {}, param, timeout_s)
             size = file.tell()
             await asyncio.to_thread(file.close)
-        except OSError as error:  # what was buffered did not fit
+        except OSError as error:  # flushing what was buffered failed
             _discard(file, path)
             raise machine_fault(error) or _unwritable() from error
-        except BaseException:  # cancellation too must leave nothing behind
+        except BaseException:  # cancellation included
             _discard(file, path)
             raise
         return size
@@ -142,7 +142,7 @@ class Fetcher:
     async def _transfer(
         self, url: str, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str, timeout_s: float | None
     ) -> None:
-        """Follow a URL to its body under the deadline, and say in the caller's words what went wrong."""
+        """Follow a URL to its body under the deadline, and translate what the HTTP library raises."""
         target = Target.parse(url, param=param)
         self.policy.check(target, param=param)
         total_s = self.policy.total_timeout_s if timeout_s is None else timeout_s
@@ -165,14 +165,14 @@ class Fetcher:
                 return
             target = target.redirected(location, param=param)
             self.policy.check(target, param=param)
-            # Once dropped they stay dropped, also if a later redirect comes back.
+            # Once dropped they stay dropped, even if a later redirect leads back to the first host.
             may_send = may_send and target.keeps_headers_of(first)
         raise refused(param, f"it redirects more than {self.policy.max_redirects} times")
 
     async def _visit(
         self, target: Target, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str
     ) -> str | None:
-        """Send one request; pass its body on, or return where it redirects to."""
+        """Send one request; pass its body to ``sink``, or return the location that it redirects to."""
         seconds = {"connect": self.policy.connect_timeout_s, "read": self.policy.read_timeout_s}
         timeout = {**seconds, "write": self.policy.read_timeout_s, "pool": self.policy.total_timeout_s}
         request_headers = {
@@ -208,7 +208,7 @@ def _discard(file: BinaryIO, path: Path) -> None:
     try:
         file.close()
     except OSError:
-        pass  # a full disk fails here once more; the file goes all the same
+        pass  # a full disk fails again here; the file is removed all the same
     path.unlink(missing_ok=True)
 
 
@@ -216,7 +216,7 @@ def _check_answer(status: int, fields: Mapping[bytes, bytes], target: Target, ma
     if status != 200:
         raise _failed(param, f"host {target.host!r} answered with status {status}", httpStatus=status)
     if fields.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
-        # A few kilobytes may unpack to gigabytes; pictures are packed already.
+        # A few kilobytes may decompress to gigabytes.
         raise _failed(param, f"host {target.host!r} sent a compressed body, which was not asked for")
     length = fields.get(b"content-length", b"0")
     if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):

@@ -1,4 +1,4 @@
-"""The request headers that a caller may have sent along with a fetch."""
+"""Checks the request headers that a caller gives for fetches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ingrain.errors import InvalidRequestError, TooLargeError
 ALLOWED = ("Authorization", "Accept", "Accept-Language", "Cookie", "Referer", "User-Agent")
 
 MAX_HEADER_CHARS = 8192
-"""Most characters of all names and values together."""
+"""Limit of all names and values together."""
 
 _BY_LOWER = {name.lower(): name for name in ALLOWED}
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")

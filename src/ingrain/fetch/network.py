@@ -1,4 +1,4 @@
-"""The connections of the fetcher: a name is resolved once, its addresses are judged, and only they are connected to."""
+"""Opens the fetcher's connections: resolves a name once, checks its addresses, and connects to one of these only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ingrain.fetch.addresses import is_public
 from ingrain.fetch.policy import FetchPolicy
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Answers the addresses of a name, best first; raises OSError where there are none."""
+"""Returns the addresses of a name, best first; raises OSError if there are none."""
 
 _MAX_ADDRESSES_TRIED = 3
 
 
 class NotPublicError(Exception):
-    """A name has no address, or one that is not public; the fetcher says so in the caller's words."""
+    """A name has no address, or one that is not public."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -26,18 +26,18 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
     Raises:
         OSError: The name has no address.
-        UnicodeError: The name cannot be asked for.
+        UnicodeError: The name cannot be encoded.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """The seam below HTTP and TLS: ``Host`` and SNI stay the name, the connection goes to the address that was judged.
+    """httpcore's network with checked addresses; the ``Host`` header and SNI still hold the name.
 
     Args:
-        policy: Says which hosts are excepted.
-        resolver: Finds addresses; the system's unless given.
+        policy: Names the hosts whose addresses need not be public.
+        resolver: Resolves names; the system's unless given.
         inner: Opens connections; TCP unless given.
     """
 
@@ -60,14 +60,14 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
 
         Raises:
             NotPublicError: One is not, or there is none.
-            httpcore.ConnectError: None of them took the connection.
-            httpcore.ConnectTimeout: Time ran out.
+            httpcore.ConnectError: None of them accepted the connection.
+            httpcore.ConnectTimeout: The timeout was exceeded.
         """
         try:
             async with asyncio.timeout(timeout):
-                addresses = (await self._judged(host, port))[:_MAX_ADDRESSES_TRIED]
+                addresses = (await self._checked_addresses(host, port))[:_MAX_ADDRESSES_TRIED]
                 for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
-                    # An address that swallows packets must leave time for the next one.
+                    # An address that never answers must leave time for the next one.
                     share = None if timeout is None else timeout / (left + 1)
                     try:
                         return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
@@ -78,7 +78,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectTimeout from error
         raise NotPublicError
 
-    async def _judged(self, host: str, port: int) -> Sequence[str]:
+    async def _checked_addresses(self, host: str, port: int) -> Sequence[str]:
         try:
             addresses = await self._resolver(host, port)
         except (OSError, UnicodeError) as error:

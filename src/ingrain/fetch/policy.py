@@ -1,4 +1,4 @@
-"""What the operator lets callers fetch."""
+"""The operator's policy for URLs that callers have fetched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingrain.fetch.targets import Target, refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPolicy:
-    """The one policy of every outbound fetch.
+    """Which hosts may be fetched from, and the limits of a fetch.
 
     Attributes:
         mode: ``off``, ``allowlist`` (hosts listed) or ``public``; the latter two reach public addresses only.
@@ -36,10 +36,10 @@ class FetchPolicy:
     max_at_once: int = 64
 
     def check(self, target: Target, *, param: str) -> None:
-        """Refuse what is known to be wrong before anything is resolved; names are judged again when they are.
+        """Refuse a target before its name is resolved; the addresses are checked when it is connected to.
 
         Raises:
-            FetchRefusedError: The policy does not let this target be fetched.
+            FetchRefusedError: The policy forbids this target.
         """
         if self.mode == "off":
             raise refused(param, "this server fetches no URLs (INGRAIN_IMAGE_FETCH=off); send the image itself")
@@ -60,7 +60,7 @@ class FetchPolicy:
 
 
 def refused_address(param: str, host: str) -> Exception:
-    """Build the error for a host that may not be connected to: one wording, so that nobody learns which names exist."""
+    """Build the error for an unknown or private host; the same for both, so that it does not tell which names exist."""
     return refused(param, f"host {host!r} is unknown or has an address that is not public")
 
 

@@ -1,4 +1,4 @@
-"""A URL as the HTTP client reads it, refused where two readers could disagree about its host."""
+"""Parses URLs to be fetched, and refuses those whose host two parsers could read differently."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PORTS = {"http": 80, "https": 443}
 _MAX_URL_CHARS = 8192
 _MAX_HOST_CHARS = 253
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-# What the C library reads as a number, and therefore as an IPv4 address: decimal, octal or hexadecimal.
+# What the C library accepts as part of an IPv4 address: decimal, octal or hexadecimal numbers.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one request goes.
+    """The parsed URL of one request.
 
     Attributes:
-        url: The URL, parsed by the HTTP client's own parser.
+        url: The URL, parsed by httpx, which also sends the request's target.
         host: Lower-case ASCII name, or an IP address without brackets.
-        port: The port given, or the scheme's own.
+        port: The given port, or the scheme's default.
     """
 
     url: httpx.URL
@@ -35,7 +35,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str, *, param: str) -> Target:
-        """Read a URL.
+        """Parse a URL.
 
         Args:
             text: The URL as the caller or a redirect gives it.
@@ -55,7 +55,7 @@ class Target:
         return cls(url, _check_host(url.raw_host.decode("ascii", "replace"), param), port)
 
     def redirected(self, location: str, *, param: str) -> Target:
-        """Return the target of a redirect answer, read as if it were new.
+        """Return the target of a redirect, checked like a new URL.
 
         Raises:
             FetchRefusedError: As for a first URL.
@@ -68,7 +68,7 @@ class Target:
         return Target.parse(str(joined), param=param)
 
     def keeps_headers_of(self, first: Target) -> bool:
-        """Tell whether headers meant for another target may go here: the same host, and not less protected."""
+        """Tell whether headers meant for ``first`` may be sent here: same host, and not from https to http."""
         if self.host != first.host:
             return False
         same = (self.url.scheme, self.port) == (first.url.scheme, first.port)
@@ -76,7 +76,7 @@ class Target:
 
     @property
     def origin_url(self) -> httpcore.URL:
-        """The same URL in the words of the connection pool; nothing is parsed again."""
+        """The same URL for httpcore, without parsing it again."""
         return httpcore.URL(
             scheme=self.url.raw_scheme, host=self.host.encode("ascii"), port=self.url.port, target=self.url.raw_path
         )
@@ -99,7 +99,7 @@ def _parse(text: str, param: str) -> httpx.URL:
 
 
 def _check_host(host: str, param: str) -> str:
-    """Let through an IP address in its one canonical form, or a name that no resolver could take for an address."""
+    """Return the host if it is an IP address in canonical form, or a name that no resolver takes for an address."""
     if ":" in host:
         if "%" in host:
             raise refused(param, "its address has a zone")

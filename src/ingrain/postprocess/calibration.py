@@ -1,4 +1,4 @@
-"""Between which numbers a model's vectors lie, dimension by dimension, measured when it was exported."""
+"""Ranges of a model's vectors by dimension, from the calibration sample of its export."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _FORMS_KEPT = 16
 
 
 class CalibrationRanges:
-    """Ranges of a model's vectors in every form that a request may ask for.
+    """Ranges of a model's vectors for every choice of dimensions and normalization.
 
-    The vectors of the sample are kept rather than their ranges: what is cut first and brought to unit length then has
-    ranges of its own for every number of dimensions.
+    Keeps the vectors of the sample and not their ranges, as vectors that are cut and then normalized have other ranges
+    for every number of dimensions.
 
     Args:
-        vectors: ``float32 [S, D]``, the graph's own vectors of the sample.
+        vectors: ``float32 [S, D]``, the graph's output for the sample.
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
@@ -27,11 +27,11 @@ class CalibrationRanges:
         self._known: OrderedDict[tuple[int | None, bool], NDArray[np.float32]] = OrderedDict()
 
     def ranges(self, *, dimensions: int | None, normalize: bool) -> NDArray[np.float32]:
-        """Return the lower and the upper end of each dimension, ``float32 [2, dimensions or D]``.
+        """Return the lower and upper bound of each dimension, ``float32 [2, dimensions or D]``.
 
         Args:
             dimensions: Leading dimensions that are kept; all if None.
-            normalize: True where vectors are brought to unit length.
+            normalize: Whether vectors are normalized to unit length.
         """
         key = (dimensions, normalize)
         known = self._known.get(key)

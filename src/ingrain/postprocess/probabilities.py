@@ -1,4 +1,4 @@
-"""Scores, made into probabilities."""
+"""Turns logits into probabilities."""
 
 from __future__ import annotations
 

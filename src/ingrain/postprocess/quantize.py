@@ -1,4 +1,4 @@
-"""Vectors as the caller wants them stored: in bytes or in bits, as sentence-transformers quantizes them."""
+"""Quantizes vectors to bytes or bits as sentence-transformers does."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
 AnyVectors = NDArray[np.generic]
 
 NEEDS_RANGES = ("int8", "uint8")
-"""Kinds that need to know between which numbers each dimension lies."""
+"""Output types that need the ranges of each dimension."""
 
 
 def quantize(rows: NDArray[np.float32], dtype: OutputDtype, ranges: NDArray[np.float32] | None) -> AnyVectors:
     """Quantize finished vectors as ``sentence_transformers.util.quantize_embeddings`` (6.2) does.
 
     Args:
-        rows: ``float32 [N, D]``, cut and normalized already.
-        dtype: ``int8`` and ``uint8`` put each dimension into one of 256 buckets between its ends, and what lies beyond
-            them into the first or last; ``ubinary`` packs the signs, eight dimensions a byte, the first one highest;
-            ``binary`` is the same less 128.
-        ranges: ``float32 [2, D]``, the lower and the upper end of each dimension, for ``int8`` and ``uint8``.
+        rows: ``float32 [N, D]``, already cut and normalized.
+        dtype: ``int8`` and ``uint8`` put each dimension into one of 256 buckets of its range, values beyond it into the
+            first or last; ``ubinary`` packs the signs of eight dimensions into a byte, the first one highest;
+            ``binary`` is the same minus 128.
+        ranges: ``float32 [2, D]``, lower and upper bound of each dimension, for ``int8`` and ``uint8``.
 
     Returns:
-        ``float32``, ``int8`` or ``uint8 [N, D]``, and ``int8`` or ``uint8 [N, ceil(D / 8)]`` for bits.
+        ``float32``, ``int8`` or ``uint8 [N, D]``, or ``int8`` or ``uint8 [N, ceil(D / 8)]`` for bits.
     """
     if dtype == "float":
         return rows

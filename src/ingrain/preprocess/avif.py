@@ -1,7 +1,7 @@
-"""What decoding an AVIF would cost, read from the coded pictures themselves.
+"""Checks the size of an AVIF's coded frames before it is decoded.
 
-The size that a container tells (``ispe``) binds no decoder: a file of a kilobyte may call itself 64 x 64 and hold a
-frame of 16384 x 16384, or thousands of frames that are never shown. Formats: ISO 14496-12 (boxes, ``iloc``), ISO
+A decoder ignores the size that the container states (``ispe``): a file of a kilobyte may state 64 x 64 and hold a frame
+of 16384 x 16384, or thousands of frames that are never shown. Formats: ISO 14496-12 (boxes, ``iloc``), ISO
 23008-12 (items), the AV1 specification 5.3 and 5.5 (OBUs, the sequence header).
 """
 
@@ -13,27 +13,27 @@ from dataclasses import dataclass
 from ingrain.errors import ImageError, TooLargeError
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
-# Of all items: a grid's tiles, alpha, a gain map, thumbnails, and the layers of a progressive picture.
-_MOST_TIMES = 8
+# All items together: a grid's tiles, alpha, a gain map, thumbnails, the layers of a progressive image.
+_MOST_TIMES_LARGER = 8
 _MOST_ITEMS, _MOST_UNITS = 2000, 10_000
 
 
 def as_still(data: bytes) -> bytes:
-    """Return an AVIF as one that decoders take for a single picture: the first frame of a sequence is its main item."""
+    """Return an AVIF with the brand of a single image, so that decoders take only the main item of a sequence."""
     return data if data[8:12] == b"avif" else data[:8] + b"avif" + data[12:]
 
 
 def check_coded_sizes(data: bytes, *, max_pixels: int, param: str) -> None:
-    """Refuse an AVIF whose coded frames have more pixels than are decoded here.
+    """Refuse an AVIF whose coded frames have too many pixels.
 
     Args:
         data: The whole file.
-        max_pixels: Most pixels of a picture.
+        max_pixels: Most pixels of an image.
         param: Path of the field that it came from, for errors.
 
     Raises:
-        TooLargeError: A frame has, or may have, more.
-        ImageError: All frames together have many times more, or it cannot be read.
+        TooLargeError: A frame has, or may have, more than ``max_pixels``.
+        ImageError: All frames together have many times more, or the file is damaged.
     """
     total = 0
     try:
@@ -50,23 +50,23 @@ def check_coded_sizes(data: bytes, *, max_pixels: int, param: str) -> None:
             total += max((width * height for width, height in coded.sizes), default=0) * max(1, coded.frames)
     except (ValueError, IndexError) as error:
         raise ImageError(f"{param} is a damaged or incomplete AVIF picture.", param=param) from error
-    if total > _MOST_TIMES * max_pixels:
+    if total > _MOST_TIMES_LARGER * max_pixels:
         raise ImageError(f"{param} is an AVIF of more coded frames than a picture needs.", param=param)
 
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """The sizes that an item's frames may have, and how many frames there are."""
+    """Possible sizes of an item's frames, and their number."""
 
     sizes: list[tuple[int, int]]
     frames: int
 
 
 class _Reader:
-    """Reads numbers of bits from bytes.
+    """Reads bit fields from bytes.
 
     Raises:
-        IndexError: There are no more.
+        IndexError: The bytes end.
     """
 
     def __init__(self, data: memoryview) -> None:
@@ -81,7 +81,7 @@ class _Reader:
         return value
 
     def skip_variable(self) -> None:
-        """Pass over a number that says its own length (``uvlc``)."""
+        """Skip a number of variable length (``uvlc``)."""
         zeros = 0
         while not self.bits(1):
             zeros += 1
@@ -101,7 +101,7 @@ def _boxes(data: memoryview, place: int = 0) -> Iterator[tuple[bytes, memoryview
 
 
 def _coded_items(data: memoryview) -> Iterator[memoryview]:
-    """Yield the bytes of every item that is coded as AV1."""
+    """Yield the bytes of every AV1 item."""
     meta = dict(_boxes(next(body for kind, body in (*_boxes(data), (b"meta", data[:0])) if kind == b"meta"), 4))
     if b"iinf" not in meta or b"iloc" not in meta:
         raise ValueError("no items")
@@ -128,7 +128,7 @@ def _ids_of_coded(iinf: memoryview) -> set[int]:
 
 
 def _locations(iloc: memoryview) -> Iterator[tuple[int, bool, list[tuple[int, int]]]]:
-    """Yield each item's number, whether it lies in the box ``idat``, and its extents as offset and length."""
+    """Yield each item's id, whether it is stored in the box ``idat``, and its extents as offset and length."""
     version, place = iloc[0], 6
     offset_size, length_size, base_size = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4
     index_size = iloc[5] & 15 if version else 0
@@ -184,8 +184,8 @@ def _leb128(data: memoryview, place: int) -> tuple[int, int]:
 def _read_sequence_header(reader: _Reader) -> tuple[int, int]:
     """Return the largest width and height of a frame.
 
-    Frames of other sizes than the usual are allowed outside the short header of still pictures. They have at most as
-    many bits as the usual size, and are told at half of that each way, for the usual size needs the topmost bit.
+    Except in a still picture with the short header, a frame may have a size of its own in as many bits. It is taken to
+    be at least half the largest such size each way, because the sequence's own size needs the topmost bit.
     """
     reader.bits(4)
     is_short = reader.bits(1)

@@ -1,4 +1,4 @@
-"""Tell a picture's format by its first bytes, and refuse what would cost too much to open."""
+"""Finds an image's format by its first bytes, and refuses files that would be too expensive to open."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _MAGIC = {
     b"II+\x00": "TIFF",  # BigTIFF
     b"MM\x00+": "TIFF",
 }
-# A progressive JPEG may have its picture gone over any number of times; real ones have about ten scans.
+# A progressive JPEG may have any number of scans, each of which is decoded; real ones have about ten.
 _MAX_JPEG_SCANS = 100
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-# Within coded data, FF is followed by 00, or by the marker of a restart, which has no length.
+# In coded data FF is followed by 00 or by a restart marker, which has no length.
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])")
 
 
 def check_format(data: bytes, *, max_pixels: int, param: str) -> str:
-    """Return Pillow's name of a picture's format.
+    """Return Pillow's name of an image's format.
 
     Args:
         data: The whole file.
-        max_pixels: Most pixels that a picture may have.
+        max_pixels: Most pixels that an image may have.
         param: Path of the field that it came from, for errors.
 
     Raises:
-        ImageError: It is none of :data:`NAMES`, or made to keep a decoder busy.
-        TooLargeError: Already its header tells of too many pixels, where opening it would make room for them.
+        ImageError: It is none of :data:`NAMES`, or has too many JPEG scans.
+        TooLargeError: A WebP or AVIF has too many pixels; opening it would already allocate them.
     """
     name = _format_of(data)
     if name is None or (name == "HEIF" and not heic_is_read()):
@@ -56,7 +56,7 @@ def check_format(data: bytes, *, max_pixels: int, param: str) -> str:
 
 
 def check_pixels(width: int, height: int, *, max_pixels: int, param: str) -> None:
-    """Refuse a picture of too many pixels.
+    """Refuse an image of too many pixels.
 
     Raises:
         TooLargeError: ``width * height`` is above ``max_pixels``.
@@ -105,13 +105,13 @@ def _refusal(data: bytes) -> str:
 
 
 def _has_too_many_scans(data: bytes) -> bool:
-    """Count the scans of a JPEG as its decoder meets them (ITU T.81, B.1).
+    """Tell whether a JPEG decoder would meet too many scans (ITU T.81, B.1).
 
-    Segments are passed over by their length, so that a thumbnail in one counts for nothing, and nothing counts behind
-    the end of the picture: phones put a video there, and further pictures.
+    Segments are skipped by their length, so scans of a thumbnail do not count, nor does anything after the end of the
+    image, where phones store videos and further images.
     """
     if data.count(b"\xff\xda") <= _MAX_JPEG_SCANS:
-        return False  # as nearly always, and found out a hundred times as fast
+        return False  # the usual case, found a hundred times as fast
     scans, place = 0, 2
     while (found := _JPEG_MARKER.search(data, place)) is not None and scans <= _MAX_JPEG_SCANS:
         marker, place = found[1][0], found.end()
@@ -123,7 +123,7 @@ def _has_too_many_scans(data: bytes) -> bool:
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """Read width and height from a WebP header (RFC 9649); its decoder makes room for the canvas when it is opened."""
+    """Read width and height from a WebP header (RFC 9649); opening the file allocates a canvas of that size."""
     match data[12:16]:
         case b"VP8X":
             return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")

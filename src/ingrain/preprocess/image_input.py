@@ -1,4 +1,4 @@
-"""Pictures as callers send them — URLs, data URIs, base64, raw bytes — made into pixels, many side by side."""
+"""Turns the images of a request (URLs, data URIs, base64, file bytes) into pixels, several at a time."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ingrain.preprocess.image_source import is_url, read_embedded, too_many_byte
 from ingrain.preprocess.pixel_budget import PixelBudget
 from ingrain.repository.manifest import ImagePreprocess
 
+# Images of one request in progress, so that one request cannot take all fetches or all memory.
 _SIDE_BY_SIDE = 8
-"""Pictures of one request in progress; one request cannot take all fetches or all memory for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLimits:
-    """What pictures of one request may cost.
+    """Limits for the images of one request.
 
     Attributes:
         max_bytes: Largest file, fetched or sent.
-        max_pixels: Most pixels of a picture.
+        max_pixels: Most pixels of an image.
         max_fetches: Most URLs in one request.
         threads: Threads that decode and resize; 0: one a core.
     """
@@ -41,12 +41,12 @@ class ImageLimits:
 
 
 class ImageInput:
-    """Turns the ``image`` field of requests into pixels. Owns the threads that decode; one for the whole process."""
+    """Turns the ``image`` field of requests into pixels. Owns the decoding threads; one instance per process."""
 
     def __init__(self, fetcher: Fetcher, limits: ImageLimits) -> None:
-        # Pillow warns of every oddity in a file; callers must not be able to write into our log.
+        # Pillow warns about oddities in a file; callers must not be able to write into the log.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        # Our own threads share the cores; pictures that each had as many again would only wait for each other.
+        # Each of the threads below decodes one image; more threads per image would only compete for the cores.
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1
         self._fetcher = fetcher
         self._limits = limits
@@ -56,7 +56,7 @@ class ImageInput:
         self._side_by_side = max(_SIDE_BY_SIDE, threads)
 
     def preprocessor(self, config: ImagePreprocess) -> ImagePreprocessor:
-        """Return a preprocessor for a model under this process's limits."""
+        """Return a model's preprocessor, under the limits of this process."""
         return ImagePreprocessor(config, max_pixels=self._limits.max_pixels, budget=self._budget)
 
     async def load(
@@ -68,26 +68,26 @@ class ImageInput:
         param: str = "image",
         places: Sequence[int] | None = None,
     ) -> list[Pixels]:
-        """Fetch, decode and resize pictures.
+        """Fetch, decode and resize images.
 
-        What is wrong at first sight is refused before anything is fetched. The first failure ends the rest.
+        Headers and the number of URLs are checked before anything is fetched. The first error cancels the rest.
 
         Args:
             images: Each an http or https URL, a data URI, bare base64, or the bytes of a file.
-            preprocessor: Of the model that the pictures are for.
+            preprocessor: The model's.
             headers: The caller's ``imageDownloadHeaders``.
             param: Name of the field, for errors that name the item (``image[3]``).
             places: Index of each picture in the field, where these are a part of it.
 
         Returns:
-            ``uint8 [H, W, 3]`` by picture, in order.
+            ``uint8 [H, W, 3]`` for each image, in order.
 
         Raises:
-            ImageError: An item is not a picture.
+            ImageError: An item is not an image.
             FetchRefusedError: A URL may not be fetched.
-            FetchFailedError: A URL's host did not deliver.
-            TooLargeError: A picture, or the number of URLs, is over its limit.
-            InvalidRequestError: The headers are at fault.
+            FetchFailedError: A URL's host did not answer, or with an error.
+            TooLargeError: An image, or the number of URLs, is over its limit.
+            InvalidRequestError: A header is not allowed.
         """
         checked_headers = check_download_headers(headers)
         self.check(images, param=param)
@@ -110,12 +110,12 @@ class ImageInput:
         return [pixels for pixels in prepared if pixels is not None]
 
     async def aclose(self) -> None:
-        """End the threads and the fetcher; pictures in progress are finished, and their results dropped."""
+        """Close the fetcher and stop the threads; results of images in progress are dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._fetcher.aclose()
 
     def check(self, images: Sequence[str | bytes], *, param: str = "image") -> None:
-        """Refuse more URLs than one request may have fetched.
+        """Check the number of URLs.
 
         Raises:
             TooLargeError: There are too many.
