@@ -19,7 +19,7 @@ def stored(local_models, tmp_path_factory):
 
     def convert(folder):
         with serve(folder, f"--local-models-dir={local_models}", f"--models={MINILM}") as server:
-            server.wait_until_ready()
+            server.wait_until_ready(900)
 
     return made_once(tmp_path_factory, "stored-minilm", convert)
 

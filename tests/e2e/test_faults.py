@@ -53,7 +53,7 @@ def test_a_killed_export_leaves_no_trace_and_the_next_load_works(small_models, t
         failed = []
         load = threading.Thread(target=lambda: failed.append(server.load(MINILM)))
         load.start()
-        server.wait_until(lambda: f"'{MINILM}': export" in server.log.read_text(), 60)
+        server.wait_until(lambda: f"'{MINILM}': export" in server.log.read_text(), 300)
         (worker,) = server.children("ingrain.export.process.worker")
         worker.kill()
         load.join(60)
@@ -67,7 +67,7 @@ def test_a_killed_export_leaves_no_trace_and_the_next_load_works(small_models, t
 def test_a_server_killed_during_an_export_takes_the_export_along_and_leaves_no_trace(small_models, tmp_path):
     flags = f"--local-models-dir={small_models}"
     with serve(tmp_path, flags, f"--models={MINILM}") as server:
-        server.wait_until(lambda: f"'{MINILM}': export" in server.log.read_text(), 60)
+        server.wait_until(lambda: f"'{MINILM}': export" in server.log.read_text(), 300)
         family = psutil.Process(server.process.pid).children(recursive=True)
         server.process.kill()
         server.process.wait()

@@ -172,3 +172,30 @@ def test_installing_shows_what_and_how_far():
         "reading tqdm-4.70.1",
         "installing 2 packages",
     ]
+
+
+@pytest.mark.parametrize(
+    ("shared", "alone", "status", "calls"),
+    [
+        (0, 0, 0, 2),
+        (1, 0, 1, 2),
+        (0, 1, 1, 2),
+        (5, 0, 0, 2),  # nothing of the first part was selected
+        (1, 5, 1, 2),
+        (5, 5, 5, 2),
+        (2, 0, 2, 1),  # interrupted
+    ],
+)
+def test_both_parts_of_the_tests_run_once_and_either_may_fail(tmp_path, shared, alone, status, calls):
+    pytest_stand_in = tmp_path / "python"
+    pytest_stand_in.write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n'
+        f'case "$*" in *--part=alone*) exit {alone};; *) exit {shared};; esac\n'
+    )
+    pytest_stand_in.chmod(0o755)
+    done = subprocess.run([ROOT / "scripts/run-tests.sh", pytest_stand_in, "2", "-k", "a b"])
+    assert done.returncode == status
+    lines = (tmp_path / "calls").read_text().splitlines()
+    assert len(lines) == calls
+    assert all(line.endswith("-k a b") for line in lines)
+    assert "-n 2" in lines[0]

@@ -11,6 +11,7 @@ import pytest
 
 from ingrain.app.listen import open_socket
 from ingrain.errors import SettingsError
+from ingrain.server.dialects.native.dialect import NATIVE
 from ingrain.server.http.application import Started
 from ingrain.server.http.host import HttpLimits
 from ingrain.server.http.message import Request, Response
@@ -36,7 +37,7 @@ class Echo:
         return EchoExchange(self, request)
 
     def refuse(self, error):
-        return error_response(error, "id")
+        return error_response(error, "id", NATIVE)
 
 
 @dataclass
@@ -73,7 +74,7 @@ class EchoExchange:
 
     def refuse(self, error):
         self.app.ends.append("refused")
-        return error_response(error, "id")
+        return error_response(error, "id", NATIVE)
 
     def abandon(self) -> None:
         if self.delivering is not None:
