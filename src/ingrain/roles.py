@@ -46,7 +46,7 @@ ROLES: dict[Role, RoleSpec] = {
     "image_encoder": RoleSpec(item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES),
     "classifier": RoleSpec(item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES),
 }
-"""Every role. Its queue is built by the function of the same key in ``ingrain.models.queues``.
+"""Every role.
 
-The graph's first output has one row an item, and an axis beside the batch's, as Triton wants: ``[B, 1]`` for a score.
+A graph's first output has one row an item, and an axis beside the batch's, as Triton wants: ``[B, 1]`` for a score.
 """

@@ -21,3 +21,6 @@ DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
 
 Plane = Literal["inference", "model"]
 """A port of the server: one answers requests to models, the other loads and describes them."""
+
+TuningStep = Literal["layout", "tokens", "items", "check"]
+"""What is varied: copies and threads, tokens in a batch, or items in a batch; ``check`` is the last comparison."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -36,3 +37,16 @@ def test_every_station_has_its_place_in_the_layers():
     }
     present = {f"ingrain.{name}" for name in modules if name != "__init__"}
     assert present - OUTSIDE_THE_LAYERS == named
+
+
+def test_no_module_imports_what_another_keeps_to_itself():
+    """A name that begins with an underscore is used in its own module alone."""
+    taken = [
+        f"{path.relative_to(PACKAGE)}: {node.module}.{name.name}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ingrain")
+        for name in node.names
+        if name.name.startswith("_") and not name.name.startswith("__")
+    ]
+    assert taken == []

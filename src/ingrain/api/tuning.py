@@ -8,8 +8,7 @@ from msgspec import Meta
 
 from ingrain.api.fields import LibraryField, Name, Pretrained
 from ingrain.api.types import Answer, Request
-from ingrain.repository.tuning import Step
-from ingrain.vocabulary import Role
+from ingrain.vocabulary import Role, TuningStep
 
 Seconds = Annotated[
     Annotated[float, Meta(ge=1, le=3600)] | None,
@@ -38,7 +37,7 @@ class Execution(Answer, frozen=True, kw_only=True):
 class TuningPoint(Answer, frozen=True, kw_only=True):
     """One measurement: what was varied, what was measured, and its ratio to what it was compared with."""
 
-    step: Step
+    step: TuningStep
     execution: Execution
     items_per_s: float
     ratio: float

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ingrain.batching.batcher import Batcher
 from ingrain.engine.protocol import GraphRunner
 from ingrain.errors import IngrainError, ModalityError
-from ingrain.models.queues import QUEUES, QueueLimits
+from ingrain.models.queues import QueueLimits, queue_of
 from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.text import TextPreprocessor
@@ -92,7 +92,7 @@ def open_model(
     manifest = entry.manifest
     return LoadedModel(
         manifest=manifest,
-        queues={graph.role: QUEUES[graph.role](graph, manifest, engine, limits) for graph in manifest.graphs},
+        queues={graph.role: queue_of(graph, manifest, engine, limits) for graph in manifest.graphs},
         text=TextPreprocessor(manifest.text, entry.folder) if manifest.text is not None else None,
         image=images(manifest.image) if manifest.image is not None else None,
         calibration=_calibration(entry),

@@ -18,7 +18,6 @@ from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.text import TokenizedText, collate
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.roles import ROLES
-from ingrain.vocabulary import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +46,6 @@ class QueueLimits:
     few_lengths: bool = False
     in_flight: EngineInFlight = field(default_factory=EngineInFlight)
     devices: int = 1
-
-
-QueueBuilder = Callable[[Graph, Manifest, GraphRunner, QueueLimits], Batcher[Any]]
 
 
 def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:
@@ -87,12 +83,10 @@ def pixel_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
     return _batcher(run, lambda _: item_tokens, graph, engine, limits, batches)
 
 
-QUEUES: dict[Role, QueueBuilder] = {
-    "text_encoder": token_queue,
-    "image_encoder": pixel_queue,
-    "classifier": pixel_queue,
-}
-"""Builds the queue of a graph, by its role."""
+def queue_of(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[Any]:
+    """Build the queue of a graph."""
+    build = token_queue if ROLES[graph.role].takes_token_sequences else pixel_queue
+    return build(graph, manifest, engine, limits)
 
 
 def _batcher(

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-from ingrain.vocabulary import Role
-
-Step = Literal["layout", "tokens", "items", "check"]
-"""What is varied: copies and threads, tokens in a batch, or items in a batch; ``check`` is the last comparison."""
+from ingrain.vocabulary import Role, TuningStep
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -44,7 +39,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
             best until then in ``tokens`` and ``items``.
     """
 
-    step: Step
+    step: TuningStep
     execution: Execution
     items_per_s: float
     ratio: float

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import msgspec
 
-from ingrain.repository.tuning import Execution, GraphTuning, Layout, Point, Step
+from ingrain.repository.tuning import Execution, GraphTuning, Layout, Point
 from ingrain.tuning.candidates import Candidates
 from ingrain.tuning.choice import is_faster, is_faster_for_certain, ratio
-from ingrain.vocabulary import Role
+from ingrain.vocabulary import Role, TuningStep
 
 _ROUNDS = 2
 _CHECK_ROUNDS = 3
@@ -121,7 +121,7 @@ class Sweep:
                 best, best_rates = execution, rates
         return best
 
-    async def _best_batch(self, step: Step, base: Execution, tried: Sequence[Execution]) -> Execution:
+    async def _best_batch(self, step: TuningStep, base: Execution, tried: Sequence[Execution]) -> Execution:
         """Measure sizes of a batch in turn with the best until now, in rounds."""
         if self._is_over(_BATCHES_UNTIL):
             return base
@@ -167,7 +167,7 @@ class Sweep:
         self._tell(min(self._passes, self._most_passes), self._most_passes)
         return rate
 
-    def _note(self, step: Step, execution: Execution, rates: Sequence[float], others: Sequence[float]) -> None:
+    def _note(self, step: TuningStep, execution: Execution, rates: Sequence[float], others: Sequence[float]) -> None:
         point = Point(
             step=step,
             execution=execution,
