@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ingrain.engine.table import ENGINES
 from ingrain.vocabulary import Precision
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -84,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "INGRAIN_ENGINE",
             "What runs the graphs. `auto`: the Triton at TRITON_GRPC_URL if that is set, else the embedded Triton, "
             "else ONNX Runtime in this process.",
-            shown=("auto", "embedded", "triton", "onnxruntime"),
+            shown=("auto", *ENGINES),
         ),
     ] = "auto"
     triton_grpc_url: Annotated[
