@@ -79,11 +79,11 @@ class NullEngine:
 
 def serve(options: argparse.Namespace, ports: list[int]) -> None:
     """Run the server on one core."""
-    from ingrain.app import run
+    from ingrain.app import parts, run
     from ingrain.settings import Settings
 
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
-    run.choose_engine = lambda *_: NullEngine()
+    parts.make_engine = lambda *_: NullEngine()
     run.run(
         Settings(
             repository=options.repository,

@@ -128,3 +128,10 @@ async def test_a_running_server_is_recognised(ingrain, planes, monkeypatch):
     _, printed, _ = await ingrain("doctor", "--json")
     details = [finding["detail"] for finding in json.loads(printed)["findings"]]
     assert details.count("an Ingrain server answers here") == 2
+
+
+def test_a_certificate_file_that_cannot_be_read_is_a_failure(doctor, tmp_path):
+    path = str(tmp_path / "missing.pem")
+    status, found = doctor(INGRAIN_TLS_CERT_FILE=path, INGRAIN_TLS_KEY_FILE=path)
+    assert (status, found["TLS certificate"]["status"]) == (1, "failure")
+    assert "INGRAIN_TLS_CERT_FILE" in found["TLS certificate"]["cure"]

@@ -25,6 +25,7 @@ from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
 from ingrain.install import install_hint
 from ingrain.python_backend import cuda
+from ingrain.server.http.tls import TlsCertificate
 from ingrain.settings import Settings
 
 Status = Literal["ok", "note", "warning", "failure"]
@@ -115,6 +116,18 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
     )
 
 
+def check_tls(settings: Settings) -> Iterator[Finding]:
+    """Tell whether the files of the TLS certificate can be used."""
+    try:
+        tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
+    except SettingsError as error:
+        cure = f"Correct {error.param}, or unset both settings to serve plain HTTP."
+        yield Finding("TLS certificate", "failure", error.message, cure=cure)
+    else:
+        if tls is not None:
+            yield Finding("TLS certificate", "ok", str(settings.tls_cert_file))
+
+
 def check_ports(settings: Settings) -> Iterator[Finding]:
     """Tell whether the planes' ports are free, or who has them."""
     for plane, port in (("inference", settings.inference_port), ("model", settings.model_port)):
@@ -124,7 +137,8 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, "ok", "free")
             continue
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
-        if is_ingrain(f"http://{host}:{port}"):
+        scheme = "http" if settings.tls_cert_file is None else "https"
+        if is_ingrain(f"{scheme}://{host}:{port}"):
             yield Finding(subject, "ok", "an Ingrain server answers here")
         else:
             yield Finding(
@@ -251,6 +265,7 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
 CHECKS: tuple[Check, ...] = (
     check_python,
     check_engine,
+    check_tls,
     check_ports,
     check_repository,
     check_machine,
