@@ -43,11 +43,18 @@ def test_both_planes_are_served_over_tls(ready_repository, local_models, monkeyp
         plain = httpx.URL(server.inference).copy_with(scheme="http")
         with pytest.raises(httpx.HTTPError):
             httpx.get(plain)
-        command = [sys.executable, "-m", "ingrain", "models"]
-        listed = subprocess.run(
-            command, env={**os.environ, "INGRAIN_MODEL_URL": server.model}, capture_output=True, text=True, timeout=60
-        )
-        assert MINILM in listed.stdout, listed.stderr
+        for command in (
+            ["models"],
+            ["bench", f"--url={server.inference}", f"--model={MINILM}", "--clients=2", "--seconds=0.5", "--texts=50"],
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "ingrain", *command],
+                env={**os.environ, "INGRAIN_MODEL_URL": server.model},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert MINILM in done.stdout, done.stderr
         port = str(httpx.URL(server.inference).port)
         health = [sys.executable, ROOT / "docker" / "health.py"]
         subprocess.run(health, env={**files, "INGRAIN_INFERENCE_PORT": port}, check=True, timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import ssl
 import time
 from bisect import bisect_right
 from collections import deque
@@ -90,10 +91,11 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go."""
+    """Where requests go; over TLS if a context is given."""
 
     host: str
     port: int
+    tls: ssl.SSLContext | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -315,6 +317,10 @@ async def _connect(
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
         return [
-            (await loop.create_connection(lambda: Connection(answered, lost), target.host, target.port))[1]
+            (
+                await loop.create_connection(
+                    lambda: Connection(answered, lost), target.host, target.port, ssl=target.tls
+                )
+            )[1]
             for _ in range(count)
         ]

@@ -69,7 +69,9 @@ def run_bench(options: BenchOptions) -> tuple[dict[str, object], LoadResult]:
     target = _target(options.url)
     requests = list(_requests(options))
     headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
-    with httpx.Client(base_url=options.url, headers=headers, timeout=120, trust_env=False) as client:
+    with httpx.Client(
+        base_url=options.url, headers=headers, timeout=120, trust_env=False, verify=target.tls or True
+    ) as client:
         _try_once(client, options, requests[0])
         if options.warm_up_s > 0:
             _run(closed_loop(target, requests, clients=options.clients, seconds=options.warm_up_s))
@@ -103,8 +105,10 @@ def _what(options: BenchOptions) -> dict[str, object]:
 
 def _target(url: str) -> Target:
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise SettingsError(f"--url is {url!r}; it must be http://HOST:PORT.", param="--url")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"--url is {url!r}; it must be http://HOST:PORT or https://HOST:PORT.", param="--url")
+    if parts.scheme == "https":
+        return Target(parts.hostname, parts.port or 443, httpx.create_ssl_context())
     return Target(parts.hostname, parts.port or 80)
 
 
