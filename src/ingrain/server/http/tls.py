@@ -39,7 +39,7 @@ class TlsCertificate:
 
     def __init__(self, cert_file: Path, key_file: Path) -> None:
         self._files = cert_file, key_file
-        self._version = self._read_version()
+        self._version = [_version_of(path) for path in self._files]
         self.context = _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
 
     @classmethod
@@ -61,7 +61,7 @@ class TlsCertificate:
 
         While a renewal is incomplete, or if the new files cannot be used, the old certificate stays.
         """
-        version = self._read_version()
+        version = [_version_of(path) for path in self._files]
         if version == self._version:
             return
         self._version = version
@@ -73,17 +73,14 @@ class TlsCertificate:
         else:
             log.info("The TLS certificate was loaded again")
 
-    def _read_version(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """Return what differs between two versions of the files, also where a symbolic link is switched."""
-        versions: list[tuple[int, int, int] | None] = []
-        for path in self._files:
-            try:
-                status = path.stat()
-            except OSError:
-                versions.append(None)
-            else:
-                versions.append((status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(versions)
+
+def _version_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs between two versions of a file, also where a symbolic link is switched."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _load(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> ssl.SSLContext:
