@@ -143,7 +143,7 @@ async def test_what_the_server_refuses_is_told_before_the_load(tmp_path):
     with pytest.raises(EngineUnavailableError, match="ingrain serve"):
         run_bench(BenchOptions(url=url, model="org/model"))
     with pytest.raises(SettingsError, match="--url"):
-        run_bench(BenchOptions(url="https://host", model="org/model"))
+        run_bench(BenchOptions(url="ftp://host", model="org/model"))
 
 
 async def test_the_command_prints_and_writes_its_report(tmp_path, capsys):
