@@ -46,7 +46,6 @@ class LibraryFacts:
         has_pretrained_tag: True where weights are named by an architecture and a tag (``pretrained``).
         task_can_be_chosen: True where the same weights may embed or classify.
         precisions: What its graphs can be computed in.
-        may_run_code: True where a model may bring Python code that the operator can allow.
     """
 
     files: FileRules
@@ -58,7 +57,6 @@ class LibraryFacts:
     has_pretrained_tag: bool = False
     task_can_be_chosen: bool = False
     precisions: frozenset[Precision] = frozenset({"fp32", "fp16", "int8", "int8-safe"})
-    may_run_code: bool = False
 
 
 LIBRARIES: dict[Library, LibraryFacts] = {
@@ -72,7 +70,6 @@ LIBRARIES: dict[Library, LibraryFacts] = {
             pickles=re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin"),
         ),
         has_registry=False,
-        may_run_code=True,
     ),
     "open_clip": LibraryFacts(
         files=FileRules(

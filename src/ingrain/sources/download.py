@@ -28,7 +28,7 @@ from ingrain.sources.download_progress import DownloadProgress
 from ingrain.sources.hub_errors import RETRY_AFTER_S, retry_delay_s
 
 # Received bytes reach the disk in pieces of this size; huggingface_hub's 10 MiB are lost when a connection breaks.
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 14
 _RETRIES = 5
 _LOCK_POLL_S = 0.5
 

@@ -169,12 +169,12 @@ async def test_model_goes_from_the_hub_to_a_manifest(
     """A small BERT, bare name, gated, cut halfway: token, resumed download, graph and proof in one go."""
     folder = exported("BERT").output.parent / "models" / "model"
     commit = hub.add("sentence-transformers/tiny", folder, gated=True)
-    hub.fail("model.safetensors", Cut(after_bytes=10_000))
+    hub.fail("model.safetensors", Cut(after_bytes=20_000))
     seen: list[Progress] = []
     manifest = await run_export(replace(job, name="tiny", token=hub.token), timeout_s=250, on_progress=seen.append)
     assert (manifest.name, manifest.commit, manifest.embedding_size) == ("tiny", commit, 32)
     assert manifest.verification["text_encoder"].max_abs_diff < 1e-4
-    assert [request.headers.get("range") for request in hub.gets("model.safetensors")] == [None, "bytes=10000-"]
+    assert [request.headers.get("range") for request in hub.gets("model.safetensors")] == [None, "bytes=16384-"]
     phases = [event.phase for event in seen]
     changes = [phase for index, phase in enumerate(phases) if phases[index - 1 : index] != [phase]]
     assert changes == ["download", "read", "export", "verify"]
