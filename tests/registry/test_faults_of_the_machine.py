@@ -6,12 +6,12 @@ import resource
 from contextlib import contextmanager
 
 import pytest
+from registry_server import RegistryServer
 
 from ingrain.errors import MachineError, MachineLimitError, OutOfMemoryError
 from ingrain.registry import loader, reconciler
 from ingrain.repository.desired import ModelRef, read_desired
-from ingrain.testing.fake_engine import FakeEngine
-from planes import FakeExport, make_registry
+from planes import FakeExport
 
 A = ModelRef(name="org/a")
 
@@ -39,53 +39,33 @@ class LackingExport(FakeExport):
         await super().__call__(ref, folder, on_progress)
 
 
-async def until_ready(registry):
-    async with asyncio.timeout(60):
-        while not registry.loaded():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_load_without_a_file_to_open_names_that_and_the_next_one_works(tmp_path):
-    engine, export = FakeEngine(), FakeExport()
-    registry = make_registry(tmp_path, engine, export)
-    await engine.start()
-    await registry.start()
-    # The pool's threads, and what they import, are there before nothing can be opened.
-    await asyncio.gather(*(asyncio.to_thread(registry.repository.entries) for _ in range(8)))
-    with no_more_files(), pytest.raises(MachineError) as caught:
-        await registry.load(A)
-    assert type(caught.value) is MachineLimitError
-    assert await registry.load(A)
-    await registry.close()
-    await engine.close()
+    async with RegistryServer(tmp_path) as server:
+        # The pool's threads, and what they import, are there before nothing can be opened.
+        await asyncio.gather(*(asyncio.to_thread(server.registry.repository.entries) for _ in range(8)))
+        with no_more_files(), pytest.raises(MachineError) as caught:
+            await server.registry.load(A)
+        assert type(caught.value) is MachineLimitError
+        assert await server.registry.load(A)
 
 
 async def test_a_stored_model_is_not_made_again_because_its_files_cannot_be_opened_now(tmp_path):
     """It was taken for damaged, exported again for minutes, and put in the place of the good one."""
-    registry = make_registry(tmp_path, FakeEngine(), FakeExport())
-    await registry.engine.start()
-    await registry.start()
-    await registry.load(A)
-    repository = registry.repository
-    (entry,) = repository.entries()
-    with no_more_files(), pytest.raises(MachineLimitError):
-        repository.find(entry.key)
-    assert repository.find(entry.key) == entry
-    await registry.close()
-    await registry.engine.close()
+    async with RegistryServer(tmp_path) as server:
+        await server.registry.load(A)
+        repository = server.registry.repository
+        (entry,) = repository.entries()
+        with no_more_files(), pytest.raises(MachineLimitError):
+            repository.find(entry.key)
+        assert repository.find(entry.key) == entry
 
 
 async def test_a_model_that_should_be_loaded_is_tried_again_after_a_fault_of_the_machine(tmp_path, monkeypatch):
     """With a default precision, too: one night without memory must not leave the model in another for ever."""
     monkeypatch.setattr(loader, "_FIRST_RETRY_S", 0.01)
     monkeypatch.setattr(reconciler, "_RECONCILE_EVERY_S", 0.05)
-    engine, export = FakeEngine(), LackingExport()
-    registry = make_registry(tmp_path, engine, export, default_precision="int8")
-    await engine.start()
-    await registry.start([A])
-    await until_ready(registry)
-    assert [ref.precision for ref in export.runs] == ["int8", "int8"]
-    assert registry.get("org/a").manifest.precision == "int8"
-    assert read_desired(tmp_path) == (A,)
-    await registry.close()
-    await engine.close()
+    async with RegistryServer(tmp_path, [A], export=LackingExport(), default_precision="int8") as server:
+        await server.until_ready("org/a")
+        assert [ref.precision for ref in server.export.runs] == ["int8", "int8"]
+        assert server.registry.get("org/a").manifest.precision == "int8"
+        assert read_desired(tmp_path) == (A,)

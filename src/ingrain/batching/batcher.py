@@ -18,14 +18,7 @@ from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.batching.request import BatchedRequest, FutureWaiter, Rows, Waiter
 from ingrain.batching.statistics import BatcherStatistics
-from ingrain.errors import (
-    DeadlineExceededError,
-    EngineUnavailableError,
-    InferenceError,
-    IngrainError,
-    ModelNotLoadedError,
-    NotFiniteError,
-)
+from ingrain.errors import DeadlineExceededError, InferenceError, IngrainError, NotFiniteError
 
 P = TypeVar("P")
 Payload = TypeVar("Payload", contravariant=True)
@@ -95,7 +88,7 @@ class Batcher(Generic[P]):
         self._pace = EnginePace()
         self._forecast = EngineForecast(max(1, in_flight - 1))
         self._admission = Admission(self._queue, self._pace, max_queue_tokens)
-        self.refuse_when_late = self._admission.refuse_when_late
+        self.refuse_when_late = self._admission.refuse_when_late  # called for every request: no method around it
         self._courtesy = Courtesy(self._queue, self._forecast)
         self._deadlines: Deadlines[P] = Deadlines(self._fail_late, self._needed_s, clock)
         self._unanswered = self._deadlines.requests
@@ -323,8 +316,6 @@ class Batcher(Generic[P]):
                     self._fail_late(request)
                 elif request.fill(index, rows[place : place + 1]):
                     self._answer(request)
-        except (EngineUnavailableError, ModelNotLoadedError) as error:
-            self._fail_all(batch, error)
         except (InferenceError, NotFiniteError) as error:
             # One bad item must not fail its neighbours: each is tried once more alone.
             if len(batch) == 1:
