@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import sysconfig
+import threading
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 FETCH = re.compile(r"(Downloading|Using cached|Processing) (?:\S*/)?(\S+?)(?: \((.+)\))?(?: \(from .*)?$")
 PROGRESS = re.compile(r"Progress (\d+) of (\d+)$")
 INSTALL = re.compile(r"Installing collected packages: (.+)$")
 LARGE_BYTES = 20_000_000
+TELL_EVERY_S = 10.0
 
 
 def notes(lines: Iterable[str]) -> Iterator[str]:
@@ -40,6 +44,14 @@ def notes(lines: Iterable[str]) -> Iterator[str]:
             yield f"installing {count} packages" if count > 1 else f"installing {found[1]}"
 
 
+def tell_installed(ended: threading.Event, text: str, end: str) -> None:
+    """Say every few seconds how many packages pip, which is silent about that, has put in place."""
+    folder = Path(sysconfig.get_path("purelib"))
+    before = len(list(folder.glob("*.dist-info")))
+    while not ended.wait(TELL_EVERY_S):
+        print(f"{text}: {len(list(folder.glob('*.dist-info'))) - before} done", end=end, flush=True)
+
+
 def main(step: str, arguments: list[str]) -> int:
     """Run pip; return its exit status. What it complains about goes to standard error as it comes."""
     print(f"{step} ...", flush=True)
@@ -48,10 +60,15 @@ def main(step: str, arguments: list[str]) -> int:
     command = [sys.executable, "-m", "pip", "install", "--progress-bar", bar, "--no-input"]
     command += ["--disable-pip-version-check", *arguments]
     start, end = ("\r\033[K      ", "") if sys.stdout.isatty() else ("      ", "\n")
+    ended = threading.Event()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
         assert process.stdout is not None
         for note in notes(process.stdout):
             print(f"{start}{note}", end=end, flush=True)
+            if note.startswith("installing"):
+                told = (ended, f"{start}{note}", end)
+                threading.Thread(target=tell_installed, args=told, daemon=True).start()
+    ended.set()
     if not end:
         print("\r\033[K", end="", flush=True)
     return process.returncode
