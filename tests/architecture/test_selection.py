@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ingrain.engine.table import ENGINES
+
 ROOT = Path(__file__).parents[2]
 TASKS = {
     "test_texts_are_embedded",
     "test_images_are_embedded",
+    "test_texts_and_images_are_embedded_together",
     "test_images_are_classified",
     "test_images_are_classified_by_words",
 }
@@ -48,7 +51,7 @@ def test_a_model_of_each_family_is_exported(slow_and_selected):
         assert any(name.startswith(folder) for name in slow_and_selected), family
 
 
-@pytest.mark.parametrize("engine", ["embedded", "triton", "onnxruntime"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_each_task_is_served_on_each_engine(slow_and_selected, engine):
     served = {name.rpartition("::")[2] for name in slow_and_selected if "test_every_engine.py" in name}
     assert served >= {f"{task}[{engine}]" for task in TASKS}

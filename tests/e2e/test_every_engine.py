@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from images import encode, scene
+from ingrain.engine.table import ENGINES
 from processes import free_port, serve, triton_at
 from tiny_clip import build_tiny_clip
 from tiny_models import build_family
@@ -76,7 +77,7 @@ def truth(truth_and_repository):
     return truth_and_repository[0]
 
 
-@pytest.fixture(scope="module", params=["embedded", "triton", "onnxruntime"])
+@pytest.fixture(scope="module", params=list(ENGINES))
 def server(request, truth_and_repository, tmp_path_factory):
     """A server on one of the engines."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -107,6 +108,12 @@ def test_texts_are_embedded(server, truth):
 def test_images_are_embedded(server, truth):
     rows = post(server, "/embed_image", name="clip", image=PICTURES)["embeddings"]
     np.testing.assert_allclose(rows, truth["image"], atol=1e-4)
+
+
+def test_texts_and_images_are_embedded_together(server, truth):
+    answer = post(server, "/embed", name="clip", text=TEXTS, image=PICTURES)
+    np.testing.assert_allclose(answer["textEmbeddings"], truth["clip text"], atol=1e-4)
+    np.testing.assert_allclose(answer["imageEmbeddings"], truth["image"], atol=1e-4)
 
 
 def test_images_are_classified(server, truth):

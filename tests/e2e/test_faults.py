@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from processes import MINILM, counters, serve
+from processes import MINILM, counters, serve, still_running
 from senders import Senders
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
@@ -71,8 +71,7 @@ def test_a_server_killed_during_an_export_takes_the_export_along_and_leaves_no_t
         family = psutil.Process(server.process.pid).children(recursive=True)
         server.process.kill()
         server.process.wait()
-        _, alive = psutil.wait_procs(family, timeout=5)
-        assert alive == [], "the export and tritonserver must end with the server"
+        assert still_running(family) == [], "the export and tritonserver must end with the server"
     with serve(tmp_path, flags) as server:
         server.wait_until_ready()
         assert files_of(tmp_path / "repository") == set()
@@ -100,4 +99,4 @@ def test_stopping_lets_running_requests_finish_and_leaves_no_process(ready_repos
         request.join(30)
         assert answers[0].status_code == 200
         assert len(answers[0].json()["embeddings"]) == len(texts)
-        assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert still_running(family) == []

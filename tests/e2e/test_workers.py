@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from ingrain.bench.server_side import cpu_by_process
-from processes import MINILM, ServerProcess, counters, serve
+from processes import MINILM, ServerProcess, counters, serve, still_running
 from senders import Senders, process_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
@@ -226,7 +226,7 @@ def test_stopping_lets_every_worker_finish_and_leaves_no_process(root):
         answers = [one.result(60) for one in asked]
         assert [answer.status_code for answer in answers] == [200] * len(clients)
         assert {len(answer.json()["embeddings"]) for answer in answers} == {len(texts)}
-        assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert still_running(family) == []
 
 
 @pytest.mark.parametrize("is_stopped", [False, True], ids=["workers that run", "workers that hang"])
@@ -238,4 +238,4 @@ def test_workers_end_with_a_main_process_that_was_killed(root, is_stopped):
             os.kill(worker.pid, signal.SIGSTOP)
         server.process.kill()
         server.process.wait()
-        assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert still_running(family) == []

@@ -93,6 +93,21 @@ class ServerProcess:
         return self.process.wait(seconds)
 
 
+def still_running(family: list[psutil.Process], seconds: float = 10) -> list[psutil.Process]:
+    """Return the processes that have not ended within so many seconds; one that nobody has reaped has ended."""
+
+    def runs(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    deadline = time.monotonic() + seconds
+    while (alive := [process for process in family if runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return alive
+
+
 def counters(server: ServerProcess) -> dict[str, float]:
     """Return the samples of one scrape; the scrape itself is a request in progress."""
     text = httpx.get(f"{server.inference}/metrics", headers={"Accept": "text/plain"}, timeout=30).text
