@@ -13,7 +13,7 @@ from ingrain.app.parts import check_workers
 from ingrain.app.placement import placement_of
 from ingrain.app.tables import load_tables
 from ingrain.errors import SettingsError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Repository
 from ingrain.settings import Settings
 from planes import ids_of, stage_model

@@ -6,7 +6,7 @@ import pytest
 
 from ingrain.app.model_names import parse_model
 from ingrain.errors import SettingsError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.settings import describe
 from ingrain.vocabulary import Precision
 

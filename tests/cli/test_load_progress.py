@@ -9,7 +9,7 @@ import pytest
 from ingrain.cli import progress
 from ingrain.cli.progress import shown_progress
 from ingrain.errors import ServerUnreachableError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 
 REF = ModelRef(name="org/model", library="sentence_transformers")
 REASONS = [

@@ -17,9 +17,9 @@ from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.engine.protocol import Engine
 from ingrain.engine.triton.engine import TritonEngine
 from ingrain.export.precision.quantize import Int8Plan, write_int8
+from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import ExecutionPolicy
 from ingrain.testing.fake_engine import FakeEngine, fake_vector
 
 SEEDS = {"tiny": 0, "other": 1, "counted": 2}

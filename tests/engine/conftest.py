@@ -3,8 +3,8 @@ import pytest
 import graphs
 from event_loops import pytest_asyncio_loop_factories
 from ingrain.engine.embedded.engine import EmbeddedEngine
+from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.repository.graph_folder import write_graph_folder
-from ingrain.repository.policy import ExecutionPolicy
 
 __all__ = ["pytest_asyncio_loop_factories"]
 

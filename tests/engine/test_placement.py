@@ -4,13 +4,13 @@ import pytest
 
 from ingrain.app.limits import queue_limits
 from ingrain.app.placement import make_engine, placement_of
-from ingrain.app.tuning_place import tuning_place
+from ingrain.app.tuning_machine import tuning_machine
 from ingrain.cores import usable_cores
 from ingrain.engine.table import ENGINES
 from ingrain.errors import SettingsError
 from ingrain.python_backend import cuda
+from ingrain.repository.execution_policy import lone_threads_of
 from ingrain.repository.manifest import Graph, StoredFile
-from ingrain.repository.policy import lone_threads_of
 from ingrain.settings import Settings, describe
 
 CORES = usable_cores()
@@ -71,8 +71,8 @@ def test_a_gpu_that_can_be_used_is_used(two_gpus, tmp_path, engine):
     # Triton makes the copies on each GPU; in this process one is used.
     assert make_engine(settings, placement).instances == (2 if engine == "embedded" else 1)
     assert placement.devices == queue_limits(settings, placement).devices == (2 if engine == "embedded" else 1)
-    assert tuning_place(settings, placement).devices == placement.devices
-    assert tuning_place(settings, placement).machine.processor == "NVIDIA H100, NVIDIA H100"
+    assert tuning_machine(settings, placement).devices == placement.devices
+    assert tuning_machine(settings, placement).machine.processor == "NVIDIA H100, NVIDIA H100"
 
 
 def test_the_cpu_is_used_where_it_is_asked_for(two_gpus):

@@ -298,7 +298,7 @@ def many_texts(special_tokens: list[str]) -> list[str]:
 
 def resolve_published(name: str, pretrained: str | None) -> tuple[str, str, dict[str, Any]]:
     """Return where the weights of an architecture and a tag are looked for."""
-    from ingrain.sources.registries import clip_weights
+    from ingrain.sources.pretrained_weights import clip_weights
 
     found = clip_weights(name, pretrained)
     return found.repo_id, found.file, found.config
@@ -306,7 +306,7 @@ def resolve_published(name: str, pretrained: str | None) -> tuple[str, str, dict
 
 def resolve_timm(name: str) -> str:
     """Return where timm's own weights are looked for."""
-    from ingrain.sources.registries import timm_repo
+    from ingrain.sources.pretrained_weights import timm_repo
 
     return timm_repo(name)
 

@@ -151,7 +151,7 @@ def embed_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[
     from ingrain.export.families.sentence_transformers.checkpoint import inspect
     from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
     from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
-    from ingrain.sources.spec import ResolvedSource
+    from ingrain.sources.model_source import ResolvedSource
 
     job = ExportJob(name="model", library="sentence_transformers", output="", trust_remote_code=allowed)
     source = ResolvedSource(folder=folder, commit=None, repository="model", origin="local")
@@ -171,7 +171,7 @@ def frequencies_of_gte(folder: Path, links: Path) -> np.ndarray:
     from ingrain.export.families.sentence_transformers.checkpoint import inspect
     from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
     from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
-    from ingrain.sources.spec import ResolvedSource
+    from ingrain.sources.model_source import ResolvedSource
 
     job = ExportJob(name="model", library="sentence_transformers", output="")
     source = ResolvedSource(folder=folder, commit=None, repository="model", origin="local")

@@ -5,7 +5,7 @@ import pytest
 from ingrain.app.placement import placement_of
 from ingrain.app.precision import check_precisions
 from ingrain.errors import SettingsError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.settings import Settings
 from planes import running_planes
 

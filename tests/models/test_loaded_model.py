@@ -6,7 +6,7 @@ import pytest
 
 from ingrain.models.queues import QueueLimits
 from ingrain.preprocess.text import TokenizedText
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.testing.fake_engine import FakeEngine, fake_vector
 from planes import TEXT, FakeExport, make_place, make_registry
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ingrain.repository.policy import ExecutionPolicy
+from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.settings import describe, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ingrain.preprocess.pixel_budget import PixelBudget
+from ingrain.preprocess.decode_memory import PixelBudget
 
 
 def test_no_more_is_held_at_once_than_there_is() -> None:

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from ingrain.errors import DamagedEntryError
-from ingrain.registry.desired import DesiredModels
-from ingrain.repository.desired import ModelRef, write_desired
+from ingrain.registry.models_to_load import DesiredModels
+from ingrain.repository.models_to_load import ModelRef, write_desired
 from ingrain.repository.store import Repository
 
 

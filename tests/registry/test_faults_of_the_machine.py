@@ -10,7 +10,7 @@ from registry_server import RegistryServer
 
 from ingrain.errors import MachineError, MachineLimitError, OutOfMemoryError
 from ingrain.registry import loader, reconciler
-from ingrain.repository.desired import ModelRef, read_desired
+from ingrain.repository.models_to_load import ModelRef, read_desired
 from planes import FakeExport
 
 A = ModelRef(name="org/a")

@@ -8,7 +8,7 @@ from ingrain.errors import ModelLoadingError, ModelNotLoadedError
 from ingrain.models.loaded import open_model
 from ingrain.models.queues import QueueLimits
 from ingrain.registry.follower import FollowedRegistry
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
 from planes import FakeExport, make_images, make_registry

@@ -6,7 +6,7 @@ import pytest
 from registry_server import RegistryServer
 
 from ingrain.errors import ModelNotLoadedError, UnsupportedModelError
-from ingrain.repository.desired import ModelRef, read_desired
+from ingrain.repository.models_to_load import ModelRef, read_desired
 from planes import FakeExport
 
 A = ModelRef(name="org/a")

@@ -15,8 +15,8 @@ from ingrain.errors import (
     ModelNotLoadedError,
     SourceUnavailableError,
 )
-from ingrain.registry import desired
-from ingrain.repository.desired import ModelRef, read_desired
+from ingrain.registry import models_to_load as desired
+from ingrain.repository.models_to_load import ModelRef, read_desired
 
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 

@@ -2,7 +2,7 @@
 
 from registry_server import RegistryServer
 
-from ingrain.repository.desired import ModelRef, read_desired
+from ingrain.repository.models_to_load import ModelRef, read_desired
 
 NET = ModelRef(name="net", library="timm")
 EMBED = ModelRef(name="net", library="timm", task="embed")

@@ -19,7 +19,7 @@ from ingrain.errors import (
 from ingrain.models.loaded import open_model
 from ingrain.models.queues import QueueLimits
 from ingrain.registry.follower import FollowedRegistry
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.tuning import Execution, Layout
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine

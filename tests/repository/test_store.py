@@ -13,7 +13,7 @@ import pytest
 from entries import stage
 
 from ingrain.errors import DamagedEntryError, ModelConflictError, NewerFormatError, RepositoryError
-from ingrain.repository.desired import ModelRef, read_desired, write_desired
+from ingrain.repository.models_to_load import ModelRef, read_desired, write_desired
 from ingrain.repository.names import key_of_graph, model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
 from ingrain.repository.tuning import Machine, Tuning

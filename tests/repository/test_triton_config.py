@@ -12,9 +12,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 import graphs
+from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph, Tensor
-from ingrain.repository.policy import ExecutionPolicy
 from ingrain.repository.triton_config import graph_config, to_pbtxt
 
 TEXT = Graph(

@@ -9,8 +9,8 @@ from hub_server import HubServer
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
 from ingrain.export.process.job import ExportJob
 from ingrain.progress import Progress
+from ingrain.sources.model_source import ResolvedSource
 from ingrain.sources.resolve import resolve
-from ingrain.sources.spec import ResolvedSource
 
 WEIGHTS = b"weights of a model" * 1000
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ingrain.errors import InvalidRequestError
+from ingrain.sources.model_source import SourceSpec
 from ingrain.sources.names import BARE_NAMES, check_revision, hub_id, needs_registry
-from ingrain.sources.spec import SourceSpec
 from ingrain.vocabulary import Library
 
 

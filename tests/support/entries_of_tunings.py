@@ -6,7 +6,7 @@ import msgspec
 
 from ingrain.repository.manifest import Graph, Manifest, StoredFile, TextPreprocess
 from ingrain.repository.tuning import Execution, GraphTuning, Layout, Machine, Tuning
-from ingrain.tuning.place import TuningPlace, graphs_digest
+from ingrain.tuning.machine import TuningMachine, graphs_digest
 
 CHOSEN = Execution(layout=Layout(1, 2), max_items=64, max_tokens=1024)
 
@@ -26,7 +26,7 @@ def manifest() -> Manifest:
     )
 
 
-def tuned(place: TuningPlace, *, machine: Machine | None = None, given: dict[str, int] | None = None) -> Manifest:
+def tuned(place: TuningMachine, *, machine: Machine | None = None, given: dict[str, int] | None = None) -> Manifest:
     """Return that manifest with a tuning to ``CHOSEN``."""
     plain = manifest()
     tuning = Tuning(

@@ -24,7 +24,6 @@ from ingrain.preprocess.image_input import ImageInput
 from ingrain.progress import Progress
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
-from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import (
     Calibration,
     CenterCrop,
@@ -37,18 +36,19 @@ from ingrain.repository.manifest import (
     TextPreprocess,
     ToRgb,
 )
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.application import Application
-from ingrain.server.http.host import HttpLimits
+from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
-from ingrain.tuning.place import TuningPlace
+from ingrain.tuning.machine import TuningMachine
 from ingrain.vocabulary import Role
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "blue", "poison", "broken", *(f"w{n}" for n in range(100))]
@@ -191,9 +191,9 @@ def make_images(settings: Settings) -> ImageInput:
 
 def make_place(
     *, given: Mapping[str, int] | None = None, cores: int = 2, free: int | None = None, copies: int = 2
-) -> TuningPlace:
+) -> TuningMachine:
     """Make what a server knows of its machine, by default two cores and an engine of two copies; ``free`` in bytes."""
-    return TuningPlace(
+    return TuningMachine(
         machine=Machine(engine="fake", instance_kind="KIND_CPU", cores=cores),
         default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096),
         given=given or {},
@@ -224,7 +224,7 @@ def make_registry(
     *,
     images: ImageInput | None = None,
     queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 - frozen
-    place: TuningPlace | None = None,
+    place: TuningMachine | None = None,
     **changes,
 ) -> Registry:
     """Make a registry on a prepared repository."""

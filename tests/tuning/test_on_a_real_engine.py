@@ -12,11 +12,11 @@ from ingrain.models.loaded import open_model
 from ingrain.models.queues import QueueLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Manifest, TextPreprocess
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import graph_name, model_key
-from ingrain.repository.policy import ExecutionPolicy
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, GraphTuning, Layout
 from ingrain.settings import Settings

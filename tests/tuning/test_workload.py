@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout
 from ingrain.tuning.workload import make_batches, text_lengths

@@ -1,1 +1,1 @@
-"""The contract: request and response types and the table of routes, shared by server and client."""
+"""The contract of the HTTP API: the types of request and response bodies, shared by server and client."""

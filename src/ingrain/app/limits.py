@@ -13,7 +13,7 @@ from ingrain.fetch.policy import FetchPolicy, read_exception
 from ingrain.models.queues import QueueLimits
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.image_input import ImageLimits
-from ingrain.server.http.host import HttpLimits
+from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.plane.limits import PlaneLimits
 from ingrain.settings import Settings
 

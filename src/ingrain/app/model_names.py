@@ -6,7 +6,7 @@ from typing import get_args
 
 from ingrain.errors import SettingsError
 from ingrain.libraries import LIBRARIES
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.vocabulary import Library, Precision
 
 

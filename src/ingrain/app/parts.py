@@ -13,15 +13,15 @@ from ingrain.app.placement import make_engine, placement_of, repository_of
 from ingrain.app.precision import check_precisions, why_not
 from ingrain.app.services import image_input, model_services
 from ingrain.app.tables import Tables, load_tables
-from ingrain.app.tuning_place import tuning_place
+from ingrain.app.tuning_machine import tuning_machine
 from ingrain.engine.placement import Placement
 from ingrain.errors import SettingsError
 from ingrain.export.process.exporter import Exporter
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.models.loaded import check_model, open_model
 from ingrain.registry.registry import Registry
-from ingrain.repository.desired import ModelRef
 from ingrain.repository.graph_folder import prepare_graph_folder
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Repository
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.services import ModelServices
@@ -123,7 +123,7 @@ def _services(
         load_timeout_s=settings.load_timeout_s,
         default_precision=settings.precision,
         why_not=partial(why_not, placement),
-        place=tuning_place(settings, placement),
+        place=tuning_machine(settings, placement),
         tune_at_load=settings.tune_at_load,
     )
     return model_services(settings, placement, engine=engine, registry=registry, images=images, starting=startup.reason)

@@ -10,7 +10,7 @@ from ingrain.engine.protocol import Engine
 from ingrain.engine.table import ENGINES, EngineOptions, EngineSpec
 from ingrain.errors import SettingsError
 from ingrain.python_backend import cuda
-from ingrain.repository.policy import ExecutionPolicy
+from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.repository.store import Repository
 from ingrain.settings import Settings
 

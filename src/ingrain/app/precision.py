@@ -5,7 +5,7 @@ from __future__ import annotations
 from ingrain.engine.placement import Placement
 from ingrain.errors import SettingsError
 from ingrain.libraries import LIBRARIES
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.settings import Settings
 from ingrain.vocabulary import Library, Precision
 

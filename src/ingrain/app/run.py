@@ -9,7 +9,7 @@ import socket
 
 from ingrain.app.banner import announce, plane_urls, watch_progress
 from ingrain.app.event_loop import loop_factory
-from ingrain.app.garbage import collect_seldom
+from ingrain.app.garbage_collection import collect_seldom
 from ingrain.app.limits import http_limits
 from ingrain.app.listen import open_socket, stop_on_signals
 from ingrain.app.logs import configure_logs

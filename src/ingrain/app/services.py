@@ -13,7 +13,7 @@ from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.pipeline.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.registry.models import Models
+from ingrain.registry.protocol import Models
 from ingrain.registry.registry import Registry
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.counts import Counts

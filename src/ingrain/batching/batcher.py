@@ -11,7 +11,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from ingrain.batching.admission import Admission
-from ingrain.batching.courtesy import Courtesy
+from ingrain.batching.bulk_throttle import Courtesy
 from ingrain.batching.deadlines import Deadlines
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight

@@ -9,7 +9,7 @@ import numpy as np
 
 from ingrain.bench.load import LoadResult
 from ingrain.errors import SettingsError
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 
 SHARES = (0.5, 0.95, 0.99)
 """The percentiles that are reported, and drawn as lines."""

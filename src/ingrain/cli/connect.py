@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from ingrain.errors import IngrainError, SettingsError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.vocabulary import Library
 
 if TYPE_CHECKING:

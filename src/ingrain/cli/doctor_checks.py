@@ -23,7 +23,7 @@ from ingrain.cli.machine import (
 )
 from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.python_backend import cuda
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.settings import Settings

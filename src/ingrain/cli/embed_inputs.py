@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 import orjson
 
 from ingrain.errors import InvalidRequestError, SettingsError
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 
 InputFormat = Literal["lines", "jsonl", "csv", "tsv", "parquet"]
 

@@ -17,7 +17,7 @@ from ingrain.cli.connect import (
 from ingrain.cli.parsers import add_command, add_connection_flags, add_json_flag, add_model_flags
 from ingrain.cli.progress import shown_progress
 from ingrain.errors import SettingsError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.vocabulary import Library, Precision, Task
 
 _NAME = "what the source library calls the model; also `library:name`, `name@tag` or `name@revision`, and `#int8`."

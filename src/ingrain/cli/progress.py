@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ingrain.errors import IngrainError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 
 if TYPE_CHECKING:
     from ingrain.client import Client

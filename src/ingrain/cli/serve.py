@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from ingrain.cli.parsers import add_command
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.settings import SettingInfo, describe, load_settings
 
 OTHER_FLAGS = {"inference_port": ("--port",)}

@@ -24,8 +24,8 @@ from ingrain.errors import (
 )
 from ingrain.python_backend import cuda
 from ingrain.python_backend.lone import LoneSession, use_all_cores
+from ingrain.repository.execution_policy import Backend, lone_threads_of
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import Backend, lone_threads_of
 from ingrain.repository.tuning import Layout
 from ingrain.roles import ROLES
 

@@ -9,7 +9,7 @@ from ingrain.cores import usable_cores
 from ingrain.engine.table import EngineOptions, EngineSpec
 from ingrain.errors import SettingsError
 from ingrain.python_backend import cuda
-from ingrain.repository.policy import ExecutionPolicy, InstanceKind
+from ingrain.repository.execution_policy import ExecutionPolicy, InstanceKind
 
 _MOST_INSTANCES = 4
 _BATCH_ITEMS = 32

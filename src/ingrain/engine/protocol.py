@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import Backend
 from ingrain.repository.tuning import Layout
 
 Array = NDArray[np.generic]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingrain.python_backend import cuda
-from ingrain.repository.policy import Backend, ExecutionPolicy
+from ingrain.repository.execution_policy import Backend, ExecutionPolicy
 
 if TYPE_CHECKING:
     from ingrain.engine.protocol import Engine

@@ -18,7 +18,7 @@ from ingrain.errors import DeadlineExceededError, EngineUnavailableError, Ingrai
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Caller, Groups, ModelName, RequestLimits, Rows, Task
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.registry.models import Models
+from ingrain.registry.protocol import Models
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -22,9 +22,9 @@ from PIL import (
 
 from ingrain.errors import ImageError, IngrainError, TooLargeError
 from ingrain.preprocess.avif import as_still
+from ingrain.preprocess.decode_memory import PixelBudget
 from ingrain.preprocess.image_formats import check_format, check_pixels
 from ingrain.preprocess.image_steps import apply_steps, effort_of
-from ingrain.preprocess.pixel_budget import PixelBudget
 from ingrain.repository.manifest import ImagePreprocess, ImageStep, OnWhite, ResizeTensor
 
 Pixels = NDArray[np.uint8]

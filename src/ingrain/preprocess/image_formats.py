@@ -6,7 +6,7 @@ import importlib.util
 import re
 
 from ingrain.errors import ImageError, TooLargeError
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.preprocess.avif import check_coded_sizes
 from ingrain.preprocess.unsupported_formats import HEIF_BRANDS, brands_of, describe_format
 

@@ -14,9 +14,9 @@ from ingrain.cores import usable_cores
 from ingrain.errors import TooLargeError
 from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.headers import check_download_headers
+from ingrain.preprocess.decode_memory import PixelBudget
 from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor, Pixels
 from ingrain.preprocess.image_source import is_url, read_embedded, too_many_bytes
-from ingrain.preprocess.pixel_budget import PixelBudget
 from ingrain.repository.manifest import ImagePreprocess
 
 # Images of one request in progress, so that one request cannot take all fetches or all memory.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.errors import RepositoryError
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.repository.manifest import JapaneseWords
 
 

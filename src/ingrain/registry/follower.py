@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 
 from ingrain.errors import IngrainError
 from ingrain.models.loaded import LoadedModel
-from ingrain.registry.models import Models
+from ingrain.registry.protocol import Models
+from ingrain.registry.slots import Slot, not_loaded
+from ingrain.registry.snapshot import RegistryView
 from ingrain.registry.status import ModelStatus, status_of
-from ingrain.registry.table import Slot, not_loaded
-from ingrain.registry.view import RegistryView
 
 OpenKey = Callable[[str], LoadedModel]
 """Opens the model with this key in the repository; blocks on the disk."""

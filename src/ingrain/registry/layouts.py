@@ -7,11 +7,11 @@ import logging
 
 from ingrain.errors import IngrainError
 from ingrain.registry.graphs import EngineGraphs
-from ingrain.registry.table import Slot
+from ingrain.registry.slots import Slot
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Layout
-from ingrain.tuning.place import TuningPlace
+from ingrain.tuning.machine import TuningMachine
 
 log = logging.getLogger("ingrain.registry")
 
@@ -22,7 +22,7 @@ class ModelLayouts:
     ``manifest`` is that of the model as it was loaded.
     """
 
-    def __init__(self, slot: Slot, graphs: EngineGraphs, place: TuningPlace) -> None:
+    def __init__(self, slot: Slot, graphs: EngineGraphs, place: TuningMachine) -> None:
         assert slot.model is not None
         self.slot = slot
         self.manifest = slot.model.manifest

@@ -16,16 +16,16 @@ from ingrain.errors import (
 )
 from ingrain.machine_faults import machine_fault
 from ingrain.models.loaded import LoadedModel
-from ingrain.registry.desired import DesiredModels
 from ingrain.registry.graphs import EngineGraphs, too_slow
 from ingrain.registry.maker import Maker
 from ingrain.registry.model_locks import ModelLocks
-from ingrain.registry.table import Slot, SlotTable, not_loaded, not_ready
+from ingrain.registry.models_to_load import DesiredModels
+from ingrain.registry.slots import Slot, SlotTable, not_loaded, not_ready
 from ingrain.registry.tunings import Tunings
-from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Graph
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Entry, Repository
-from ingrain.tuning.place import TuningPlace
+from ingrain.tuning.machine import TuningMachine
 from ingrain.vocabulary import Precision
 
 _FIRST_RETRY_S = 1.0
@@ -60,7 +60,7 @@ class Loader:
     maker: Maker
     graphs: EngineGraphs
     tunings: Tunings
-    place: TuningPlace
+    place: TuningMachine
     open_model: OpenModel
     why_not: WhyNot
     max_models: int

@@ -12,9 +12,9 @@ import msgspec
 from ingrain.errors import DamagedEntryError, ModelConflictError, UnsupportedModelError
 from ingrain.libraries import LIBRARIES
 from ingrain.progress import Progress
-from ingrain.registry.table import Slot
-from ingrain.repository.desired import ModelRef
+from ingrain.registry.slots import Slot
 from ingrain.repository.manifest import Manifest
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Entry, Repository
 from ingrain.vocabulary import Precision, Task
 

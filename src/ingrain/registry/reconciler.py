@@ -12,11 +12,11 @@ import msgspec
 
 from ingrain.errors import IngrainError
 from ingrain.models.loaded import LoadedModel
-from ingrain.registry.desired import DesiredModels
 from ingrain.registry.graphs import EngineGraphs
 from ingrain.registry.loader import Loader
-from ingrain.registry.table import Slot, SlotTable
-from ingrain.repository.desired import ModelRef
+from ingrain.registry.models_to_load import DesiredModels
+from ingrain.registry.slots import Slot, SlotTable
+from ingrain.repository.models_to_load import ModelRef
 
 _RECONCILE_EVERY_S = 2.0
 

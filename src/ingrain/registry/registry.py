@@ -9,24 +9,24 @@ from typing import Any
 
 from ingrain.engine.protocol import Engine, GraphStatistics
 from ingrain.progress import Progress
-from ingrain.registry.desired import DesiredModels
 from ingrain.registry.graphs import EngineGraphs, PrepareGraph, Settle
 from ingrain.registry.loader import Loader, OpenModel, WhyNot
 from ingrain.registry.maker import Export, Maker, check_revision
 from ingrain.registry.model_locks import ModelLocks
-from ingrain.registry.models import Models
+from ingrain.registry.models_to_load import DesiredModels
+from ingrain.registry.protocol import Models
 from ingrain.registry.reconciler import Reconciler
+from ingrain.registry.slots import not_loaded
+from ingrain.registry.snapshot import RegistryView, view_of
 from ingrain.registry.status import ModelStatus, status_of
 from ingrain.registry.stored import StoredModels
-from ingrain.registry.table import not_loaded
 from ingrain.registry.tuner import Tuner
 from ingrain.registry.tunings import Tunings, shutting_down
-from ingrain.registry.view import RegistryView, view_of
-from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Manifest
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from ingrain.tuning.place import TuningPlace
+from ingrain.tuning.machine import TuningMachine
 from ingrain.vocabulary import Library, Precision
 
 
@@ -69,7 +69,7 @@ class Registry(Models):
         export: Export,
         prepare_graph: PrepareGraph,
         open_model: OpenModel,
-        place: TuningPlace,
+        place: TuningMachine,
         max_loaded_models: int = 0,
         load_timeout_s: float = 600.0,
         default_precision: Precision | None = None,

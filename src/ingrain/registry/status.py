@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingrain.registry.table import Slot, State
+from ingrain.registry.slots import Slot, State
 from ingrain.vocabulary import Library, Precision
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import get_args
 
 from ingrain.errors import DamagedEntryError, MachineError, ModelNotFoundError
+from ingrain.registry.slots import ambiguous, is_meant
 from ingrain.registry.status import ModelStatus
-from ingrain.registry.table import ambiguous, is_meant
 from ingrain.repository.custom import CustomSource
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key

@@ -15,11 +15,11 @@ from ingrain.errors import IngrainError, ModelConflictError, TuningError
 from ingrain.progress import Progress
 from ingrain.registry.graphs import EngineGraphs, too_slow
 from ingrain.registry.layouts import ModelLayouts
-from ingrain.registry.table import Slot
+from ingrain.registry.slots import Slot
 from ingrain.repository.manifest import Graph
 from ingrain.repository.store import ChangeTunings, Entry, Repository
 from ingrain.repository.tuning import GraphTuning, Tuning
-from ingrain.tuning.place import TuningPlace, graphs_digest
+from ingrain.tuning.machine import TuningMachine, graphs_digest
 from ingrain.tuning.sweep import PASSES_A_SWEEP, Sweep
 from ingrain.tuning.track import EngineTrack
 
@@ -37,7 +37,7 @@ class Tuner:
 
     repository: Repository
     graphs: EngineGraphs
-    place: TuningPlace
+    place: TuningMachine
     clock: Callable[[], float]
 
     async def tune(self, slot: Slot, seconds: float) -> None:

@@ -17,11 +17,11 @@ from ingrain.errors import (
 )
 from ingrain.progress import Progress
 from ingrain.registry.model_locks import ModelLocks
-from ingrain.registry.table import Slot, SlotTable, not_loaded, not_ready
+from ingrain.registry.slots import Slot, SlotTable, not_loaded, not_ready
 from ingrain.registry.tuner import Tuner
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Repository
-from ingrain.tuning.place import TuningPlace, graphs_digest
+from ingrain.tuning.machine import TuningMachine, graphs_digest
 
 _RETRY_S = 1.0
 
@@ -42,7 +42,7 @@ class Tunings:
 
     tuner: Tuner
     repository: Repository
-    place: TuningPlace
+    place: TuningMachine
     slots: SlotTable
     locks: ModelLocks
     at_load: bool

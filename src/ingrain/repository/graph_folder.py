@@ -9,8 +9,8 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+from ingrain.repository.execution_policy import Backend, ExecutionPolicy
 from ingrain.repository.manifest import Graph, Manifest
-from ingrain.repository.policy import Backend, ExecutionPolicy
 from ingrain.repository.triton_config import graph_config, to_pbtxt
 from ingrain.repository.tuning import Layout
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from ingrain.repository.execution_policy import Backend, ExecutionPolicy, lone_threads_of
 from ingrain.repository.manifest import Graph, Tensor
-from ingrain.repository.policy import Backend, ExecutionPolicy, lone_threads_of
 from ingrain.roles import ROLES
 
 _SHORT_TOKENS = 8

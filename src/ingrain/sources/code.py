@@ -8,8 +8,8 @@ from ingrain.errors import InvalidRequestError, UnsupportedModelError
 from ingrain.progress import Progress
 from ingrain.sources.files import CODE_ONLY
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
+from ingrain.sources.model_source import SourceSpec
 from ingrain.sources.names import check_repo_id, check_revision
-from ingrain.sources.spec import SourceSpec
 
 
 def fetch_code(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ingrain.errors import DamagedEntryError, InvalidRequestError
 from ingrain.repository.custom import CustomSources
 from ingrain.repository.names import model_key
-from ingrain.sources.spec import SourceSpec
+from ingrain.sources.model_source import SourceSpec
 
 
 def find_custom(spec: SourceSpec) -> Path | None:

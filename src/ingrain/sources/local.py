@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from ingrain.errors import SourceNotFoundError
 from ingrain.libraries import LIBRARIES
-from ingrain.sources.spec import SourceSpec, quoted
+from ingrain.sources.model_source import SourceSpec, quoted
 
 
 def local_folder(spec: SourceSpec) -> Path | None:

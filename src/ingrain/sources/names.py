@@ -10,8 +10,8 @@ from huggingface_hub.utils import validate_repo_id
 
 from ingrain.errors import InvalidRequestError
 from ingrain.libraries import LIBRARIES
-from ingrain.sources.registries import timm_repo
-from ingrain.sources.spec import SourceSpec, quoted
+from ingrain.sources.model_source import SourceSpec, quoted
+from ingrain.sources.pretrained_weights import timm_repo
 from ingrain.vocabulary import Library
 
 MAX_REVISION_CHARS = 255

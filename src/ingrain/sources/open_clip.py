@@ -16,9 +16,9 @@ from ingrain.progress import Progress
 from ingrain.sources.files import CONFIG_ONLY, TOKENIZER_ONLY, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import link_files, list_files, local_folder
+from ingrain.sources.model_source import ResolvedSource, SourceSpec
 from ingrain.sources.names import check_repo_id, check_revision, without_hub_prefix
-from ingrain.sources.registries import clip_weights
-from ingrain.sources.spec import ResolvedSource, SourceSpec
+from ingrain.sources.pretrained_weights import clip_weights
 
 _FACTS = LIBRARIES["open_clip"]
 CONFIG, _WEIGHTS, _PICKLED = _FACTS.config_file, _FACTS.weights_file, "open_clip_pytorch_model.bin"

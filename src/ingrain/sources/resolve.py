@@ -12,9 +12,9 @@ from ingrain.sources.custom_folder import find_custom
 from ingrain.sources.files import choose_files, file_rules
 from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import list_files, local_folder
+from ingrain.sources.model_source import ResolvedSource, SourceSpec
 from ingrain.sources.names import check_revision, hub_id
 from ingrain.sources.open_clip import resolve_clip, resolve_custom_clip
-from ingrain.sources.spec import ResolvedSource, SourceSpec
 from ingrain.sources.trust import trusted_commits
 from ingrain.vocabulary import Library
 

@@ -8,7 +8,7 @@ from ingrain.pipeline.pipeline import Pipeline
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.tasks.embed_image import EmbedImages
 from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
-from ingrain.tasks.items import check_count
+from ingrain.tasks.item_limit import check_count
 
 
 async def embed_both(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ingrain.pipeline.task import Groups, RequestLimits
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.tasks.items import check_count
+from ingrain.tasks.item_limit import check_count
 
 # Images whose pixels are in memory at once for one request are at most twice as many.
 _IMAGES_A_GROUP = 64

@@ -12,7 +12,7 @@ from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
 from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText
-from ingrain.tasks.items import check_count
+from ingrain.tasks.item_limit import check_count
 
 MOST_ADDED_CHARS = 10_000_000
 """Most characters that prompts, or templates, may add to the texts of one request."""

@@ -16,7 +16,7 @@ from ingrain.postprocess.vectors import finish
 from ingrain.tasks.embed_image import EmbedImages
 from ingrain.tasks.embed_text import EmbedTexts
 from ingrain.tasks.images import Images, check_images
-from ingrain.tasks.items import check_count
+from ingrain.tasks.item_limit import check_count
 from ingrain.tasks.texts import MOST_ADDED_CHARS, Texts, check_texts
 from ingrain.tasks.vectors import VectorForm
 

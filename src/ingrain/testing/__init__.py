@@ -1,1 +1,1 @@
-"""Real parts for tests: a fake engine, tiny models, a small hub."""
+"""What tests of programs that use Ingrain need: a fake engine."""

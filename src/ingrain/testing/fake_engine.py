@@ -19,8 +19,8 @@ from ingrain.errors import (
     InferenceError,
     ModelNotLoadedError,
 )
+from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import Backend
 from ingrain.repository.tuning import Layout
 
 _DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ingrain.repository.execution_policy import lone_threads_of
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import lone_threads_of
 from ingrain.repository.tuning import Layout
 from ingrain.roles import ROLES
 

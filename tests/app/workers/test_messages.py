@@ -21,8 +21,8 @@ from ingrain.app.workers.messages import (
 from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.progress import Progress
-from ingrain.registry.view import ModelView, RegistryView
-from ingrain.repository.desired import ModelRef
+from ingrain.registry.snapshot import ModelView, RegistryView
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.tuning import Execution, Layout
 from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts
 from ingrain.settings import Settings

@@ -22,7 +22,7 @@ from ingrain.app.workers import publisher, supervisor, worker_process
 from ingrain.app.workers.supervisor import Supervisor
 from ingrain.engine.placement import Placement
 from ingrain.errors import EngineUnavailableError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine

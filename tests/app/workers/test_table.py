@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-from ingrain.app.workers.table import SharedTable
+from ingrain.app.workers.shared_counters import SharedTable
 
 _BEGIN = """
 import sys
-from ingrain.app.workers.table import SharedTable
+from ingrain.app.workers.shared_counters import SharedTable
 table = SharedTable(int(sys.argv[1]), 3)
 for _ in range(2):
     table.in_flight(1, "graph").begin()

@@ -13,7 +13,7 @@ from ingrain.app.listen import open_socket
 from ingrain.errors import SettingsError
 from ingrain.server.dialects.native.dialect import NATIVE
 from ingrain.server.http.application import Started
-from ingrain.server.http.host import HttpLimits
+from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.http.message import Request, Response
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.errors import error_response

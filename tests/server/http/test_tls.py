@@ -12,7 +12,7 @@ import trustme
 from ingrain.app.listen import open_socket
 from ingrain.errors import SettingsError
 from ingrain.server.http import server as server_module
-from ingrain.server.http.host import HttpLimits
+from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.http.message import Response
 from ingrain.server.http.server import HttpServer
 from ingrain.server.http.tls import TlsCertificate

@@ -12,7 +12,7 @@ import msgspec
 from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
-from ingrain.registry.view import RegistryView
+from ingrain.registry.snapshot import RegistryView
 from ingrain.server.plane.counts import Counts
 from ingrain.settings import Settings
 

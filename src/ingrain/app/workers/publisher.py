@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ingrain.app.workers.messages import Applied, Follow
-from ingrain.app.workers.pulse import Pulse
+from ingrain.app.workers.wait_for import Pulse
 from ingrain.app.workers.worker_process import WorkerProcess
 from ingrain.errors import EngineUnavailableError
 

@@ -32,8 +32,8 @@ from ingrain.app.workers.messages import (
     Totals,
 )
 from ingrain.app.workers.publisher import Publisher
-from ingrain.app.workers.pulse import Pulse
-from ingrain.app.workers.table import SharedTable
+from ingrain.app.workers.shared_counters import SharedTable
+from ingrain.app.workers.wait_for import Pulse
 from ingrain.app.workers.worker_process import WorkerProcess, start_worker
 from ingrain.engine.placement import Placement
 from ingrain.engine.triton.address import Shareable

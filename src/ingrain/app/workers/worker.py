@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from ingrain.app.event_loop import loop_factory
-from ingrain.app.garbage import collect_seldom
+from ingrain.app.garbage_collection import collect_seldom
 from ingrain.app.limits import http_limits, queue_limits
 from ingrain.app.logs import configure_logs
 from ingrain.app.placement import repository_of
@@ -21,8 +21,8 @@ from ingrain.app.services import image_input, inference_services
 from ingrain.app.tables import load_tables
 from ingrain.app.workers.dispatcher import ConnectionReceiver
 from ingrain.app.workers.messages import Applied, Channel, Count, Counted, Finish, Follow, Leaving, Setup, ToWorker
-from ingrain.app.workers.questions import Questions
-from ingrain.app.workers.table import SharedTable
+from ingrain.app.workers.requests_to_main import Questions
+from ingrain.app.workers.shared_counters import SharedTable
 from ingrain.batching.in_flight import EngineInFlight
 from ingrain.engine.triton.attached import AttachedEngine
 from ingrain.errors import DamagedEntryError, EngineUnavailableError, SettingsError

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ingrain.app.workers.dispatcher import ConnectionSender
 from ingrain.app.workers.messages import Channel, Count, FromWorker
-from ingrain.app.workers.table import SharedTable
+from ingrain.app.workers.shared_counters import SharedTable
 from ingrain.engine.embedded.child_process import ChildProcess
 from ingrain.server.plane.counts import Counts
 

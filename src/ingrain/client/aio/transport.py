@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import httpx
 
+from ingrain.client.after_fork import check_process, forget_after_fork
 from ingrain.client.call import Call
 from ingrain.client.failures import Failure, error_of_transport
-from ingrain.client.forks import check_process, forget_after_fork
 from ingrain.client.options import Options
 from ingrain.client.retry import Retries
 from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of

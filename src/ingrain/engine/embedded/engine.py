@@ -14,8 +14,8 @@ from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.engine import TritonEngine
 from ingrain.errors import EngineUnavailableError
+from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import Backend
 from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)

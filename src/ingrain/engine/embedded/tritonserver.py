@@ -22,7 +22,7 @@ from ingrain.engine.embedded import owned_names
 from ingrain.engine.embedded.child_process import ChildProcess
 from ingrain.engine.embedded.process_tree import Children
 from ingrain.errors import EngineUnavailableError
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 
 logger = logging.getLogger("ingrain.triton")
 

@@ -26,8 +26,8 @@ from ingrain.errors import (
     IngrainError,
     ModelNotLoadedError,
 )
+from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
-from ingrain.repository.policy import Backend
 from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)

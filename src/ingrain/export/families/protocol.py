@@ -23,7 +23,7 @@ from ingrain.repository.manifest import Code, ImagePreprocess, Similarity, TextP
 from ingrain.vocabulary import Library, Role
 
 if TYPE_CHECKING:
-    from ingrain.sources.spec import ResolvedSource
+    from ingrain.sources.model_source import ResolvedSource
 
 Report = Callable[[Progress], None]
 

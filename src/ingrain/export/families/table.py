@@ -8,7 +8,7 @@ from functools import cache
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
 from ingrain.export.families.protocol import Family
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 
 MODULES = (
     "ingrain.export.families.sentence_transformers.family",

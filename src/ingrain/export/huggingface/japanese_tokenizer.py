@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
 from ingrain.export.model_files import unsupported
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.preprocess.japanese import missing_packages
 from ingrain.repository.manifest import JapaneseWords
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
 from ingrain.progress import Progress
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import msgspec
 from ingrain.errors import ExportError, IngrainError, error_class
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
-from ingrain.sources.spec import SourceSpec
+from ingrain.sources.model_source import SourceSpec
 from ingrain.vocabulary import Precision, Task
 
 

@@ -25,7 +25,7 @@ from ingrain.errors import (
 )
 from ingrain.export.process.child import exit_code, running
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest

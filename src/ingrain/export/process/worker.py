@@ -24,7 +24,7 @@ from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
 if TYPE_CHECKING:
-    from ingrain.sources.spec import ResolvedSource
+    from ingrain.sources.model_source import ResolvedSource
 
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = 0, 1, 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ingrain.api import types
 from ingrain.errors import InvalidRequestError
-from ingrain.repository.desired import ModelRef
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.dialects.native import embed
 from ingrain.server.dialects.native.errors import error_body
 from ingrain.server.dialects.native.models import load, load_route

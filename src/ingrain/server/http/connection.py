@@ -9,8 +9,8 @@ from typing import cast
 
 from ingrain.errors import IngrainError
 from ingrain.server.http.application import Exchange, Started
-from ingrain.server.http.host import ConnectionHost
 from ingrain.server.http.incoming import IncomingRequest, announced_length
+from ingrain.server.http.interfaces import ConnectionHost
 from ingrain.server.http.message import Request, Response, encode_response
 from ingrain.server.http.parser import RequestParser
 from ingrain.server.http.refusals import body_too_large, too_slow

@@ -12,7 +12,7 @@ from typing import Any
 
 from ingrain.server.http.application import Application
 from ingrain.server.http.connection import Connection
-from ingrain.server.http.host import HostedConnection, HttpLimits
+from ingrain.server.http.interfaces import HostedConnection, HttpLimits
 from ingrain.server.http.known_heads import KnownHeads
 from ingrain.server.http.tls import HANDSHAKE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S, TlsCertificate
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
 from ingrain.pipeline.pipeline import Pipeline
-from ingrain.registry.models import Models
+from ingrain.registry.protocol import Models
 from ingrain.registry.registry import Registry
 from ingrain.server.plane.auth import KeyRing
 from ingrain.server.plane.limits import PlaneLimits

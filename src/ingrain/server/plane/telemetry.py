@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 
 from ingrain.api.metrics import BatchStat, DurationStat, InferenceStat, ModelStat
 from ingrain.engine.protocol import Duration, GraphStatistics
-from ingrain.registry.models import Models
+from ingrain.registry.protocol import Models
 from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

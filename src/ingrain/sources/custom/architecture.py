@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ingrain.errors import ExportTimeoutError, ExportUnavailableError, InvalidRequestError
-from ingrain.install import install_hint
+from ingrain.install_hint import install_hint
 from ingrain.vocabulary import Library
 
 _TIMEOUT_S = 180.0

@@ -14,7 +14,7 @@ from ingrain.errors import SourceForbiddenError, SourceNotFoundError, Unsupporte
 from ingrain.export.families.protocol import LoadableFolder
 from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
 from ingrain.export.process.job import ExportJob
-from ingrain.sources.spec import ResolvedSource
+from ingrain.sources.model_source import ResolvedSource
 
 JINA = {
     "model_type": "bert",

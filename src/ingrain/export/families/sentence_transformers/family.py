@@ -8,8 +8,8 @@ from ingrain.export.families.protocol import Family, LoadableFolder, Report, Sou
 from ingrain.export.families.sentence_transformers.remote_code import prepare_folder, refuse_untrusted_code
 from ingrain.export.precision.choose import refuse_int8
 from ingrain.export.process.job import ExportJob
+from ingrain.sources.model_source import ResolvedSource
 from ingrain.sources.open_clip import LINKED_FOLDER
-from ingrain.sources.spec import ResolvedSource
 
 
 def _open(job: ExportJob, folder: Path) -> Source:

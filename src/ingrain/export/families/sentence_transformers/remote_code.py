@@ -36,7 +36,7 @@ from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Code
 from ingrain.sources.code import fetch_code
 from ingrain.sources.local import link_files, list_files
-from ingrain.sources.spec import ResolvedSource
+from ingrain.sources.model_source import ResolvedSource
 from ingrain.sources.trust import (
     EVERYBODY,
     SETTING,

@@ -10,8 +10,8 @@ from ingrain.api import types
 from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.libraries import LIBRARIES
-from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Manifest
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode

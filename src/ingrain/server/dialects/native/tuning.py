@@ -11,7 +11,7 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.services import ModelServices
-from ingrain.tuning.place import TuningPlace
+from ingrain.tuning.machine import TuningMachine
 
 
 async def _tune_model(services: ModelServices, request: Request) -> Response:
@@ -33,7 +33,7 @@ async def _model_tuning(services: ModelServices, request: Request) -> Response:
     return struct_answer(_answer(await queried_manifest(services, request), services.registry.place))
 
 
-def _answer(manifest: Manifest, place: TuningPlace) -> wire.ModelTuningAnswer:
+def _answer(manifest: Manifest, place: TuningMachine) -> wire.ModelTuningAnswer:
     tuning = place.fitting(manifest)
     found = {graph.role: graph for graph in tuning.graphs} if tuning is not None else {}
     executions = place.executions(manifest)

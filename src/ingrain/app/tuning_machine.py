@@ -7,11 +7,11 @@ from ingrain.engine.placement import Placement
 from ingrain.python_backend import cuda
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.settings import Settings
+from ingrain.tuning.machine import ITEMS_SETTING, LAYOUT_SETTINGS, TOKENS_SETTING, TuningMachine
 from ingrain.tuning.memory import free_bytes
-from ingrain.tuning.place import ITEMS_SETTING, LAYOUT_SETTINGS, TOKENS_SETTING, TuningPlace
 
 
-def tuning_place(settings: Settings, placement: Placement) -> TuningPlace:
+def tuning_machine(settings: Settings, placement: Placement) -> TuningMachine:
     """Return what this server knows of how graphs are executed on it."""
     policy = placement.policy
     copies, threads = LAYOUT_SETTINGS
@@ -21,7 +21,7 @@ def tuning_place(settings: Settings, placement: Placement) -> TuningPlace:
         ITEMS_SETTING: settings.max_batch_size,
         TOKENS_SETTING: settings.max_batch_tokens,
     }
-    return TuningPlace(
+    return TuningMachine(
         machine=Machine(
             engine=placement.identity,
             instance_kind=placement.instance_kind,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ingrain.progress import Progress
-from ingrain.registry.table import SlotTable, State
-from ingrain.repository.desired import ModelRef
+from ingrain.registry.slots import SlotTable, State
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.tuning import Execution
 from ingrain.vocabulary import Role
 

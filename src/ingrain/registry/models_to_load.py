@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingrain.repository.desired import DESIRED_FILE, ModelRef, read_desired, write_desired
+from ingrain.repository.models_to_load import DESIRED_FILE, ModelRef, read_desired, write_desired
 from ingrain.repository.store import Repository
 
 

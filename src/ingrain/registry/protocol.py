@@ -8,8 +8,8 @@ from typing import Any
 from ingrain.batching.batcher import Batcher
 from ingrain.errors import ModelLoadingError
 from ingrain.models.loaded import LoadedModel
+from ingrain.registry.slots import RETRY_AFTER_S, SlotTable, not_ready
 from ingrain.registry.status import ModelStatus, status_of
-from ingrain.registry.table import RETRY_AFTER_S, SlotTable, not_ready
 from ingrain.vocabulary import Library
 
 

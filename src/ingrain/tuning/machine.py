@@ -22,7 +22,7 @@ _MOST_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TuningPlace:
+class TuningMachine:
     """The machine, the defaults and the operator's decisions that tunings depend on.
 
     Attributes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
-from ingrain.sources.spec import quoted
+from ingrain.sources.model_source import quoted
 
 logger = logging.getLogger("ingrain.sources")
 

@@ -13,8 +13,8 @@ from ingrain.errors import IngrainError, ModelConflictError, ModelLoadingError, 
 from ingrain.models.loaded import LoadedModel
 from ingrain.progress import Progress
 from ingrain.repository.custom import CustomSource
-from ingrain.repository.desired import ModelRef
 from ingrain.repository.manifest import Manifest
+from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.tuning import Execution
 from ingrain.vocabulary import Library, Role
 
