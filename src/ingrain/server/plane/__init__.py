@@ -1,1 +1,1 @@
-"""One port of the server: its routes, keys, errors, answers and OpenAPI document."""
+"""One port of the server: routes, API keys, error responses, metrics and the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""What a caller would rather have, by its ``Accept`` header."""
+"""Content negotiation by the ``Accept`` header."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def preferred(accept: str, offered: Sequence[str]) -> str:
-    """Return the media type that a caller ranks highest.
+    """Return the offered media type to which the client gives the highest weight.
 
     Args:
-        accept: The header; empty accepts anything.
-        offered: Media types in our own order of preference, which decides between equals; the first is also what is
-            given to a caller who accepts none of them.
+        accept: The ``Accept`` header; an empty header accepts anything.
+        offered: Media types in the server's order of preference, which decides between equal weights. The first one is
+            the fallback if the client accepts none of them.
     """
     weights = dict(_weights(accept))
     best, best_weight = offered[0], 0.0

@@ -1,4 +1,4 @@
-"""Answers as bytes, numpy rows without Python floats in between."""
+"""Encoders of response bodies; numpy arrays are encoded without a conversion to Python floats."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _encoder = msgspec.json.Encoder()
 _JSON, _RAW, _NPY = "application/json", "application/octet-stream", "application/x-npy"
 _PLAIN_ACCEPTS = (b"*/*", b"application/json", b"")
 VECTOR_MEDIA = (_RAW, _NPY)
-"""Media types besides JSON in which ``vectors_answer`` gives vectors."""
+"""Media types of ``vectors_answer`` besides JSON."""
 
 
 def struct_answer(body: msgspec.Struct, status: int = 200) -> Response:
-    """Encode a typed answer."""
+    """Encode a response body that has a type."""
     return Response(_encoder.encode(body), status)
 
 
 def array_answer(body: dict[str, object]) -> Response:
-    """Encode an answer that holds numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
+    """Encode a response body with numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
     return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
@@ -41,16 +41,16 @@ def vectors_answer(
     texts: EmbeddedTexts | None = None,
     with_counts: bool = False,
 ) -> Response:
-    """Encode vectors as the caller's ``Accept`` header has it.
+    """Encode vectors in the format that the request's ``Accept`` header prefers.
 
     Args:
-        request: With ``application/json`` (what is not said otherwise), ``application/octet-stream`` for the numbers as
-            they are, little-endian, row by row, or ``application/x-npy`` for a file that ``numpy.load`` reads.
-        rows: ``[N, D]``.
-        started: When the parsed request was taken up, by ``time.perf_counter``.
-        as_base64: True for base64 in JSON instead of numbers.
-        texts: What the vectors are of, where they are of texts.
-        with_counts: True to tell in JSON what became of each text.
+        request: Its ``Accept`` header chooses ``application/json`` (default), ``application/octet-stream`` (raw
+            little-endian numbers, row by row) or ``application/x-npy`` (a file for ``numpy.load``).
+        rows: Vectors, ``[N, D]``.
+        started: Time at which the request was parsed, by ``time.perf_counter``.
+        as_base64: True to write base64 in JSON instead of numbers.
+        texts: The embedded texts; None for vectors of images.
+        with_counts: True to include the token counts of the texts in JSON.
     """
     milliseconds = milliseconds_since(started)
     accept = request.headers.get(b"accept", b"*/*")
@@ -75,12 +75,12 @@ def vectors_answer(
 
 
 def base64_rows(rows: AnyVectors) -> list[str]:
-    """Return each row's numbers, little-endian, as base64."""
+    """Return each row as base64 of its little-endian numbers."""
     return [pybase64.b64encode_as_string(row) for row in np.ascontiguousarray(_little_endian(rows))]
 
 
 def counts_of(texts: EmbeddedTexts) -> dict[str, object]:
-    """Return what became of each text, as the answer has it."""
+    """Return the response fields with each text's token count and whether it was truncated."""
     return {
         "tokenCounts": [len(item) for item in texts.items],
         "truncated": [item.cut_tokens > 0 for item in texts.items],
@@ -88,7 +88,7 @@ def counts_of(texts: EmbeddedTexts) -> dict[str, object]:
 
 
 def mark_truncated(response: Response, texts: EmbeddedTexts | None) -> Response:
-    """Tell in a header how many texts were cut, if any was."""
+    """Set ``X-Truncated-Texts`` to the number of truncated texts, unless it is 0."""
     if texts is not None and (cut := texts.truncated):
         response.headers["x-truncated-texts"] = str(cut)
     return response
@@ -99,5 +99,5 @@ def _little_endian(rows: AnyVectors) -> AnyVectors:
 
 
 def milliseconds_since(started: float) -> float:
-    """Return milliseconds since a moment of ``time.perf_counter``, to the microsecond."""
-    return int(1e6 * (time.perf_counter() - started)) / 1e3  # round() takes four times as long
+    """Return the milliseconds since ``started`` (``time.perf_counter``), with microsecond precision."""
+    return int(1e6 * (time.perf_counter() - started)) / 1e3  # round() is four times slower

@@ -1,4 +1,4 @@
-"""One plane as an application: finds the route of each request."""
+"""The application of one plane: matches each request to a route."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from ingrain.vocabulary import Plane
 
 
 class PlaneApplication:
-    """Finds what answers a request.
+    """Matches requests to the endpoints of one plane.
 
     Args:
-        plane: Which one.
-        services: What handlers work with; those of the model plane need ``ModelServices``.
-        dialects: The APIs to serve; the first one answers what no other one does.
+        plane: The plane to serve.
+        services: Services for the handlers; the model plane needs ``ModelServices``.
+        dialects: The APIs to serve. A request that no route matches gets the first dialect's error, unless its path has
+            the prefix of another dialect.
     """
 
     def __init__(self, plane: Plane, services: Services, dialects: Sequence[Dialect]) -> None:
@@ -43,7 +44,7 @@ class PlaneApplication:
             self._methods.setdefault(path, set()).add(method)
 
     def begin(self, request: Request) -> Exchange | Response:
-        """Let a request in, or answer it at once."""
+        """Return the exchange of an accepted request, or the response to any other."""
         method = "GET" if request.method == "HEAD" else request.method
         endpoint = self._endpoints.get((method, request.path)) or self._endpoints.get((method, self._path(request)))
         if endpoint is not None:
@@ -60,18 +61,18 @@ class PlaneApplication:
         return response
 
     def _path(self, request: Request) -> str:
-        """Return the path as the table of routes has it."""
+        """Return the path of the matching route: an open-ended route's template, else the request's own path."""
         for start, path in self._open_ended:
             if request.path.startswith(start) and request.path != start:
                 return path
         return request.path
 
     def refuse(self, error: IngrainError) -> Response:
-        """Answer bytes that are no request."""
+        """Return the error response to bytes that could not be parsed as a request."""
         return self._refuse(error, Request("", ""))
 
     def _refuse(self, error: IngrainError, request: Request) -> Response:
-        """Answer what belongs to no route, in the words of the dialect whose prefix the path has."""
+        """Answer a request that no route matches; the path's prefix chooses the dialect of the error."""
         first, *others = self._dialects
         dialect = next((d for d in others if d.prefix and request.path.startswith(d.prefix)), first)
         return error_response(error, request_id_of(request), dialect)

@@ -1,4 +1,4 @@
-"""Who may call what: keys with scopes."""
+"""API keys and the scopes that each key grants."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 class KeyRing:
-    """Keys and what each may do. A scope that no key has is open to everybody."""
+    """API keys with their scopes. A scope that no key has needs no key."""
 
     def __init__(self, keys: Mapping[str, frozenset[Scope]]) -> None:
         self._keys = {key.encode(): scopes for key, scopes in keys.items()}
         self._guarded = frozenset().union(*keys.values())
 
     def check(self, scope: Scope | None, authorization: bytes | None) -> None:
-        """Let a request pass, or not.
+        """Check that a request may use a route.
 
         Args:
-            scope: What the route needs; None for routes that are always open.
+            scope: The scope that the route requires; None for routes that need no key.
             authorization: The request's ``Authorization`` header.
 
         Raises:
-            AuthenticationError: A key is needed, and is missing or wrong.
+            AuthenticationError: The scope needs a key, and the key is missing or wrong.
             PermissionDeniedError: The key lacks the scope.
         """
         if scope is None or scope not in self._guarded:
@@ -43,7 +43,7 @@ class KeyRing:
             raise PermissionDeniedError(f"The API key lacks the scope {scope!r}.")
 
     def _find(self, given: bytes) -> frozenset[Scope] | None:
-        """Compare with every key in constant time, so that the time tells nothing."""
+        """Return the scopes of a key. Compares with every key in constant time, against timing attacks."""
         found = None
         for key, scopes in self._keys.items():
             if hmac.compare_digest(key, given):
@@ -52,14 +52,13 @@ class KeyRing:
 
 
 def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
-    """Read keys from the setting and the file, each ``key`` or ``key:scope+scope``.
+    """Parse the keys of the setting and of the file; each is ``key`` or ``key:scope+scope``.
 
     Raises:
-        SettingsError: A scope is unknown, or the file cannot be read; no key is shown.
+        SettingsError: A scope is unknown, or the file cannot be read or has no key. The message shows no key.
     """
-    lines = key_lines(keys, file)
     ring: dict[str, frozenset[Scope]] = {}
-    for line in lines:
+    for line in key_lines(keys, file):
         if line and not line.startswith("#"):
             key, _, names = line.partition(":")
             ring[key] = ring.get(key, frozenset()) | _scopes(names)
@@ -69,7 +68,7 @@ def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
 
 
 def key_lines(keys: Iterable[str], file: Path | None = None) -> list[str]:
-    """Return the keys of the setting, and the lines of the file.
+    """Return the keys of the setting and the lines of the file, not parsed.
 
     Raises:
         SettingsError: The file cannot be read.

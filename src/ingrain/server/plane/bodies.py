@@ -1,4 +1,4 @@
-"""Bytes of a request, decoded into its type."""
+"""Decoding of request bodies into their types."""
 
 from __future__ import annotations
 
@@ -18,40 +18,31 @@ _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 
 
 def decode(body: bytes, kind: type[R]) -> R:
-    """Decode a JSON body whose fields are in camelCase or snake_case.
+    """Decode a JSON body with field names in camelCase or snake_case.
 
     Raises:
-        InvalidRequestError: It is not JSON, or a field is unknown, missing, or of a wrong type or value.
+        InvalidRequestError: The body is not JSON, or a field is unknown, missing, or of a wrong type or value.
     """
-    try:
-        decoder: msgspec.json.Decoder[R] = _decoder(kind)
-        return decoder.decode(body)
-    except msgspec.ValidationError:
-        return _decode_slowly(body, kind)
-    except _NOT_JSON as error:
-        raise InvalidRequestError("The body is not valid JSON.") from error
+    return _decode(body, kind, kind, ignore_unknown=False)
 
 
 def decode_open(body: bytes, kind: type[R]) -> R:
-    """Decode a JSON body whose unknown fields are ignored, known ones being in snake_case or camelCase.
+    """Decode a JSON body with field names in snake_case or camelCase, and ignore unknown fields.
 
     Raises:
-        InvalidRequestError: It is not JSON, or a field is missing, or of a wrong type or value.
+        InvalidRequestError: The body is not JSON, or a field is missing or of a wrong type or value.
     """
-    try:
-        strict: type[R] = _strict(kind)
-        decoder: msgspec.json.Decoder[R] = _decoder(strict)
-        return decoder.decode(body)
-    except msgspec.ValidationError:
-        return _decode_slowly(body, kind, ignore_unknown=True)
-    except _NOT_JSON as error:
-        raise InvalidRequestError("The body is not valid JSON.") from error
+    return _decode(body, kind, _strict(kind), ignore_unknown=True)
 
 
-def _decode_slowly(body: bytes, kind: type[R], *, ignore_unknown: bool = False) -> R:
-    """Take both spellings of names, and find out what to say of a body that does not fit."""
+def _decode(body: bytes, kind: type[R], strict: type[R], *, ignore_unknown: bool) -> R:
+    """Decode with ``strict``; if validation fails, decode again to accept both spellings and to explain the error."""
     try:
-        raw = msgspec.json.decode(body)
+        try:
+            decoder: msgspec.json.Decoder[R] = _decoder(strict)
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            raw = msgspec.json.decode(body)
     except _NOT_JSON as error:
         raise InvalidRequestError("The body is not valid JSON.") from error
     if not isinstance(raw, dict):
@@ -60,10 +51,10 @@ def _decode_slowly(body: bytes, kind: type[R], *, ignore_unknown: bool = False) 
 
 
 def decode_form(fields: Mapping[str, object], kind: type[R]) -> R:
-    """Build a body from the fields of a form, whose values are text.
+    """Build a request body from the fields of a form, whose values are strings.
 
     Raises:
-        InvalidRequestError: As ``decode``.
+        InvalidRequestError: As in ``decode``.
     """
     return _convert(fields, kind, strict=False)
 
@@ -95,7 +86,7 @@ def _convert(raw: Mapping[str, object], kind: type[R], *, strict: bool, ignore_u
 
 
 def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequestError:
-    """Say which field is wrong. msgspec puts the path behind its sentence, in a form that it documents."""
+    """Return an error that names the wrong field. msgspec documents where its message holds the path."""
     match = _PATH.match(str(error))
     assert match is not None
     path = (match["path"] or "$").removeprefix("$").removeprefix(".")
@@ -108,7 +99,7 @@ def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Inva
 
 @cache
 def _choices(kind: type[msgspec.Struct]) -> dict[str, tuple[object, ...]]:
-    """Return the values that a field may have, by its name on the wire, where there are only a few."""
+    """Return the literal values of each field by wire name; empty for a field that is no enumeration."""
     return {field.encode_name: _literals(field.type) for field in msgspec.structs.fields(kind)}
 
 
@@ -125,7 +116,7 @@ def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
 
 @cache
 def _strict(kind: type[R]) -> type[R]:
-    """Return the same type without room for unknown fields, one of which may be a known one in the other spelling."""
+    """Return a subtype that refuses unknown fields: such a field may be a known one in the other spelling."""
     return type(f"Strict{kind.__name__}", (kind,), {"__doc__": kind.__doc__}, frozen=True, forbid_unknown_fields=True)
 
 
@@ -136,7 +127,7 @@ def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
 
 @cache
 def _names(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """Map each accepted spelling of a field to the wire's."""
+    """Map each accepted spelling of a field to its wire name."""
     names: dict[str, str] = {}
     for field in msgspec.structs.fields(kind):
         first, *others = field.name.split("_")

@@ -1,4 +1,4 @@
-"""What a process has counted, as a value that can be sent and added to others'."""
+"""The counters of a process, as a value that can be sent to another process and summed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import msgspec
 
 
 class LatencyCounts(msgspec.Struct):
-    """Durations by bucket, the last one for all that are longer, and their sum in seconds."""
+    """A histogram of durations: counts by bucket (the last bucket has no upper bound) and the sum in seconds."""
 
     buckets: list[int]
     total_s: float = 0.0
 
     def add(self, other: LatencyCounts) -> None:
-        """Add another process's."""
+        """Add another process's counters."""
         self.buckets = [one + two for one, two in zip(self.buckets, other.buckets, strict=True)]
         self.total_s += other.total_s
 
 
 class QueueCounts(msgspec.Struct):
-    """What the queue of one graph holds (``waiting_tokens``), and what it sent to the engine."""
+    """The queue of one graph: tokens that wait now, and totals of what was sent to the engine."""
 
     waiting_tokens: int = 0
     batches: int = 0
@@ -29,7 +29,7 @@ class QueueCounts(msgspec.Struct):
     padded_tokens: int = 0
 
     def add(self, other: QueueCounts) -> None:
-        """Add another process's."""
+        """Add another process's counters."""
         self.waiting_tokens += other.waiting_tokens
         self.batches += other.batches
         self.items += other.items
@@ -38,15 +38,15 @@ class QueueCounts(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """What one process has counted, or several together.
+    """The counters of one process, or the sum of several processes.
 
     Attributes:
-        in_progress: Requests being answered.
-        answers: Requests answered, by route and status.
-        latencies: Of these requests, by route.
-        queues: By the user's name of the graph.
-        workers: Processes that serve the inference plane now; None where the server has one process.
-        worker_restarts: Times that one of them was started again.
+        in_progress: Requests in progress.
+        answers: Number of answered requests by route and status.
+        latencies: Latencies of the answered requests by route.
+        queues: Counters of the queues, by the user's name of the graph.
+        workers: Number of running worker processes; None if the server has no worker processes.
+        worker_restarts: Number of restarts of worker processes.
     """
 
     in_progress: int = 0
@@ -57,7 +57,7 @@ class Counts(msgspec.Struct):
     worker_restarts: int = 0
 
     def add(self, other: Counts) -> None:
-        """Add another process's; what is about all processes stays as it is."""
+        """Add another process's counters; ``workers`` and ``worker_restarts`` describe the whole server and stay."""
         self.in_progress += other.in_progress
         for route, statuses in other.answers.items():
             mine = self.answers.setdefault(route, {})
@@ -69,7 +69,7 @@ class Counts(msgspec.Struct):
             self.queues.setdefault(name, QueueCounts()).add(queue)
 
     def of_the_dead(self) -> Counts:
-        """Return what stays counted when the process that counted it has ended."""
+        """Return the counters to keep of a process that has ended: the totals, not the current values."""
         kept = Counts(answers=self.answers, latencies=self.latencies, queues=self.queues)
         for queue in kept.queues.values():
             queue.waiting_tokens = 0
@@ -77,7 +77,7 @@ class Counts(msgspec.Struct):
 
 
 def total(counts: Iterable[Counts]) -> Counts:
-    """Return the sum; nothing that is added up is changed."""
+    """Return the sum as a new value."""
     summed = Counts()
     for one in counts:
         summed.add(one)

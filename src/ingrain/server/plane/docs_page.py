@@ -1,4 +1,4 @@
-"""The API's documentation as one page that needs nothing from outside."""
+"""The API documentation as one HTML page without external resources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ code{font-family:ui-monospace,monospace;font-size:.92em}
 
 
 def docs_page(dialects: Sequence[Dialect]) -> bytes:
-    """Render every operation of the OpenAPI document."""
+    """Render every operation of the OpenAPI document as HTML."""
     document = openapi_document(dialects)
     schemas = document["components"]["schemas"]
     sections: dict[str, list[str]] = {}

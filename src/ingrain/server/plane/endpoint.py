@@ -1,4 +1,4 @@
-"""What every route has in common: key, limit, request id, errors, telemetry."""
+"""Request handling that all routes share: API keys, the request limit, request ids, errors and telemetry."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ access_log = logging.getLogger("ingrain.access")
 
 
 class Endpoint:
-    """A route of a dialect, with the services that it needs.
+    """A route with its dialect and the services of its plane.
 
     Args:
         route: The route.
-        dialect: The words for its errors.
-        services: Of the plane.
+        dialect: Dialect in which errors are written.
+        services: Services of the plane.
     """
 
     def __init__(self, route: Route, dialect: Dialect, services: Services) -> None:
@@ -44,7 +44,7 @@ class Endpoint:
         self._most_requests = services.limits.max_requests
 
     def begin(self, request: Request) -> RouteExchange:
-        """Let a request in, or say in its exchange why not."""
+        """Start an exchange; its ``refusal`` is set if the key or the limit refuses the request."""
         exchange = RouteExchange(self, request)
         try:
             self.services.keys.check(self.route.scope, request.headers.get(b"authorization"))
@@ -56,10 +56,10 @@ class Endpoint:
 
 
 class RouteExchange:
-    """One request of a route, counted from its headers to its answer.
+    """One request of a route. It counts as in progress from its headers to its response.
 
     Attributes:
-        refusal: The answer, where the request was not let in.
+        refusal: The error response of a refused request; None if the request was accepted.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class RouteExchange:
         load.requests += endpoint.route.limited
 
     def start(self, deliver: Callable[[Response], None]) -> Response | Started:
-        """Begin to answer the request: a pipeline's task is started at once, a coroutine needs a task of asyncio."""
+        """Call the handler. Start its pipeline task at once, or report that its coroutine needs an asyncio task."""
         services = self._endpoint.services
         self._deliver = deliver
         try:
@@ -102,7 +102,7 @@ class RouteExchange:
         return Started.WILL_BE_DELIVERED
 
     def done(self, result: Any) -> None:
-        """Deliver the answer of a task that was started."""
+        """Deliver the response for the result of the pipeline task."""
         if self._has_ended:
             return
         assert isinstance(self._work, Work)
@@ -113,21 +113,21 @@ class RouteExchange:
         self._deliver(response)
 
     def failed(self, error: Exception) -> None:
-        """Deliver the error of a task that was started."""
+        """Deliver the error response of the pipeline task."""
         if not self._has_ended:
             self._deliver(self._refuse_for(error))
 
     async def answer(self) -> Response:
-        """Answer the request, whatever happens."""
+        """Await the handler's coroutine and return its response, or an error response if it fails."""
         answering = self._work
         assert answering is not None
         assert not isinstance(answering, Work)
         try:
-            # What changes the server's state is not left half done because the caller went away.
-            response = await (answering if self._endpoint.route.limited else asyncio.shield(_finish(answering)))
-        except Exception as error:  # whatever broke, the caller gets a clean answer and the log gets the trace
+            # Shield requests that change state, so that they finish even if the client disconnects.
+            response = await (answering if self._endpoint.route.limited else asyncio.shield(_detach(answering)))
+        except Exception as error:  # the client gets an error response, the log gets the traceback
             return self._refuse_for(error)
-        except BaseException:  # cancelled, as a rule
+        except BaseException:  # usually CancelledError
             self.abandon()
             raise
         return self._finish(response)
@@ -141,27 +141,29 @@ class RouteExchange:
         if isinstance(error, IngrainError):
             return self.refuse(error)
         log.error("Request %s to %s failed", self._request_id, self._endpoint.route.path, exc_info=error)
-        return self.refuse(IngrainError("The server failed on this request."))
+        return self.refuse(
+            IngrainError("The server failed on this request; its log has the cause under this request id.")
+        )
 
     def refuse(self, error: IngrainError) -> Response:
-        """Answer with an error."""
+        """End the exchange and return the response to an error."""
         response = error_response(error, self._request_id, self._endpoint.dialect)
         self._end(response.status)
         return response
 
     def abandon(self) -> None:
-        """Forget the request, and what is computed for it."""
+        """End the exchange because the client is gone; cancel its work."""
         if self._cancel is not None:
             self._cancel()
         elif inspect.iscoroutine(self._work) and inspect.getcoroutinestate(self._work) == inspect.CORO_CREATED:
-            self._work.close()  # nobody has begun to await it
+            self._work.close()  # never awaited
         self._end(_CLIENT_CLOSED_REQUEST)
 
     def _end(self, status: int) -> None:
         if self._has_ended:
             return
         self._has_ended = True
-        self._cancel = None  # or the exchange and what waits for it would keep each other
+        self._cancel = None  # breaks the reference cycle between the exchange and its pipeline task
         endpoint = self._endpoint
         route, load = endpoint.route, endpoint.services.load
         load.in_progress -= 1
@@ -174,17 +176,17 @@ class RouteExchange:
 
 def _full(limit: int) -> QueueFullError:
     return QueueFullError(
-        f"The server is answering {limit} requests already (INGRAIN_MAX_REQUESTS). Try again later.",
+        f"The server already has {limit} requests in progress (INGRAIN_MAX_REQUESTS). Try again later.",
         retry_after_s=1.0,
         facts={"limit": limit},
     )
 
 
-_unfinished: set[asyncio.Future[Response]] = set()
+_unfinished: set[asyncio.Future[Response]] = set()  # the event loop has only weak references to its tasks
 
 
-def _finish(work: Awaitable[Response]) -> asyncio.Future[Response]:
-    """Start work that goes on when nobody waits for it; the loop itself would forget it."""
+def _detach(work: Awaitable[Response]) -> asyncio.Future[Response]:
+    """Start a task that finishes even if its waiter is cancelled."""
     task = asyncio.ensure_future(work)
     _unfinished.add(task)
     task.add_done_callback(_finished)
@@ -194,11 +196,11 @@ def _finish(work: Awaitable[Response]) -> asyncio.Future[Response]:
 def _finished(task: asyncio.Future[Response]) -> None:
     _unfinished.discard(task)
     if not task.cancelled():
-        task.exception()  # seen; whoever waited for it has answered with it
+        task.exception()  # marks the exception as retrieved; the waiter has already reported it
 
 
 def request_id_of(request: Request) -> str:
-    """Return the caller's ``X-Request-Id`` where it is a plain word, else a new one."""
+    """Return the client's ``X-Request-Id`` if it has only safe characters, else a new id."""
     if b"x-request-id" in request.headers:
         given = request.header("x-request-id")
         if _REQUEST_ID.fullmatch(given):

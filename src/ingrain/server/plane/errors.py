@@ -1,4 +1,4 @@
-"""HTTP statuses and answers of errors."""
+"""HTTP statuses and responses of errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATUS: dict[type[IngrainError], int] = {
     errors.DiskFullError: 507,
     IngrainError: 500,
 }
-"""Status by class; a class that is not listed has that of its nearest listed ancestor."""
+"""Status by error class; other classes have the status of their nearest base class in this table."""
 
 _RETRY_AFTER_S = 10.0
 
@@ -43,7 +43,7 @@ def status_of(error: IngrainError) -> int:
 
 
 def error_response(error: IngrainError, request_id: str, dialect: Dialect) -> Response:
-    """Return an error's answer in the words of a dialect: message, code, field, facts, and when to try again."""
+    """Return the response to an error: the dialect's body, ``Retry-After`` and the request id."""
     status = status_of(error)
     response = Response(orjson.dumps(dialect.error_body(error, status, request_id)), status)
     retry_after_s = error.retry_after_s

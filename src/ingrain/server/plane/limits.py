@@ -1,4 +1,4 @@
-"""The operator's decisions that handlers need."""
+"""The request limits that the operator sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneLimits:
-    """Limits of requests, under the names of their settings; where they are read, ``Settings`` explains them."""
+    """Request limits, named like the settings; see ``Settings`` for their meaning."""
 
     max_requests: int
     max_items: int

@@ -1,4 +1,4 @@
-"""The OpenAPI document, generated from the routes of the dialects and the types of their bodies."""
+"""The OpenAPI document, generated from the dialects' routes and the types of their bodies."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ingrain.vocabulary import Plane
 
 _REF = "#/components/schemas/{name}"
 _STATUS_TEXT = {
-    400: "A field is malformed, unknown, missing or has a value that cannot be used.",
+    400: "A field is malformed, unknown, missing or has an invalid value.",
     401: "The API key is missing or wrong.",
     403: "The API key lacks the scope.",
     404: "The model is not loaded, or does not exist.",
-    409: "The model is being tuned; that has to end first.",
-    413: "The body, the number of items or a text is over its limit.",
-    429: "Too much waits already; try again after `Retry-After` seconds.",
-    500: "The server is at fault.",
-    503: "The engine is away or the model is still loading; try again after `Retry-After` seconds.",
-    504: "The deadline passed.",
+    409: "The model is being tuned; try again when the tuning has ended.",
+    413: "The body, the number of items or a text exceeds its limit.",
+    429: "The queue is full; try again after `Retry-After` seconds.",
+    500: "The server failed on this request.",
+    503: "The engine does not answer or the model is still loading; try again after `Retry-After` seconds.",
+    504: "The request was not finished in time.",
 }
 _PLANES: dict[Plane, str] = {"inference": "inference plane, port 8686", "model": "model plane, port 8687"}
 
@@ -39,7 +39,7 @@ def openapi_document(dialects: Sequence[Dialect]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route, dialect in routes:
         operations, method = paths.setdefault(route.path, {}), route.method.lower()
-        plane = None if method in operations else _PLANES[route.plane]  # None: seen before, on the other plane
+        plane = None if method in operations else _PLANES[route.plane]  # None: both planes have this route
         operations[method] = _operation(route, dialect, plane, references)
     return {
         "openapi": "3.1.0",
@@ -47,13 +47,13 @@ def openapi_document(dialects: Sequence[Dialect]) -> dict[str, Any]:
             "title": "Ingrain",
             "version": __version__,
             "description": "Embeddings of sentence-transformers, OpenCLIP and timm models through Triton. "
-            "Request fields are taken in camelCase and in snake_case; null means not given.",
+            "Request fields are accepted in camelCase and in snake_case; null means not given.",
         },
         "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "Needed once the operator has set keys."}
+                "key": {"type": "http", "scheme": "bearer", "description": "Required if the operator has set API keys."}
             },
         },
     }
@@ -90,7 +90,7 @@ def _operation(
                 "name": route.path.partition("{")[2].removesuffix("}"),
                 "in": "path",
                 "required": True,
-                "description": "Name of a model; slashes in it need no escaping.",
+                "description": "Name of a model; its slashes need no escaping.",
                 "schema": {"type": "string"},
             }
         ]
@@ -107,7 +107,7 @@ def _operation(
         ]
     guarded = (401, 403) if route.scope is not None else ()
     for status in sorted({*route.errors, *guarded, 500}):
-        # A readiness probe that fails answers its own shape, not an error.
+        # A failing readiness probe answers with its own type, not with an error.
         kind = route.answer if route.name == "ready" and status == 503 else dialect.error_type
         assert kind is not None
         operation["responses"][str(status)] = {"description": _STATUS_TEXT[status], **_json(references[kind])}
@@ -119,7 +119,7 @@ def _json(schema: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def type_name(schema: dict[str, Any]) -> str:
-    """Return the type of a field in words, for people."""
+    """Return the type of a field in words."""
     if "$ref" in schema:
         return str(schema["$ref"].rsplit("/", 1)[1])
     if "anyOf" in schema:

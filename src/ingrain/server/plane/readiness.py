@@ -1,4 +1,4 @@
-"""Whether all that should be served is served."""
+"""Readiness of the engine and of all models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ingrain.server.plane.services import Services
 
 
 async def reasons_not_ready(services: Services) -> list[str]:
-    """Return what stands in the way of serving every model, in sentences; empty if nothing does."""
+    """Return a sentence for each reason why the server is not ready; empty if it is ready."""
     starting = services.starting()
     if starting is not None:
         return [starting]

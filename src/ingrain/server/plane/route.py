@@ -1,4 +1,4 @@
-"""Routes and the dialects that they belong to: how a dialect tells the server what it serves."""
+"""The types with which a dialect declares its routes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ R = TypeVar("R")
 
 
 class Work(msgspec.Struct, Generic[R], frozen=True):
-    """What a handler returns where its request needs one task and nothing else.
+    """A handler's result for a request that is one pipeline task; it saves the coroutine.
 
     Attributes:
-        task: The task.
-        respond: Makes the answer of its result.
+        task: The pipeline task.
+        respond: Makes the response from the task's result.
     """
 
     task: Task[R]
@@ -30,14 +30,14 @@ class Work(msgspec.Struct, Generic[R], frozen=True):
 
 
 Handler = Callable[[Any, Request], Work[Any] | Awaitable[Response]]
-"""Answers a request with the services of its plane: returns a coroutine, or a task and what answers with its result.
+"""Takes the services of its plane and a request; returns a coroutine of the response, or ``Work``.
 
-It may raise an IngrainError, as may the coroutine; it needs no ``try`` of its own."""
+Handlers and their coroutines may raise IngrainError; the endpoint makes the error response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A parameter in the query string."""
+    """A query parameter."""
 
     name: str
     description: str
@@ -49,21 +49,21 @@ class Route:
     """One route.
 
     Attributes:
-        name: Its name in OpenAPI.
-        plane: The plane that serves it.
+        name: Operation id in OpenAPI.
+        plane: Plane that serves the route.
         method: HTTP method.
-        path: Path; its end may be a ``{name}`` that stands for all that follows, slashes too.
-        handler: What answers its requests.
-        summary: One sentence.
-        request: Type of the JSON body, if it takes one.
-        answer: Type of the JSON answer, if it is JSON.
-        notes: What else is to be said of its answers.
-        query: Parameters in the query string.
-        scope: Scope that a key needs; None for routes that are always open.
-        deprecated: True for routes that are kept for older clients.
-        limited: True where requests count against INGRAIN_MAX_REQUESTS.
-        errors: Statuses that it may answer besides 401, 403 and 500.
-        media: Media types of its answer besides JSON.
+        path: Path; may end with ``{name}``, which matches the rest of a path, slashes included.
+        handler: Handles the requests.
+        summary: Summary for OpenAPI, one sentence.
+        request: Type of the JSON request body; None if the route takes no body.
+        answer: Type of the JSON response body; None if the response is not JSON.
+        notes: Further description of the responses for OpenAPI.
+        query: Query parameters.
+        scope: Scope that an API key needs; None for routes that need no key.
+        deprecated: True for routes for older clients.
+        limited: True if requests count against INGRAIN_MAX_REQUESTS.
+        errors: Error statuses besides 401, 403 and 500.
+        media: Media types of the response besides JSON.
     """
 
     name: str
@@ -88,11 +88,12 @@ class Dialect:
     """An API that clients speak.
 
     Attributes:
-        name: What it is called in the documentation.
-        routes: Its routes.
-        error_body: Makes the body of an error's answer, from the error, its HTTP status and the request's id.
+        name: Name in the documentation.
+        routes: Routes of the dialect.
+        error_body: Makes the body of an error response from the error, its HTTP status and the request id.
         error_type: Type of that body, for OpenAPI.
-        prefix: What the paths begin with whose errors are this dialect's where no route has the path; "" for none.
+        prefix: Path prefix; a request that no route matches gets this dialect's error if its path starts with the
+            prefix. "" for no prefix.
     """
 
     name: str
@@ -103,7 +104,7 @@ class Dialect:
 
 
 def inference_route(name: str, handler: Handler, summary: str, request: type, answer: type, **fields: Any) -> Route:
-    """Return a route that computes: ``POST`` on the inference plane, at ``/name`` where no other path is given."""
+    """Return an inference route: ``POST`` on the inference plane; the path is ``/name`` by default."""
     return Route(
         name=name,
         plane="inference",

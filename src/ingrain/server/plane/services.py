@@ -1,4 +1,4 @@
-"""What the handlers of both planes work with."""
+"""The services that handlers use."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ingrain.vocabulary import Library, Precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """One of each, shared by what a process serves: all that the inference plane needs.
+    """Services for the inference plane; a process has one of each.
 
     Attributes:
         limits: Limits of requests.
         engine: Runs the graphs.
-        registry: Knows the models.
-        pipeline: Turns requests into vectors.
-        telemetry: Counts.
-        keys: Who may call what.
-        load: How many requests are being answered.
-        starting: Tells why the server is not ready yet as a whole, or None.
-        statistics: Tells what the engine has counted for users.
-        why_not: Tells why a precision cannot be served here, as the end of a sentence; None if it can.
+        registry: Finds the loaded models.
+        pipeline: Runs tasks.
+        telemetry: Counts requests.
+        keys: Checks API keys.
+        load: Numbers of requests in progress.
+        starting: Returns why the server is still starting; None once it has started.
+        statistics: Returns the engine's statistics of the graphs.
+        why_not: Returns why this server cannot serve a precision, as the end of a sentence; None if it can.
     """
 
     limits: PlaneLimits
@@ -47,12 +47,12 @@ class Services:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelServices(Services):
-    """What the model plane needs besides; the process that has it owns engine and registry.
+    """Extra services for the model plane; only the process that owns engine and registry has them.
 
     Attributes:
-        engine: Loads graphs, too.
-        registry: Loads and unloads models, too.
-        downloads: Fetches custom models.
+        engine: Runs and loads graphs.
+        registry: Finds, loads and unloads models.
+        downloads: Downloads custom models.
     """
 
     engine: Engine

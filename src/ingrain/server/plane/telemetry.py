@@ -1,4 +1,4 @@
-"""What the server tells of itself: the engine's statistics as JSON, everything as Prometheus text."""
+"""Metrics of the server: the engine's statistics as JSON, and all counters as Prometheus text."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 @dataclass(slots=True)
 class Load:
-    """What is being answered.
+    """Numbers of requests in progress.
 
     Attributes:
-        requests: Inference requests, of all routes together: what INGRAIN_MAX_REQUESTS limits.
-        in_progress: Requests of any kind.
+        requests: Inference requests of all routes; INGRAIN_MAX_REQUESTS is their limit.
+        in_progress: All requests.
     """
 
     requests: int = 0
@@ -33,7 +33,7 @@ class Load:
 
 
 class Latencies:
-    """Counts durations by bucket. For one thread, the event loop's: without the locks of a library's histogram."""
+    """A histogram of durations. Not thread-safe: only the event loop uses it, so it needs no lock."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(_LATENCY_BUCKETS_S) + 1)
@@ -45,21 +45,21 @@ class Latencies:
         self.total_s += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return upper bounds and how many durations were not above them, as Prometheus has it."""
+        """Return pairs of an upper bound and a cumulative count, as in Prometheus."""
         return _cumulative(self.counts)
 
 
 Gather = Callable[[], Awaitable[Counts]]
-"""Returns what all processes of the server have counted."""
+"""Returns the counters of all processes of the server, summed."""
 
 
 class Telemetry:
-    """Counts requests, and gathers what queues and engine counted when somebody asks.
+    """Counts requests, and collects the counters of queues and engine for a scrape.
 
     Args:
-        registry: Has the queues.
-        load: What is being answered.
-        gather: Asks the other processes of the server, too; None where this is the only one.
+        registry: Holds the queues.
+        load: Numbers of requests in progress.
+        gather: Returns the summed counters of all processes; None if this process is the only one.
     """
 
     def __init__(self, registry: Models, load: Load, gather: Gather | None = None) -> None:
@@ -79,7 +79,7 @@ class Telemetry:
         latencies.observe(seconds)
 
     def counts(self) -> Counts:
-        """Return what this process has counted."""
+        """Return the counters of this process."""
         answers: dict[str, dict[int, int]] = {}
         for (route, status), count in self._answers.items():
             answers.setdefault(route, {})[status] = count
@@ -103,11 +103,11 @@ class Telemetry:
         )
 
     async def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
-        """Return the exposition and its media type, in the format that ``accept`` prefers."""
+        """Return the metrics and their media type, in the format that the ``Accept`` header prefers."""
         counts = await self._gather() if self._gather is not None else self.counts()
         try:
             encode, media_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # of a version that is no number
+        except (TypeError, ValueError):  # the header has a version that is not a number
             encode, media_type = choose_encoder("")
         collectors = CollectorRegistry()
         collectors.register(_Fixed(_request_metrics(counts)))
@@ -117,7 +117,7 @@ class Telemetry:
 
 
 def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> list[ModelStat]:
-    """Return the engine's statistics under the user's names, numbers as text as Triton's JSON gives them."""
+    """Return the engine's statistics by the user's model names; numbers are strings, as in Triton's JSON."""
     return [
         ModelStat(
             name=names[graph.name],
@@ -153,18 +153,18 @@ def _some_duration(duration: Duration) -> DurationStat:
 
 
 def _request_metrics(counts: Counts) -> Iterator[Metric]:
-    yield GaugeMetricFamily("ingrain_requests_in_progress", "Requests being answered.", value=counts.in_progress)
+    yield GaugeMetricFamily("ingrain_requests_in_progress", "Requests in progress.", value=counts.in_progress)
     if counts.workers is not None:
         yield GaugeMetricFamily("ingrain_workers", "Processes that serve the inference plane.", value=counts.workers)
         yield CounterMetricFamily(
-            "ingrain_worker_restarts", "Times that such a process was started again.", value=counts.worker_restarts
+            "ingrain_worker_restarts", "Restarts of these processes.", value=counts.worker_restarts
         )
     requests = CounterMetricFamily("ingrain_requests", "Requests answered.", labels=["route", "status"])
     for route, statuses in counts.answers.items():
         for status, count in statuses.items():
             requests.add_metric([route, str(status)], count)
     seconds = HistogramMetricFamily(
-        "ingrain_request_seconds", "Time from the headers of a request to its answer.", labels=["route"]
+        "ingrain_request_seconds", "Seconds from the headers of a request to its response.", labels=["route"]
     )
     for route, latencies in counts.latencies.items():
         seconds.add_metric([route], _cumulative(latencies.buckets), latencies.total_s)
@@ -172,7 +172,7 @@ def _request_metrics(counts: Counts) -> Iterator[Metric]:
 
 
 def _queue_metrics(counts: Counts) -> Iterator[Metric]:
-    waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait for a batch.", labels=["model"])
+    waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait in the queue.", labels=["model"])
     batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
     items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])
     tokens = CounterMetricFamily("ingrain_batch_tokens", "Tokens in those batches.", labels=["model"])

@@ -1,4 +1,4 @@
-"""Bodies with pictures: JSON, or multipart/form-data that carries the files themselves."""
+"""Request bodies with images: JSON, or multipart/form-data with image files."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ _MOST_FILES = 100_000
 
 
 async def read_pictures(request: HttpRequest, kind: type[R], limits: PlaneLimits) -> tuple[R, list[bytes]]:
-    """Read a body whose pictures may be files.
+    """Decode a request body with images.
 
     Args:
-        request: With a JSON body, or with a form whose files are in fields called ``image``.
+        request: Its body is JSON, or a form with image files in fields called ``image``.
         kind: Type of the body.
-        limits: Limits of the body and of the number of files.
+        limits: Limits of the body size and of the number of files.
 
     Returns:
-        The body, and the files in their order; no file for JSON. For a form, ``image`` holds the files' names.
+        The decoded body and the image files in order. JSON has no files. A form with files gets placeholder names in
+        ``image``.
 
     Raises:
-        TooLargeError: There are too many files.
-        InvalidRequestError: It cannot be read, or a field does not fit.
+        TooLargeError: The form has too many files.
+        InvalidRequestError: The body cannot be parsed, or a field is not valid.
     """
     body = request.body
     if not request.header("content-type").lower().startswith("multipart/form-data"):
@@ -59,7 +60,7 @@ async def read_pictures(request: HttpRequest, kind: type[R], limits: PlaneLimits
 
 
 def _without_charset(content_type: str) -> Headers:
-    """Leave out what a caller says of the text's encoding: a form is UTF-8, and some codecs make no valid text."""
+    """Remove the charset: forms are UTF-8, and some other codecs decode to invalid text."""
     kept = [part for part in content_type.split(";") if not part.strip().lower().startswith("charset")]
     return Headers({"content-type": ";".join(kept)})
 
@@ -73,7 +74,7 @@ async def _parse(
 
     parser = MultiPartParser(
         _without_charset(request.header("content-type")),
-        stream(),  # type: ignore[arg-type]  # an async generator is what it reads from
+        stream(),  # type: ignore[arg-type]  # the parser accepts any async generator
         max_files=_MOST_FILES,
         max_fields=_FORM_FIELDS,
         max_part_size=limits.max_body_bytes,
