@@ -1,4 +1,4 @@
-"""The roles that a graph can have in a model, and what queues, engines and tunings need to know of each."""
+"""The roles of graphs in a model, with their properties for queues, engines and tunings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ingrain.vocabulary import Role
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
-    """What is the same for all graphs of one role.
+    """Properties that all graphs of a role share.
 
     Attributes:
         tuned_batch_items: Batch sizes that a tuning tries.
-        item_tokens: Tokens that one item counts for in a queue; None where the inputs are token sequences, ``[B, T]``,
-            and each item counts its own.
-        disabled_cpu_optimizers: ONNX Runtime's graph optimizers that make a graph of this role slower on a CPU.
+        item_tokens: Tokens that a queue counts for one item; None for token sequences, ``[B, T]``, which count as many
+            tokens as they have.
+        disabled_cpu_optimizers: ONNX Runtime's graph optimizers that make graphs of this role slower on a CPU.
     """
 
     tuned_batch_items: tuple[int, ...]
@@ -24,15 +24,15 @@ class RoleSpec:
 
     @property
     def takes_token_sequences(self) -> bool:
-        """True where inputs are token sequences of any length; else an item's inputs have one fixed shape."""
+        """Whether inputs are token sequences of any length; otherwise all items have the same shape."""
         return self.item_tokens is None
 
     def batch_tokens(self, max_items: int, max_tokens: int) -> int:
-        """Return the token limit of a batch: ``max_tokens``, or what ``max_items`` items of fixed size count for."""
+        """Return the token limit of a batch: ``max_tokens``, or the tokens of ``max_items`` items of fixed size."""
         return max_tokens if self.item_tokens is None else self.item_tokens * max_items
 
 
-# About the tokens that a vision transformer makes of an image.
+# About as many tokens as a vision transformer makes from an image.
 _IMAGE_TOKENS = 256
 _IMAGE_BATCHES = (2, 4, 8, 16, 32, 64)
 
@@ -40,7 +40,7 @@ ROLES: dict[Role, RoleSpec] = {
     "text_encoder": RoleSpec(
         item_tokens=None,
         tuned_batch_items=(8, 16, 32, 64),
-        # On a CPU the fused operator is slower than the Add and LayerNormalization that it replaces.
+        # On a CPU the fused operator is slower than Add and LayerNormalization.
         disabled_cpu_optimizers=("SkipLayerNormFusion",),
     ),
     "image_encoder": RoleSpec(item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES),
@@ -48,5 +48,5 @@ ROLES: dict[Role, RoleSpec] = {
 }
 """Every role.
 
-A graph's first output has one row an item, and an axis beside the batch's, as Triton wants: ``[B, 1]`` for a score.
+A graph's first output has one row for each item. Triton needs an axis besides the batch axis: ``[B, 1]`` for a score.
 """

@@ -1,26 +1,26 @@
-"""The words that the API, the manifest and the code between them share."""
+"""Types with fixed values that the API, the manifest and other modules share."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Library = Literal["sentence_transformers", "open_clip", "timm"]
-"""A source library, from whose models graphs are made."""
+"""A source library of models."""
 
 Role = str
-"""What one graph of a model does: a key of ``ingrain.roles.ROLES``."""
+"""Function of a graph in a model: a key of ``ingrain.roles.ROLES``."""
 
 Task = Literal["embed", "classify"]
-"""What a model as a whole is for."""
+"""Purpose of a model."""
 
 Precision = Literal["fp32", "fp16", "int8", "int8-safe"]
-"""What graphs compute in."""
+"""Number format in which graphs compute."""
 
 DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
-"""Element type of a tensor, in Triton's words."""
+"""Element type of a tensor, named as in Triton."""
 
 Plane = Literal["inference", "model"]
-"""A port of the server: one answers requests to models, the other loads and describes them."""
+"""A port of the server: ``inference`` runs models, ``model`` loads, deletes and describes them."""
 
 TuningStep = Literal["layout", "tokens", "items", "check"]
-"""What is varied: copies and threads, tokens in a batch, or items in a batch; ``check`` is the last comparison."""
+"""Stage of a tuning: copies and threads, tokens of a batch, items of a batch, or the final comparison."""

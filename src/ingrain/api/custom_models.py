@@ -1,4 +1,4 @@
-"""The body of a request to fetch a model of the user's own."""
+"""The body of a request to download a custom model."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Url = Annotated[str, Meta(min_length=1, max_length=8192)]
 
 
 class DownloadCustomModelRequest(Request, frozen=True, kw_only=True):
-    """A model to fetch from URLs. Which fields apply is a matter of the library; any other is refused."""
+    """A model to download from URLs. The library determines which fields apply; the others are refused."""
 
     name: Annotated[
         Name,
         Meta(
-            description="What the model will be called; without `configJsonUrl` also the architecture of OpenCLIP "
-            "(`ViT-B-32`) or timm (`resnet50`) that the weights are for."
+            description="Name for the model. Without `configJsonUrl` it is also the architecture of the weights in "
+            "OpenCLIP (`ViT-B-32`) or timm (`resnet50`)."
         ),
     ]
     library: Annotated[Library, Meta(description="Source library.")]
-    safetensors_url: Annotated[Url, Meta(description="The weights, in one safetensors file.")]
+    safetensors_url: Annotated[Url, Meta(description="The weights as one safetensors file.")]
     pretrained: Annotated[
-        Word | None, Meta(description="OpenCLIP: a weight tag of your own, to be named again when the model is loaded.")
+        Word | None, Meta(description="OpenCLIP: a weight tag of your choice; send it again to load the model.")
     ] = None
     config_json_url: Annotated[
         Url | None,
@@ -39,7 +39,7 @@ class DownloadCustomModelRequest(Request, frozen=True, kw_only=True):
     tokenizer_json_url: Annotated[Url | None, Meta(description="Text models: `tokenizer.json`.")] = None
     tokenizer_config_json_url: Annotated[Url | None, Meta(description="Text models: `tokenizer_config.json`.")] = None
     vocab_txt_url: Annotated[
-        Url | None, Meta(description="Text models: `vocab.txt`, where there is no `tokenizer.json`.")
+        Url | None, Meta(description="Text models: `vocab.txt`, if the model has no `tokenizer.json`.")
     ] = None
     special_tokens_map_json_url: Annotated[Url | None, Meta(description="Text models: `special_tokens_map.json`.")] = (
         None
@@ -52,28 +52,28 @@ class DownloadCustomModelRequest(Request, frozen=True, kw_only=True):
     ] = None
     modules_json_url: Annotated[
         Url | None,
-        Meta(description="sentence-transformers: `modules.json`; a transformer and its pooling if not given."),
+        Meta(description="sentence-transformers: `modules.json`; a transformer and a pooling module if not given."),
     ] = None
-    mode: Annotated[Literal["RGB"] | None, Meta(description="OpenCLIP: how pictures are read; only RGB.")] = None
+    mode: Annotated[Literal["RGB"] | None, Meta(description="OpenCLIP: color mode of the images; only RGB.")] = None
     mean: Annotated[
         Annotated[list[float], Meta(min_length=3, max_length=3)] | None,
-        Meta(description="OpenCLIP and timm: mean by channel, of pixels in 0 to 1; overrides the configuration."),
+        Meta(
+            description="OpenCLIP and timm: mean of each channel, for pixels from 0 to 1; overrides the configuration."
+        ),
     ] = None
     std: Annotated[
         Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=3, max_length=3)] | None,
-        Meta(description="OpenCLIP and timm: standard deviation by channel; overrides the configuration."),
+        Meta(description="OpenCLIP and timm: standard deviation of each channel; overrides the configuration."),
     ] = None
     interpolation: Annotated[
         Interpolation | None,
-        Meta(
-            description="OpenCLIP (bicubic, bilinear) and timm: how pictures are resized; overrides the configuration."
-        ),
+        Meta(description="OpenCLIP (bicubic, bilinear) and timm: filter for resizing; overrides the configuration."),
     ] = None
     resize_mode: Annotated[
         Literal["shortest", "longest", "squash"] | None,
-        Meta(description="OpenCLIP: which side is brought to size; overrides the configuration."),
+        Meta(description="OpenCLIP: side that is resized to the image size; overrides the configuration."),
     ] = None
     num_classes: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
-        Meta(description="timm: outputs of the head in the weights; overrides the configuration."),
+        Meta(description="timm: number of classes of the classifier in the weights; overrides the configuration."),
     ] = None

@@ -1,4 +1,4 @@
-"""Types of single fields of requests, with what the documentation says of each."""
+"""Types of request fields, with their descriptions for the API documentation."""
 
 from __future__ import annotations
 
@@ -8,81 +8,82 @@ from msgspec import Meta
 
 from ingrain.vocabulary import Library, Precision, Task
 
-Name = Annotated[str, Meta(min_length=1, max_length=512, description="What the source library calls the model.")]
+Name = Annotated[str, Meta(min_length=1, max_length=512, description="Name of the model in its source library.")]
 Texts = Annotated[
     str | Annotated[list[str], Meta(min_length=1)],
-    Meta(description="One text or several; the answer has one vector for each, in order."),
+    Meta(description="One text or a list of texts; the answer has one vector for each, in order."),
 ]
-OptionalTexts = Annotated[Texts | None, Meta(description="One text or several; null for none.")]
-Normalize = Annotated[bool | None, Meta(description="Bring each vector to unit length (default true).")]
+OptionalTexts = Annotated[Texts | None, Meta(description="One text or a list of texts; null for none.")]
+Normalize = Annotated[bool | None, Meta(description="Scale each vector to unit length (default true).")]
 NDims = Annotated[
     Annotated[int, Meta(ge=1)] | None,
-    Meta(description="Keep only the first dimensions, before normalizing; all if not given."),
+    Meta(description="Number of leading dimensions to keep, before normalization; all if not given."),
 ]
-LibraryField = Annotated[Library | None, Meta(description="Source library, where several models share a name.")]
+LibraryField = Annotated[Library | None, Meta(description="Source library; needed if several models share a name.")]
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
 Pretrained = Annotated[Word | None, Meta(description="Weight tag of an OpenCLIP model.")]
 Revision = Annotated[Word | None, Meta(description="Branch, tag or commit on the hub.")]
 PrecisionField = Annotated[
     Precision | None,
     Meta(
-        description="What the graphs compute in: `fp32`, `fp16` (on a GPU), `int8` or `int8-safe` (text encoders, on a "
-        "CPU). A model that is stored in another precision is made anew. Not given: INGRAIN_PRECISION; without that, a "
-        "stored model as it is and a new one in fp32."
+        description="Precision of the graphs: `fp32`, `fp16` (on a GPU), `int8` or `int8-safe` (text encoders on a "
+        "CPU). A model that is stored in another precision is converted again. Not given: INGRAIN_PRECISION; if that "
+        "is not set either, a stored model keeps its precision and a new model is fp32."
     ),
 ]
 TaskField = Annotated[
     Task | None,
     Meta(
-        description="timm models: `embed` makes an embedder of a classifier's weights, as `timm.create_model(…, "
-        "num_classes=0)`; `classify` wants a classifier. A model that is stored for the other task is made anew. Not "
-        "given: a stored model as it is, and a new one as its weights are."
+        description="timm models: `embed` removes the classifier layer, like `timm.create_model(…, num_classes=0)`; "
+        "`classify` needs weights with a classifier layer. A model that is stored for the other task is converted "
+        "again. Not given: a stored model keeps its task, and a new model classifies if its weights can."
     ),
 ]
-NumClasses = Annotated[Literal[0] | None, Meta(description="timm models: 0 is `task` `embed`, in timm's words.")]
+NumClasses = Annotated[Literal[0] | None, Meta(description="timm models: 0 means `task` `embed`, as in timm.")]
 
 Prompt = Annotated[
     str | None,
-    Meta(description="Put before every text; empty for no prompt, not even the model's default."),
+    Meta(description="Text to prepend to every text; empty to disable the model's default prompt."),
 ]
 PromptName = Annotated[
-    Word | None, Meta(description="Name of one of the model's own prompts, to put before every text (`query`).")
+    Word | None, Meta(description="Name of one of the model's own prompts, to prepend to every text (`query`).")
 ]
 InputType = Annotated[
     Literal["query", "document"] | None,
-    Meta(description="What the texts are, as `encode_query` and `encode_document` have it: their prompt, if any."),
+    Meta(description="Kind of the texts: selects the prompt that `encode_query` or `encode_document` uses."),
 ]
 Truncate = Annotated[
-    bool | None, Meta(description="False to refuse a text that is longer than the model takes (default true: cut it).")
+    bool | None, Meta(description="False to refuse a text that is too long for the model (default true: truncate it).")
 ]
 TokenCounts = Annotated[
-    bool | None, Meta(description="True to be told each text's number of tokens, and whether it was cut.")
+    bool | None,
+    Meta(description="True to add each text's number of tokens, and whether it was truncated, to the answer."),
 ]
 OutputDtype = Annotated[
     Literal["float", "int8", "uint8", "binary", "ubinary"] | None,
     Meta(
-        description="What the numbers become, as sentence-transformers quantizes them (default float): bytes within "
-        "ranges measured when the model was exported, or one bit a dimension, eight in a byte."
+        description="Number type of the vectors (default float), quantized as in sentence-transformers: `int8` and "
+        "`uint8` by ranges that were measured at export, `binary` and `ubinary` with one bit for each dimension, eight "
+        "bits in a byte."
     ),
 ]
 EncodingFormat = Annotated[
     Literal["float", "base64"] | None,
-    Meta(description="How a vector is written in JSON (default float): numbers, or base64 of them, little-endian."),
+    Meta(description="Format of a vector in JSON (default float): numbers, or base64 of little-endian numbers."),
 ]
 
 Images = Annotated[
     str | Annotated[list[str], Meta(min_length=1)],
     Meta(
-        description="One picture or several: http(s) URL, data URI or base64 of a JPEG, PNG, WebP, GIF, BMP, TIFF or "
-        "AVIF file, or of HEIC with `ingrain[heic]`. As multipart/form-data, the files themselves in fields called "
-        "`image`."
+        description="One image or a list of images: http(s) URL, data URI or base64 of a JPEG, PNG, WebP, GIF, BMP, "
+        "TIFF or AVIF file; HEIC needs `ingrain[heic]`. In multipart/form-data: files in fields called `image`."
     ),
 ]
-OptionalImages = Annotated[Images | None, Meta(description="Pictures as in /embed_image; null for none.")]
+OptionalImages = Annotated[Images | None, Meta(description="Images as in /embed_image; null for none.")]
 Headers = Annotated[
     dict[str, str] | None,
     Meta(
-        description="Headers to fetch image URLs with: Authorization, Accept, Accept-Language, Cookie, Referer, "
-        "User-Agent. They are never sent to another host than the URL's."
+        description="Headers for the download of image URLs: Authorization, Accept, Accept-Language, Cookie, Referer, "
+        "User-Agent. They are sent only to the host of the URL, not to hosts it redirects to."
     ),
 ]

@@ -1,4 +1,4 @@
-"""How a model's images are resized and cropped, as ``GET /model_image_geometry`` tells it."""
+"""The steps that resize and crop a model's images, as in ``GET /model_image_geometry``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ class ToRgb(msgspec.Struct, frozen=True, tag="to_rgb"):
 
 
 class OnWhite(msgspec.Struct, frozen=True, tag="on_white"):
-    """Lay the image on white where any of it may be transparent."""
+    """Compose an image that has transparency on a white background."""
 
 
 class Resize(msgspec.Struct, frozen=True, tag="resize"):
     """Resize to ``(height, width)`` with Pillow's filter of that name.
 
-    With ``shortest`` and ``longest`` the side of that name comes to the size and the other follows; ``squash`` does not
-    keep the aspect ratio.
+    ``shortest`` and ``longest`` resize that side to the size and keep the aspect ratio; ``squash`` resizes both sides.
     """
 
     size: tuple[int, int]
@@ -30,7 +29,7 @@ class Resize(msgspec.Struct, frozen=True, tag="resize"):
 
 
 class ResizeTensor(msgspec.Struct, frozen=True, tag="resize_tensor"):
-    """Resize as torchvision does with tensors, with torch's antialiased filter of that name."""
+    """Resize like torchvision resizes tensors, with torch's antialiased filter of that name."""
 
     size: tuple[int, int]
     mode: Literal["shortest", "squash"]
@@ -38,10 +37,10 @@ class ResizeTensor(msgspec.Struct, frozen=True, tag="resize_tensor"):
 
 
 class CenterCrop(msgspec.Struct, frozen=True, tag="center_crop"):
-    """Cut ``(height, width)`` out of the middle, padding with ``fill`` first where the image is smaller.
+    """Crop the center to ``(height, width)``; first pad a smaller image with ``fill``.
 
-    ``odd`` tells where the odd pixel of what is cut off goes: ``even`` rounds the offset as torchvision does,
-    ``behind`` cuts it down as transformers does.
+    ``odd`` is the rounding of an offset of n + 1/2: ``even`` rounds half to even like torchvision, ``behind`` rounds
+    down like transformers.
     """
 
     size: tuple[int, int]

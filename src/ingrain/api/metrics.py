@@ -1,4 +1,4 @@
-"""The engine's statistics, as ``GET /metrics`` answers them in JSON."""
+"""The engine's statistics in the JSON of ``GET /metrics``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ingrain.api.types import Answer, Keyed
 
 
 class DurationStat(Keyed, frozen=True):
-    """How often and how long in all; numbers as text, as in Triton's JSON."""
+    """Number of events and their total duration; numbers are strings, as in Triton's JSON."""
 
     count: str
     ns: str
@@ -22,7 +22,7 @@ class BatchStat(Answer, frozen=True, kw_only=True):
 
 
 class InferenceStat(Keyed, frozen=True):
-    """Where the time of inference went."""
+    """Durations of the stages of inference."""
 
     success: DurationStat | None
     fail: DurationStat | None

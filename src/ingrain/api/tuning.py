@@ -1,4 +1,4 @@
-"""Bodies of the routes that tune models."""
+"""Request and response bodies of the tuning routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingrain.vocabulary import Role, TuningStep
 
 Seconds = Annotated[
     Annotated[float, Meta(ge=1, le=3600)] | None,
-    Meta(description="How long it should take (default 30); a goal, for what has begun is finished."),
+    Meta(description="Target duration of the tuning (default 30); a measurement that has begun is finished."),
 ]
 
 
@@ -26,7 +26,7 @@ class TuneModelRequest(Request, frozen=True, kw_only=True):
 
 
 class Execution(Answer, frozen=True, kw_only=True):
-    """How a graph is executed; ``threads`` 0: ONNX Runtime's choice; no ``maxTokens`` where it takes pictures."""
+    """Execution settings of a graph; ``threads`` 0 is ONNX Runtime's choice, ``maxTokens`` is null for images."""
 
     copies: int
     threads: int
@@ -35,7 +35,7 @@ class Execution(Answer, frozen=True, kw_only=True):
 
 
 class TuningPoint(Answer, frozen=True, kw_only=True):
-    """One measurement: what was varied, what was measured, and its ratio to what it was compared with."""
+    """One measurement: the execution settings, their throughput, and its ratio to the settings compared with."""
 
     step: TuningStep
     execution: Execution
@@ -44,7 +44,7 @@ class TuningPoint(Answer, frozen=True, kw_only=True):
 
 
 class GraphTuning(Answer, frozen=True, kw_only=True):
-    """One graph: how it is executed now and by default; what its tuning chose, how much faster that was, the curve."""
+    """One graph: its current, default and chosen settings, the speed-up of the latter, and all measurements."""
 
     role: Role
     in_effect: Execution
@@ -55,9 +55,9 @@ class GraphTuning(Answer, frozen=True, kw_only=True):
 
 
 class ModelTuningAnswer(Answer, frozen=True, kw_only=True):
-    """How a model's graphs are executed here; ``tunedAt`` is null where the model has no tuning that fits.
+    """Execution settings of a model's graphs; ``tunedAt`` is null if the model has no tuning for this server.
 
-    ``given`` are the settings of the operator that win over a tuning.
+    ``given`` are the operator's settings that override a tuning.
     """
 
     message: str

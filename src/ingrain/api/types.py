@@ -1,4 +1,4 @@
-"""Bodies of requests and answers; these types are the schema of the API."""
+"""Request and response bodies of Ingrain's own API; the OpenAPI schema is generated from them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from ingrain.vocabulary import Library, Precision
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Base of native request bodies: camelCase (snake_case is taken too), null means not given, nothing unknown."""
+    """Base of request bodies. Names in camelCase or snake_case; null means not given; unknown fields are refused."""
 
 
 class Keyed(msgspec.Struct, frozen=True):
-    """What also answers to the wire's names: ``answer.processing_time_ms`` and ``answer["processingTimeMs"]``."""
+    """A mapping by wire names, too: ``answer.processing_time_ms`` is ``answer["processingTimeMs"]``."""
 
     def __getitem__(self, key: str) -> Any:
-        """Return a field by its name on the wire."""
+        """Return a field by its wire name."""
         try:
             return getattr(self, self.__struct_fields__[self.__struct_encode_fields__.index(key)])
         except ValueError:
@@ -56,11 +56,11 @@ class Keyed(msgspec.Struct, frozen=True):
         return iter(self.__struct_encode_fields__)
 
     def keys(self) -> tuple[str, ...]:
-        """Return the wire's names; with them ``dict(answer)`` works."""
+        """Return the wire names; ``dict(answer)`` needs this method."""
         return self.__struct_encode_fields__
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a field by its name on the wire, or ``default`` where there is none of that name."""
+        """Return a field by its wire name, or ``default`` if there is no such field."""
         try:
             return self[key]
         except KeyError:
@@ -68,7 +68,7 @@ class Keyed(msgspec.Struct, frozen=True):
 
 
 class Answer(Keyed, frozen=True, kw_only=True, rename="camel"):
-    """Base of answers."""
+    """Base of response bodies."""
 
 
 class EmbedTextRequest(Request, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class EmbedTextRequest(Request, frozen=True, kw_only=True):
 
 
 class EmbedImageRequest(Request, frozen=True, kw_only=True):
-    """Pictures to embed."""
+    """Images to embed."""
 
     name: Name
     image: Images
@@ -104,7 +104,7 @@ class EmbedImageRequest(Request, frozen=True, kw_only=True):
 
 
 class ClassifyImageRequest(Request, frozen=True, kw_only=True):
-    """Pictures to classify."""
+    """Images to classify."""
 
     name: Name
     image: Images
@@ -114,14 +114,14 @@ class ClassifyImageRequest(Request, frozen=True, kw_only=True):
 
 
 class ZeroShotRequest(Request, frozen=True, kw_only=True):
-    """Pictures to classify by labels of one's own."""
+    """Images to classify with the labels of the request."""
 
     name: Name
     image: Images
-    labels: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, description="What to choose among.")]
+    labels: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, description="Candidate labels.")]
     templates: Annotated[
         Annotated[list[Annotated[str, Meta(pattern=r"\{\}")]], Meta(min_length=1)] | None,
-        Meta(description="Sentences with `{}` for the label, whose vectors are averaged; the label itself if none."),
+        Meta(description="Sentences with `{}` for the label; their vectors are averaged. Not given: the label alone."),
     ] = None
     image_download_headers: Headers = None
     library: LibraryField = None
@@ -129,7 +129,7 @@ class ZeroShotRequest(Request, frozen=True, kw_only=True):
 
 
 class EmbedRequest(Request, frozen=True, kw_only=True):
-    """Texts and pictures to embed side by side."""
+    """Texts and images to embed."""
 
     name: Name
     text: OptionalTexts = None
@@ -161,7 +161,7 @@ class LoadModelRequest(Request, frozen=True, kw_only=True):
 
 
 class ModelRequest(Request, frozen=True, kw_only=True):
-    """A model to unload or delete, or whose tuning is to be forgotten."""
+    """A model to unload or delete, or whose tuning is to be deleted."""
 
     name: Name
     library: LibraryField = None
@@ -169,7 +169,7 @@ class ModelRequest(Request, frozen=True, kw_only=True):
 
 
 class NamedModelRequest(Request, frozen=True, kw_only=True):
-    """A model to load by a first-generation route, which knows the library by itself."""
+    """A model to load by a first-generation route, whose path determines the library."""
 
     name: Name
     library: LibraryField = None
@@ -177,13 +177,13 @@ class NamedModelRequest(Request, frozen=True, kw_only=True):
 
 
 class MessageAnswer(Answer, frozen=True, kw_only=True):
-    """A sentence."""
+    """A message."""
 
     message: str
 
 
 class ReadyAnswer(Answer, frozen=True, kw_only=True):
-    """Whether everything that should be served is, and if not, why."""
+    """Whether the server is ready, and the reasons if not."""
 
     ready: bool
     reasons: list[str]
@@ -191,10 +191,12 @@ class ReadyAnswer(Answer, frozen=True, kw_only=True):
 
 Vectors = Annotated[
     list[list[float] | str],
-    Meta(description="One vector an item, in order: numbers, or base64 of them where `encodingFormat` says so."),
+    Meta(description="One vector for each item, in order: numbers, or base64 if `encodingFormat` is `base64`."),
 ]
-Counts = Annotated[list[int], Meta(description="Tokens of each text, special ones and prompt included; if asked for.")]
-Cuts = Annotated[list[bool], Meta(description="Whether each text was longer than the model takes; if asked for.")]
+Counts = Annotated[
+    list[int], Meta(description="Number of tokens of each text, with special tokens and prompt; if requested.")
+]
+Cuts = Annotated[list[bool], Meta(description="Whether each text was truncated; if requested.")]
 
 
 class EmbeddingsAnswer(Answer, frozen=True, kw_only=True):
@@ -207,7 +209,7 @@ class EmbeddingsAnswer(Answer, frozen=True, kw_only=True):
 
 
 class EmbedAnswer(Answer, frozen=True, kw_only=True):
-    """Vectors by modality; null where none were asked for."""
+    """Vectors by modality; null for a modality that the request does not have."""
 
     text_embeddings: Vectors | None
     image_embeddings: Vectors | None
@@ -217,7 +219,7 @@ class EmbedAnswer(Answer, frozen=True, kw_only=True):
 
 
 class LoadedModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
-    """A loaded model; `precision` is there where it is not fp32."""
+    """A loaded model; ``precision`` is omitted if it is fp32."""
 
     name: str
     library: Library
@@ -231,10 +233,10 @@ class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
 
 
 class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
-    """A model of the repository and its state in Triton's words.
+    """A model of the repository and its state, named as in Triton.
 
-    ``reason`` says why it is not ready, why it was not made in another precision, or that it is being tuned;
-    ``precision`` is there where it is not fp32.
+    ``reason`` says why the model is not ready, why it was not converted to another precision, or that it is being
+    tuned. ``precision`` is omitted if it is fp32.
     """
 
     name: str
@@ -252,14 +254,14 @@ class RepositoryModelsAnswer(Answer, frozen=True, kw_only=True):
 
 
 class ProbabilitiesAnswer(Answer, frozen=True, kw_only=True):
-    """A row of probabilities for each picture, in the order of the labels."""
+    """A row of probabilities for each image, in the order of the labels."""
 
     probabilities: list[list[float]]
     processing_time_ms: float
 
 
 class ZeroShotAnswer(Answer, frozen=True, kw_only=True):
-    """A row of probabilities for each picture, in the order of the labels given."""
+    """A row of probabilities for each image, in the order of the request's labels."""
 
     labels: list[str]
     probabilities: list[list[float]]
@@ -267,26 +269,26 @@ class ZeroShotAnswer(Answer, frozen=True, kw_only=True):
 
 
 class LabelsAnswer(Answer, frozen=True, kw_only=True):
-    """Names of a classifier's classes."""
+    """Labels of a classifier."""
 
     labels: list[str]
 
 
 class ImageGeometryAnswer(Answer, frozen=True, kw_only=True):
-    """How a model's pictures are prepared: the steps in their order, and ``(height, width)`` in the end."""
+    """Preprocessing of a model's images: the steps in order, and the resulting ``(height, width)``."""
 
     size: list[int]
     steps: list[ImageStep]
 
 
 class EmbeddingSizeAnswer(Answer, frozen=True, kw_only=True):
-    """Width of a model's vectors."""
+    """Number of dimensions of a model's vectors."""
 
     embedding_size: int
 
 
 class ErrorDetail(Answer, frozen=True, kw_only=True):
-    """What went wrong; further facts by error."""
+    """Details of an error; some errors have further fields."""
 
     code: str
     message: str
@@ -295,7 +297,7 @@ class ErrorDetail(Answer, frozen=True, kw_only=True):
 
 
 class ErrorAnswer(Answer, frozen=True, kw_only=True):
-    """Body of every error."""
+    """Body of every error response."""
 
     message: str
     error: ErrorDetail

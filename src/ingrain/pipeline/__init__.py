@@ -1,1 +1,1 @@
-"""The one way of a request: checked, prepared, queued, computed, finished."""
+"""Runs tasks: checks, prepares, queues and finishes them."""

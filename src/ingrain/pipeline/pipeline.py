@@ -1,4 +1,4 @@
-"""The one way of a request: check, find the model, admit, prepare, queue, finish."""
+"""Runs a task: check the request, find the model, prepare inputs, queue them, finish the result."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ R = TypeVar("R")
 class Pipeline:
     """Runs tasks.
 
-    Its methods raise RequestError where the request is at fault, QueueFullError where too much waits already, and
-    EngineError where the engine is away, broken or too slow.
+    Its methods raise RequestError for an invalid request, QueueFullError for a full queue, and EngineError if the
+    engine is unreachable, fails or is too slow.
     """
 
     registry: Models
@@ -41,7 +41,7 @@ class Pipeline:
 
         Args:
             task: The task.
-            started: When the request began, by ``time.monotonic``, for a task that is a part of it; now if None.
+            started: Start of the request by ``time.monotonic``, if the task is only a part of it; None for now.
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         cancel = self.start(task, _FutureCaller(future), started=started)
@@ -51,42 +51,43 @@ class Pipeline:
             cancel()
             raise
         finally:
-            del future, cancel  # an error's traceback holds this frame, which must not hold the error
+            del future, cancel  # breaks the reference cycle between the error's traceback and this frame
 
     def start(self, task: Task[R], caller: Caller[R], *, started: float | None = None) -> Callable[[], None]:
-        """Start a task; few short texts need neither a coroutine nor a thread on the way.
+        """Start a task and call ``caller`` with its result.
 
-        An ``asyncio`` task and a future by themselves take 9 µs, where the front end spends 100 µs on a short text.
+        Few short texts need neither a coroutine nor a thread: an ``asyncio`` task and a future take 9 µs of the 100 µs
+        that the front end spends on a short text.
 
         Args:
             task: The task.
-            caller: Takes the result later, never before this returns.
+            caller: Receives the result, after this method has returned. It is not called if this method raises.
             started: As in ``run``.
 
         Returns:
-            What to call when nobody wants the result any more; the caller is not told then.
+            A function that cancels the task; the caller is not called afterwards.
 
         Raises:
-            RequestError: The request is at fault; the caller is not told then, nor for the next two.
-            QueueFullError: Too much waits already.
+            RequestError: The request is invalid.
+            QueueFullError: The queue is full.
             EngineError: The model is not ready.
         """
         task.check(self.limits)
         try:
             model = self._get(task.model)
         except ModelNotLoadedError:
-            # Another process that shares the repository may have loaded it, and another request have seen that first.
-            return _tell_later(self._run_refreshed(task, started or time.monotonic()), caller)
+            # Another process that shares the repository may have loaded the model: look again.
+            return _call_later(self._run_refreshed(task, started or time.monotonic()), caller)
         queue = task.admit(model, self.limits)
         timeout_s = self.limits.timeout_s if started is None else self._time_left_s(started)
         queue.refuse_when_late(len(task), timeout_s)
         inputs = task.prepare(model, self.images)
         if isinstance(inputs, list):
             return queue.put(inputs, _Waiter(self, task, model, caller), timeout_s=timeout_s, is_let_in=True)
-        return _tell_later(self._run_groups(task, model, queue, inputs, started or time.monotonic()), caller)
+        return _call_later(self._run_groups(task, model, queue, inputs, started or time.monotonic()), caller)
 
     async def model(self, name: ModelName) -> LoadedModel:
-        """Return a model that can be inferred now."""
+        """Return a loaded model; look for models that other processes have loaded, too."""
         try:
             return self._get(name)
         except ModelNotLoadedError:
@@ -100,10 +101,7 @@ class Pipeline:
     async def _run_groups(
         self, task: Task[R], model: LoadedModel, queue: Batcher[Any], groups: Groups, started: float
     ) -> R:
-        """Compute one group of inputs while the next is prepared.
-
-        Two groups are in memory at a time, whatever a request holds.
-        """
+        """Compute a group of inputs while the next group is prepared, so that at most two are in memory."""
         running: asyncio.Task[Rows] | None = None
         done: list[Rows] = []
         try:
@@ -114,7 +112,7 @@ class Pipeline:
                     running = asyncio.create_task(queue.submit(inputs, timeout_s=self._time_left_s(started)))
             assert running is not None
             done.append(await running)
-        except BaseException as error:  # cancellation, too, must take back what is being computed
+        except BaseException as error:  # also on cancellation, cancel the running batch
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
@@ -124,11 +122,11 @@ class Pipeline:
                 await self._raise_missing(task.model)
             raise
         finally:
-            running = None  # an error's traceback holds this frame, which must not hold the error
+            running = None  # breaks the reference cycle between the error's traceback and this frame
         return task.finish(model, done[0] if len(done) == 1 else np.concatenate(done))
 
     async def _raise_missing(self, name: ModelName) -> NoReturn:
-        """Say why a graph is not loaded: its model was unloaded (404), or the engine has lost it (503)."""
+        """Raise the reason why a graph is not loaded: its model was unloaded (404) or the engine has lost it (503)."""
         await self._refresh()
         self._get(name)
         self.registry.suspect()
@@ -138,7 +136,7 @@ class Pipeline:
         return self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
 
     async def _refresh(self) -> None:
-        """Follow the list of models, but wait no longer than a request may take: it lies on a disk that may hang."""
+        """Reread the list of loaded models, with the timeout of a request: its file may be on a disk that hangs."""
         await self._in_time(self.registry.refresh(), time.monotonic())
 
     async def _in_time(self, work: Awaitable[T], started: float) -> T:
@@ -161,7 +159,7 @@ class Pipeline:
 
 
 class _Waiter(msgspec.Struct, Generic[R], eq=False):
-    """Takes the rows of a task from its queue and passes the result on."""
+    """Receives the rows of a task from its queue and calls the task's caller with the result."""
 
     pipeline: Pipeline
     task: Task[R]
@@ -171,14 +169,14 @@ class _Waiter(msgspec.Struct, Generic[R], eq=False):
     def done(self, rows: Rows) -> None:
         try:
             result = self.task.finish(self.model, rows)
-        except Exception as error:  # whatever it is, the others of the batch must get theirs
+        except Exception as error:  # any error: the other requests of the batch must go on
             self.caller.failed(error)
         else:
             self.caller.done(result)
 
     def failed(self, error: IngrainError) -> None:
         if isinstance(error, ModelNotLoadedError):
-            _tell_later(self.pipeline._raise_missing(self.task.model), self.caller)
+            _call_later(self.pipeline._raise_missing(self.task.model), self.caller)
             return
         if isinstance(error, EngineUnavailableError):
             self.pipeline.registry.suspect()
@@ -186,7 +184,7 @@ class _Waiter(msgspec.Struct, Generic[R], eq=False):
 
 
 class _FutureCaller(Generic[R]):
-    """Takes a result into a future."""
+    """Stores a result in a future."""
 
     __slots__ = ("_future",)
 
@@ -202,24 +200,24 @@ class _FutureCaller(Generic[R]):
             self._future.set_exception(error)
 
 
-_telling: set[asyncio.Task[None]] = set()  # the event loop itself would forget them
+_running: set[asyncio.Task[None]] = set()  # the event loop has only weak references to its tasks
 
 
-def _tell_later(work: Coroutine[Any, Any, R], caller: Caller[R]) -> Callable[[], None]:
-    """Start work whose result goes to the caller; return what cancels it."""
+def _call_later(work: Coroutine[Any, Any, R], caller: Caller[R]) -> Callable[[], None]:
+    """Start an asyncio task that calls the caller with the result of ``work``; return a function that cancels it."""
 
-    async def tell() -> None:
+    async def run() -> None:
         try:
             result = await work
-        except Exception as error:  # whatever it is, the caller must not wait for ever
+        except Exception as error:  # any error: the caller must not wait for ever
             caller.failed(error)
         else:
             caller.done(result)
 
-    task = asyncio.get_running_loop().create_task(tell())
-    _telling.add(task)
-    task.add_done_callback(_telling.discard)
-    task.add_done_callback(lambda _: work.close())  # of a task that is cancelled before its first step
+    task = asyncio.get_running_loop().create_task(run())
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    task.add_done_callback(lambda _: work.close())  # needed if the task is cancelled before its first step
     return partial(_cancel, task)
 
 

@@ -1,4 +1,4 @@
-"""What the pipeline asks of a task, and the values that every task shares."""
+"""The interface of tasks, and the types that all tasks use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingrain.vocabulary import Library
 
 Rows = NDArray[np.float32]
 Groups = AsyncGenerator[Sequence[Any], None]
-"""Model inputs of one request, group by group, in order."""
+"""Yields groups of model inputs, in the order of a request's items."""
 
 Result_co = TypeVar("Result_co", covariant=True)
 Result_contra = TypeVar("Result_contra", contravariant=True)
@@ -25,12 +25,12 @@ Result_contra = TypeVar("Result_contra", contravariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLimits:
-    """What one request may ask for.
+    """Limits of one request.
 
     Attributes:
-        max_items: Most texts and images.
-        max_text_chars: Longest text in characters.
-        timeout_s: Seconds until the answer is due.
+        max_items: Maximum number of texts and images.
+        max_text_chars: Maximum length of a text in characters.
+        timeout_s: Maximum time of a request in seconds.
     """
 
     max_items: int = 10_000
@@ -39,9 +39,9 @@ class RequestLimits:
 
 
 class ModelName(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a request names it.
+    """The model that a request names.
 
-    A Struct, as are all values that are made for every request: a dataclass takes ten times as long.
+    Types of which each request makes an instance are Structs: a dataclass takes ten times as long to make.
     """
 
     name: str
@@ -50,31 +50,31 @@ class ModelName(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(Protocol[Result_co]):
-    """One request's work on one graph of one model.
+    """The work of one request on one graph of a model.
 
-    The pipeline calls the methods in the order in which they stand here. A task is made for one request, and may keep
-    what it learns from one method to the next.
+    The pipeline calls the methods in the order of their definition. A task belongs to one request, so its methods may
+    store state for later ones.
     """
 
     @property
     def model(self) -> ModelName:
-        """The model that the request names."""
+        """Name of the requested model."""
 
     def __len__(self) -> int:
-        """Return the number of items: texts, images, pairs."""
+        """Return the number of items."""
 
     def check(self, limits: RequestLimits) -> None:
-        """Refuse what can be refused before the model is looked up.
+        """Check all that can be checked without the model.
 
         Raises:
-            RequestError: The request is at fault.
+            RequestError: The request is invalid.
         """
 
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Any]:
         """Return the queue of the graph that computes the task.
 
         Raises:
-            RequestError: The model cannot do this, or not in this way.
+            RequestError: The model does not support the task or its options.
         """
 
     def prepare(self, model: LoadedModel, images: ImageInput) -> list[Any] | Groups:
@@ -82,25 +82,25 @@ class Task(Protocol[Result_co]):
 
         Args:
             model: The loaded model.
-            images: Fetches and decodes images.
+            images: Downloads and decodes images.
 
         Returns:
-            A list of all inputs, where making it takes less time than handing it to a thread; else a generator of
-            groups of them: one group is computed while the next is prepared.
+            A list of all inputs, if preparing them takes less time than starting a thread; else a generator of groups
+            of inputs, so that one group is computed while the next is prepared.
 
         Raises:
-            RequestError: An item is at fault.
+            RequestError: An item is invalid.
         """
 
     def finish(self, model: LoadedModel, rows: Rows) -> Result_co:
-        """Turn the graph's rows, ``float32 [N, ...]`` in the order of the items, into the result."""
+        """Make the result from the graph's rows, ``float32 [N, ...]`` in the order of the items."""
 
 
 class Caller(Protocol[Result_contra]):
-    """Takes the result of a task. Exactly one of the two methods is called, once; neither may raise."""
+    """Receives the result of a task. Exactly one of the methods is called, once; neither may raise."""
 
     def done(self, result: Result_contra) -> None:
-        """Take the result."""
+        """Receive the result."""
 
     def failed(self, error: Exception) -> None:
-        """Take the reason why there is none: an IngrainError, or a fault that nobody foresaw."""
+        """Receive the error: an IngrainError, or any other exception if the code has a bug."""

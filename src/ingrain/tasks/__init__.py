@@ -1,4 +1,4 @@
-"""What a request can ask for: one module a task, with its checks, its model inputs and its result.
+"""The tasks of requests. Each task checks its items, prepares model inputs and makes the result.
 
-A task implements ``pipeline.task.Task``; its route stands in ``server/dialects/native``. See docs/extending.md.
+A task implements ``pipeline.task.Task``; its routes are in ``server/dialects``. See docs/extending.md.
 """

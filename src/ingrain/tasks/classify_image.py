@@ -11,11 +11,11 @@ from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.probabilities import softmax
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.tasks.images import Images, check_images, load_pixels
+from ingrain.tasks.images import Images, check_images, prepare_images
 
 
 class ClassifyImages(msgspec.Struct, eq=False):
-    """The task: probabilities, ``float32 [N, K]``, in the order of the images and of the model's labels."""
+    """Classifies images; the result is probabilities, ``float32 [N, K]``, by image and by the model's labels."""
 
     model: ModelName
     images: Images
@@ -32,15 +32,13 @@ class ClassifyImages(msgspec.Struct, eq=False):
         del limits
         queue = model.queues.get("classifier")
         if queue is None:
-            hint = " Give label names to /classify_image_zero_shot." if model.manifest.similarity else ""
+            hint = " Send label names to /classify_image_zero_shot." if model.manifest.similarity else ""
             raise ModalityError(f"Model {model.manifest.name!r} is not a classifier.{hint}", param="name")
         return queue
 
     def prepare(self, model: LoadedModel, images: ImageInput) -> Groups:
         """Fetch, decode and resize the images."""
-        assert model.image is not None
-        images.check(self.images.images, param=self.images.param)
-        return load_pixels(self.images, model.image, images)
+        return prepare_images(self.images, model, images)
 
     def finish(self, model: LoadedModel, rows: Rows) -> Rows:
         """Turn logits into probabilities."""

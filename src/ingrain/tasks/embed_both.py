@@ -1,4 +1,4 @@
-"""Embeds texts and images side by side."""
+"""Embeds texts and images of one request concurrently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingrain.tasks.item_limit import check_count
 async def embed_both(
     pipeline: Pipeline, texts: EmbedTexts | None, images: EmbedImages | None
 ) -> tuple[EmbeddedTexts | None, AnyVectors | None]:
-    """Return the vectors of texts and of images; the first failure ends the other."""
+    """Return the vectors of texts and of images; if one task fails, the other is cancelled."""
     if texts is not None and images is not None:
         check_count(pipeline.limits, len(texts) + len(images), "text", "texts and images")
     try:

@@ -11,12 +11,12 @@ from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.tasks.images import Images, check_images, load_pixels
+from ingrain.tasks.images import Images, check_images, prepare_images
 from ingrain.tasks.vectors import VectorForm, check_form, finish_vectors
 
 
 class EmbedImages(msgspec.Struct, eq=False):
-    """The task: vectors in the order of the images."""
+    """Embeds images; the result has one vector for each image, in order."""
 
     model: ModelName
     images: Images
@@ -30,13 +30,12 @@ class EmbedImages(msgspec.Struct, eq=False):
         check_images(limits, self.images)
 
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Pixels]:
-        """Return the queue of the image encoder."""
+        """Check the form of the vectors and return the queue of the image encoder."""
         del limits
         queue = model.queue("image_encoder", self.images.param, "embed images")
         if self.form.dtype in NEEDS_RANGES:
             raise ModalityError(
-                f"{self.form.dtype} vectors need ranges, which are measured on texts, and images have others; "
-                "float, binary and ubinary are what images can have.",
+                f"{self.form.dtype} is not available for images; use float, binary or ubinary.",
                 param="outputDtype",
             )
         check_form(self.form, model)
@@ -44,11 +43,9 @@ class EmbedImages(msgspec.Struct, eq=False):
 
     def prepare(self, model: LoadedModel, images: ImageInput) -> Groups:
         """Fetch, decode and resize the images."""
-        assert model.image is not None
-        images.check(self.images.images, param=self.images.param)
-        return load_pixels(self.images, model.image, images)
+        return prepare_images(self.images, model, images)
 
     def finish(self, model: LoadedModel, rows: Rows) -> AnyVectors:
-        """Bring the vectors into the form asked for."""
+        """Convert the rows into the requested form."""
         del model
         return finish_vectors(rows, self.form)

@@ -1,16 +1,17 @@
-"""Images of a request: their limits, and their way to pixels."""
+"""The images of a request: their limits and their conversion to pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Groups, RequestLimits
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.tasks.item_limit import check_count
 
-# Images whose pixels are in memory at once for one request are at most twice as many.
+# A request has the pixels of at most two groups in memory.
 _IMAGES_A_GROUP = 64
 
 
@@ -20,9 +21,9 @@ class Images:
 
     Attributes:
         images: URLs, data URIs, base64 or the bytes of files.
-        headers: To fetch URLs with.
-        param: The caller's name of the field, for errors.
-        places: Index of each in the caller's list, where they are a part of it.
+        headers: Headers to download URLs with.
+        param: Name of the request field, for errors.
+        places: Index of each image in the request field; None if ``images`` is the whole field.
     """
 
     images: Sequence[str | bytes]
@@ -39,8 +40,14 @@ def check_images(limits: RequestLimits, images: Images) -> None:
     check_count(limits, len(images), images.param, "images")
 
 
-async def load_pixels(images: Images, preprocessor: ImagePreprocessor, source: ImageInput) -> Groups:
-    """Yield the pixels of all images, group by group: each ``uint8 [H, W, 3]``."""
+def prepare_images(images: Images, model: LoadedModel, source: ImageInput) -> Groups:
+    """Check the images and return a generator of groups of their pixels, each ``uint8 [H, W, 3]``."""
+    assert model.image is not None
+    source.check(images.images, param=images.param)
+    return _load_pixels(images, model.image, source)
+
+
+async def _load_pixels(images: Images, preprocessor: ImagePreprocessor, source: ImageInput) -> Groups:
     for first in range(0, len(images), _IMAGES_A_GROUP):
         group = images.images[first : first + _IMAGES_A_GROUP]
         places = range(first, first + len(group)) if images.places is None else images.places[first:]

@@ -10,10 +10,10 @@ def check_count(limits: RequestLimits, count: int, param: str, what: str) -> Non
     """Refuse too many items.
 
     Args:
-        limits: Of one request.
-        count: How many items the request has.
-        param: The caller's name of the field.
-        what: What the items are, in the plural.
+        limits: Limits of a request.
+        count: Number of items in the request.
+        param: Name of the request field.
+        what: Plural noun for the items.
     """
     if count > limits.max_items:
         raise TooLargeError(

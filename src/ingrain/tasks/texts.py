@@ -1,4 +1,4 @@
-"""Texts of a request: their limits, their prompt, and their way to token ids."""
+"""The texts of a request: their limits, their prompt and their tokenization."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ingrain.preprocess.text import TextPreprocessor, TokenizedText
 from ingrain.tasks.item_limit import check_count
 
 MOST_ADDED_CHARS = 10_000_000
-"""Most characters that prompts, or templates, may add to the texts of one request."""
+"""Maximum number of characters that prompts or templates may add to the texts of a request."""
 
-# Tokenizing so much takes less time than handing it to a thread.
+# Tokenizing at most so much takes less time than starting a thread.
 _INLINE_CHARS = 4_000
 _INLINE_TEXTS = 32
 
 
 class Texts(msgspec.Struct, frozen=True, kw_only=True):
-    """Texts of a request, and how they become tokens.
+    """Texts of a request, with their options for tokenization.
 
     Attributes:
-        texts: The texts; empty where ``token_ids`` are given.
-        token_ids: Token ids by text, of the model's own tokenizer, in the place of texts.
-        prompt: Which prompt goes before them; None for the model's default.
-        truncate: False to refuse a text that is longer than the model takes, instead of cutting it.
-        cut_side: Where to cut it; where the source library does if None.
-        param: The caller's name of the field, for errors.
-        places: Index of each in the caller's list, where they are a part of it.
-        is_list: False where the caller gave one text by itself.
+        texts: The texts; empty if ``token_ids`` is given.
+        token_ids: Token ids of each text, of the model's own tokenizer, instead of ``texts``.
+        prompt: Prompt for the texts; None for the model's default prompt.
+        truncate: False to refuse texts that exceed the model's maximum length instead of truncating them.
+        cut_side: Side on which texts are truncated; None for the source library's side.
+        param: Name of the request field, for errors.
+        places: Index of each text in the request field; None if ``texts`` is the whole field.
+        is_list: False if the field is a single text, not a list.
     """
 
     texts: Sequence[str] = ()
@@ -49,16 +49,16 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.texts if self.token_ids is None else self.token_ids)
 
     def place(self, index: int) -> int:
-        """Return a text's index in the caller's list."""
+        """Return a text's index in the request field."""
         return index if self.places is None else self.places[index]
 
     def name(self, index: int) -> str:
-        """Return the caller's name of one of the texts."""
+        """Return the name of a text for errors, like ``text[3]``."""
         return f"{self.param}[{self.place(index)}]" if self.is_list else self.param
 
 
 def check_texts(limits: RequestLimits, texts: Texts) -> None:
-    """Refuse too many texts, and texts that are too long."""
+    """Refuse too many texts and too long texts."""
     param, longest = texts.param, limits.max_text_chars
     given = texts.texts if texts.token_ids is None else texts.token_ids
     check_count(limits, len(given), param, "texts" if param == "text" else param)
@@ -72,17 +72,17 @@ def check_texts(limits: RequestLimits, texts: Texts) -> None:
             )
     if texts.token_ids is not None and texts.prompt is not None:
         raise InvalidRequestError(
-            "A prompt goes before text, not before token ids of the model's own tokenizer.", param=param
+            "A prompt can be used with texts, not with token ids of the model's own tokenizer.", param=param
         )
 
 
 def choose_prompt(texts: Texts, model: LoadedModel, limits: RequestLimits) -> str | None:
-    """Return the prompt that goes before the texts; None for the model's default.
+    """Return the requested prompt; None for the model's default prompt.
 
     Raises:
         ModalityError: The model does not take text.
         InvalidRequestError: The model has no such prompt.
-        TooLargeError: The prompt makes the texts too long; told before it is put before every text.
+        TooLargeError: The prompt makes the texts too long.
     """
     if model.text is None:
         raise ModalityError(f"Model {model.manifest.name!r} does not take text.", param=texts.param)
@@ -102,7 +102,7 @@ def choose_prompt(texts: Texts, model: LoadedModel, limits: RequestLimits) -> st
 
 
 def is_short(texts: Texts, prompt: str | None) -> bool:
-    """Tell whether texts are tokenized in less time than a thread takes to start."""
+    """Return whether tokenizing the texts takes less time than starting a thread."""
     given = texts.texts
     return (
         texts.token_ids is None
@@ -115,8 +115,8 @@ def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> l
     """Return the token ids of each text.
 
     Raises:
-        TextTooLongError: A text is too long, and must not be cut.
-        InvalidRequestError: A token id is not one of the model's.
+        TextTooLongError: A text exceeds the model's maximum length and ``truncate`` is False.
+        InvalidRequestError: A token id is not in the model's vocabulary.
     """
     if texts.token_ids is not None:
         items = tokenizer.take_ids(texts.token_ids, name=texts.name, cut_side=texts.cut_side)
@@ -132,7 +132,7 @@ def _refuse_cut(texts: Texts, items: Sequence[TokenizedText], limit: int) -> Non
         if item.cut_tokens:
             length = len(item) + item.cut_tokens
             raise TextTooLongError(
-                f"{texts.name(index)} has {length} tokens; the model takes {limit}. Shorten it, or let it be cut by "
+                f"{texts.name(index)} has {length} tokens; the model takes {limit}. Shorten the text, or send "
                 "`truncate: true`.",
                 param=texts.name(index),
                 facts={"index": texts.place(index), "tokens": length, "limit": limit},

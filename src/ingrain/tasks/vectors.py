@@ -1,4 +1,4 @@
-"""The form in which a request wants its vectors: width, length and number type."""
+"""The requested form of vectors: dimensions, normalization and number type."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ingrain.postprocess.vectors import finish
 
 
 class VectorForm(msgspec.Struct, frozen=True, kw_only=True):
-    """The form of vectors: cut to ``dimensions``, then normalized, then quantized.
+    """The form of vectors: first cut to ``dimensions``, then normalized, then quantized.
 
     Attributes:
-        normalize: True for unit length.
-        dimensions: Leading dimensions to keep; all if None.
+        normalize: True to scale vectors to unit length.
+        dimensions: Number of leading dimensions to keep; None to keep all.
         dtype: Number type.
-        dimensions_param: The caller's name of ``dimensions``, for errors.
+        dimensions_param: Name of the request field for ``dimensions``, for errors.
     """
 
     normalize: bool = True
@@ -30,15 +30,15 @@ class VectorForm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_form(form: VectorForm, model: LoadedModel) -> NDArray[np.float32] | None:
-    """Return the calibration ranges that quantized vectors need, ``float32 [2, D]``; None for other forms.
+    """Check the form; return the calibration ranges for int8 and uint8, ``float32 [2, D]``, else None.
 
     Raises:
-        InvalidRequestError: The model's vectors cannot have this form.
+        InvalidRequestError: The model cannot produce vectors of this form.
     """
     name, width = model.manifest.name, model.manifest.embedding_size
     if form.dimensions is not None and form.dimensions > width:
         raise InvalidRequestError(
-            f"{form.dimensions_param} is {form.dimensions}, and the vectors of model {name!r} have {width} dimensions.",
+            f"{form.dimensions_param} is {form.dimensions}, but the vectors of model {name!r} have {width} dimensions.",
             param=form.dimensions_param,
             facts={"limit": width},
         )
@@ -46,14 +46,14 @@ def check_form(form: VectorForm, model: LoadedModel) -> NDArray[np.float32] | No
         return None
     if model.calibration is None:
         raise InvalidRequestError(
-            f"Model {name!r} was stored without the ranges that {form.dtype} vectors need; delete it and load it "
-            "again to have them measured.",
+            f"Model {name!r} was stored without the calibration ranges for {form.dtype} vectors. Delete the model and "
+            "load it again to measure them.",
             param="outputDtype",
         )
     return model.calibration.ranges(dimensions=form.dimensions, normalize=form.normalize)
 
 
 def finish_vectors(rows: Rows, form: VectorForm, ranges: NDArray[np.float32] | None = None) -> AnyVectors:
-    """Bring a graph's rows, ``float32 [N, D]``, into the form asked for."""
+    """Convert a graph's rows, ``float32 [N, D]``, into the requested form."""
     rows = finish(rows, dimensions=form.dimensions, normalize=form.normalize)
     return rows if form.dtype == "float" else quantize(rows, form.dtype, ranges)

@@ -1,4 +1,4 @@
-"""Classifies images with labels of the caller's own, by a model with a text and an image tower."""
+"""Classifies images with labels from the request, by a model with a text and an image encoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNIT_LENGTH = VectorForm()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Labels to choose among; each template makes a sentence of a label by its ``{}``."""
+    """Candidate labels, and templates that make a sentence from a label, which replaces ``{}``."""
 
     names: tuple[str, ...]
     templates: tuple[str, ...] = ("{}",)
@@ -36,8 +36,9 @@ class Labels:
 async def classify_zero_shot(pipeline: Pipeline, name: ModelName, images: Images, labels: Labels) -> Rows:
     """Return probabilities, ``float32 [N, K]``, in the order of the images and of the labels.
 
-    As OpenCLIP does it: a label's vector is the mean of its templates' unit vectors, brought to unit length again;
-    cosines are scaled and shifted as the model learned it, then softmax (CLIP) or sigmoid (SigLIP).
+    Computed like in OpenCLIP: the vector of a label is the normalized mean of the unit vectors of its sentences. The
+    cosine similarities are multiplied by the model's learned scale, its bias is added, and softmax (CLIP) or sigmoid
+    (SigLIP) is applied.
     """
     started = time.monotonic()
     check_images(pipeline.limits, images)
@@ -45,7 +46,11 @@ async def classify_zero_shot(pipeline: Pipeline, name: ModelName, images: Images
     model = await pipeline.model(name)
     similarity = model.manifest.similarity
     if similarity is None or "image_encoder" not in model.queues:
-        raise ModalityError(f"Model {name.name!r} does not compare images with texts.", param="name")
+        raise ModalityError(
+            f"Model {name.name!r} cannot do zero-shot classification, which needs a model with a text and an image "
+            "encoder (CLIP, SigLIP).",
+            param="name",
+        )
     targets = await _label_vectors(pipeline, name, model, labels, started)
     rows = await pipeline.run(EmbedImages(name, images, _UNIT_LENGTH), started=started)
     cosines = rows.astype(np.float32, copy=False) @ targets.T
@@ -56,7 +61,7 @@ async def classify_zero_shot(pipeline: Pipeline, name: ModelName, images: Images
 async def _label_vectors(
     pipeline: Pipeline, name: ModelName, model: LoadedModel, labels: Labels, started: float
 ) -> Rows:
-    """Return a unit vector a label, ``float32 [K, D]``; those of sets that were asked for lately are kept."""
+    """Return a unit vector for each label, ``float32 [K, D]``, from an LRU cache of label sets."""
     key, kept = (*labels.templates, "\0", *labels.names), model.label_vectors
     if key in kept:
         kept.move_to_end(key)
@@ -74,7 +79,7 @@ async def _label_vectors(
 
 
 def _check_labels(limits: RequestLimits, labels: Labels) -> None:
-    """Refuse too many labels, and too long sentences before they are built: a template may hold many ``{}``."""
+    """Refuse too many labels and too long sentences, before the sentences are built."""
     check_texts(limits, Texts(texts=labels.names, param="labels"))
     check_count(limits, len(labels.names) * len(labels.templates), "labels", "labels times templates")
     total = 0

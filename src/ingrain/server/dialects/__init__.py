@@ -1,1 +1,1 @@
-"""The APIs that clients speak: one module or folder each, listed in ``table.py``."""
+"""The HTTP APIs of the server: one module or folder for each dialect; ``table.py`` lists them."""

@@ -1,4 +1,4 @@
-"""Routes of the first generation, kept for older clients: each is one of today's under another name."""
+"""First-generation routes for older clients: other names of current routes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from ingrain.server.plane.services import ModelServices
 from ingrain.vocabulary import Library
 
 _OLD_NAMES = {"embed_text": "infer_text", "embed_image": "infer_image", "embed": "infer"}
+
+
+def _renamed(route: Route) -> Route:
+    name = _OLD_NAMES[route.name]
+    return replace(route, name=name, path=f"/{name}", summary=f"As {route.path}.", deprecated=True)
 
 
 def _load_with(library: Library) -> Handler:
@@ -38,11 +43,7 @@ def _load_route(name: str, library: Library) -> Route:
 FIRST_GENERATION = Dialect(
     name="first generation",
     routes=(
-        *(
-            replace(route, name=old, path=f"/{old}", summary=f"As {route.path}.", deprecated=True)
-            for route in embed.ROUTES
-            if (old := _OLD_NAMES[route.name])
-        ),
+        *map(_renamed, embed.ROUTES),
         _load_route("load_sentence_transformer_model", "sentence_transformers"),
         _load_route("load_clip_model", "open_clip"),
         _load_route("load_timm_model", "timm"),

@@ -1,4 +1,4 @@
-"""The dialects that the server speaks: a line for each. The first one answers what belongs to no other."""
+"""The dialects that the server serves. The first one answers requests that match no dialect."""
 
 from __future__ import annotations
 

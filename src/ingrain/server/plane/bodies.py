@@ -32,7 +32,8 @@ def decode_open(body: bytes, kind: type[R]) -> R:
     Raises:
         InvalidRequestError: The body is not JSON, or a field is missing or of a wrong type or value.
     """
-    return _decode(body, kind, _strict(kind), ignore_unknown=True)
+    strict: type[R] = _strict(kind)
+    return _decode(body, kind, strict, ignore_unknown=True)
 
 
 def _decode(body: bytes, kind: type[R], strict: type[R], *, ignore_unknown: bool) -> R:

@@ -23,7 +23,7 @@ _FORM_FIELDS = 4096
 _MOST_FILES = 100_000
 
 
-async def read_pictures(request: HttpRequest, kind: type[R], limits: PlaneLimits) -> tuple[R, list[bytes]]:
+async def read_image_body(request: HttpRequest, kind: type[R], limits: PlaneLimits) -> tuple[R, list[bytes]]:
     """Decode a request body with images.
 
     Args:

@@ -10,20 +10,20 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, milliseconds_since
 from ingrain.server.plane.route import inference_route
 from ingrain.server.plane.services import Services
-from ingrain.server.plane.uploads import read_pictures
+from ingrain.server.plane.uploads import read_image_body
 from ingrain.tasks.classify_image import ClassifyImages
 from ingrain.tasks.zero_shot import Labels, classify_zero_shot
 
 
 async def _classify_image(services: Services, request: Request) -> Response:
-    body, files = await read_pictures(request, types.ClassifyImageRequest, services.limits)
+    body, files = await read_image_body(request, types.ClassifyImageRequest, services.limits)
     started = time.perf_counter()
     rows = await services.pipeline.run(ClassifyImages(model_name(body), images_of(body, files, body.image)))
     return array_answer({"probabilities": rows, "processingTimeMs": milliseconds_since(started)})
 
 
 async def _classify_image_zero_shot(services: Services, request: Request) -> Response:
-    body, files = await read_pictures(request, types.ZeroShotRequest, services.limits)
+    body, files = await read_image_body(request, types.ZeroShotRequest, services.limits)
     started = time.perf_counter()
     labels = Labels(names=tuple(body.labels), templates=tuple(body.templates or ("{}",)))
     images = images_of(body, files, body.image)
@@ -42,7 +42,7 @@ ROUTES = (
     inference_route(
         "classify_image_zero_shot",
         _classify_image_zero_shot,
-        "Classify images with labels of your own, by a model with a text and an image tower.",
+        "Classify images with labels from the request, by a model with a text and an image encoder.",
         types.ZeroShotRequest,
         types.ZeroShotAnswer,
     ),

@@ -1,4 +1,4 @@
-"""Ingrain's own dialect: a line for each module of routes."""
+"""Ingrain's own dialect: the routes of the modules in this folder."""
 
 from __future__ import annotations
 

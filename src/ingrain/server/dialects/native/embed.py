@@ -21,15 +21,15 @@ from ingrain.server.plane.answers import (
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.route import Work, inference_route
 from ingrain.server.plane.services import Services
-from ingrain.server.plane.uploads import read_pictures
+from ingrain.server.plane.uploads import read_image_body
 from ingrain.tasks.embed_both import embed_both
 from ingrain.tasks.embed_image import EmbedImages
 from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
 
 _VECTOR_NOTES = (
-    "Answers the numbers as they are (application/octet-stream, with X-Embeddings-Shape and -Dtype) or as a file for "
-    "numpy.load (application/x-npy) where `Accept` prefers that. X-Truncated-Texts tells how many texts were cut, if "
-    "any was."
+    "If `Accept` prefers application/octet-stream, the response is the raw numbers, with X-Embeddings-Shape and "
+    "X-Embeddings-Dtype; if it prefers application/x-npy, a file for numpy.load. X-Truncated-Texts is the number of "
+    "truncated texts, if there are any."
 )
 
 
@@ -54,7 +54,7 @@ def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
 
 async def embed_image(services: Services, request: Request) -> Response:
     """Embed images."""
-    body, files = await read_pictures(request, types.EmbedImageRequest, services.limits)
+    body, files = await read_image_body(request, types.EmbedImageRequest, services.limits)
     started = time.perf_counter()
     task = EmbedImages(model_name(body), images_of(body, files, body.image), vector_form(body))
     rows = await services.pipeline.run(task)
@@ -62,8 +62,8 @@ async def embed_image(services: Services, request: Request) -> Response:
 
 
 async def embed(services: Services, request: Request) -> Response:
-    """Embed texts and images side by side."""
-    body, files = await read_pictures(request, types.EmbedRequest, services.limits)
+    """Embed texts and images in one request."""
+    body, files = await read_image_body(request, types.EmbedRequest, services.limits)
     if body.text is None and body.image is None:
         raise InvalidRequestError("Nothing to embed: give `text`, `image` or both.", param="text")
     started = time.perf_counter()
@@ -103,5 +103,5 @@ ROUTES = (
         notes=_VECTOR_NOTES,
         media=VECTOR_MEDIA,
     ),
-    inference_route("embed", embed, "Embed texts and images side by side.", types.EmbedRequest, types.EmbedAnswer),
+    inference_route("embed", embed, "Embed texts and images in one request.", types.EmbedRequest, types.EmbedAnswer),
 )

@@ -1,4 +1,4 @@
-"""Fields that the bodies of several routes share, as the tasks take them."""
+"""Conversion of request fields that several routes share into inputs of the tasks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ BodyWithImages = types.EmbedImageRequest | types.EmbedRequest | types.ClassifyIm
 
 
 def model_name(body: types.EmbedTextRequest | BodyWithImages) -> ModelName:
-    """Return the model that a body names."""
+    """Return the name of the requested model."""
     return ModelName(name=body.name, library=body.library, pretrained=body.pretrained)
 
 
 def vector_form(body: types.EmbedTextRequest | types.EmbedImageRequest | types.EmbedRequest) -> VectorForm:
-    """Return the form of vectors that a body asks for."""
+    """Return the requested form of the vectors."""
     return VectorForm(normalize=body.normalize is not False, dimensions=body.n_dims, dtype=body.output_dtype or "float")
 
 
 def texts_of(body: types.EmbedTextRequest | types.EmbedRequest, given: str | list[str]) -> Texts:
-    """Return a body's texts."""
+    """Return the texts of a body with their prompt and truncation."""
     prompt = None
     if body.prompt is not None or body.prompt_name is not None or body.input_type is not None:
         prompt = PromptChoice(text=body.prompt, name=body.prompt_name, input_type=body.input_type)
@@ -31,7 +31,7 @@ def texts_of(body: types.EmbedTextRequest | types.EmbedRequest, given: str | lis
 
 
 def images_of(body: BodyWithImages, files: list[bytes], given: str | list[str]) -> Images:
-    """Return a body's images, which are its files where it has any."""
+    """Return the images of a body: the uploaded files, or else the values of the field."""
     return Images(images=files or _list(given), headers=body.image_download_headers)
 
 

@@ -1,4 +1,4 @@
-"""Routes that tell how the server is: health, readiness, metrics."""
+"""Routes for health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ROUTES = (
             method="GET",
             path="/health",
             handler=partial(_health, plane),
-            summary="Tell that the process is alive.",
+            summary="Liveness: answers while the process runs.",
             answer=types.MessageAnswer,
         )
         for plane in _PLANES
@@ -63,8 +63,7 @@ ROUTES = (
             method="GET",
             path="/ready",
             handler=_ready,
-            summary="Tell whether the engine answers and all models that should be loaded are; "
-            "503 says what is missing.",
+            summary="Readiness: whether the engine answers and all configured models are loaded; 503 says why not.",
             answer=types.ReadyAnswer,
             errors=(503,),
         )
@@ -76,7 +75,7 @@ ROUTES = (
         method="GET",
         path="/metrics",
         handler=_metrics,
-        summary="Statistics of the engine as JSON; Prometheus text where `Accept` prefers text/plain or OpenMetrics.",
+        summary="Statistics of the engine as JSON; Prometheus text if `Accept` prefers text/plain or OpenMetrics.",
         answer=MetricsAnswer,
         scope="metrics",
         errors=(503,),

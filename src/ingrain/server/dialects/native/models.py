@@ -1,8 +1,8 @@
-"""Routes that load, unload, remove and describe models."""
+"""Routes that load, unload, delete and describe models."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -36,28 +36,28 @@ async def _load_model(services: ModelServices, request: Request) -> Response:
 
 
 def _task_of(body: types.LoadModelRequest) -> Task | None:
-    """Return what a model is to do, in whichever words it was said.
+    """Return the requested task, from ``task`` or from ``numClasses``, its timm name.
 
     Raises:
-        InvalidRequestError: It is no timm model, or the two words differ.
+        InvalidRequestError: The library has no choice of tasks, or the two fields contradict each other.
     """
     field = "task" if body.task is not None else "numClasses" if body.num_classes is not None else None
     if field is None:
         return None
     if not LIBRARIES[body.library].task_can_be_chosen:
         raise InvalidRequestError(
-            f"{field} is for timm models, whose weights may be a classifier's; leave it out for {body.library!r}.",
+            f"{field} is for timm models only; leave it out for {body.library!r}.",
             param=field,
         )
     if body.num_classes == 0 and body.task == "classify":
         raise InvalidRequestError(
-            "numClasses 0 makes an embedder, and task is 'classify'; leave one out.", param="task"
+            "numClasses 0 means task 'embed', but task is 'classify'; leave one of them out.", param="task"
         )
     return body.task or "embed"
 
 
 async def load(services: ModelServices, ref: ModelRef) -> Response:
-    """Load a model and say whether it was loaded before."""
+    """Load a model; the message says whether it was loaded already."""
     loaded_now = await services.registry.load(ref)
     return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}.")
 
@@ -137,7 +137,7 @@ async def _model_image_geometry(services: ModelServices, request: Request) -> Re
 
 
 async def queried_manifest(services: ModelServices, request: Request) -> Manifest:
-    """Find the model that the query names."""
+    """Return the manifest of the model that the query parameters name."""
     known = ("name", "library", "pretrained")
     query = request.query
     for field in query:
@@ -154,14 +154,11 @@ async def queried_manifest(services: ModelServices, request: Request) -> Manifes
 
 
 def _library(given: str | None) -> Library | None:
-    for library in get_args(Library):
-        if given == library:
-            return library  # type: ignore[no-any-return]  # get_args forgets that it is a Library
-    if given:
+    if given and given not in get_args(Library):
         raise InvalidRequestError(
             f"library is {given!r}; it must be one of {', '.join(get_args(Library))}.", param="library"
         )
-    return None
+    return cast("Library | None", given or None)
 
 
 def _message(text: str) -> Response:
@@ -169,15 +166,15 @@ def _message(text: str) -> Response:
 
 
 MODEL_QUERY = (
-    Parameter(name="name", description="What the source library calls the model.", required=True),
-    Parameter(name="library", description="Source library, where several models share a name."),
+    Parameter(name="name", description="Name of the model in its source library.", required=True),
+    Parameter(name="library", description="Source library; needed if several models share a name."),
     Parameter(name="pretrained", description="Weight tag of an OpenCLIP model."),
 )
 """Query parameters of the routes that describe a model."""
 
 
 def model_route(name: str, handler: Handler, summary: str, request: type, answer: type, **fields: Any) -> Route:
-    """Return a route that changes a model: ``POST /name`` on the model plane, where nothing else is given."""
+    """Return a route that changes a model: by default ``POST /name`` on the model plane."""
     fields = {"method": "POST", "errors": (400, 404, 413)} | fields
     return Route(
         name=name,
@@ -200,7 +197,7 @@ def load_route(name: str, handler: Handler, summary: str, request: type, **field
 def query_route(
     name: str, handler: Handler, summary: str, answer: type, *, query: tuple[Parameter, ...] = MODEL_QUERY
 ) -> Route:
-    """Return a route that describes one model, or lists models where it has no query."""
+    """Return a ``GET`` route: it describes the model that ``query`` names, or lists models if ``query`` is empty."""
     return Route(
         name=name,
         plane="model",
@@ -216,11 +213,16 @@ def query_route(
 
 
 ROUTES = (
-    load_route("load_model", _load_model, "Load a model, converting it first if need be.", types.LoadModelRequest),
+    load_route(
+        "load_model",
+        _load_model,
+        "Load a model; a model that is not in the repository is converted first.",
+        types.LoadModelRequest,
+    ),
     model_route(
         "download_custom_model",
         _download_custom_model,
-        "Fetch a model of your own from URLs; /load_model with its name and library then loads it.",
+        "Download a custom model from URLs; load it afterwards by /load_model with its name and library.",
         DownloadCustomModelRequest,
         types.MessageAnswer,
         errors=(400, 413, 503, 504),
@@ -235,7 +237,7 @@ ROUTES = (
     model_route(
         "delete_model",
         _delete_model,
-        "Unload a model and remove it from the repository.",
+        "Unload a model and delete it from the repository.",
         types.ModelRequest,
         types.MessageAnswer,
         method="DELETE",
@@ -244,26 +246,26 @@ ROUTES = (
     query_route(
         "repository_models",
         _repository_models,
-        "List all models of the repository with their state.",
+        "List all models of the repository with their states.",
         types.RepositoryModelsAnswer,
         query=(),
     ),
     query_route(
         "model_embedding_size",
         _model_embedding_size,
-        "Tell the width of a model's vectors.",
+        "Return the number of dimensions of a model's vectors.",
         types.EmbeddingSizeAnswer,
     ),
     query_route(
         "model_classification_labels",
         _model_classification_labels,
-        "Tell the names of a classifier's classes.",
+        "Return the labels of a classifier.",
         types.LabelsAnswer,
     ),
     query_route(
         "model_image_geometry",
         _model_image_geometry,
-        "Tell how a model's pictures are resized and cropped.",
+        "Describe how a model's images are resized and cropped.",
         types.ImageGeometryAnswer,
     ),
 )

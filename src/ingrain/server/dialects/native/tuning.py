@@ -1,4 +1,4 @@
-"""The routes that tune models."""
+"""Routes that tune models."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _in_words(name: str, ratios: list[float] | None) -> str:
     if ratios is None:
         return f"Model {name} has no tuning that fits this server."
     if all(ratio == 1 for ratio in ratios):
-        return f"Model {name} is tuned: nothing is faster for certain than the default."
+        return f"Model {name} is tuned: no setting is measurably faster than the default."
     return f"Model {name} is tuned: {', '.join(f'{ratio:.2f}' for ratio in ratios)} times the default."
 
 
@@ -90,7 +90,7 @@ ROUTES = (
     model_route(
         "tune_model",
         _tune_model,
-        "Find out by a sweep how a loaded model runs fastest here, keep that, and have the model run that way.",
+        "Measure the fastest execution settings for a loaded model on this server, store them, and apply them.",
         wire.TuneModelRequest,
         wire.ModelTuningAnswer,
         errors=(400, 404, 409, 413, 503),
@@ -98,7 +98,7 @@ ROUTES = (
     model_route(
         "reset_tuning",
         _reset_tuning,
-        "Forget how a model was tuned here, and have it run by default.",
+        "Delete a model's tuning for this server; the model runs with the default settings again.",
         types.ModelRequest,
         types.MessageAnswer,
         errors=(400, 404, 409, 413, 503),
@@ -106,7 +106,7 @@ ROUTES = (
     query_route(
         "model_tuning",
         _model_tuning,
-        "Tell how a model's graphs are executed here, and what its tuning measured.",
+        "Return the execution settings of a model's graphs on this server, and the measurements of its tuning.",
         wire.ModelTuningAnswer,
     ),
 )

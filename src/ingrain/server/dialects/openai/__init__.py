@@ -1,1 +1,1 @@
-"""OpenAI's API, as far as embeddings go."""
+"""OpenAI's API for embeddings and models."""

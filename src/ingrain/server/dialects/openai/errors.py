@@ -1,4 +1,4 @@
-"""OpenAI's error object, in OpenAI's words where it has words for an error."""
+"""OpenAI's error object, with OpenAI's types and codes if it has them for an error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PARAMS = {"name": "model", "promptName": "prompt_name", "outputDtype": "output_
 
 
 def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
-    """Return the body of an error's answer."""
-    del request_id  # it is in the headers
+    """Return the body of an error response."""
+    del request_id  # only the response headers have it
     return {
         "error": {
             **error.facts,

@@ -1,4 +1,4 @@
-"""Fields of a request in OpenAI's dialect that say what a vector is to be, in the words of any API that has them."""
+"""Reads the embedding options of a request in OpenAI's dialect, including the names that other APIs give them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _INPUT_TYPE = ("input_type", "task", "task_type")
 _TRUNCATE = ("truncate", "truncation")
 _SIDES = ("truncation_side", "truncation_direction")
 _KINDS = ("output_dtype", "embedding_type", "embedding_types")
-_NORMS = {2: True, -1: False}  # llama.cpp's numbers of norms: Euclid's, and none
+_NORMS = {2: True, -1: False}  # llama.cpp's numbers: Euclidean norm, no normalization
 
-# What a text that is too long comes to, by the words for it in small letters: is it cut, and on which side.
+# Values of truncation fields in lower case: (whether a too long text is truncated, the side that is cut).
 _CUTS: dict[bool | str, tuple[bool, CutSide | None]] = {
     True: (True, None),
     "true": (True, None),
@@ -37,17 +37,17 @@ _CUTS: dict[bool | str, tuple[bool, CutSide | None]] = {
     "false": (False, None),
     "none": (False, None),
 }
-_SIDE_WORDS: dict[str, CutSide] = {"left": "left", "right": "right"}
+_SIDE_VALUES: dict[str, CutSide] = {"left": "left", "right": "right"}
 
-# Fields that ask for what cannot be had: the values that ask for what is done in any case, and what to do instead.
-_REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
-    "late_chunking": ((False,), "each item is embedded by itself"),
-    "return_multivector": ((False,), "an item has one vector here"),
-    "add_special_tokens": ((True,), "a text has the special tokens that the model was trained with"),
-    "embed_dtype": (("float32",), "numbers are float32; output_dtype makes bytes or bits of them"),
-    "endianness": (("little", "native"), "numbers in base64 are little-endian"),
-    "instruction": (("",), "give what goes before a text as prompt"),
-    "prompt_template": (("",), "give what goes before a text as prompt"),
+# Unsupported fields of other APIs: (values that change nothing and are accepted, why others are refused).
+_UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
+    "late_chunking": ((False,), "each item is embedded separately"),
+    "return_multivector": ((False,), "each item has one vector"),
+    "add_special_tokens": ((True,), "texts always get the model's special tokens"),
+    "embed_dtype": (("float32",), "vectors are float32; use output_dtype to quantize them"),
+    "endianness": (("little", "native"), "base64 holds little-endian numbers"),
+    "instruction": (("",), "use prompt"),
+    "prompt_template": (("",), "use prompt"),
 }
 
 _others = attrgetter(
@@ -57,22 +57,22 @@ _others = attrgetter(
     *_TRUNCATE,
     *_SIDES,
     *_KINDS[1:],
-    *_REFUSED,
+    *_UNSUPPORTED,
     "embd_normalize",
     "truncate_prompt_tokens",
 )
 _NO_OTHERS = _others(OpenAIEmbeddingsRequest(model="-", input="-"))
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request wants made of its texts.
+class EmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Embedding options of a request.
 
     Attributes:
-        form: What the vectors are to be.
-        as_base64: True for base64 of their float32 numbers.
-        prompt: Which prompt goes before them; None for the model's default.
-        truncate: False to refuse a text that is too long.
-        cut_side: Where to cut it otherwise; where the source library does if None.
+        form: Form of the vectors.
+        as_base64: True to write vectors as base64 of their float32 numbers.
+        prompt: Prompt for the texts; None for the model's default prompt.
+        truncate: False to refuse too long texts instead of truncating them.
+        cut_side: Side on which texts are truncated; None for the source library's side.
     """
 
     form: VectorForm
@@ -82,13 +82,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     cut_side: CutSide | None = None
 
 
-def read_wanted(body: OpenAIEmbeddingsRequest) -> Wanted:
-    """Read the fields, those of other APIs included.
+def read_options(body: OpenAIEmbeddingsRequest) -> EmbeddingOptions:
+    """Read the options from the fields of OpenAI, of Ingrain and of other APIs.
 
     Raises:
-        InvalidRequestError: Two fields differ over one thing, or one asks for what cannot be had.
+        InvalidRequestError: Two fields for one option differ, or a value is not supported.
     """
-    if _others(body) == _NO_OTHERS:  # nearly always
+    if _others(body) == _NO_OTHERS:  # the common case, and the fast path
         form = VectorForm(
             normalize=body.normalize is not False,
             dimensions=body.dimensions,
@@ -96,8 +96,8 @@ def read_wanted(body: OpenAIEmbeddingsRequest) -> Wanted:
             dimensions_param="dimensions",
         )
         prompt = _prompt(body, "input_type", body.input_type)
-        return Wanted(form=form, as_base64=_as_base64(body, body.output_dtype), prompt=prompt)
-    _refuse(body)
+        return EmbeddingOptions(form=form, as_base64=_as_base64(body, body.output_dtype), prompt=prompt)
+    _refuse_unsupported(body)
     dimensions_param, dimensions = _agreed(body, _given(body, _DIMENSIONS)) or ("dimensions", None)
     kind_param, kind = _kind(body)
     truncate, cut_side = _cut(body)
@@ -110,7 +110,7 @@ def read_wanted(body: OpenAIEmbeddingsRequest) -> Wanted:
     )
     if kind == "base64" and body.encoding_format == "float":
         raise _differ(body, kind_param, "encoding_format")
-    return Wanted(
+    return EmbeddingOptions(
         form=form,
         as_base64=kind == "base64" or _as_base64(body, kind),
         prompt=_prompt(body, word_param, word),
@@ -120,7 +120,7 @@ def read_wanted(body: OpenAIEmbeddingsRequest) -> Wanted:
 
 
 def _as_base64(body: OpenAIEmbeddingsRequest, kind: str | None) -> bool:
-    # The official client asks for base64 by itself and takes what it gets for float32; a list it leaves alone.
+    # OpenAI's client asks for base64 by default and decodes it as float32, so other types are written as lists.
     return body.encoding_format == "base64" and kind in (None, "float")
 
 
@@ -130,13 +130,13 @@ def _prompt(body: OpenAIEmbeddingsRequest, word_param: str, word: str | None) ->
     return PromptChoice(text=body.prompt, name=body.prompt_name, input_type=word, input_type_param=word_param)
 
 
-def _refuse(body: OpenAIEmbeddingsRequest) -> None:
-    for param, (harmless, reason) in _REFUSED.items():
+def _refuse_unsupported(body: OpenAIEmbeddingsRequest) -> None:
+    for param, (accepted, reason) in _UNSUPPORTED.items():
         value = getattr(body, param)
-        if value is not None and value not in harmless:
+        if value is not None and value not in accepted:
             raise InvalidRequestError(
-                f"{param} is {_shown(value)}, which cannot be had: {reason}. Allowed: "
-                f"{', '.join(_shown(allowed) for allowed in harmless)}, or leave it out.",
+                f"{param} is {_shown(value)}, which is not supported: {reason}. Allowed: "
+                f"{', '.join(map(_shown, accepted))}, or leave it out.",
                 param=param,
             )
 
@@ -144,7 +144,7 @@ def _refuse(body: OpenAIEmbeddingsRequest) -> None:
 def _normalize(body: OpenAIEmbeddingsRequest) -> bool:
     given = _given(body, _NORMALIZE)
     if (norm := body.embd_normalize) is not None:
-        given.append(("embd_normalize", _among(_NORMS, "embd_normalize", norm)))
+        given.append(("embd_normalize", _lookup(_NORMS, "embd_normalize", norm)))
     agreed = _agreed(body, given)
     return agreed is None or agreed[1]
 
@@ -154,18 +154,18 @@ def _kind(body: OpenAIEmbeddingsRequest) -> tuple[str, OutputDtype | Literal["ba
     for param, value in _given(body, _KINDS):
         values = value if isinstance(value, list) else [value]
         if len(values) != 1:
-            raise InvalidRequestError(f"{param} names {len(values)} types; an answer has vectors of one.", param=param)
+            raise InvalidRequestError(f"{param} has {len(values)} types; give one.", param=param)
         given.append((param, values[0]))
     return _agreed(body, given) or ("output_dtype", None)
 
 
 def _cut(body: OpenAIEmbeddingsRequest) -> tuple[bool, CutSide | None]:
-    """Return whether what is too long is cut, and on which side."""
-    cuts = [(param, _among(_CUTS, param, value)) for param, value in _given(body, _TRUNCATE)]
-    if (most := body.truncate_prompt_tokens) is not None:
-        cuts.append(("truncate_prompt_tokens", _among({-1: (True, None)}, "truncate_prompt_tokens", most)))
+    """Return whether too long texts are truncated, and on which side."""
+    cuts = [(param, _lookup(_CUTS, param, value)) for param, value in _given(body, _TRUNCATE)]
+    if (limit := body.truncate_prompt_tokens) is not None:
+        cuts.append(("truncate_prompt_tokens", _lookup({-1: (True, None)}, "truncate_prompt_tokens", limit)))
     sides = [(param, side) for param, (_, side) in cuts if side is not None]
-    sides += [(param, _among(_SIDE_WORDS, param, value)) for param, value in _given(body, _SIDES)]
+    sides += [(param, _lookup(_SIDE_VALUES, param, value)) for param, value in _given(body, _SIDES)]
     is_cut, side = _agreed(body, [(param, is_cut) for param, (is_cut, _) in cuts]), _agreed(body, sides)
     return is_cut is None or is_cut[1], side and side[1]
 
@@ -177,15 +177,15 @@ def _input_type(body: OpenAIEmbeddingsRequest) -> tuple[str, str | None]:
 
 
 def _given(body: OpenAIEmbeddingsRequest, params: Iterable[str]) -> list[tuple[str, Any]]:
-    """Return the fields among these that are given, with their values."""
+    """Return those of the fields that the request has, with their values."""
     return [(param, value) for param in params if (value := getattr(body, param)) is not None]
 
 
 def _agreed(body: OpenAIEmbeddingsRequest, given: list[tuple[str, T]]) -> tuple[str, T] | None:
-    """Return the first of several fields for one thing, each with what it stands for; None if there is none.
+    """Return the first of several fields for one option, with its value; None if no field is given.
 
     Raises:
-        InvalidRequestError: They differ.
+        InvalidRequestError: The values differ.
     """
     for param, value in given[1:]:
         if value != given[0][1]:
@@ -195,20 +195,21 @@ def _agreed(body: OpenAIEmbeddingsRequest, given: list[tuple[str, T]]) -> tuple[
 
 def _differ(body: OpenAIEmbeddingsRequest, first: str, second: str) -> InvalidRequestError:
     shown = (f"{param} ({_shown(getattr(body, param))})" for param in (first, second))
-    return InvalidRequestError(f"{' and '.join(shown)} mean the same thing and differ; give one of them.", param=second)
+    return InvalidRequestError(
+        f"{' and '.join(shown)} are the same option with different values; give one of them.", param=second
+    )
 
 
-def _among(allowed: Mapping[Any, T], param: str, value: object) -> T:
-    """Return what a value stands for, capital letters or small."""
+def _lookup(allowed: Mapping[Any, T], param: str, value: object) -> T:
+    """Return the meaning of a value; strings are case-insensitive."""
     key = value.lower() if isinstance(value, str) else value
     if key not in allowed:
-        words = dict.fromkeys(_shown(word) for word in allowed)
         raise InvalidRequestError(
-            f"{param} is {_shown(value)}, which is none of its values. Allowed: {', '.join(words)}.", param=param
+            f"{param} is {_shown(value)}; it must be one of {', '.join(map(_shown, allowed))}.", param=param
         )
     return allowed[key]
 
 
 def _shown(value: object) -> str:
-    """Write a value as JSON has it, or nearly."""
+    """Return a value for an error message, at most 100 characters."""
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)[:100]

@@ -1,4 +1,4 @@
-"""The ``input`` field of OpenAI's dialect, told apart into texts, token ids and pictures."""
+"""Reads the ``input`` field of OpenAI's dialect: texts, token ids or images."""
 
 from __future__ import annotations
 
@@ -12,71 +12,71 @@ from ingrain.preprocess.image_source import is_url
 
 Modality = Literal["text", "image"]
 
-_EMBEDDED = "data:image/"
+_DATA_URI = "data:image/"
 _SPACES = (" ", "\n", "\t")
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request holds.
+    """The items of a request.
 
     Attributes:
-        texts: Its texts.
-        token_ids: Texts as token ids, in the place of ``texts``.
-        pictures: Its pictures.
+        texts: Texts.
+        token_ids: Token ids of each text, instead of ``texts``.
+        images: URLs and data URIs of images.
         text_places: Index of each text in the request.
-        picture_places: Index of each picture in the request.
-        is_list: False where the request holds one text by itself.
-        may_hold_pictures: True where some of the texts look like pictures, and the model decides whether they are.
+        image_places: Index of each image in the request.
+        is_list: False if ``input`` is a single item, not a list.
+        may_hold_images: True if some of ``texts`` look like images; ``separate_images`` then decides by the model.
     """
 
     texts: Sequence[str] = ()
     token_ids: Sequence[Sequence[int]] | None = None
-    pictures: Sequence[str] = ()
+    images: Sequence[str] = ()
     text_places: Sequence[int] = ()
-    picture_places: Sequence[int] = ()
+    image_places: Sequence[int] = ()
     is_list: bool = True
-    may_hold_pictures: bool = False
+    may_hold_images: bool = False
 
     def __len__(self) -> int:
-        return len(self.text_places) + len(self.picture_places)
+        return len(self.text_places) + len(self.image_places)
 
-    def told_apart(self, *, takes_images: bool) -> Input:
-        """Tell texts from pictures, for a model that takes pictures or does not.
+    def separate_images(self, *, takes_images: bool) -> Input:
+        """Return the input with texts and images separated, according to what the model takes.
 
         Raises:
-            InvalidRequestError: A data URI of a picture, for a model that takes texts alone: a vector of its base64
-                would be of no use, and nothing would tell. URLs are texts to such a model: people search for them.
+            InvalidRequestError: The model takes only texts, and an item is a data URI of an image, whose base64 makes
+                no useful vector. URLs are valid texts for such a model.
         """
         if not takes_images:
             for place, item in enumerate(self.texts):
-                if _start(item) == _EMBEDDED:
+                if _start(item) == _DATA_URI:
                     name = f"input[{place}]" if self.is_list else "input"
                     raise InvalidRequestError(
-                        f"{name} is a picture (data:image/…), and the model takes texts alone; with `modality` 'text' "
-                        "it is embedded as a text.",
+                        f"{name} is an image (data:image/…), but the model takes only texts; give `modality` 'text' "
+                        "to embed the data URI as a text.",
                         param=name,
                     )
-            return msgspec.structs.replace(self, may_hold_pictures=False)
-        texts = [place for place, item in enumerate(self.texts) if not looks_like_picture(item)]
-        pictures = [place for place, item in enumerate(self.texts) if looks_like_picture(item)]
+            return msgspec.structs.replace(self, may_hold_images=False)
+        texts = [place for place, item in enumerate(self.texts) if not looks_like_image(item)]
+        images = [place for place, item in enumerate(self.texts) if looks_like_image(item)]
         return Input(
             texts=[self.texts[place] for place in texts],
-            pictures=[self.texts[place] for place in pictures],
+            images=[self.texts[place] for place in images],
             text_places=texts,
-            picture_places=pictures,
+            image_places=images,
             is_list=self.is_list,
         )
 
 
 def read_input(given: str | list[str | int | list[int]], modality: Modality | None) -> Input:
-    """Read the field.
+    """Read the ``input`` field.
 
     Args:
-        given: A text, a list of texts, a list of token ids, or a list of those.
-        modality: What all items are; None to go by their looks.
+        given: A text, a list of texts, a list of token ids, or a list of lists of token ids.
+        modality: Modality of all items; None to recognize images by their form.
 
     Raises:
-        InvalidRequestError: A list holds things of several kinds.
+        InvalidRequestError: A list mixes texts and token ids, or ``modality`` is ``image`` for token ids.
     """
     if isinstance(given, str):
         items: Sequence[str] = [given]
@@ -85,32 +85,32 @@ def read_input(given: str | list[str | int | list[int]], modality: Modality | No
         for index, item in enumerate(given):
             if type(item) is not kind:
                 raise InvalidRequestError(
-                    "input holds items of several kinds; give texts, token ids, or lists of token ids.",
+                    "input mixes several types of items; give only texts, only token ids, or only lists of token ids.",
                     param=f"input[{index}]",
                 )
         if kind is not str:
             rows = [cast("list[int]", given)] if kind is int else cast("list[list[int]]", given)
             if modality == "image":
-                raise InvalidRequestError("modality is 'image', and input holds token ids.", param="modality")
+                raise InvalidRequestError("modality is 'image', but input holds token ids.", param="modality")
             return Input(token_ids=rows, text_places=range(len(rows)), is_list=kind is not int)
         items = cast("list[str]", given)
     places, is_list = range(len(items)), not isinstance(given, str)
     if modality == "image":
-        return Input(pictures=items, picture_places=places, is_list=is_list)
-    may_hold_pictures = modality is None and any(map(looks_like_picture, items))
-    return Input(texts=items, text_places=places, is_list=is_list, may_hold_pictures=may_hold_pictures)
+        return Input(images=items, image_places=places, is_list=is_list)
+    may_hold_images = modality is None and any(map(looks_like_image, items))
+    return Input(texts=items, text_places=places, is_list=is_list, may_hold_images=may_hold_images)
 
 
-def looks_like_picture(item: str) -> bool:
-    """Tell whether a string is a data URI of a picture, or nothing but an http(s) URL; white space may be around."""
+def looks_like_image(item: str) -> bool:
+    """Return whether a string, stripped, is a data URI of an image or a single http(s) URL."""
     start = _start(item)
-    if start == _EMBEDDED:
+    if start == _DATA_URI:
         return True
     return start[:4] == "http" and is_url(item) and not any(space in item.strip() for space in _SPACES)
 
 
 def _start(item: str) -> str:
-    start = item[:64].lstrip()  # a picture in base64 is not copied to find out
-    if len(start) < len(_EMBEDDED):
+    start = item[:64].lstrip()  # avoids a copy of a long data URI
+    if len(start) < len(_DATA_URI):
         start = item.lstrip()
-    return start[: len(_EMBEDDED)].lower()
+    return start[: len(_DATA_URI)].lower()

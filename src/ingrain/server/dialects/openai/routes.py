@@ -16,7 +16,7 @@ from ingrain.pipeline.task import ModelName
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
 from ingrain.preprocess.cl100k_base import decode, is_loaded
 from ingrain.preprocess.prompts import prompts_of
-from ingrain.server.dialects.openai.fields import Wanted, read_wanted
+from ingrain.server.dialects.openai.fields import EmbeddingOptions, read_options
 from ingrain.server.dialects.openai.input import Input, Modality, read_input
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated, struct_answer
@@ -32,33 +32,31 @@ from ingrain.vocabulary import Role
 
 _DTYPES: tuple[OutputDtype, ...] = ("float", "int8", "uint8", "binary", "ubinary")
 _MODELS = "/v1/models/"
-# To decode so many takes less time than handing them to a thread would.
+# Decoding at most so many token ids takes less time than starting a thread.
 _INLINE_IDS = 1_000
-
 
 Answering = Work[EmbeddedTexts] | Awaitable[Response]
 
 
 def _embeddings(services: Services, request: Request) -> Answering:
-    """Embed texts, token ids and, with models that take them, images."""
+    """Embed texts, token ids and images."""
     body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
-    wanted = read_wanted(body)
+    options = read_options(body)
     given = read_input(body.input, body.modality)
     _check_count(len(given), services.limits.openai_max_items)
     if given.token_ids is None:
-        return _work(services, body, wanted, given)
+        return _work(services, body, options, given)
     encoding = body.token_encoding or services.limits.openai_token_ids
     if encoding == "refuse":
         raise InvalidRequestError(
-            "input holds token ids, which this server does not take unless the request says what they are: send text, "
-            "or `token_encoding`, which is cl100k_base or own.",
+            "Token ids need `token_encoding` (cl100k_base or own) on this server; or send text.",
             param="input",
         )
     if encoding == "own":
-        return _work(services, body, wanted, given, encoding)
+        return _work(services, body, options, given, encoding)
     if is_loaded() and sum(map(len, given.token_ids)) <= _INLINE_IDS:
-        return _work(services, body, wanted, _decoded(services, body, given), encoding)
-    return _decode_in_a_thread(services, body, wanted, given)
+        return _work(services, body, options, _decoded(services, body, given), encoding)
+    return _decode_in_a_thread(services, body, options, given)
 
 
 async def _models(services: Services, request: Request) -> Response:
@@ -81,30 +79,30 @@ async def _model(services: Services, request: Request) -> Response:
 def _work(
     services: Services,
     body: types.OpenAIEmbeddingsRequest,
-    wanted: Wanted,
+    options: EmbeddingOptions,
     given: Input,
     encoding: types.TokenEncoding | None = None,
 ) -> Answering:
-    """Return what answers a request.
+    """Return the work that answers a request.
 
     Args:
-        services: Of the plane.
-        body: The request.
-        wanted: What it says of its vectors.
-        given: Its input.
-        encoding: What its token ids were taken for, if it holds any.
+        services: Services of the plane.
+        body: Body of the request.
+        options: Embedding options.
+        given: Items of the request.
+        encoding: Encoding of the token ids; None if the request has none.
     """
-    if given.pictures or given.may_hold_pictures:
-        return _embed_with_images(services, body, wanted, given, encoding)
+    if given.images or given.may_hold_images:
+        return _embed_with_images(services, body, options, given, encoding)
 
     def respond(done: EmbeddedTexts) -> Response:
-        return _response(_answer(body, wanted, done.vectors, given, done), done, encoding)
+        return _response(_answer(body, options, done.vectors, given, done), done, encoding)
 
-    return Work(EmbedTexts(_name(body), _texts(wanted, given), wanted.form), respond)
+    return Work(EmbedTexts(_name(body), _texts(options, given), options.form), respond)
 
 
 def _decoded(services: Services, body: types.OpenAIEmbeddingsRequest, given: Input) -> Input:
-    """Return OpenAI's token ids as the texts that they stand for, as if these had been sent."""
+    """Decode OpenAI's token ids to texts, and read these like the texts of a request."""
     assert given.token_ids is not None
     texts = decode(
         given.token_ids,
@@ -116,25 +114,25 @@ def _decoded(services: Services, body: types.OpenAIEmbeddingsRequest, given: Inp
 
 
 async def _decode_in_a_thread(
-    services: Services, body: types.OpenAIEmbeddingsRequest, wanted: Wanted, given: Input
+    services: Services, body: types.OpenAIEmbeddingsRequest, options: EmbeddingOptions, given: Input
 ) -> Response:
     decoded = await asyncio.to_thread(_decoded, services, body, given)
-    work = _work(services, body, wanted, decoded, "cl100k_base")
+    work = _work(services, body, options, decoded, "cl100k_base")
     return work.respond(await services.pipeline.run(work.task)) if isinstance(work, Work) else await work
 
 
 async def _embed_with_images(
     services: Services,
     body: types.OpenAIEmbeddingsRequest,
-    wanted: Wanted,
+    options: EmbeddingOptions,
     given: Input,
     encoding: types.TokenEncoding | None,
 ) -> Response:
     name = _name(body)
-    if given.may_hold_pictures:
-        given = given.told_apart(takes_images="image_encoder" in (await services.pipeline.model(name)).queues)
-    rows, texts = await _embed(services.pipeline, name, body, wanted, given)
-    return _response(_answer(body, wanted, rows, given, texts), texts, encoding)
+    if given.may_hold_images:
+        given = given.separate_images(takes_images="image_encoder" in (await services.pipeline.model(name)).queues)
+    rows, texts = await _embed(services.pipeline, name, body, options, given)
+    return _response(_answer(body, options, rows, given, texts), texts, encoding)
 
 
 def _response(answer: dict[str, object], texts: EmbeddedTexts | None, encoding: types.TokenEncoding | None) -> Response:
@@ -149,16 +147,16 @@ def _name(body: types.OpenAIEmbeddingsRequest) -> ModelName:
 
 
 async def _embed(
-    pipeline: Pipeline, name: ModelName, body: types.OpenAIEmbeddingsRequest, wanted: Wanted, given: Input
+    pipeline: Pipeline, name: ModelName, body: types.OpenAIEmbeddingsRequest, options: EmbeddingOptions, given: Input
 ) -> tuple[AnyVectors, EmbeddedTexts | None]:
-    """Return one row an item, in order, and what became of the texts among them."""
-    texts_task = EmbedTexts(name, _texts(wanted, given), wanted.form) if len(given.text_places) else None
+    """Return one row for each item, in order, and the embedded texts; None if there are only images."""
+    texts_task = EmbedTexts(name, _texts(options, given), options.form) if len(given.text_places) else None
     images_task = None
-    if given.pictures:
+    if given.images:
         images = Images(
-            images=given.pictures, headers=body.image_download_headers, param="input", places=given.picture_places
+            images=given.images, headers=body.image_download_headers, param="input", places=given.image_places
         )
-        images_task = EmbedImages(name, images, wanted.form)
+        images_task = EmbedImages(name, images, options.form)
     texts, image_rows = await embed_both(pipeline, texts_task, images_task)
     if texts is None or image_rows is None:
         rows = texts.vectors if texts is not None else image_rows
@@ -166,27 +164,31 @@ async def _embed(
         return rows, texts
     rows = np.empty((len(given), image_rows.shape[1]), image_rows.dtype)
     rows[given.text_places] = texts.vectors
-    rows[given.picture_places] = image_rows
+    rows[given.image_places] = image_rows
     return rows, texts
 
 
-def _texts(wanted: Wanted, given: Input) -> Texts:
+def _texts(options: EmbeddingOptions, given: Input) -> Texts:
     return Texts(
         texts=given.texts,
         token_ids=given.token_ids,
-        prompt=wanted.prompt,
-        truncate=wanted.truncate,
-        cut_side=wanted.cut_side,
+        prompt=options.prompt,
+        truncate=options.truncate,
+        cut_side=options.cut_side,
         param="input",
-        places=given.text_places if given.pictures else None,
+        places=given.text_places if given.images else None,
         is_list=given.is_list,
     )
 
 
 def _answer(
-    body: types.OpenAIEmbeddingsRequest, wanted: Wanted, rows: AnyVectors, given: Input, texts: EmbeddedTexts | None
+    body: types.OpenAIEmbeddingsRequest,
+    options: EmbeddingOptions,
+    rows: AnyVectors,
+    given: Input,
+    texts: EmbeddedTexts | None,
 ) -> dict[str, object]:
-    written = base64_rows(rows) if wanted.as_base64 else rows
+    written = base64_rows(rows) if options.as_base64 else rows
     data: list[dict[str, object]] = [
         {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(written)
     ]
@@ -230,12 +232,12 @@ ROUTES = (
     inference_route(
         "openai_embeddings",
         _embeddings,
-        "Embed texts, token ids or pictures, as OpenAI's clients ask for it.",
+        "Embed texts, token ids or images; compatible with OpenAI's clients.",
         types.OpenAIEmbeddingsRequest,
         types.OpenAIEmbeddingsAnswer,
         path="/v1/embeddings",
-        notes="X-Token-Ids tells what token ids were taken for, if the input held any, and X-Truncated-Texts how many "
-        "texts were cut, if any was.",
+        notes="X-Token-Ids is the encoding that was used for token ids, if the input has any. X-Truncated-Texts is the "
+        "number of truncated texts, if there are any.",
     ),
     Route(
         name="openai_models",
@@ -243,7 +245,7 @@ ROUTES = (
         method="GET",
         path="/v1/models",
         handler=_models,
-        summary="List the loaded models with their prompts, as OpenAI's clients ask for it.",
+        summary="List the loaded models with their prompts; compatible with OpenAI's clients.",
         answer=types.OpenAIModelsAnswer,
         scope="infer",
     ),
