@@ -112,7 +112,7 @@ async def test_label_vectors_are_kept_between_requests(planes):
         ("/embed_text", {"name": "net", "text": "red"}, "text"),
         ("/classify_image", {"name": "clip", "image": "x"}, "zero_shot"),
         ("/classify_image", {"name": "org/model", "image": "x"}, "classifier"),
-        ("/classify_image_zero_shot", {"name": "net", "image": "x", "labels": ["a"]}, "compare"),
+        ("/classify_image_zero_shot", {"name": "net", "image": "x", "labels": ["a"]}, "zero-shot"),
         ("/classify_image_zero_shot", {"name": "clip", "image": "x", "labels": []}, "labels"),
         (
             "/classify_image_zero_shot",

@@ -230,9 +230,9 @@ async def test_what_cannot_be_had_is_refused_with_the_field_the_value_and_what_i
 
 async def test_two_fields_that_differ_are_shown_as_they_were_given(embed):
     for fields, shown in (
-        ({"normalize": False, "embd_normalize": 2}, "normalize (false) and embd_normalize (2) mean"),
-        ({"truncate": "Start", "truncation_side": "RIGHT"}, "truncate ('Start') and truncation_side ('RIGHT') mean"),
-        ({"truncate": "NONE", "truncation": "END"}, "truncate ('NONE') and truncation ('END') mean"),
+        ({"normalize": False, "embd_normalize": 2}, "normalize (false) and embd_normalize (2) are"),
+        ({"truncate": "Start", "truncation_side": "RIGHT"}, "truncate ('Start') and truncation_side ('RIGHT') are"),
+        ({"truncate": "NONE", "truncation": "END"}, "truncate ('NONE') and truncation ('END') are"),
         ({"task": "retrieval.query", "input_type": "passage"}, "input_type ('passage') and task ('retrieval.query')"),
         ({"output_dtype": "int8", "embedding_type": ["binary"]}, "output_dtype ('int8') and embedding_type (['bin"),
     ):
