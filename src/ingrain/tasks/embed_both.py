@@ -16,7 +16,7 @@ async def embed_both(
 ) -> tuple[EmbeddedTexts | None, AnyVectors | None]:
     """Return the vectors of texts and of images; if one task fails, the other is cancelled."""
     if texts is not None and images is not None:
-        check_count(pipeline.limits, len(texts) + len(images), "text", "texts and images")
+        check_count(len(texts) + len(images), pipeline.limits.max_items, "text", "texts and images")
     try:
         async with asyncio.TaskGroup() as group:
             text_rows = group.create_task(pipeline.run(texts)) if texts is not None else None

@@ -37,7 +37,7 @@ class Images:
 
 def check_images(limits: RequestLimits, images: Images) -> None:
     """Refuse too many images."""
-    check_count(limits, len(images), images.param, "images")
+    check_count(len(images), limits.max_items, images.param, "images")
 
 
 def prepare_images(images: Images, model: LoadedModel, source: ImageInput) -> Groups:

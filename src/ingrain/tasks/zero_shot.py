@@ -81,7 +81,7 @@ async def _label_vectors(
 def _check_labels(limits: RequestLimits, labels: Labels) -> None:
     """Refuse too many labels and too long sentences, before the sentences are built."""
     check_texts(limits, Texts(texts=labels.names, param="labels"))
-    check_count(limits, len(labels.names) * len(labels.templates), "labels", "labels times templates")
+    check_count(len(labels.names) * len(labels.templates), limits.max_items, "labels", "labels times templates")
     total = 0
     for number, template in enumerate(labels.templates):
         holes, fixed = template.count("{}"), len(template)

@@ -44,10 +44,6 @@ class Latencies:
         self.counts[bisect_left(_LATENCY_BUCKETS_S, seconds)] += 1
         self.total_s += seconds
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return pairs of an upper bound and a cumulative count, as in Prometheus."""
-        return _cumulative(self.counts)
-
 
 Gather = Callable[[], Awaitable[Counts]]
 """Returns the counters of all processes of the server, summed."""
@@ -189,6 +185,7 @@ def _queue_metrics(counts: Counts) -> Iterator[Metric]:
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return pairs of an upper bound and a cumulative count, as in Prometheus."""
     bounds = [*map(str, _LATENCY_BUCKETS_S), "+Inf"]
     return list(zip(bounds, map(float, accumulate(counts)), strict=True))
 

@@ -10,10 +10,11 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ingrain.api.types import Request
-from ingrain.errors import InvalidRequestError, TooLargeError
+from ingrain.errors import InvalidRequestError
 from ingrain.server.http.message import Request as HttpRequest
 from ingrain.server.plane.bodies import decode, decode_form
 from ingrain.server.plane.limits import PlaneLimits
+from ingrain.tasks.item_limit import check_count
 
 R = TypeVar("R", bound=Request)
 
@@ -48,12 +49,7 @@ async def read_image_body(request: HttpRequest, kind: type[R], limits: PlaneLimi
         fields[name] = [value] if isinstance(value, str) else value
     if files and _FILE_FIELD in fields:
         raise InvalidRequestError("Field 'image' is given as files and as text; give one of them.", param="image")
-    if len(files) > limits.max_items:
-        raise TooLargeError(
-            f"The request has {len(files)} images; the limit is {limits.max_items} (INGRAIN_MAX_ITEMS).",
-            param="image",
-            facts={"limit": limits.max_items},
-        )
+    check_count(len(files), limits.max_items, _FILE_FIELD, "images")
     if files:
         fields[_FILE_FIELD] = [f"file {number}" for number in range(len(files))]
     return decode_form(fields, kind), files
