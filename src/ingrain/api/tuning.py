@@ -6,8 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ingrain.api.fields import LibraryField, Name, Pretrained
-from ingrain.api.types import Answer, Request
+from ingrain.api.types import Answer, ModelRequest
 from ingrain.vocabulary import Role, TuningStep
 
 Seconds = Annotated[
@@ -16,12 +15,9 @@ Seconds = Annotated[
 ]
 
 
-class TuneModelRequest(Request, frozen=True, kw_only=True):
+class TuneModelRequest(ModelRequest, frozen=True, kw_only=True):
     """A loaded model to tune."""
 
-    name: Name
-    library: LibraryField = None
-    pretrained: Pretrained = None
     seconds: Seconds = None
 
 

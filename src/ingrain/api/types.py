@@ -168,12 +168,8 @@ class ModelRequest(Request, frozen=True, kw_only=True):
     pretrained: Pretrained = None
 
 
-class NamedModelRequest(Request, frozen=True, kw_only=True):
+class NamedModelRequest(ModelRequest, frozen=True, kw_only=True):
     """A model to load by a first-generation route, whose path determines the library."""
-
-    name: Name
-    library: LibraryField = None
-    pretrained: Pretrained = None
 
 
 class MessageAnswer(Answer, frozen=True, kw_only=True):
