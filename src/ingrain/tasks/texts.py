@@ -14,7 +14,7 @@ from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText
 from ingrain.tasks.item_limit import check_count
 
-MOST_ADDED_CHARS = 10_000_000
+MAX_ADDED_CHARS = 10_000_000
 """Maximum number of characters that prompts or templates may add to the texts of a request."""
 
 # Tokenizing at most so much takes less time than starting a thread.
@@ -91,10 +91,10 @@ def choose_prompt(texts: Texts, model: LoadedModel, limits: RequestLimits) -> st
     prompt = resolve_prompt(texts.prompt, model.text.config, model.manifest.name)
     if prompt and texts.texts:
         longest, limit = len(prompt) + max(map(len, texts.texts)), limits.max_text_chars
-        if longest > limit or len(prompt) * len(texts.texts) > MOST_ADDED_CHARS:
+        if longest > limit or len(prompt) * len(texts.texts) > MAX_ADDED_CHARS:
             raise TooLargeError(
                 f"The prompt makes the texts longer than {limit} characters each (INGRAIN_MAX_TEXT_CHARS), or adds "
-                f"more than {MOST_ADDED_CHARS} in all.",
+                f"more than {MAX_ADDED_CHARS} in all.",
                 param="prompt",
                 facts={"limit": limit},
             )

@@ -17,7 +17,7 @@ from ingrain.tasks.embed_image import EmbedImages
 from ingrain.tasks.embed_text import EmbedTexts
 from ingrain.tasks.images import Images, check_images
 from ingrain.tasks.item_limit import check_count
-from ingrain.tasks.texts import MOST_ADDED_CHARS, Texts, check_texts
+from ingrain.tasks.texts import MAX_ADDED_CHARS, Texts, check_texts
 from ingrain.tasks.vectors import VectorForm
 
 _LABEL_VECTORS_KEPT_BYTES = 32 * 1024 * 1024
@@ -87,10 +87,10 @@ def _check_labels(limits: RequestLimits, labels: Labels) -> None:
         holes, fixed = template.count("{}"), len(template)
         lengths = [fixed + holes * (len(label) - 2) for label in labels.names]
         total += sum(lengths)
-        if max(lengths) > limits.max_text_chars or total > MOST_ADDED_CHARS:
+        if max(lengths) > limits.max_text_chars or total > MAX_ADDED_CHARS:
             raise TooLargeError(
                 f"templates[{number}] makes the labels longer than {limits.max_text_chars} characters each "
-                f"(INGRAIN_MAX_TEXT_CHARS) or {MOST_ADDED_CHARS} in all.",
+                f"(INGRAIN_MAX_TEXT_CHARS) or {MAX_ADDED_CHARS} in all.",
                 param=f"templates[{number}]",
                 facts={"limit": limits.max_text_chars},
             )

@@ -41,15 +41,15 @@ class Endpoint:
         self.route = route
         self.dialect = dialect
         self.services = services
-        self._most_requests = services.limits.max_requests
+        self._max_requests = services.limits.max_requests
 
     def begin(self, request: Request) -> RouteExchange:
         """Start an exchange; its ``refusal`` is set if the key or the limit refuses the request."""
         exchange = RouteExchange(self, request)
         try:
             self.services.keys.check(self.route.scope, request.headers.get(b"authorization"))
-            if self.route.limited and self.services.load.requests > self._most_requests:
-                raise _full(self._most_requests)
+            if self.route.limited and self.services.load.requests > self._max_requests:
+                raise _full(self._max_requests)
         except IngrainError as error:
             exchange.refusal = exchange.refuse(error)
         return exchange

@@ -122,14 +122,17 @@ def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str])
             inference_count=str(graph.inference_count),
             execution_count=str(graph.execution_count),
             inference_stats=InferenceStat(
-                **{field: _duration(graph.durations.get(field)) for field in InferenceStat.__struct_fields__}
+                **{
+                    field: _duration_stat(graph.durations[field]) if field in graph.durations else None
+                    for field in InferenceStat.__struct_fields__
+                }
             ),
             batch_stats=[
                 BatchStat(
                     batch_size=str(batch.batch_size),
-                    compute_input=_some_duration(batch.compute_input),
-                    compute_infer=_some_duration(batch.compute_infer),
-                    compute_output=_some_duration(batch.compute_output),
+                    compute_input=_duration_stat(batch.compute_input),
+                    compute_infer=_duration_stat(batch.compute_infer),
+                    compute_output=_duration_stat(batch.compute_output),
                 )
                 for batch in graph.batches
             ]
@@ -140,11 +143,7 @@ def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str])
     ]
 
 
-def _duration(duration: Duration | None) -> DurationStat | None:
-    return None if duration is None else _some_duration(duration)
-
-
-def _some_duration(duration: Duration) -> DurationStat:
+def _duration_stat(duration: Duration) -> DurationStat:
     return DurationStat(count=str(duration.count), ns=str(duration.ns))
 
 

@@ -20,8 +20,8 @@ R = TypeVar("R", bound=Request)
 
 _FILE_FIELD = "image"
 _LIST_FIELDS = {"labels", "templates"}
-_FORM_FIELDS = 4096
-_MOST_FILES = 100_000
+_MAX_FIELDS = 4096
+_MAX_FILES = 100_000
 
 
 async def read_image_body(request: HttpRequest, kind: type[R], limits: PlaneLimits) -> tuple[R, list[bytes]]:
@@ -71,8 +71,8 @@ async def _parse(
     parser = MultiPartParser(
         _without_charset(request.header("content-type")),
         stream(),  # type: ignore[arg-type]  # the parser accepts any async generator
-        max_files=_MOST_FILES,
-        max_fields=_FORM_FIELDS,
+        max_files=_MAX_FILES,
+        max_fields=_MAX_FIELDS,
         max_part_size=limits.max_body_bytes,
     )
     try:

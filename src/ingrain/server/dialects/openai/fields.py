@@ -22,7 +22,7 @@ _NORMALIZE = ("normalize", "normalized", "normalize_embeddings", "use_activation
 _INPUT_TYPE = ("input_type", "task", "task_type")
 _TRUNCATE = ("truncate", "truncation")
 _SIDES = ("truncation_side", "truncation_direction")
-_KINDS = ("output_dtype", "embedding_type", "embedding_types")
+_DTYPES = ("output_dtype", "embedding_type", "embedding_types")
 _NORMS = {2: True, -1: False}  # llama.cpp's numbers: Euclidean norm, no normalization
 
 # Values of truncation fields in lower case: (whether a too long text is truncated, the side that is cut).
@@ -56,7 +56,7 @@ _others = attrgetter(
     *_INPUT_TYPE[1:],
     *_TRUNCATE,
     *_SIDES,
-    *_KINDS[1:],
+    *_DTYPES[1:],
     *_UNSUPPORTED,
     "embd_normalize",
     "truncate_prompt_tokens",
@@ -99,35 +99,37 @@ def read_options(body: OpenAIEmbeddingsRequest) -> EmbeddingOptions:
         return EmbeddingOptions(form=form, as_base64=_as_base64(body, body.output_dtype), prompt=prompt)
     _refuse_unsupported(body)
     dimensions_param, dimensions = _agreed(body, _given(body, _DIMENSIONS)) or ("dimensions", None)
-    kind_param, kind = _kind(body)
+    dtype_param, dtype = _dtype(body)
     truncate, cut_side = _cut(body)
-    word_param, word = _input_type(body)
+    input_type_param, input_type = _input_type(body)
     form = VectorForm(
         normalize=_normalize(body),
         dimensions=dimensions,
-        dtype=kind if kind is not None and kind != "base64" else "float",
+        dtype=dtype if dtype is not None and dtype != "base64" else "float",
         dimensions_param=dimensions_param,
     )
-    if kind == "base64" and body.encoding_format == "float":
-        raise _differ(body, kind_param, "encoding_format")
+    if dtype == "base64" and body.encoding_format == "float":
+        raise _differ(body, dtype_param, "encoding_format")
     return EmbeddingOptions(
         form=form,
-        as_base64=kind == "base64" or _as_base64(body, kind),
-        prompt=_prompt(body, word_param, word),
+        as_base64=dtype == "base64" or _as_base64(body, dtype),
+        prompt=_prompt(body, input_type_param, input_type),
         truncate=truncate,
         cut_side=cut_side,
     )
 
 
-def _as_base64(body: OpenAIEmbeddingsRequest, kind: str | None) -> bool:
+def _as_base64(body: OpenAIEmbeddingsRequest, dtype: str | None) -> bool:
     # OpenAI's client asks for base64 by default and decodes it as float32, so other types are written as lists.
-    return body.encoding_format == "base64" and kind in (None, "float")
+    return body.encoding_format == "base64" and dtype in (None, "float")
 
 
-def _prompt(body: OpenAIEmbeddingsRequest, word_param: str, word: str | None) -> PromptChoice | None:
-    if body.prompt is None and body.prompt_name is None and word is None:
+def _prompt(body: OpenAIEmbeddingsRequest, input_type_param: str, input_type: str | None) -> PromptChoice | None:
+    if body.prompt is None and body.prompt_name is None and input_type is None:
         return None
-    return PromptChoice(text=body.prompt, name=body.prompt_name, input_type=word, input_type_param=word_param)
+    return PromptChoice(
+        text=body.prompt, name=body.prompt_name, input_type=input_type, input_type_param=input_type_param
+    )
 
 
 def _refuse_unsupported(body: OpenAIEmbeddingsRequest) -> None:
@@ -149,9 +151,9 @@ def _normalize(body: OpenAIEmbeddingsRequest) -> bool:
     return agreed is None or agreed[1]
 
 
-def _kind(body: OpenAIEmbeddingsRequest) -> tuple[str, OutputDtype | Literal["base64"] | None]:
+def _dtype(body: OpenAIEmbeddingsRequest) -> tuple[str, OutputDtype | Literal["base64"] | None]:
     given = []
-    for param, value in _given(body, _KINDS):
+    for param, value in _given(body, _DTYPES):
         values = value if isinstance(value, list) else [value]
         if len(values) != 1:
             raise InvalidRequestError(f"{param} has {len(values)} types; give one.", param=param)
