@@ -144,15 +144,15 @@ class Pipeline:
             async with asyncio.timeout(self._time_left_s(started)):
                 return await work
         except TimeoutError:
-            raise self._late() from None
+            raise self._deadline_exceeded() from None
 
     def _time_left_s(self, started: float) -> float:
         left = self.limits.timeout_s - (time.monotonic() - started)
         if left <= 0:
-            raise self._late()
+            raise self._deadline_exceeded()
         return left
 
-    def _late(self) -> DeadlineExceededError:
+    def _deadline_exceeded(self) -> DeadlineExceededError:
         return DeadlineExceededError(
             f"The request was not finished within {self.limits.timeout_s:g} s (INGRAIN_REQUEST_TIMEOUT_S)."
         )
@@ -209,7 +209,7 @@ def _call_later(work: Coroutine[Any, Any, R], caller: Caller[R]) -> Callable[[],
     async def run() -> None:
         try:
             result = await work
-        except Exception as error:  # any error: the caller must not wait for ever
+        except Exception as error:  # any error: the caller must not wait forever
             caller.failed(error)
         else:
             caller.done(result)

@@ -12,6 +12,7 @@ from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.services import ModelServices
 from ingrain.tuning.machine import TuningMachine
+from ingrain.vocabulary import Role
 
 
 async def _tune_model(services: ModelServices, request: Request) -> Response:
@@ -19,7 +20,7 @@ async def _tune_model(services: ModelServices, request: Request) -> Response:
     manifest = await services.registry.tune(
         body.name, library=body.library, pretrained=body.pretrained, seconds=body.seconds
     )
-    return struct_answer(_answer(manifest, services.registry.place))
+    return struct_answer(_model_answer(manifest, services.registry.place))
 
 
 async def _reset_tuning(services: ModelServices, request: Request) -> Response:
@@ -30,34 +31,27 @@ async def _reset_tuning(services: ModelServices, request: Request) -> Response:
 
 
 async def _model_tuning(services: ModelServices, request: Request) -> Response:
-    return struct_answer(_answer(await queried_manifest(services, request), services.registry.place))
+    return struct_answer(_model_answer(await queried_manifest(services, request), services.registry.place))
 
 
-def _answer(manifest: Manifest, place: TuningMachine) -> wire.ModelTuningAnswer:
-    tuning = place.fitting(manifest)
-    found = {graph.role: graph for graph in tuning.graphs} if tuning is not None else {}
-    executions = place.executions(manifest)
+def _model_answer(manifest: Manifest, machine: TuningMachine) -> wire.ModelTuningAnswer:
+    tuning = machine.fitting(manifest)
+    tuned = {graph.role: graph for graph in tuning.graphs} if tuning is not None else {}
+    executions = machine.executions(manifest)
     return wire.ModelTuningAnswer(
-        message=_in_words(manifest.name, None if tuning is None else [graph.ratio for graph in tuning.graphs]),
+        message=_message(manifest.name, None if tuning is None else [graph.ratio for graph in tuning.graphs]),
         name=manifest.name,
         tuned_at=tuning.tuned_at if tuning is not None else None,
         seconds=tuning.seconds if tuning is not None else None,
-        given=dict(place.given),
+        given=dict(machine.given),
         graphs=[
-            wire.GraphTuning(
-                role=graph.role,
-                in_effect=_execution(executions[graph.role]),
-                default=_execution(place.default_of(graph)),
-                chosen=_execution(found[graph.role].chosen) if graph.role in found else None,
-                ratio=found[graph.role].ratio if graph.role in found else None,
-                curve=_curve(found.get(graph.role)),
-            )
+            _graph_answer(graph.role, executions[graph.role], machine.default_of(graph), tuned.get(graph.role))
             for graph in manifest.graphs
         ],
     )
 
 
-def _in_words(name: str, ratios: list[float] | None) -> str:
+def _message(name: str, ratios: list[float] | None) -> str:
     if ratios is None:
         return f"Model {name} has no tuning that fits this server."
     if all(ratio == 1 for ratio in ratios):
@@ -65,16 +59,24 @@ def _in_words(name: str, ratios: list[float] | None) -> str:
     return f"Model {name} is tuned: {', '.join(f'{ratio:.2f}' for ratio in ratios)} times the default."
 
 
-def _curve(found: GraphTuning | None) -> list[wire.TuningPoint]:
-    return [
-        wire.TuningPoint(
-            step=point.step,
-            execution=_execution(point.execution),
-            items_per_s=point.items_per_s,
-            ratio=point.ratio,
-        )
-        for point in (found.curve if found is not None else ())
-    ]
+def _graph_answer(role: Role, in_effect: Execution, default: Execution, tuning: GraphTuning | None) -> wire.GraphTuning:
+    curve = tuning.curve if tuning is not None else ()
+    return wire.GraphTuning(
+        role=role,
+        in_effect=_execution(in_effect),
+        default=_execution(default),
+        chosen=_execution(tuning.chosen) if tuning is not None else None,
+        ratio=tuning.ratio if tuning is not None else None,
+        curve=[
+            wire.TuningPoint(
+                step=point.step,
+                execution=_execution(point.execution),
+                items_per_s=point.items_per_s,
+                ratio=point.ratio,
+            )
+            for point in curve
+        ],
+    )
 
 
 def _execution(execution: Execution) -> wire.Execution:
