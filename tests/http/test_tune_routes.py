@@ -56,7 +56,7 @@ async def test_without_a_tuning_the_defaults_are_told_and_a_reset_brings_them_ba
     assert before["graphs"][0]["inEffect"] == DEFAULT
     await planes.model.post("/tune_model", json=ALL_AT_ONCE)
     answer = await planes.model.post("/reset_tuning", json={"name": "org/model"})
-    assert "by default again" in answer.json()["message"]
+    assert "default settings again" in answer.json()["message"]
     assert await told() == before
     answer = await planes.model.post("/reset_tuning", json={"name": "org/model"})
     assert "was not tuned" in answer.json()["message"]
