@@ -26,7 +26,7 @@ async def _tune_model(services: ModelServices, request: Request) -> Response:
 async def _reset_tuning(services: ModelServices, request: Request) -> Response:
     body = decode(request.body, types.ModelRequest)
     was_tuned = await services.registry.reset_tuning(body.name, library=body.library, pretrained=body.pretrained)
-    what = "runs with the default settings again" if was_tuned else "had no tuning for this server"
+    what = "runs with the default settings again" if was_tuned else "was not tuned for this server"
     return struct_answer(types.MessageAnswer(message=f"Model {body.name} {what}."))
 
 
