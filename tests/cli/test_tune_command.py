@@ -24,7 +24,10 @@ async def test_a_tuning_is_shown_as_a_table_and_as_json(ingrain, planes):
     assert (status, shown) == (0, printed)
     status, printed, _ = await ingrain("tune", "org/model", "--show", "--json")
     assert json.loads(printed)["graphs"][0]["chosen"]["copies"] == 1
-    assert (await ingrain("tune", "org/model", "--reset"))[:2] == (0, "Model org/model runs with the default settings again.\n")
+    assert (await ingrain("tune", "org/model", "--reset"))[:2] == (
+        0,
+        "Model org/model runs with the default settings again.\n",
+    )
     assert "no tuning that fits" in (await ingrain("tune", "org/model", "--show"))[1]
 
 
