@@ -144,7 +144,7 @@ class OnnxRuntimeEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch; see ``GraphRunner.infer``. ``timeout_s`` has no effect on a batch in the event loop's thread."""
+        """Run one batch; see ``GraphRunner.infer``. ``timeout_s`` cannot stop a batch in the event loop's thread."""
         pool = self._running_pool()
         graph = self._graphs.get(name)
         if graph is None:

@@ -31,9 +31,9 @@ _STABLE_S = 30.0
 class EmbeddedEngine:
     """Runs graphs on a tritonserver in a child process.
 
-    When tritonserver or one of its Python stubs dies, the engine restarts tritonserver with exponential backoff and runs
-    the ``on_restart`` callbacks. Calls during the restart raise ``EngineUnavailableError``. tritonserver ends when this
-    process ends, even by SIGKILL.
+    When tritonserver or one of its Python stubs dies, the engine restarts tritonserver with exponential backoff, then
+    runs the ``on_restart`` callbacks. Calls during the restart raise ``EngineUnavailableError``. tritonserver ends when
+    this process ends, even by SIGKILL.
 
     Args:
         repository: Triton's model repository (``<root>/triton``).
