@@ -36,10 +36,8 @@ async def watch_progress(services: ModelServices) -> None:
         shown: dict[tuple[str, str], tqdm] = {}
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            current = {}
-            for name, progress in services.registry.progress():
-                if progress.total:
-                    current[name, progress.phase] = progress
+            found = services.registry.progress()
+            current = {(name, progress.phase): progress for name, progress in found if progress.total}
             for key in set(shown) - set(current):
                 shown.pop(key).close()
             for key, progress in current.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import cast, get_args
 
 from ingrain.errors import SettingsError
 from ingrain.libraries import LIBRARIES
@@ -34,13 +34,12 @@ def parse_model(text: str) -> ModelRef:
 
 
 def _precision(given: str, text: str) -> Precision | None:
-    for precision in get_args(Precision):
-        if given == precision:
-            return precision  # type: ignore[no-any-return]  # get_args loses the type Precision
-    if given:
+    if not given:
+        return None
+    if given not in get_args(Precision):
         raise SettingsError(
             f"INGRAIN_MODELS has the unknown precision {given!r} in {text!r}; it must be one of "
             f"{', '.join(get_args(Precision))}.",
             param="INGRAIN_MODELS",
         )
-    return None
+    return cast("Precision", given)

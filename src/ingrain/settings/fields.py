@@ -13,6 +13,8 @@ from ingrain.vocabulary import Precision
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
 
 
 def _setting(
@@ -99,7 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "onnxruntime"
     max_batch_size: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "MAX_BATCH_SIZE",
             "Maximum items in one batch; 0: the tuned value, or without a tuning 64 on a GPU of this machine and 32 "
@@ -107,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     max_batch_tokens: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "INGRAIN_MAX_BATCH_TOKENS",
             "Maximum tokens in one batch, including padding; 0: the tuned value, or without a tuning 512 on this "
@@ -125,7 +127,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "KIND_AUTO"
     model_instances: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "MODEL_INSTANCES",
             "Copies of a graph that run in parallel, on each GPU if there are several; 0: the tuned value, or without "
@@ -133,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     threads_per_instance: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "INGRAIN_THREADS_PER_INSTANCE",
             "CPU threads of one copy; 0: the tuned value, or without a tuning the cores divided by the copies, and one "
@@ -141,7 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     lone_request_threads: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "INGRAIN_LONE_REQUEST_THREADS",
             "CPU threads for a batch that runs alone in the engine, used if they measure faster than those of one "
@@ -160,7 +162,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tensorrt_enabled: Annotated[bool, _setting("TENSORRT_ENABLED", "Run graphs through TensorRT (GPU only).")] = False
     fp16_enabled: Annotated[bool, _setting("FP16_ENABLED", "Let TensorRT compute in half precision.")] = False
     max_loaded_models: Annotated[
-        Annotated[int, Meta(ge=0)], _setting("MAX_LOADED_MODELS", "Maximum number of loaded models; 0: no limit.")
+        NotNegative, _setting("MAX_LOADED_MODELS", "Maximum number of loaded models; 0: no limit.")
     ] = 0
     max_body_bytes: Annotated[
         Positive, _setting("INGRAIN_MAX_BODY_BYTES", "Maximum size of a request body in bytes.")
@@ -196,25 +198,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive, _setting("INGRAIN_MAX_REQUESTS", "Maximum inference requests in progress; further ones get 429.")
     ] = 2048
     request_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting(
             "INGRAIN_REQUEST_TIMEOUT_S",
             "Seconds after which an inference request gets 504; also the time in which any request must arrive.",
         ),
     ] = 60.0
     load_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting("INGRAIN_LOAD_TIMEOUT_S", "Seconds that the engine may take to load one graph."),
     ] = 600.0
     export_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting(
             "INGRAIN_EXPORT_TIMEOUT_S",
             "Seconds that export and verification of a model may take, not counting the download.",
         ),
     ] = 1800.0
     shutdown_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),
     ] = 20.0
     trust_remote_code: Annotated[
@@ -279,7 +281,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     fetch_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, including redirects."),
     ] = 10.0
     max_fetches: Annotated[Positive, _setting("INGRAIN_MAX_FETCHES", "Maximum concurrent fetches of all requests.")] = (
@@ -292,7 +294,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive, _setting("INGRAIN_MAX_DOWNLOAD_BYTES", "Maximum size of a custom model's weights in bytes.")
     ] = 10 * 1024**3
     download_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting("INGRAIN_DOWNLOAD_TIMEOUT_S", "Seconds that fetching all files of a custom model may take."),
     ] = 1800.0
     max_image_bytes: Annotated[
@@ -311,6 +313,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     image_threads: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one per core."),
     ] = 0
