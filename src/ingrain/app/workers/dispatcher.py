@@ -92,12 +92,8 @@ class Dispatcher:
 
 def _give(connection: socket.socket, takers: Sequence[Taker]) -> bool:
     """Pass a connection to the worker with the fewest, or to another one if that worker cannot take it now."""
-    best = min(takers, key=_open_connections)
+    best = min(takers, key=lambda taker: taker.open_connections)
     return best.give(connection) or any(taker.give(connection) for taker in takers if taker is not best)
-
-
-def _open_connections(taker: Taker) -> int:
-    return taker.open_connections
 
 
 class ConnectionSender:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -102,19 +101,15 @@ def _graph_statistics(model: service_pb2.ModelStatistics) -> GraphStatistics:
         inference_count=model.inference_count,
         execution_count=model.execution_count,
         durations={key: _duration(getattr(model.inference_stats, key)) for key in DURATIONS},
-        batches=_batches(model.batch_stats),
-    )
-
-
-def _batches(batches: Sequence[service_pb2.InferBatchStatistics]) -> tuple[BatchStatistics, ...]:
-    return tuple(
-        BatchStatistics(
-            batch_size=batch.batch_size,
-            compute_input=_duration(batch.compute_input),
-            compute_infer=_duration(batch.compute_infer),
-            compute_output=_duration(batch.compute_output),
-        )
-        for batch in sorted(batches, key=lambda batch: batch.batch_size)
+        batches=tuple(
+            BatchStatistics(
+                batch_size=batch.batch_size,
+                compute_input=_duration(batch.compute_input),
+                compute_infer=_duration(batch.compute_infer),
+                compute_output=_duration(batch.compute_output),
+            )
+            for batch in sorted(model.batch_stats, key=lambda batch: batch.batch_size)
+        ),
     )
 
 
