@@ -1,4 +1,4 @@
-"""The processor, as far as it matters to the speed of graphs."""
+"""Reads the number of usable cores and the name of the processor."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use, where the platform tells: a container's machine may have more."""
+    """Return the number of cores that this process may use; in a container that can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor_name() -> str:
-    """Return what the processor calls itself; empty where it cannot be told. Reads a file of the kernel's."""
+    """Return the model name of the processor, or the architecture if the name is unknown. Reads a file."""
     try:
         found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text("utf-8", "replace"), re.MULTILINE)
     except OSError:

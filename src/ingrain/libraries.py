@@ -1,4 +1,4 @@
-"""Facts of each source library, known without importing it."""
+"""Properties of each source library, available without importing the library."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class FileRules:
     """Which files of a model are read.
 
     Attributes:
-        side: Patterns of file names: configurations, tokenizers.
-        weights: Matches the whole file name of weights, safetensors only; None where only side files are wanted.
-        part_folder: Matches the whole path of a folder that is a part of the model with weights of its own.
-        pickles: Matches the whole file name of the same weights as PyTorch pickles them, which are read, as data
-            alone, where a folder has no others.
-        pickles_allowed: False where the operator forbids it.
+        side: Name patterns of configuration and tokenizer files.
+        weights: Matches the full name of safetensors weights; None to read only side files.
+        part_folder: Matches the full path of a folder that is a part of the model with its own weights.
+        pickles: Matches the full name of PyTorch pickle weights. They are read, as data only, if a folder has no
+            safetensors weights.
+        pickles_allowed: Whether the operator allows pickle weights.
     """
 
     side: tuple[str, ...]
@@ -33,19 +33,18 @@ class FileRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryFacts:
-    """What differs between source libraries outside the code that exports their models.
+    """Differences between source libraries, apart from the code that exports their models.
 
     Attributes:
         files: Which files of a model the library reads.
-        config_file: Name of a model's configuration.
-        weights_file: Name of its weights in one safetensors file.
-        hub_prefixes: Prefixes of a name that say that the model is on the hub.
-        local_prefix: Prefix that says that it is a local folder, if the library has one.
-        has_registry: True where the library knows architectures by names of its own, so that it is imported to look
-            one up.
-        has_pretrained_tag: True where weights are named by an architecture and a tag (``pretrained``).
-        task_can_be_chosen: True where the same weights may embed or classify.
-        precisions: What its graphs can be computed in.
+        config_file: Name of a model's configuration file.
+        weights_file: Name of a model's weights in a single safetensors file.
+        hub_prefixes: Name prefixes of models on the hub.
+        local_prefix: Name prefix of models in a local folder, None if the library has no such prefix.
+        has_registry: Whether the library has a registry of architecture names; a look-up imports the library.
+        has_pretrained_tag: Whether an architecture and a tag (``pretrained``) name the weights.
+        task_can_be_chosen: Whether the same weights can embed or classify.
+        precisions: Supported precisions of its graphs.
     """
 
     files: FileRules
@@ -63,7 +62,7 @@ LIBRARIES: dict[Library, LibraryFacts] = {
     "sentence_transformers": LibraryFacts(
         files=FileRules(
             side=(*TOKENIZER_FILES, "*.jinja"),
-            # No variants beside them (`model.fp16.safetensors`, `consolidated.safetensors`): the library reads none.
+            # Not variants (`model.fp16.safetensors`, `consolidated.safetensors`), which the library ignores.
             weights=re.compile(r"(pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"),
             # `2_Dense`, `0_StaticEmbedding`, a router's `query_0_Transformer`.
             part_folder=re.compile(r"(\w+_)?\d+_\w+"),
@@ -74,7 +73,7 @@ LIBRARIES: dict[Library, LibraryFacts] = {
     "open_clip": LibraryFacts(
         files=FileRules(
             side=TOKENIZER_FILES,
-            # The same model for transformers (`model.safetensors`) often lies beside them; OpenCLIP does not read it.
+            # Excludes `model.safetensors`, the same model for transformers, which OpenCLIP does not read.
             weights=re.compile(r"open_clip_model\.safetensors"),
             pickles=re.compile(r"open_clip_pytorch_model\.bin"),
         ),
@@ -93,7 +92,7 @@ LIBRARIES: dict[Library, LibraryFacts] = {
         hub_prefixes=("hf-hub:", "hf_hub:"),
         local_prefix="local-dir:",
         task_can_be_chosen=True,
-        # int8 is for text encoders.
+        # int8 only supports text encoders.
         precisions=frozenset({"fp32", "fp16"}),
     ),
 }

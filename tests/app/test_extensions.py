@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 import toy_engine
 from ingrain.app.parts import check_workers
-from ingrain.app.placement import placement_of
+from ingrain.app.placement import make_engine, placement_of
 from ingrain.app.tables import load_tables
 from ingrain.errors import SettingsError
 from ingrain.repository.models_to_load import ModelRef
@@ -104,8 +105,19 @@ def test_an_engines_entry_holds_everywhere():
     placement = placement_of(Settings(engine="toy"), engines)
     assert (placement.identity, placement.description, placement.on_this_cpu) == ("toy", "a toy", True)
     with pytest.raises(SettingsError, match=r"INGRAIN_WORKERS is 2, but graphs run on a toy"):
-        check_workers(Settings(engine="toy", workers=2), placement)
+        check_workers(Settings(engine="toy", workers=2), placement, make_engine(Settings(), placement, engines))
     with pytest.raises(SettingsError, match="one of auto, triton, embedded, onnxruntime, toy"):
         placement_of(Settings(engine="top"), engines)
     with pytest.raises(SettingsError, match="INGRAIN_ENGINE"):
         placement_of(Settings(engine="toy"), load_tables(()).engines)
+
+
+def test_an_engine_that_workers_cannot_connect_to_is_refused_for_several_workers():
+    """It runs outside the server's process but has no address: the workers would be left without an engine."""
+    engines = {"toy": replace(toy_engine.ENGINES["toy"], in_server_process=False)}
+    settings = Settings(engine="toy", workers=2)
+    placement = placement_of(settings, engines)
+    engine = make_engine(settings, placement, engines)
+    with pytest.raises(SettingsError, match="workers cannot connect to a toy"):
+        check_workers(settings, placement, engine)
+    check_workers(Settings(engine="toy"), placement, engine)

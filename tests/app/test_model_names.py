@@ -29,7 +29,7 @@ def test_a_model_may_name_library_revision_and_precision(text, ref):
     assert parse_model(text) == ref
 
 
-@pytest.mark.parametrize(("text", "said"), [("#int8", "without a name"), ("a#int4", "'int4' in 'a#int4'")])
+@pytest.mark.parametrize(("text", "said"), [("#int8", "without a model name"), ("a#int4", "'int4' in 'a#int4'")])
 def test_what_cannot_be_read_is_named(text, said):
     with pytest.raises(SettingsError, match=said):
         parse_model(text)

@@ -95,7 +95,7 @@ def test_a_gpu_that_cannot_be_used_is_told_of(gpu_without_provider, tmp_path, ca
     placement = placement_of(settings)
     assert placement.policy.instance_kind == "KIND_CPU"
     make_engine(settings, placement)
-    assert "There is a GPU here, but graphs run on the CPU" in caplog.text
+    assert "Graphs run on the CPU, although this machine has a GPU" in caplog.text
     assert "onnxruntime-gpu" in caplog.text
 
 

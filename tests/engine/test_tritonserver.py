@@ -179,4 +179,4 @@ async def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path):
     begun = time.monotonic()
     assert await child.stop(0.3) == -9
     assert time.monotonic() - begun < 20
-    assert not child.alive
+    assert child.exited.done()

@@ -31,7 +31,7 @@ async def test_lists_tell_a_precision_that_is_not_fp32(planes):
         (Settings(instance_kind="KIND_CPU"), ST, "fp16", "graphs run on the CPU"),
         (Settings(engine="onnxruntime", instance_kind="KIND_GPU"), ST, "fp16", "needs a GPU"),
         (ON_GPU, ST, "int8", "is for CPUs"),
-        (Settings(), "timm", "int8-safe", "pictures"),
+        (Settings(), "timm", "int8-safe", "images"),
         (Settings(), ST, "int4", "precision"),
     ],
 )

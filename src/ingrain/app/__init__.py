@@ -1,1 +1,1 @@
-"""Builds the server from its settings: the only place that sees every part."""
+"""Builds and runs the server from its settings; the only package that imports every part."""

@@ -17,7 +17,7 @@ _LOOK_EVERY_S = 0.25
 
 
 async def announce(settings: Settings, services: ModelServices, listeners: list[socket.socket]) -> None:
-    """Say that the server is ready, once it is, and what to try."""
+    """Wait until the server is ready, then print its addresses and an example request."""
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         if services.starting() is None:
@@ -29,17 +29,15 @@ async def announce(settings: Settings, services: ModelServices, listeners: list[
 
 
 async def watch_progress(services: ModelServices) -> None:
-    """Show a progress bar for each long phase of an export, on a terminal only."""
+    """Show a progress bar for each long phase of an export, if stderr is a terminal."""
     if not sys.stderr.isatty():
         return
     with contextlib.ExitStack() as bars:
         shown: dict[tuple[str, str], tqdm] = {}
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            current = {}
-            for name, progress in services.registry.progress():
-                if progress.total:
-                    current[name, progress.phase] = progress
+            found = services.registry.progress()
+            current = {(name, progress.phase): progress for name, progress in found if progress.total}
             for key in set(shown) - set(current):
                 shown.pop(key).close()
             for key, progress in current.items():
@@ -54,7 +52,7 @@ async def watch_progress(services: ModelServices) -> None:
 
 
 def say(text: str) -> None:
-    """Print to standard output, not to the log."""
+    """Print a text to standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -64,7 +62,7 @@ async def _engine_reasons(services: ModelServices) -> list[str]:
 
 
 def plane_urls(settings: Settings, listeners: list[socket.socket]) -> list[str]:
-    """Return the URLs of inference plane and model plane on this machine."""
+    """Return the URLs of the inference plane and the model plane on this machine."""
     scheme = "http" if settings.tls_cert_file is None else "https"
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return [f"{scheme}://{host}:{listener.getsockname()[1]}" for listener in listeners]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory, or None for asyncio's own loop where there is no uvloop."""
+    """Return uvloop's factory; None for asyncio's own loop on Windows, which uvloop does not support."""
     if os.name == "nt":
         return None
     import uvloop

@@ -1,4 +1,4 @@
-"""Makes garbage collections rare."""
+"""Makes garbage collection rare."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ _THRESHOLD = 5_000
 
 
 def collect_seldom() -> None:
-    """Collect rarely, and never what exists now; to be called when everything is imported.
+    """Raise the collector's threshold and exclude all existing objects; call it after all imports.
 
-    A request leaves nothing that only the collector can free (a test holds that), but hundreds of requests in progress
-    are many young objects. With Python's own threshold of 700 it scans them several times and takes a twentieth of the
-    front end's time.
+    A request leaves no cyclic garbage (a test checks that), but hundreds of concurrent requests are many young objects.
+    With Python's default threshold of 700 the collector scans them repeatedly, which takes 5 % of the front end's time.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Reads limits from the settings: of queues, requests, connections and fetches, and one worker's share of them."""
+"""Derives limits from the settings: for queues, requests, connections, images, fetches, and for one worker."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ingrain.settings import Settings
 
 
 def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
-    """Return the limits of each model's queues."""
-    # Other front ends may send batches of the same graphs to the same Triton, which then merges them.
+    """Return the limits of model queues."""
+    # Several front ends may send batches of one graph to the same Triton, which can merge them.
     is_shared = settings.workers > 1 or not placement.on_this_machine
     return QueueLimits(
         max_batch_size=placement.batch_items,
@@ -41,7 +41,7 @@ def request_limits(settings: Settings) -> RequestLimits:
 
 
 def plane_limits(settings: Settings) -> PlaneLimits:
-    """Return the limits that handlers check."""
+    """Return the limits that request handlers check."""
     return PlaneLimits(**{field.name: getattr(settings, field.name) for field in fields(PlaneLimits)})
 
 
@@ -55,7 +55,7 @@ def http_limits(settings: Settings) -> HttpLimits:
 
 
 def image_limits(settings: Settings) -> ImageLimits:
-    """Return the limits of images and of their fetches."""
+    """Return the limits of images and of image fetches."""
     return ImageLimits(
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
@@ -65,10 +65,10 @@ def image_limits(settings: Settings) -> ImageLimits:
 
 
 def fetch_policy(settings: Settings) -> FetchPolicy:
-    """Return which URLs of images may be fetched.
+    """Return the policy for fetching URLs.
 
     Raises:
-        SettingsError: ``INGRAIN_FETCH_ALLOW`` holds something other than ``host:port``.
+        SettingsError: An entry of ``INGRAIN_FETCH_ALLOW`` is not ``host:port``.
     """
     return FetchPolicy(
         mode=settings.image_fetch,
@@ -80,7 +80,7 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
 
 
 def worker_share(settings: Settings) -> Settings:
-    """Return the settings with what is limited for all requests together divided among the workers, rounded up."""
+    """Return the settings of one worker: limits for all requests together are divided by the workers, rounded up."""
     workers = settings.workers
     return msgspec.structs.replace(
         settings,

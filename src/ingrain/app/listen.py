@@ -1,4 +1,4 @@
-"""Binds the ports, and sets up the signals that end the server."""
+"""Binds the ports, and handles the signals that stop the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def open_socket(host: str, port: int, setting: str) -> socket.socket:
     """Bind a port and listen on it.
 
     Raises:
-        SettingsError: The port is taken, or the address is not this machine's.
+        SettingsError: The port is in use, or the address does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Configures logging: as text for people or as JSON for machines."""
+"""Configures logging as text or JSON."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class _JsonLines(logging.Formatter):
 
 
 def configure_logs(level: str, style: Literal["text", "json"], process: str | None = None) -> None:
-    """Send Ingrain's log to standard error, and the libraries' warnings with it.
+    """Send Ingrain's log and the warnings of libraries to standard error.
 
     Args:
-        level: Least level that is logged.
-        style: For people, or for machines.
-        process: What each line calls this process, where it is one of several.
+        level: Minimum level of Ingrain's log.
+        style: Format of each line.
+        process: Name of this process in each line; None if there is only one process.
     """
     handler = logging.StreamHandler(sys.stderr)
     where = f"%(name)s, {process}" if process is not None else "%(name)s"

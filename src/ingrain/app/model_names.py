@@ -1,8 +1,8 @@
-"""Reads models as they are written in settings: ``name``, ``name@revision``, ``library:name@revision#precision``."""
+"""Parses models in settings: ``name``, ``name@revision``, ``library:name@revision#precision``."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import cast, get_args
 
 from ingrain.errors import SettingsError
 from ingrain.libraries import LIBRARIES
@@ -11,13 +11,13 @@ from ingrain.vocabulary import Library, Precision
 
 
 def parse_model(text: str) -> ModelRef:
-    """Read one model; without a library it is a sentence-transformers one.
+    """Parse one model; the default library is sentence-transformers.
 
-    What follows ``@`` is the revision on the hub or, for OpenCLIP, the ``pretrained`` tag. What follows ``#`` is the
-    precision.
+    The part after ``@`` is the revision on the hub or, for OpenCLIP, the ``pretrained`` tag. The part after ``#`` is
+    the precision.
 
     Raises:
-        SettingsError: There is no name in it, or a precision that there is not.
+        SettingsError: The name is empty, or the precision is unknown.
     """
     library: Library = "sentence_transformers"
     rest, _, precision = text.partition("#")
@@ -26,7 +26,7 @@ def parse_model(text: str) -> ModelRef:
             library, rest = known, rest[len(known) + 1 :]
     name, _, tag = rest.partition("@")
     if not name:
-        raise SettingsError(f"INGRAIN_MODELS names a model without a name: {text!r}.", param="INGRAIN_MODELS")
+        raise SettingsError(f"INGRAIN_MODELS has an entry without a model name: {text!r}.", param="INGRAIN_MODELS")
     pretrained, revision = (tag or None, None) if LIBRARIES[library].has_pretrained_tag else (None, tag or None)
     return ModelRef(
         name=name, library=library, pretrained=pretrained, revision=revision, precision=_precision(precision, text)
@@ -34,13 +34,12 @@ def parse_model(text: str) -> ModelRef:
 
 
 def _precision(given: str, text: str) -> Precision | None:
-    for precision in get_args(Precision):
-        if given == precision:
-            return precision  # type: ignore[no-any-return]  # get_args forgets that it is a Precision
-    if given:
+    if not given:
+        return None
+    if given not in get_args(Precision):
         raise SettingsError(
-            f"INGRAIN_MODELS names the precision {given!r} in {text!r}; it must be one of "
+            f"INGRAIN_MODELS has the unknown precision {given!r} in {text!r}; it must be one of "
             f"{', '.join(get_args(Precision))}.",
             param="INGRAIN_MODELS",
         )
-    return None
+    return cast("Precision", given)

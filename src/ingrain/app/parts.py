@@ -1,4 +1,4 @@
-"""Builds the parts of the server from its settings; nothing is started."""
+"""Builds the parts of the server from its settings, without starting them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ingrain.app.services import image_input, model_services
 from ingrain.app.tables import Tables, load_tables
 from ingrain.app.tuning_machine import tuning_machine
 from ingrain.engine.placement import Placement
+from ingrain.engine.protocol import Engine
+from ingrain.engine.triton.address import Shareable
 from ingrain.errors import SettingsError
 from ingrain.export.process.exporter import Exporter
 from ingrain.install_hint import install_hint
@@ -30,28 +32,28 @@ from ingrain.settings import Settings
 
 @dataclass(slots=True)
 class Startup:
-    """What a server that has just been started still waits for: the engine, then whoever serves the inference plane."""
+    """Why a starting server is not ready: it waits for the engine and models, then for the inference plane."""
 
     waiting_for: str | None = "The engine is being started."
     front_waits_for: Callable[[], str | None] = lambda: None
 
     def reason(self) -> str | None:
-        """Return it as a sentence, None if the server waits for nothing."""
+        """Return the reason as a sentence, None if the server is ready."""
         return self.waiting_for or self.front_waits_for()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All that a server consists of.
+    """The parts of a server.
 
     Attributes:
-        settings: The operator's.
-        tables: Engines and dialects, those of extensions included.
-        placement: Where graphs run.
+        settings: Settings of the server.
+        tables: Engines and dialects, including those of extensions.
+        placement: Where and how graphs run.
         models: Models to load at start.
-        services: What the handlers of both planes work with.
-        tls: The certificate of both planes; None for HTTP without TLS.
-        startup: What the server still waits for.
+        services: Services for the handlers of both planes.
+        tls: Certificate of both planes; None for HTTP without TLS.
+        startup: Why the server is not ready yet.
     """
 
     settings: Settings
@@ -67,19 +69,20 @@ def build_parts(settings: Settings) -> Parts:
     """Check the settings, prepare the repository and connect all parts.
 
     Raises:
-        SettingsError: A setting cannot be used.
+        SettingsError: A setting is invalid.
         RepositoryError: The model repository cannot be written.
     """
     tables = load_tables(settings.extensions)
     placement = placement_of(settings, tables.engines)
-    check_workers(settings, placement)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)
+    engine = make_engine(settings, placement, tables.engines)
+    check_workers(settings, placement, engine)
     tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
     repository = repository_of(settings)
     repository.prepare()
     startup = Startup()
-    services = _services(settings, tables, placement, repository, startup)
+    services = _services(settings, placement, engine, repository, startup)
     return Parts(
         settings=settings,
         tables=tables,
@@ -92,9 +95,8 @@ def build_parts(settings: Settings) -> Parts:
 
 
 def _services(
-    settings: Settings, tables: Tables, placement: Placement, repository: Repository, startup: Startup
+    settings: Settings, placement: Placement, engine: Engine, repository: Repository, startup: Startup
 ) -> ModelServices:
-    engine = make_engine(settings, placement, tables.engines)
     images = image_input(settings)
     exporter = Exporter(
         custom_models_dir=repository.custom.folder,
@@ -103,7 +105,7 @@ def _services(
         offline=settings.offline,
         trust_remote_code=settings.trust_remote_code,
         pickled_weights=settings.pickled_weights == "allow",
-        # A Triton elsewhere may have another GPU, an older ONNX Runtime, or TensorRT, which knows no fused operators.
+        # Not for a remote Triton: its GPU, ONNX Runtime or TensorRT may not support fused operators.
         on_gpu=placement.on_this_gpu,
         extensions=settings.extensions,
         timeout_s=settings.export_timeout_s,
@@ -129,11 +131,11 @@ def _services(
     return model_services(settings, placement, engine=engine, registry=registry, images=images, starting=startup.reason)
 
 
-def check_workers(settings: Settings, placement: Placement) -> None:
-    """Refuse several workers where they cannot share one engine.
+def check_workers(settings: Settings, placement: Placement, engine: Engine) -> None:
+    """Check that the workers can share the engine, if there is more than one worker.
 
     Raises:
-        SettingsError: They cannot.
+        SettingsError: This is not Linux, or workers cannot run graphs on this engine.
     """
     if settings.workers == 1:
         return
@@ -146,5 +148,11 @@ def check_workers(settings: Settings, placement: Placement) -> None:
             f"INGRAIN_WORKERS is {settings.workers}, but graphs run on {placement.description}: each worker would load "
             f"every model for itself. Use the embedded Triton ({install_hint('triton')}) or a Triton at "
             "TRITON_GRPC_URL, or set INGRAIN_WORKERS=1.",
+            param="INGRAIN_WORKERS",
+        )
+    if not isinstance(engine, Shareable):
+        raise SettingsError(
+            f"INGRAIN_WORKERS is {settings.workers}, but workers cannot connect to {placement.description}: this "
+            "engine has no address for them. Choose another INGRAIN_ENGINE, or set INGRAIN_WORKERS=1.",
             param="INGRAIN_WORKERS",
         )

@@ -1,4 +1,4 @@
-"""Reads from the settings where graphs are to run."""
+"""Decides from the settings where and how graphs run, and creates the engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def repository_of(settings: Settings) -> Repository:
 
 
 def engine_options(settings: Settings) -> EngineOptions:
-    """Return what engines are made with."""
+    """Return the options of engines."""
     return EngineOptions(
         graphs=repository_of(settings).triton,
         load_timeout_s=settings.load_timeout_s,
@@ -33,10 +33,10 @@ def engine_options(settings: Settings) -> EngineOptions:
 
 
 def placement_of(settings: Settings, engines: Mapping[str, EngineSpec] = ENGINES) -> Placement:
-    """Decide where graphs run and how.
+    """Decide where and how graphs run.
 
     Raises:
-        SettingsError: The engine cannot be used here.
+        SettingsError: The engine is unknown or unavailable.
     """
     given = ExecutionPolicy(
         max_batch_size=settings.max_batch_size,
@@ -53,21 +53,21 @@ def placement_of(settings: Settings, engines: Mapping[str, EngineSpec] = ENGINES
 
 
 def make_engine(settings: Settings, placement: Placement, engines: Mapping[str, EngineSpec] = ENGINES) -> Engine:
-    """Make the engine; it is not started yet.
+    """Create the engine without starting it.
 
     Raises:
-        SettingsError: INSTANCE_KIND asks for a GPU of this machine that cannot be used.
+        SettingsError: INSTANCE_KIND is KIND_GPU, but graphs cannot run on a GPU of this machine.
     """
     if placement.on_this_machine and placement.gpu_problem is not None:
         if settings.instance_kind == "KIND_GPU":
             raise SettingsError(
-                f"INSTANCE_KIND is 'KIND_GPU', and graphs cannot run on a GPU: {placement.gpu_problem}. With KIND_AUTO "
-                "they run on the CPU where that is so.",
+                f"INSTANCE_KIND is KIND_GPU but no GPU can be used: {placement.gpu_problem}. KIND_AUTO falls back to "
+                "the CPU.",
                 param="INSTANCE_KIND",
             )
         if settings.instance_kind == "KIND_AUTO" and cuda.gpu_count():
-            log.warning("There is a GPU here, but graphs run on the CPU: %s.", placement.gpu_problem)
+            log.warning("Graphs run on the CPU, although this machine has a GPU: %s.", placement.gpu_problem)
     if placement.passed_over is not None:
-        log.warning("Graphs run in this process, for %s", placement.passed_over)
+        log.warning("Graphs run in this process: %s", placement.passed_over)
     gpus = cuda.gpu_count() if placement.on_this_gpu else 0
     return engines[placement.engine].make(engine_options(settings), placement.policy, gpus)

@@ -1,4 +1,4 @@
-"""Runs the server: starts its parts, serves both planes until a signal, and takes everything apart."""
+"""Runs the server: starts its parts, serves both planes until a signal, and shuts down."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ log = logging.getLogger("ingrain.server")
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal ends it.
+    """Serve until SIGINT or SIGTERM.
 
     Raises:
-        SettingsError: A setting cannot be used.
+        SettingsError: A setting is invalid.
         RepositoryError: The model repository cannot be written.
     """
-    # The engine's child processes never use our gRPC channels; without this gRPC warns at each fork.
+    # Child processes never use gRPC channels of this process; with fork support gRPC warns at each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
     parts = build_parts(settings)
@@ -60,7 +60,7 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     watching = asyncio.create_task(watch_progress(services))
     try:
         await stop.wait()
-        services.registry.stop_tuning()  # or the model plane would wait for it
+        services.registry.stop_tuning()  # otherwise the model plane would wait for its end
         await asyncio.gather(*(server.stop(settings.shutdown_timeout_s) for server in servers))
     finally:
         for task in (starting, announcing, watching):
@@ -76,7 +76,7 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
 
 
 async def _start(parts: Parts, stop: asyncio.Event) -> None:
-    """Start the engine, however often it takes, then the models; a fault nobody foresaw ends the server."""
+    """Try to start the engine until it succeeds, then load the models. An unexpected error stops the server."""
     try:
         while True:
             try:
@@ -88,14 +88,14 @@ async def _start(parts: Parts, stop: asyncio.Event) -> None:
                 await asyncio.sleep(_ENGINE_RETRY_S)
         await parts.services.registry.start(parts.models)
         parts.startup.waiting_for = None
-    except Exception:  # whatever it is, a server that serves nothing must not seem to run
+    except Exception:  # without engine and models the server cannot serve, so stop it
         log.exception("The server could not be started")
         stop.set()
         raise
 
 
 def _inference_front(parts: Parts) -> HttpServer | Supervisor:
-    """Make what serves the inference plane: this process, or workers."""
+    """Create the server of the inference plane: one in this process, or a supervisor of workers."""
     settings, services, startup = parts.settings, parts.services, parts.startup
     if settings.workers == 1:
         application = PlaneApplication("inference", services, parts.tables.dialects)

@@ -1,4 +1,4 @@
-"""Builds what the handlers of a process work with."""
+"""Builds the services that request handlers use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ingrain.sources.custom.download import Downloads
 
 
 def image_input(settings: Settings) -> ImageInput:
-    """Make what turns images of requests into pixels, and fetches them."""
+    """Build the service that fetches, decodes and resizes the images of requests."""
     return ImageInput(Fetcher(fetch_policy(settings)), image_limits(settings))
 
 
@@ -39,9 +39,10 @@ def inference_services(
     statistics: Callable[[], Awaitable[list[GraphStatistics]]],
     totals: Callable[[], Awaitable[Counts]] | None = None,
 ) -> Services:
-    """Build what the inference plane needs; ``totals`` counts for all processes where there are several.
+    """Build the services of the inference plane.
 
-    The other arguments are attributes of ``Services``, or what they are made of.
+    ``totals`` returns the counts of all processes, if there are several. The other arguments are described in
+    ``Services``.
     """
     load = Load()
     return Services(
@@ -67,7 +68,7 @@ def model_services(
     images: ImageInput,
     starting: Callable[[], str | None] = lambda: None,
 ) -> ModelServices:
-    """Build what both planes need, for the process that owns engine and registry."""
+    """Build the services of both planes, for the process that owns engine and registry."""
     services = inference_services(
         settings,
         placement,

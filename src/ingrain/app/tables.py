@@ -1,4 +1,4 @@
-"""The tables that the server is put together from, and how an extension adds to them."""
+"""Tables of engines and dialects, built-in ones and those of extensions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger("ingrain.server")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """The built-in tables, or these and more.
+    """Engines and dialects of the server; the defaults are the built-in ones.
 
     Attributes:
-        engines: Engines by name, in the order in which ``auto`` looks at them.
-        dialects: The APIs that are served; the first one is Ingrain's own.
+        engines: Engines by name, in the order in which ``auto`` tries them.
+        dialects: APIs that the server offers; the first one is Ingrain's own.
     """
 
     engines: Mapping[str, EngineSpec] = field(default_factory=lambda: ENGINES)
@@ -30,14 +30,14 @@ class Tables:
 
 
 def load_tables(extensions: Sequence[str]) -> Tables:
-    """Return the built-in tables with what extensions add to them.
+    """Return the built-in tables together with the entries of extensions.
 
     Args:
-        extensions: Names of modules, of which these attributes are read where there are any: ``ENGINES``, by name;
-            ``DIALECTS``, further APIs; ``ROUTES``, further routes of Ingrain's own API.
+        extensions: Names of modules. Each may have these attributes: ``ENGINES``, engines by name; ``DIALECTS``, more
+            APIs; ``ROUTES``, more routes of Ingrain's own API.
 
     Raises:
-        SettingsError: A module cannot be imported, or adds a name or a path that there is already.
+        SettingsError: A module cannot be imported, or adds an engine or a route that exists already.
     """
     tables = Tables()
     for name in extensions:
@@ -45,7 +45,7 @@ def load_tables(extensions: Sequence[str]) -> Tables:
         engines: Mapping[str, EngineSpec] = getattr(module, "ENGINES", {})
         if taken := [engine for engine in engines if engine in tables.engines]:
             raise SettingsError(
-                f"INGRAIN_EXTENSIONS: {name!r} adds an engine {taken[0]!r}; there is one of that name already.",
+                f"INGRAIN_EXTENSIONS: {name!r} adds an engine {taken[0]!r}, but an engine of that name exists already.",
                 param="INGRAIN_EXTENSIONS",
             )
         native, *others = tables.dialects
@@ -62,8 +62,8 @@ def _import(name: str) -> ModuleType:
     except ImportError as error:
         log.warning("Extension %s cannot be imported: %s", name, error)
         raise SettingsError(
-            f"INGRAIN_EXTENSIONS names {name!r}, which cannot be imported; the log says why. It must be a module that "
-            "this Python finds, such as one of an installed package.",
+            f"INGRAIN_EXTENSIONS names {name!r}, which cannot be imported; the log says why. It must be an importable "
+            "module, for example one of an installed package.",
             param="INGRAIN_EXTENSIONS",
         ) from error
 
@@ -74,7 +74,7 @@ def _check_paths(name: str, dialects: Sequence[Dialect]) -> None:
         key = route.plane, route.method, route.path
         if key in seen:
             raise SettingsError(
-                f"INGRAIN_EXTENSIONS: {name!r} adds {route.method} {route.path}; there is such a route already.",
+                f"INGRAIN_EXTENSIONS: {name!r} adds {route.method} {route.path}, but that route exists already.",
                 param="INGRAIN_EXTENSIONS",
             )
         seen.add(key)

@@ -1,4 +1,4 @@
-"""Reads from settings and placement what tunings need to know of this machine."""
+"""Builds the description of this machine that tunings need, from settings and placement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingrain.tuning.memory import free_bytes
 
 
 def tuning_machine(settings: Settings, placement: Placement) -> TuningMachine:
-    """Return what this server knows of how graphs are executed on it."""
+    """Return the machine, the defaults and the settings on which tunings depend."""
     policy = placement.policy
     copies, threads = LAYOUT_SETTINGS
     values = {
@@ -26,7 +26,7 @@ def tuning_machine(settings: Settings, placement: Placement) -> TuningMachine:
             engine=placement.identity,
             instance_kind=placement.instance_kind,
             cores=usable_cores(),
-            # For an engine elsewhere, whose processor is not known, this machine's.
+            # The processor of a remote engine is unknown; this machine's is recorded instead.
             processor=", ".join(cuda.gpu_names()) if placement.on_this_gpu else processor_name(),
         ),
         default=Execution(

@@ -1,1 +1,1 @@
-"""Runs ONNX graphs: the protocol of an engine, and one module or folder an engine."""
+"""Engines, which run ONNX graphs: the protocol, and one module or package for each engine."""

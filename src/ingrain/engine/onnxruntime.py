@@ -33,19 +33,19 @@ logger = logging.getLogger(__name__)
 
 _CPU = "CPUExecutionProvider"
 
-# A batch on all cores that should take no longer than this runs in the event loop's own thread. Handing it to another
-# thread and back takes time, and other requests would have to wait for a core in any case.
+# A batch on all cores that is expected to finish within this time runs in the event loop's thread. A switch to another
+# thread and back takes time, and other requests would wait for a free core anyway.
 _HERE_S = 0.015
-# A lone client sends its next request about a millisecond after the answer. The threads of all cores spin until then:
-# waking them costs as much as a tenth of a short batch.
+# A single client sends its next request about a millisecond after the response. The threads spin until then, because
+# waking them costs up to a tenth of a short batch.
 _SPIN_US = 1500
 
 
 @dataclass(slots=True)
 class _Loaded:
-    """A graph and its sessions: one a slot, or one for all slots where a run needs no thread but the caller's.
+    """A graph and its sessions: one session per slot, or one session for all slots if it has a single thread.
 
-    ``lone`` is a further session with more threads, for a batch that is alone in the engine.
+    ``lone`` is another session with more threads, for a batch that is alone in the engine.
     """
 
     outputs: list[str]
@@ -57,13 +57,15 @@ class _Loaded:
 
 
 class OnnxRuntimeEngine:
-    """An engine inside the server's process; ONNX Runtime releases the interpreter's lock while it computes.
+    """Runs graphs inside the server's process; ONNX Runtime releases the GIL while it computes.
 
     Args:
-        locate: Returns the path of a graph's ``model.onnx`` by its name; or the folder of ``<name>/1/model.onnx``.
+        locate: Function from a graph's name to the path of its ``model.onnx``; or the folder that holds
+            ``<name>/1/model.onnx``.
         instances: How many batches of one graph run at the same time.
-        threads: Threads of one batch.
-        lone_threads: Threads of a batch that is alone in the engine, where more than ``threads``; 0 for none.
+        threads: Threads for one batch.
+        lone_threads: Threads for a batch that is alone in the engine, if greater than ``threads``. 0: as many as any
+            other batch gets.
         on_gpu: Run graphs on the machine's first GPU.
     """
 
@@ -89,13 +91,13 @@ class OnnxRuntimeEngine:
         self._quiet = _quiet_run()
 
     async def start(self) -> None:
-        """Make the pool of threads."""
+        """Create the thread pool."""
         if self._pool is None:
-            # Threads are made when needed; the slots of each graph are what limits them.
+            # The pool starts threads on demand; the slots of each graph limit their number.
             self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="onnxruntime")
 
     async def close(self) -> None:
-        """Unload all graphs and stop the batches that still run."""
+        """Unload all graphs and terminate running batches."""
         pool, self._pool = self._pool, None
         self._graphs.clear()
         for options in self._running:
@@ -104,7 +106,7 @@ class OnnxRuntimeEngine:
             await asyncio.to_thread(pool.shutdown)
 
     async def live(self) -> bool:
-        """Tell whether the engine was started and not closed."""
+        """Return whether the engine is started and not closed."""
         return self._pool is not None
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
@@ -125,30 +127,30 @@ class OnnxRuntimeEngine:
                 sessions=sessions,
                 slots=asyncio.Semaphore(layout.copies),
                 recorder=Recorder(graph.name),
-                # One and the same for all slots, where a run needs no thread but the caller's.
+                # If there is only one session, all slots share it.
                 free=(sessions * layout.copies)[: layout.copies],
                 lone=lone,
             )
 
     async def unload(self, name: str) -> None:
-        """Unload a graph; unloading an unknown one changes nothing. Running batches keep it until they end."""
+        """Unload a graph, if it is loaded. Running batches keep their session until they end."""
         self._running_pool()
         self._graphs.pop(name, None)
 
     async def ready(self, name: str) -> bool:
-        """Tell whether a graph can be inferred now."""
+        """Return whether the graph is loaded."""
         return self._pool is not None and name in self._graphs
 
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch; see ``GraphRunner.infer``. ``timeout_s`` cannot stop one in the event loop's own thread."""
+        """Run one batch; see ``GraphRunner.infer``. ``timeout_s`` cannot stop a batch in the event loop's thread."""
         pool = self._running_pool()
         graph = self._graphs.get(name)
         if graph is None:
             raise ModelNotLoadedError(f"graph {name!r} is not loaded")
         if len({len(array) for array in inputs.values()}) != 1:
-            raise InferenceError(f"graph {name!r} was sent inputs of different batch sizes, or none")
+            raise InferenceError(f"graph {name!r} got no inputs, or inputs with different batch sizes")
         arrived = time.perf_counter_ns()
         try:
             lone = graph.lone
@@ -164,11 +166,11 @@ class OnnxRuntimeEngine:
             raise
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return what was counted for each loaded graph."""
+        """Return the statistics of each loaded graph."""
         return [graph.recorder.snapshot() for graph in self._graphs.values()]
 
     def on_restart(self, callback: Callable[[], None]) -> None:
-        """Do nothing: this engine cannot die without the process."""
+        """Do nothing: this engine only ends with the server's process."""
 
     def _running_pool(self) -> ThreadPoolExecutor:
         if self._pool is None:
@@ -178,7 +180,7 @@ class OnnxRuntimeEngine:
     def _open(
         self, path: Path, graph: Graph, layout: Layout
     ) -> tuple[list[onnxruntime.InferenceSession], LoneSession | None]:
-        # With one thread a run is the caller's own, and one set of weights serves any number of runs at once.
+        # A session with one thread runs in the caller's thread, so that one session serves any number of runs at once.
         count = 1 if layout.threads == 1 else layout.copies
         sessions = [self._open_one(path, graph, _options(layout.threads)) for _ in range(count)]
         lone_threads = 0 if self._on_gpu else lone_threads_of(graph, self._lone_threads, layout.threads)
@@ -199,7 +201,7 @@ class OnnxRuntimeEngine:
         )
 
     def _run_here(self, graph: _Loaded, lone: LoneSession, inputs: Arrays, begun: int) -> dict[str, Array]:
-        """Run a batch in the event loop's thread; nothing can stop it, for nothing else happens meanwhile."""
+        """Run a batch in the event loop's thread. It blocks the event loop, so that no timeout can stop it."""
         try:
             outputs = lone.run(graph.free[-1], graph.outputs, dict(inputs), self._quiet)
         except Exception as error:  # ONNX Runtime's exceptions have no common base.
@@ -209,7 +211,7 @@ class OnnxRuntimeEngine:
     async def _run(
         self, pool: ThreadPoolExecutor, graph: _Loaded, inputs: Arrays, arrived: int, *, alone: bool
     ) -> dict[str, Array]:
-        self._running_pool()  # it may have been closed while this batch waited for its slot
+        self._running_pool()  # raises if the engine was closed while this batch waited for its slot
         session = graph.free.pop()
         options = _quiet_run()
         begun = time.perf_counter_ns()
@@ -220,12 +222,12 @@ class OnnxRuntimeEngine:
             outputs = await asyncio.shield(run)
         except asyncio.CancelledError:
             options.terminate = True
-            # The slot is free again when the run has ended, not when nobody waits for it any more.
+            # The session is in use until the run ends, so the slot stays taken until then.
             await asyncio.wait([run])
-            run.exception()  # seen
+            run.exception()  # marks the exception as retrieved
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base.
-            self._running_pool()  # stopped by close
+            self._running_pool()  # raises if close() terminated the run
             raise _failed(error) from error
         finally:
             self._running.remove(options)

@@ -1,4 +1,4 @@
-"""Decides where graphs run and how they are executed, with what the operator left open decided."""
+"""Chooses the engine, the device and the execution policy for graphs; fills in what the settings leave open."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from ingrain.repository.execution_policy import ExecutionPolicy, InstanceKind
 
 _MOST_INSTANCES = 4
 _BATCH_ITEMS = 32
-# A GPU computes many short texts in the time of a few; and so many images still fit the memory of a small one.
+# A GPU computes many short texts in the time of a few. A batch of 64 images still fits the memory of a small GPU.
 _BATCH_ITEMS_ON_THIS_GPU = 64
-# A graph refuses batches that are larger than it was loaded for. Room for what a tuning may choose costs nothing on a
-# CPU; on a GPU warm-up and TensorRT take memory for the largest one, and a tuning chooses among smaller ones.
+# Triton rejects batches that are larger than the graph's configured maximum. On a CPU a higher maximum costs nothing
+# and lets a tuning choose larger batches. On a GPU warm-up and TensorRT allocate memory for the largest batch.
 _LOADED_ITEMS_ON_A_CPU = 64
 _BATCH_TOKENS = 4096
-# What a batch of more tokens works on no longer fits the caches of a core: measured, 256 to 512 tokens are the fastest.
+# The activations of a larger batch no longer fit the caches of a core: measured, 256 to 512 tokens are the fastest.
 _BATCH_TOKENS_ON_A_CPU = 512
-# So many items keep a core busy; further ones are worth it only where they need no padding.
+# This many items keep a core busy; adding more only pays if they need no padding.
 _ENOUGH_ITEMS_ON_A_CPU = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where graphs run and how; decided once, when the server starts.
+    """Where and how graphs run; decided once, when the server starts.
 
     Attributes:
-        engine: Its name in the table of engines.
-        description: What people call it.
-        identity: Tells its tunings from those of others.
-        address: ``host:port`` where it must listen; None for one that the server starts.
-        on_this_machine: Whether cores, memory and GPUs of the engine are this machine's.
+        engine: The engine's name in the table of engines.
+        description: The engine's name in messages.
+        identity: Key under which tunings for this engine are stored.
+        address: ``host:port`` of an engine that someone else runs; None if the server starts the engine.
+        on_this_machine: Whether the engine uses the cores, memory and GPUs of this machine.
         on_this_gpu: Whether graphs run on a GPU of this machine.
         in_server_process: Whether graphs run inside the server's process.
-        devices: On how many processors the engine makes each copy of a graph.
+        devices: Number of processors on which the engine creates each copy of a graph.
         gpu_problem: Why graphs cannot run on a GPU of this machine, None if they can.
-        passed_over: Why ``auto`` took an engine inside the server's process, None if it did not.
-        policy: How graphs are executed. Its ``max_batch_size`` is what graphs are loaded for.
-        batch_items: Most items in a batch without a tuning.
-        batch_tokens: Most tokens in a batch without a tuning.
-        enough_items: Items of a batch that already use the engine well.
+        passed_over: Why ``auto`` fell back to an engine inside the server's process; None if it did not.
+        policy: How graphs are executed. Graphs are loaded for batches of up to its ``max_batch_size``.
+        batch_items: Maximum items in a batch if there is no tuning.
+        batch_tokens: Maximum tokens in a batch if there is no tuning.
+        enough_items: Number of items from which a batch uses the engine well.
     """
 
     engine: str
@@ -63,7 +63,7 @@ class Placement:
 
     @property
     def instance_kind(self) -> InstanceKind:
-        """Where graphs run, in Triton's terms. ``KIND_AUTO`` is left of an engine elsewhere only, which decides."""
+        """Device on which graphs run, in Triton's terms; ``KIND_AUTO`` only for a remote engine, which chooses."""
         return self.policy.instance_kind
 
     @property
@@ -73,7 +73,7 @@ class Placement:
 
     @property
     def on_a_gpu(self) -> bool:
-        """Whether graphs run on a GPU for certain, here or elsewhere."""
+        """Whether graphs are known to run on a GPU, of this machine or of a remote engine."""
         return self.on_this_gpu or (not self.on_this_machine and self.instance_kind == "KIND_GPU")
 
 
@@ -82,11 +82,11 @@ def choose_engine(engines: Mapping[str, EngineSpec], name: str, options: EngineO
 
     Args:
         engines: All engines, in the order in which ``auto`` looks at them.
-        name: One of them, or ``auto``.
-        options: What the operator has decided about engines.
+        name: Name of an engine, or ``auto``.
+        options: Options from the settings.
 
     Raises:
-        SettingsError: There is no such engine, or it cannot be used here.
+        SettingsError: The engine is unknown or unavailable.
     """
     if name == "auto":
         passed_over = None
@@ -98,7 +98,7 @@ def choose_engine(engines: Mapping[str, EngineSpec], name: str, options: EngineO
         raise SettingsError("INGRAIN_ENGINE is 'auto', and no engine can be used here.", param="INGRAIN_ENGINE")
     if name not in engines:
         raise SettingsError(
-            f"INGRAIN_ENGINE is {name!r}, which cannot be used: one of auto, {', '.join(engines)}.",
+            f"INGRAIN_ENGINE is {name!r}; it must be one of auto, {', '.join(engines)}.",
             param="INGRAIN_ENGINE",
         )
     if (reason := engines[name].why_unavailable(options)) is not None:
@@ -111,19 +111,20 @@ def place(
 ) -> Placement:
     """Decide where graphs run and how.
 
-    Under load two copies of one thread each do half as much again as one copy of two threads (triton-notes.md), so an
-    engine on this machine's CPU gets a copy for each core. On this machine's GPU a copy needs one thread, to feed it.
-    What an engine elsewhere has is not known here: one copy, and ONNX Runtime's own choice of threads.
+    Under load two copies with one thread each have 1.5 times the throughput of one copy with two threads
+    (triton-notes.md), so an engine on this machine's CPU gets one copy per core. On this machine's GPU a copy needs one
+    thread, which feeds the GPU. The hardware of a remote engine is unknown: it gets one copy, and ONNX Runtime chooses
+    the number of threads.
 
     Args:
         engines: All engines.
-        name: One of them, or ``auto``.
-        options: What the operator has decided about engines.
-        given: What the operator has decided about execution; a 0 or ``KIND_AUTO`` in it is still to be decided.
-        batch_tokens: Most tokens in a batch; 0 is to be decided.
+        name: Name of an engine, or ``auto``.
+        options: Options from the settings.
+        given: Execution policy from the settings; ``place`` replaces each 0 and ``KIND_AUTO``.
+        batch_tokens: Maximum tokens in a batch; 0 to choose a default.
 
     Raises:
-        SettingsError: The engine cannot be used here, or not on a GPU that is asked for.
+        SettingsError: The engine is unknown or unavailable.
     """
     engine, passed_over = choose_engine(engines, name, options)
     spec = engines[engine]
@@ -135,7 +136,7 @@ def place(
     on_this_cpu = spec.on_this_machine and not on_this_gpu
     cores = usable_cores() if on_this_cpu else 1
     copies = given.instances or min(cores, _MOST_INSTANCES)
-    # Elsewhere 0 leaves it to the engine.
+    # For a remote engine 0 means that ONNX Runtime chooses.
     default_threads = max(1, cores // copies) if on_this_cpu else (1 if on_this_gpu else 0)
     threads = given.threads or default_threads
     lone_threads = given.lone_threads or cores

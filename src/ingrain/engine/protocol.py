@@ -1,4 +1,4 @@
-"""The protocol of an engine, which loads graphs from the model repository and runs them, and of its statistics."""
+"""Protocols of an engine, which loads graphs from the model repository and runs them, and types of its statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Arrays = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
-    """How often something happened and how long it took in all."""
+    """Number of events and their total time."""
 
     count: int = 0
     ns: int = 0
@@ -33,7 +33,7 @@ class Duration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStatistics:
-    """Executions of one batch size."""
+    """Times of all batches of one size."""
 
     batch_size: int
     compute_input: Duration = Duration()
@@ -42,12 +42,12 @@ class BatchStatistics:
 
 
 DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
-"""What Triton measures of each graph."""
+"""Durations that Triton measures for each graph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphStatistics:
-    """What an engine counted for one graph since it was loaded, in Triton's terms.
+    """Counts of one graph since it was loaded, in Triton's terms.
 
     Attributes:
         name: The graph's name.
@@ -55,8 +55,8 @@ class GraphStatistics:
         last_inference_ms: Unix time of the last inference in milliseconds, 0 if none.
         inference_count: Items inferred.
         execution_count: Batches executed.
-        durations: By each word of ``DURATIONS``.
-        batches: By batch size.
+        durations: One for each name in ``DURATIONS``.
+        batches: One for each batch size, ascending.
     """
 
     name: str
@@ -69,13 +69,13 @@ class GraphStatistics:
 
 
 class GraphRunner(Protocol):
-    """Runs graphs that are loaded: the part of an engine that requests use."""
+    """Runs loaded graphs; the part of an engine that serving requests needs."""
 
     instances: int
-    """How many batches of a graph without a layout of its own run at once; the batcher keeps one more in flight."""
+    """How many batches of one graph run at once by default; the batcher keeps one more in flight."""
 
     async def live(self) -> bool:
-        """Tell whether the engine answers."""
+        """Return whether the engine responds."""
 
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
@@ -84,61 +84,61 @@ class GraphRunner(Protocol):
 
         Args:
             name: The graph's name.
-            inputs: Arrays by input name; axis 0 is the batch ``B``; dtypes and ranks as the graph declares.
+            inputs: Arrays by input name; axis 0 is the batch ``B``; dtypes and ranks match the graph's inputs.
             timeout_s: Seconds the caller waits.
-            alone: No other batch is in the engine, and this one may have all cores.
+            alone: Whether no other batch is in the engine, so that this one may use all cores.
 
         Returns:
-            Arrays by output name, axis 0 ``B``.
+            Arrays by output name; axis 0 is ``B``.
 
         Raises:
             ModelNotLoadedError: The graph is not loaded.
-            EngineUnavailableError: The engine died or does not answer; the batch may be sent again.
+            EngineUnavailableError: The engine died or does not respond; the caller may retry the batch.
             DeadlineExceededError: ``timeout_s`` passed.
             InferenceError: The engine failed on this batch.
         """
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return what was counted for each loaded graph."""
+        """Return the statistics of each loaded graph."""
 
 
 class Engine(GraphRunner, Protocol):
-    """Loads graphs and runs them. One contract suite (``tests/contract``) runs against every implementation.
+    """Loads and runs graphs. The contract tests (``tests/contract``) run against every implementation.
 
     The registry writes the ``config.pbtxt`` of a graph before it calls ``load``.
     """
 
     @property
     def backend(self) -> Backend | None:
-        """Which Triton backend the graphs' ``config.pbtxt`` must name; None where the engine reads no such file."""
+        """Triton backend to write into the graphs' ``config.pbtxt``; None if the engine does not read that file."""
 
     async def start(self) -> None:
-        """Start or reach the engine.
+        """Start the engine, or connect to it.
 
         Raises:
-            EngineUnavailableError: It cannot be started or reached in time.
+            EngineUnavailableError: The engine cannot be started or reached in time.
         """
 
     async def close(self) -> None:
-        """End what was started; later calls raise ``EngineUnavailableError``."""
+        """Stop the engine if ``start`` started it; later calls raise ``EngineUnavailableError``."""
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph whose folder is complete; loading a loaded graph changes nothing.
+        """Load a graph whose folder is complete; do nothing if it is loaded.
 
         Args:
-            graph: What to load.
-            layout: Its copies and threads, as its ``config.pbtxt`` has them; None for what the engine was made with.
+            graph: The graph.
+            layout: Number of copies and threads, as in the graph's ``config.pbtxt``; None for the engine's default.
 
         Raises:
-            EngineUnavailableError: The engine does not answer.
-            EngineError: The engine refuses the graph.
+            EngineUnavailableError: The engine does not respond.
+            EngineError: The engine cannot load the graph.
         """
 
     async def unload(self, name: str) -> None:
-        """Unload a graph and wait until it is gone; unloading an unknown one changes nothing."""
+        """Unload a graph and wait until the engine has freed it; do nothing if it is not loaded."""
 
     async def ready(self, name: str) -> bool:
-        """Tell whether a graph can be inferred now."""
+        """Return whether the graph can run batches now."""
 
     def on_restart(self, callback: Callable[[], None]) -> None:
-        """Register a callback, called in the event loop each time the engine is back and has forgotten its graphs."""
+        """Register a callback that runs in the event loop each time the engine has restarted and lost its graphs."""

@@ -1,4 +1,4 @@
-"""Counts of what an engine did for a graph, in Triton's terms, and sums and differences of such counts."""
+"""Counts the batches of a graph as Triton does, and adds and subtracts such statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOTHING = Duration()
 
 
 class Recorder:
-    """Counts for engines that keep their own statistics.
+    """Collects the statistics of one graph, for an engine that is not Triton.
 
     Args:
         name: The graph's name.
@@ -28,7 +28,7 @@ class Recorder:
         self._last_ms = 0
 
     def succeeded(self, items: int, *, queue_ns: int, compute_ns: int) -> None:
-        """Count a batch that was run: how many items it had, how long it waited and how long it took."""
+        """Count a successful batch, with its number of items and its time in queue and in computation."""
         self._items += items
         self._last_ms = time.time_ns() // 1_000_000
         self._add("success", queue_ns + compute_ns)
@@ -43,7 +43,7 @@ class Recorder:
         self._add("fail", ns)
 
     def snapshot(self) -> GraphStatistics:
-        """Return the counts until now."""
+        """Return the statistics so far."""
         return GraphStatistics(
             name=self._name,
             version="1",
@@ -67,19 +67,19 @@ class Recorder:
 
 
 class Ledger:
-    """Keeps a tuning's batches out of the statistics: a graph's counts stand still meanwhile, and go on from there."""
+    """Excludes the batches of a tuning from the statistics: freezes a graph's counts, then continues from them."""
 
     def __init__(self) -> None:
         self._held: dict[str, GraphStatistics | None] = {}
         self._before: dict[str, tuple[GraphStatistics, GraphStatistics | None]] = {}
 
     def hold(self, names: Iterable[str], found: Iterable[GraphStatistics]) -> None:
-        """Let the counts of these graphs stand still until ``go_on``."""
+        """Freeze the counts of these graphs until ``go_on``."""
         told = {graph.name: graph for graph in self.told(found)}
         self._held |= {name: told.get(name) for name in names}
 
     def go_on(self, names: Iterable[str], found: Iterable[GraphStatistics]) -> None:
-        """Let the counts of these graphs go on from where they stood."""
+        """Continue the counts of these graphs from the frozen ones."""
         now = {graph.name: graph for graph in found}
         for name in names:
             held = self._held.pop(name, None)
@@ -87,13 +87,13 @@ class Ledger:
                 self._before[name] = held, now.get(name)
 
     def forget(self, names: Iterable[str] | None = None) -> None:
-        """Take the engine's counts of these graphs, or of all, as they are: it has begun them anew."""
+        """Drop the corrections for these graphs, or for all: the engine has reset its counts."""
         for name in list(self._held | self._before) if names is None else names:
             self._held.pop(name, None)
             self._before.pop(name, None)
 
     def told(self, found: Iterable[GraphStatistics]) -> list[GraphStatistics]:
-        """Return the counts that users see, from those of the engine."""
+        """Return the statistics to show to users, from the engine's statistics."""
         counted = [graph for graph in found if graph.name not in self._held]
         held = [graph for graph in self._held.values() if graph is not None]
         return [self._continued(graph) for graph in counted] + held
@@ -106,19 +106,19 @@ class Ledger:
 
 
 def plus(one: GraphStatistics, other: GraphStatistics) -> GraphStatistics:
-    """Return the counts of one graph from two times, the later one second."""
+    """Add the statistics of one graph from two periods, the later one second."""
     return _combine(operator.add, other, one)
 
 
 def since(before: GraphStatistics | None, now: GraphStatistics) -> GraphStatistics:
-    """Return what was counted after ``before``; all of it if ``before`` is None or the counts began anew since."""
+    """Return the counts since ``before``; all counts if ``before`` is None or the engine has reset them since."""
     if before is None or now.inference_count < before.inference_count:
         return now
     return _combine(operator.sub, now, before)
 
 
 def _combine(apply: Callable[[Any, Any], Any], one: GraphStatistics, other: GraphStatistics) -> GraphStatistics:
-    """Add or subtract all counts of one graph; batch sizes of which nothing is left are left out."""
+    """Apply an operator to all counts of one graph; omit batch sizes whose count becomes zero."""
     batches = []
     for size in sorted({batch.batch_size for batch in (*one.batches, *other.batches)}):
         mine, its = (_batches_of(graph, size) for graph in (one, other))

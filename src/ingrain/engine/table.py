@@ -1,4 +1,4 @@
-"""The engines that can run graphs: how each is made, why it cannot be used here, and where it runs."""
+"""Table of the engines: how to create each one, whether it is available, and where it runs graphs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """What the operator has decided about engines, beside how graphs are executed.
+    """Options of engines from the settings; ``ExecutionPolicy`` has those of execution.
 
     Attributes:
         graphs: Folder of the graphs, ``<repository>/triton``; graph ``NAME`` is ``NAME/1/model.onnx``.
         load_timeout_s: Seconds that a graph may take to load.
-        triton_grpc_url: Address of a Triton that somebody else runs.
-        triton_backend: The backend that it runs graphs with.
+        triton_grpc_url: Address of a Triton that the server does not start.
+        triton_backend: Backend with which that Triton runs graphs.
     """
 
     graphs: Path
@@ -33,30 +33,30 @@ class EngineOptions:
 
 
 MakeEngine = Callable[[EngineOptions, ExecutionPolicy, int], "Engine"]
-"""Makes an engine that is not started yet. The number is that of this machine's GPUs to run on, 0 for its CPU."""
+"""Creates an engine without starting it. The number is how many GPUs of this machine to use; 0 for the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """One engine. Its module is imported when the engine is made.
+    """Describes one engine. ``make`` imports the engine's module.
 
     Attributes:
-        make: Makes it.
-        describe: Names it for people.
-        why_unavailable: Tells why it cannot be used, None if it can.
-        why_no_gpu: Tells why it cannot run graphs on a GPU of this machine, None if it can.
-        identity: Tells its tunings from those of others; None: its name does.
-        address: ``host:port`` where it must listen, None for one that the server starts.
-        on_this_machine: False where cores, memory and GPUs of the engine are not this machine's.
-        in_server_process: True where it runs graphs inside the server's process, so that no other can share it. Any
-            other engine is ``Shareable``.
-        copies_on_each_gpu: True where it makes the copies of a graph on each GPU; else on the first one.
+        make: Creates the engine.
+        describe: Returns the engine's name for messages.
+        why_unavailable: Returns why the engine cannot be used, None if it can.
+        why_no_gpu: Returns why the engine cannot run graphs on a GPU of this machine, None if it can.
+        identity: Returns the key under which tunings for this engine are stored; None: the engine's name.
+        address: Returns ``host:port`` of an engine that someone else runs; None if the server starts the engine.
+        on_this_machine: Whether the engine uses the cores, memory and GPUs of this machine.
+        in_server_process: Whether graphs run inside the server's process. Any other engine must be ``Shareable`` for
+            the server to use more than one worker.
+        copies_on_each_gpu: Whether each GPU gets all copies of a graph. False: only the first GPU does.
     """
 
     make: MakeEngine
     describe: Callable[[EngineOptions], str]
     why_unavailable: Callable[[EngineOptions], str | None] = lambda _: None
-    why_no_gpu: Callable[[], str | None] = lambda: "this engine runs graphs on CPUs alone"
+    why_no_gpu: Callable[[], str | None] = lambda: "this engine only supports CPUs"
     identity: Callable[[EngineOptions, ExecutionPolicy], str] | None = None
     address: Callable[[EngineOptions], str | None] = lambda _: None
     on_this_machine: bool = True
@@ -78,7 +78,7 @@ def _make_triton(options: EngineOptions, policy: ExecutionPolicy, gpus: int) -> 
 
 
 def _triton_identity(options: EngineOptions, policy: ExecutionPolicy) -> str:
-    # The address alone tells one Triton from others; it is nobody's business who reads the manifest.
+    # Tunings are kept per address. The manifest is readable by users, so it holds a hash of the address.
     address = hashlib.sha256((options.triton_grpc_url or "").encode()).hexdigest()[:10]
     switches = {"tensorrt": policy.tensorrt, "fp16": policy.fp16}
     return "/".join(["triton", options.triton_backend, *(word for word, is_on in switches.items() if is_on), address])
@@ -115,7 +115,7 @@ ENGINES: dict[str, EngineSpec] = {
         make=_make_triton,
         describe=lambda options: f"the Triton at {options.triton_grpc_url}",
         why_unavailable=lambda options: None if options.triton_grpc_url else "set TRITON_GRPC_URL to its gRPC address",
-        why_no_gpu=lambda: "whether it has one is not known here",
+        why_no_gpu=lambda: "the server does not know whether that Triton has one",
         identity=_triton_identity,
         address=lambda options: options.triton_grpc_url,
         on_this_machine=False,
@@ -134,4 +134,4 @@ ENGINES: dict[str, EngineSpec] = {
         in_server_process=True,
     ),
 }
-"""By the name that INGRAIN_ENGINE has for it; ``auto`` is the first that can be used."""
+"""Engines by their name in INGRAIN_ENGINE; ``auto`` takes the first one that is available."""

@@ -1,1 +1,1 @@
-"""A loaded model: its preprocessing, and a queue for each of its graphs."""
+"""Loaded models: their preprocessing, and a batch queue for each of their graphs."""

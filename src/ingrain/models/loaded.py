@@ -1,4 +1,4 @@
-"""A model that can be inferred: its manifest, its preprocessing, and one queue for each of its graphs."""
+"""A model that can serve requests: its manifest, its preprocessing, and one batch queue for each of its graphs."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from ingrain.vocabulary import Role
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """All that a request needs of a model.
+    """The parts of a model that requests use.
 
     Attributes:
         manifest: The published manifest.
-        queues: One a graph, by its role: ``float32 [N, …]`` from the items of the graph.
-        text: Tokenizes, where the model takes text.
-        image: Prepares images, where the model takes images.
-        calibration: Ranges of text vectors, where they were measured.
-        label_vectors: Text vectors of label sets, the latest used last.
-        devices: On how many processors the engine makes each copy of a graph.
+        queues: One queue per graph, by the graph's role; each returns ``float32 [N, …]``.
+        text: Tokenizer; None if the model takes no text.
+        image: Image preprocessing; None if the model takes no images.
+        calibration: Ranges of text vectors; None if they were not measured.
+        label_vectors: Cache of the text vectors of label sets, most recently used last.
+        devices: Number of processors on which the engine creates each copy of a graph.
     """
 
     manifest: Manifest
@@ -47,15 +47,15 @@ class LoadedModel:
     devices: int = 1
 
     def queue(self, role: Role, param: str, what: str) -> Batcher[Any]:
-        """Return the queue of the graph that has a role.
+        """Return the queue of the graph with a role.
 
         Args:
-            role: The role.
-            param: The caller's name of the field that needs it, for the error.
-            what: What such a graph does, as the end of "does not ...".
+            role: Role of the graph.
+            param: Request field that needs the graph, for the error.
+            what: Function of the graph, as the end of "does not ...", for the error.
 
         Raises:
-            ModalityError: The model has no such graph.
+            ModalityError: The model has no graph with this role.
         """
         queue = self.queues.get(role)
         if queue is None:
@@ -63,12 +63,12 @@ class LoadedModel:
         return queue
 
     def close(self, error: IngrainError) -> None:
-        """Answer what waits in the queues with this error."""
+        """Fail all waiting requests with this error."""
         for queue in self.queues.values():
             queue.close(error)
 
     def retune(self, executions: Mapping[Role, Execution]) -> None:
-        """Have the queues follow how their graphs are executed from now on."""
+        """Apply new layouts and batch limits to the queues."""
         for role, queue in self.queues.items():
             if (execution := executions.get(role)) is not None:
                 queue.retune(
@@ -81,13 +81,13 @@ class LoadedModel:
 def open_model(
     entry: Entry, engine: GraphRunner, limits: QueueLimits, images: Callable[[ImagePreprocess], ImagePreprocessor]
 ) -> LoadedModel:
-    """Read the side files of a model whose graphs the engine has loaded; blocks on the disk.
+    """Open a model whose graphs the engine has loaded; this reads files and blocks.
 
     Args:
-        entry: From the repository.
-        engine: Runs its graphs.
-        limits: Of its queues.
-        images: Makes the preprocessor of a model that takes images.
+        entry: Repository entry of the model.
+        engine: Engine that runs the model's graphs.
+        limits: Limits of the model's queues.
+        images: Creates the image preprocessor, if the model takes images.
     """
     manifest = entry.manifest
     return LoadedModel(
@@ -103,10 +103,10 @@ def open_model(
 def check_model(
     entry: Entry, engine: GraphRunner, limits: QueueLimits, images: Callable[[ImagePreprocess], ImagePreprocessor]
 ) -> LoadedModel:
-    """Open a model that other processes serve, so that a fault shows while its load can still fail.
+    """Open a model that worker processes serve, so that a damaged model fails to load in the main process.
 
     Returns:
-        The manifest alone, without queues.
+        A model with the manifest only.
     """
     return LoadedModel(manifest=open_model(entry, engine, limits, images).manifest)
 

@@ -1,4 +1,4 @@
-"""Builds the queue of a graph by its role; it collates a batch, runs it, and checks the result."""
+"""Builds the batch queue of a graph, which collates each batch, runs it, and checks the result."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ingrain.roles import ROLES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLimits:
-    """Limits that the queues of all models share.
+    """Limits for the queues of all models.
 
     Attributes:
-        max_batch_size: Most items in a batch.
-        max_batch_tokens: Most tokens in a batch of token sequences, padding included.
-        enough_items: Items that already use the engine well, so that more are added only without padding.
-        max_queue_tokens: Most tokens that wait for one graph.
+        max_batch_size: Maximum items in a batch.
+        max_batch_tokens: Maximum tokens in a batch of token sequences, including padding.
+        enough_items: Number of items that use the engine well; more are only added if they need no padding.
+        max_queue_tokens: Maximum tokens that wait for one graph.
         engine_timeout_s: Seconds that one batch may take in the engine.
-        shared_in_flight: Finds, by the graph's name, the count of its batches in the engine over all processes; None
-            where this process alone sends them.
-        few_lengths: Whether batches are padded to few lengths, so that Triton can merge those of several front ends.
+        shared_in_flight: Returns, for a graph's name, the counter of the graph's batches in flight over all processes;
+            None if only this process sends batches.
+        few_lengths: Whether to pad batches to one of a few lengths, so that Triton can merge batches of front ends.
         in_flight: Counts the batches of all graphs in the engine.
-        devices: On how many processors the engine makes each copy of a graph.
+        devices: Number of processors on which the engine creates each copy of a graph.
     """
 
     max_batch_size: int = 32
@@ -49,7 +49,7 @@ class QueueLimits:
 
 
 def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:
-    """Build the queue of a graph that takes token ids, ``[B, T]``; equal texts of a batch are computed once."""
+    """Build the queue of a graph that takes token ids ``[B, T]``; it computes equal texts of a batch once."""
     config = manifest.text
     assert config is not None
     inputs = [tensor.name for tensor in graph.inputs]
@@ -70,9 +70,8 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
     return _batcher(run, len, graph, engine, limits, batches)
 
 
-def pixel_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[Pixels]:
-    """Build the queue of a graph that takes the pixels of images of one size."""
-    del manifest
+def pixel_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batcher[Pixels]:
+    """Build the queue of a graph that takes pixels of images of a fixed size."""
     name = graph.inputs[0].name
     item_tokens = ROLES[graph.role].batch_tokens(1, 1)
 
@@ -85,8 +84,9 @@ def pixel_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
 
 def queue_of(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[Any]:
     """Build the queue of a graph."""
-    build = token_queue if ROLES[graph.role].takes_token_sequences else pixel_queue
-    return build(graph, manifest, engine, limits)
+    if ROLES[graph.role].takes_token_sequences:
+        return token_queue(graph, manifest, engine, limits)
+    return pixel_queue(graph, engine, limits)
 
 
 def _batcher(
@@ -104,7 +104,7 @@ def _batcher(
 
 
 def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list[int]]:
-    """Return a batch's texts, each once, and for each item the index of its text among them."""
+    """Return the distinct texts of a batch, and for each item the index of its text among them."""
     known: dict[tuple[int, bytes], int] = {}
     places: list[int] = []
     distinct: list[TokenizedText] = []
@@ -120,5 +120,5 @@ async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: Queu
     answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone)
     rows = np.asarray(answer[graph.outputs[0].name], np.float32)
     if not np.isfinite(rows).all():
-        raise NotFiniteError("The model answered with numbers that are not finite (NaN or infinity).")
+        raise NotFiniteError("The model's output has values that are not finite (NaN or infinity).")
     return rows

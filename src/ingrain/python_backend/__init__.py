@@ -1,1 +1,1 @@
-"""The model that Triton's Python backend runs for every graph; its source is copied into the model repository."""
+"""Model code for Triton's Python backend; its source files are copied into the model repository."""

@@ -1,7 +1,7 @@
-"""Finds out whether graphs can run on an NVIDIA GPU of this machine, and opens ONNX Runtime sessions on it.
+"""Checks whether graphs can run on an NVIDIA GPU of this machine, and opens ONNX Runtime sessions on it.
 
-Like ``model.py`` this file is copied beside each graph and runs in Triton's stub process too: the standard library is
-all that it may import before a session is opened.
+Like ``model.py`` this file is copied next to each graph and also runs in Triton's stub process, so it only imports the
+standard library until it opens a session.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import Any
 
 _PROVIDER = "CUDAExecutionProvider"
 _OPTIONS = {
-    # TensorFloat-32 has ten bits of mantissa: float32 vectors would differ from the source's by more than is promised.
+    # TensorFloat-32 has a mantissa of ten bits: vectors would differ from the source's by more than the tolerance.
     "use_tf32": "0",
-    # Trying every algorithm for every convolution takes seconds, for each batch size anew.
+    # An exhaustive search of convolution algorithms takes seconds for each batch size.
     "cudnn_conv_algo_search": "HEURISTIC",
-    # Flash, memory-efficient and plain attention. cuDNN's, which would go before these, plans each new shape for 50 ms.
+    # Flash, memory-efficient and plain attention; not cuDNN's, which takes 50 ms to plan each new shape.
     "sdpa_kernel": "19",
-    # The other strategy takes the next power of two, of a memory that is shared with other graphs.
+    # The default strategy allocates the next power of two, but other graphs share the GPU's memory.
     "arena_extend_strategy": "kSameAsRequested",
 }
 _INSTALL = "`pip uninstall onnxruntime`, then `pip install 'onnxruntime-gpu[cuda,cudnn]'`"
 
 
 class GpuUnusableError(RuntimeError):
-    """ONNX Runtime cannot use the GPU that it was told to use; the message says what to do, and names no path."""
+    """ONNX Runtime cannot use the GPU; the message says what to do, and contains no path."""
 
 
 @cache
 def gpu_names() -> tuple[str, ...]:
-    """Name the GPUs that the driver shows this process, ``CUDA_VISIBLE_DEVICES`` considered; none without a driver."""
+    """Return the names of the GPUs that the driver and ``CUDA_VISIBLE_DEVICES`` make visible to this process."""
     if sys.platform != "linux":
         return ()
     try:
@@ -55,21 +55,21 @@ def _name_of(driver: ctypes.CDLL, number: int) -> str:
 
 
 def gpu_count() -> int:
-    """Return how many GPUs the driver shows this process."""
+    """Return the number of visible GPUs."""
     return len(gpu_names())
 
 
 def why_unusable() -> str | None:
-    """Return why graphs cannot run on a GPU of this machine, as a sentence without its stop; None where they can."""
+    """Return why graphs cannot run on a GPU of this machine, as a sentence without its period; None if they can."""
     if not gpu_count():
         return "NVIDIA's driver shows no GPU here"
     if not has_provider():
-        return f"the installed onnxruntime is for CPUs alone; for the GPU, {_INSTALL}"
+        return f"the installed onnxruntime only supports CPUs; for the GPU, {_INSTALL}"
     return None
 
 
 def has_provider() -> bool:
-    """Tell whether the installed ONNX Runtime was built for CUDA, without importing it."""
+    """Return whether the installed ONNX Runtime was built for CUDA, without importing it."""
     spec = find_spec("onnxruntime")
     if spec is None or not spec.submodule_search_locations:
         return False
@@ -88,12 +88,12 @@ def open_session(path: str | os.PathLike[str], options: Any, device_id: int | st
         An ``onnxruntime.InferenceSession``.
 
     Raises:
-        GpuUnusableError: The GPU cannot be used. ONNX Runtime would take the CPU without a word.
+        GpuUnusableError: The GPU cannot be used. ONNX Runtime itself would silently use the CPU.
     """
     import onnxruntime
 
     if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # finds CUDA and cuDNN where their wheels put them
+        onnxruntime.preload_dlls()  # loads CUDA and cuDNN from their wheels
     providers = [(_PROVIDER, {"device_id": str(device_id), **_OPTIONS}), "CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(os.fspath(path), sess_options=options, providers=providers)
     if _PROVIDER not in session.get_providers():

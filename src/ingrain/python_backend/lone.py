@@ -1,7 +1,7 @@
-"""Runs a batch that is alone in the engine on all cores, where that proves faster.
+"""Runs a batch that is alone in the engine on all cores, if measurements show that this is faster.
 
-Like ``model.py`` this file is copied beside each graph and runs in Triton's stub process too: the standard library is
-all that it may import.
+Like ``model.py`` this file is copied next to each graph and also runs in Triton's stub process, so it only imports the
+standard library.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Both ways are compared by running them in turn, so many times each, when a size is new and again every so many
-# batches: other programs may have come or gone.
+# Both sessions are compared by alternating them, this many times each, for the first batches of a size and then again
+# every so many batches, because the load of other programs changes.
 _LOOK_PAIRS = 3
 _LOOK_EVERY = 50
-# The latest runs of each way that count: those of five comparisons, for on a busy machine one says little.
+# Number of latest runs per session that are compared: those of five comparisons, since one is noisy.
 _REMEMBERED = 15
-# The latest runs on all cores that tell how long the next one may take.
+# Number of latest runs on all cores that predict the time of the next one.
 _LATEST = 3
-# All cores are used where they take less than this share of the time.
+# All cores are used if they take less than this share of the other session's time.
 _WORTH_IT = 0.9
-# Microseconds that a waiting thread spins: mostly enough until the next operator, and little after the run, when
+# Microseconds that a waiting thread spins: usually enough until the next operator, but short after the run, when
 # tritonserver and the front end need the cores.
 _SPIN_US = 50
 
 
 class LoneSession:
-    """A second session of a graph, with more threads than its other sessions, and the same operators.
+    """A session of a graph with more threads than its other sessions, but the same operators.
 
     Args:
-        session: It; any object that runs as ``onnxruntime.InferenceSession`` does.
-        clock: Seconds.
+        session: The session; any object with the ``run`` of ``onnxruntime.InferenceSession``.
+        clock: Returns seconds.
     """
 
     def __init__(self, session: Any, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -40,25 +40,25 @@ class LoneSession:
         self._faster = FasterWay()
 
     def is_surely_short(self, inputs: Mapping[str, Any], seconds: float) -> bool:
-        """Tell whether the next batch runs on all cores for certain, and the latest of its size took no longer there.
+        """Return whether the next batch will run on all cores, and the latest ones of its size were short.
 
         Args:
-            inputs: Of that batch.
-            seconds: The longest that they may have taken. Batches of one size may differ by a factor of two.
+            inputs: Inputs of the batch.
+            seconds: Maximum time of the latest runs. Batches that count as one size differ by up to a factor of two.
         """
         return self._faster.is_surely_short(next(iter(inputs.values())).size, seconds)
 
     def run(self, other: Any, output_names: list[str], inputs: dict[str, Any], options: Any = None) -> Any:
-        """Run a batch that is alone in the engine, on this session or on the other one.
+        """Run a batch that is alone in the engine, on this session or on another one.
 
         Args:
-            other: A session of the same graph with fewer threads.
-            output_names: Which outputs are wanted.
+            other: Session of the same graph with fewer threads.
+            output_names: Names of the outputs to return.
             inputs: Arrays by input name.
-            options: ONNX Runtime's options of this run.
+            options: ``onnxruntime.RunOptions``.
 
         Returns:
-            The outputs in the order of their names.
+            The outputs in the order of ``output_names``.
         """
         size = next(iter(inputs.values())).size
         on_all_cores = self._faster.is_on_all_cores(size)
@@ -69,37 +69,37 @@ class LoneSession:
 
 
 class FasterWay:
-    """Measures for batches of each size whether they are faster on all cores.
+    """Measures for each batch size whether batches are faster on all cores.
 
-    Small batches of small models are slower there, and so is any batch while other programs want the cores.
+    Small batches of small models are slower on all cores, and so is any batch while other programs use the cores.
     """
 
     def __init__(self) -> None:
         self._sizes: dict[int, _Times] = {}
 
     def is_on_all_cores(self, size: int) -> bool:
-        """Tell whether the next batch runs on all cores.
+        """Return whether the next batch runs on all cores.
 
         Args:
-            size: Numbers in one of its inputs.
+            size: Number of elements in one input of the batch.
         """
         return self._times(size).choose()
 
     def is_surely_short(self, size: int, seconds: float) -> bool:
-        """Tell whether the next batch runs on all cores, and the latest of its size took no longer there."""
+        """Return whether the next batch will run on all cores, where the latest took at most ``seconds``."""
         return self._times(size).is_surely_short(seconds)
 
     def learn(self, size: int, seconds: float, *, on_all_cores: bool) -> None:
-        """Add the time of a batch."""
+        """Record the time of a batch."""
         self._times(size).learn(seconds, on_all_cores=on_all_cores)
 
     def _times(self, size: int) -> _Times:
-        # Sizes up to twice as large are of one kind.
+        # Sizes between two powers of two count as one.
         return self._sizes.setdefault(size.bit_length(), _Times())
 
 
 class _Times:
-    """How long batches of one kind took, both ways: by a few threads, and on all cores."""
+    """Times of batches of one size, with few threads and on all cores."""
 
     __slots__ = ("_count", "_is_faster", "_is_look", "_latest", "_seconds")
 
@@ -125,7 +125,7 @@ class _Times:
         if self._is_look:
             self._seconds[on_all_cores].append(seconds)
             few, all_cores = self._seconds
-            # A run that failed is not among them.
+            # Either may be empty, because failed runs are not recorded.
             self._is_faster = bool(few and all_cores) and _median(all_cores) < _WORTH_IT * _median(few)
 
 
@@ -134,12 +134,12 @@ def _median(seconds: deque[float]) -> float:
 
 
 def use_all_cores(options: Any, threads: int, *, spin_us: int = _SPIN_US) -> None:
-    """Change the options of a graph's sessions to those of its lone session; what the graph becomes stays the same.
+    """Change session options to those of a lone session. They do not affect how ONNX Runtime optimizes the graph.
 
     Args:
         options: ``onnxruntime.SessionOptions``.
-        threads: Of the session.
-        spin_us: Microseconds that a thread that waits keeps its core.
+        threads: Number of threads of the session.
+        spin_us: Microseconds that a waiting thread spins.
     """
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")

@@ -1,7 +1,7 @@
 """Runs ``model.onnx`` on ONNX Runtime inside Triton's Python backend.
 
-The file is copied beside each graph, with ``lone.py`` and ``cuda.py``, and imported by Triton's stub process, which has
-numpy and onnxruntime and not necessarily Ingrain, so nothing else is imported here.
+The file is copied next to each graph, with ``lone.py`` and ``cuda.py``. Triton's stub process imports it; that process
+has numpy and onnxruntime but maybe not Ingrain, so the file imports nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# The stub's interpreter takes no notice of the variable.
+# The stub's interpreter ignores PYTHONPATH.
 sys.path[:0] = [
     folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder not in (*sys.path, "")
 ]
@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
-from . import cuda  # beside this file, wherever it was copied to
+from . import cuda  # relative, because both are copied to the same folder
 from .lone import LoneSession, use_all_cores
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -37,7 +37,7 @@ class TritonPythonModel:
         """Load the graph.
 
         Args:
-            args: Triton's description of this instance: ``model_config`` (JSON), ``model_repository`` (this model's
+            args: Triton's arguments for this instance: ``model_config`` (JSON), ``model_repository`` (this model's
                 folder), ``model_version``, ``model_instance_kind``, ``model_instance_device_id``.
         """
         end_with_server()
@@ -68,13 +68,13 @@ class TritonPythonModel:
             self.lone = LoneSession(open_session(options))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Run the requests, those of equal shape together, and answer in their order.
+        """Run the requests, merging those of equal shape.
 
         Args:
-            requests: ``pb_utils.InferenceRequest``, inputs with axis 0 the batch.
+            requests: ``pb_utils.InferenceRequest`` objects; axis 0 of each input is the batch.
 
         Returns:
-            ``pb_utils.InferenceResponse``, one a request.
+            One ``pb_utils.InferenceResponse`` per request, in the same order.
         """
         inputs = [self._inputs(request) for request in requests]
         if len(requests) == 1 and self.lone is not None and is_alone(requests[0]):
@@ -90,11 +90,11 @@ class TritonPythonModel:
         return responses
 
     def _inputs(self, request: Any) -> Arrays:
-        """Return views of the request's arrays, which lie in memory shared with Triton."""
+        """Return views of the request's arrays in the memory shared with Triton."""
         return {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.input_names}
 
     def _run_group(self, group: list[Arrays]) -> list[Arrays | Exception]:
-        """Run arrays of equal shape as one batch; if that fails, one by one, so that only the culprit fails."""
+        """Run requests of equal shape as one batch; if that fails, run them one by one, so that only bad ones fail."""
         if len(group) == 1:
             return [self._run(group[0])]
         merged = {name: np.concatenate([arrays[name] for arrays in group]) for name in self.input_names}
@@ -115,18 +115,18 @@ class TritonPythonModel:
                 outputs = self.session.run(self.output_names, inputs)
             else:
                 outputs = lone.run(self.session, self.output_names, inputs)
-        except Exception as error:  # ONNX Runtime's exceptions have no common base; each must become a response.
+        except Exception as error:  # ONNX Runtime's exceptions have no common base; return any of them as a response.
             return error
         return dict(zip(self.output_names, outputs, strict=True))
 
 
 def is_alone(request: Any) -> bool:
-    """Tell whether the front end says that no other batch is in the engine, by a parameter of that name (JSON)."""
+    """Return whether the request has the parameter ``alone``: no other batch is in the engine."""
     return '"alone"' in request.parameters()
 
 
 def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:
-    """Turn a result into Triton's response, with the outputs that the request asked for."""
+    """Convert a result to a Triton response with the requested outputs."""
     if isinstance(result, Exception):
         error = pb_utils.TritonError(f"{type(result).__name__}: {result}", pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse(error=error)
@@ -135,9 +135,9 @@ def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:
 
 
 def session_options(threads: int) -> ort.SessionOptions:
-    """Return options for ``threads`` threads that sleep, not spin, while there is nothing to do.
+    """Return session options for threads that do not spin while idle.
 
-    Spinning threads take the cores that other instances and the HTTP front end need.
+    Spinning threads would occupy cores that other instances and the HTTP front end need.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -148,9 +148,9 @@ def session_options(threads: int) -> ort.SessionOptions:
 
 
 def end_with_server() -> None:
-    """End this process when tritonserver is gone, however it went.
+    """Exit this process when tritonserver has ended for any reason.
 
-    The stub looks for a process with its parent's id, and so outlives a parent that nobody has reaped yet.
+    The stub itself checks whether a process with its parent's id exists, so it outlives a parent that is a zombie.
     """
     server = os.getppid()
 

@@ -1,4 +1,4 @@
-"""The operator's settings."""
+"""Settings of the server."""
 
 from ingrain.settings.fields import Settings
 from ingrain.settings.load import SettingInfo, describe, load_settings

@@ -13,35 +13,37 @@ from ingrain.vocabulary import Precision
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
 
 
 def _setting(
     env: str, description: str, *, secret: bool = False, switch: str = "", shown: tuple[str, ...] = ()
 ) -> Meta:
-    """Describe a setting.
+    """Return the metadata of a setting.
 
     Args:
-        env: Its environment variable.
-        description: What it means.
-        secret: True to hide its value in messages.
-        switch: What a list holds where it is ``true``, for lists that may be switches too.
-        shown: Values that help and reference pages list, where an extension may add others.
+        env: Name of the environment variable.
+        description: Description for help and reference pages.
+        secret: Whether to hide the value in messages.
+        switch: For a list that also accepts ``true`` and ``false``: the list's only entry for ``true``.
+        shown: Choices to list in help and reference pages, if extensions may add others.
     """
     return Meta(description=description, extra={"env": env, "secret": secret, "switch": switch, "shown": shown})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides. A flag wins over the environment, which wins over the default."""
+    """Settings of the server. A flag overrides the environment variable, which overrides the default."""
 
-    host: Annotated[str, _setting("INGRAIN_HOST", "Address that both planes listen on.")] = "127.0.0.1"
+    host: Annotated[str, _setting("INGRAIN_HOST", "Address on which both planes listen.")] = "127.0.0.1"
     inference_port: Annotated[Port, _setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
     model_port: Annotated[Port, _setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
     tls_cert_file: Annotated[
         Path | None,
         _setting(
             "INGRAIN_TLS_CERT_FILE",
-            "PEM file with the certificate chain that both planes are served with over TLS (https); read again when it "
-            "changes. Needs INGRAIN_TLS_KEY_FILE.",
+            "PEM file with the certificate chain for TLS (https) on both planes; reloaded when it changes. Needs "
+            "INGRAIN_TLS_KEY_FILE.",
         ),
     ] = None
     tls_key_file: Annotated[
@@ -52,39 +54,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=256)],
         _setting(
             "INGRAIN_WORKERS",
-            "Processes that serve the inference plane on its one port, with one engine behind them; 1: the server's "
-            "own process does. Limits of queues, requests and fetches are divided among them.",
+            "Number of processes that serve the inference plane on its port and share one engine; 1: the server's own "
+            "process. Limits of queues, requests and fetches are divided among the processes.",
         ),
     ] = 1
     repository: Annotated[
-        Path, _setting("INGRAIN_REPOSITORY", "Folder of the model repository; Triton's part of it is `triton/`.")
+        Path, _setting("INGRAIN_REPOSITORY", "Folder of the model repository; its subfolder `triton/` is Triton's.")
     ] = Path("~/.local/share/ingrain")
     local_models_dir: Annotated[
         Path | None,
-        _setting("INGRAIN_LOCAL_MODELS_DIR", "Folder whose sub-folders are models, looked up before the hub."),
+        _setting("INGRAIN_LOCAL_MODELS_DIR", "Folder whose subfolders are models; searched before the hub."),
     ] = None
     models: Annotated[
         tuple[str, ...],
         _setting(
             "INGRAIN_MODELS",
-            "Models to load at start, separated by commas: `name`, `name@revision` or `library:name@revision`; "
-            "for OpenCLIP what follows `@` is the `pretrained` tag. `#int8` behind it names a precision.",
+            "Models to load at start, separated by commas: `name`, `name@revision` or `library:name@revision`. "
+            "For OpenCLIP the `pretrained` tag follows `@`. Append a precision with `#`, such as `#int8`.",
         ),
     ] = ()
     precision: Annotated[
         Precision | None,
         _setting(
             "INGRAIN_PRECISION",
-            "Precision of models for which none is named, stored ones included; `fp16` is for GPUs, `int8` and "
-            "`int8-safe` are for text encoders on CPUs. Not given: stored models as they are, new ones in fp32.",
+            "Precision of models that are loaded without one, including stored models; `fp16` is for GPUs, `int8` and "
+            "`int8-safe` are for text encoders on CPUs. Not set: the stored precision, fp32 for new models.",
         ),
     ] = None
     engine: Annotated[
         str,
         _setting(
             "INGRAIN_ENGINE",
-            "What runs the graphs. `auto`: the Triton at TRITON_GRPC_URL if that is set, else the embedded Triton, "
-            "else ONNX Runtime in this process.",
+            "Engine that runs the graphs. `auto`: the Triton at TRITON_GRPC_URL if set, else the embedded Triton, else "
+            "ONNX Runtime in this process.",
             shown=("auto", *ENGINES),
         ),
     ] = "auto"
@@ -95,129 +97,135 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["onnxruntime", "python"],
         _setting(
             "INGRAIN_TRITON_BACKEND",
-            "Backend that graphs use in the Triton at TRITON_GRPC_URL. `python` needs the onnxruntime package there.",
+            "Backend of graphs in the Triton at TRITON_GRPC_URL. `python` needs the onnxruntime package there.",
         ),
     ] = "onnxruntime"
     max_batch_size: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "MAX_BATCH_SIZE",
-            "Most items in one batch of the engine; 0: what a tuning has found, else 64 on a GPU of this machine, 32 "
+            "Maximum items in one batch; 0: the tuned value, or without a tuning 64 on a GPU of this machine and 32 "
             "elsewhere.",
         ),
     ] = 0
     max_batch_tokens: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "INGRAIN_MAX_BATCH_TOKENS",
-            "Most tokens in one batch, padding included; 0: what a tuning has found, else 512 where graphs run on this "
-            "machine's CPU, which larger batches only slow down, else 4096.",
+            "Maximum tokens in one batch, including padding; 0: the tuned value, or without a tuning 512 on this "
+            "machine's CPU (larger batches are slower) and 4096 elsewhere.",
         ),
     ] = 0
     dynamic_batching: Annotated[
-        bool, _setting("DYNAMIC_BATCHING", "Let Triton merge batches of several front ends.")
+        bool, _setting("DYNAMIC_BATCHING", "Let Triton merge batches from several front ends.")
     ] = True
     instance_kind: Annotated[
         Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"],
         _setting(
             "INSTANCE_KIND",
-            "Where graphs run. KIND_AUTO: on the GPU if there is one that can be used, else on the CPU.",
+            "Device on which graphs run. KIND_AUTO: the GPU if one can be used, else the CPU.",
         ),
     ] = "KIND_AUTO"
     model_instances: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "MODEL_INSTANCES",
-            "Copies of a graph that run side by side, of several GPUs on each; 0: what a tuning has found, else one a "
-            "core (four at most) where the engine is on this machine's CPU, else one.",
+            "Copies of a graph that run in parallel, on each GPU if there are several; 0: the tuned value, or without "
+            "a tuning one per core (at most four) on this machine's CPU and one elsewhere.",
         ),
     ] = 0
     threads_per_instance: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "INGRAIN_THREADS_PER_INSTANCE",
-            "CPU threads of one copy; 0: what a tuning has found, else the cores divided by the copies, and one where "
-            "it runs on a GPU of this machine.",
+            "CPU threads of one copy; 0: the tuned value, or without a tuning the cores divided by the copies, and one "
+            "on a GPU of this machine.",
         ),
     ] = 0
     lone_request_threads: Annotated[
-        Annotated[int, Meta(ge=0)],
+        NotNegative,
         _setting(
             "INGRAIN_LONE_REQUEST_THREADS",
-            "CPU threads of a batch that finds the engine idle, where more prove faster than those of one copy; each "
-            "copy of a graph of up to 256 MiB holds its weights twice for it. 0: all cores, where graphs run on this "
-            "machine's CPU; 1: off.",
+            "CPU threads for a batch that runs alone in the engine, used if they measure faster than those of one "
+            "copy. Each copy of a graph of up to 256 MiB then holds its weights twice. 0: all cores if graphs run on "
+            "this machine's CPU; 1: off.",
         ),
     ] = 0
     tune_at_load: Annotated[
         bool,
         _setting(
             "INGRAIN_TUNE_AT_LOAD",
-            "Find out, when a model is loaded for the first time on this machine, how it runs fastest here: half a "
-            "minute once, kept in the model's manifest.",
+            "Tune a model when it is first loaded on this machine. This takes half a minute once; the result is stored "
+            "in the model's manifest.",
         ),
     ] = False
     tensorrt_enabled: Annotated[bool, _setting("TENSORRT_ENABLED", "Run graphs through TensorRT (GPU only).")] = False
     fp16_enabled: Annotated[bool, _setting("FP16_ENABLED", "Let TensorRT compute in half precision.")] = False
     max_loaded_models: Annotated[
-        Annotated[int, Meta(ge=0)], _setting("MAX_LOADED_MODELS", "Most models loaded at once; 0: no limit.")
+        NotNegative, _setting("MAX_LOADED_MODELS", "Maximum number of loaded models; 0: no limit.")
     ] = 0
-    max_body_bytes: Annotated[Positive, _setting("INGRAIN_MAX_BODY_BYTES", "Largest request body in bytes.")] = (
-        64 * 1024 * 1024
-    )
+    max_body_bytes: Annotated[
+        Positive, _setting("INGRAIN_MAX_BODY_BYTES", "Maximum size of a request body in bytes.")
+    ] = 64 * 1024 * 1024
     max_header_bytes: Annotated[
-        Positive, _setting("INGRAIN_MAX_HEADER_BYTES", "Longest request line and headers in bytes.")
+        Positive, _setting("INGRAIN_MAX_HEADER_BYTES", "Maximum size of request line and headers in bytes.")
     ] = 65_536
-    max_items: Annotated[Positive, _setting("INGRAIN_MAX_ITEMS", "Most texts and images in one request.")] = 10_000
+    max_items: Annotated[Positive, _setting("INGRAIN_MAX_ITEMS", "Maximum texts and images in one request.")] = 10_000
     openai_max_items: Annotated[
         Positive,
         _setting(
             "INGRAIN_OPENAI_MAX_ITEMS",
-            "Most items in one request to /v1/embeddings, as OpenAI has it; INGRAIN_MAX_ITEMS holds there too.",
+            "Maximum items in one request to /v1/embeddings; the default is OpenAI's limit. INGRAIN_MAX_ITEMS also "
+            "applies.",
         ),
     ] = 2048
     openai_token_ids: Annotated[
         Literal["cl100k_base", "own", "refuse"],
         _setting(
             "INGRAIN_OPENAI_TOKEN_IDS",
-            "What token ids sent to /v1/embeddings are, where the request does not say it by `token_encoding`: those "
-            "of OpenAI's encoding, whose text is embedded; those of the model's own tokenizer; or refused.",
+            "Encoding of token ids in /v1/embeddings requests without `token_encoding`. `cl100k_base`: OpenAI's "
+            "encoding, decoded to text; `own`: the model's own tokenizer; `refuse`: reject such requests.",
         ),
     ] = "cl100k_base"  # noqa: S105 - an encoding, no password
-    max_text_chars: Annotated[Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Longest text in characters.")] = 200_000
+    max_text_chars: Annotated[
+        Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Maximum length of a text in characters.")
+    ] = 200_000
     max_queue_tokens: Annotated[
         Positive,
-        _setting("INGRAIN_MAX_QUEUE_TOKENS", "Most tokens that wait for one graph; more is answered with 429."),
+        _setting("INGRAIN_MAX_QUEUE_TOKENS", "Maximum tokens that wait for one graph; requests beyond it get 429."),
     ] = 1_000_000
     max_requests: Annotated[
-        Positive, _setting("INGRAIN_MAX_REQUESTS", "Most inference requests in progress; more is answered with 429.")
+        Positive, _setting("INGRAIN_MAX_REQUESTS", "Maximum inference requests in progress; further ones get 429.")
     ] = 2048
     request_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting(
             "INGRAIN_REQUEST_TIMEOUT_S",
-            "Seconds after which an inference request is answered with 504, and that any request may take to arrive.",
+            "Seconds after which an inference request gets 504; also the time in which any request must arrive.",
         ),
     ] = 60.0
     load_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting("INGRAIN_LOAD_TIMEOUT_S", "Seconds that the engine may take to load one graph."),
     ] = 600.0
     export_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
-        _setting("INGRAIN_EXPORT_TIMEOUT_S", "Seconds that conversion and proof of a model may take, download apart."),
+        Seconds,
+        _setting(
+            "INGRAIN_EXPORT_TIMEOUT_S",
+            "Seconds that export and verification of a model may take, not counting the download.",
+        ),
     ] = 1800.0
     shutdown_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
+        Seconds,
         _setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),
     ] = 20.0
     trust_remote_code: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/*?\[\]!-]+(@[0-9a-f]{40})?$")], ...],
         _setting(
             "INGRAIN_TRUST_REMOTE_CODE",
-            "Whose Python code may be run while a model is converted: repositories that hold code, separated by "
-            "commas, with `*` for any part of a name (`nomic-ai/*,Alibaba-NLP/new-impl`), and with `@` and a commit "
-            "where only that one is meant; `true`: everybody's, `false`: nobody's.",
+            "Hub repositories whose Python code may run during an export, separated by commas. `*` matches any part "
+            "of a name (`nomic-ai/*,Alibaba-NLP/new-impl`); append `@` and a commit to allow only that commit. `true`: "
+            "all repositories, `false`: none.",
             switch="*",
         ),
     ] = ()
@@ -225,78 +233,76 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["allow", "refuse"],
         _setting(
             "INGRAIN_PICKLED_WEIGHTS",
-            "Whether a model whose weights are there as pickle alone (`pytorch_model.bin`) is converted. They are read "
-            "as data, never run, and refused where they hold anything but tensors.",
+            "Whether to export a model that only has pickled weights (`pytorch_model.bin`). The pickle is read as data "
+            "and never executed; one that contains anything but tensors is rejected.",
         ),
     ] = "allow"
     hf_token: Annotated[
-        str | None, _setting("HF_TOKEN", "Token for gated and private models of the hub.", secret=True)
+        str | None, _setting("HF_TOKEN", "Token for gated and private models on the hub.", secret=True)
     ] = None
-    offline: Annotated[bool, _setting("HF_HUB_OFFLINE", "Use only what the hub's cache on this disk holds.")] = False
+    offline: Annotated[bool, _setting("HF_HUB_OFFLINE", "Only use models in the local cache of the hub.")] = False
     api_keys: Annotated[
         tuple[str, ...],
         _setting(
             "INGRAIN_API_KEYS",
-            "Keys, separated by commas, each `key` (all scopes) or `key:scope+scope` of `infer`, `models`, `metrics`. "
-            "A scope that no key names needs none.",
+            "API keys, separated by commas: `key` (all scopes) or `key:scope+scope` with scopes `infer`, `models`, "
+            "`metrics`. A scope that no key has is open without a key.",
             secret=True,
         ),
     ] = ()
     api_keys_file: Annotated[
-        Path | None, _setting("INGRAIN_API_KEYS_FILE", "File with one key a line, written as in INGRAIN_API_KEYS.")
+        Path | None, _setting("INGRAIN_API_KEYS_FILE", "File with one key per line, in the format of INGRAIN_API_KEYS.")
     ] = None
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], _setting("INGRAIN_LOG_LEVEL", "Least level that is logged.")
+        Literal["debug", "info", "warning", "error"], _setting("INGRAIN_LOG_LEVEL", "Minimum level of log messages.")
     ] = "info"
-    log_format: Annotated[
-        Literal["text", "json"], _setting("INGRAIN_LOG_FORMAT", "Log lines for people or for machines.")
-    ] = "text"
+    log_format: Annotated[Literal["text", "json"], _setting("INGRAIN_LOG_FORMAT", "Format of the log.")] = "text"
     image_fetch: Annotated[
         Literal["off", "allowlist", "public"],
         _setting(
             "INGRAIN_IMAGE_FETCH",
-            "Which URLs callers may have fetched, images and custom models alike: none, those of INGRAIN_FETCH_HOSTS, "
-            "or any public one. Private addresses are never fetched from. Data URIs and base64 always work.",
+            "Which URLs of images and custom models the server may fetch: none, those on INGRAIN_FETCH_HOSTS, or any "
+            "public one. Private addresses are never fetched. Data URIs and base64 always work.",
         ),
     ] = "public"
     fetch_hosts: Annotated[
         tuple[str, ...],
         _setting(
             "INGRAIN_FETCH_HOSTS",
-            "Hosts that INGRAIN_IMAGE_FETCH=allowlist allows, separated by commas; `*.example.com` stands for "
-            "all names below `example.com`.",
+            "Hosts for INGRAIN_IMAGE_FETCH=allowlist, separated by commas; `*.example.com` matches all subdomains of "
+            "`example.com`.",
         ),
     ] = ()
     fetch_allow: Annotated[
         tuple[str, ...],
         _setting(
             "INGRAIN_FETCH_ALLOW",
-            "`host:port` pairs, separated by commas, that may be fetched from although their address is private.",
+            "`host:port` pairs with private addresses that may be fetched, separated by commas.",
         ),
     ] = ()
     fetch_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
-        _setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, redirects included."),
+        Seconds,
+        _setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, including redirects."),
     ] = 10.0
-    max_fetches: Annotated[Positive, _setting("INGRAIN_MAX_FETCHES", "Most fetches at once, of all requests.")] = 64
+    max_fetches: Annotated[Positive, _setting("INGRAIN_MAX_FETCHES", "Maximum concurrent fetches of all requests.")] = (
+        64
+    )
     max_fetches_per_request: Annotated[
-        Positive, _setting("INGRAIN_MAX_FETCHES_PER_REQUEST", "Most image URLs in one request.")
+        Positive, _setting("INGRAIN_MAX_FETCHES_PER_REQUEST", "Maximum image URLs in one request.")
     ] = 256
     max_download_bytes: Annotated[
-        Positive, _setting("INGRAIN_MAX_DOWNLOAD_BYTES", "Largest weights of a custom model in bytes.")
+        Positive, _setting("INGRAIN_MAX_DOWNLOAD_BYTES", "Maximum size of a custom model's weights in bytes.")
     ] = 10 * 1024**3
     download_timeout_s: Annotated[
-        Annotated[float, Meta(gt=0)],
-        _setting(
-            "INGRAIN_DOWNLOAD_TIMEOUT_S", "Seconds that fetching a custom model may take, all its files together."
-        ),
+        Seconds,
+        _setting("INGRAIN_DOWNLOAD_TIMEOUT_S", "Seconds that fetching all files of a custom model may take."),
     ] = 1800.0
     max_image_bytes: Annotated[
-        Positive, _setting("INGRAIN_MAX_IMAGE_BYTES", "Largest image file in bytes, fetched or sent.")
+        Positive, _setting("INGRAIN_MAX_IMAGE_BYTES", "Maximum size of an image file in bytes, fetched or sent.")
     ] = 20 * 1024 * 1024
     max_image_pixels: Annotated[
         Annotated[int, Meta(ge=1, le=178_000_000)],
-        _setting("INGRAIN_MAX_IMAGE_PIXELS", "Most pixels (width times height) of an image."),
+        _setting("INGRAIN_MAX_IMAGE_PIXELS", "Maximum pixels (width times height) of an image."),
     ] = 25_000_000
     extensions: Annotated[
         tuple[str, ...],
@@ -307,6 +313,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     image_threads: Annotated[
-        Annotated[int, Meta(ge=0)],
-        _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one a core."),
+        NotNegative,
+        _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one per core."),
     ] = 0

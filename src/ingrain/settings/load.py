@@ -1,4 +1,4 @@
-"""Puts the settings together from flags and environment, and describes each of them."""
+"""Loads the settings from flags and environment variables, and describes each setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "fals
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingInfo:
-    """One setting as flag parsers, reference pages and error messages need it."""
+    """Description of a setting for flag parsers, reference pages and error messages."""
 
     field: str
     env: str
@@ -32,12 +32,12 @@ class SettingInfo:
 
     @property
     def is_switch(self) -> bool:
-        """True where the flag alone stands for ``true``."""
+        """Whether the flag without a value means ``true``."""
         return self.type is bool or bool(self.switch)
 
     @property
     def shown_default(self) -> str:
-        """The default as one would write it; empty where there is none."""
+        """The default as text; empty if there is none."""
         if self.switch:
             return "false"
         if self.default is None or self.default == ():
@@ -46,15 +46,15 @@ class SettingInfo:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values to choose from, where there are only a few."""
+        """Allowed values, if the setting is a choice."""
         if self.shown:
             return self.shown
-        kinds = (self.type, *get_args(self.type))  # it may be optional
+        kinds = (self.type, *get_args(self.type))  # the type may be optional
         return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
 
 
 def describe() -> list[SettingInfo]:
-    """Return every setting, in the order of the class."""
+    """Return all settings, in the order of ``Settings``."""
     infos = []
     for field in msgspec.structs.fields(Settings):
         kind, meta = field.type, None
@@ -80,14 +80,14 @@ def describe() -> list[SettingInfo]:
 
 
 def load_settings(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Put the settings together.
+    """Load the settings.
 
     Args:
-        flags: Values by field name that were given on the command line; None stands for "not given".
-        environ: The environment; the process's own if None. An empty variable stands for "not given".
+        flags: Command-line values by field name; None means not given.
+        environ: Environment variables; None for those of the process. An empty value means not given.
 
     Raises:
-        SettingsError: A value cannot be used; the message names the variable or flag, the value and what is allowed.
+        SettingsError: A value is invalid; the message names the variable or flag, the value and the allowed values.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, object] = {}

@@ -1,1 +1,1 @@
-"""Finds how an engine runs the graphs of a model fastest: copies, threads and sizes of batches."""
+"""Measures which copies, threads and batch sizes run the graphs of a model fastest."""

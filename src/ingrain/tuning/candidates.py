@@ -1,4 +1,4 @@
-"""Chooses what a sweep tries: layouts that use the cores and fit the memory, and batch sizes."""
+"""Chooses the candidates of a sweep: layouts that use the cores and fit in memory, and batch sizes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _MOST_LAYOUTS = 4
 _LEAST_SHARE_OF_CORES = 0.75
 _TOKEN_FACTORS = (2.0, 0.5, 4.0)
 
-# Of a copy: its weights twice (ONNX Runtime keeps some packed anew, and needs both while it loads), and the process
-# around them with what a batch works on.
+# Memory of a copy: its weights twice, since ONNX Runtime repacks some of them and holds both forms while it loads;
+# and a constant for the process and the activations of a batch.
 _WEIGHTS_FACTOR = 2
 _COPY_BYTES = 128 * 1024 * 1024
 _MOST_SHARE_OF_MEMORY = 0.8
@@ -25,12 +25,12 @@ _MOST_SHARE_OF_MEMORY = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """What is tried beside the default, likelier ones first.
+    """Values to measure besides the default, the most promising first.
 
     Attributes:
-        layouts: Copies and threads.
-        tokens: Most tokens in a batch.
-        items: Most items in a batch.
+        layouts: Numbers of copies and threads.
+        tokens: Maximum tokens in a batch.
+        items: Maximum items in a batch.
     """
 
     layouts: Sequence[Layout] = ()
@@ -42,12 +42,12 @@ class Candidates:
 
 
 def layouts(cores: int, default: Layout, *, most_copies: int = _MOST_COPIES) -> list[Layout]:
-    """Return the layouts that use the cores, without the default, those most like it first.
+    """Return the layouts that use most of the cores, without the default, those closest to the default first.
 
     Args:
-        cores: That the engine may use.
-        default: Without a tuning.
-        most_copies: That fit the memory.
+        cores: Number of cores that the engine may use.
+        default: Layout without a tuning.
+        most_copies: Number of copies that fit in memory.
     """
     doublings = {2**power for power in range(cores.bit_length())}
     counts = doublings | {count for count in range(1, cores + 1) if cores % count == 0}
@@ -58,13 +58,13 @@ def layouts(cores: int, default: Layout, *, most_copies: int = _MOST_COPIES) -> 
 
 
 def most_copies(graph: Graph, default: Layout, free_bytes: int | None, *, lone_threads: int = 0) -> int:
-    """Return how many copies of a graph fit the memory, where the default's are loaded already.
+    """Return how many copies of a graph fit in memory, given that the default layout is loaded.
 
     Args:
-        graph: Whose weights each copy has for itself.
-        default: What is loaded.
-        free_bytes: Memory that is still free; None if unknown.
-        lone_threads: Threads of a batch that is alone, for which each copy may have a second session.
+        graph: The graph; each copy holds all its weights.
+        default: Layout that is loaded.
+        free_bytes: Free memory; None if unknown.
+        lone_threads: Threads of a batch that is alone in the engine; each copy may have a second session for it.
     """
     if free_bytes is None:
         return default.copies
@@ -74,16 +74,16 @@ def most_copies(graph: Graph, default: Layout, free_bytes: int | None, *, lone_t
 
 
 def batch_tokens(default: int) -> list[int]:
-    """Return the token limits of a batch to try beside the default."""
+    """Return the token limits of a batch to try besides the default."""
     return [int(default * factor) for factor in _TOKEN_FACTORS if default * factor >= 1]
 
 
 def batch_items(graph: Graph, default: int, most: int) -> list[int]:
-    """Return the item limits of a batch to try beside the default.
+    """Return the item limits of a batch to try besides the default.
 
     Args:
-        graph: Whose batches they are.
-        default: Without a tuning.
-        most: That the graph is loaded for.
+        graph: The graph.
+        default: Limit without a tuning.
+        most: Maximum batch size for which the graph is loaded.
     """
     return [size for size in ROLES[graph.role].tuned_batch_items if size <= most and size != default]

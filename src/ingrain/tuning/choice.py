@@ -1,4 +1,4 @@
-"""Decides from measurements that scatter which of two ways to execute a graph is faster."""
+"""Decides from noisy measurements which of two executions of a graph is faster."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from statistics import median
 
 MARGIN = 1.03
-"""What is to be called faster must be so by this factor; less than that is noise on a machine that others use too."""
+"""Minimum speed-up that counts as faster; smaller differences are noise on a machine with other load."""
 
 
 def ratio(rates: Sequence[float], others: Sequence[float]) -> float:
-    """Return how many times as fast one was as the other, by their medians."""
+    """Return the ratio of the median rates."""
     return median(rates) / median(others)
 
 
 def is_faster(rates: Sequence[float], others: Sequence[float]) -> bool:
-    """Tell whether one was faster by the margin, by the medians."""
+    """Return whether the median rate is higher by the margin."""
     return ratio(rates, others) >= MARGIN
 
 
 def is_faster_for_certain(rates: Sequence[float], others: Sequence[float]) -> bool:
-    """Tell whether one was faster by the margin, and in every single round faster than the other."""
+    """Return whether the median rate is higher by the margin and every round was faster."""
     return is_faster(rates, others) and all(one > other for one, other in zip(rates, others, strict=True))

@@ -1,4 +1,4 @@
-"""Finds the stored tuning that holds on this machine, how graphs are executed by it, and what a new one tries."""
+"""Finds the stored tuning for this machine, the executions that it gives, and the candidates of a new one."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _MOST_KEPT = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningMachine:
-    """The machine, the defaults and the operator's decisions that tunings depend on.
+    """The machine, the defaults and the settings on which tunings depend.
 
     Attributes:
-        machine: What a tuning must have been made on.
-        default: How a graph of token sequences is executed without a tuning, settings included.
-        given: What the operator has set, by the setting's variable; it wins over every tuning.
-        most_items: Most items in a batch that graphs are loaded for.
-        enough_items: As in the limits of queues.
-        sweeps_layouts: True where cores and memory of the engine are this machine's.
-        free_bytes: Tells how much memory can still be had; reads files.
-        lone_threads: As in the execution policy.
-        devices: On how many processors the engine makes each copy of a graph.
+        machine: This machine; a tuning only applies to the machine on which it was measured.
+        default: Execution of a graph of token sequences without a tuning, with the settings applied.
+        given: Values that the operator has set, by environment variable; they override every tuning.
+        most_items: Maximum batch size for which graphs are loaded.
+        enough_items: As in ``QueueLimits``.
+        sweeps_layouts: Whether to try layouts: the engine runs on this machine's CPU.
+        free_bytes: Returns the free memory; reads files.
+        lone_threads: As in ``ExecutionPolicy``.
+        devices: Number of processors on which the engine creates each copy of a graph.
     """
 
     machine: Machine
@@ -48,13 +48,13 @@ class TuningMachine:
     devices: int = 1
 
     def default_of(self, graph: Graph) -> Execution:
-        """Return how a graph is executed without a tuning."""
+        """Return the execution of a graph without a tuning."""
         if ROLES[graph.role].takes_token_sequences:
             return self.default
         return msgspec.structs.replace(self.default, max_tokens=0)
 
     def executions(self, manifest: Manifest) -> dict[Role, Execution]:
-        """Return how each graph of a model is executed: as tuned here, except for what the operator has set."""
+        """Return the execution of each graph of a model: the tuned one, overridden by the settings."""
         tuning = self.fitting(manifest)
         chosen = {found.role: found.chosen for found in tuning.graphs} if tuning is not None else {}
         return {graph.role: self._merged(graph, chosen.get(graph.role)) for graph in manifest.graphs}
@@ -70,7 +70,7 @@ class TuningMachine:
         )
 
     def fitting(self, manifest: Manifest) -> Tuning | None:
-        """Return the latest tuning of exactly these graphs on this machine under settings that still hold."""
+        """Return the latest tuning of exactly these graphs, on this machine, with the current settings."""
         digest = graphs_digest(manifest)
         for tuning in reversed(manifest.tunings):
             still_holds = all(self.given.get(name) == value for name, value in tuning.given.items())
@@ -79,7 +79,7 @@ class TuningMachine:
         return None
 
     def candidates(self, graph: Graph) -> Candidates:
-        """Return what a sweep tries for a graph, without what the operator has set. Reads files."""
+        """Return the candidates for a graph, except for values that the operator has set. Reads files."""
         default = self.default_of(graph)
         tried: list[Layout] = []
         if self.sweeps_layouts and not self._gives_layout():
@@ -92,7 +92,7 @@ class TuningMachine:
         )
 
     def with_tuning(self, tunings: tuple[Tuning, ...], new: Tuning) -> tuple[Tuning, ...]:
-        """Return the tunings to keep with a new one, which replaces that of the same machine and settings."""
+        """Add a tuning, replacing the one of the same machine and settings; drop the oldest if there are too many."""
         others = [one for one in tunings if (one.machine, one.given) != (new.machine, new.given)]
         return (*others, new)[-_MOST_KEPT:]
 
@@ -101,11 +101,11 @@ class TuningMachine:
         return tuple(one for one in tunings if one.machine != self.machine)
 
     def _gives_layout(self) -> bool:
-        # Copies and threads are one decision: either of them alone leaves nothing to choose.
+        # Copies and threads are tuned together: if the operator sets one of them, the layout is fixed.
         return any(name in self.given for name in LAYOUT_SETTINGS)
 
 
 def graphs_digest(manifest: Manifest) -> str:
-    """Return one checksum of all files of all graphs."""
+    """Return a checksum of all files of all graphs."""
     lines = [f"{graph.role} {file.path} {file.sha256}" for graph in manifest.graphs for file in graph.files]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

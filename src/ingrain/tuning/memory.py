@@ -1,4 +1,4 @@
-"""Reads from the kernel how much memory is free for further copies of a graph."""
+"""Reads from the kernel how much memory is free."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_bytes(proc: Path = Path("/proc"), cgroups: Path = _CGROUPS) -> int | None:
-    """Return the free memory of the machine, or of the control group that has least; None if unknown.
+    """Return the free memory of the machine, or of a cgroup if that has less; None if unknown.
 
     Args:
-        proc: The kernel's own file system.
-        cgroups: Where control groups (version 2) are.
+        proc: Mount point of procfs.
+        cgroups: Mount point of cgroups version 2.
     """
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text("ascii"), re.MULTILINE)
@@ -37,7 +37,7 @@ def _left_in_groups(proc: Path, cgroups: Path) -> list[int]:
 
 
 def _left(group: Path) -> int | None:
-    """Return the free memory of a group, droppable file cache included; None for no limit."""
+    """Return the free memory of a cgroup, including reclaimable file cache; None if it has no limit."""
     try:
         limit = (group / "memory.max").read_text("ascii").strip()
         used = int((group / "memory.current").read_text("ascii"))

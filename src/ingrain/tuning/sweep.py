@@ -1,4 +1,4 @@
-"""Measures one graph: layouts, then token and item limits of a batch, then the best against the default."""
+"""Tunes one graph: measures layouts, then token and item limits of a batch, then compares the best with the default."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from ingrain.vocabulary import Role, TuningStep
 
 _ROUNDS = 2
 _CHECK_ROUNDS = 3
-# By what share of the time a step begins nothing new; the check comes in any case.
+# Share of the time budget after which a step starts no more measurements; the final check always runs.
 _LAYOUTS_UNTIL, _BATCHES_UNTIL = 0.5, 0.8
 _SECOND_CHECK_UNTIL = 2.0
 
 PASSES_A_SWEEP = 30
-"""About how many passes a sweep makes; what a pass may take follows from it."""
+"""Approximate number of passes in a sweep; it determines the time of one pass."""
 
 Tell = Callable[[int, int], None]
-"""Called with the number of measurements done, and of all."""
+"""Called with the number of finished measurements, and the total number."""
 
 
 class Track(Protocol):
-    """What a sweep drives: one graph on its engine."""
+    """One graph on its engine, which a sweep measures."""
 
     def lay_out(self, layout: Layout) -> Awaitable[bool]:
-        """Load the graph in this layout; return whether it had to be loaded anew."""
+        """Load the graph in this layout; return whether it was reloaded."""
         ...
 
     def serve(self) -> Awaitable[None]:
-        """Let requests have the graph again, for it stays in this layout for a while."""
+        """Let requests use the graph again, because its layout stays the same for a while."""
 
     async def is_alike(self, one: Execution, other: Execution) -> bool:
-        """Tell whether both make the same batches, so that a difference would be noise."""
+        """Return whether both produce the same batches, so that any difference is noise."""
         ...
 
     async def run(self, execution: Execution) -> float:
-        """Run one pass in the layout that the graph is in, and return items a second."""
+        """Run one pass in the current layout, and return items per second."""
         ...
 
 
 class Sweep:
-    """Finds how one graph runs fastest.
+    """Finds the fastest execution of one graph.
 
     Args:
-        track: Runs it.
-        role: Of the graph.
-        default: How it is executed without a tuning.
-        candidates: What is tried beside that.
-        seconds: How long it should take; what has begun is finished.
-        clock: Monotonic seconds.
-        tell: Is told how far the sweep is.
+        track: Runs the graph.
+        role: Role of the graph.
+        default: Execution without a tuning.
+        candidates: Values to try besides the default.
+        seconds: Time budget; a measurement in progress is finished.
+        clock: Returns monotonic seconds.
+        tell: Receives the progress.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Sweep:
         self._most_passes += 2 * _CHECK_ROUNDS
 
     async def run(self) -> GraphTuning:
-        """Measure and choose; the graph is left in whatever layout was measured last."""
+        """Measure, and return the choice; the graph keeps the layout that was measured last."""
         self._started = self._clock()
         best = await self._best_layout()
         await self._lay_out(best.layout)
@@ -97,13 +97,13 @@ class Sweep:
         chosen, gain = await self._check(best)
         alike = msgspec.structs.replace(best, layout=self._default.layout)
         if chosen == self._default and best.layout != alike.layout and not self._is_over(_SECOND_CHECK_UNTIL):
-            # What a layout seemed to gain when it was first measured must not cost what batches do gain.
+            # The new layout was not faster after all; the new batch limits alone may still be.
             chosen, gain = await self._check(alike)
         self._tell(self._most_passes, self._most_passes)
         return GraphTuning(role=self._role, default=self._default, chosen=chosen, ratio=gain, curve=tuple(self._curve))
 
     async def _best_layout(self) -> Execution:
-        """Each layout is measured once, in its turn: to load a graph takes longer than to measure it."""
+        """Measure each layout once, one after the other, because loading a graph takes longer than measuring it."""
         if not self._candidates.layouts:
             return self._default
         await self._lay_out(self._default.layout)
@@ -112,7 +112,7 @@ class Sweep:
         best, best_rates = self._default, defaults
         for number, layout in enumerate(self._candidates.layouts):
             if number and self._is_over(_LAYOUTS_UNTIL):
-                break  # the likeliest one is tried in any case
+                break  # the most promising one is always tried
             execution = msgspec.structs.replace(self._default, layout=layout)
             await self._lay_out(layout)
             rates = [await self._run(execution) for _ in range(_ROUNDS)]
@@ -122,7 +122,7 @@ class Sweep:
         return best
 
     async def _best_batch(self, step: TuningStep, base: Execution, tried: Sequence[Execution]) -> Execution:
-        """Measure sizes of a batch in turn with the best until now, in rounds."""
+        """Measure batch limits in rounds, alternating with the best execution so far."""
         if self._is_over(_BATCHES_UNTIL):
             return base
         executions = [base, *[one for one in tried if not await self._track.is_alike(base, one)]]
@@ -140,7 +140,7 @@ class Sweep:
         return executions[fastest] if is_faster_for_certain(rates[fastest], rates[0]) else base
 
     async def _check(self, best: Execution) -> tuple[Execution, float]:
-        """Compare the best with the default, in turn; return what is to be used, and how much faster it is."""
+        """Compare the best execution with the default in alternation; return the choice and its speed-up."""
         if best == self._default:
             return self._default, 1.0
         rates: dict[Execution, list[float]] = {best: [], self._default: []}
@@ -149,7 +149,7 @@ class Sweep:
             for execution in order:
                 await self._lay_out(execution.layout)
                 rates[execution].append(await self._run(execution))
-            order.reverse()  # so that each layout is loaded once a round, and neither is always the first
+            order.reverse()  # each layout is loaded once per round, and neither always runs first
         self._note("check", self._default, rates[self._default], rates[self._default])
         self._note("check", best, rates[best], rates[self._default])
         if is_faster_for_certain(rates[best], rates[self._default]):
@@ -158,7 +158,7 @@ class Sweep:
 
     async def _lay_out(self, layout: Layout) -> None:
         if await self._track.lay_out(layout):
-            # What has just been loaded is slow at first: memory is had, kernels are chosen.
+            # Warm up: the first pass after a load allocates memory and selects kernels.
             await self._track.run(msgspec.structs.replace(self._default, layout=layout))
 
     async def _run(self, execution: Execution) -> float:

@@ -1,4 +1,4 @@
-"""Runs one graph on its engine for a sweep: in a layout, with batches like those of the queue."""
+"""Runs one graph on its engine for a sweep, with batches like those of the queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingrain.repository.tuning import Execution, Layout
 from ingrain.tuning.workload import make_batches
 
 _WARM_UP_ITEMS, _PROBE_ITEMS = 16, 32
-# Fewer would make too few batches to tell anything of how they run side by side.
+# Fewer items would make too few batches to measure concurrent execution.
 _LEAST_ITEMS, _MOST_ITEMS = 48, 2048
 
 LayOut = Callable[[Layout], Awaitable[bool]]
@@ -22,15 +22,15 @@ class EngineTrack:
     """A ``Track`` on a real engine.
 
     Args:
-        engine: Has the graph loaded.
-        manifest: Of the model.
-        graph: One of its graphs.
-        lay_out: Has the graph loaded in a layout, and tells whether it was loaded anew.
-        serve: Lets requests have the graph again.
-        enough_items: As in the limits of queues.
-        devices: On how many processors the engine makes each copy of the graph.
+        engine: Engine that has the graph loaded.
+        manifest: Manifest of the model.
+        graph: One of the model's graphs.
+        lay_out: Loads the graph in a layout, and returns whether it was reloaded.
+        serve: Lets requests use the graph again.
+        enough_items: As in ``QueueLimits``.
+        devices: Number of processors on which the engine creates each copy of the graph.
         timeout_s: Seconds that one batch may take.
-        clock: Monotonic seconds.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class EngineTrack:
         self._batches: dict[tuple[int, int, int], list[Arrays]] = {}
 
     async def prepare(self, default: Execution, pass_s: float) -> None:
-        """Choose the number of items so that a pass takes ``pass_s`` seconds."""
+        """Choose the number of items so that a pass takes about ``pass_s`` seconds."""
         await self._run_items(default, _WARM_UP_ITEMS)
         rate = await self._run_items(default, _PROBE_ITEMS)
         self._items = min(_MOST_ITEMS, max(_LEAST_ITEMS, round(rate * pass_s)))
 
     async def is_alike(self, one: Execution, other: Execution) -> bool:
-        """Tell whether both make the same batches."""
+        """Return whether both produce the same batches."""
         shapes = [
             [array.shape for batch in await self._make(execution, self._items) for array in batch.values()]
             for execution in (one, other)
@@ -73,10 +73,10 @@ class EngineTrack:
         return shapes[0] == shapes[1]
 
     async def run(self, execution: Execution) -> float:
-        """Run one pass with as many batches in flight as the batcher keeps; return items a second.
+        """Run one pass with as many batches in flight as the batcher has; return items per second.
 
         Raises:
-            EngineError, ModelNotLoadedError: The engine failed, or has lost the graph.
+            EngineError, ModelNotLoadedError: The engine failed or lost the graph.
         """
         return await self._run_items(execution, self._items)
 

@@ -1,4 +1,4 @@
-"""Makes the batches of a measurement: texts of realistic lengths, batched as the queue does it, or images."""
+"""Creates the batches of a measurement: texts of realistic lengths, batched as in the queue, or images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEED = 7
 
 
 def text_lengths(count: int, max_tokens: int) -> list[int]:
-    """Return the same realistic lengths of texts each time, in tokens, none above ``max_tokens``."""
+    """Return realistic lengths of texts in tokens, at most ``max_tokens``; the result is deterministic."""
     numbers = random.Random(_SEED)  # noqa: S311 - the same texts in every run
     lengths = []
     for index in range(count):
@@ -37,7 +37,7 @@ def text_lengths(count: int, max_tokens: int) -> list[int]:
 
 
 def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]:
-    """Yield the lengths of each batch that a queue makes where ``_TEXTS_AT_ONCE`` texts wait at a time."""
+    """Yield the lengths in each batch of a queue, if ``_TEXTS_AT_ONCE`` texts wait at a time."""
     for first in range(0, len(lengths), _TEXTS_AT_ONCE):
         queue: BatchQueue[int] = BatchQueue(limits)
         queue.add((length, length) for length in lengths[first : first + _TEXTS_AT_ONCE])
@@ -48,20 +48,20 @@ def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]
 def make_batches(
     manifest: Manifest, graph: Graph, execution: Execution, count: int, *, enough_items: int
 ) -> list[Arrays]:
-    """Make the inputs of a pass; too slow for the event loop.
+    """Create the inputs of a pass; too slow for the event loop.
 
     Args:
-        manifest: Of the model.
-        graph: One of its graphs.
-        execution: Has the limits of a batch.
-        count: Items in all.
-        enough_items: As in the limits of queues.
+        manifest: Manifest of the model.
+        graph: One of the model's graphs.
+        execution: Execution with the limits of a batch.
+        count: Total number of items.
+        enough_items: As in ``QueueLimits``.
 
     Returns:
-        Arrays by input name, one mapping a batch.
+        For each batch, arrays by input name.
     """
     if not ROLES[graph.role].takes_token_sequences or manifest.text is None:
-        return list(_pictures(graph, execution.max_items, count))
+        return list(_image_batches(graph, execution.max_items, count))
     limits = BatchLimits(
         max_items=execution.max_items,
         max_tokens=execution.max_tokens,
@@ -70,16 +70,16 @@ def make_batches(
     )
     names = [tensor.name for tensor in graph.inputs]
     lengths = text_lengths(count, manifest.text.max_tokens)
-    # The ids change nothing about how long it takes, and 0 is one of every vocabulary.
+    # The ids do not affect the time, and every vocabulary has the id 0.
     return [
         collate([TokenizedText.of([0] * length) for length in batch], manifest.text, names)
         for batch in text_batches(lengths, limits)
     ]
 
 
-def _pictures(graph: Graph, items: int, count: int) -> Iterator[Arrays]:
+def _image_batches(graph: Graph, items: int, count: int) -> Iterator[Arrays]:
     tensor = graph.inputs[0]
-    # One batch of them for all: a pass of pictures side by side would take gigabytes.
+    # All batches are views of the same array, because distinct images would take gigabytes.
     pixels = np.random.default_rng(_SEED).integers(0, 256, (items, *tensor.shape[1:]), np.uint8)
     for first in range(0, count, items):
         yield {tensor.name: pixels[: min(items, count - first)]}

@@ -109,7 +109,7 @@ async def test_a_model_that_a_worker_cannot_open_fails_the_load_and_is_opened_wh
             return model
 
         monkeypatch.setattr(planes, "open_model", open_and_hide)
-        with pytest.raises(EngineUnavailableError, match="not every worker"):
+        with pytest.raises(EngineUnavailableError, match="some workers could not open it"):
             await registry.load(B)
         assert await front.codes("org/b") == {"model_loading"}
         assert await front.codes("org/a") == {"engine_unavailable"}

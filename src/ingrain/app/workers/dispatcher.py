@@ -1,4 +1,4 @@
-"""Accepts connections and passes each to the worker that has the fewest."""
+"""Accepts connections and passes each one to the worker with the fewest open connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 _AT_A_TIME = 64
 _PAUSE_S = 0.05
 _LONG_PAUSE_S = 1.0
-# Sent with each connection: its address family, which would cost the receiver three system calls to find out.
+# Sent with each connection: its address family, which would take the receiver three system calls to determine.
 _FAMILIES = {socket.AF_INET: b"4", socket.AF_INET6: b"6"}
 _FAMILY_OF = {data: family for family, data in _FAMILIES.items()}
 
@@ -19,23 +19,23 @@ log = logging.getLogger("ingrain.server")
 
 
 class Taker(Protocol):
-    """A worker, as the dispatcher sees it."""
+    """A worker that takes connections from the dispatcher."""
 
     @property
     def open_connections(self) -> int:
-        """Connections that it was given and has not closed."""
+        """Number of connections that the worker got and has not closed."""
         ...
 
     def give(self, connection: socket.socket) -> bool:
-        """Pass on a connection; return False if the worker cannot take it now."""
+        """Pass a connection to the worker; return False if it cannot take it now."""
         ...
 
 
 class Dispatcher:
-    """Accepts connections while a worker can serve them; until then they wait in the kernel.
+    """Accepts connections while a worker can serve them; other connections wait in the kernel's backlog.
 
     Args:
-        listener: Bound and listening, not blocking.
+        listener: Listening, non-blocking socket.
         takers: Returns the workers that serve now.
     """
 
@@ -48,13 +48,13 @@ class Dispatcher:
         self._is_closed = False
 
     def wake(self) -> None:
-        """Begin to accept, if a worker serves."""
+        """Start to accept connections, if a worker can serve them."""
         if not self._is_closed and not self._is_accepting and self._takers():
             self._is_accepting = True
             self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Accept no more; new connections are refused by the system."""
+        """Close the listener; the kernel refuses new connections."""
         self._is_closed = True
         self._pause()
         self._listener.close()
@@ -91,17 +91,13 @@ class Dispatcher:
 
 
 def _give(connection: socket.socket, takers: Sequence[Taker]) -> bool:
-    """Pass a connection to the worker that has the fewest, or to another if that one cannot take it now."""
-    best = min(takers, key=_open_connections)
+    """Pass a connection to the worker with the fewest, or to another one if that worker cannot take it now."""
+    best = min(takers, key=lambda taker: taker.open_connections)
     return best.give(connection) or any(taker.give(connection) for taker in takers if taker is not best)
 
 
-def _open_connections(taker: Taker) -> int:
-    return taker.open_connections
-
-
 class ConnectionSender:
-    """Sends connections to a worker over a socket pair; the main process's end of it."""
+    """Sends connections to a worker, over the main process's end of a socket pair."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -123,12 +119,12 @@ class ConnectionSender:
 
 
 class ConnectionReceiver:
-    """Receives connections over that socket pair; a worker's end of it.
+    """Receives connections from the main process, over the worker's end of a socket pair.
 
     Args:
-        end: Of the pair, of type ``SOCK_SEQPACKET``: one connection a message.
+        end: Socket of type ``SOCK_SEQPACKET``; each message has one connection.
         take: Called with each connection.
-        lose: Called for each connection that could not be received for want of file descriptors.
+        lose: Called for each connection that is lost because no file descriptor is free.
     """
 
     def __init__(self, end: socket.socket, take: Callable[[socket.socket], None], lose: Callable[[], None]) -> None:
@@ -140,7 +136,7 @@ class ConnectionReceiver:
         self._loop.add_reader(end, self.receive)
 
     def receive(self) -> None:
-        """Receive all connections that have been sent."""
+        """Receive all connections that are waiting in the socket."""
         while True:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self._end, 1, 1, socket.MSG_CMSG_CLOEXEC)
@@ -152,11 +148,11 @@ class ConnectionReceiver:
             if descriptors:
                 self._take(socket.socket(_FAMILY_OF[data], socket.SOCK_STREAM, 0, fileno=descriptors[0]))
             else:
-                log.error("A connection is lost: this process has as many files open as it may (ulimit -n)")
+                log.error("A connection is lost: this process has reached its limit of open files (ulimit -n)")
                 self._lose()
 
     def close(self) -> None:
-        """Receive what was sent until now, and close this end."""
+        """Receive all waiting connections, then close this end."""
         self.receive()
         self._loop.remove_reader(self._end)
         self._end.close()

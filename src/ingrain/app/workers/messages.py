@@ -1,4 +1,4 @@
-"""The messages between the main process and a worker, and the stream that carries them."""
+"""Messages between the main process and a worker, and the channel that carries them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LENGTH_BYTES = 4
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
-    """The first message: settings with the keys, where graphs run, and how many batches the engine runs at a time."""
+    """First message to a worker: settings with API keys, placement, and how many batches of a graph run at once."""
 
     settings: Settings
     placement: Placement
@@ -28,14 +28,14 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
 
 
 class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):
-    """The whole state of the server, sent each time that it has changed; it replaces every earlier one.
+    """The complete state of the server, sent after each change; it replaces the previous state.
 
     Attributes:
-        version: Grows with each change.
-        view: The models.
+        version: Version of the state, incremented with each change.
+        view: State of the models.
         everywhere: Numbers of the models that all workers have open.
-        engine: Where the engine is reached; None while it is away.
-        starting: Why the server is not ready yet as a whole, or None.
+        engine: Address of the engine; None while it is not running.
+        starting: Why the server is not ready yet, None if it is.
     """
 
     version: int
@@ -46,25 +46,25 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):
 
 
 class Count(msgspec.Struct, frozen=True, tag="count"):
-    """Asks for ``Counted``. It is sent every second, and a worker that does not answer is killed."""
+    """Requests ``Counted``. It is sent every second as a heartbeat; a worker that stops answering is killed."""
 
 
 class Refreshed(msgspec.Struct, frozen=True, tag="refreshed"):
-    """Answers ``AskRefresh``, after a ``Follow`` with what has changed."""
+    """Answers ``AskRefresh``; a ``Follow`` with the changes precedes it."""
 
     number: int
     changed: bool
 
 
 class Totals(msgspec.Struct, frozen=True, tag="totals"):
-    """Answers ``AskTotals``: what all processes have counted."""
+    """Answers ``AskTotals`` with the counts of all processes."""
 
     number: int
     counts: Counts
 
 
 class EngineStatistics(msgspec.Struct, frozen=True, tag="statistics"):
-    """Answers ``AskStatistics``: the engine's statistics, or its error."""
+    """Answers ``AskStatistics`` with the engine's statistics, or with its error."""
 
     number: int
     graphs: list[GraphStatistics] = []
@@ -72,7 +72,7 @@ class EngineStatistics(msgspec.Struct, frozen=True, tag="statistics"):
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):
-    """Tells the worker to take no more connections, finish requests for ``grace_s`` seconds, and end."""
+    """Tells the worker to take no more connections, finish its requests within ``grace_s`` seconds, and exit."""
 
     grace_s: float
 
@@ -82,7 +82,7 @@ ToWorker = Setup | Follow | Count | Answer | Finish
 
 
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
-    """Says that a version is in force; the models ``missing`` could not be opened and are tried again."""
+    """Reports that a version of the state is applied; the worker retries the models in ``missing``, not open yet."""
 
     version: int
     missing: frozenset[int] = frozenset()
@@ -95,29 +95,29 @@ class Counted(msgspec.Struct, frozen=True, tag="counted"):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Base of the questions; the answer has the same number."""
+    """Base class of questions; the answer has the question's number."""
 
     number: int
 
 
 class AskRefresh(Ask, frozen=True, tag="ask refresh"):
-    """Asks to reread the list of models, which another server that shares the repository may have changed."""
+    """Requests a reread of the list of models, which another server with the same repository may have changed."""
 
 
 class AskTotals(Ask, frozen=True, tag="ask totals"):
-    """Asks for the counts of all processes."""
+    """Requests the counts of all processes."""
 
 
 class AskStatistics(Ask, frozen=True, tag="ask statistics"):
-    """Asks for the engine's statistics."""
+    """Requests the engine's statistics."""
 
 
 class Suspect(msgspec.Struct, frozen=True, tag="suspect"):
-    """Says that a batch found the engine away or a model missing, so that the registry compares them now."""
+    """Reports a batch that failed because the engine or a graph was gone, so that the registry checks the engine."""
 
 
 class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
-    """Says that a signal asked the worker to end; it waits for ``Finish``."""
+    """Reports that the worker got a signal to end; it waits for ``Finish``."""
 
 
 FromWorker = Applied | Counted | AskRefresh | AskTotals | AskStatistics | Suspect | Leaving
@@ -129,9 +129,9 @@ class Channel(Generic[Received]):
     """Sends and receives whole messages over one end of a pair of connected sockets.
 
     Args:
-        kind: Type of what is received, a union of tagged structs.
-        reader: From ``asyncio``.
-        writer: From ``asyncio``.
+        kind: Type of received messages, a union of tagged structs.
+        reader: Stream to read from.
+        writer: Stream to write to.
     """
 
     def __init__(self, kind: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,17 +142,17 @@ class Channel(Generic[Received]):
 
     @classmethod
     async def on(cls, kind: Any, end: socket.socket) -> Channel[Received]:
-        """Make a channel of a connected stream socket and own the socket."""
+        """Create a channel on a connected stream socket, and take ownership of the socket."""
         return cls(kind, *await asyncio.open_unix_connection(sock=end))
 
     def send(self, message: ToWorker | FromWorker) -> None:
-        """Send a message, unless the other side is gone; it is buffered until that side reads it."""
+        """Send a message without waiting; drop it if the other side is gone."""
         if not self._writer.is_closing():
             data = self._encoder.encode(message)
             self._writer.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
 
     async def receive(self) -> Received | None:
-        """Wait for the next message; None when the other side is gone."""
+        """Wait for the next message; return None when the other side is gone."""
         try:
             length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "little")
             return self._decoder.decode(await self._reader.readexactly(length))

@@ -1,4 +1,4 @@
-"""Sends the server's state to the workers, and tracks which of them have applied it."""
+"""Sends the server's state to the workers, and tracks which workers have applied it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _OPEN_WAIT_S = 10.0
 _RETRY_AFTER_S = 5.0
 
 Describe = Callable[[], Follow]
-"""Describes the server's state as it is now, without ``version`` and ``everywhere``."""
+"""Returns the server's current state, without ``version`` and ``everywhere``."""
 
 
 class Publisher:
-    """Sends the whole state whenever it has changed, so that no change can be missed.
+    """Sends the complete state after each change, so that a worker cannot miss a change.
 
     Args:
-        describe: Looks at the state.
-        workers: Returns the workers that run, up or not.
-        pulse: Beats when something about a worker has changed.
+        describe: Returns the current state.
+        workers: Returns all running workers, up or not.
+        pulse: Wakes waiting tasks when a worker's state has changed.
     """
 
     def __init__(self, describe: Describe, workers: Callable[[], Sequence[WorkerProcess]], pulse: Pulse) -> None:
@@ -36,14 +36,14 @@ class Publisher:
         self._opened_in: dict[int, int] = {}
 
     def up(self) -> list[WorkerProcess]:
-        """Return the workers that serve."""
+        """Return the workers that are up."""
         return [worker for worker in self._workers() if worker.is_up]
 
     def publish(self) -> int:
         """Send the state if it has changed; return its version."""
         state = self._describe()
         version = self._latest.version
-        # A model that has just been opened is a change, so the next version is the first to tell of it.
+        # A newly opened model is a change, so that the next version is the first with this model.
         opened = [model.number for model in state.view.models if model.is_open]
         self._opened_in = {number: self._opened_in.get(number, version + 1) for number in opened}
         state = msgspec.structs.replace(state, version=version, everywhere=self._everywhere())
@@ -58,42 +58,42 @@ class Publisher:
         worker.channel.send(self._latest)
 
     def applied(self, worker: WorkerProcess, message: Applied) -> None:
-        """Note what is in force in a worker; a new one is up as soon as it lacks no model."""
+        """Record the version that a worker has applied; mark a new worker as up once it has all models open."""
         worker.applied, worker.missing = message.version, message.missing
-        # Better one that lacks a model than none.
+        # If no other worker is up, a worker that lacks a model is better than none.
         if message.version == self._latest.version and (not message.missing or not self.up()):
             worker.is_up = True
         self._pulse.beat()
         self.publish()
 
     async def settle(self, number: int | None = None) -> None:
-        """Wait until the present state is in force in every worker that is up.
+        """Wait until every worker that is up has applied the current state.
 
-        A worker that hangs is killed sooner or later, so this ends.
+        This always ends, because a worker that hangs is killed.
 
         Args:
-            number: Number of a model that each must have open.
+            number: Number of a model that each worker must have open.
 
         Raises:
             EngineUnavailableError: A worker could not open that model.
         """
-        # The second time for `everywhere`, by which the workers know that all of them serve a model.
+        # The second round publishes the updated `everywhere`.
         for _ in range(2):
-            await self._in_force(self.publish())
+            await self._applied_by_all(self.publish())
         if number is not None:
-            await self._open(number)
+            await self._open_in_all(number)
 
-    async def _in_force(self, version: int) -> None:
+    async def _applied_by_all(self, version: int) -> None:
         await self._pulse.until(lambda: all(worker.applied >= version for worker in self.up()))
 
-    async def _open(self, number: int) -> None:
+    async def _open_in_all(self, number: int) -> None:
         opening = self._pulse.until(lambda: all(number not in worker.missing for worker in self.up()))
         try:
             async with asyncio.timeout(_OPEN_WAIT_S):
                 await opening
         except TimeoutError:
             raise EngineUnavailableError(
-                "The model is loaded, but not every worker could open it; those that could not go on trying.",
+                "The model is loaded, but some workers could not open it yet; they keep trying.",
                 retry_after_s=_RETRY_AFTER_S,
             ) from None
 

@@ -1,4 +1,4 @@
-"""Sends a worker's questions to the main process and matches the answers to them."""
+"""Sends a worker's questions to the main process, and matches the answers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _RETRY_AFTER_S = 2.0
 
 
 class Questions:
-    """Asks, and waits for the answer with the question's number.
+    """Sends questions and waits for the answers with the same numbers.
 
-    There are no time-outs: the main process answers, or it is gone and this one ends too.
+    There are no timeouts: either the main process answers, or it is gone and the worker exits.
     """
 
     def __init__(self, channel: Channel[ToWorker]) -> None:
@@ -41,12 +41,12 @@ class Questions:
         self._has_suspected = False
 
     async def refresh(self) -> bool:
-        """Have the main process reread the list of models; return whether it has changed."""
+        """Have the main process reread the list of models; return whether the list has changed."""
         answer: Refreshed = await self._ask(AskRefresh)
         return answer.changed
 
     async def totals(self) -> Counts:
-        """Return what all processes have counted."""
+        """Return the counts of all processes."""
         answer: Totals = await self._ask(AskTotals)
         return answer.counts
 
@@ -54,7 +54,7 @@ class Questions:
         """Return the engine's statistics.
 
         Raises:
-            EngineUnavailableError: It does not tell.
+            EngineUnavailableError: The main process could not get them.
         """
         answer: EngineStatistics = await self._ask(AskStatistics)
         if answer.error is not None:
@@ -62,14 +62,14 @@ class Questions:
         return answer.graphs
 
     def suspect(self) -> None:
-        """Have the models compared with the engine; of many calls in a row one is sent."""
+        """Have the registry check the engine; calls in quick succession send one message."""
         if not self._has_suspected:
             self._has_suspected = True
             self._channel.send(Suspect())
             asyncio.get_running_loop().call_later(_SUSPECT_EVERY_S, self._may_suspect)
 
     def answer(self, message: Answer) -> None:
-        """Give an answer to the task that waits for it."""
+        """Pass an answer to the task that waits for it."""
         future = self._open.pop(message.number, None)
         if future is not None and not future.done():
             future.set_result(message)
@@ -78,7 +78,7 @@ class Questions:
         number = next(self._numbers)
         future = self._open[number] = asyncio.get_running_loop().create_future()
         try:
-            self._channel.send(question(number))  # type: ignore[arg-type]  # one of its kinds
+            self._channel.send(question(number))  # type: ignore[arg-type]  # a concrete subclass of Ask
             return await future
         finally:
             self._open.pop(number, None)

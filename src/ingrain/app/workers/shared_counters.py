@@ -1,4 +1,4 @@
-"""Counters of the workers in shared memory, which each process can read without a message."""
+"""Counters of the workers in shared memory, so that each process can read them without messages."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _CELL_BYTES = 8
 _CLOSED = 0
 _ALL_IN_FLIGHT = 1
 _FIRST_GRAPH = 2
-"""Columns: connections that a worker has closed, its batches of all graphs, and from here on those of each graph."""
+"""Columns: closed connections, batches in flight of all graphs, and from here on batches in flight per graph."""
 
 
 class SharedTable:
-    """One row of integers for each worker, which that worker alone writes.
+    """One row of integers for each worker; only that worker writes the row.
 
-    Writing a cell is atomic. That a reader may see it a moment late does no harm.
+    Writing a cell is atomic. Readers tolerate slightly outdated values.
 
     Args:
-        descriptor: From ``create``; it may be closed afterwards.
+        descriptor: From ``create``; the caller may close it afterwards.
         workers: Number of rows.
     """
 
@@ -30,7 +30,7 @@ class SharedTable:
 
     @staticmethod
     def create(workers: int) -> int:
-        """Allocate a table of zeros, and return its file descriptor."""
+        """Allocate a zeroed table and return its file descriptor."""
         descriptor = os.memfd_create("ingrain-workers")
         os.ftruncate(descriptor, _size(workers))
         return descriptor
@@ -41,7 +41,7 @@ class SharedTable:
         self._cells[first : first + _COLUMNS] = memoryview(bytes(_COLUMNS * _CELL_BYTES)).cast("q")
 
     def closed(self, worker: int) -> int:
-        """Return how many connections a worker has closed."""
+        """Return the number of connections that a worker has closed."""
         return self._cells[worker * _COLUMNS + _CLOSED]
 
     def count_closed(self, worker: int) -> None:
@@ -49,23 +49,23 @@ class SharedTable:
         self._cells[worker * _COLUMNS + _CLOSED] += 1
 
     def in_flight(self, worker: int, graph: str) -> InFlight:
-        """Return the counter of a graph's batches, as a worker uses it.
+        """Return a worker's counter of a graph's batches.
 
-        Two graphs may share a column; each then counts the other's batches too, and sends fewer ahead.
+        Two graphs may share a column. Each then also counts the other's batches, and keeps fewer batches in flight.
         """
-        return self._counted(worker, _FIRST_GRAPH + zlib.crc32(graph.encode()) % (_COLUMNS - _FIRST_GRAPH))
+        return self._counter(worker, _FIRST_GRAPH + zlib.crc32(graph.encode()) % (_COLUMNS - _FIRST_GRAPH))
 
     def all_in_flight(self, worker: int) -> InFlight:
-        """Return the counter of the batches of all graphs, as a worker uses it."""
-        return self._counted(worker, _ALL_IN_FLIGHT)
+        """Return a worker's counter of the batches of all graphs."""
+        return self._counter(worker, _ALL_IN_FLIGHT)
 
-    def _counted(self, worker: int, column: int) -> InFlight:
+    def _counter(self, worker: int, column: int) -> InFlight:
         others = tuple(row * _COLUMNS + column for row in range(self._workers) if row != worker)
         return InFlight(self._cells, worker * _COLUMNS + column, others)
 
 
 class InFlight:
-    """Counts batches over all workers: a ``SharedInFlight``."""
+    """Implements ``SharedInFlight``: counts batches in flight over all workers."""
 
     def __init__(self, cells: memoryview[int], mine: int, others: tuple[int, ...]) -> None:
         self._cells = cells
@@ -77,11 +77,11 @@ class InFlight:
         self._cells[self._mine] += 1
 
     def end(self) -> None:
-        """Count a batch of this worker that has come back."""
+        """Count a batch of this worker that has finished."""
         self._cells[self._mine] -= 1
 
     def elsewhere(self) -> int:
-        """Return how many batches of other workers are in the engine."""
+        """Return the number of batches in flight of other workers."""
         return sum([self._cells[cell] for cell in self._others])
 
 

@@ -1,4 +1,4 @@
-"""Starts the workers, restarts those that die, answers their questions, and ends them."""
+"""Starts the workers, restarts workers that die, answers their questions, and stops them."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ log = logging.getLogger("ingrain.server")
 
 
 class Supervisor:
-    """Serves the inference plane by worker processes; it has the methods ``start`` and ``stop`` of ``HttpServer``.
+    """Serves the inference plane with worker processes; it has the methods ``start`` and ``stop`` of ``HttpServer``.
 
     Args:
-        settings: The operator's.
+        settings: Settings of the server.
         placement: Where graphs run.
-        services: Of this process, which owns engine and registry; the engine is one that others can run graphs on.
-        starting: Tells why engine and registry are not ready yet, or None.
+        services: Services of this process, which owns the registry and the engine; the engine is ``Shareable``.
+        starting: Returns why engine and registry are not ready yet, None if they are.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Supervisor:
         self._finish: Finish | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Start the workers; connections are accepted as soon as one of them serves."""
+        """Start the workers, and accept connections as soon as one worker is up."""
         self._dispatcher = Dispatcher(listener, self._publisher.up)
         self._services.registry.settle = self._publisher.settle
         self._services.engine.on_restart(self._engine_came_back)
@@ -102,7 +102,7 @@ class Supervisor:
         self._ticker = asyncio.create_task(self._tick(), name="look after the workers")
 
     async def stop(self, grace_s: float) -> None:
-        """Accept no more, let the workers finish for ``grace_s`` seconds, and end them."""
+        """Stop accepting connections, give the workers ``grace_s`` seconds to finish requests, and stop them."""
         self._finish = Finish(grace_s)
         if self._dispatcher is not None:
             self._dispatcher.close()
@@ -114,7 +114,7 @@ class Supervisor:
         if self._keepers:
             _, late = await asyncio.wait(self._keepers.values(), timeout=grace_s + _LAST_WAIT_S)
             if late:
-                log.error("%d workers did not end in time and are killed", len(late))
+                log.error("%d workers did not exit in time and are killed", len(late))
                 for worker in self._workers.values():
                     worker.process.signal(signal.SIGKILL)
                 await asyncio.wait(late)
@@ -125,7 +125,7 @@ class Supervisor:
         os.close(self._descriptor)
 
     def waiting_for(self) -> str | None:
-        """Return why the inference plane cannot be served, or None. At the start all workers must be up, later one."""
+        """Return why the inference plane is not ready, or None. At first all workers must be up, later one suffices."""
         up = len(self._publisher.up())
         self._has_been_up = self._has_been_up or up == self._count
         if self._has_been_up and up:
@@ -133,9 +133,9 @@ class Supervisor:
         return f"{up} of {self._count} workers are ready."
 
     async def totals(self) -> Counts:
-        """Return the counts of all workers, dead ones included, and of this process."""
+        """Return the summed counts of this process and of all workers, including dead ones."""
         goals = {worker: worker.ask_counts() for worker in self._publisher.up()}
-        with contextlib.suppress(TimeoutError):  # of one that is too busy, what it told last is good enough
+        with contextlib.suppress(TimeoutError):  # for a worker that is too busy, use its latest counts
             async with asyncio.timeout(_COUNTS_WAIT_S):
                 await self._pulse.until(
                     lambda: all(worker.told >= goal or not worker.is_up for worker, goal in goals.items())
@@ -167,8 +167,8 @@ class Supervisor:
                 log.log(level, "Worker %d ended with code %d; starting it again", number, code)
             except OSError as error:
                 log.error("Worker %d cannot be started: %s", number, error.strerror)
-            except Exception:  # whatever broke, the port must not be left with one worker less for ever
-                log.exception("Worker %d could not be served; starting it again", number)
+            except Exception:  # start a new worker after any error
+                log.exception("Handling worker %d failed; starting it again", number)
             if loop.time() - started > _STABLE_S:
                 backoff_s = _FIRST_BACKOFF_S
             self._restarts += 1
@@ -179,7 +179,7 @@ class Supervisor:
         return self._finish is not None
 
     async def _serve_with(self, worker: WorkerProcess) -> int:
-        """Set a worker up, handle its messages until it ends, and return its exit code."""
+        """Send a worker its setup, handle its messages until it exits, and return its exit code."""
         self._workers[worker.number] = worker
         worker.channel.send(self._setup)
         self._publisher.tell(worker)
@@ -220,7 +220,7 @@ class Supervisor:
                 worker.channel.send(Finish(self._shutdown_timeout_s))
                 self._pulse.beat()
 
-    # --- what workers ask ----------------------------------------------------------------------------------------
+    # --- questions of workers ------------------------------------------------------------------------------------
 
     def _answer(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -249,7 +249,7 @@ class Supervisor:
     # --- all workers ---------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
-        """Publish changes, and kill workers that do not answer any more."""
+        """Publish changes periodically, and kill workers that do not respond."""
         number = 0
         while True:
             await asyncio.sleep(_TICK_S)
@@ -258,13 +258,13 @@ class Supervisor:
                 self._publisher.publish()
                 if number % _TICKS_A_HEARTBEAT == 0:
                     for worker in list(self._workers.values()):
-                        self._feel_pulse(worker)
-            except Exception:  # whatever broke, the workers must not be left alone
-                log.exception("The workers could not be told what has changed")
+                        self._check_heartbeat(worker)
+            except Exception:  # keep the loop running after any error
+                log.exception("Publishing the state to the workers failed")
 
-    def _feel_pulse(self, worker: WorkerProcess) -> None:
+    def _check_heartbeat(self, worker: WorkerProcess) -> None:
         if worker.asked - worker.told > (_MOST_UNANSWERED if worker.is_up else _MOST_UNANSWERED_AT_START):
-            log.error("Worker %d does not answer and is killed", worker.number)
+            log.error("Worker %d does not respond and is killed", worker.number)
             worker.process.signal(signal.SIGKILL)
         else:
             worker.ask_counts()
@@ -280,6 +280,6 @@ class Supervisor:
 
 
 def _worker_settings(settings: Settings) -> Settings:
-    # All workers have the keys that this process has read, whatever becomes of the file.
+    # Pass the keys themselves, so that all workers use the same keys even if the file changes.
     keys = tuple(key_lines(settings.api_keys, settings.api_keys_file))
     return msgspec.structs.replace(worker_share(settings), api_keys=keys, api_keys_file=None)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 
 class Pulse:
-    """Wakes all waiting tasks at each ``beat``, so that each checks its condition again."""
+    """Wakes all waiting tasks on each ``beat``; each task then checks its condition again."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def beat(self) -> None:
-        """Have all waiting tasks check their condition."""
+        """Wake all waiting tasks."""
         self._event.set()
         self._event = asyncio.Event()
 

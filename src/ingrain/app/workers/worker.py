@@ -1,4 +1,4 @@
-"""Runs a worker: a process, started by the main process, that serves the inference plane."""
+"""Runs a worker: a process that serves the inference plane and that the main process starts."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ log = logging.getLogger("ingrain.server")
 
 
 class Worker:
-    """Serves the models that the main process has loaded, on the connections that it passes on.
+    """Serves the models that the main process has loaded, on connections that the main process accepts.
 
     Args:
-        number: Which of the workers it is, from 0.
-        setup: Settings, placement and engine.
-        channel: To the main process.
-        table: Shared by all workers.
+        number: Number of the worker, from 0.
+        setup: First message of the main process.
+        channel: Channel to the main process.
+        table: Counters that all workers share.
     """
 
     def __init__(self, number: int, setup: Setup, channel: Channel[ToWorker], table: SharedTable) -> None:
@@ -91,13 +91,13 @@ class Worker:
         )
 
     async def serve(self, connections: socket.socket) -> None:
-        """Serve until the main process sends ``Finish``; if that process dies, this one ends at once."""
+        """Serve until the main process sends ``Finish``; exit at once if the main process dies."""
         await self._http.start(None)
         receiver = ConnectionReceiver(connections, self._http.adopt, lambda: self._table.count_closed(self._number))
         tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_up())]
         try:
             await asyncio.wait({self._finish, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            # A worker that no longer hears or follows must not go on serving: it ends, and another takes its place.
+            # If a task failed, the worker no longer follows the main process: raise, so that a new worker replaces it.
             for task in tasks:
                 if task.done():
                     task.result()
@@ -115,7 +115,7 @@ class Worker:
     async def _listen(self) -> None:
         while (message := await self._channel.receive()) is not None:
             self._hear(message)
-        # The main process is gone, and the engine with it. Nothing that is done here would reach anybody.
+        # The main process and the engine are gone, so no request in progress can be completed.
         os._exit(1)
 
     def _hear(self, message: ToWorker) -> None:
@@ -132,19 +132,19 @@ class Worker:
                     self._grace_s = message.grace_s
                     self._finish.set_result(None)
             case Setup():
-                log.error("The main process set this worker up twice")
+                log.error("The main process sent a second Setup message")
             case _:
                 self._questions.answer(message)
 
     async def _keep_up(self) -> None:
-        """Open the models that should be open, try again those that cannot be, and report the version in force."""
+        """Open new models, retry those that failed to open, and report the version of the state that is applied."""
         missing: frozenset[int] = frozenset()
         while True:
             try:
                 async with asyncio.timeout(_OPEN_AGAIN_S if missing else None):
                     await self._has_changed.wait()
             except TimeoutError:
-                pass  # time to try again what could not be opened
+                pass  # retry the missing models
             self._has_changed.clear()
             version = self._version
             missing = await self._models.open_missing()
@@ -156,8 +156,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run a worker.
 
     Args:
-        arguments: Its number, how many there are, and what it inherited: the numbers of its ends of the sockets for
-            messages and for connections, and of the table.
+        arguments: Number of this worker, number of workers, and the inherited file descriptors of the message socket,
+            the connection socket and the shared table.
     """
     number, workers, control, connections, table = map(int, arguments)
     collect_seldom()
@@ -176,15 +176,15 @@ async def _run(number: int, control: socket.socket, connections: socket.socket, 
     channel: Channel[ToWorker] = await Channel.on(ToWorker, control)
     setup = await channel.receive()
     if not isinstance(setup, Setup):
-        return  # the main process is gone before it began
+        return  # the main process ended before it sent Setup
     configure_logs(setup.settings.log_level, setup.settings.log_format, process=f"worker {number}")
     loop = asyncio.get_running_loop()
-    # Whoever asks a worker alone to end gets a clean end, too: the main process first stops handing it connections.
+    # A signal to a single worker shuts it down cleanly: the main process first stops sending it connections.
     loop.add_signal_handler(signal.SIGTERM, lambda: channel.send(Leaving()))
     loop.add_signal_handler(signal.SIGINT, lambda: channel.send(Leaving()))
     try:
         worker = Worker(number, setup, channel, table)
-    except SettingsError as error:  # the files of the TLS certificate have gone since the server was started
+    except SettingsError as error:  # the TLS files are unusable since the server started
         log.error("%s", error.message)
         sys.exit(1)
     await worker.serve(connections)
@@ -194,7 +194,7 @@ def _opener(repository: Repository, engine: AttachedEngine, limits: QueueLimits,
     def open_key(key: str) -> LoadedModel:
         entry = repository.find(key)
         if entry is None:
-            raise DamagedEntryError("The model has gone from the repository.")
+            raise DamagedEntryError("The model was deleted from the repository.")
         return open_model(entry, engine, limits, images.preprocessor)
 
     return open_key

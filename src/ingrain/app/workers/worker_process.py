@@ -1,4 +1,4 @@
-"""Starts a worker's process, and holds what the main process knows of it."""
+"""Starts a worker process, and holds the main process's state of that worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingrain.app.workers.shared_counters import SharedTable
 from ingrain.engine.embedded.child_process import ChildProcess
 from ingrain.server.plane.counts import Counts
 
-# -P keeps the folder that the server was started in off the import path, as for the export's process.
+# -P excludes the current folder from the import path, as in the export process.
 _COMMAND = (sys.executable, "-P", "-m", "ingrain.app.workers.worker")
 _LAST_WAIT_S = 5.0
 
@@ -26,17 +26,17 @@ class WorkerProcess:
     """A running worker. The kernel kills it when this process ends.
 
     Attributes:
-        number: Which of the workers it is, from 0.
-        process: Its process.
-        channel: For messages.
-        sender: For connections.
-        table: Shared by all.
-        is_up: True from the moment that it serves what is to be served; connections are given to such only.
-        applied: The last version of the server's state that is in force there.
-        missing: Numbers of models that it should have open and could not open.
-        counts: What it had counted when it last told.
-        asked: How often it was asked for them.
-        told: How often it told.
+        number: Number of the worker, from 0.
+        process: Child process of the worker.
+        channel: Channel for messages.
+        sender: Sends connections to the worker.
+        table: Counters that all workers share.
+        is_up: Whether the worker serves the current state; only workers that are up get connections.
+        applied: Version of the server's state that the worker has applied.
+        missing: Numbers of models that the worker could not open.
+        counts: Latest counts that the worker sent.
+        asked: Number of ``Count`` messages sent to the worker.
+        told: Number of ``Counted`` messages from the worker.
     """
 
     number: int
@@ -53,21 +53,21 @@ class WorkerProcess:
 
     @property
     def open_connections(self) -> int:
-        """Connections that it was given and has not closed."""
+        """Number of connections that the worker got and has not closed."""
         return self.sender.sent - self.table.closed(self.number)
 
     def give(self, connection: socket.socket) -> bool:
-        """Pass on an accepted connection; return False if the worker cannot take it now."""
+        """Pass an accepted connection to the worker; return False if it cannot take it now."""
         return self.sender.send(connection)
 
     def ask_counts(self) -> int:
-        """Ask for its counts; return the value that ``told`` has once it has answered."""
+        """Ask for the worker's counts; return the value of ``told`` after the answer."""
         self.channel.send(Count())
         self.asked += 1
         return self.asked
 
     async def end(self) -> int:
-        """Wait for the end of a worker that has closed its channel, or kill it; return its exit code."""
+        """Wait until a worker that has closed its channel exits, or kill it; return the exit code."""
         self.is_up = False
         self.channel.close()
         self.sender.close()
@@ -80,10 +80,10 @@ class WorkerProcess:
 
 
 async def start_worker(number: int, workers: int, table: SharedTable, table_descriptor: int) -> WorkerProcess:
-    """Start a worker; it waits for ``Setup``.
+    """Start a worker process, which waits for ``Setup``.
 
     Raises:
-        OSError: The system has no room for another process.
+        OSError: The system cannot start another process.
     """
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         control = _pair(socket.SOCK_STREAM, ours, theirs)
@@ -109,7 +109,7 @@ async def start_worker(number: int, workers: int, table: SharedTable, table_desc
 def _pair(
     kind: socket.SocketKind, ours: contextlib.ExitStack, theirs: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
-    """Make two connected sockets: ours, and the worker's, which is closed here once the worker has inherited it."""
+    """Create two connected sockets: ours, and the worker's, which this process closes after the worker inherits it."""
     one, other = socket.socketpair(socket.AF_UNIX, kind)
     ours.callback(one.close)
     theirs.callback(other.close)

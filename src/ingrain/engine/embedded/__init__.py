@@ -1,1 +1,1 @@
-"""The embedded Triton: a child process of the server."""
+"""The embedded Triton, which runs as a child process of the server."""

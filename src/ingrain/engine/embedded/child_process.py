@@ -1,4 +1,4 @@
-"""A child process that ends with this process and whose own children end with it."""
+"""Runs a child process that ends when this process ends, together with its own children."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-# Runs between fork and exec in a Python of its own, for code of ours between fork and exec could meet locks that
+# A separate Python process runs this and then executes the command. A preexec_fn of ours could deadlock on locks that
 # other threads (gRPC's) held at the fork. Linux sends the signal when the thread that forked ends.
 _TIE_TO_PARENT = (
     "import ctypes, os, sys\n"
@@ -23,22 +23,23 @@ _TIE_TO_PARENT = (
 
 
 class ChildProcess:
-    """A running command, in a session of its own.
+    """A running command in its own session.
 
-    The command gets ``death_signal`` when this process ends, even by SIGKILL. When the command ends, whatever is left
-    of its process group is killed before anything else happens.
+    The kernel sends the command ``death_signal`` when this process ends, even by SIGKILL. When the command ends, the
+    rest of its process group is killed first.
 
     Args:
         command: Absolute path of the program, and its arguments.
         environment: The whole environment.
-        on_line: Called in a thread of its own with each line of output (stdout and stderr); None where the command
-            writes to ours.
-        pass_fds: Files that the command inherits, under the same numbers.
-        death_signal: What the command gets when this process ends.
+        on_line: Called in a separate thread with each line of output (stdout and stderr); None to let the command
+            inherit this process's output.
+        pass_fds: File descriptors that the command inherits, with the same numbers.
+        death_signal: Signal that the command gets when this process ends.
 
     Attributes:
-        pid: The command's process id.
-        exited: Done when the command has ended and its output is read; holds the exit code, negative for a signal.
+        pid: Process id of the command.
+        exited: Future that holds the exit code, negative for a signal, once the command has ended and its output is
+            read.
     """
 
     def __init__(
@@ -72,13 +73,8 @@ class ChildProcess:
             self._reader.start()
         threading.Thread(target=self._wait, name=f"exit of {self.pid}", daemon=True).start()
 
-    @property
-    def alive(self) -> bool:
-        """Tell whether the command still runs, as far as is known."""
-        return not self.exited.done()
-
     async def stop(self, deadline_s: float) -> int:
-        """Ask the command to end, kill it after ``deadline_s`` seconds, and return its exit code."""
+        """Send SIGTERM, then SIGKILL after ``deadline_s`` seconds; return the exit code."""
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(deadline_s):
@@ -98,7 +94,7 @@ class ChildProcess:
                 on_line(line.rstrip("\n"))
 
     def _wait(self) -> None:
-        # WNOWAIT leaves the dead command as it is: until it is reaped, no other process can get its group's id.
+        # WNOWAIT leaves the dead command unreaped, so that no other process can reuse its group's id before the kill.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         try:
             os.killpg(self.pid, signal.SIGKILL)
@@ -110,7 +106,7 @@ class ChildProcess:
         try:
             self._loop.call_soon_threadsafe(self._set_exited, code)
         except RuntimeError:
-            pass  # the loop is closed; nobody waits
+            pass  # the event loop is closed, so nobody awaits the future
 
     def _set_exited(self, code: int) -> None:
         if not self.exited.done():

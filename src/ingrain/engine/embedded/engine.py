@@ -1,4 +1,4 @@
-"""Runs graphs on a tritonserver that is a child process: starts, watches, restarts and ends it."""
+"""Runs graphs on a tritonserver child process: starts, monitors, restarts and stops it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _STABLE_S = 30.0
 
 
 class EmbeddedEngine:
-    """An engine that is a tritonserver in a child process.
+    """Runs graphs on a tritonserver in a child process.
 
-    When it or one of its stubs dies, it is started again with a growing pause, and the ``on_restart`` callbacks are
-    called; calls in flight and calls until then raise ``EngineUnavailableError``. It ends with this process, even by
-    SIGKILL.
+    When tritonserver or one of its Python stubs dies, the engine restarts tritonserver with exponential backoff, then
+    runs the ``on_restart`` callbacks. Calls during the restart raise ``EngineUnavailableError``. tritonserver ends when
+    this process ends, even by SIGKILL.
 
     Args:
         repository: Triton's model repository (``<root>/triton``).
         instances: How many batches of one graph run at the same time.
         start_timeout_s: Seconds that tritonserver may take to start.
-        stop_timeout_s: Seconds that it may take to end before it is killed.
+        stop_timeout_s: Seconds that tritonserver may take to stop before it is killed.
         load_timeout_s: Seconds that a graph may take to load.
     """
 
@@ -65,28 +65,28 @@ class EmbeddedEngine:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the tritonserver that runs now."""
+        """Process id of tritonserver, None if it is not running."""
         return self._server.pid if self._server is not None and not self._server.exited.done() else None
 
     @property
     def address(self) -> EngineAddress | None:
-        """Where other processes reach it now, None while it is away."""
+        """Address of tritonserver for other processes, None while it is not running."""
         if self._triton is None or self._server is None:
             return None
         return EngineAddress(target=self._server.target, pid=self._server.pid)
 
     async def start(self) -> None:
-        """Start tritonserver and wait until it answers.
+        """Start tritonserver and wait until it responds.
 
         Raises:
-            EngineUnavailableError: It cannot be used here, ended at once, or did not answer in time.
+            EngineUnavailableError: tritonserver is not available, ended during its start, or did not respond in time.
         """
         await asyncio.to_thread(owned_names.sweep)
         await self._launch()
         self._keeper = asyncio.create_task(self._keep_running(), name="keep tritonserver running")
 
     async def close(self) -> None:
-        """End tritonserver, gracefully if it can."""
+        """Stop tritonserver."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -97,15 +97,15 @@ class EmbeddedEngine:
             await server.stop(self._stop_timeout_s)
 
     async def live(self) -> bool:
-        """Tell whether tritonserver answers."""
+        """Return whether tritonserver responds."""
         return self._triton is not None and await self._triton.live()
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph; see ``Engine.load``. tritonserver reads its layout from the folder."""
+        """Load a graph; see ``Engine.load``. tritonserver reads the layout from ``config.pbtxt``."""
         await self._client().load(graph, layout)
 
     async def unload(self, name: str) -> None:
-        """Unload a graph and wait until it is gone; unloading an unknown one changes nothing.
+        """Unload a graph and wait until tritonserver has freed it; do nothing if it is not loaded.
 
         Raises:
             EngineUnavailableError: tritonserver is being restarted.
@@ -113,17 +113,17 @@ class EmbeddedEngine:
         await self._client().unload(name)
 
     async def ready(self, name: str) -> bool:
-        """Tell whether a graph can be inferred now."""
+        """Return whether the graph can run batches now."""
         return self._triton is not None and await self._triton.ready(name)
 
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
+        """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
         return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone)
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return tritonserver's statistics of each loaded graph; they begin anew when it is restarted.
+        """Return tritonserver's statistics of each loaded graph; a restart resets them.
 
         Raises:
             EngineUnavailableError: tritonserver is being restarted.
@@ -131,7 +131,7 @@ class EmbeddedEngine:
         return await self._client().statistics()
 
     def on_restart(self, callback: Callable[[], None]) -> None:
-        """Register a callback, called in the event loop each time tritonserver has been started again."""
+        """Register a callback that runs in the event loop each time tritonserver has been restarted."""
         self._callbacks.append(callback)
 
     def _client(self) -> TritonEngine:
@@ -153,13 +153,13 @@ class EmbeddedEngine:
             backend=self.backend,
             instances=self.instances,
             load_timeout_s=self._load_timeout_s,
-            watch_interval_s=0,  # its death is seen here, sooner
+            watch_interval_s=0,  # _keep_running notices its death sooner
             has_dead_stubs=lambda: bool(server.dead_stubs()),
         )
         triton.connect()
         try:
             await server.wait_until_live(triton.server_name, self._start_timeout_s)
-        except BaseException:  # cancellation too must not leave a server behind
+        except BaseException:  # stop the server on cancellation too
             await triton.close()
             await server.stop(0)
             raise
@@ -181,7 +181,7 @@ class EmbeddedEngine:
                 callback()
 
     async def _until_dead(self, server: TritonServer) -> int:
-        """Wait for the server's end, and kill it when one of its stubs has died; return its exit code."""
+        """Wait until the server ends, kill it if one of its stubs died, and return its exit code."""
         dead: frozenset[int] = frozenset()
         looks = 0
         while True:
@@ -190,13 +190,13 @@ class EmbeddedEngine:
                 return server.exited.result()
             before, dead = dead, server.dead_stubs(thorough=looks % _THOROUGH_EVERY == 0)
             looks += 1
-            # A stub that ends with its graph is dead for a moment, until Triton reaps it; one that was killed stays so.
+            # A stub whose graph is unloaded is a zombie until Triton reaps it; one that was killed stays a zombie.
             if before & dead:
-                logger.error("a Python stub of tritonserver died (out of memory?)")
+                logger.error("A Python stub of tritonserver died, maybe out of memory; restarting tritonserver")
                 server.kill()
 
     async def _relaunch(self, backoff_s: float) -> float:
-        """Start tritonserver as often as it takes; return the pause before the next time."""
+        """Try to start tritonserver until it succeeds; return the backoff before the next restart."""
         while True:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)

@@ -6,22 +6,22 @@ from pathlib import Path
 
 
 class Children:
-    """Finds the children of a process that have died and were not reaped."""
+    """Finds the zombie children of a process: those that have died and were not reaped."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._known: tuple[int, ...] = ()
 
     def dead(self) -> frozenset[int]:
-        """Return the dead among all children; none where the process is gone itself.
+        """Return the PIDs of dead children; none if the process itself is gone.
 
-        The kernel lists children by thread, and a tritonserver has more than a hundred: milliseconds.
+        This takes milliseconds: the kernel lists children per thread, and a tritonserver has more than a hundred.
         """
         self._known = tuple(_children(self._pid))
         return self.dead_of_known()
 
     def dead_of_known(self) -> frozenset[int]:
-        """Return the dead among the children that were there when ``dead`` was last called."""
+        """Return the PIDs of dead children among those that the last call of ``dead`` found."""
         return frozenset(child for child in self._known if _state(child) == "Z")
 
 

@@ -28,7 +28,7 @@ logger = logging.getLogger("ingrain.triton")
 
 _LEVELS = {"I": logging.DEBUG, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 _LOG_LINE = re.compile(r"(?P<level>[IWEF])\d{4} [\d:.]+ \d+ (?P<where>[\w.]+:\d+)\] (?P<text>.*)")
-# Warns at every load that a machine without a GPU has no pinned memory.
+# On a machine without a GPU this file warns about pinned memory at every load.
 _CHATTER = "pinned_memory_manager.cc"
 _EXIT_TIMEOUT_S = 5
 _POLL_S = 0.03
@@ -37,17 +37,17 @@ _TAIL_LINES = 40
 _SOCKET_NAME = "grpc"
 _SOCKET_PORT = 8001
 _LONGEST_FOLDER = 107 - len(f"/{_SOCKET_NAME}:{_SOCKET_PORT}")
-# Secrets of ours that Triton has no use for.
+# Prefixes of variables that Triton does not need and that may hold secrets.
 _WITHHELD = ("INGRAIN_", "HF_", "HUGGING")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TritonFiles:
-    """Where the parts of an installed tritonserver are.
+    """Paths of an installed tritonserver.
 
     Attributes:
-        executable: The server.
-        python_backend: The files that make up the Python backend, its stub for this Python included.
+        executable: The server program.
+        python_backend: Files of the Python backend, including the stub for this Python version.
         libraries: Folders for ``LD_LIBRARY_PATH``.
     """
 
@@ -57,13 +57,13 @@ class TritonFiles:
 
 
 def available() -> str | None:
-    """Return why the embedded Triton cannot be used here, None if it can."""
+    """Return why the embedded Triton cannot be used, None if it can."""
     found = find_files()
     return found if isinstance(found, str) else None
 
 
 def find_files() -> TritonFiles | str:
-    """Return the parts of the installed tritonserver, or a sentence that says why it cannot be used."""
+    """Return the paths of the installed tritonserver, or the reason why it cannot be used."""
     if sys.platform != "linux":
         return f"Triton runs on Linux only, not on {sys.platform!r}"
     spec = find_spec("pytriton")
@@ -83,10 +83,10 @@ def find_files() -> TritonFiles | str:
     executable = root / "bin" / "tritonserver"
     for path in (executable, *python_backend):
         if not path.is_file():
-            return f"the installed nvidia-pytriton has no {path.name} for Python {version}"
+            return f"the installed nvidia-pytriton does not include {path.name} for Python {version}"
     libpython = _find_libpython()
     if libpython is None:
-        return f"this Python ({sys.executable}) comes without the shared library that Triton's Python backend needs"
+        return f"this Python ({sys.executable}) has no shared libpython, which Triton's Python backend needs"
     return TritonFiles(
         executable=executable,
         python_backend=python_backend,
@@ -95,7 +95,7 @@ def find_files() -> TritonFiles | str:
 
 
 def _misread_arrays() -> str | None:
-    """Return why the stub would misread numpy's arrays, None if it would not; it would start, and answer nonsense."""
+    """Return why Triton's stub is incompatible with this numpy, None if it is not. It would return wrong results."""
     numpy = metadata.version("numpy")
     try:
         needs = metadata.requires("nvidia-pytriton") or []
@@ -117,15 +117,15 @@ def _find_libpython() -> Path | None:
 def command_line(
     files: TritonFiles, *, repository: Path, folder: Path, name: str, address: str, port: int
 ) -> list[str]:
-    """Return the command of a tritonserver that loads graphs on request and serves nothing but gRPC.
+    """Return the command line of a tritonserver that loads graphs on request and serves only gRPC.
 
     Args:
         files: From ``find_files``.
         repository: Triton's model repository.
-        folder: Where ``backends`` is.
-        name: The server's id and the beginning of its shared memory's names.
+        folder: Folder that holds ``backends``.
+        name: Id of the server, and prefix of its shared memory regions.
         address: Host, or ``unix:`` and a path.
-        port: TCP port; for a UNIX socket, a number that becomes part of its name.
+        port: TCP port; for a UNIX socket, a number that Triton appends to the path.
     """
     return [
         os.fspath(files.executable),
@@ -140,7 +140,7 @@ def command_line(
         "--allow-metrics=false",
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",
-        # One graph that fails to load must neither end the server nor make it look unready.
+        # A graph that fails to load must neither end the server nor make it unready.
         "--strict-readiness=false",
         "--exit-on-error=false",
         f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
@@ -149,11 +149,11 @@ def command_line(
 
 
 def environment(files: TritonFiles) -> dict[str, str]:
-    """Return an environment in which tritonserver's Python stubs find the packages of this Python."""
+    """Return the environment variables with which tritonserver's Python stubs find the packages of this Python."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith(_WITHHELD)}
     libraries = [*map(os.fspath, files.libraries), variables.get("LD_LIBRARY_PATH", "")]
     variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
-    # The embedded interpreter finds its environment by looking for python3 in PATH.
+    # The stub's interpreter locates its environment by the first python3 in PATH.
     variables["PATH"] = os.pathsep.join(
         filter(None, [os.fspath(Path(sys.executable).parent), variables.get("PATH", "")])
     )
@@ -173,16 +173,16 @@ def _folders_of(*packages: str) -> list[str]:
 class TritonServer:
     """A tritonserver that runs as a child process.
 
-    It listens on a UNIX socket in a private folder, which no other user can reach and which needs no free port; on
-    loopback if ``tcp_port`` is given.
+    It listens on a UNIX socket in a private folder, which no other user can reach and which needs no free port. With
+    ``tcp_port`` it listens on loopback.
 
     Args:
         repository: Triton's model repository.
         tcp_port: Port on 127.0.0.1 to listen on instead of the socket.
 
     Attributes:
-        target: Where gRPC finds it.
-        name: Its server id.
+        target: gRPC target of the server.
+        name: Id of the server.
     """
 
     def __init__(self, repository: Path, *, tcp_port: int | None = None) -> None:
@@ -214,37 +214,37 @@ class TritonServer:
 
     @property
     def exited(self) -> asyncio.Future[int]:
-        """Done when the server has ended; holds its exit code."""
+        """Future that holds the exit code once the server has ended."""
         return self._process.exited
 
     async def wait_until_live(self, server_name: Callable[[], Awaitable[str | None]], timeout_s: float) -> None:
-        """Wait until the server answers.
+        """Wait until the server responds.
 
         Args:
-            server_name: Asks the server at ``target`` for its id; None if there is none.
+            server_name: Returns the id of the server at ``target``, None if no server responds.
             timeout_s: Seconds to wait.
 
         Raises:
-            EngineUnavailableError: It ended, or did not answer in time. Its last lines are in the log.
+            EngineUnavailableError: The server ended, or did not respond in time. The log has its last lines.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.exited.done():
-                self._log.complain()
+                self._log.report_failure()
                 code = self.exited.result()
                 raise EngineUnavailableError(f"tritonserver ended with code {code} at its start; its log says why")
             if await server_name() == self.name:
                 self._log.started = True
                 return
             await asyncio.sleep(_POLL_S)
-        self._log.complain()
+        self._log.report_failure()
         raise EngineUnavailableError(f"tritonserver did not answer within {timeout_s:g} s of its start")
 
     def dead_stubs(self, *, thorough: bool = True) -> frozenset[int]:
-        """Return the ids of Python stubs that died. Triton neither restarts them nor frees their graph.
+        """Return the PIDs of Python stubs that died. Triton neither restarts a stub nor frees its graph.
 
         Args:
-            thorough: False to look at those only that were there at the last thorough look: next to no cost.
+            thorough: Whether to list the server's children anew. False is cheap: it only checks those found last time.
         """
         return self._children.dead() if thorough else self._children.dead_of_known()
 
@@ -253,7 +253,7 @@ class TritonServer:
         self._process.signal(signal.SIGKILL)
 
     async def stop(self, deadline_s: float) -> None:
-        """End the server, gracefully within ``deadline_s`` seconds, and remove what it left behind."""
+        """Stop the server, kill it after ``deadline_s`` seconds, and remove its files and shared memory."""
         await self._process.stop(deadline_s)
         self._clean()
 
@@ -263,9 +263,9 @@ class TritonServer:
 
 
 class _Log:
-    """Logs Triton's lines: information as debug, warnings and errors as such.
+    """Logs Triton's output: its information at level debug, its warnings and errors at their own level.
 
-    While it starts everything is debug: on a machine without a GPU it logs errors that are none.
+    During the start everything is logged at level debug: without a GPU Triton logs errors that are harmless.
     """
 
     def __init__(self) -> None:
@@ -281,8 +281,8 @@ class _Log:
         if not line.strip():
             return
         self._tail.append(line)
-        # A line without a head belongs to the one before it.
+        # A line without a header continues the previous one.
         logger.log(self._level if self.started else logging.DEBUG, "%s", line)
 
-    def complain(self) -> None:
+    def report_failure(self) -> None:
         logger.error("tritonserver did not start; its last lines were:\n%s", "\n".join(self._tail))

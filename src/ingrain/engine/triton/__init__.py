@@ -1,1 +1,1 @@
-"""The Triton engine: its gRPC client, and its addresses for workers."""
+"""The Triton engine, its gRPC client, and the address by which workers connect to Triton."""

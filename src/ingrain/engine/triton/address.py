@@ -1,4 +1,4 @@
-"""The address of an engine, for other processes of this server that run graphs on it."""
+"""The address by which other processes of this server connect to the engine's Triton."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import msgspec
 
 
 class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a Triton is reached now.
+    """Address of a running Triton.
 
     Attributes:
-        target: What gRPC connects to.
-        pid: Process id of an embedded tritonserver, whose stubs can be looked after; None for a server elsewhere.
+        target: gRPC target.
+        pid: Process id of an embedded tritonserver, to check its stubs; None for a remote server.
     """
 
     target: str
@@ -21,8 +21,8 @@ class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Shareable(Protocol):
-    """An engine that other processes can run graphs on."""
+    """An engine on which other processes can run graphs."""
 
     @property
     def address(self) -> EngineAddress | None:
-        """Where it is reached now, None while it is away. A restart may change it."""
+        """Current address of the engine, None while it is not running. A restart may change the address."""

@@ -19,7 +19,7 @@ class AttachedEngine:
 
     Args:
         instances: How many batches of one graph that Triton runs at the same time.
-        statistics: Asks the owner for Triton's statistics; it alone knows which batches were warm-up.
+        statistics: Gets Triton's statistics from the owning process, which excludes warm-up batches.
     """
 
     def __init__(self, *, instances: int, statistics: Callable[[], Awaitable[list[GraphStatistics]]]) -> None:
@@ -30,7 +30,7 @@ class AttachedEngine:
         self._closing: set[asyncio.Task[None]] = set()
 
     def attach(self, address: EngineAddress | None) -> None:
-        """Use the Triton at this address from now on, without waiting for it; None while there is none."""
+        """Use the Triton at this address from now on, without waiting for the connection; None for no Triton."""
         if address == self._address:
             return
         self._leave()
@@ -40,7 +40,7 @@ class AttachedEngine:
             self._triton = TritonEngine(
                 address.target,
                 instances=self.instances,
-                watch_interval_s=0,  # the owner watches Triton and tells where it is next
+                watch_interval_s=0,  # the owner monitors Triton and sends its new address
                 has_dead_stubs=lambda: stubs is not None and bool(stubs.dead()),
             )
             self._triton.connect()
@@ -52,19 +52,19 @@ class AttachedEngine:
         await asyncio.gather(*self._closing)
 
     async def live(self) -> bool:
-        """Tell whether Triton answers."""
+        """Return whether Triton responds."""
         return self._triton is not None and await self._triton.live()
 
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
+        """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
         if self._triton is None:
             raise EngineUnavailableError("the engine is being restarted", retry_after_s=_RETRY_AFTER_S)
         return await self._triton.infer(name, inputs, timeout_s=timeout_s, alone=alone)
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return Triton's statistics of each loaded graph, as its owner has them.
+        """Return Triton's statistics of each loaded graph, from the process that owns it.
 
         Raises:
             EngineUnavailableError: Triton is being restarted.

@@ -1,4 +1,4 @@
-"""Runs graphs on a Triton that is reached over gRPC."""
+"""Runs graphs on a Triton server over gRPC."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ logger = logging.getLogger(__name__)
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A restarted Triton is found again within a second.
+    # Reconnect to a restarted Triton within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # A host that vanished without a word is noticed. Triton allows few pings without data in between, so: rarely,
-    # and only while calls are open.
+    # Detect a host that disappears without closing the connection. Triton tolerates few pings without data, so ping
+    # rarely, and only during calls.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 2),
-    # No proxy stands between us and our Triton, whatever the environment says for the web.
+    # Connect to Triton directly, even if the environment sets an HTTP proxy.
     ("grpc.enable_http_proxy", 0),
 ]
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -57,19 +57,19 @@ _GONE = {"UNAVAILABLE", ""}
 
 
 class TritonEngine:
-    """An engine that is a Triton server, which something else starts.
+    """Runs graphs on a Triton server that it does not start.
 
-    It asks Triton once a second whether it lives and still has the graphs that were loaded here, and calls the
-    ``on_restart`` callbacks when Triton came back or lost one.
+    It checks once a second whether Triton responds and still has the graphs that this engine loaded, and runs the
+    ``on_restart`` callbacks when Triton is back or has lost a graph.
 
     Args:
         url: ``host:port``, with or without ``grpc://``.
-        backend: Which of Triton's backends the graphs' ``config.pbtxt`` names.
+        backend: Triton backend in the graphs' ``config.pbtxt``.
         instances: How many batches of one graph Triton runs at the same time.
         start_timeout_s: Seconds that ``start`` waits for Triton.
-        load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes for the first time.
-        watch_interval_s: Seconds between two looks; 0 for no watch.
-        has_dead_stubs: Tells whether a Python stub of Triton has died, so that a failed batch may be sent again.
+        load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes the first time.
+        watch_interval_s: Seconds between two checks of Triton; 0 for no checks.
+        has_dead_stubs: Returns whether a Python stub of Triton has died, so that a failed batch may be retried.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class TritonEngine:
         self._stub: Any = None
         self._infer = UnaryChannel(self._target, _INFER)
         self._loaded: set[str] = set()
-        # What Triton had counted when a graph was loaded: warm-up, which no user sent.
+        # Triton's statistics right after each load: warm-up batches, which are subtracted from what users see.
         self._warmups: dict[str, GraphStatistics] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._callbacks: list[Callable[[], None]] = []
@@ -102,14 +102,14 @@ class TritonEngine:
 
     @property
     def address(self) -> EngineAddress:
-        """Where other processes reach it."""
+        """Address of Triton for other processes."""
         return EngineAddress(target=self._target)
 
     async def start(self) -> None:
-        """Reach Triton.
+        """Connect to Triton and wait until it responds.
 
         Raises:
-            EngineUnavailableError: It did not answer in time.
+            EngineUnavailableError: Triton did not respond in time.
         """
         self.connect()
         deadline = time.monotonic() + self._start_timeout_s
@@ -133,7 +133,7 @@ class TritonEngine:
             self._infer = UnaryChannel(self._target, _INFER)
 
     async def close(self) -> None:
-        """Close the channel. Triton and its graphs stay as they are."""
+        """Close the channel. Triton keeps running, with its graphs loaded."""
         channel, self._channel = self._channel, None
         if self._watcher is not None:
             self._watcher.cancel()
@@ -144,7 +144,7 @@ class TritonEngine:
             await channel.close()
 
     async def live(self) -> bool:
-        """Tell whether Triton answers."""
+        """Return whether Triton responds."""
         try:
             answer = await self._call("ServerLive", service_pb2.ServerLiveRequest(), _LIVE_TIMEOUT_S)
         except EngineError:
@@ -152,7 +152,7 @@ class TritonEngine:
         return bool(answer.live)
 
     async def server_name(self) -> str | None:
-        """Return the id that the server was started with (``--id``), None if it does not answer."""
+        """Return the id that the server was started with (``--id``), None if it does not respond."""
         try:
             answer = await self._call("ServerMetadata", service_pb2.ServerMetadataRequest(), _LIVE_TIMEOUT_S)
         except EngineError:
@@ -160,7 +160,7 @@ class TritonEngine:
         return str(answer.name)
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph; see ``Engine.load``. Triton reads its layout from the folder.
+        """Load a graph; see ``Engine.load``. Triton reads the layout from ``config.pbtxt``.
 
         Raises:
             DeadlineExceededError: Triton took longer than ``load_timeout_s``.
@@ -179,11 +179,11 @@ class TritonEngine:
             self._loaded.add(graph.name)
 
     async def unload(self, name: str) -> None:
-        """Unload a graph and wait until Triton has freed it; unloading an unknown one changes nothing.
+        """Unload a graph and wait until Triton has freed it; do nothing if it is not loaded.
 
         Raises:
-            EngineUnavailableError: Triton does not answer.
-            DeadlineExceededError: Batches that it still ran did not end in time.
+            EngineUnavailableError: Triton does not respond.
+            DeadlineExceededError: Triton did not finish the graph's running batches in time.
         """
         async with self._locks.setdefault(name, asyncio.Lock()):
             self._loaded.discard(name)
@@ -196,7 +196,7 @@ class TritonEngine:
                 await asyncio.sleep(_POLL_S)
 
     async def ready(self, name: str) -> bool:
-        """Tell whether a graph can be inferred now."""
+        """Return whether the graph can run batches now."""
         try:
             return await self._is_ready(name)
         except EngineError:
@@ -205,13 +205,13 @@ class TritonEngine:
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
-        """Run one batch; see ``GraphRunner.infer``. The arrays that come back are read-only."""
+        """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
         if self._channel is None:
             raise _closed()
         try:
             request = encode_infer(name, inputs, alone=alone)
         except ValueError as error:
-            raise InferenceError(f"graph {name!r} was sent arrays that Triton cannot take") from error
+            raise InferenceError(f"graph {name!r} got an input whose dtype Triton does not support") from error
         try:
             answer = await self._infer.call(request, timeout_s=timeout_s)
         except CallError as error:
@@ -222,23 +222,23 @@ class TritonEngine:
         try:
             return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
         except (ValueError, DecodeError) as error:
-            raise InferenceError(f"graph {name!r} answered with arrays that cannot be read") from error
+            raise InferenceError(f"Triton's response for graph {name!r} cannot be decoded") from error
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return Triton's statistics of each loaded graph, warm-up left out.
+        """Return Triton's statistics of each loaded graph, without warm-up batches.
 
         Raises:
-            EngineUnavailableError: Triton does not answer.
+            EngineUnavailableError: Triton does not respond.
         """
         return [since(self._warmups.get(found.name), found) for found in await self._statistics()]
 
     def on_restart(self, callback: Callable[[], None]) -> None:
-        """Register a callback, called in the event loop when Triton is back or has forgotten a graph."""
+        """Register a callback that runs in the event loop when Triton is back or has lost a graph."""
         self._callbacks.append(callback)
 
     async def _explain(self, error: CallError, name: str, timeout_s: float | None) -> IngrainError:
-        """Return our error for a graph's failed call."""
-        # Triton says UNAVAILABLE also of a graph that was unloaded.
+        """Return the Ingrain error for a failed call of a graph."""
+        # Triton also returns UNAVAILABLE for a graph that was unloaded.
         if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
             return ModelNotLoadedError(f"graph {name!r} is not loaded")
         if self._channel is None:
@@ -253,7 +253,7 @@ class TritonEngine:
             return False
 
     async def _is_without(self, name: str) -> bool:
-        """Tell whether Triton lives, but cannot run this graph."""
+        """Return whether Triton responds but does not have this graph ready."""
         try:
             return not await self._is_ready(name)
         except EngineError:
@@ -265,12 +265,12 @@ class TritonEngine:
 
     async def _state(self, name: str) -> str:
         index = await self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), _CONTROL_TIMEOUT_S)
-        # A version's state is told beside its model's; an unloaded model has a line without a version.
+        # The index has one line per version of a model; an unloaded model has one line without a version.
         states = [str(model.state) for model in index.models if model.name == name]
         return next((state for state in states if state not in _GONE), "")
 
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
-        """Call one of Triton's methods, and turn gRPC's errors into ours by their status codes."""
+        """Call a method of Triton, and translate gRPC errors into Ingrain errors by status code."""
         if self._channel is None:
             raise _closed()
         try:
@@ -278,7 +278,7 @@ class TritonEngine:
         except grpc.aio.AioRpcError as error:
             raise _translate(error.code(), error.details(), method, timeout_s) from error
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            # gRPC cancels the calls of a channel that is closed, though nobody cancelled the task that waits.
+            # Closing a channel makes gRPC cancel its calls, even if the waiting task is not cancelled.
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (
                 self._channel is not None or (task and task.cancelling())
@@ -301,7 +301,7 @@ class TritonEngine:
             was_live = live
 
     async def _look(self) -> tuple[bool, set[str]]:
-        """Return whether Triton answers, and which graphs that should be loaded it does not have."""
+        """Return whether Triton responds, and which of the loaded graphs it has lost."""
         expected = frozenset(self._loaded)
         request = service_pb2.RepositoryIndexRequest(ready=True)
         try:
@@ -309,7 +309,7 @@ class TritonEngine:
         except EngineError:
             return False, set()
         ready = {model.name for model in index.models}
-        # Not those that were unloaded while we asked.
+        # Exclude graphs that are being loaded or were unloaded during the call.
         return True, {name for name in expected - ready if name in self._loaded and not self._locks[name].locked()}
 
 
@@ -324,6 +324,6 @@ def _translate(code: grpc.StatusCode, details: str | None, what: str, timeout_s:
         return DeadlineExceededError(f"{what}: no answer within {timeout_s:g} s")
     if code == grpc.StatusCode.NOT_FOUND:
         return ModelNotLoadedError(f"{what} is not loaded")
-    # Triton's own words are for the operator alone.
+    # Triton's message is only for the operator, so it goes to the log.
     logger.warning("Triton answered %s for %s: %s", code.name, what, details)
     return InferenceError(f"{what}: the engine answered {code.name}", facts={"engineStatus": code.name})

@@ -1,7 +1,7 @@
-"""A channel for one unary gRPC method that costs next to nothing a call, and heals by itself.
+"""A low-overhead channel for one unary gRPC method; it reconnects automatically.
 
-A general gRPC library hands every call through a thread of its own and a queue, which for small batches costs as much
-as a tenth of the batch itself (docs/design/0006). This is the part of it that a server's hot path needs.
+The gRPC library passes each call through its own thread and a queue, which costs up to a tenth of a small batch's time
+(docs/design/0006). This channel implements only what batches need.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from grpc import StatusCode
 from ingrain.engine.triton.grpc_connection import CallError, GrpcConnection
 
 _CONNECT_TIMEOUT_S = 5.0
-# How long a server that could not be reached is taken for unreachable.
+# After a failed connection attempt calls fail without a new attempt for this long.
 _PAUSE_S = 0.1
 _UNIX = "unix:"
-# A host that vanished without a word is noticed after about 30 s while nothing is sent, after 10 s while something is.
+# Detects a host that disappeared: after about 30 s on an idle connection, after 10 s while data is unacknowledged.
 _KEEPALIVE = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
     (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 20),
@@ -31,7 +31,7 @@ _KEEPALIVE = (
 
 
 class UnaryChannel:
-    """Calls one method of one server, over one connection that is opened when it is needed.
+    """Calls one method of one server over a connection that is opened on demand.
 
     Args:
         target: ``host:port``, ``[address]:port``, or ``unix:`` and a path.
@@ -48,14 +48,14 @@ class UnaryChannel:
         self._is_closed = False
 
     async def call(self, message: bytes, *, timeout_s: float | None = None) -> bytes:
-        """Send a serialized message and return the answer's.
+        """Send a serialized request and return the serialized response.
 
         Args:
-            message: The message.
-            timeout_s: Seconds to wait, connecting included; None for no limit.
+            message: The request.
+            timeout_s: Seconds to wait, including the connection attempt; None for no limit.
 
         Raises:
-            CallError: The server refused it, is gone, or did not answer in time.
+            CallError: The server returned an error, is gone, or did not respond in time.
         """
         connection = self._connection
         if connection is None:
@@ -66,7 +66,7 @@ class UnaryChannel:
         return await connection.call(message, timeout_s)
 
     async def close(self) -> None:
-        """Give up all calls; they fail with ``CANCELLED``."""
+        """Cancel all calls; they fail with ``CANCELLED``."""
         self._is_closed = True
         if self._opening is not None:
             self._opening.cancel()
@@ -75,7 +75,7 @@ class UnaryChannel:
             connection.close()
 
     async def _open(self, timeout_s: float | None) -> GrpcConnection:
-        """Join whoever opens the connection already."""
+        """Open the connection, or wait for an attempt in progress."""
         if self._is_closed:
             raise CallError(StatusCode.CANCELLED, "the channel was closed")
         if self._refused is not None and time.monotonic() < self._refused[0]:
@@ -109,11 +109,11 @@ class UnaryChannel:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 transport, connection = await opening
         except (OSError, TimeoutError, ValueError) as error:
-            raise CallError(StatusCode.UNAVAILABLE, f"cannot be reached: {error}") from error
+            raise CallError(StatusCode.UNAVAILABLE, f"cannot connect: {error}") from error
         if not self._target.startswith(_UNIX):
             _keep_alive(transport.get_extra_info("socket"))
         if connection.is_retired:
-            raise CallError(StatusCode.UNAVAILABLE, "it hung up at once")
+            raise CallError(StatusCode.UNAVAILABLE, "the server closed the connection immediately")
         self._connection = connection
         return connection
 

@@ -1,4 +1,4 @@
-"""One HTTP/2 connection that carries the calls of one unary gRPC method."""
+"""An HTTP/2 connection for the calls of one unary gRPC method."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ingrain.engine.triton import http2
 from ingrain.engine.triton.http2 import Kind, Setting
 
 _CODES = {code.value[0]: code for code in StatusCode}
-# What a server means by resetting a stream (RFC 9113, 7), in gRPC's words; all else is an internal error.
+# gRPC status for an HTTP/2 error code in RST_STREAM (RFC 9113, 7); any other code is INTERNAL.
 _RESET_CODES = {7: StatusCode.UNAVAILABLE, 8: StatusCode.CANCELLED, 11: StatusCode.RESOURCE_EXHAUSTED}
 _CANCEL = (8).to_bytes(4, "big")
-# What a proxy in between means by an HTTP status.
+# gRPC status for an HTTP status from a proxy.
 _HTTP_CODES = {
     "400": StatusCode.INTERNAL,
     "401": StatusCode.UNAUTHENTICATED,
@@ -36,7 +36,7 @@ class CallError(Exception):
 
     Attributes:
         code: gRPC's status.
-        details: The server's words, for the operator.
+        details: The server's message, for the log.
     """
 
     def __init__(self, code: StatusCode, details: str = "") -> None:
@@ -46,7 +46,7 @@ class CallError(Exception):
 
 
 class _Call:
-    """One call on its way."""
+    """State of a call in progress."""
 
     __slots__ = ("answer", "failure", "is_ended", "pieces", "unsent", "window")
 
@@ -60,15 +60,16 @@ class _Call:
 
 
 class GrpcConnection(asyncio.Protocol):
-    """Sends each call's message and gives its answer back, any number side by side.
+    """Runs any number of concurrent calls on one connection.
 
     Args:
-        authority: What the server is called.
+        authority: Value of the ``:authority`` header.
         path: The method, ``/package.Service/Method``.
-        on_retired: Called once, when no further call may be begun here: the server goes, or is gone.
+        on_retired: Called once, when the connection takes no more calls: the server is closing it, it is lost, or it
+            has no stream ids left.
 
     Attributes:
-        is_retired: Whether that is so.
+        is_retired: Whether the connection takes no more calls.
     """
 
     def __init__(self, authority: str, path: str, on_retired: Callable[[GrpcConnection], None]) -> None:
@@ -96,19 +97,19 @@ class GrpcConnection(asyncio.Protocol):
         self._received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the server."""
+        """Send the connection preface."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(http2.greeting())
 
     async def call(self, message: bytes, timeout_s: float | None) -> bytes:
-        """Send a serialized message and return the answer's; a caller that is cancelled cancels the call.
+        """Send a serialized request and return the serialized response. Cancellation of the caller cancels the call.
 
         Args:
-            message: The message.
+            message: The request.
             timeout_s: Seconds to wait; None for no limit.
 
         Raises:
-            CallError: The server refused it, is gone, or did not answer in time.
+            CallError: The server returned an error, is gone, or did not respond in time.
         """
         stream = self._next
         self._next += 2
@@ -133,14 +134,14 @@ class GrpcConnection(asyncio.Protocol):
         body = b"\0" + len(message).to_bytes(4, "big") + message
         call.unsent = memoryview(body)
         if len(body) <= min(self._largest_frame, self._window, call.window):
-            # Nearly always; one write, and one copy.
+            # The usual case takes a single write and a single copy.
             self._transport.write(b"".join((head, *self._next_frame(stream, call))))
         else:
             self._transport.write(head)
             self._send(stream, call)
 
     def _send(self, stream: int, call: _Call) -> None:
-        """Send what the server has room for."""
+        """Send as much of the message as the flow-control windows allow."""
         while call.unsent and min(self._window, call.window) > 0:
             self._transport.write(b"".join(self._next_frame(stream, call)))
 
@@ -152,20 +153,20 @@ class GrpcConnection(asyncio.Protocol):
         return http2.frame_head(Kind.DATA, 0 if call.unsent else http2.END_STREAM, stream, size), payload
 
     def data_received(self, data: bytes) -> None:
-        """Take what the server sends."""
+        """Handle bytes from the server."""
         try:
             for kind, flags, stream, payload in self._reader.feed(data):
                 self._take(kind, flags, stream, payload)
         except http2.Http2Error as error:
-            self._lose(CallError(StatusCode.UNAVAILABLE, f"not HTTP/2 as we know it: {error}"))
+            self._lose(CallError(StatusCode.UNAVAILABLE, f"the server violated HTTP/2: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what has no answer yet."""
+        """Fail all calls in progress."""
         del exc
         self._lose(CallError(StatusCode.UNAVAILABLE, "the connection was lost"))
 
     def close(self) -> None:
-        """Give up all calls and close the connection."""
+        """Cancel all calls and close the connection."""
         self._lose(CallError(StatusCode.CANCELLED, "the channel was closed"))
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -187,9 +188,9 @@ class GrpcConnection(asyncio.Protocol):
         elif kind == Kind.GOAWAY:
             self._retire()
             for unseen in [other for other in self._calls if other > http2.number(payload)]:
-                self._fail(unseen, CallError(StatusCode.UNAVAILABLE, "the server goes"))
+                self._fail(unseen, CallError(StatusCode.UNAVAILABLE, "the server is shutting down"))
         elif kind == Kind.PUSH_PROMISE:
-            raise http2.Http2Error("a push that nobody wanted")
+            raise http2.Http2Error("a PUSH_PROMISE, although the client has disabled push")
 
     def _take_data(self, stream: int, payload: bytes) -> None:
         self._received += len(payload)
@@ -220,7 +221,7 @@ class GrpcConnection(asyncio.Protocol):
             call.answer.set_exception(error)
 
     def _fail(self, stream: int, error: CallError) -> None:
-        """End a call for which the server will do nothing more."""
+        """Fail a call that the server has ended."""
         call = self._calls.get(stream)
         if call is not None and not call.answer.done():
             call.is_ended = True
@@ -267,11 +268,11 @@ class GrpcConnection(asyncio.Protocol):
 def _message(call: _Call, trailers: dict[str, str]) -> bytes:
     status = trailers.get("grpc-status")
     if status is None:
-        raise call.failure or CallError(StatusCode.UNKNOWN, "the answer has no status")
+        raise call.failure or CallError(StatusCode.UNKNOWN, "the response has no grpc-status")
     if status != "0":
         code = _CODES.get(int(status), StatusCode.UNKNOWN) if status.isdecimal() else StatusCode.UNKNOWN
         raise CallError(code, urllib.parse.unquote(trailers.get("grpc-message", "")))
     body = call.pieces[0] if len(call.pieces) == 1 else b"".join(call.pieces)
     if len(body) < _PREFIX or body[0] or int.from_bytes(body[1:_PREFIX], "big") != len(body) - _PREFIX:
-        raise CallError(StatusCode.INTERNAL, "the answer is not one plain message")
+        raise CallError(StatusCode.INTERNAL, "the response is not a single uncompressed message")
     return body[_PREFIX:]

@@ -1,4 +1,4 @@
-"""The frames of HTTP/2 (RFC 9113) that one client needs for unary gRPC calls, and their headers (RFC 7541)."""
+"""Encodes and decodes the HTTP/2 frames (RFC 9113) and headers (RFC 7541) of a client for unary gRPC calls."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import lru_cache
 import hpack
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-# What holds until the server says otherwise.
+# Defaults of the protocol, until the server changes them.
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME = 16_384
 LARGEST_WINDOW = 2**31 - 1
 LAST_STREAM = 2**31 - 1
 
 _HEAD = 9
-# The largest frame that we take: few frames for large answers, and a bound on what is kept of an unfinished one.
+# Largest frame to accept: large enough that large responses have few frames; it bounds the buffer.
 _LARGEST_FRAME = 1 << 20
 _LONGEST_HEADERS = 1 << 16
 
@@ -28,7 +28,7 @@ _PRIORITY = 0x20
 
 
 class Kind(IntEnum):
-    """Types of frames."""
+    """Frame types."""
 
     DATA = 0
     HEADERS = 1
@@ -43,7 +43,7 @@ class Kind(IntEnum):
 
 
 class Setting(IntEnum):
-    """Settings of a connection."""
+    """Connection settings."""
 
     HEADER_TABLE_SIZE = 1
     ENABLE_PUSH = 2
@@ -53,7 +53,7 @@ class Setting(IntEnum):
 
 
 class Http2Error(Exception):
-    """What the server sent is not HTTP/2, or none that a client of ours has asked for."""
+    """The server sent invalid HTTP/2, or a feature that this client has disabled."""
 
 
 def frame(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -62,15 +62,15 @@ def frame(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def frame_head(kind: Kind, flags: int, stream: int, length: int) -> bytes:
-    """Return the nine bytes before a payload of ``length`` bytes."""
+    """Return the frame header for a payload of ``length`` bytes."""
     return (length << 48 | kind << 40 | flags << 32 | stream).to_bytes(_HEAD, "big")
 
 
 def greeting() -> bytes:
-    """Return what a client sends first.
+    """Return the client's connection preface with its settings.
 
-    No table of headers is kept, so that equal headers have equal bytes. No window is ever in the way of an answer: the
-    one who asks has room for it.
+    The header table is disabled, so that equal headers have equal bytes. The flow-control windows are maximal, so that
+    they never delay a response.
     """
     settings = {
         Setting.HEADER_TABLE_SIZE: 0,
@@ -83,7 +83,7 @@ def greeting() -> bytes:
 
 
 def window_update(increment: int) -> bytes:
-    """Return a frame that gives the server leave for more bytes on the connection."""
+    """Return a frame that enlarges the server's flow-control window of the connection."""
     return frame(Kind.WINDOW_UPDATE, 0, 0, increment.to_bytes(4, "big"))
 
 
@@ -91,7 +91,7 @@ def number(payload: bytes, start: int = 0) -> int:
     """Return the four bytes at ``start`` as a number, without the reserved highest bit.
 
     Raises:
-        Http2Error: There are no four bytes.
+        Http2Error: The payload is too short.
     """
     if len(payload) < start + 4:
         raise Http2Error("a frame is too short")
@@ -102,47 +102,47 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     """Yield each setting's id and value.
 
     Raises:
-        Http2Error: The payload is no list of settings.
+        Http2Error: The payload's length is not a multiple of six.
     """
     if len(payload) % 6:
-        raise Http2Error("settings of an odd length")
+        raise Http2Error("the length of a SETTINGS frame is not a multiple of six")
     for start in range(0, len(payload), 6):
         yield int.from_bytes(payload[start : start + 2], "big"), int.from_bytes(payload[start + 2 : start + 6], "big")
 
 
 def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
-    """Return a block of headers that changes nothing in the server's table, so that it may be sent again and again."""
+    """Return a header block that does not use the server's header table, so that it can be sent repeatedly."""
     block: bytes = hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*header) for header in headers], huffman=False)
     return block
 
 
 @lru_cache(maxsize=64)
 def decode_headers(block: bytes) -> dict[str, str]:
-    """Return a block's headers; the same block always means the same, since no table is kept.
+    """Return a block's headers. The result can be cached, because the header table is disabled.
 
     Raises:
-        Http2Error: The block cannot be read, or refers to a table.
+        Http2Error: The block is malformed, or refers to the header table.
     """
     decoder = hpack.Decoder(_LONGEST_HEADERS)
     decoder.header_table_size = decoder.max_allowed_table_size = 0
     try:
         return {str(name, "latin-1"): str(value, "latin-1") for name, value in decoder.decode(block, raw=True)}
     except hpack.HPACKError as error:
-        raise Http2Error("headers that cannot be read") from error
+        raise Http2Error("headers cannot be decoded") from error
 
 
 class FrameReader:
-    """Cuts what comes from a server into frames; padding is gone, and headers are whole."""
+    """Splits a byte stream into frames, removes padding, and joins headers with their continuations."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._headers: tuple[int, int, bytes] | None = None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-        """Yield ``(kind, flags, stream, payload)`` of each frame that is complete.
+        """Yield ``(kind, flags, stream, payload)`` of each complete frame.
 
         Raises:
-            Http2Error: A frame is malformed, too long, or not where it may be. Nothing more can be read then.
+            Http2Error: A frame is malformed, too long or out of order. The reader is unusable afterwards.
         """
         whole: bytes | bytearray = data
         if self._rest:
@@ -174,7 +174,7 @@ class FrameReader:
 
     def _special(self, kind: int, flags: int, stream: int, payload: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         if (self._headers is not None) != (kind == Kind.CONTINUATION):
-            raise Http2Error("headers were interrupted, or go on where none began")
+            raise Http2Error("another frame between headers and their continuation, or a continuation without headers")
         if kind in (Kind.DATA, Kind.HEADERS) and flags & _PADDED:
             payload = _without_padding(payload)
         if kind == Kind.HEADERS and flags & _PRIORITY:
@@ -182,7 +182,7 @@ class FrameReader:
         if kind == Kind.CONTINUATION and self._headers is not None:
             begun, first, block = self._headers
             if stream != begun:
-                raise Http2Error("headers go on in another stream")
+                raise Http2Error("a continuation belongs to another stream")
             kind, payload, flags = Kind.HEADERS, block + payload, first | flags & END_HEADERS
             self._headers = None
         if kind == Kind.HEADERS and not flags & END_HEADERS:
@@ -195,5 +195,5 @@ class FrameReader:
 
 def _without_padding(payload: bytes) -> bytes:
     if not payload or payload[0] >= len(payload):
-        raise Http2Error("more padding than there is")
+        raise Http2Error("the padding is longer than the frame")
     return payload[1 : len(payload) - payload[0]]

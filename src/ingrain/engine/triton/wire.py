@@ -1,8 +1,7 @@
-"""Converts arrays to the bytes of Triton's gRPC protocol (KServe v2), and back."""
+"""Encodes inference requests and decodes responses of Triton's gRPC protocol (KServe v2)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,16 +28,16 @@ _RAW_INPUT_TAG = b"\x3a"
 def encode_infer(name: str, inputs: Arrays, *, alone: bool = False) -> bytes:
     """Return a serialized ``ModelInferRequest``.
 
-    Everything but the arrays is the same for every batch of one shape and is kept; the arrays' bytes are copied
-    once, behind it, which is how protobuf writes a repeated field.
+    Everything except the array contents is the same for all batches of one shape, and is cached. The contents are
+    appended to it, as protobuf encodes a repeated field, so that they are copied only once.
 
     Args:
         name: The graph's name.
         inputs: Arrays by input name.
-        alone: Whether the graph is told that no other batch is in the engine.
+        alone: Whether to tell the graph that no other batch is in the engine.
 
     Raises:
-        ValueError: Triton has no name for an array's dtype.
+        ValueError: Triton does not support an array's dtype.
     """
     tensors = tuple((key, array.dtype, array.shape) for key, array in inputs.items())
     parts: list[bytes | memoryview] = [_header(name, tensors, alone)]
@@ -52,7 +51,7 @@ def encode_infer(name: str, inputs: Arrays, *, alone: bool = False) -> bytes:
 def _header(name: str, tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], alone: bool) -> bytes:
     request = service_pb2.ModelInferRequest(model_name=name)
     if alone:
-        # Our Python model reads it; Triton's own backends take no notice of it.
+        # Our Python model reads this parameter; Triton's own backends ignore it.
         request.parameters["alone"].bool_param = True
     for key, dtype, shape in tensors:
         if dtype not in _NAMES:
@@ -63,7 +62,7 @@ def _header(name: str, tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]]
 
 
 def _varint(value: int) -> bytes:
-    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
+    """Encode a number as a protobuf varint."""
     parts = bytearray()
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)
@@ -76,10 +75,10 @@ def decode_infer(response: service_pb2.ModelInferResponse) -> dict[str, Array]:
     """Return read-only views of a response's arrays by output name.
 
     Raises:
-        ValueError: An array's bytes do not match its shape, or its dtype is unknown.
+        ValueError: An output is not raw, its size does not match its shape, or its dtype is unknown.
     """
     if len(response.outputs) != len(response.raw_output_contents):
-        raise ValueError("the response's arrays are not raw")
+        raise ValueError("the response has outputs without raw contents")
     arrays: dict[str, Array] = {}
     for output, content in zip(response.outputs, response.raw_output_contents, strict=True):
         dtype = _DTYPES.get(output.datatype)
@@ -90,7 +89,7 @@ def decode_infer(response: service_pb2.ModelInferResponse) -> dict[str, Array]:
 
 
 def decode_statistics(response: service_pb2.ModelStatisticsResponse) -> list[GraphStatistics]:
-    """Return Triton's statistics in our terms."""
+    """Convert Triton's statistics."""
     return [_graph_statistics(model) for model in response.model_stats]
 
 
@@ -102,19 +101,15 @@ def _graph_statistics(model: service_pb2.ModelStatistics) -> GraphStatistics:
         inference_count=model.inference_count,
         execution_count=model.execution_count,
         durations={key: _duration(getattr(model.inference_stats, key)) for key in DURATIONS},
-        batches=_batches(model.batch_stats),
-    )
-
-
-def _batches(batches: Sequence[service_pb2.InferBatchStatistics]) -> tuple[BatchStatistics, ...]:
-    return tuple(
-        BatchStatistics(
-            batch_size=batch.batch_size,
-            compute_input=_duration(batch.compute_input),
-            compute_infer=_duration(batch.compute_infer),
-            compute_output=_duration(batch.compute_output),
-        )
-        for batch in sorted(batches, key=lambda batch: batch.batch_size)
+        batches=tuple(
+            BatchStatistics(
+                batch_size=batch.batch_size,
+                compute_input=_duration(batch.compute_input),
+                compute_infer=_duration(batch.compute_infer),
+                compute_output=_duration(batch.compute_output),
+            )
+            for batch in sorted(model.batch_stats, key=lambda batch: batch.batch_size)
+        ),
     )
 
 
