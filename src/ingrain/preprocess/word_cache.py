@@ -41,7 +41,7 @@ class WordCache:
         self._tokenizer = tokenizer
         self._zero = zero
         self._prefix, self._suffix = pack_ids(zero(special.prefix)), pack_ids(zero(special.suffix))
-        # A full young generation replaces the old one. Words of the old generation that are used are copied to the young.
+        # A full young generation replaces the old one. Words that are used again are copied from the old to the young.
         self._young: dict[str, bytes] = {"": b""}
         self._old: dict[str, bytes] = {}
 
