@@ -20,7 +20,7 @@ def check_download_headers(headers: Mapping[str, str] | None, *, param: str = "i
     """Check a caller's headers; return them with names spelled as in :data:`ALLOWED`.
 
     Raises:
-        InvalidRequestError: A name is not allowed or comes twice, or a value is not printable ASCII.
+        InvalidRequestError: A name is not allowed or repeated, or a value is not printable ASCII.
         TooLargeError: All headers together are longer than :data:`MAX_HEADER_CHARS`.
     """
     checked: dict[str, str] = {}

@@ -126,7 +126,7 @@ def _weight(image: Image.Image, steps: Sequence[ImageStep]) -> int:
         decoding = 4  # canvases of the decoder and of Pillow
     elif image.info.get("progressive"):
         decoding = 3  # the decoder keeps all coefficients of a progressive JPEG
-    # OnWhite holds the white canvas and the composite besides the original, ResizeTensor an array of the pixels.
+    # OnWhite adds a white canvas and the composite, ResizeTensor an array of the pixels.
     transparent = image.mode != "RGB" or "transparency" in image.info
     preparing = 2 * (transparent and any(isinstance(step, OnWhite) for step in steps))
     return decoding + preparing + any(isinstance(step, ResizeTensor) for step in steps)

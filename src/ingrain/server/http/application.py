@@ -11,7 +11,7 @@ from ingrain.server.http.message import Request, Response
 
 
 class Started(enum.Enum):
-    """How a request is answered whose response is not known yet."""
+    """How the response follows if ``Exchange.start`` does not return it."""
 
     WILL_BE_DELIVERED = enum.auto()
     NEEDS_A_TASK = enum.auto()
