@@ -46,7 +46,7 @@ class FetchPolicy:
         if self.excepts(target.host, target.port):
             return
         if self.mode == "allowlist" and not self._lists(target.host):
-            raise refused(param, f"host {target.host!r} is not one that this server fetches from (INGRAIN_FETCH_HOSTS)")
+            raise refused(param, f"host {target.host!r} is not allowed on this server (INGRAIN_FETCH_HOSTS)")
         if _is_address(target.host) and not is_public(target.host):
             raise refused_address(param, target.host)
 
