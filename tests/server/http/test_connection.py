@@ -471,7 +471,7 @@ async def test_a_fault_of_the_application_is_a_500_and_told_to_the_operator(capl
 
     async with serving(Broken()) as (_, port):
         assert statuses(await exchange(port, b"GET / HTTP/1.1\r\n\r\n")) == [500]
-    assert "Parsing a request failed" in caplog.text
+    assert "Receiving a request failed" in caplog.text
 
 
 async def test_one_connection_that_cannot_be_looked_after_does_not_end_the_clock(monkeypatch, caplog):

@@ -88,7 +88,7 @@ class RequestParser:
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, IngrainError):
                 raise error.__context__ from None
-            log.exception("Parsing a request failed")
+            log.exception("Receiving a request failed")
             raise IngrainError("The server failed on this request; its log has the cause.") from error
         except httptools.HttpParserError as error:
             raise malformed() from error
