@@ -1,4 +1,4 @@
-"""The yardstick: the published graph on ONNX Runtime without a server, at its fastest setting."""
+"""Baseline of the benchmarks: the published graph on ONNX Runtime without a server, in its fastest setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 from ingrain.repository.store import Entry, Repository
 
 AS_THE_SERVER = ("SkipLayerNormFusion",)
-"""The fusions that the server leaves out of text encoders, which is faster on a CPU; ONNX Runtime itself does them."""
+"""Graph optimizations that the server disables for text encoders, because they are slower on a CPU."""
 
 _FINALISTS = 4
 _LOOKS = 3
@@ -28,12 +28,12 @@ Setting = TypeVar("Setting")
 
 @dataclass(frozen=True)
 class Rate:
-    """What a piece of work came to.
+    """Throughput and CPU time of a measurement.
 
     Attributes:
-        items_per_s: Items by second of wall time.
-        tokens_per_s: Their tokens, padding not counted; 0 for pictures.
-        cpu_ms_per_item: CPU time of the whole process, which does not depend on what else the machine does.
+        items_per_s: Items per second of wall time.
+        tokens_per_s: Tokens per second without padding; 0 for images.
+        cpu_ms_per_item: CPU time of the process per item; nearly independent of other load on the machine.
     """
 
     items_per_s: float
@@ -43,7 +43,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class TextSetting:
-    """How bare ONNX Runtime uses the cores: sessions, each run by a thread of its own, their threads, the batch."""
+    """Number of sessions (each called by its own thread), threads per session, and batch size of ONNX Runtime."""
 
     sessions: int
     threads: int
@@ -54,15 +54,15 @@ class TextSetting:
 
 
 class BareGraph:
-    """Sessions on one graph that run batches of texts of one length, as the best use of the graph would.
+    """Sessions on one graph that run batches of texts of similar length, which is the most efficient use of the graph.
 
     Args:
         entry: The published model.
-        repository: Where it is.
-        setting: How the cores are used.
-        items: The texts; sorted by length here.
-        spinning: Whether threads keep the cores while they wait; None for what is best under full load.
-        disabled_optimizers: What ONNX Runtime is told to leave out.
+        repository: The repository that has the model.
+        setting: Sessions, threads and batch size.
+        items: Tokenized texts in any order.
+        spinning: Whether threads spin while they wait; None for the best choice under full load.
+        disabled_optimizers: Graph optimizations to disable.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class BareGraph:
         self._batches = [
             (collate(chunk, entry.manifest.text, inputs), len(chunk), sum(map(len, chunk))) for chunk in chunks
         ]
-        # A run is too short for all texts: in sorted order it would get only short ones, and always the same ones.
+        # A run is too short for all batches. In sorted order, it would always get the same short texts.
         self._shuffled = list(self._batches)
         random.Random(7).shuffle(self._shuffled)
         self._next = 0
 
     def rate(self, seconds: float) -> Rate:
-        """Run batches, going on where the last call ended, until the time is up."""
+        """Run batches for ``seconds``, starting after the last batch of the previous call."""
 
         def run_next(number: int) -> tuple[int, int]:
             batch = self._shuffled[self._next % len(self._shuffled)]
@@ -106,7 +106,7 @@ class BareGraph:
         return side_by_side(run_next, len(self.sessions), seconds)
 
     def latencies_s(self, seconds: float) -> list[float]:
-        """Run one batch after another on the first session, and return how long each took."""
+        """Run one batch after another on the first session, and return the latency of each."""
         found, until = [], time.perf_counter() + seconds
         while (started := time.perf_counter()) < until:
             self._run(0, self._shuffled[self._next % len(self._shuffled)])
@@ -115,10 +115,10 @@ class BareGraph:
         return found
 
     def rate_of_whole_passes(self, seconds: float) -> Rate:
-        """Run all texts, again and again until the time is up, the last time to the end too.
+        """Run all texts repeatedly for ``seconds``, and finish the last pass.
 
-        For few texts of very different lengths: the rate of some of them would say nothing about the others. The
-        longest go first, so that all sessions end together.
+        Use this for few texts of very different lengths, where the rate of a part would not represent the whole. The
+        longest texts run first, so that all sessions end together.
         """
         started, cpu = time.perf_counter(), time.process_time()
         items = tokens = 0
@@ -130,7 +130,7 @@ class BareGraph:
                 while left:
                     try:
                         batch = left.pop()
-                    except IndexError:  # another session took the last one
+                    except IndexError:  # another session took the last batch
                         break
                     done.append(self._run(number, batch))
                 return done
@@ -148,7 +148,7 @@ class BareGraph:
 
 
 def best_setting(settings: Iterable[Setting], measure: Callable[[Setting], float], unit: str = "tokens/s") -> Setting:
-    """Try all settings once, and the best few again in turn: on a noisy machine one look finds a lucky one."""
+    """Measure all settings once and the best few again in turn, because single measurements are noisy."""
 
     def look(setting: Setting) -> float:
         found = measure(setting)
@@ -169,9 +169,9 @@ def best_bare_graph(
     *,
     disabled_optimizers: Sequence[str] = (),
 ) -> BareGraph:
-    """Look for the best of sessions × threads × batch size.
+    """Find the fastest combination of sessions, threads and batch size.
 
-    Settings are compared by tokens, not by items, so that it matters little which texts each of them met.
+    Settings are compared by tokens per second, so that it matters little which texts each measurement used.
     """
     cores = usable_cores()
     layouts = dict.fromkeys([(1, cores), (cores, 1), (1, 1)])
@@ -193,7 +193,7 @@ def open_sessions(
     spinning: bool = False,
     disabled_optimizers: Sequence[str] = AS_THE_SERVER,
 ) -> list[ort.InferenceSession]:
-    """Open a graph several times, by default as the server opens a text encoder."""
+    """Open several sessions on a graph, by default with the server's options for text encoders."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
@@ -206,12 +206,12 @@ def open_sessions(
 
 
 def side_by_side(run_next: Callable[[int], tuple[int, int]], workers: int, seconds: float) -> Rate:
-    """Have each of some threads do its next piece of work until the time is up.
+    """Call ``run_next`` repeatedly in several threads for ``seconds``.
 
     Args:
-        run_next: Does the next piece of the worker whose number it gets, and returns how many items and tokens it had.
-        workers: How many threads.
-        seconds: How long.
+        run_next: Runs the next batch of a worker, given its number; returns the number of items and tokens.
+        workers: Number of threads.
+        seconds: Duration.
     """
     done: list[tuple[int, int]] = []
     started, cpu = time.perf_counter(), time.process_time()

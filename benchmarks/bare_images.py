@@ -1,4 +1,4 @@
-"""The yardstick for images: Pillow, the server's image steps and the published graph in one process, at its fastest."""
+"""Baseline for images: Pillow, the server's image steps and the published graph in one process, fastest setting."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ingrain.repository.manifest import ImagePreprocess
 
 @dataclass(frozen=True)
 class Setting:
-    """How the process uses its cores.
+    """Threads and batch size of the baseline.
 
     Attributes:
-        sessions: Sessions on the graph, each run by a thread of its own.
-        threads: Threads of a session.
-        decoders: Threads that decode the next batches meanwhile; 0 where those that run the sessions do it themselves.
-        spinning: True where a session's threads keep the cores while they wait.
-        batch: Pictures in a batch.
+        sessions: Sessions on the graph, each called by its own thread.
+        threads: Threads per session.
+        decoders: Threads that decode the next batches; 0 if the threads that call the sessions decode, too.
+        spinning: Whether threads of a session spin while they wait.
+        batch: Images per batch.
     """
 
     sessions: int
@@ -42,7 +42,7 @@ class Setting:
 
 
 class BareImages:
-    """Decodes pictures and runs them, with nothing else around it; use as a context."""
+    """Decodes images and runs them through the graph; use as a context manager."""
 
     def __init__(self, graph: Path, config: ImagePreprocess, setting: Setting) -> None:
         self._config = config
@@ -65,10 +65,10 @@ class BareImages:
             self._pool.shutdown()
 
     def rate(self, files: Sequence[bytes], seconds: float) -> Rate:
-        """Walk through the files until the time is up.
+        """Process the files in turn for ``seconds``.
 
-        Where other threads decode, each session's next batch is decoded while it runs one; the first ones are there
-        before the clock starts, as the last ones are when it stops.
+        With decoding threads, a session's next batch is decoded while the session runs a batch. The first batches are
+        decoded before the measurement starts, because as many are decoded in excess when it ends.
         """
         feed = itertools.cycle(files)
         ahead = [self._decode_ahead(feed) for _ in self.sessions]
@@ -92,12 +92,12 @@ class BareImages:
         return rate
 
     def prepare(self, file: bytes) -> np.ndarray:
-        """Return a picture as the graph takes it, ``uint8 [H, W, 3]``; without the checks that a server needs."""
+        """Decode and resize an image to the graph's input, ``uint8 [H, W, 3]``, without the checks of a server."""
         with Image.open(BytesIO(file)) as image:
             return np.asarray(apply_steps(self._config.steps, image))
 
     def run(self, pixels: Sequence[np.ndarray], number: int = 0) -> np.ndarray:
-        """Return what the graph makes of a batch."""
+        """Run a batch and return the graph's output."""
         return self.sessions[number].run(None, {self._input: np.stack(pixels)})[0]
 
     def _decode_ahead(self, feed: itertools.cycle) -> list[Future]:

@@ -1,4 +1,4 @@
-"""Measures Triton's own latency: prepared requests on a blocking socket to the server's tritonserver, one by one."""
+"""Measures Triton's own latency, by sending prepared requests to the server's tritonserver, one by one."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _HEADERS = http2.encode_headers(
 
 
 class BareTriton:
-    """Calls one text graph, and does nothing with what it answers: hardly any client of Triton's can cost less.
+    """A minimal client of Triton: sends prepared requests on a blocking socket, and ignores the responses.
 
     Args:
         server: Process id of a server with the embedded Triton that has the model loaded.
         entry: The published model.
-        items: Texts, each a request of its own that is said to be alone.
+        items: Tokenized texts; each becomes a request with ``alone=True``.
     """
 
     def __init__(self, server: int, entry: Entry, items: Sequence[TokenizedText]) -> None:
@@ -51,7 +51,7 @@ class BareTriton:
         self._socket.sendall(http2.greeting())
 
     def latencies_s(self, seconds: float) -> list[float]:
-        """Send one request after another, and return how long each took."""
+        """Send one request after another, and return the latency of each."""
         found, until = [], time.perf_counter() + seconds
         while (started := time.perf_counter()) < until:
             self._call(self._messages[self._next % len(self._messages)])
@@ -69,7 +69,7 @@ class BareTriton:
 
     def _has_ended(self, data: bytes) -> bool:
         if not data:
-            raise SystemExit("tritonserver hung up")
+            raise SystemExit("tritonserver closed the connection")
         has_ended = False
         for kind, flags, _, payload in self._reader.feed(data):
             if kind == Kind.HEADERS and flags & http2.END_STREAM:
@@ -78,7 +78,7 @@ class BareTriton:
                     raise SystemExit(f"Triton answered with gRPC status {status}")
                 has_ended = True
             elif kind in (Kind.RST_STREAM, Kind.GOAWAY):
-                raise SystemExit("tritonserver gave up a call")
+                raise SystemExit("tritonserver cancelled a call")
             elif kind in (Kind.SETTINGS, Kind.PING) and not flags & http2.ACK:
                 reply = payload if kind == Kind.PING else b""
                 self._socket.sendall(http2.frame(Kind(kind), http2.ACK, 0, reply))

@@ -1,8 +1,8 @@
-"""Measures one call of `Client.embed_text` with many short texts against the load of `ingrain bench`, in turn.
+"""Compares one call of `Client.embed_text` with many short texts to the load generator of `ingrain bench`, in turn.
 
-The load of `ingrain bench` uses raw connections and prepared bytes, and does not decode answers. It is run with one
-text a request, its default, and with as many texts a request as the client sends. The ratio is that of the medians. At
-the end a separate process makes one large call and reports how much memory it took.
+The load generator uses raw connections and prepared bytes, and does not decode responses. It runs with one text per
+request, its default, and with as many texts per request as the client sends. The ratio compares medians. At the end, a
+separate process makes one large call and reports its memory.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _options() -> argparse.Namespace:
 
 
 def _bench(server: Server, options: argparse.Namespace, texts: list[str], batch: int, clients: int) -> float:
-    """Return items by second of `ingrain bench`'s closed loop."""
+    """Return items per second of `ingrain bench` in a closed loop."""
     requests = [
         http_request("/embed_text", {"name": options.model, "text": texts[first : first + batch]})
         for first in range(0, len(texts) - batch + 1, batch)
@@ -98,7 +98,7 @@ def _bench(server: Server, options: argparse.Namespace, texts: list[str], batch:
         loop.close()
         asyncio.set_event_loop(None)
     if result.failed:
-        raise SystemExit(f"{result.failed} requests of the load failed: {result.statuses}")
+        raise SystemExit(f"{result.failed} requests of the load generator failed: {result.statuses}")
     return batch * result.requests_per_s
 
 

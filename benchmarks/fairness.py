@@ -1,7 +1,7 @@
-"""Measures p99 of single queries while another client sends requests of 10,000 items, and without it, in turn.
+"""Measures p99 of single queries with and without another client that sends requests of 10,000 items, in turn.
 
-The other client is a separate process that sends one such request after another. Each busy phase lasts until that
-client has had at least one whole answer, so that it contains a request's arrival, its batches and its answer.
+The other client is a separate process that sends one such request after another. Each busy phase lasts until this
+client has received at least one whole response, so that the phase covers a large request from arrival to response.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engine", default="auto", help="INGRAIN_ENGINE of the server")
     parser.add_argument("--bulk-items", type=int, default=10_000, help="items of a large request")
     mixes: tuple[Mix, ...] = ("query", "constant", "news", "lognormal")
-    parser.add_argument("--bulk-mix", choices=mixes, default="query", help="their texts; few ones are repeated")
+    parser.add_argument("--bulk-mix", choices=mixes, default="query", help="kind of their texts")
     return parser.parse_args()
 
 
@@ -83,7 +83,7 @@ def _load(server: Server, singles: list[bytes], clients: int, seconds: float) ->
 def _busy_phase(
     server: Server, singles: list[bytes], body: bytes, options: argparse.Namespace
 ) -> tuple[LoadResult, int, float]:
-    """Send single queries beside large requests; return what they saw, the large answers, and how long those took."""
+    """Send single queries beside large requests; return their results, and number and latencies of the large ones."""
     answers = multiprocessing.Value("i", 0)
     last_answer_at = multiprocessing.Value("d", 0.0)
     sender = multiprocessing.Process(target=_send_large, args=(server.inference_port, body, answers, last_answer_at))
@@ -113,7 +113,7 @@ def _send_large(port: int, body: bytes, answers: Synchronized[int], last_answer_
         answer = connection.getresponse()
         content = answer.read()
         if answer.status != 200:
-            raise SystemExit(f"a large request was answered with {answer.status}: {content[:200]!r}")
+            raise SystemExit(f"a large request got status {answer.status}: {content[:200]!r}")
         last_answer_at.value = time.monotonic()
         answers.value += 1
 

@@ -1,8 +1,8 @@
-"""Measures the front end alone: the real server on one core with an engine that answers at once.
+"""Measures the front end alone: the real server on one core, with an engine that responds at once.
 
-Everything but the engine is real: sockets, HTTP, JSON, tokenizing, queues, batches, vectors of full width. The load
-generator runs on another core; its cost is reported beside the server's. In turn with it runs a yardstick of thirty
-lines that only reads, decodes, tokenizes, encodes and writes: no Python server can cost less.
+All but the engine is real: sockets, HTTP, JSON, tokenizing, queues, batches, vectors of full width. The load generator
+runs on another core, and its cost is reported, too. A baseline of thirty lines, which only reads, decodes, tokenizes,
+encodes and writes, is measured in turn with the server: no Python server can cost less.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LITTLE_STOLEN = 0.05
 
 
 class NullEngine:
-    """Answers every batch with the same rows, and takes no time for it."""
+    """An engine that returns the same rows for every batch, without any computation."""
 
     backend = "python"
     instances = 2
@@ -97,7 +97,7 @@ def serve(options: argparse.Namespace, ports: list[int]) -> None:
 
 
 def serve_least(folder: Path, config: TextPreprocess, port: int) -> None:
-    """Run the yardstick on the same core."""
+    """Run the baseline on the same core."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
     tokenizer, decode = TextPreprocessor(config, folder), msgspec.json.Decoder(EmbedTextRequest).decode
     rows = np.random.default_rng(0).normal(size=(1, 384)).astype(np.float32)
@@ -119,7 +119,7 @@ def serve_least(folder: Path, config: TextPreprocess, port: int) -> None:
 
 
 class Load:
-    """Loads one server process again and again, and keeps what it came to."""
+    """Puts load on a server process in several rounds, and collects the results."""
 
     def __init__(self, process: multiprocessing.process.BaseProcess, port: int, options: argparse.Namespace) -> None:
         self._process = psutil.Process(process.pid)
@@ -191,7 +191,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0)
-    parser.add_argument("--answers", choices=get_args(Answers), default="json", help="the front end's")
+    parser.add_argument(
+        "--answers", choices=get_args(Answers), default="json", help="format of the front end's vectors"
+    )
     return parser.parse_args()
 
 

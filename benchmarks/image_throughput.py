@@ -1,8 +1,8 @@
-"""Measures throughput of requests of one 640×480 JPEG each against Pillow and ONNX Runtime without a server, in turn.
+"""Compares throughput for requests of one 640×480 JPEG each with Pillow and ONNX Runtime without a server, in turn.
 
-Images are sent to the server as base64 in JSON. The yardstick has the files themselves: in one process on the same
-cores it decodes, resizes and crops as the server does, and runs the published graph. Its fastest setting is searched
-over sessions × threads × batch size first, then measured in turn with the server. The ratio is that of the medians.
+The server gets images as base64 in JSON. The baseline reads the files in one process on the same cores, decodes,
+resizes and crops as the server does, and runs the published graph. Its fastest setting of sessions, threads and batch
+size is searched first, then measured in turn with the server. The ratio compares medians.
 """
 
 from __future__ import annotations
@@ -69,18 +69,18 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model=NAME, clients=32)
-    parser.add_argument("--pictures", type=int, default=500, help="distinct ones; longer runs walk through them again")
+    parser.add_argument("--pictures", type=int, default=500, help="distinct images; longer runs repeat them")
     return parser.parse_args()
 
 
 def _jpegs(count: int) -> list[bytes]:
-    """Cut distinct pictures out of photographs, as cameras and web sites deliver them."""
+    """Cut distinct images out of photographs, encoded as cameras and web sites do."""
     chosen = random.Random(7)
     sources = list(_large_photographs())
     files: dict[bytes, None] = {}
     while len(files) < count:
         source = chosen.choice(sources)
-        # A part of the photograph with the sides 4:3, at least half as large as fits.
+        # Crop a 4:3 part of random size and place, with at least half the side of the largest possible crop.
         width = chosen.uniform(0.5, 1.0) * min(source.width, source.height * _WIDTH / _HEIGHT)
         height = width * _HEIGHT / _WIDTH
         left, top = chosen.uniform(0, source.width - width), chosen.uniform(0, source.height - height)
@@ -103,7 +103,7 @@ def _large_photographs() -> Iterator[Image.Image]:
 def _check_equality(
     server: Server, bodies: list[dict], files: list[bytes], graph: Path, config: ImagePreprocess
 ) -> None:
-    """Make sure that server and yardstick do the same work: the same pixels, the same probabilities."""
+    """Check that server and baseline give the same pixels and the same probabilities."""
     setting = Setting(sessions=1, threads=CORES, decoders=0, spinning=False, batch=len(files))
     with BareImages(graph, config, setting) as bare:
         pixels = [bare.prepare(file) for file in files]

@@ -1,10 +1,9 @@
-"""Measures what the server adds to one short text: a single client's p50 less the time of bare ONNX Runtime, in turn.
+"""Measures the server's overhead for one short text: p50 of a single client minus the time of bare ONNX Runtime.
 
-Both engines of this machine are measured, each with a server of its own: the embedded Triton, and ONNX Runtime in the
-server's process. The yardstick runs the same tokenized texts one at a time in a session with one thread per core; its
-threads sleep or spin while they wait, whichever is faster. The report also has the latency of the least server that
-gives the same answers (``least_server.py``), which any Python server has on this machine, and Triton's own latency
-(``bare_triton.py``).
+Both engines are measured, each in its own server: the embedded Triton, and ONNX Runtime in the server's process. The
+baseline runs the same tokenized texts one at a time, in a session with one thread per core; its threads sleep or spin
+while they wait, whichever is faster. The report also has the latency of a minimal server with the same responses
+(``least_server.py``), as a lower bound for any Python server, and Triton's own latency (``bare_triton.py``).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from measure import CORES, common_options, print_report, run_facts, run_loop, st
 from server import Server, free_ports, running_server
 from yardstick_model import NAME
 
-_ENGINES = {"embedded": 2.0, "onnxruntime": 1.0}  # milliseconds that it may add
+_ENGINES = {"embedded": 2.0, "onnxruntime": 1.0}  # limit of the overhead in milliseconds
 _TRITON_TEXTS = 4_000
 _WARM_UP_S = 1.0
 _PAUSE_S = 0.05
@@ -68,7 +67,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _least_servers(options: argparse.Namespace) -> Iterator[list[Target]]:
-    """Start the least server with threads that sleep, and with threads that spin."""
+    """Start two minimal servers: one whose threads sleep, and one whose threads spin while they wait."""
     ports = free_ports(2)
     script = Path(__file__).with_name("least_server.py")
     arguments = [f"--repository={options.repository}", f"--model={options.model}", f"--threads={CORES}"]
@@ -81,7 +80,7 @@ def _least_servers(options: argparse.Namespace) -> Iterator[list[Target]]:
             deadline = time.monotonic() + 60
             while not _listens(port):
                 if time.monotonic() > deadline:
-                    raise SystemExit("the least server did not start")
+                    raise SystemExit("the minimal server did not start")
                 time.sleep(0.1)
         yield [Target("127.0.0.1", port) for port in ports]
     finally:
@@ -104,7 +103,7 @@ def _compare(
     requests: Sequence[bytes],
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Measure server and yardsticks in turn; a round gives one p50 of each, and medians of these are compared."""
+    """Measure server and baselines in turn; compare the medians of one p50 per round."""
     clients, rounds, seconds = options.clients, options.rounds, options.seconds
     target = Target("127.0.0.1", server.inference_port)
     results: list[LoadResult] = []
@@ -125,7 +124,7 @@ def _compare(
             by_itself.append(1e3 * median(triton.latencies_s(seconds)))
         for name, graph in graphs.items():
             bare[name].append(1e3 * median(graph.latencies_s(seconds)))
-            time.sleep(_PAUSE_S)  # spinning threads have gone to sleep when the next one starts
+            time.sleep(_PAUSE_S)  # lets spinning threads go to sleep before the next measurement
         for one, found in zip(least, smallest, strict=True):
             found.append(run_loop(closed_loop(one, requests, clients=clients, seconds=seconds)).percentile_ms(0.5))
             time.sleep(_PAUSE_S)

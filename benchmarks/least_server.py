@@ -1,7 +1,7 @@
-"""The least server that gives the same answers: one text at a time, tokenized, run and written in one function.
+"""A minimal server as baseline of ``latency.py``: handles one text at a time, in one function.
 
-It has no queue, no limits, no routes and no engine. What it adds to bare ONNX Runtime is the cost that Python, HTTP and
-caches filled by the graph have for any server. It is a yardstick of ``latency.py``.
+It has no queue, limits, routes or engine. So its overhead over bare ONNX Runtime is the cost of Python, HTTP and
+cold CPU caches, which any server has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %
 
 
 class Embedder:
-    """The model's tokenizer and one session of several threads."""
+    """The model's tokenizer and a session with several threads."""
 
     def __init__(self, repository: Path, name: str, threads: int, *, spinning: bool) -> None:
         store = Repository(repository)
@@ -42,13 +42,13 @@ class Embedder:
         )
 
     def embed(self, text: str) -> np.ndarray:
-        """Return one vector, ``float32 [D]``."""
+        """Return the vector of a text, ``float32 [D]``."""
         items = self._preprocessor.encode([text])
         return self._session.run(None, collate(items, self._preprocessor.config, self._inputs))[0][0]
 
 
 class Connection(asyncio.Protocol):
-    """Answers POST requests whose body is ``{"name": …, "text": …}``, one after the other."""
+    """Responds to POST requests with the body ``{"name": …, "text": …}``, one after the other."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(embedder: Embedder, port: int) -> None:
-    """Listen until the process is ended."""
+    """Serve until the process ends."""
     server = await asyncio.get_running_loop().create_server(lambda: Connection(embedder), "127.0.0.1", port)
     await server.serve_forever()
 

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks of a whole server: run a load, read the server's counters, report."""
+"""Shared code of the benchmarks of a whole server: puts load on it, reads its counters, and writes the report."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _WARM_UP_SHARE = 0.2
 
 
 class Meter:
-    """Loads a server with one model again and again, and reports on all of it.
+    """Puts load on a server in several rounds, and reports on all rounds.
 
     Args:
-        server: Has the model loaded.
-        model: Its name.
-        requests: Prepared ones; shuffled for each round.
+        server: A server with the model loaded.
+        model: Name of the model.
+        requests: Prepared requests; shuffled for each round.
         clients: Requests in progress.
-        seconds: Of a round; before them a fifth as long is not counted, so that what is in progress at the start of the
-            round is as much as at its end.
+        seconds: Duration of a round. A fifth of it runs before as a warm-up, so that as many requests are in progress
+            at the start of the measurement as at its end.
     """
 
     def __init__(self, server: Server, model: str, requests: Sequence[bytes], *, clients: int, seconds: float) -> None:
@@ -53,7 +53,7 @@ class Meter:
         self._engine_before = server.engine_counts(model)
 
     def run(self) -> float:
-        """Keep the clients busy once, for the seconds of a round, and return the requests answered by second."""
+        """Run one round and return the answered requests per second."""
         random.shuffle(self._requests)
         before = self._server.cpu_s()
         target = Target("127.0.0.1", self._server.inference_port)
@@ -67,11 +67,11 @@ class Meter:
         return self._rates[-1]
 
     def report(self, bare: Sequence[Rate]) -> dict[str, Any]:
-        """Describe all runs beside those of the yardstick, in items by second.
+        """Return a report that compares all rounds with those of the baseline, in items per second.
 
-        ``ratioToBare`` is the measured ratio. The load generator runs on the same cores, unlike real callers;
-        ``ratioToBareLoadCountedOut`` adds its share of the cores to the server's. ``cpuRatioToBare`` is the
-        yardstick's CPU time of an item by that of all the server's processes; it stays true on a busy machine.
+        ``ratioToBare`` is the measured ratio. Unlike real clients, the load generator runs on the server's cores;
+        ``ratioToBareLoadCountedOut`` corrects for its share. ``cpuRatioToBare`` is the baseline's CPU time per item
+        divided by that of all the server's processes; other load on the machine hardly changes it.
         """
         wall = sum(result.seconds for result in self._results)
         items = self._items
@@ -95,7 +95,7 @@ class Meter:
         }
 
     def beside(self, bare: Sequence[Rate]) -> dict[str, float]:
-        """Return a yardstick's own figures, and the three ratios of ``report`` to it."""
+        """Return the figures of a baseline, and the three ratios of ``report``."""
         wall = sum(result.seconds for result in self._results)
         rate, yardstick = median(self._rates), median([one.items_per_s for one in bare])
         bare_cpu_ms = median([one.cpu_ms_per_item for one in bare])
@@ -108,7 +108,7 @@ class Meter:
         }
 
     def _mean_batch_by_engine(self) -> float:
-        """Return the mean batch by Triton's own statistics, which include the batches that Triton merged."""
+        """Return the mean batch size in Triton's statistics, which count batches that Triton merged as one."""
         (items, executions), (items_before, executions_before) = (
             self._server.engine_counts(self._model),
             self._engine_before,
@@ -128,13 +128,13 @@ class Meter:
 
 
 class StolenTime:
-    """CPU time that the host has taken from this virtual machine since construction, as a share of all cores' time."""
+    """Measures the share of CPU time that the host has withheld from this virtual machine (steal time)."""
 
     def __init__(self) -> None:
         self._before = psutil.cpu_times()
 
     def share(self) -> float:
-        """Return the share so far; 0 if the machine does not report it."""
+        """Return the share since construction; 0 if the machine does not report steal time."""
         after = psutil.cpu_times()
         stolen = getattr(after, "steal", 0.0) - getattr(self._before, "steal", 0.0)
         return stolen / max(1e-9, sum(after) - sum(self._before))
@@ -161,7 +161,7 @@ def run_facts(model: str) -> dict[str, Any]:
 
 
 def batches(before: ServerCounts | None, after: ServerCounts | None) -> dict[str, float]:
-    """Return the mean batch and the share of padding between two readings of a server's counters."""
+    """Return mean batch size and share of padding between two readings of a server's counters."""
     if before is None or after is None:
         return {}
     counted = after.since(before)
@@ -172,7 +172,7 @@ def batches(before: ServerCounts | None, after: ServerCounts | None) -> dict[str
 
 
 def statuses(results: Sequence[LoadResult]) -> dict[str, int]:
-    """Return the answers of several runs by status, and the requests that got none."""
+    """Return the number of responses of several runs by status, and of requests without a response."""
     found: dict[str, int] = {}
     for result in results:
         for status, count in result.statuses.items():
@@ -185,20 +185,20 @@ def statuses(results: Sequence[LoadResult]) -> dict[str, int]:
 def common_options(
     description: str | None, *, model: str, clients: int, seconds: float | None = 4.0, rounds: int = 9
 ) -> argparse.ArgumentParser:
-    """Return the flags that every benchmark of a server has, with its own defaults."""
+    """Return a parser with the flags that all benchmarks of a server have."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--repository", type=Path, default=Path(".run/repository"))
     parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
-    parser.add_argument("--model", default=model, help="folder below the directory of models")
+    parser.add_argument("--model", default=model, help="folder in the directory of models")
     parser.add_argument("--clients", type=int, default=clients)
     parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--seconds", type=float, default=seconds, help="of a round")
+    parser.add_argument("--seconds", type=float, default=seconds, help="duration of a round")
     parser.add_argument("--output", type=Path, help="write the report as JSON too")
     return parser
 
 
 def print_report(report: dict, output: Path | None) -> None:
-    """Print a report, and write it to a file if one is given."""
+    """Print a report, and write it to a file if given."""
     text = json.dumps(report, indent=2)
     print(text)
     if output:

@@ -1,8 +1,8 @@
-"""Measures by how much the serving processes' memory grows from 20,000 to 200,000 requests of mixed lengths.
+"""Measures the memory growth of the serving processes from 20,000 to 200,000 requests of mixed lengths.
 
 One text in twenty is a passage (log-normal, median 60 words), the others are queries of 4 to 9 words; all are distinct.
-Memory is the processes' anonymous memory, and shared memory divided by the number of processes that share it. Pages of
-program files are left out: their shares depend on what else runs on the machine.
+Counts anonymous memory, and shared memory divided by the number of processes that share it. Leaves out pages of program
+files, whose share depends on other programs on the machine.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=_SLICE_S)
     parser.add_argument("--engine", default="auto", help="INGRAIN_ENGINE of the server")
     parser.add_argument("--requests", type=int, default=200_000)
-    parser.add_argument("--settled", type=int, default=20_000, help="growth counts from this many requests on")
+    parser.add_argument("--settled", type=int, default=20_000, help="requests before the growth is measured")
     return parser.parse_args()
 
 
 def _chunks(model: str) -> Iterator[list[bytes]]:
-    """Yield requests of distinct texts, other ones each time, a passage among every twenty."""
+    """Yield lists of requests with texts that never repeat, one passage in twenty."""
     for number in itertools.count():
         texts = make_texts("query", _CHUNK, seed=number)
         passages = make_texts("lognormal", _CHUNK // _PASSAGES_IN, seed=number)
@@ -81,7 +81,7 @@ def _chunks(model: str) -> Iterator[list[bytes]]:
 
 
 def _memory_mb(server: Server) -> dict[str, float]:
-    """Return the memory in MB of the front end, of tritonserver and of the processes that run graphs."""
+    """Return the memory in MB of the front end, tritonserver and the processes that run graphs."""
     found = server.by_role(_held_mb)
     return {part: round(megabytes, 1) for part, megabytes in {"all": sum(found.values()), **found}.items()}
 

@@ -1,9 +1,8 @@
-"""Measures answers in time, and late ones, at twice the capacity, in turn with the capacity.
+"""Measures responses within a deadline and late responses at twice the capacity, in turn with the capacity.
 
-The capacity is the rate that a closed loop of many clients reaches on a server that lets them wait. The overload, on a
-second server, is an open loop at twice that rate, at random moments, whether the server keeps up or not. An answer is
-good if it came within the deadline, counted from the moment at which its request was meant to be sent. The second
-server has the same deadline (INGRAIN_REQUEST_TIMEOUT_S).
+The capacity is the rate of a closed loop with many clients on a server with a long timeout. The overload is an open
+loop at twice this rate, at random times, on a second server. A response is good if it arrives within the deadline,
+counted from the time at which its request was due. The second server has the same deadline (INGRAIN_REQUEST_TIMEOUT_S).
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def main() -> None:
 
 
 class _Side:
-    """One of the two servers, and what was seen of it."""
+    """One of the two servers, with its measurements."""
 
     def __init__(self, server: Server, options: argparse.Namespace) -> None:
         self._server = server
@@ -121,9 +120,9 @@ class _Side:
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model=NAME, clients=256, seconds=8.0, rounds=5)
     parser.add_argument("--engine", default="auto", help="INGRAIN_ENGINE of the server")
-    parser.add_argument("--times", type=float, default=2.0, help="offered load by capacity")
-    parser.add_argument("--deadline", type=float, default=2.0, help="seconds after which nobody wants an answer")
-    parser.add_argument("--connections", type=int, default=4_000, help="requests that may be on their way at once")
+    parser.add_argument("--times", type=float, default=2.0, help="offered load as a multiple of the capacity")
+    parser.add_argument("--deadline", type=float, default=2.0, help="seconds within which a response is good")
+    parser.add_argument("--connections", type=int, default=4_000, help="limit of requests in progress")
     return parser.parse_args()
 
 

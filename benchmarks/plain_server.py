@@ -1,6 +1,6 @@
-"""The simplest server for comparison: FastAPI around sentence-transformers, one ``encode`` at a time on all cores.
+"""A simple server for comparison: FastAPI and sentence-transformers, one ``encode`` at a time on all cores.
 
-It runs in the rivals' environment (see ``rivals.py``), not in Ingrain's.
+Runs in the environment of the other servers (see ``rivals.py``), not in Ingrain's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 
 class Texts(BaseModel):
-    """The body of a request."""
+    """Request body."""
 
     input: list[str]
 
@@ -26,7 +26,7 @@ def make_app(model: SentenceTransformer) -> FastAPI:
     async def health() -> dict[str, bool]:
         return {"ready": True}
 
-    # Not a plain ``def``: FastAPI would run forty of them at once, each with as many threads as there are cores.
+    # ``async``, because FastAPI would run forty plain functions at once, each with as many threads as cores.
     @app.post("/embed")
     async def embed(texts: Texts) -> dict[str, list[list[float]]]:
         return {"embeddings": model.encode(texts.input, normalize_embeddings=True, show_progress_bar=False).tolist()}

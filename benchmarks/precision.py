@@ -1,8 +1,8 @@
-"""Measures each precision on bare ONNX Runtime in one run: items a second, cosines to fp32, WordSim-353.
+"""Measures each precision on bare ONNX Runtime: items per second, cosine similarity to fp32, WordSim-353.
 
-Each precision is exported and proved once, as the server does it, and kept. Then one thread runs the same batches with
-every graph in turn; times are the thread's CPU time, so that other work on the machine matters little. ONNX Runtime's
-own dynamic quantization (per channel, reduced range) is measured for comparison; Ingrain does not publish it.
+Each precision is exported and proved once, as by the server, and kept. Then one thread runs the same batches with all
+graphs in turn. Times are CPU times of this thread, so that other load on the machine matters little. ONNX Runtime's
+dynamic quantization (per channel, reduced range) is measured for comparison; Ingrain does not publish it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SENTENCES = 600
 
 
 class Graph:
-    """One published graph with its tokenizer."""
+    """A published graph with its tokenizer."""
 
     def __init__(self, folder: Path, file: Path | None = None) -> None:
         self.manifest = msgspec.json.decode((folder / "model" / "manifest.json").read_bytes(), type=Manifest)
@@ -51,7 +51,7 @@ class Graph:
         return collate(items, self.preprocessor.config, [value.name for value in self.session.get_inputs()])
 
     def embed(self, texts: Sequence[str], batch: int = 32) -> np.ndarray:
-        """Return vectors of unit length; texts of similar length share a batch."""
+        """Return unit vectors of texts; a batch has texts of similar length."""
         items = self.preprocessor.encode(list(texts))
         order = sorted(range(len(items)), key=lambda index: len(items[index]))
         rows = np.empty((len(items), self.manifest.embedding_size), np.float32)
@@ -82,15 +82,15 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models-dir", type=Path, default=Path(".run/models"))
-    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="folder below the directory of models")
-    parser.add_argument("--folder", type=Path, default=Path(".run/precision"), help="where exports are kept")
+    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="folder in the directory of models")
+    parser.add_argument("--folder", type=Path, default=Path(".run/precision"), help="folder of the exports")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, help="write the report as JSON too")
     return parser.parse_args()
 
 
 def _exported(options: argparse.Namespace, precision: Precision) -> Path:
-    """Return the folder of an export, made in a process of its own where it is not there."""
+    """Return the folder of an export; if missing, export in a separate process first."""
     target: Path = options.folder / options.model / precision
     if not target.exists():
         print(f"exporting {options.model} in {precision} ...", flush=True)
@@ -148,11 +148,11 @@ def _speed(graphs: dict[str, Graph], rounds: int) -> list[dict]:
 
 
 def _race(graphs: dict[str, Graph], what: str, texts: Sequence[str], batch: int, rounds: int) -> dict:
-    """Run every batch with every graph in turn; a ratio is the median over batches of those of their medians."""
+    """Time each batch with all graphs in turn; a ratio is the median over batches of the ratios of median times."""
     items = sorted(graphs["fp32"].preprocessor.encode(list(texts)), key=len)
     batches = [graphs["fp32"].arrays(items[start : start + batch]) for start in range(0, len(items), batch)]
     times = {name: np.empty((rounds, len(batches))) for name in graphs}
-    for number in range(-1, rounds):  # the first round allocates
+    for number in range(-1, rounds):  # warm-up: the first round allocates memory
         for place, arrays in enumerate(batches):
             for name, graph in graphs.items():
                 taken = _thread_time(graph.session, arrays)
@@ -173,11 +173,11 @@ def _thread_time(session: ort.InferenceSession, arrays: dict[str, np.ndarray]) -
 
 
 def _gensim_data() -> Path:
-    """Return the folder of texts in the gensim package, whose files alone are used."""
+    """Return the folder of texts in the package gensim, without importing the package."""
     try:
         return Path(str(importlib.metadata.distribution("gensim").locate_file("gensim/test/test_data")))
     except importlib.metadata.PackageNotFoundError as error:
-        raise SystemExit("The sentences and word pairs are the gensim package's: run `make install`") from error
+        raise SystemExit("The sentences and word pairs come from the package gensim: run `make install`") from error
 
 
 def _sentences() -> list[str]:
@@ -193,7 +193,7 @@ def _word_pairs() -> list[tuple[str, str, float]]:
 
 
 def _word_similarity(graph: Graph, pairs: Sequence[tuple[str, str, float]]) -> float:
-    """Return Spearman's correlation of cosines with what people said."""
+    """Return Spearman's correlation of cosine similarities with human ratings."""
     from scipy.stats import spearmanr
 
     words = sorted({word for first, second, _ in pairs for word in (first, second)})

@@ -1,7 +1,7 @@
-"""Write the folder that infinity-emb's ONNX engine reads: the encoder's last hidden state as ``model.onnx``, in fp32.
+"""Exports a model for infinity-emb's ONNX engine: the encoder's last hidden state as ``model.onnx``, in fp32.
 
-It runs in the rivals' environment (see ``rivals.py``). Attention is written out (eager), as Optimum
-exports it, so that ONNX Runtime's optimizer, which infinity-emb runs, finds its patterns.
+Runs in the environment of the other servers (see ``rivals.py``). Exports eager attention, as Optimum does, because
+infinity-emb runs the optimizer of ONNX Runtime, which recognizes this form.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _bound_length(folder: Path) -> None:
-    """Let texts be truncated where sentence-transformers does it; infinity-emb looks at the positions alone."""
+    """Set the truncation length of sentence-transformers, as infinity-emb reads only the number of positions."""
     config = json.loads((folder / "config.json").read_text())
     config["max_position_embeddings"] = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
     (folder / "config.json").write_text(json.dumps(config, indent=2))

@@ -1,8 +1,8 @@
 """Compares Ingrain with other servers, same model, fp32, same cores: short and mixed texts, 1 / 32 / 256 clients.
 
-The others are a plain FastAPI server around sentence-transformers, and infinity-emb with its torch and its ONNX engine.
-They are installed into a separate environment the first time (some hundred megabytes to fetch). All servers run all the
-time and get the load in turn; each cell compares medians. Before that, all must give the same vectors.
+The other servers are FastAPI with sentence-transformers, and infinity-emb with its torch and its ONNX engine. The first
+run installs them into a separate environment (a download of some hundred megabytes). All servers run all the time and
+get the load in turn; each cell compares medians. The benchmark first checks that all return the same vectors.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Json = dict[str, Any]
 
 @dataclass
 class Rival:
-    """A running server, and how to speak with it.
+    """A running server and its API.
 
     Attributes:
-        name: For the report.
-        port: Where it listens.
-        process: It, and all below it.
-        path: Of the route that embeds.
-        body: Makes the body of a request for one text.
-        vector: Reads the vector of one text out of an answer.
+        name: Name in the report.
+        port: Port of the server.
+        process: Main process of the server.
+        path: Path of the route for embeddings.
+        body: Returns the request body for one text.
+        vector: Returns the vector in a response to a request for one text.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Rival:
             return np.array(self.vector(json.load(answer)), np.float32)
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds so far of all its processes."""
+        """Return the CPU seconds of all processes of the server."""
         used = 0.0
         for one in (self.process, *self.process.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -81,7 +81,7 @@ class Rival:
         return used
 
     def load(self, texts: list[str], clients: int, seconds: float) -> None:
-        """Keep clients busy for a round, with texts in their order."""
+        """Run a closed loop for one round, with the texts in order."""
         requests = [http_request(self.path, self.body(text)) for text in texts]
         warm_up, before = _WARM_UP_SHARE * seconds, self.cpu_s()
         load = closed_loop(Target("127.0.0.1", self.port), requests, clients=clients, seconds=warm_up + seconds)
@@ -120,13 +120,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mixes", nargs="+", choices=list(_SECONDS), default=list(_SECONDS))
     names = ["plain", "infinity torch", "infinity torch, BetterTransformer", "infinity onnx"]
     parser.add_argument("--rivals", nargs="*", choices=names, default=names)
-    parser.add_argument("--environment", type=Path, default=Path(".run/rivals"), help="folder of the others' packages")
+    parser.add_argument(
+        "--environment", type=Path, default=Path(".run/rivals"), help="environment of the other servers"
+    )
     parser.add_argument("--pip-args", default="", help="passed to pip, for a mirror or a proxy of your own")
     return parser.parse_args()
 
 
 def _environment(folder: Path, pip_args: list[str]) -> Path:
-    """Return the Python of the others' environment, which is made where it is missing."""
+    """Return the Python of the other servers' environment; create the environment if missing."""
     python, stamp = folder.resolve() / "env" / "bin" / "python", folder / "stamp"
     wanted = (_HERE / "rivals-requirements.txt").read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -147,7 +149,7 @@ def _onnx_folder(python: Path, model: Path, folder: Path) -> Path:
 
 
 def _commands(python: Path, model: Path, onnx: Path) -> dict[str, tuple[list[str], str]]:
-    """Return the command of each server, without its port, and its route."""
+    """Return the command, without the port, and the API of each server."""
     infinity = [str(python.with_name("infinity_emb")), "v2", "--served-model-name=model", "--device=cpu"]
     infinity += ["--dtype=float32", "--host=127.0.0.1", "--log-level=warning"]
     torch = [*infinity, f"--model-id={model}", "--engine=torch"]
@@ -156,7 +158,7 @@ def _commands(python: Path, model: Path, onnx: Path) -> dict[str, tuple[list[str
         "infinity torch": ([*torch, "--no-bettertransformer"], "/embeddings"),
         "infinity torch, BetterTransformer": ([*torch, "--bettertransformer"], "/embeddings"),
         "infinity onnx": (
-            # By default it would pool the first token, and use a quantized graph if there is one.
+            # The default would pool the first token, and use a quantized graph if there is one.
             [
                 *infinity,
                 f"--model-id={onnx}",
@@ -173,7 +175,7 @@ def _commands(python: Path, model: Path, onnx: Path) -> dict[str, tuple[list[str
 def _running(command: list[str], path: str, *, name: str) -> Iterator[Rival]:
     (port,) = free_ports(1)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
-    environment.pop("PYTHONPATH", None)  # of Ingrain's environment
+    environment.pop("PYTHONPATH", None)  # belongs to Ingrain's environment
     process = subprocess.Popen(
         [*command, f"--port={port}"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -216,18 +218,18 @@ def _answers(port: int) -> bool:
 
 
 def _check_equality(rivals: list[Rival]) -> None:
-    """Make sure that all servers do the same work: the same vectors, of short texts and of truncated ones."""
+    """Check that all servers return the same vectors, for short and for truncated texts."""
     for text in ("river", *make_texts("query", 3), *make_texts("lognormal", 5), " ".join(make_texts("query", 60))):
         truth = rivals[0].embed(text)
         for rival in rivals[1:]:
             vector = rival.embed(text)
             cosine = float(vector @ truth / np.linalg.norm(vector) / np.linalg.norm(truth))
             if cosine < _SAME:
-                raise SystemExit(f"{rival.name} gives another vector (cosine {cosine:.4f}) for {text[:60]!r}")
+                raise SystemExit(f"{rival.name} returns another vector (cosine {cosine:.4f}) for {text[:60]!r}")
 
 
 def _idle_cpu(rivals: list[Rival]) -> dict[str, float]:
-    """Return what each server takes of a core while nobody asks anything: it takes it from the others too."""
+    """Return the share of a core that each server uses while idle, because it slows down the others."""
     before = [rival.cpu_s() for rival in rivals]
     time.sleep(_IDLE_LOOK_S)
     return {
@@ -236,7 +238,7 @@ def _idle_cpu(rivals: list[Rival]) -> dict[str, float]:
 
 
 def _cell(rivals: list[Rival], mix: Mix, clients: int, options: argparse.Namespace) -> Json:
-    """Load all servers in turn with the same texts in the same order, other texts in each round."""
+    """Put load on all servers in turn, with the same texts in the same order; each round has other texts."""
     for rival in rivals:
         rival.results, rival.rates, rival.cpu_ms = [], [], []
     seconds = options.seconds or _SECONDS[mix]

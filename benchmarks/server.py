@@ -1,4 +1,4 @@
-"""Starts a real server for a benchmark, in its own process and on its own ports, and ends it with the benchmark."""
+"""Starts a server for a benchmark, in its own process and on free ports, and stops it after the benchmark."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from ingrain.bench.server_side import ServerCounts, read_counts, role_of
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Ports and process of a running server."""
+    """A running server."""
 
     inference_port: int
     model_port: int
     process: subprocess.Popen
 
     def get(self, path: str) -> dict:
-        """Return the JSON answer of the inference plane."""
+        """Send a GET request to the inference plane and return the JSON response."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.inference_port}{path}") as answer:
             return json.load(answer)
 
     def counts(self, model: str) -> ServerCounts | None:
-        """Return the counters of a model's batches; None if it has none."""
+        """Return the batch counters of a model; None if there are none."""
         with httpx.Client(base_url=f"http://127.0.0.1:{self.inference_port}", trust_env=False) as client:
             return read_counts(client, model, self.inference_port, is_local=False)
 
     def engine_counts(self, model: str) -> tuple[int, int]:
-        """Return the engine's own counts of a model's graphs: items inferred, batches executed."""
+        """Return the engine's counters of a model's graphs: inferred items, executed batches."""
         names = {model, f"{model}/text_encoder", f"{model}/image_encoder"}
         found = [one for one in self.get("/metrics")["modelStats"] if one["name"] in names]
         return sum(int(one["inferenceCount"]) for one in found), sum(int(one["executionCount"]) for one in found)
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds so far of the front end, of tritonserver, and of Triton's Python processes."""
+        """Return CPU seconds of the front end, of tritonserver, and of Triton's Python processes."""
         return self.by_role(_seconds)
 
     def by_role(self, measure: Callable[[psutil.Process], float]) -> dict[str, float]:
-        """Return the sum of what is measured of each process, by what the process does."""
+        """Return the sum of a measurement over the server's processes, by role of the process."""
         front = psutil.Process(self.process.pid)
         found = {"front end": measure(front), "tritonserver": 0.0, "graphs": 0.0}
         for child in front.children(recursive=True):
@@ -84,7 +84,7 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
         stdout=subprocess.DEVNULL,
     )
     server = Server(ports[0], ports[1], process)
-    # A benchmark that gets a signal must end its server too.
+    # A benchmark that gets a signal must also stop its server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         deadline = time.monotonic() + 600
@@ -111,7 +111,7 @@ def _is_ready(server: Server) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
+    """Return free ports."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -1,8 +1,8 @@
-"""Measures a CLIP text tower on texts of 12 tokens against the same texts padded to 77.
+"""Compares a CLIP text tower on texts of 12 tokens with the same texts padded to 77 tokens.
 
-OpenCLIP pads every text to the context length. Ingrain's graph does not need that if the text tower is causal, because
-tokens behind the end of a text cannot change its vector. The model is ``ViT-B-32`` at full size with random weights,
-which takes the same time as the published ones. It is exported the first time, which takes a minute or two.
+OpenCLIP pads every text to the context length. Ingrain's graph does not need padding if the text tower is causal,
+because tokens after the end of a text cannot change its vector. The model is ``ViT-B-32`` at full size with random
+weights, which take the same time as the published weights. The first run exports it, which takes a minute or two.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--folder", type=Path, default=Path(".run/text-length"), help="where the exported tower is kept"
-    )
+    parser.add_argument("--folder", type=Path, default=Path(".run/text-length"), help="folder of the exported tower")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=25)
@@ -82,7 +80,7 @@ def _options() -> argparse.Namespace:
 def _compare(
     session: ort.InferenceSession, config: TextPreprocess, texts: list[TokenizedText], rounds: int
 ) -> dict[str, float]:
-    """Time both forms of the same batch in turn; the vectors are compared at unit length."""
+    """Time both forms of the same batch in turn, and compare the normalized vectors."""
     names = [tensor.name for tensor in session.get_inputs()]
     short = collate(texts, config, names)
     padded = collate(texts, config, names, config.max_tokens)
@@ -94,9 +92,9 @@ def _compare(
         for form, arrays in (("short", short), ("padded", padded)):
             started = time.perf_counter()
             (vectors[form],) = session.run(None, arrays)
-            if number >= 2:  # the first ones allocate
+            if number >= 2:  # warm-up: the first runs allocate memory
                 times[form].append(time.perf_counter() - started)
-    # Random weights must not hide a difference: texts of one batch get vectors of their own.
+    # Different texts must have different vectors, or the comparison of the two forms would mean nothing.
     assert len(np.unique(vectors["short"].round(3), axis=0)) == len(texts)
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in vectors.values()]
     return {
@@ -117,7 +115,7 @@ def _texts_of_12_tokens(preprocessor: TextPreprocessor, count: int) -> list[Toke
 
 
 def _export_into(folder: Path) -> None:
-    """Export in a process of its own, whose memory and threads are gone before anything is timed."""
+    """Export in a separate process, so that its memory and threads are gone before the measurement."""
     print(f"exporting {_ARCHITECTURE} with random weights ...", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -127,19 +125,19 @@ def _export_into(folder: Path) -> None:
 
 
 def _export(scratch: Path) -> Path:
-    """Build the architecture, export and prove it, and return the folder with manifest, tokenizer and text graph."""
+    """Build, export and prove the model; return the folder with manifest, tokenizer and text graph."""
     from compat.clip_models import place, subject
     from compat.forked import warm_up
     from compat.towers import convert_briefly, job_in
     from ingrain.export.families.output import graph_folder, model_folder
 
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)  # OpenCLIP warns about weights that are loaded later
+    logging.disable(logging.WARNING)  # OpenCLIP warns that the weights are not loaded yet
     warm_up()
     job = job_in(scratch, _ARCHITECTURE, "open_clip")
     manifest = convert_briefly(job, place(subject(_ARCHITECTURE), scratch / "source"), lambda _: None)
     (model_folder(job) / "manifest.json").write_bytes(msgspec.json.encode(manifest))
-    shutil.rmtree(graph_folder(job, "image_encoder").parent)  # 350 MB that are not used here
+    shutil.rmtree(graph_folder(job, "image_encoder").parent)  # 350 MB, not needed here
     return Path(job.output)
 
 

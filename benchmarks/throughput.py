@@ -1,9 +1,9 @@
-"""Measures throughput of concurrent single-text requests against bare ONNX Runtime, in turn, in one run.
+"""Compares throughput of concurrent single-text requests with bare ONNX Runtime, in turn.
 
-Bare ONNX Runtime gets the texts tokenized and sorted by length. Its fastest setting is searched over sessions × threads
-× batch size, then measured in turn with the server; the ratio is that of the medians. The load generator's share of the
-cores is reported, and counted out in a second ratio. A second yardstick, ``bareAsTheServer``, leaves out the same
-fusion of text encoders as the server does, and so shows what is lost outside the graphs.
+Bare ONNX Runtime gets the texts tokenized and sorted by length. Its fastest setting of sessions, threads and batch size
+is searched first, then measured in turn with the server. The ratio compares medians; a second ratio corrects for the
+load generator's share of the cores. A second baseline, ``bareAsTheServer``, disables the same graph optimizations as
+the server, and so shows the overhead outside the graphs.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=None)
-    parser.add_argument("--texts", type=int, default=20_000, help="distinct texts; longer runs walk through them again")
+    parser.add_argument("--texts", type=int, default=20_000, help="distinct texts; longer runs repeat them")
     parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="query")
     return parser.parse_args()
 

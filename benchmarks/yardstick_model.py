@@ -1,6 +1,6 @@
-"""Writes the yardstick of the throughput benchmarks: a BERT of 12 layers × 384, random weights, a real tokenizer.
+"""Writes the model of the throughput benchmarks: a BERT of 12 layers × 384 with random weights and a real tokenizer.
 
-Its vectors mean nothing; its time is that of all-MiniLM-L12, e5-small, bge-small and their like.
+Its vectors are meaningless, but it takes the same time as all-MiniLM-L12, e5-small, bge-small and similar models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def write(tokenizer_folder: Path, target: Path) -> None:
-    """Build the model and save it as sentence-transformers does."""
+    """Build the model and save it in the format of sentence-transformers."""
     import torch
 
     from tiny_models import prepare_libraries

@@ -54,7 +54,7 @@ def test_an_id_is_zeroed_as_in_a_text(tmp_path):
 
 @pytest.mark.parametrize(("row", "wrong"), [([6, 9], "9"), ([-1], "-1"), ([2**70], str(2**70))])
 def test_ids_that_the_vocabulary_lacks_are_refused(tmp_path, row, wrong):
-    with pytest.raises(InvalidRequestError, match=f"{wrong}; those of this model are 0 to 8") as caught:
+    with pytest.raises(InvalidRequestError, match=f"{wrong}; the ids of this model are 0 to 8") as caught:
         preprocessor(tmp_path, None).take_ids([[5], row], name=name)
     assert caught.value.param == "input[1]"
 

@@ -1,1 +1,1 @@
-"""A load generator for a running server: requests in, rates and latencies out. Speaks HTTP only."""
+"""A load generator: sends requests to a running server over HTTP, and reports rates and latencies."""

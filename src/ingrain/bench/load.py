@@ -1,4 +1,4 @@
-"""Closed and open loops of HTTP clients that cost as little as Python ones can: prepared bytes on raw connections."""
+"""Sends prepared HTTP requests over raw connections, in a closed or open loop, at little CPU cost."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _CONNECT_TIMEOUT_S = 10.0
 _LAST_ANSWERS_S = 60.0
 
 Answers = Literal["json", "base64", "raw"]
-"""How vectors are answered: numbers in JSON, base64 in JSON, or float32 as they are."""
+"""Format of vectors in responses: numbers in JSON, base64 in JSON, or raw float32."""
 
 
 @dataclass(slots=True)
 class LoadResult:
-    """What one run of a loop saw.
+    """Measurements of one run of a loop.
 
     Attributes:
-        seconds: Wall time, until the last answer.
-        latencies_s: One for each answer of status 200, from the moment its request was sent; in an open loop from the
-            moment it was meant to be sent, so that a server that falls behind cannot hide it.
-        answered_at_s: The moment of each of these answers, since the loop began.
-        sent_for_s: How long requests were sent; the last answers came later.
-        statuses: Answers by status.
-        lost: Requests whose connection broke.
-        cpu_s: CPU time of this process, which the server did not have.
+        seconds: Wall time until the last response.
+        latencies_s: Latency of each response with status 200, from the time at which the request was sent. In an open
+            loop from the time at which the request was due, so that a server that falls behind cannot hide its delay.
+        answered_at_s: Time of each response with status 200, since the start of the loop.
+        sent_for_s: Time during which requests were sent; the last responses arrived later.
+        statuses: Number of responses by status.
+        lost: Number of requests whose connection broke.
+        cpu_s: CPU time of the load generator, which was not available to the server.
     """
 
     seconds: float = 0.0
@@ -47,18 +47,18 @@ class LoadResult:
 
     @property
     def requests_per_s(self) -> float:
-        """Good answers by second of wall time."""
+        """Responses with status 200 per second of wall time."""
         return len(self.latencies_s) / self.seconds
 
     def steady_requests_per_s(self, warm_up_s: float = 0.0, within_s: float = float("inf")) -> float:
-        """Good answers by second while requests were sent, without the beginning and the last answers.
+        """Return responses with status 200 per second, in a window from ``warm_up_s`` until sending stopped.
 
-        Answers come in batches. So the time counts from one answer to another, the last one before each end of the
-        window: a window that begins and ends anywhere would hold a batch more or less.
+        Responses arrive in batches, so a window with arbitrary ends may contain a batch more or less. To avoid that,
+        each end moves back to the last response before it.
 
         Args:
-            warm_up_s: Where the window begins.
-            within_s: Count only answers that took no longer than this.
+            warm_up_s: Start of the window.
+            within_s: Count only responses with at most this latency.
         """
         moments = sorted(zip(self.answered_at_s, self.latencies_s, strict=True))
         first = bisect_right(moments, (warm_up_s, float("inf"))) - 1
@@ -71,18 +71,18 @@ class LoadResult:
 
     @property
     def failed(self) -> int:
-        """Requests that were not answered with 200."""
+        """Number of requests without a response of status 200."""
         return self.lost + sum(count for status, count in self.statuses.items() if status != 200)
 
     def percentile_ms(self, share: float) -> float:
-        """Latency in milliseconds that this share of the good answers stayed under; NaN if there is none."""
+        """Return a percentile of the latencies in milliseconds, for a share such as 0.99; NaN if there are none."""
         if not self.latencies_s:
             return float("nan")
         ordered = sorted(self.latencies_s)
         return 1e3 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     def count(self, status: int, latency_s: float, at_s: float) -> None:
-        """Take an answer in."""
+        """Record a response."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
         if status == 200:
             self.latencies_s.append(latency_s)
@@ -91,7 +91,7 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go; over TLS if a context is given."""
+    """Address of the server; ``tls`` makes connections use TLS."""
 
     host: str
     port: int
@@ -99,20 +99,20 @@ class Target:
 
 
 class Connection(asyncio.Protocol):
-    """One connection with at most one request on it; answers must have a ``Content-Length``, as Ingrain's do."""
+    """A connection with at most one request in progress. Responses must have a ``Content-Length``."""
 
     def __init__(self, answered: Callable[[Connection, int], None], lost: Callable[[Connection], None]) -> None:
         self._answered = answered
         self._lost = lost
         self._buffer = bytearray()
         self._status = 0
-        self._whole = 0  # bytes of the answer that is on its way; 0 while its headers are
+        self._whole = 0  # size of the response including headers; 0 until the headers are complete
         self._transport: asyncio.Transport
         self.is_open = True
         self.sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
+        """Store the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def send(self, request: bytes, sent_at: float) -> None:
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Look whether the answer is whole; headers are read once, for an answer may be a hundred megabytes."""
+        """Call ``answered`` when the response is complete. Headers are parsed once, as bodies may have 100 MB."""
         self._buffer += data
         if not self._whole:
             end = self._buffer.find(b"\r\n\r\n")
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
             self._answered(self, self._status)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits, unless we closed it."""
+        """Call ``lost``, unless this side has closed the connection."""
         del exc
         if self.is_open:
             self.is_open = False
@@ -150,13 +150,13 @@ class Connection(asyncio.Protocol):
 
 
 def http_request(path: str, body: object, *, api_key: str | None = None, accept: str | None = None) -> bytes:
-    """Return a POST with a JSON body as bytes.
+    """Encode a POST request with a JSON body.
 
     Args:
         path: The route.
-        body: What becomes JSON.
-        api_key: Key of the server.
-        accept: Media type of the answer; None to leave that to the server.
+        body: The body, to be encoded as JSON.
+        api_key: API key of the server.
+        accept: ``Accept`` header; omitted if None.
     """
     content = orjson.dumps(body)
     lines = [
@@ -173,13 +173,13 @@ def http_request(path: str, body: object, *, api_key: str | None = None, accept:
 
 
 def embedding_request(path: str, body: Mapping[str, object], answers: Answers, *, api_key: str | None = None) -> bytes:
-    """Return a request for vectors as bytes.
+    """Encode a request for vectors.
 
     Args:
         path: ``/embed_text`` or ``/embed_image``.
-        body: Its fields.
-        answers: How the vectors are to be answered.
-        api_key: Key of the server.
+        body: Fields of the request.
+        answers: Format of the vectors in the response.
+        api_key: API key of the server.
     """
     if answers == "base64":
         body = {**body, "encodingFormat": "base64"}
@@ -188,7 +188,7 @@ def embedding_request(path: str, body: Mapping[str, object], answers: Answers, *
 
 
 async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int, seconds: float) -> LoadResult:
-    """Keep ``clients`` requests in progress, walking through the prepared ones in turn.
+    """Keep ``clients`` requests in progress for ``seconds``, cycling through the prepared requests.
 
     Raises:
         OSError: The server cannot be reached.
@@ -199,16 +199,19 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
     done = loop.create_future()
     working = clients
 
-    def next_request(connection: Connection) -> None:
+    def stop_client() -> None:
         nonlocal working
+        working -= 1
+        if not working:
+            done.set_result(None)
+
+    def next_request(connection: Connection) -> None:
         now = time.perf_counter()
         if now < until:
             connection.send(next(feed), now)
             return
         connection.close()
-        working -= 1
-        if not working:
-            done.set_result(None)
+        stop_client()
 
     def answered(connection: Connection, status: int) -> None:
         now = time.perf_counter()
@@ -216,12 +219,9 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
         next_request(connection)
 
     def lost(connection: Connection) -> None:
-        nonlocal working
         del connection
         result.lost += 1
-        working -= 1
-        if not working:
-            done.set_result(None)
+        stop_client()
 
     connections = await _connect(target, clients, answered, lost)
     started, cpu = time.perf_counter(), time.process_time()
@@ -239,15 +239,15 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
 async def open_loop(
     target: Target, requests: Sequence[bytes], *, rate: float, seconds: float, connections: int, seed: int = 7
 ) -> LoadResult:
-    """Send requests at random moments (Poisson), ``rate`` a second on average, whether the server keeps up or not.
+    """Send requests as a Poisson process of ``rate`` per second, whether the server keeps up or not.
 
     Args:
         target: The server.
-        requests: Prepared ones, walked through in turn.
-        rate: Requests a second.
-        seconds: How long requests are sent; the last answers are waited for.
-        connections: Requests that may be on their way at once; more wait here, and their latency grows.
-        seed: Decides the moments.
+        requests: Prepared requests, sent in turn.
+        rate: Requests per second on average.
+        seconds: Time during which requests are sent; the loop then waits for the last responses.
+        connections: Limit of requests in progress. Further requests wait here, which counts as latency.
+        seed: Seed of the random send times.
 
     Raises:
         OSError: The server cannot be reached.

@@ -1,4 +1,4 @@
-"""Draw a run: how many answers took how long, and how many came when."""
+"""Plots the latencies of a run as a histogram, and its responses over time."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from ingrain.errors import SettingsError
 from ingrain.install_hint import install_hint
 
 SHARES = (0.5, 0.95, 0.99)
-"""The percentiles that are reported, and drawn as lines."""
+"""Percentiles in the report and in the plot."""
 
-# The slowest answers would press all others into one bar.
+# Share of the responses in the histogram; the slowest ones would squeeze all others into one bar.
 _SHOWN_SHARE = 0.995
 _BARS = 60
 
 
 def check_matplotlib() -> None:
-    """Say before a run, and not after it, that it cannot be drawn.
+    """Check that matplotlib is installed; called before the run, so that no run is lost.
 
     Raises:
         SettingsError: matplotlib is not installed.
     """
     try:
-        import matplotlib.figure  # noqa: F401 - whether it is there
+        import matplotlib.figure  # noqa: F401 - only checks that the package is installed
     except ImportError as error:
-        raise SettingsError(f"--plot draws with matplotlib: {install_hint('bench')}.", param="--plot") from error
+        raise SettingsError(f"--plot needs matplotlib: {install_hint('bench')}.", param="--plot") from error
 
 
 def draw(result: LoadResult, title: str) -> Any:
-    """Return the run as a ``matplotlib.figure.Figure``, which ``savefig`` writes in the format of a file's suffix."""
+    """Plot a run and return the ``matplotlib.figure.Figure``."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     figure.suptitle(title)
     by_latency, by_time = figure.subplots(2, height_ratios=(2, 1))
     latencies_ms = 1e3 * np.asarray(result.latencies_s)
-    by_latency.set(xlabel="latency in ms", ylabel="answers")
-    by_time.set(xlabel="seconds since the beginning", ylabel="answers")
+    by_latency.set(xlabel="latency in ms", ylabel="responses")
+    by_time.set(xlabel="seconds since the start", ylabel="responses")
     if result.latencies_s:
         longest_ms = np.quantile(latencies_ms, _SHOWN_SHARE)
         by_latency.hist(latencies_ms, bins=_BARS, range=(0, longest_ms))
@@ -58,12 +58,12 @@ def draw(result: LoadResult, title: str) -> Any:
 
 
 def write_plot(result: LoadResult, title: str, file: Path) -> None:
-    """Draw a run into a file: SVG, PNG or PDF by its suffix.
+    """Plot a run into a file: SVG, PNG or PDF by its suffix.
 
     Raises:
-        SettingsError: The file cannot be written, or its suffix names no format.
+        SettingsError: The file cannot be written, or its suffix is not a supported format.
     """
     try:
         draw(result, title).savefig(file)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"The picture {file} cannot be written: {error}.", param="--plot") from error
+        raise SettingsError(f"The plot {file} cannot be written: {error}.", param="--plot") from error

@@ -1,4 +1,4 @@
-"""Summarize a run in numbers, for a person and as JSON."""
+"""Summarizes a run as a report, for JSON and as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingrain.cores import usable_cores
 def summarize(
     what: Mapping[str, object], result: LoadResult, batch: int, counted: ServerCounts | None
 ) -> dict[str, object]:
-    """Return all that was measured, under names that the JSON report keeps."""
+    """Return the report of a run; the keys are those of the JSON report and stay stable."""
     report: dict[str, object] = {
         **what,
         "seconds": round(result.seconds, 3),

@@ -1,4 +1,4 @@
-"""One benchmark from its options to its report."""
+"""Runs one benchmark: prepares the requests, loads the server, and returns the report."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """What to send, and how.
+    """Options of a benchmark.
 
     Attributes:
-        url: The inference plane.
-        model: A model that is loaded.
-        clients: Requests in progress in a closed loop; connections in an open one.
-        rate: Requests a second on average, sent whether the server keeps up or not; None for a closed loop.
-        seconds: How long requests are sent.
-        warm_up_s: Seconds of a closed loop before that, not counted.
-        mix: Which texts.
-        texts: How many distinct ones.
-        texts_file: A file with a text a line, for the mix ``file``.
-        images: Picture files to embed instead of texts.
-        batch: Items in each request.
-        answers: How vectors are to be answered.
-        api_key: Key with the scope ``infer``; with ``metrics`` too, batches are told.
+        url: URL of the inference plane.
+        model: Name of a loaded model.
+        clients: Requests in progress in a closed loop; connections in an open loop.
+        rate: Average requests per second of an open loop; None for a closed loop.
+        seconds: Time during which requests are sent.
+        warm_up_s: Duration of a closed loop before the measurement.
+        mix: Kind of texts.
+        texts: Number of distinct texts.
+        texts_file: File with one text per line, for the mix ``file``.
+        images: Image files to embed instead of texts.
+        batch: Items per request.
+        answers: Format of vectors in responses.
+        api_key: API key with the scope ``infer``; the report has batch sizes only if it has the scope ``metrics``, too.
     """
 
     url: str = "http://127.0.0.1:8686"
@@ -59,12 +59,12 @@ class BenchOptions:
 
 
 def run_bench(options: BenchOptions) -> tuple[dict[str, object], LoadResult]:
-    """Load the server and return the report, and the run behind it.
+    """Put load on the server; return the report and the measurements.
 
     Raises:
         SettingsError: An option cannot be used.
         EngineUnavailableError: The server cannot be reached.
-        IngrainError: It refuses the first request, with its reason.
+        IngrainError: The server refuses the first request; the message has the reason.
     """
     target = _target(options.url)
     requests = list(_requests(options))
@@ -85,10 +85,10 @@ def run_bench(options: BenchOptions) -> tuple[dict[str, object], LoadResult]:
             )
         after = read_counts(client, options.model, target.port, is_local=local)
     counted = after.since(before) if after is not None and before is not None else None
-    return summarize(_what(options), result, options.batch, counted), result
+    return summarize(_describe(options), result, options.batch, counted), result
 
 
-def _what(options: BenchOptions) -> dict[str, object]:
+def _describe(options: BenchOptions) -> dict[str, object]:
     loop = (
         {"clients": options.clients} if options.rate is None else {"rate": options.rate, "connections": options.clients}
     )
@@ -128,11 +128,11 @@ def _picture(path: Path) -> str:
     try:
         return base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
-        raise SettingsError(f"The picture {path} cannot be read.", param="--images") from error
+        raise SettingsError(f"The image file {path} cannot be read.", param="--images") from error
 
 
 def _try_once(client: httpx.Client, options: BenchOptions, request: bytes) -> None:
-    """Send the first request alone: what is wrong with it is wrong with all."""
+    """Send the first request alone, and raise its error; all requests would have the same one."""
     head, _, body = request.partition(b"\r\n\r\n")
     try:
         answer = client.post(head.split()[1].decode(), content=body)
@@ -142,7 +142,7 @@ def _try_once(client: httpx.Client, options: BenchOptions, request: bytes) -> No
         try:
             message = str(answer.json()["message"])
         except (ValueError, KeyError, TypeError):
-            message = "it gives no reason"
+            message = "the response has no message"
         raise IngrainError(f"The server refuses the first request ({answer.status_code}): {message}")
 
 
@@ -154,7 +154,9 @@ def _run(loop: Coroutine[object, object, LoadResult]) -> LoadResult:
 
                 return uvloop.run(loop)  # type: ignore[no-any-return]
             except ModuleNotFoundError:
-                pass  # a client's installation; the loop of the standard library costs a little more
+                pass  # not part of a client installation; the loop of the standard library needs a little more CPU
         return asyncio.run(loop)
     except (OSError, TimeoutError) as error:
-        raise EngineUnavailableError("The server went away, or stopped answering, during the benchmark.") from error
+        raise EngineUnavailableError(
+            "The server closed the connections or stopped responding during the benchmark."
+        ) from error

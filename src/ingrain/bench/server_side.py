@@ -1,4 +1,4 @@
-"""What the server itself tells of a run: batches, padding, and where its CPU time goes."""
+"""Reads batch counters from the server's metrics, and the CPU time of the server's processes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _WORKER = "ingrain.app.workers.worker"
 
 @dataclass(frozen=True, slots=True)
 class ServerCounts:
-    """Counters of one model at one moment.
+    """Counters of a model at one time.
 
     Attributes:
-        batches: Sent to the engine.
-        items: In these batches.
-        tokens: In these batches, without padding.
-        padded_tokens: With padding.
-        cpu_s: CPU seconds by process, where the server runs on this machine.
+        batches: Batches sent to the engine.
+        items: Items in these batches.
+        tokens: Tokens in these batches, without padding.
+        padded_tokens: Tokens in these batches, with padding.
+        cpu_s: CPU seconds by process name, if the server runs on this machine.
     """
 
     batches: float = 0
@@ -32,7 +32,7 @@ class ServerCounts:
     cpu_s: dict[str, float] = field(default_factory=dict)
 
     def since(self, before: ServerCounts) -> ServerCounts:
-        """Return what was counted after ``before``."""
+        """Return the difference from ``before``."""
         return ServerCounts(
             self.batches - before.batches,
             self.items - before.items,
@@ -43,7 +43,7 @@ class ServerCounts:
 
 
 def read_counts(client: httpx.Client, model: str, port: int, *, is_local: bool) -> ServerCounts | None:
-    """Ask the server; None where it does not tell (another server, or a key without the scope ``metrics``)."""
+    """Read the metrics; None if the server has none of Ingrain, or the API key lacks the scope ``metrics``."""
     answer = client.get("/metrics", headers={"Accept": "text/plain"})
     if answer.status_code != 200:
         return None
@@ -64,9 +64,9 @@ def read_counts(client: httpx.Client, model: str, port: int, *, is_local: bool) 
 
 
 def cpu_by_process(port: int) -> dict[str, float]:
-    """Return CPU seconds by name of the process that listens on a port and of its descendants; empty if unknown.
+    """Return CPU seconds by name, of the process that listens on a port and of its descendants; empty if unknown.
 
-    Needs the package psutil, which a bare client's installation does not bring.
+    Needs the package psutil, which a client installation does not have.
     """
     try:
         import psutil
@@ -91,7 +91,7 @@ def cpu_by_process(port: int) -> dict[str, float]:
 
 
 def role_of(process: Any) -> str:
-    """Return what a process below the server's own does, a ``psutil.Process`` given: the name its figures go under."""
+    """Return the name in the report for a child process of the server, a ``psutil.Process``."""
     if "stub" in process.name():
         return "graphs"
     return "front end" if _WORKER in process.cmdline() else str(process.name())

@@ -1,4 +1,4 @@
-"""Texts to send: distinct, of stated lengths, the same in every run."""
+"""Generates the texts of a benchmark: distinct, with a given distribution of lengths, and reproducible."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _NEWS_PACKAGE, _NEWS_FILE = "gensim", "gensim/test/test_data/lee_background.cor"
 
 
 def make_texts(mix: Mix, count: int, *, file: Path | None = None, seed: int = 7) -> list[str]:
-    """Return texts of one mix.
+    """Generate or read the texts of a mix.
 
     Args:
         mix: ``query``: 4 to 9 words, as in search queries. ``constant``: 8 words each. ``lognormal``: the number of
             words is log-normal with median 60 and sigma 0.9, at most 1,000, as in passages of documents. ``news``: the
-            articles of the Lee background corpus, 30 to 350 words each, which the package gensim carries.
-            ``file``: the lines of ``file``, in order.
-        count: How many; a file may hold fewer, and there are 293 distinct articles.
-        file: Of the mix ``file``.
-        seed: Decides the words.
+            articles of the Lee background corpus in the package gensim, 30 to 350 words each. ``file``: the lines of
+            ``file``, in order.
+        count: Number of texts; a file may have fewer, and ``news`` has 293.
+        file: The file of the mix ``file``.
+        seed: Seed of the random words.
 
     Raises:
-        SettingsError: The file cannot be read, or holds no text; the package with the articles is not installed.
+        SettingsError: The file cannot be read or has no text, or the package gensim is not installed.
     """
     if mix == "news":
         return list(dict.fromkeys(_lines(_news_file(), None)))[:count]
@@ -48,7 +48,7 @@ def make_texts(mix: Mix, count: int, *, file: Path | None = None, seed: int = 7)
         texts[" ".join(numbers.choices(_WORDS, k=length))] = None
         if len(texts) == count:
             return list(texts)
-    raise AssertionError("lengths go on for ever")
+    raise AssertionError("_lengths never ends")
 
 
 def _lengths(mix: Mix, numbers: random.Random) -> Iterator[int]:
@@ -63,12 +63,12 @@ def _lengths(mix: Mix, numbers: random.Random) -> Iterator[int]:
 
 
 def _news_file() -> Path:
-    """Return the file of articles; the package that carries it is not imported."""
+    """Return the file of articles in the package gensim, without importing the package."""
     try:
         return Path(str(distribution(_NEWS_PACKAGE).locate_file(_NEWS_FILE)))
     except PackageNotFoundError:
         raise SettingsError(
-            "The mix 'news' reads articles that the package gensim carries: pip install --no-deps gensim.",
+            "The mix 'news' needs the articles in the package gensim: pip install --no-deps gensim.",
             param="--mix",
         ) from None
 
@@ -82,5 +82,5 @@ def _lines(file: Path | None, count: int | None) -> list[str]:
         raise SettingsError(f"The file {file} cannot be read as UTF-8 text.", param="--texts-file") from error
     texts = [line for line in lines if line][:count]
     if not texts:
-        raise SettingsError(f"The file {file} holds no text.", param="--texts-file")
+        raise SettingsError(f"The file {file} contains no text.", param="--texts-file")
     return texts

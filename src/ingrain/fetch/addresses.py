@@ -1,4 +1,4 @@
-"""Tells public IP addresses from others, IPv4 addresses embedded in IPv6 ones included."""
+"""Checks whether an IP address is public, including IPv4 addresses embedded in IPv6 addresses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOT_PUBLIC_V4 = tuple(
 _NOT_PUBLIC_V6 = tuple(
     IPv6Network(text)
     for text in (
-        "2001::/23",  # IETF protocol assignments; Teredo, a part of it, is judged by its embedded addresses
+        "2001::/23",  # IETF protocol assignments; contains Teredo, where the embedded addresses decide
         "2001:db8::/32",
         "3fff::/20",
     )
@@ -43,10 +43,10 @@ _NOT_PUBLIC_V6 = tuple(
 
 
 def is_public(text: str) -> bool:
-    """Tell whether callers may have this address connected to.
+    """Return whether an address is public, so that URLs of callers may lead to it.
 
     Args:
-        text: An IPv4 or IPv6 address from the resolver; anything else, or one with a zone, is not public.
+        text: An IPv4 or IPv6 address from the resolver. An address with a zone, or any other text, is not public.
     """
     try:
         address = ip_address(text)

@@ -1,4 +1,4 @@
-"""Fetches URLs under a policy; the only way by which Ingrain reads URLs that callers choose."""
+"""Fetches URLs under a policy. Ingrain reads every URL that a caller chooses through this module."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _BROKEN = (
     httpcore.UnsupportedProtocol,
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
-    OSError,  # TLS errors in the middle of a response are not wrapped
-    ValueError,  # a header or name that cannot be decoded
+    OSError,  # httpcore does not wrap TLS errors in the middle of a response
+    ValueError,  # from decoding a header or a host name
 )
 
 
 class Fetcher:
-    """Fetches by GET under one policy. Belongs to one event loop; idle connections are kept for two seconds.
+    """Sends GET requests under one policy. Belongs to one event loop; keeps idle connections for two seconds.
 
     Args:
-        policy: What may be fetched, and how long it may take.
-        resolver: Resolves names; the system's unless given.
-        network: Opens connections to addresses that were checked; TCP unless given.
-        tls: Certificate authorities to trust; the usual ones unless given.
+        policy: Allowed hosts and limits.
+        resolver: Resolves host names; by default the system's resolver.
+        network: Opens connections to checked addresses; by default TCP.
+        tls: SSL context with the trusted certificate authorities; by default those of httpx.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Fetcher:
     ) -> None:
         self.policy = policy
         self._at_once = asyncio.Semaphore(policy.max_at_once)
-        # httpcore's pool, not httpx's client, which adds proxies, cookies, redirects, authentication and decoding.
+        # A client of httpx would add proxies, cookies, redirects, authentication and decompression.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or httpx.create_ssl_context(),
             max_connections=policy.max_at_once,
@@ -64,7 +64,7 @@ class Fetcher:
         )
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._pool.aclose()
 
     async def fetch(
@@ -74,20 +74,18 @@ class Fetcher:
         max_bytes: int,
         headers: Mapping[str, str] | None = None,
         param: str = "url",
-        timeout_s: float | None = None,
     ) -> bytes:
-        """Return the body of a URL.
+        """Fetch a URL and return the response body.
 
         Args:
             url: An http or https URL.
-            max_bytes: Longest body.
-            headers: Checked by ``check_download_headers``; sent only to the URL's own host.
-            param: Path of the field that the URL stands in, for errors.
-            timeout_s: Seconds for all of it; the policy's if None.
+            max_bytes: Limit of the body.
+            headers: Request headers that ``check_download_headers`` has checked. Redirects to other hosts drop them.
+            param: Path of the field that contains the URL, for errors.
 
         Raises:
             FetchRefusedError: The URL is malformed, or the policy forbids it or a redirect.
-            FetchFailedError: The host is unreachable, too slow, or answered with an error.
+            FetchFailedError: The host is unreachable or too slow, or returned an error.
             TooLargeError: The body is longer than ``max_bytes``.
         """
         pieces: list[bytes] = []
@@ -95,7 +93,7 @@ class Fetcher:
         async def keep(piece: bytes) -> None:
             pieces.append(piece)
 
-        await self._transfer(url, keep, max_bytes, headers or {}, param, timeout_s)
+        await self._transfer(url, keep, max_bytes, headers or {}, param, self.policy.total_timeout_s)
         return b"".join(pieces)
 
     async def fetch_to_file(
@@ -104,14 +102,17 @@ class Fetcher:
         path: Path,
         *,
         max_bytes: int,
-        headers: Mapping[str, str] | None = None,
         param: str = "url",
         timeout_s: float | None = None,
-    ) -> int:
-        """Write the body of a URL to a new file; if the fetch fails, the file is removed.
+    ) -> None:
+        """Fetch a URL into a new file; remove the file if the fetch fails.
 
-        Returns:
-            The file's size in bytes.
+        Args:
+            url: An http or https URL.
+            path: The new file.
+            max_bytes: Limit of the body.
+            param: Path of the field that contains the URL, for errors.
+            timeout_s: Timeout of the whole fetch; the policy's if None.
 
         Raises:
             FileExistsError: The file exists already; it is not changed.
@@ -128,34 +129,31 @@ class Fetcher:
                 raise machine_fault(error) or _unwritable() from error
 
         try:
-            await self._transfer(url, write, max_bytes, headers or {}, param, timeout_s)
-            size = file.tell()
+            await self._transfer(url, write, max_bytes, {}, param, timeout_s or self.policy.total_timeout_s)
             await asyncio.to_thread(file.close)
-        except OSError as error:  # flushing what was buffered failed
+        except OSError as error:  # flushing the buffer failed
             _discard(file, path)
             raise machine_fault(error) or _unwritable() from error
         except BaseException:  # cancellation included
             _discard(file, path)
             raise
-        return size
 
     async def _transfer(
-        self, url: str, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str, timeout_s: float | None
+        self, url: str, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str, timeout_s: float
     ) -> None:
-        """Follow a URL to its body under the deadline, and translate what the HTTP library raises."""
+        """Fetch a URL within the timeout, pass the body to ``sink``, and translate errors of the HTTP library."""
         target = Target.parse(url, param=param)
         self.policy.check(target, param=param)
-        total_s = self.policy.total_timeout_s if timeout_s is None else timeout_s
         async with self._at_once:
             try:
-                async with asyncio.timeout(total_s):
+                async with asyncio.timeout(timeout_s):
                     await self._follow(target, sink, max_bytes, headers, param)
             except TimeoutError as error:
-                raise _failed(param, f"it took longer than {total_s:g} seconds") from error
+                raise _failed(param, f"it took longer than {timeout_s:g} seconds") from error
             except httpcore.TimeoutException as error:
-                raise _failed(param, f"host {target.host!r}, or one that it redirects to, is too slow") from error
+                raise _failed(param, f"host {target.host!r}, or a host that it redirects to, is too slow") from error
             except _BROKEN as error:
-                raise _failed(param, f"host {target.host!r}, or one that it redirects to, broke off") from error
+                raise _failed(param, f"host {target.host!r}, or a host that it redirects to, broke off") from error
 
     async def _follow(self, first: Target, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str) -> None:
         target, may_send = first, True
@@ -165,14 +163,14 @@ class Fetcher:
                 return
             target = target.redirected(location, param=param)
             self.policy.check(target, param=param)
-            # Once dropped they stay dropped, even if a later redirect leads back to the first host.
+            # Dropped headers stay dropped, even if a later redirect leads back to the first host.
             may_send = may_send and target.keeps_headers_of(first)
         raise refused(param, f"it redirects more than {self.policy.max_redirects} times")
 
     async def _visit(
         self, target: Target, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str
     ) -> str | None:
-        """Send one request; pass its body to ``sink``, or return the location that it redirects to."""
+        """Send one request. Pass the body to ``sink``, or return the location of a redirect."""
         seconds = {"connect": self.policy.connect_timeout_s, "read": self.policy.read_timeout_s}
         timeout = {**seconds, "write": self.policy.read_timeout_s, "pool": self.policy.total_timeout_s}
         request_headers = {
@@ -208,7 +206,7 @@ def _discard(file: BinaryIO, path: Path) -> None:
     try:
         file.close()
     except OSError:
-        pass  # a full disk fails again here; the file is removed all the same
+        pass  # flushing to a full disk fails again; the file is removed below
     path.unlink(missing_ok=True)
 
 
@@ -216,8 +214,8 @@ def _check_answer(status: int, fields: Mapping[bytes, bytes], target: Target, ma
     if status != 200:
         raise _failed(param, f"host {target.host!r} answered with status {status}", httpStatus=status)
     if fields.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
-        # A few kilobytes may decompress to gigabytes.
-        raise _failed(param, f"host {target.host!r} sent a compressed body, which was not asked for")
+        # Not accepted, because a few kilobytes may decompress to gigabytes.
+        raise _failed(param, f"host {target.host!r} sent a compressed body although the request does not accept it")
     length = fields.get(b"content-length", b"0")
     if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
         raise _too_large(param, max_bytes)

@@ -1,4 +1,4 @@
-"""Checks the request headers that a caller gives for fetches."""
+"""Checks the request headers that a caller sets for fetching its URLs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ingrain.errors import InvalidRequestError, TooLargeError
 ALLOWED = ("Authorization", "Accept", "Accept-Language", "Cookie", "Referer", "User-Agent")
 
 MAX_HEADER_CHARS = 8192
-"""Limit of all names and values together."""
+"""Limit of all header names and values together."""
 
 _BY_LOWER = {name.lower(): name for name in ALLOWED}
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 
 
 def check_download_headers(headers: Mapping[str, str] | None, *, param: str = "imageDownloadHeaders") -> dict[str, str]:
-    """Return a caller's headers, spelled as in :data:`ALLOWED`.
+    """Check a caller's headers; return them with names spelled as in :data:`ALLOWED`.
 
     Raises:
-        InvalidRequestError: A name is not allowed or comes twice, or a value is not printable ASCII.
-        TooLargeError: Together they are longer than :data:`MAX_HEADER_CHARS`.
+        InvalidRequestError: A name is not allowed or repeated, or a value is not printable ASCII.
+        TooLargeError: All headers together are longer than :data:`MAX_HEADER_CHARS`.
     """
     checked: dict[str, str] = {}
     for name, value in (headers or {}).items():

@@ -1,4 +1,4 @@
-"""Opens the fetcher's connections: resolves a name once, checks its addresses, and connects to one of these only."""
+"""Opens connections for the fetcher: resolves a name once, checks all addresses, and connects to a checked one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ingrain.fetch.addresses import is_public
 from ingrain.fetch.policy import FetchPolicy
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the addresses of a name, best first; raises OSError if there are none."""
+"""Returns the addresses of a host name, best first; raises OSError if there are none."""
 
 _MAX_ADDRESSES_TRIED = 3
 
 
 class NotPublicError(Exception):
-    """A name has no address, or one that is not public."""
+    """A host has no address, or has an address that is not public."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Ask the system's resolver, off the event loop.
+    """Resolve a host name with the system's resolver, in a thread.
 
     Raises:
         OSError: The name has no address.
@@ -33,12 +33,14 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """httpcore's network with checked addresses; the ``Host`` header and SNI still hold the name.
+    """Network backend of httpcore that connects only to checked addresses.
+
+    httpcore still sends the host name in the ``Host`` header and in SNI.
 
     Args:
-        policy: Names the hosts whose addresses need not be public.
-        resolver: Resolves names; the system's unless given.
-        inner: Opens connections; TCP unless given.
+        policy: Lists the hosts whose addresses need not be public.
+        resolver: Resolves host names; by default the system's resolver.
+        inner: Opens connections to checked addresses; by default TCP.
     """
 
     def __init__(
@@ -52,22 +54,22 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface is httpcore's
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore defines the interface
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to an address of the host, if every one of them is public.
+        """Connect to an address of the host, if all of its addresses are public.
 
         Raises:
-            NotPublicError: One is not, or there is none.
-            httpcore.ConnectError: None of them accepted the connection.
+            NotPublicError: An address is not public, or there is none.
+            httpcore.ConnectError: No address accepted the connection.
             httpcore.ConnectTimeout: The timeout was exceeded.
         """
         try:
             async with asyncio.timeout(timeout):
                 addresses = (await self._checked_addresses(host, port))[:_MAX_ADDRESSES_TRIED]
                 for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
-                    # An address that never answers must leave time for the next one.
+                    # Split the timeout, so that an address that never responds leaves time for the next address.
                     share = None if timeout is None else timeout / (left + 1)
                     try:
                         return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
@@ -88,5 +90,5 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         return addresses
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; the pool calls this between attempts."""
+        """Sleep; the pool of httpcore calls this between connection attempts."""
         await asyncio.sleep(seconds)

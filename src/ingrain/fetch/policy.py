@@ -1,4 +1,4 @@
-"""The operator's policy for URLs that callers have fetched."""
+"""Defines which URLs of callers the server fetches, and checks URLs against it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ingrain.fetch.targets import Target, refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPolicy:
-    """Which hosts may be fetched from, and the limits of a fetch.
+    """Allowed hosts, and the limits of a fetch.
 
     Attributes:
-        mode: ``off``, ``allowlist`` (hosts listed) or ``public``; the latter two reach public addresses only.
-        hosts: Hosts that ``allowlist`` allows; ``*.example.com`` stands for every name below ``example.com``.
-        exceptions: ``(host, port)`` pairs that are allowed whatever their address.
-        connect_timeout_s: Seconds for the name, the connection and the TLS handshake, each.
-        read_timeout_s: Seconds between two pieces of an answer.
-        total_timeout_s: Seconds for a whole fetch, redirects included.
-        max_redirects: Redirects followed.
-        max_at_once: Fetches in progress, over all requests.
+        mode: ``off``, ``allowlist`` (only ``hosts``) or ``public``. The latter two allow public addresses only.
+        hosts: Hosts that ``allowlist`` allows; ``*.example.com`` matches every name below ``example.com``.
+        exceptions: ``(host, port)`` pairs that are allowed even with private addresses.
+        connect_timeout_s: Timeout of name resolution with connecting, and of the TLS handshake.
+        read_timeout_s: Timeout between two pieces of a response.
+        total_timeout_s: Timeout of a whole fetch, including redirects.
+        max_redirects: Limit of redirects per fetch.
+        max_at_once: Limit of concurrent fetches of all requests together.
     """
 
     mode: Literal["off", "allowlist", "public"] = "public"
@@ -36,7 +36,7 @@ class FetchPolicy:
     max_at_once: int = 64
 
     def check(self, target: Target, *, param: str) -> None:
-        """Refuse a target before its name is resolved; the addresses are checked when it is connected to.
+        """Check a target by its URL alone; ``GuardedNetwork`` checks the resolved addresses on connecting.
 
         Raises:
             FetchRefusedError: The policy forbids this target.
@@ -46,12 +46,12 @@ class FetchPolicy:
         if self.excepts(target.host, target.port):
             return
         if self.mode == "allowlist" and not self._lists(target.host):
-            raise refused(param, f"host {target.host!r} is not one that this server fetches from (INGRAIN_FETCH_HOSTS)")
+            raise refused(param, f"host {target.host!r} is not allowed on this server (INGRAIN_FETCH_HOSTS)")
         if _is_address(target.host) and not is_public(target.host):
             raise refused_address(param, target.host)
 
     def excepts(self, host: str, port: int) -> bool:
-        """Tell whether a host and port are allowed whatever their address."""
+        """Return whether a host and port are allowed even with a private address."""
         return (host, port) in self.exceptions
 
     def _lists(self, host: str) -> bool:
@@ -60,7 +60,10 @@ class FetchPolicy:
 
 
 def refused_address(param: str, host: str) -> Exception:
-    """Build the error for an unknown or private host; the same for both, so that it does not tell which names exist."""
+    """Build the error for an unknown or private host.
+
+    The message is the same for both, so that callers cannot find out which internal names exist.
+    """
     return refused(param, f"host {host!r} is unknown or has an address that is not public")
 
 
@@ -73,10 +76,10 @@ def _is_address(host: str) -> bool:
 
 
 def read_exception(text: str) -> tuple[str, int]:
-    """Read ``host:port``, one of INGRAIN_FETCH_ALLOW.
+    """Parse an entry of INGRAIN_FETCH_ALLOW, ``host:port``.
 
     Raises:
-        SettingsError: It is something else.
+        SettingsError: The text has another form.
     """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]").lower()

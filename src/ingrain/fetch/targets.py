@@ -1,4 +1,4 @@
-"""Parses URLs to be fetched, and refuses those whose host two parsers could read differently."""
+"""Parses URLs to fetch, and refuses URLs whose host different parsers could read differently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PORTS = {"http": 80, "https": 443}
 _MAX_URL_CHARS = 8192
 _MAX_HOST_CHARS = 253
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-# What the C library accepts as part of an IPv4 address: decimal, octal or hexadecimal numbers.
+# Parts of an IPv4 address that the C library accepts: decimal, octal or hexadecimal numbers.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -24,7 +24,7 @@ class Target:
     """The parsed URL of one request.
 
     Attributes:
-        url: The URL, parsed by httpx, which also sends the request's target.
+        url: The URL as httpx has parsed it.
         host: Lower-case ASCII name, or an IP address without brackets.
         port: The given port, or the scheme's default.
     """
@@ -38,11 +38,11 @@ class Target:
         """Parse a URL.
 
         Args:
-            text: The URL as the caller or a redirect gives it.
-            param: Path of the field that it came from, for the error.
+            text: The URL from the caller or from a redirect.
+            param: Path of the field that contains the URL, for the error.
 
         Raises:
-            FetchRefusedError: It is not a plain http or https URL.
+            FetchRefusedError: The text is not a plain http or https URL.
         """
         url = _parse(text, param)
         if url.scheme not in _PORTS:
@@ -55,10 +55,10 @@ class Target:
         return cls(url, _check_host(url.raw_host.decode("ascii", "replace"), param), port)
 
     def redirected(self, location: str, *, param: str) -> Target:
-        """Return the target of a redirect, checked like a new URL.
+        """Return the target of a redirect.
 
         Raises:
-            FetchRefusedError: As for a first URL.
+            FetchRefusedError: As in ``parse``.
         """
         relative = _parse(location, param)
         try:
@@ -68,7 +68,7 @@ class Target:
         return Target.parse(str(joined), param=param)
 
     def keeps_headers_of(self, first: Target) -> bool:
-        """Tell whether headers meant for ``first`` may be sent here: same host, and not from https to http."""
+        """Return whether headers for ``first`` may be sent to this target: same host, and never from https to http."""
         if self.host != first.host:
             return False
         same = (self.url.scheme, self.port) == (first.url.scheme, first.port)
@@ -76,14 +76,14 @@ class Target:
 
     @property
     def origin_url(self) -> httpcore.URL:
-        """The same URL for httpcore, without parsing it again."""
+        """The URL as httpcore takes it, built from the parsed parts."""
         return httpcore.URL(
             scheme=self.url.raw_scheme, host=self.host.encode("ascii"), port=self.url.port, target=self.url.raw_path
         )
 
 
 def refused(param: str, why: str) -> FetchRefusedError:
-    """Build the error for a URL that will not be fetched."""
+    """Build the error for a refused URL."""
     return FetchRefusedError(f"{param} cannot be fetched: {why}.", param=param)
 
 
@@ -99,7 +99,7 @@ def _parse(text: str, param: str) -> httpx.URL:
 
 
 def _check_host(host: str, param: str) -> str:
-    """Return the host if it is an IP address in canonical form, or a name that no resolver takes for an address."""
+    """Return an IP address in canonical form, or a name that no resolver can take for an address; refuse others."""
     if ":" in host:
         if "%" in host:
             raise refused(param, "its address has a zone")

@@ -1,1 +1,1 @@
-"""Turns model outputs into what the request asks for: cut, normalized, quantized, probabilities."""
+"""Converts model outputs: cuts, normalizes and quantizes vectors, and turns logits into probabilities."""

@@ -1,4 +1,4 @@
-"""Ranges of a model's vectors by dimension, from the calibration sample of its export."""
+"""Computes the range of each vector dimension, for quantization to int8, from the calibration sample of an export."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _FORMS_KEPT = 16
 
 
 class CalibrationRanges:
-    """Ranges of a model's vectors for every choice of dimensions and normalization.
+    """Computes and caches ranges of a model's vectors, by number of dimensions and normalization.
 
-    Keeps the vectors of the sample and not their ranges, as vectors that are cut and then normalized have other ranges
-    for every number of dimensions.
+    Keeps the sample's vectors, because the ranges of vectors that are cut and then normalized differ for every number
+    of dimensions.
 
     Args:
-        vectors: ``float32 [S, D]``, the graph's output for the sample.
+        vectors: ``float32 [S, D]``, the graph's output for the calibration sample.
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
@@ -30,7 +30,7 @@ class CalibrationRanges:
         """Return the lower and upper bound of each dimension, ``float32 [2, dimensions or D]``.
 
         Args:
-            dimensions: Leading dimensions that are kept; all if None.
+            dimensions: Number of leading dimensions to keep; all if None.
             normalize: Whether vectors are normalized to unit length.
         """
         key = (dimensions, normalize)

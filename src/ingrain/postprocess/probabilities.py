@@ -1,4 +1,4 @@
-"""Turns logits into probabilities."""
+"""Converts logits into probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Scores = NDArray[np.float32]
 
 
 def softmax(logits: Scores) -> Scores:
-    """Return probabilities that sum to one in each row; stable for logits of any size.
+    """Return probabilities that sum to 1 in each row; numerically stable for logits of any size.
 
     Args:
         logits: ``float32 [N, K]``.
@@ -20,7 +20,7 @@ def softmax(logits: Scores) -> Scores:
 
 
 def sigmoid(logits: Scores) -> Scores:
-    """Return the probability of each label by itself; stable for logits of any size.
+    """Return an independent probability for each label; numerically stable for logits of any size.
 
     Args:
         logits: ``float32 [N, K]``.

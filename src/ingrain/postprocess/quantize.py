@@ -11,7 +11,7 @@ OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
 AnyVectors = NDArray[np.generic]
 
 NEEDS_RANGES = ("int8", "uint8")
-"""Output types that need the ranges of each dimension."""
+"""Output types that need the range of each dimension."""
 
 
 def quantize(rows: NDArray[np.float32], dtype: OutputDtype, ranges: NDArray[np.float32] | None) -> AnyVectors:
@@ -19,13 +19,13 @@ def quantize(rows: NDArray[np.float32], dtype: OutputDtype, ranges: NDArray[np.f
 
     Args:
         rows: ``float32 [N, D]``, already cut and normalized.
-        dtype: ``int8`` and ``uint8`` put each dimension into one of 256 buckets of its range, values beyond it into the
-            first or last; ``ubinary`` packs the signs of eight dimensions into a byte, the first one highest;
-            ``binary`` is the same minus 128.
-        ranges: ``float32 [2, D]``, lower and upper bound of each dimension, for ``int8`` and ``uint8``.
+        dtype: ``int8`` and ``uint8`` split the range of each dimension into 256 buckets; values outside go into the
+            first or last bucket. ``ubinary`` packs the signs of eight dimensions into a byte, the first dimension in
+            the highest bit; ``binary`` subtracts 128 from this byte.
+        ranges: ``float32 [2, D]``, lower and upper bound of each dimension; required for ``int8`` and ``uint8``.
 
     Returns:
-        ``float32``, ``int8`` or ``uint8 [N, D]``, or ``int8`` or ``uint8 [N, ceil(D / 8)]`` for bits.
+        ``[N, D]`` of ``float32``, ``int8`` or ``uint8``; for bits ``[N, ceil(D / 8)]`` of ``int8`` or ``uint8``.
     """
     if dtype == "float":
         return rows

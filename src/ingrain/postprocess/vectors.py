@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SMALLEST_NORM = 1e-12
-# Precision of a squared length in float32.
+# Rounding error of the squared length of a unit vector in float32.
 _UNIT_WITHIN = 1e-6
 
 
@@ -17,20 +17,20 @@ def finish(rows: NDArray[np.float32], *, dimensions: int | None, normalize: bool
 
     Args:
         rows: ``float32 [N, D]``.
-        dimensions: Leading dimensions to keep, at most ``D``; all if None.
+        dimensions: Number of leading dimensions to keep; all if None.
         normalize: Whether to normalize to unit length. Zeros stay zeros, as in ``torch.nn.functional.normalize``.
 
     Returns:
-        ``float32 [N, dimensions or D]``, contiguous; ``rows`` itself if nothing changes, as for vectors of unit length.
+        ``float32 [N, dimensions or D]``, contiguous; ``rows`` itself if nothing changes.
     """
     if dimensions is not None and dimensions < rows.shape[1]:
         rows = rows[:, :dimensions]
     if normalize:
-        # Row by row, so that the sum does not depend on the number of rows, and is cheap for one. By index, as numpy
-        # ends an iteration with an exception, which takes longer than the sum of a row.
+        # Row by row, so that a sum does not depend on the number of rows, and one row is cheap. Iterate by index: numpy
+        # ends an iteration over rows with an exception, which takes longer than the sum of a row.
         squares = [float(row.dot(row)) for row in map(rows.__getitem__, range(len(rows)))]
         for square in squares:
-            # Most models normalize their vectors themselves; nothing is left to do.
+            # Skip vectors that the model has normalized itself, as most models do.
             if not -_UNIT_WITHIN <= square - 1.0 <= _UNIT_WITHIN:
                 norms = [max(math.sqrt(square), _SMALLEST_NORM) for square in squares]
                 rows = rows / np.array(norms, np.float32)[:, None]

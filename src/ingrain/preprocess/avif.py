@@ -1,8 +1,8 @@
-"""Checks the size of an AVIF's coded frames before it is decoded.
+"""Checks the size of the coded frames in an AVIF file before the file is decoded.
 
-A decoder ignores the size that the container states (``ispe``): a file of a kilobyte may state 64 x 64 and hold a frame
-of 16384 x 16384, or thousands of frames that are never shown. Formats: ISO 14496-12 (boxes, ``iloc``), ISO
-23008-12 (items), the AV1 specification 5.3 and 5.5 (OBUs, the sequence header).
+A decoder ignores the image size in the container (``ispe``). So a file of a kilobyte may declare 64 x 64 pixels and
+contain a frame of 16384 x 16384, or thousands of frames that are never shown. Formats: ISO 14496-12 (boxes, ``iloc``),
+ISO 23008-12 (items), the AV1 specification 5.3 and 5.5 (OBUs, the sequence header).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from ingrain.errors import ImageError, TooLargeError
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
-# All items together: a grid's tiles, alpha, a gain map, thumbnails, the layers of a progressive image.
+# Limit for all items of a file, in times of max_pixels. Items are the tiles of a grid, alpha, a gain map, thumbnails.
 _MOST_TIMES_LARGER = 8
 _MOST_ITEMS, _MOST_UNITS = 2000, 10_000
 
 
 def as_still(data: bytes) -> bytes:
-    """Return an AVIF with the brand of a single image, so that decoders take only the main item of a sequence."""
+    """Set the brand of an AVIF to that of a single image, so that decoders read only the main item of a sequence."""
     return data if data[8:12] == b"avif" else data[:8] + b"avif" + data[12:]
 
 
@@ -28,12 +28,12 @@ def check_coded_sizes(data: bytes, *, max_pixels: int, param: str) -> None:
 
     Args:
         data: The whole file.
-        max_pixels: Most pixels of an image.
-        param: Path of the field that it came from, for errors.
+        max_pixels: Limit of pixels of an image.
+        param: Path of the field that contains the image, for errors.
 
     Raises:
         TooLargeError: A frame has, or may have, more than ``max_pixels``.
-        ImageError: All frames together have many times more, or the file is damaged.
+        ImageError: All frames together have many times more than ``max_pixels``, or the file is damaged.
     """
     total = 0
     try:
@@ -51,12 +51,12 @@ def check_coded_sizes(data: bytes, *, max_pixels: int, param: str) -> None:
     except (ValueError, IndexError) as error:
         raise ImageError(f"{param} is a damaged or incomplete AVIF picture.", param=param) from error
     if total > _MOST_TIMES_LARGER * max_pixels:
-        raise ImageError(f"{param} is an AVIF of more coded frames than a picture needs.", param=param)
+        raise ImageError(f"{param} is an AVIF with more coded frames than an image needs.", param=param)
 
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Possible sizes of an item's frames, and their number."""
+    """Possible sizes of an item's frames, and the number of frames."""
 
     sizes: list[tuple[int, int]]
     frames: int
@@ -66,7 +66,7 @@ class _Reader:
     """Reads bit fields from bytes.
 
     Raises:
-        IndexError: The bytes end.
+        IndexError: A field goes beyond the end of the bytes.
     """
 
     def __init__(self, data: memoryview) -> None:
@@ -101,7 +101,7 @@ def _boxes(data: memoryview, place: int = 0) -> Iterator[tuple[bytes, memoryview
 
 
 def _coded_items(data: memoryview) -> Iterator[memoryview]:
-    """Yield the bytes of every AV1 item."""
+    """Yield the bytes of each AV1 item."""
     meta = dict(_boxes(next(body for kind, body in (*_boxes(data), (b"meta", data[:0])) if kind == b"meta"), 4))
     if b"iinf" not in meta or b"iloc" not in meta:
         raise ValueError("no items")
@@ -128,7 +128,7 @@ def _ids_of_coded(iinf: memoryview) -> set[int]:
 
 
 def _locations(iloc: memoryview) -> Iterator[tuple[int, bool, list[tuple[int, int]]]]:
-    """Yield each item's id, whether it is stored in the box ``idat``, and its extents as offset and length."""
+    """Yield each item's id, whether its data is in the box ``idat``, and its extents as offset and length."""
     version, place = iloc[0], 6
     offset_size, length_size, base_size = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4
     index_size = iloc[5] & 15 if version else 0
@@ -182,10 +182,11 @@ def _leb128(data: memoryview, place: int) -> tuple[int, int]:
 
 
 def _read_sequence_header(reader: _Reader) -> tuple[int, int]:
-    """Return the largest width and height of a frame.
+    """Return the largest possible width and height of a frame.
 
-    Except in a still picture with the short header, a frame may have a size of its own in as many bits. It is taken to
-    be at least half the largest such size each way, because the sequence's own size needs the topmost bit.
+    Unless the sequence is a still image with the short header, a frame may override the sequence's size, within the
+    same number of bits. An encoder needs the topmost bit for the sequence's size, so each side is taken as at least
+    half the largest size of that many bits.
     """
     reader.bits(4)
     is_short = reader.bits(1)

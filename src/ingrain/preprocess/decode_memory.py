@@ -1,4 +1,4 @@
-"""Limits how many pixels all decoding threads together hold in memory."""
+"""Limits the pixels that all decoding threads together hold in memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class PixelBudget:
-    """A first-come, first-served budget: decoding a picture waits until enough of it is free.
+    """A budget of pixels; threads wait for their share in the order of arrival.
 
     Args:
-        pixels: Most pixels held at once; a picture that needs more waits for the whole budget.
+        pixels: Limit of pixels held at once. An image that needs more waits for the whole budget.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -23,7 +23,7 @@ class PixelBudget:
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Wait until ``pixels`` are free, and hold them until the block ends."""
+        """Wait until ``pixels`` are free, and reserve them until the block ends."""
         pixels = min(pixels, self._pixels)
         ticket = object()
         with self._changed:

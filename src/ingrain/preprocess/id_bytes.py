@@ -1,4 +1,4 @@
-"""Packs token ids into bytes: consecutive ``int64`` in this machine's byte order, as the engine takes them."""
+"""Packs token ids into the engine's input format: consecutive ``int64`` in this machine's byte order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decodes an image file and resizes it to the pixels that a graph takes."""
+"""Decodes an image file and resizes it to the input size of a graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-# Importing a plugin registers its format with Pillow. No other formats are ever tried, except HEIC where installed.
+# Importing a plugin registers its format with Pillow. Only these formats, and HEIC if installed, are ever read.
 from PIL import (
     AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
@@ -35,13 +35,13 @@ DEFAULT_MAX_PIXELS = 25_000_000
 class ImagePreprocessor:
     """Prepares images as the source library does. Thread-safe; Pillow releases the GIL for most of the time.
 
-    The first frame is taken, and EXIF orientation is left alone: so do torchvision's, OpenCLIP's and timm's transforms
-    on what ``PIL.Image.open`` gives them.
+    Uses the first frame and ignores EXIF orientation, as the transforms of torchvision, OpenCLIP and timm do with an
+    image from ``PIL.Image.open``.
 
     Args:
-        config: Geometry of the model.
-        max_pixels: Most pixels of a picture, before and after resizing.
-        budget: Shared by all that decode in this process; none if None.
+        config: Image steps and input size of the model.
+        max_pixels: Limit of pixels of an image, before and after resizing.
+        budget: Memory budget that all preprocessors of this process share; by default one for this preprocessor alone.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class ImagePreprocessor:
         self._budget = budget or PixelBudget(4 * max_pixels)
 
     def prepare(self, data: bytes, *, param: str = "image[0]") -> Pixels:
-        """Decode and resize one picture.
+        """Decode and resize one image.
 
         Args:
-            data: A JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file, or a HEIC file where that is installed.
-            param: Path of the field that it came from, for errors.
+            data: A JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file; also a HEIC file if ``ingrain[heic]`` is installed.
+            param: Path of the field that contains the image, for errors.
 
         Returns:
             ``uint8 [H, W, 3]``, read-only.
 
         Raises:
-            ImageError: It is of no such format, damaged, or too narrow for the model.
-            TooLargeError: It, or an intermediate image, has too many pixels.
+            ImageError: The file has another format, is damaged, or is too narrow for the model.
+            TooLargeError: The image or an intermediate image has too many pixels.
         """
         name = check_format(data, max_pixels=self._max_pixels, param=param)
         try:
@@ -72,7 +72,7 @@ class ImagePreprocessor:
                 self._budget.hold(_weight(image, self.config.steps) * self._check_size(image, param)),
             ):
                 image.load()
-                self._check_size(image, param)  # decoders may find that the header was wrong
+                self._check_size(image, param)  # decoding may show that the header was wrong
                 prepared = apply_steps(self.config.steps, image)
                 return np.frombuffer(prepared.tobytes(), np.uint8).reshape(*self.config.size, 3)
         except IngrainError:
@@ -96,7 +96,7 @@ class ImagePreprocessor:
         effort = effort_of(self.config.steps, width, height) if width and height else None
         if effort is None or not effort.largest:
             raise ImageError(f"{param} is too narrow for this model: {width} x {height} pixels.", param=param)
-        # A very low limit must not refuse the model's own input size.
+        # A very low max_pixels must not refuse images of the model's own input size.
         limit = max(self._max_pixels, 16 * self.config.size[0] * self.config.size[1])
         if effort.largest > limit:
             raise TooLargeError(
@@ -112,7 +112,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     if name == "HEIF":
         import pillow_heif
 
-        # The image alone, without thumbnails or depth maps; the server has its own threads.
+        # Skip thumbnails and depth maps. One thread per image, because ImageInput decodes images in its own threads.
         pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     elif name == "AVIF":
         data = as_still(data)
@@ -120,13 +120,13 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _weight(image: Image.Image, steps: Sequence[ImageStep]) -> int:
-    """Return the memory that decoding takes, in units of Pillow's four bytes a pixel; measured and rounded up."""
+    """Return the memory for decoding, in units of four bytes per pixel (one Pillow image); measured and rounded up."""
     decoding = 1 if image.mode == "RGB" else 2  # the original and its conversion
     if image.format in ("WEBP", "AVIF", "HEIF"):
-        decoding = 4  # the decoder's canvases and Pillow's
+        decoding = 4  # canvases of the decoder and of Pillow
     elif image.info.get("progressive"):
-        decoding = 3  # all coefficients of the JPEG
-    # OnWhite holds the white canvas and the composite besides the original, ResizeTensor an array of the pixels.
+        decoding = 3  # the decoder keeps all coefficients of a progressive JPEG
+    # OnWhite adds a white canvas and the composite, ResizeTensor an array of the pixels.
     transparent = image.mode != "RGB" or "transparency" in image.info
     preparing = 2 * (transparent and any(isinstance(step, OnWhite) for step in steps))
     return decoding + preparing + any(isinstance(step, ResizeTensor) for step in steps)

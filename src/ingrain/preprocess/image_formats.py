@@ -1,4 +1,4 @@
-"""Finds an image's format by its first bytes, and refuses files that would be too expensive to open."""
+"""Detects an image's format by its first bytes, and refuses files that would be too expensive to open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAGIC = {
     b"II+\x00": "TIFF",  # BigTIFF
     b"MM\x00+": "TIFF",
 }
-# A progressive JPEG may have any number of scans, each of which is decoded; real ones have about ten.
+# A progressive JPEG may have any number of scans, and the decoder decodes each one; real files have about ten.
 _MAX_JPEG_SCANS = 100
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # In coded data FF is followed by 00 or by a restart marker, which has no length.
@@ -31,16 +31,16 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])")
 
 
 def check_format(data: bytes, *, max_pixels: int, param: str) -> str:
-    """Return Pillow's name of an image's format.
+    """Return Pillow's name of an image's format, after checks that must come before Pillow opens the file.
 
     Args:
         data: The whole file.
-        max_pixels: Most pixels that an image may have.
-        param: Path of the field that it came from, for errors.
+        max_pixels: Limit of pixels of an image.
+        param: Path of the field that contains the image, for errors.
 
     Raises:
-        ImageError: It is none of :data:`NAMES`, or has too many JPEG scans.
-        TooLargeError: A WebP or AVIF has too many pixels; opening it would already allocate them.
+        ImageError: The format is not in :data:`NAMES`, or a JPEG has too many scans.
+        TooLargeError: A WebP or AVIF has too many pixels; opening the file would already allocate them.
     """
     name = _format_of(data)
     if name is None or (name == "HEIF" and not heic_is_read()):
@@ -56,7 +56,7 @@ def check_format(data: bytes, *, max_pixels: int, param: str) -> str:
 
 
 def check_pixels(width: int, height: int, *, max_pixels: int, param: str) -> None:
-    """Refuse an image of too many pixels.
+    """Refuse an image with too many pixels.
 
     Raises:
         TooLargeError: ``width * height`` is above ``max_pixels``.
@@ -70,7 +70,7 @@ def check_pixels(width: int, height: int, *, max_pixels: int, param: str) -> Non
 
 
 def heic_is_read() -> bool:
-    """Tell whether this installation reads HEIC (``ingrain[heic]``). Nothing is imported."""
+    """Return whether this installation reads HEIC (``ingrain[heic]``), without importing the decoder."""
     return importlib.util.find_spec("pillow_heif") is not None
 
 
@@ -88,7 +88,7 @@ def _format_by_brands(data: bytes) -> str | None:
     own = brands & ({b"avif", b"avis"} | HEIF_BRANDS)
     if not own or data[8:12] not in own | {b"mif1", b"msf1"}:
         return None
-    # Both can be called by the names that they share; the major one decides where it is not one of those.
+    # A file may have brands of both formats. The major brand decides, unless it is the generic mif1 or msf1.
     first = data[8:12] if data[8:12] in own else max(own, key=lambda brand: brand in (b"avif", b"avis"))
     return "AVIF" if first in (b"avif", b"avis") else "HEIF"
 
@@ -97,21 +97,21 @@ def _refusal(data: bytes) -> str:
     if not data:
         return "is empty."
     if _format_of(data) == "HEIF":
-        return f"is a HEIC picture, which this server does not read; it does after {install_hint('heic')}."
+        return f"is a HEIC picture, which this server cannot read. To enable it: {install_hint('heic')}."
     read = NAMES if heic_is_read() else NAMES[:-1]
-    taken = f"{', '.join(read[:-1])} and {read[-1]} are read"
+    supported = f"supported formats are {', '.join(read[:-1])} and {read[-1]}"
     seen = describe_format(data)
-    return f"is {seen}; {taken}." if seen else f"is of no format that is known; {taken}."
+    return f"is {seen}; {supported}." if seen else f"has an unknown format; {supported}."
 
 
 def _has_too_many_scans(data: bytes) -> bool:
-    """Tell whether a JPEG decoder would meet too many scans (ITU T.81, B.1).
+    """Return whether a JPEG has too many scans (ITU T.81, B.1).
 
-    Segments are skipped by their length, so scans of a thumbnail do not count, nor does anything after the end of the
-    image, where phones store videos and further images.
+    Skips segments by their length, so that scans of an embedded thumbnail do not count. Stops at the end of the image;
+    phones store videos and further images after it.
     """
     if data.count(b"\xff\xda") <= _MAX_JPEG_SCANS:
-        return False  # the usual case, found a hundred times as fast
+        return False  # fast path for nearly all files, a hundred times as fast
     scans, place = 0, 2
     while (found := _JPEG_MARKER.search(data, place)) is not None and scans <= _MAX_JPEG_SCANS:
         marker, place = found[1][0], found.end()
@@ -123,7 +123,7 @@ def _has_too_many_scans(data: bytes) -> bool:
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """Read width and height from a WebP header (RFC 9649); opening the file allocates a canvas of that size."""
+    """Read width and height from a WebP header (RFC 9649), because opening the file already allocates a canvas."""
     match data[12:16]:
         case b"VP8X":
             return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")

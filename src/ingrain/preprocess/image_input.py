@@ -1,4 +1,4 @@
-"""Turns the images of a request (URLs, data URIs, base64, file bytes) into pixels, several at a time."""
+"""Fetches, decodes and resizes the images of a request (URLs, data URIs, base64, file bytes) concurrently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor, Pixe
 from ingrain.preprocess.image_source import is_url, read_embedded, too_many_bytes
 from ingrain.repository.manifest import ImagePreprocess
 
-# Images of one request in progress, so that one request cannot take all fetches or all memory.
+# Images of one request in progress at once, so that one request cannot take all fetch slots or all memory.
 _SIDE_BY_SIDE = 8
 
 
@@ -28,10 +28,10 @@ class ImageLimits:
     """Limits for the images of one request.
 
     Attributes:
-        max_bytes: Largest file, fetched or sent.
-        max_pixels: Most pixels of an image.
-        max_fetches: Most URLs in one request.
-        threads: Threads that decode and resize; 0: one a core.
+        max_bytes: Limit of a file, fetched or sent.
+        max_pixels: Limit of pixels of an image.
+        max_fetches: Limit of URLs in one request.
+        threads: Threads that decode and resize; 0: one per core.
     """
 
     max_bytes: int = 20 * 1024 * 1024
@@ -41,12 +41,12 @@ class ImageLimits:
 
 
 class ImageInput:
-    """Turns the ``image`` field of requests into pixels. Owns the decoding threads; one instance per process."""
+    """Turns the ``image`` field of requests into pixels. Owns the decoding threads; create one per process."""
 
     def __init__(self, fetcher: Fetcher, limits: ImageLimits) -> None:
-        # Pillow warns about oddities in a file; callers must not be able to write into the log.
+        # Pillow warns about irregular files; callers must not be able to write into the log.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        # Each of the threads below decodes one image; more threads per image would only compete for the cores.
+        # Each decoding thread below decodes one image; more threads per image would only compete for the cores.
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1
         self._fetcher = fetcher
         self._limits = limits
@@ -56,7 +56,7 @@ class ImageInput:
         self._side_by_side = max(_SIDE_BY_SIDE, threads)
 
     def preprocessor(self, config: ImagePreprocess) -> ImagePreprocessor:
-        """Return a model's preprocessor, under the limits of this process."""
+        """Create a model's preprocessor with the limits of this process."""
         return ImagePreprocessor(config, max_pixels=self._limits.max_pixels, budget=self._budget)
 
     async def load(
@@ -70,14 +70,14 @@ class ImageInput:
     ) -> list[Pixels]:
         """Fetch, decode and resize images.
 
-        Headers and the number of URLs are checked before anything is fetched. The first error cancels the rest.
+        Checks headers and the number of URLs before fetching anything. The first error cancels all other images.
 
         Args:
-            images: Each an http or https URL, a data URI, bare base64, or the bytes of a file.
-            preprocessor: The model's.
+            images: For each image an http or https URL, a data URI, bare base64, or the bytes of a file.
+            preprocessor: The preprocessor of the model.
             headers: The caller's ``imageDownloadHeaders``.
-            param: Name of the field, for errors that name the item (``image[3]``).
-            places: Index of each picture in the field, where these are a part of it.
+            param: Name of the field; errors name the item (``image[3]``).
+            places: Index of each image in the field; None if ``images`` is the whole field.
 
         Returns:
             ``uint8 [H, W, 3]`` for each image, in order.
@@ -85,8 +85,8 @@ class ImageInput:
         Raises:
             ImageError: An item is not an image.
             FetchRefusedError: A URL may not be fetched.
-            FetchFailedError: A URL's host did not answer, or with an error.
-            TooLargeError: An image, or the number of URLs, is over its limit.
+            FetchFailedError: The host of a URL did not respond, or returned an error.
+            TooLargeError: An image or the number of URLs is above its limit.
             InvalidRequestError: A header is not allowed.
         """
         checked_headers = check_download_headers(headers)
@@ -110,7 +110,7 @@ class ImageInput:
         return [pixels for pixels in prepared if pixels is not None]
 
     async def aclose(self) -> None:
-        """Close the fetcher and stop the threads; results of images in progress are dropped."""
+        """Close the fetcher and stop the threads; drop the results of images in progress."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._fetcher.aclose()
 

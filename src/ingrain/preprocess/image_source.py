@@ -1,4 +1,4 @@
-"""Tells URLs from embedded images in an ``image`` string, and decodes data URIs and base64."""
+"""Distinguishes URLs from embedded images in an ``image`` string, and decodes data URIs and base64."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ingrain.errors import FetchRefusedError, ImageError, TooLargeError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
 _URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")
 _DATA_HEADER_CHARS = 256
-# Leading white space is stripped from this many characters only, so that long base64 is not copied.
+# Strip only this many leading characters of white space, to avoid a copy of long base64.
 _MAX_LEADING_SPACE = 1024
 
 
 def is_url(image: str) -> bool:
-    """Tell whether a string is an http or https URL; white space before it is ignored."""
+    """Return whether a string is an http or https URL, ignoring leading white space."""
     return image[:_MAX_LEADING_SPACE].lstrip()[:6].lower().startswith(("http:", "https:"))
 
 
 def read_embedded(image: str, *, max_bytes: int, param: str) -> bytes:
-    """Return the bytes of a data URI or of bare base64.
+    """Decode a data URI or bare base64.
 
     Base64 may use the standard or the URL-safe alphabet, with or without padding and line breaks. The media type of a
-    data URI is ignored: the format is told by the image's first bytes.
+    data URI is ignored, because the image's first bytes determine the format.
 
     Args:
         image: The ``image`` string, not an http URL.
-        max_bytes: Most bytes of the decoded image.
+        max_bytes: Limit of the decoded image.
         param: Path of the field, for errors.
 
     Raises:
-        ImageError: It is neither.
-        FetchRefusedError: It is a URL of another scheme.
-        TooLargeError: It is longer than ``max_bytes``.
+        ImageError: The string is neither a data URI nor base64.
+        FetchRefusedError: The string is a URL of another scheme.
+        TooLargeError: The image is longer than ``max_bytes``.
     """
     image = image.strip()
     scheme = _SCHEME.match(image)
@@ -57,7 +57,7 @@ def read_embedded(image: str, *, max_bytes: int, param: str) -> bytes:
 
 
 def too_many_bytes(max_bytes: int, param: str) -> TooLargeError:
-    """Build the error for a picture's file over its limit."""
+    """Build the error for an image file above its size limit."""
     return TooLargeError(
         f"{param} is larger than {max_bytes} bytes (INGRAIN_MAX_IMAGE_BYTES).",
         param=param,
@@ -66,10 +66,10 @@ def too_many_bytes(max_bytes: int, param: str) -> TooLargeError:
 
 
 def _from_base64(text: str, max_bytes: int, param: str) -> bytes:
-    # Four characters encode three bytes; the rest is room for line breaks.
+    # Four characters encode three bytes; the limit leaves room for line breaks.
     _check_length(len(text), max_bytes * 3 // 2 + 1024, max_bytes, param)
     try:
-        # 30 times as fast as binascii, which would hold the GIL for a tenth of the time that decoding a JPEG takes.
+        # 30 times as fast as binascii, which holds the GIL for a tenth of the time that decoding a JPEG takes.
         return pybase64.b64decode(text, validate=True)
     except ValueError:
         pass  # not standard base64 with padding; try the other forms

@@ -1,4 +1,4 @@
-"""Applies a manifest's image steps with Pillow, pixel for pixel as torchvision, timm, OpenCLIP and transformers do."""
+"""Applies a manifest's image steps with Pillow; pixels are equal to those of the source library."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _FILTERS = {
     "hamming": Image.Resampling.HAMMING,
 }
 
-# Memory for the weights of ResizeTensor, in pixels for each unit of length, rounded up.
+# Memory for the weights of ResizeTensor, in pixels per row or column, rounded up.
 _WEIGHTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Memory that steps take for an image of some size, in pixels.
+    """Memory that steps need for an image of a given size, in pixels.
 
     Attributes:
-        largest: Pixels of the largest intermediate image; 0 if one of them has no pixels.
+        largest: Pixels of the largest intermediate image; 0 if an intermediate image has no pixels.
         total: Pixels of all intermediate images.
     """
 
@@ -39,10 +39,10 @@ class Effort:
 
 
 def effort_of(steps: Sequence[ImageStep], width: int, height: int) -> Effort:
-    """Compute the memory that steps would take, before any pixel is decoded.
+    """Compute the memory that steps need, before the image is decoded.
 
-    Pillow resizes all rows to full width first: squashing an image one pixel wide and a million pixels high allocates a
-    million full rows.
+    Pillow first resizes all rows to full width. So squashing an image that is one pixel wide and a million pixels high
+    allocates a million full rows.
     """
     areas = [width * height]
     for step in steps:
@@ -50,7 +50,7 @@ def effort_of(steps: Sequence[ImageStep], width: int, height: int) -> Effort:
             case Resize() | ResizeTensor():
                 new_width, new_height = resized_size(step, width, height)
                 areas += [new_width * height, new_width * new_height]
-                if isinstance(step, ResizeTensor):  # its weights, of a long and narrow picture
+                if isinstance(step, ResizeTensor):  # the weights, which count for a long and narrow image
                     areas += [_WEIGHTS * width, _WEIGHTS * height]
                 width, height = new_width, new_height
             case CenterCrop():
@@ -75,15 +75,15 @@ def apply_steps(steps: Sequence[ImageStep], image: Image.Image) -> Image.Image:
 
 
 def resized_size(step: Resize | ResizeTensor, width: int, height: int) -> tuple[int, int]:
-    """Return the ``(width, height)`` that a step resizes a picture to."""
+    """Return the ``(width, height)`` that a step resizes an image to."""
     target_height, target_width = step.size
     if step.mode == "squash":
         return target_width, target_height
     if step.mode == "shortest" and target_height == target_width:
-        # torchvision's Resize(int) truncates the longer side.
+        # Resize(int) of torchvision truncates the longer side.
         longer = int(target_width * max(width, height) / min(width, height))
         return (target_width, longer) if width <= height else (longer, target_height)
-    # ResizeKeepRatio of timm and OpenCLIP rounds both sides, halves to even.
+    # ResizeKeepRatio of timm and OpenCLIP rounds both sides, and halves to even.
     ratios = (height / target_height, width / target_width)
     ratio = min(ratios) if step.mode == "shortest" else max(ratios)
     return round(width / ratio), round(height / ratio)
@@ -110,7 +110,7 @@ def _center_crop(image: Image.Image, step: CenterCrop) -> Image.Image:
     height, width = step.size
     missing_width, missing_height = max(0, width - image.width), max(0, height - image.height)
     if missing_width or missing_height:
-        # An odd pixel is added at the right and at the bottom.
+        # If the padding is odd, the right and the bottom get one pixel more.
         border = (missing_width // 2, missing_height // 2, (missing_width + 1) // 2, (missing_height + 1) // 2)
         image = _pad(image, border, step.fill)
     if image.size == (width, height):
@@ -121,7 +121,7 @@ def _center_crop(image: Image.Image, step: CenterCrop) -> Image.Image:
 
 
 def _pad(image: Image.Image, border: tuple[int, int, int, int], fill: int | tuple[int, int, int]) -> Image.Image:
-    """Pad by ``(left, top, right, bottom)`` pixels in the picture's own mode, as torchvision's ``pad`` does."""
+    """Pad by ``(left, top, right, bottom)`` pixels in the image's own mode, as torchvision's ``pad`` does."""
     bands = len(image.getbands())
     colour = (fill,) * bands if isinstance(fill, int) and bands > 1 else fill
     padded = ImageOps.expand(image, border, colour)

@@ -22,14 +22,14 @@ def missing_packages(rules: JapaneseWords) -> list[str]:
 
 
 def word_splitter(rules: JapaneseWords, whole: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that puts one space between any two words of a text: NFKC, MeCab, lower case.
+    """Return a function that normalizes a text (NFKC, lower case) and separates its words, found by MeCab, by spaces.
 
     Args:
         rules: The model's word splitting rules.
-        whole: Tokens that stay whole where a text contains them, such as ``[MASK]``.
+        whole: Tokens that are never split or changed, such as ``[MASK]``.
 
     Returns:
-        A thread-safe function from text to text.
+        A thread-safe function.
 
     Raises:
         RepositoryError: The packages are not installed.
@@ -41,9 +41,9 @@ def word_splitter(rules: JapaneseWords, whole: Iterable[str]) -> Callable[[str],
         )
     folder = import_module(rules.dictionary).DICDIR
     tagger: Any = import_module("fugashi").GenericTagger(f'-d "{folder}" -r "{Path(folder) / "mecabrc"}"')
-    lock = threading.Lock()  # a tagger holds one text at a time
+    lock = threading.Lock()  # a tagger processes one text at a time
     kept = frozenset(whole)
-    # Longest first, as one token may be the beginning of another.
+    # Longest first, because one token may be a prefix of another.
     around = re.compile("(" + "|".join(re.escape(token) for token in sorted(kept, key=len, reverse=True)) + ")")
 
     def words(text: str) -> list[str]:

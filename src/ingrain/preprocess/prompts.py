@@ -10,11 +10,11 @@ from ingrain.repository.manifest import TextPreprocess
 
 InputType = Literal["query", "document"]
 
-# Every SentenceTransformer has these two, empty where its author gave none.
+# Every SentenceTransformer has these two prompts; they are empty unless its author set them.
 _ALWAYS_THERE: tuple[InputType, ...] = ("query", "document")
 
-# Synonyms of input types in other APIs and of prompt names, folded. Every model accepts a query and a document, with an
-# empty prompt if need be; other input types are accepted only where the model has a prompt for them.
+# Synonyms of input types in other APIs and of prompt names, folded. Every model accepts queries and documents, even
+# without a prompt for them. Other input types need a prompt of the model.
 _QUERY = ("query", "search-query", "retrieval-query")
 _DOCUMENT = ("document", "passage", "search-document", "retrieval-document", "retrieval-passage", "corpus")
 _SIMILARITY = ("text-matching", "semantic-similarity", "sts")
@@ -27,10 +27,10 @@ class PromptChoice:
     """The prompt fields of a request; at most one of ``text`` and ``name`` is given.
 
     Attributes:
-        text: The prompt itself; empty for none, not even the model's default.
+        text: The prompt itself; an empty text switches off the model's default prompt, too.
         name: Name of one of the model's prompts.
-        input_type: Kind of text, used where neither ``text`` nor ``name`` is given: ``query``, ``document`` or a word
-            of another API such as ``search_document``, ``retrieval.passage``, ``clustering``.
+        input_type: Kind of text, used if neither ``text`` nor ``name`` is given: ``query``, ``document`` or a term of
+            another API such as ``search_document``, ``retrieval.passage``, ``clustering``.
         input_type_param: Name of the ``input_type`` field in the request, for errors.
     """
 
@@ -46,12 +46,11 @@ def prompts_of(config: TextPreprocess) -> dict[str, str]:
 
 
 def resolve_prompt(choice: PromptChoice, config: TextPreprocess, model: str) -> str | None:
-    """Return the prompt that a request chooses; None for the model's default.
+    """Return the prompt that a request selects; None for the model's default.
 
-    ``input_type`` works like ``encode_query`` and ``encode_document``: it takes the prompt of that name, which may be
-    empty. (``encode_document`` falls back to ``passage`` and ``corpus`` only if there is no ``document``, and a
-    SentenceTransformer always has one.) For a word of another API it takes the prompt of that name or, if there is
-    none, of a synonym.
+    ``input_type`` works like ``encode_query`` and ``encode_document``: it selects the prompt of that name, which may be
+    empty. (``encode_document`` falls back to ``passage`` and ``corpus`` only if there is no prompt ``document``, but a
+    SentenceTransformer always has it.) A term of another API selects the prompt of that name or of a synonym.
 
     Raises:
         InvalidRequestError: The model has no prompt of that name, or the request gives both a prompt and a name.
@@ -74,7 +73,7 @@ def resolve_prompt(choice: PromptChoice, config: TextPreprocess, model: str) -> 
 
 
 def meaning_of(input_type: str) -> str:
-    """Return one word for all synonyms of an input type."""
+    """Return the same word for all synonyms of an input type."""
     folded = _fold(input_type)
     return next((group[0] for group in _SYNONYMS if folded in group), folded)
 
@@ -94,7 +93,7 @@ def _prompt_for(choice: PromptChoice, known: dict[str, str], model: str) -> str:
     raise InvalidRequestError(
         f"Model {model!r} has no prompt for {choice.input_type_param} {word[:100]!r}. Its prompts are "
         f"{', '.join(map(repr, names))}; words for a query (search_query, retrieval.query) and a document (passage, "
-        "search_document, retrieval.passage) are taken too.",
+        "search_document, retrieval.passage) are accepted too.",
         param=choice.input_type_param,
         facts={"promptNames": names},
     )

@@ -1,4 +1,4 @@
-"""The special tokens that a tokenizer adds to a text, and how to add them to token ids that a caller sends."""
+"""Finds the special tokens of a tokenizer, and adds them to token ids that a caller sends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PROBES = ("a", "1", "the", "。")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecialTokens:
-    """The special tokens before and after a text's own tokens.
+    """The special tokens before and after the tokens of a text.
 
     Attributes:
         prefix: Ids before the text.
         suffix: Ids after the text.
         type_ids: Token type ids of the prefix, of the text, and of the suffix.
-        max_tokens: Longest sequence, special tokens included.
-        cut_side: Where a text that is too long is cut, unless the caller says otherwise.
+        max_tokens: Limit of a sequence, including special tokens.
+        cut_side: Default side on which a text that is too long is cut.
     """
 
     prefix: list[int]
@@ -39,14 +39,14 @@ class SpecialTokens:
         return len(self.prefix) + len(self.suffix)
 
     def add(self, row: Sequence[int], cut_side: CutSide | None = None) -> tuple[list[int], list[int], int]:
-        """Add the special tokens to the ids of a text, and cut it to ``max_tokens``.
+        """Add the special tokens to the ids of a text, and cut the result to ``max_tokens``.
 
         Args:
-            row: Ids of a text, with or without special tokens.
-            cut_side: Where to cut; the tokenizer's own side if None.
+            row: Ids of the text, with or without special tokens.
+            cut_side: Side to cut; the tokenizer's own side if None.
 
         Returns:
-            Token ids and token type ids, at most ``max_tokens`` of each, and the number of ids that were cut off.
+            Token ids, token type ids (at most ``max_tokens`` each), and the number of ids that were cut off.
         """
         ids = list(row)
         first, end = len(self.prefix), len(ids) - len(self.suffix)
@@ -55,7 +55,7 @@ class SpecialTokens:
         return self.add_to_bare(ids, cut_side)
 
     def add_to_bare(self, ids: list[int], cut_side: CutSide | None = None) -> tuple[list[int], list[int], int]:
-        """Do what ``add`` does, for ids that have no special tokens."""
+        """Add special tokens as ``add`` does, to ids without special tokens."""
         room = max(0, self.max_tokens - self.count)
         cut = max(0, len(ids) - room)
         ids = ids[cut:] if (cut_side or self.cut_side) == "left" else ids[: len(ids) - cut]
@@ -67,7 +67,7 @@ def find_special_tokens(tokenizer: Tokenizer, config: TextPreprocess) -> Special
     """Find a tokenizer's special tokens by encoding a short text.
 
     Args:
-        tokenizer: With its truncation switched on.
+        tokenizer: The tokenizer, with truncation enabled.
         config: The model's text rules.
     """
     prefix: list[int] = []

@@ -1,7 +1,7 @@
 """Resizes ``uint8`` pixels bit for bit as torch does with antialiasing, without torch.
 
-Torch (``aten/native/cpu/UpSampleKernel.cpp``) uses Pillow's algorithm, rows first, with 16-bit integer weights where
-Pillow has weights of 22 fractional bits: one pixel in a few hundred differs by 1.
+Torch (``aten/native/cpu/UpSampleKernel.cpp``) uses Pillow's algorithm, rows first, but with 16-bit integer weights
+instead of weights with 22 fractional bits. So one pixel in a few hundred differs from Pillow's by 1.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 _OUTPUTS_AT_ONCE = 16
-# Up to this many multiplications OpenBLAS stays on the calling thread; the server has its own threads.
+# OpenBLAS starts threads above this many multiplications, which would compete with the server's own threads.
 _MOST_MULTIPLICATIONS = 250_000
 
 
 def resize_pixels(pixels: Pixels, width: int, height: int, interpolation: TensorInterpolation) -> Pixels:
-    """Return ``uint8 [height, width, 3]`` of ``uint8 [H, W, 3]``."""
+    """Resize ``uint8 [H, W, 3]`` to ``uint8 [height, width, 3]``."""
     if width != pixels.shape[1]:
         pixels = _resize_first_axis(pixels.transpose(1, 0, 2), width, interpolation).transpose(1, 0, 2)
     if height != pixels.shape[0]:
@@ -34,7 +34,7 @@ def resize_pixels(pixels: Pixels, width: int, height: int, interpolation: Tensor
 def _resize_first_axis(pixels: Pixels, target: int, interpolation: TensorInterpolation) -> Pixels:
     """Resize ``uint8 [N, M, 3]`` to ``[target, M, 3]``, in strips, to keep temporary arrays small.
 
-    The sums are of integers below 2 ** 53, so float64 is exact in any order of addition.
+    All sums are integers below 2 ** 53, so float64 arithmetic is exact in any order of addition.
     """
     length, across, channels = pixels.shape
     blocks, precision = _weights(length, target, interpolation)
@@ -54,7 +54,7 @@ def _resize_first_axis(pixels: Pixels, target: int, interpolation: TensorInterpo
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Adjacent outputs, the range of inputs that they depend on, and weights, ``float64 [outputs, taps]``."""
+    """Adjacent outputs, the range of inputs that they depend on, and their weights, ``float64 [outputs, taps]``."""
 
     outputs: slice
     taps: slice
@@ -62,10 +62,10 @@ class _Block:
 
 
 def _weights(length: int, target: int, interpolation: TensorInterpolation) -> tuple[list[_Block], int]:
-    """Return integer weights, and how many of their bits are fractional."""
+    """Return integer weights, and the number of their fractional bits."""
     blocks = list(_blocks(length, target, interpolation))
     largest = max(float(block.weights.max()) for block in blocks)
-    bits = 0  # as many as keep the largest weight below 2 ** 15
+    bits = 0  # the largest number that keeps every weight below 2 ** 15
     while bits < 22 and int(0.5 + largest * (1 << (bits + 1))) < 1 << 15:
         bits += 1
     for block in blocks:

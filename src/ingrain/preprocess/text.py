@@ -20,17 +20,17 @@ from ingrain.preprocess.word_cache import WordCache
 from ingrain.repository.manifest import TextPreprocess
 
 
-# A Struct, not a dataclass: one is made for every text, in a tenth of the time.
+# A Struct, because every text creates one, and a dataclass takes ten times as long to create.
 class TokenizedText(msgspec.Struct, frozen=True):
     """One tokenized text, not padded.
 
-    Ids are kept as the bytes that go to the engine, so that joining the bytes of many texts gives the array of a batch.
+    Ids are stored in the engine's input format, so that the joined bytes of many texts are the array of a batch.
 
     Attributes:
-        packed_ids: Token ids, special tokens included; each an ``int64`` in the byte order of this machine.
-        packed_type_ids: Token type ids, as many; empty where all are zero.
-        prompt_tokens: Number of leading tokens that belong to the prompt and are left out of pooling.
-        cut_tokens: Number of tokens beyond the model's maximum, which were cut off.
+        packed_ids: Token ids including special tokens; each an ``int64`` in the byte order of this machine.
+        packed_type_ids: As many token type ids; empty if all are zero.
+        prompt_tokens: Number of leading tokens of the prompt that pooling leaves out.
+        cut_tokens: Number of tokens that were cut off, because the text exceeds the model's maximum.
     """
 
     packed_ids: bytes
@@ -45,7 +45,7 @@ class TokenizedText(msgspec.Struct, frozen=True):
     def of(
         cls, ids: Sequence[int], type_ids: Sequence[int] = (), *, prompt_tokens: int = 0, cut_tokens: int = 0
     ) -> TokenizedText:
-        """Pack ids; without ``type_ids`` all of them are zero."""
+        """Pack ids; without ``type_ids`` all type ids are zero."""
         return cls(pack_ids(ids), pack_ids(type_ids) if any(type_ids) else b"", prompt_tokens, cut_tokens)
 
 
@@ -54,7 +54,7 @@ class TextPreprocessor:
 
     Attributes:
         config: The model's text rules.
-        default_prompt: The prompt that the source's ``encode`` applies by default; empty if none.
+        default_prompt: Prompt that the source library's ``encode`` applies by default; empty if none.
     """
 
     def __init__(self, config: TextPreprocess, folder: Path) -> None:
@@ -75,15 +75,15 @@ class TextPreprocessor:
     def encode(
         self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None
     ) -> list[TokenizedText]:
-        """Tokenize texts; those longer than ``max_tokens`` are cut and keep their end token.
+        """Tokenize texts; cut texts that are longer than ``max_tokens``, but keep the end token.
 
         Args:
-            texts: Any number of texts; an empty text is a text.
-            prompt: Put before every text; the model's default prompt if None.
-            cut_side: Where to cut, like ``truncation_side`` of the source's tokenizer; its own side if None.
+            texts: Any number of texts, which may be empty.
+            prompt: Prefix of every text; the model's default prompt if None.
+            cut_side: Side to cut, like ``truncation_side`` of transformers; the tokenizer's own side if None.
 
         Returns:
-            One item a text, in order.
+            One item per text, in order.
         """
         if prompt is None:
             prompt = self.default_prompt
@@ -91,7 +91,7 @@ class TextPreprocessor:
         if prompt:
             texts = [prompt + text for text in texts]
             if not self.config.include_prompt:
-                # The model's own prompts are counted once; a caller's are not kept, as their number has no limit.
+                # Only the model's own prompts have cached counts; the number of callers' prompts has no limit.
                 known = self._prompt_tokens.get(prompt)
                 prompt_tokens = self._count_prompt_tokens(prompt) if known is None else known
         texts = clean_texts(texts, self.config.clean)
@@ -101,9 +101,9 @@ class TextPreprocessor:
         longest, items = self.config.max_tokens, []
         longest_bytes = ID_BYTES * longest
         for text in texts:
-            # More words than tokens: certainly too long, and too many words to cache.
+            # A text with more words than max_tokens is certainly too long, and has too many words to cache.
             ids = cache.encode(text) if text.count(" ") < longest else None
-            if ids is None or len(ids) >= longest_bytes:  # the tokenizer cuts it
+            if ids is None or len(ids) >= longest_bytes:  # too long: the tokenizer must cut the text
                 items += self._tokenize([text], prompt_tokens, cut_side)
             else:
                 items.append(TokenizedText(ids, b"", prompt_tokens, 0))
@@ -127,35 +127,35 @@ class TextPreprocessor:
         return items
 
     def _own_ids(self, encoding: Encoding) -> list[int]:
-        """Return all ids of a text that was cut, without the special tokens of its pieces."""
+        """Return all ids of a text that the tokenizer has cut into pieces, without the special tokens of the pieces."""
         pieces = [encoding, *encoding.overflowing]
         if self._special.cut_side == "left":
-            pieces.reverse()  # the first piece is then the end of the text
+            pieces.reverse()  # in this case the first piece is the end of the text
         first, last = len(self._special.prefix), len(self._special.suffix)
         return [token for piece in pieces for token in piece.ids[first : len(piece.ids) - last]]
 
     def take_ids(
         self, rows: Sequence[Sequence[int]], *, name: Callable[[int], str], cut_side: CutSide | None = None
     ) -> list[TokenizedText]:
-        """Check and complete token ids that the caller made with the model's own tokenizer.
+        """Check token ids that the caller has made with the model's own tokenizer, and add special tokens.
 
-        Special tokens are added unless they are there; rows longer than ``max_tokens`` are cut. No prompt is added.
+        Rows that have special tokens get no others. Rows longer than ``max_tokens`` are cut. No prompt is added.
 
         Args:
-            rows: Token ids by text.
-            name: Returns the path of a row's field, for errors.
+            rows: Token ids of each text.
+            name: Returns the path of the field that contains a row, for errors.
             cut_side: As in ``encode``.
 
         Raises:
-            InvalidRequestError: A row is empty, or holds an id that is not in the vocabulary.
+            InvalidRequestError: A row is empty, or contains an id that is not in the vocabulary.
         """
         for index, row in enumerate(rows):
             if not row:
-                raise InvalidRequestError(f"{name(index)} holds no token id.", param=name(index))
+                raise InvalidRequestError(f"{name(index)} contains no token ids.", param=name(index))
             if min(row) < 0 or max(row) >= self._vocabulary_size:
                 wrong = next(token for token in row if not 0 <= token < self._vocabulary_size)
                 raise InvalidRequestError(
-                    f"{name(index)} holds the token id {wrong}; those of this model are 0 to "
+                    f"{name(index)} contains token id {wrong}; the ids of this model are 0 to "
                     f"{self._vocabulary_size - 1}. Send ids of the model's own tokenizer, or send text.",
                     param=name(index),
                     facts={"limit": self._vocabulary_size - 1},
@@ -168,7 +168,7 @@ class TextPreprocessor:
         return ids if zeroed is None else [token if token != zeroed else 0 for token in ids]
 
     def _count_cut_tokens(self, encoding: Encoding) -> int:
-        """Count the overflowing tokens: the tokenizer returns them in pieces, each with its own special tokens."""
+        """Count the tokens that were cut off. The tokenizer returns them in pieces, each with special tokens."""
         return sum(len(piece) - self._special.count for piece in encoding.overflowing)
 
     @cached_property
@@ -176,14 +176,14 @@ class TextPreprocessor:
         size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         if self._tokenizer.id_to_token(size - 1) is not None and self._tokenizer.id_to_token(size) is None:
             return size
-        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())  # a vocabulary with holes
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())  # the vocabulary has gaps
 
     def _count_prompt_tokens(self, prompt: str) -> int:
-        """Count a prompt's tokens as sentence-transformers does: special tokens included, the end token not."""
+        """Count a prompt's tokens as sentence-transformers does: with special tokens, but without the end token."""
         if self._split is not None:
             prompt = self._split(prompt)
         ids = self._tokenizer.encode(prompt, add_special_tokens=self.config.add_special_tokens).ids
-        # By id, as the source does: a special token at the end of the prompt itself also counts as the end token.
+        # Compare ids, as sentence-transformers does: a special token at the end of the prompt counts as the end token.
         ends = bool(ids) and ids[-1] in self._special_ids
         return len(ids) - 1 if ends else len(ids)
 
@@ -194,11 +194,11 @@ def collate(
     """Pad tokenized texts to one length.
 
     Args:
-        items: ``B`` texts.
-        config: Padding side and ids.
-        inputs: Names of the graph's inputs, of ``input_ids, attention_mask, token_type_ids, pooling_mask``.
-        length: Length ``T`` to pad to; that of the longest text if None, at least 1. Ignored where the model has a
-            fixed length, which is ``max_tokens``.
+        items: ``B`` tokenized texts.
+        config: The model's text rules, with padding side and padding ids.
+        inputs: The graph's inputs, among ``input_ids, attention_mask, token_type_ids, pooling_mask``.
+        length: Length ``T`` to pad to; by default the length of the longest text, at least 1. Ignored if the model
+            has a fixed length, which is ``max_tokens``.
 
     Returns:
         ``int64 [B, T]`` by input name.
@@ -232,7 +232,7 @@ def collate(
 
 
 def _to_array(rows: Sequence[bytes], width: int, padding: int, *, is_left: bool) -> NDArray[np.int64]:
-    """Pad packed rows to one array, ``int64 [B, width]``."""
+    """Pad packed rows and join them to an array, ``int64 [B, width]``."""
     joined = bytearray().join(rows)  # not bytes, so that the array is writable
     if len(joined) != ID_BYTES * width * len(rows):
         pad = pack_ids([padding])

@@ -1,4 +1,4 @@
-"""Cleans texts as OpenCLIP's tokenizers do before they split them."""
+"""Cleans texts as OpenCLIP's tokenizers do before tokenizing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import ftfy
 
 Clean = Literal["none", "clip_lower", "clip_whitespace", "clip_canonicalize"]
 
-# ftfy and HTML unescaping leave such a text as it is: ASCII, no control character but white space, no ``&``.
+# Matches texts that ftfy and HTML unescaping cannot change: ASCII without ``&`` and without control characters.
 _PLAIN = re.compile(r"[\t\n\r -%'-~]*")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -26,7 +26,7 @@ def clean_texts(texts: Sequence[str], clean: Clean) -> Sequence[str]:
             OpenCLIP) or ``clip_canonicalize`` (SigLIP).
 
     Returns:
-        As many texts, in order.
+        The cleaned texts, in order.
     """
     if clean == "none":
         return texts
@@ -37,7 +37,7 @@ def clean_texts(texts: Sequence[str], clean: Clean) -> Sequence[str]:
 def _repair(text: str) -> str:
     """Repair mojibake and resolve HTML entities, twice as OpenCLIP does (``&amp;amp;``).
 
-    ftfy costs more than the tokenizer itself, so texts that it cannot change are skipped.
+    ftfy takes longer than the tokenizer itself, so texts that it cannot change are skipped.
     """
     if _PLAIN.fullmatch(text):
         return text
@@ -49,7 +49,7 @@ def _whitespace(text: str) -> str:
 
 
 def _lower(text: str) -> str:
-    # Python's lower(): Rust's, in the tokenizers package, differs for the final sigma and the dotted capital I.
+    # Python's lower() and that of Rust (tokenizers package) differ for the final sigma and the dotted capital I.
     return _whitespace(text).lower()
 
 

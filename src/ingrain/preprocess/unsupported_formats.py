@@ -1,4 +1,4 @@
-"""Names unsupported file formats by their first bytes, so that an error says what was sent."""
+"""Recognizes unsupported file formats by their first bytes, so that an error can name the format."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _MAGIC = {
     b"Rar!\x1a\x07": "a RAR archive",
     b"\xd0\xcf\x11\xe0": "an Office document",
     b"\x93NUMPY": "a NumPy array",
-    b"version https://git-lfs": "a pointer of Git LFS, not the file that it stands for",
-    b"data:": "a data URI that was encoded once more",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+    b"data:": "a data URI that was base64-encoded again",
 }
 _RIFF = {b"AVI ": "an AVI video", b"WAVE": "a WAV sound"}
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
@@ -41,11 +41,11 @@ _BRANDS = {
     b"qt  ": "a QuickTime (MOV) video",
     b"crx ": "a camera's raw picture (CR3)",
     b"M4A ": "an M4A sound",
-    b"mif1": "a HEIF picture of a codec that is not known",
-    b"msf1": "a HEIF picture of a codec that is not known",
+    b"mif1": "a HEIF picture with an unknown codec",
+    b"msf1": "a HEIF picture with an unknown codec",
 }
 _LONGEST_BRANDS = 256
-# The count of icons follows, at least one. TGA starts with the same bytes, but has zeros there.
+# The last two bytes are the number of icons, at least one. TGA files start with the same bytes, but have zeros there.
 _ICON = re.compile(rb"\x00\x00([\x01\x02])\x00(?!\x00\x00)..", re.DOTALL)
 _ICONS = {b"\x01": "an icon (ICO)", b"\x02": "a cursor (CUR)"}
 _PNM = re.compile(rb"P[1-7]\s")
@@ -63,7 +63,7 @@ def brands_of(data: bytes) -> set[bytes]:
 
 
 def describe_format(data: bytes) -> str | None:
-    """Describe an unsupported file with an article (``a PDF document``); None if its first bytes do not tell."""
+    """Name the format of a file, with an article (``a PDF document``); None if the format is unknown."""
     for magic, name in _MAGIC.items():
         if data.startswith(magic):
             return name

@@ -1,7 +1,7 @@
 """Caches the token ids of words, for tokenizers that tokenize each word independently.
 
-Tokenizing takes a quarter of the front end's time for a short text and nearly all of it for a long one, yet most words
-of a text have been seen before.
+Tokenizing takes a quarter of the front end's time for a short text, and nearly all of its time for a long one. Most
+words of a text are in the cache.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tokenizers import Tokenizer
 from ingrain.preprocess.id_bytes import pack_ids
 from ingrain.preprocess.special_tokens import SpecialTokens
 
-# Of each of the two generations; a word takes about 200 bytes.
+# Limit of each of the two generations; a word takes about 200 bytes.
 _MOST_WORDS = 10_000
 _LONGEST_WORD = 64
-# With so many words known, a text of more than a third new words is unusual: its words may never come again, and
-# tokenizing words one by one costs more than tokenizing the text.
+# If the cache has this many words, a text with more than a third new words is unusual. Its words may never come again,
+# and tokenizing them one by one takes longer than tokenizing the whole text.
 _ENOUGH_WORDS = 2_000
 _MOSTLY_NEW = 3
 
@@ -27,12 +27,12 @@ _MOSTLY_NEW = 3
 class WordCache:
     """Tokenizes texts from cached words, and new words with the tokenizer.
 
-    Words are separated by single spaces. Thread-safe: all accesses are to single entries of dictionaries.
+    Words are separated by single spaces. Thread-safe, because every access is to a single dictionary entry.
 
     Args:
-        tokenizer: One that tokenizes each word independently; see ``for_tokenizer``.
-        special: Its special tokens.
-        zero: Replaces ids that the graph takes as 0.
+        tokenizer: Tokenizes each word independently; see ``for_tokenizer``.
+        special: The tokenizer's special tokens.
+        zero: Replaces ids that the graph expects as 0.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class WordCache:
         self._tokenizer = tokenizer
         self._zero = zero
         self._prefix, self._suffix = pack_ids(zero(special.prefix)), pack_ids(zero(special.suffix))
-        # Two generations: when the young one is full it becomes the old one, which is dropped. Words in use stay.
+        # A full young generation replaces the old one. Words that are used again are copied from the old to the young.
         self._young: dict[str, bytes] = {"": b""}
         self._old: dict[str, bytes] = {}
 
@@ -49,15 +49,15 @@ class WordCache:
     def for_tokenizer(
         cls, tokenizer: Tokenizer, special: SpecialTokens, *, zero: Callable[[Sequence[int]], Sequence[int]] = list
     ) -> WordCache | None:
-        """Return a cache for a BERT tokenizer; None for one where a word's ids may depend on its neighbours.
+        """Return a cache for a BERT tokenizer; None for a tokenizer whose ids of a word may depend on its neighbours.
 
         BERT's normalizer changes single characters, its pre-tokenizer splits at every space, WordPiece tokenizes words
         one by one, and no added token contains a space.
 
         Args:
             tokenizer: Any tokenizer.
-            special: Its special tokens.
-            zero: Replaces ids that the graph takes as 0.
+            special: The tokenizer's special tokens.
+            zero: Replaces ids that the graph expects as 0.
         """
         before, own, after = special.type_ids
         if any(before) or own or any(after) or not _words_are_independent(json.loads(tokenizer.to_str())):
@@ -65,9 +65,9 @@ class WordCache:
         return cls(tokenizer, special, zero)
 
     def encode(self, text: str) -> bytes:
-        """Return a text's packed ids, special tokens included.
+        """Return a text's packed ids, including special tokens.
 
-        They are complete unless there are more than the tokenizer's maximum; such a text is too long in any case.
+        The ids are complete unless they exceed the tokenizer's maximum; then the caller must tokenize and cut the text.
         """
         words, young = text.split(" "), self._young
         try:
@@ -82,7 +82,7 @@ class WordCache:
         if knows_enough and _MOSTLY_NEW * len(missing) > len(words):
             self._keep([(missing[0], self._tokenize(missing[0]))])
             return self._prefix + self._tokenize(text) + self._suffix
-        # One by one: for a batch the tokenizer wakes its threads, which takes longer than tokenizing a word.
+        # One by one, because a batch wakes the tokenizer's threads, which takes longer than tokenizing a word.
         found.update((word, self._tokenize(word)) for word in missing)
         self._keep(found.items())
         return b"".join((self._prefix, *[found[word] for word in words], self._suffix))

@@ -1,1 +1,1 @@
-"""What tests of programs that use Ingrain need: a fake engine."""
+"""Fakes for the tests of programs that use Ingrain."""

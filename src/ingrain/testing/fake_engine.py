@@ -1,4 +1,4 @@
-"""An engine without a network: vectors that follow from the ids alone, and every failure on demand."""
+"""A fake engine for tests: computes vectors from token ids without a model, and fails on demand."""
 
 from __future__ import annotations
 
@@ -29,51 +29,39 @@ _WEYL = np.uint64(0x9E3779B97F4A7C15)
 
 
 def fake_vector(input_ids: Sequence[int], size: int) -> NDArray[np.float32]:
-    """Return the vector that the fake answers for a text's token ids, float32 ``[size]`` in [-1, 1)."""
+    """Return the vector that ``FakeEngine`` computes for a text's token ids, float32 ``[size]`` in [-1, 1)."""
     ids = np.asarray([input_ids], np.int64)
     vector: NDArray[np.float32] = _text_vectors(ids, np.ones_like(ids), size)[0]
     return vector
 
 
 class FakeEngine:
-    """An engine for tests. It keeps to the protocol in all things but the numbers.
+    """An engine for tests. Follows the engine protocol, but computes meaningless vectors.
 
-    A text's vector depends on its ids and their order, and not on its padding, the batch or the time; an image's on
-    its pixels.
+    A text's vector depends only on its token ids and their order, an image's vector only on its pixels.
 
     Args:
-        instances: How many batches of one graph run at the same time.
-        latency_s: Seconds that a batch takes.
-        latency_per_item_s: Seconds more for each of its items.
-        load_latency_s: Seconds that a load takes.
+        instances: Number of batches of a graph that run concurrently.
+        latency_s: Duration of a batch.
 
     Attributes:
-        batches: Name and shape of the first input of each batch that was run, in order.
-        loads: Names of graphs that were loaded, in order.
-        layouts: The layout of each graph by name, as it was loaded last.
-        batch_s: Tells what a batch costs, by its graph's layout and the shape of its first input: seconds that move
-            ``computed_s`` alone.
-        computed_s: A clock that only batches move, by what they cost divided by the copies that run side by side.
-        most_in_flight: Most batches that ran at the same time.
-        alone: How many batches were said to be alone in the engine.
-        poison_id: A batch that holds this token id fails with ``InferenceError``.
-        nan_id: A row that holds this token id gets NaN.
+        batches: Graph name and shape of the first input of each batch, in order.
+        loads: Names of the loaded graphs, in order of loading.
+        layouts: Layout of the last load of each graph, by name.
+        batch_s: Returns the cost of a batch in seconds, by the graph's layout and the shape of the first input. The
+            cost only advances ``computed_s``; no time passes.
+        computed_s: A fake clock. Each batch advances it by its cost divided by the number of copies of the graph.
+        most_in_flight: Largest number of batches that ran concurrently.
+        alone: Number of batches with ``alone=True``.
+        poison_id: A batch with this token id fails with ``InferenceError``.
+        nan_id: The vector of a text with this token id is NaN.
         refused: Names of graphs whose load fails with ``EngineError``.
     """
 
-    def __init__(
-        self,
-        *,
-        instances: int = 1,
-        latency_s: float = 0.0,
-        latency_per_item_s: float = 0.0,
-        load_latency_s: float = 0.0,
-    ) -> None:
+    def __init__(self, *, instances: int = 1, latency_s: float = 0.0) -> None:
         self.backend: Backend = "onnxruntime"
         self.instances = instances
         self.latency_s = latency_s
-        self.latency_per_item_s = latency_per_item_s
-        self.load_latency_s = load_latency_s
         self.batches: list[tuple[str, tuple[int, ...]]] = []
         self.loads: list[str] = []
         self.layouts: dict[str, Layout] = {}
@@ -96,38 +84,38 @@ class FakeEngine:
         self._death = asyncio.get_running_loop().create_future()
 
     async def close(self) -> None:
-        """End; later calls raise ``EngineUnavailableError``."""
+        """Stop; later calls raise ``EngineUnavailableError``."""
         self.die()
 
     def die(self) -> None:
-        """Die at once, as by ``kill -9``: graphs are forgotten, batches in flight and later calls fail."""
+        """Simulate a crash: forget all graphs, and fail batches in progress and later calls."""
         if self._death is not None and not self._death.done():
             self._death.set_result(None)
         self._graphs.clear()
         self._recorders.clear()
 
     def come_back(self) -> None:
-        """Be alive again, without any graph, and call the ``on_restart`` callbacks."""
+        """Simulate a restart: work again, without any graphs, and call the ``on_restart`` callbacks."""
         self._death = asyncio.get_running_loop().create_future()
         for callback in self._callbacks:
             callback()
 
     async def live(self) -> bool:
-        """Tell whether the engine was started and has not died."""
+        """Return whether the engine was started and has not died."""
         return self._death is not None and not self._death.done()
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; loading a loaded graph changes nothing.
 
         Args:
-            graph: What to load.
-            layout: Its copies and threads; None for as many copies as the engine has instances, of a thread each.
+            graph: The graph.
+            layout: Number of copies and of threads per copy; by default ``instances`` copies of one thread.
 
         Raises:
             EngineUnavailableError: The engine is dead.
-            EngineError: The graph is one of ``refused``.
+            EngineError: The graph is in ``refused``.
         """
-        await self._spend(self.load_latency_s if graph.name not in self._graphs else 0)
+        await self._spend(0)
         if graph.name in self.refused:
             raise EngineError(f"the fake refuses graph {graph.name!r}")
         if graph.name not in self._graphs:
@@ -144,7 +132,7 @@ class FakeEngine:
         self._recorders.pop(name, None)
 
     async def ready(self, name: str) -> bool:
-        """Tell whether a graph can be inferred now."""
+        """Return whether a graph is loaded."""
         return name in self._graphs
 
     async def infer(
@@ -172,20 +160,19 @@ class FakeEngine:
         return outputs
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return what was counted for each loaded graph."""
+        """Return the statistics of each loaded graph."""
         return [recorder.snapshot() for recorder in self._recorders.values()]
 
     def on_restart(self, callback: Callable[[], None]) -> None:
-        """Register a callback, called by ``come_back``."""
+        """Register a callback that ``come_back`` calls."""
         self._callbacks.append(callback)
 
     async def _run(self, graph: Graph, inputs: Arrays) -> dict[str, Array]:
         _check(graph, inputs)
-        items = len(inputs[graph.inputs[0].name])
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            await self._spend(self.latency_s + self.latency_per_item_s * items)
+            await self._spend(self.latency_s)
         finally:
             self._in_flight -= 1
         ids = inputs.get("input_ids")
@@ -205,7 +192,7 @@ class FakeEngine:
         return outputs
 
     async def _spend(self, seconds: float) -> None:
-        """Let time pass; raise if the engine is dead or dies meanwhile."""
+        """Sleep; raise ``EngineUnavailableError`` if the engine is dead or dies during that time."""
         death = self._death
         if death is not None and not death.done() and seconds > 0:
             await asyncio.wait([death], timeout=seconds)
@@ -214,7 +201,7 @@ class FakeEngine:
 
 
 def _check(graph: Graph, inputs: Arrays) -> None:
-    """Refuse what Triton refuses."""
+    """Raise ``InferenceError`` for inputs that Triton refuses."""
     if set(inputs) != {tensor.name for tensor in graph.inputs}:
         raise InferenceError(f"graph {graph.name!r} takes other inputs than {sorted(inputs)}")
     for tensor in graph.inputs:
@@ -241,7 +228,7 @@ def _vectors(inputs: Arrays, size: int) -> NDArray[np.float32]:
 
 
 def _text_vectors(ids: NDArray[np.int64], mask: NDArray[np.int64], size: int) -> NDArray[np.float32]:
-    """Return float32 ``[B, size]``; sums of whole numbers, so that padding cannot change the last bit."""
+    """Return float32 ``[B, size]``. Sums integers, so that padding cannot change even the last bit."""
     position = np.cumsum(mask, axis=1).astype(np.uint64)
     tokens = _mix(ids.astype(np.uint64) * np.uint64(1 << 20) + position) * (mask != 0)
     seeds: NDArray[np.uint64] = tokens.sum(axis=1, dtype=np.uint64)
@@ -254,7 +241,7 @@ def _spread(seeds: NDArray[np.uint64], size: int) -> NDArray[np.float32]:
 
 
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scatter 64-bit numbers: multiply by an odd number and fold the upper half into the lower, twice."""
+    """Hash 64-bit numbers: twice fold the upper half into the lower half and multiply by an odd number."""
     for _ in range(2):
         bits = (bits ^ (bits >> np.uint64(32))) * _WEYL
     return bits ^ (bits >> np.uint64(29))

@@ -471,7 +471,7 @@ async def test_a_fault_of_the_application_is_a_500_and_told_to_the_operator(capl
 
     async with serving(Broken()) as (_, port):
         assert statuses(await exchange(port, b"GET / HTTP/1.1\r\n\r\n")) == [500]
-    assert "could not be taken in" in caplog.text
+    assert "Receiving a request failed" in caplog.text
 
 
 async def test_one_connection_that_cannot_be_looked_after_does_not_end_the_clock(monkeypatch, caplog):
@@ -485,7 +485,7 @@ async def test_one_connection_that_cannot_be_looked_after_does_not_end_the_clock
         started = asyncio.get_running_loop().time()
         assert await exchange(port) == b""
         assert asyncio.get_running_loop().time() - started < 15
-    assert "could not be looked after" in caplog.text
+    assert "Checking the timeouts of a connection failed" in caplog.text
 
 
 @pytest.mark.usefixtures("way")
@@ -582,4 +582,4 @@ async def test_a_request_that_cannot_be_started_ends_its_connection_and_nothing_
         assert body(await exchange(port, b"GET /a HTTP/1.1\r\n" + CLOSE)) == b"GET /a? "
         assert not server.connections
     assert server.application.ends.count("abandoned") == 2
-    assert "could not be started" in caplog.text
+    assert "Starting a request failed" in caplog.text

@@ -1,1 +1,1 @@
-"""An HTTP/1.1 server on asyncio. Knows no route and no model."""
+"""An HTTP/1.1 server on asyncio, independent of routes and models."""

@@ -1,4 +1,4 @@
-"""The interface of an application that the HTTP server passes requests to."""
+"""Interface of the application that answers the requests of the HTTP server."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from ingrain.server.http.message import Request, Response
 
 
 class Started(enum.Enum):
-    """How a request will be answered that could not be answered at once."""
+    """How the response follows if ``Exchange.start`` does not return it."""
 
     WILL_BE_DELIVERED = enum.auto()
     NEEDS_A_TASK = enum.auto()
 
 
 class Exchange(Protocol):
-    """One request that was let in, until its response is known.
+    """A request that the application has accepted.
 
-    It is started, refused or abandoned. Once started, it is delivered, abandoned or answered by a task.
+    The server calls one of ``start``, ``refuse`` and ``abandon``. After ``start``, the request ends with a response or
+    with ``abandon``.
     """
 
     def start(self, deliver: Callable[[Response], None]) -> Response | Started:
-        """Start answering the request, whose body is complete. Raises nothing.
+        """Start answering the request, whose body is complete. Raises no exception.
 
         Args:
-            deliver: If this returns ``WILL_BE_DELIVERED``, called once with the response, later than this returns and
-                unless the request is abandoned.
+            deliver: Called once with the response if the result is ``WILL_BE_DELIVERED``; always after ``start`` has
+                returned, and never for an abandoned request.
 
         Returns:
-            The response, ``WILL_BE_DELIVERED``, or ``NEEDS_A_TASK`` if ``answer`` must be awaited.
+            The response, ``WILL_BE_DELIVERED``, or ``NEEDS_A_TASK`` if the server must await ``answer`` in a task.
         """
         ...
 
     async def answer(self) -> Response:
-        """Answer the request, whose body is complete. Cancelled when the caller disconnects; raises nothing else."""
+        """Answer the request. Cancelled when the client disconnects; raises no other exception."""
         ...
 
     def refuse(self, error: IngrainError) -> Response:
-        """Answer a request whose body did not come or was too large."""
+        """Return the error response for a request whose body is incomplete or too large."""
         ...
 
     def abandon(self) -> None:
-        """Cancel a request whose caller has disconnected."""
+        """Cancel the request, because its client has disconnected."""
         ...
 
 
@@ -52,9 +53,9 @@ class Application(Protocol):
     """Answers requests."""
 
     def begin(self, request: Request) -> Exchange | Response:
-        """Let in a request whose head is parsed and whose body is not, or answer it at once."""
+        """Accept a request by its head, before its body is read, or return an error response."""
         ...
 
     def refuse(self, error: IngrainError) -> Response:
-        """Answer bytes that are no valid request."""
+        """Return the error response for bytes that are not a valid request."""
         ...

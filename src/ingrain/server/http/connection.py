@@ -1,4 +1,4 @@
-"""One connection: requests are parsed from its bytes, and answered in their order."""
+"""Serves one client connection: parses requests and answers them in order."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger("ingrain.server")
 
 
 class Connection(asyncio.Protocol):
-    """Parses requests, passes them to the application, and writes each response whole and at once.
+    """Parses requests, passes them to the application, and writes each response in one call.
 
-    When the caller disconnects, its requests are cancelled. When a request is refused before its body has come, the
-    connection keeps reading for a moment ("lingers"): closed at once, the operating system would reset it, and the
-    caller might never see the response.
+    When the client disconnects, its requests are cancelled. When a request is refused before its whole body has
+    arrived, the connection goes on reading for a moment ("lingers"): if it closed at once, the operating system would
+    send a reset, and the client might lose the response.
 
     Args:
-        host: The application, limits and clock; outlives the connection.
+        host: Application, limits and clock; lives longer than the connection.
     """
 
     def __init__(self, host: ConnectionHost) -> None:
@@ -59,11 +59,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register with the host."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is no subclass of it
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is not a subclass
         self._host.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the caller's requests."""
+        """Cancel the client's requests."""
         del exc
         self._host.forget(self)
         self._is_lingering = True
@@ -72,14 +72,14 @@ class Connection(asyncio.Protocol):
         for message in (*self._waiting, self._current, self._incoming):
             if message is not None:
                 message.abandon()
-        # Bodies are freed now, not when the cycle of connection and parser is collected.
+        # Free the bodies now, before the garbage collector finds the reference cycle of connection and parser.
         self._waiting.clear()
         self._incoming = self._current = self._task = None
         self._unparsed = b""
         self._parser.close()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come."""
+        """Parse received bytes."""
         if self._is_lingering:
             return
         if self._unparsed:
@@ -91,13 +91,13 @@ class Connection(asyncio.Protocol):
             self._piece = None
 
     def pause_writing(self) -> None:
-        """Start no further request: the caller does not read its responses."""
+        """Start no more requests, because the client does not read its responses."""
         self._is_blocked = True
         self._blocked_since = self._host.now
         self._buffered = self._transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
-        """Go on with the requests that wait."""
+        """Continue with the queued requests."""
         self._is_blocked = False
         self._next()
         self._parse()
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
     # --- reading -------------------------------------------------------------------------------------------------
 
     def _take_known(self, data: bytes) -> bool:
-        """Begin a request without the parser if these bytes are a whole one with a known head; return whether."""
+        """Skip the parser if the bytes are one whole request with a cached head; return whether they were."""
         request = self._host.known_heads.find(data)
         if request is None or len(self._waiting) >= _MOST_PIPELINED:
             return False
@@ -120,10 +120,10 @@ class Connection(asyncio.Protocol):
         return True
 
     def _parse(self) -> None:
-        """Parse piece by piece, and stop while too many requests wait or too many were answered in one go."""
+        """Parse slice by slice; pause if too many requests are queued or were answered since the loop's last turn."""
         self._answered_at_once = 0
         while self._unparsed and not self._is_lingering and len(self._waiting) < _MOST_PIPELINED:
-            if self._answered_at_once >= _MOST_PIPELINED:  # let other connections have a turn
+            if self._answered_at_once >= _MOST_PIPELINED:  # let the event loop serve other connections
                 if self._will_parse is None:
                     self._will_parse = self._host.loop.call_soon(self._parse_on)
                 break
@@ -154,12 +154,12 @@ class Connection(asyncio.Protocol):
     # --- called by the parser ------------------------------------------------------------------------------------
 
     def request_started(self) -> None:
-        """Start the clock of a request."""
+        """Start the read timeout of a request."""
         self._is_reading = True
         self._began_at = self._host.now
 
     def head_parsed(self, message: IncomingRequest) -> None:
-        """Ask the application whether to let the request in."""
+        """Ask the application whether it accepts the request."""
         if self._is_lingering:
             return
         self._incoming = message
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             message.add(piece)
 
     def request_parsed(self) -> None:
-        """Put the request into the queue."""
+        """Queue the complete request."""
         message, self._incoming = self._incoming, None
         if message is None:
             return
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
     # --- answering -----------------------------------------------------------------------------------------------
 
     def _next(self) -> None:
-        """Start the requests that wait, one after the other, unless the caller does not read its responses."""
+        """Start queued requests one after the other, unless the client does not read its responses."""
         while self._waiting and self._current is None and not self._is_blocked and not self._transport.is_closing():
             message = self._current = self._waiting.popleft()
             if message.refusal is not None:
@@ -211,8 +211,8 @@ class Connection(asyncio.Protocol):
                 assert message.exchange is not None
                 try:
                     started = message.exchange.start(self._deliver)
-                except BaseException:  # such as a library's panic; it must not end the caller of this method
-                    log.exception("A request could not be started")
+                except BaseException:  # e.g. a panic in a Rust library; the calling code must go on
+                    log.exception("Starting a request failed")
                     self._transport.abort()
                     return
                 if started is Started.NEEDS_A_TASK:
@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
             self._send_continue()
 
     def _deliver(self, response: Response) -> None:
-        """Write the response to the current request, and go on."""
+        """Write the response to the current request, then continue with queued requests and unparsed bytes."""
         assert self._current is not None
         self._write(self._current, response)
         if self._waiting or self._incoming is not None:
@@ -233,17 +233,17 @@ class Connection(asyncio.Protocol):
             self._parse()
 
     async def _answer(self, message: IncomingRequest, exchange: Exchange) -> None:
-        message.is_begun = True  # a task that is cancelled before its first step runs nothing
+        message.is_begun = True  # set here, as a task that is cancelled before its first step never gets here
         try:
             response = await exchange.answer()
-        except BaseException:  # the caller must not wait for a response that never comes
+        except BaseException:  # disconnect, or the client would wait for ever
             self._transport.abort()
             raise
         self._task = None
         self._deliver(response)
 
     def _send_continue(self) -> None:
-        """Let the caller send the body, if it waits for that and no other response comes first."""
+        """Send ``100 Continue`` if the client waits for it and all earlier requests are answered."""
         message = self._incoming
         if message is not None and message.expects_continue and self._current is None and not self._waiting:
             message.expects_continue = False
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
             self._hang_up()
 
     def _hang_up(self) -> None:
-        """Close once everything is written; linger if the caller is still sending."""
+        """Close after the written bytes are sent; linger if the client is still sending."""
         for message in self._waiting:
             message.abandon()
         self._waiting.clear()
@@ -278,7 +278,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._pause_or_resume()
-        if self._transport.can_write_eof():  # not over TLS, where the caller has to close after the response
+        if self._transport.can_write_eof():  # not over TLS, where the client has to close after the response
             try:
                 self._transport.write_eof()
             except OSError:
@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
     # --- refusing ------------------------------------------------------------------------------------------------
 
     def _refuse(self, error: IngrainError) -> None:
-        """Answer an invalid or incomplete request after those before it, and hang up."""
+        """Answer an invalid or incomplete request after the requests before it, then close."""
         if self._is_lingering:
             return
         message, self._incoming = self._incoming, None
@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
         self._enqueue_last(message)
 
     def _refuse_body(self, message: IncomingRequest, refusal: Response, *, at_once: bool) -> None:
-        """Answer a request without its body: after a short body has come, or else now, hanging up."""
+        """Refuse a request by its head: read a short body first and keep the connection, or else answer and close."""
         message.refusal = refusal
         is_long = (
             bool(message.request.headers.get(b"transfer-encoding")) or announced_length(message.request) > _SHORT_BODY
@@ -318,7 +318,7 @@ class Connection(asyncio.Protocol):
     # --- time ----------------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """End the connection if its caller has been too slow."""
+        """Close the connection if a timeout has passed."""
         now, limit_s = self._host.now, self._limits.read_timeout_s
         if self._is_blocked or (self._transport.is_closing() and self._current is None):
             left = self._transport.get_write_buffer_size()
@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
             if now - max(self._blocked_since, self._idle_since) > limit_s:
                 self._transport.abort()
         elif self._current is not None or self._waiting:
-            pass  # the request has a deadline of its own
+            pass  # the application enforces the deadline of the request
         elif self._is_lingering:
             if now - self._idle_since > _LINGER_S:
                 self._transport.abort()
@@ -340,7 +340,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def finish(self) -> None:
-        """Close now if idle, otherwise after the response."""
+        """Close an idle connection now, any other after its response."""
         if self._current is None and not self._waiting and self._incoming is None:
             self._transport.close()
 

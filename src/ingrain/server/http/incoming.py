@@ -1,4 +1,4 @@
-"""A request that is being received: its head, the body so far, and the application's decision on it."""
+"""Holds a request while it is received and queued, and parses request heads."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ingrain.server.http.message import Request, Response
 
 
 class IncomingRequest(msgspec.Struct, eq=False):
-    """A request that is being received or waits for its turn.
+    """A request that is being received or is queued.
 
     Attributes:
-        request: Method, path and headers; the body once it is complete.
+        request: Method, path and headers; has the body once it is complete.
         keep_alive: Whether the connection stays open after the response.
-        is_http_1_0: Whether the caller speaks HTTP/1.0.
-        expects_continue: Whether the caller waits for ``100 Continue`` before it sends the body.
+        is_http_1_0: Whether the client speaks HTTP/1.0.
+        expects_continue: Whether the client waits for ``100 Continue`` before it sends the body.
         is_begun: Whether a task answers the request.
-        exchange: From the application, if it let the request in.
-        refusal: The response, if it is known already.
-        size: Bytes of the body so far.
+        exchange: The application's exchange, if it accepted the request.
+        refusal: The error response, if the request is refused.
+        size: Bytes of the body received so far.
         first: First piece of the body.
-        rest: Its other pieces.
+        rest: The other pieces of the body, joined.
     """
 
     request: Request
@@ -39,7 +39,7 @@ class IncomingRequest(msgspec.Struct, eq=False):
     rest: bytearray | None = None
 
     def add(self, piece: bytes) -> None:
-        """Add a piece of the body; a body that comes in one piece is not copied."""
+        """Add a piece of the body; a body of a single piece is not copied."""
         if not self.first:
             self.first = piece
         elif self.rest is None:
@@ -48,18 +48,18 @@ class IncomingRequest(msgspec.Struct, eq=False):
             self.rest += piece
 
     def close_body(self) -> None:
-        """Set the request's body, which is complete."""
+        """Set ``request.body`` to the complete body."""
         self.request.body = self.first if self.rest is None else self.first + self.rest
         self.first, self.rest = b"", None
 
     def abandon(self) -> None:
-        """Tell the application that the caller is gone, unless the request was refused or a task answers it."""
+        """Abandon the exchange, unless the request was refused or a task answers it."""
         if self.exchange is not None and self.refusal is None and not self.is_begun:
             self.exchange.abandon()
 
 
 def parse_request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Request | None:
-    """Return the request; None if the URL is invalid."""
+    """Build a request from its parsed head; None if the URL is invalid."""
     if not url.startswith(b"/") and b"://" in url:
         try:
             parsed = httptools.parse_url(url)

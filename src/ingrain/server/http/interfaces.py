@@ -1,4 +1,4 @@
-"""What a connection and the server that accepts it need from each other."""
+"""Defines the interfaces between the server and its connections, and the limits of both."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class HttpLimits:
     """Limits of requests and connections.
 
     Attributes:
-        max_header_bytes: Longest request line and headers together.
-        max_body_bytes: Longest body.
-        read_timeout_s: Seconds that a request may take to arrive, and that a caller may take to read a response.
-        keep_alive_s: Seconds that an idle connection is kept.
+        max_header_bytes: Limit for request line and headers together.
+        max_body_bytes: Limit for a request body.
+        read_timeout_s: Timeout for receiving a request, and for a client that does not read its response.
+        keep_alive_s: Timeout of an idle connection.
     """
 
     max_header_bytes: int = 65_536
@@ -28,14 +28,14 @@ class HttpLimits:
 
 
 class HostedConnection(Protocol):
-    """A connection, as its host sees it."""
+    """Methods of a connection that its host calls."""
 
     def sweep(self) -> None:
-        """End the connection if its caller has been too slow; called about once a second."""
+        """Close the connection if a timeout has passed; called about once a second."""
         ...
 
     def finish(self) -> None:
-        """Close the connection now if it is idle, otherwise after the response."""
+        """Close an idle connection now, any other after its response."""
         ...
 
     def abort(self) -> None:
@@ -44,16 +44,16 @@ class HostedConnection(Protocol):
 
 
 class ConnectionHost(Protocol):
-    """The host of connections: their application, limits and clock.
+    """Members of the server that its connections use: application, limits, clock and shared cache.
 
     Attributes:
         application: Answers the requests.
         limits: Limits of each connection.
-        known_heads: Heads parsed before, shared by all connections.
+        known_heads: Cache of parsed request heads, shared by all connections.
         loop: The event loop.
-        now: The loop's time, updated about once a second.
-        date: ``now`` as the value of a ``Date`` header.
-        is_closing: True while the host shuts down; connections then close after the response.
+        now: Time of the event loop, updated about once a second.
+        date: Current value of the ``Date`` header.
+        is_closing: True during shutdown; each connection then closes after its response.
     """
 
     application: Application
@@ -69,5 +69,5 @@ class ConnectionHost(Protocol):
         ...
 
     def forget(self, connection: HostedConnection) -> None:
-        """Remove a connection that is closed."""
+        """Remove a closed connection."""
         ...

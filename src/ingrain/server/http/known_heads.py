@@ -1,4 +1,4 @@
-"""Caches parsed request heads by their bytes."""
+"""Cache of parsed request heads by their bytes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class _Known:
 
 
 class KnownHeads:
-    """Caches the heads of requests that came whole and in one piece.
+    """Cache of request heads, for requests that arrive whole and in one piece.
 
-    A caller sends the same head again and again; parsing it takes a dozen calls from httptools into Python, finding it
-    here takes one look-up. The result is the same, as the parser was between two requests both times.
+    Clients send the same head again and again. Parsing a head takes a dozen callbacks from httptools into Python; the
+    cache takes one look-up. Both give the same result, because the parser is between two requests in both cases.
     """
 
     def __init__(self) -> None:
         self._heads: dict[bytes, _Known] = {}
 
     def find(self, data: bytes) -> Request | None:
-        """Return the request if the bytes are exactly one whole request with a known head, else None.
+        """Return the request if the bytes are exactly one whole request with a cached head, else None.
 
         Args:
             data: Bytes received while the parser was between two requests.
@@ -48,20 +48,20 @@ class KnownHeads:
         return Request(known.method, known.path, known.query_string, known.headers, data[end + len(_END) :])
 
     def learn(self, data: bytes, message: IncomingRequest) -> None:
-        """Remember a head if it is of the plain kind: HTTP/1.1, keep-alive, a body of known length.
+        """Cache a head if the request is a plain one: HTTP/1.1, keep-alive, a body of known length.
 
         Args:
             data: Bytes received while the parser was between two requests.
-            message: The first request in them, body included.
+            message: The first request in these bytes, complete.
         """
         request, end = message.request, data.find(_END, 0, _LONGEST)
         length = announced_length(request)
         if data.count(b"\n", 0, end) != data.count(b"\r\n", 0, end):
-            return  # the parser accepts other line ends, so the head may end elsewhere
+            return  # httptools also accepts a bare newline, so the head may end elsewhere
         if end < 0 or len(data) != end + len(_END) + length or message.size != length:
             return
         if not message.keep_alive or message.is_http_1_0 or not _OTHER_FRAMING.isdisjoint(request.headers):
             return
         if len(self._heads) >= _MOST:
-            self._heads.clear()  # heads that never come again must not keep out new ones
+            self._heads.clear()  # start over, so that heads seen only once do not fill the cache for ever
         self._heads[data[:end]] = _Known(request.method, request.path, request.query_string, request.headers, length)

@@ -1,4 +1,4 @@
-"""Requests and responses as handlers see them, and the encoding of responses."""
+"""Defines the request and response of a handler, and encodes responses as HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _heads: dict[tuple[int, str], str] = {}
 
 
-# Structs, not dataclasses: one of each is made for every request, in a tenth of the time.
+# Structs, because every request creates one of each, and a dataclass takes ten times as long to create.
 
 
 class Request(msgspec.Struct, gc=False):
-    """A request; its body is complete when a handler sees it.
+    """A request. Handlers get it with the complete body.
 
     Attributes:
-        method: In upper case.
+        method: Method in upper case.
         path: Decoded path, without the query.
         query_string: The undecoded text after ``?``.
-        headers: Values by lower-case name; those of repeated headers are joined by commas.
+        headers: Value by lower-case name; the values of a repeated header are joined by commas.
         body: The body, without chunk framing.
     """
 
@@ -38,7 +38,7 @@ class Request(msgspec.Struct, gc=False):
 
     @property
     def query(self) -> dict[str, str]:
-        """Parameters of the query string; of several with one name, the last."""
+        """Query parameters by name; the last value of a repeated parameter."""
         return dict(urllib.parse.parse_qsl(self.query_string, keep_blank_values=True))
 
 
@@ -49,7 +49,7 @@ class Response(msgspec.Struct, gc=False):
         body: The body.
         status: HTTP status.
         media_type: ``Content-Type``.
-        headers: Further headers.
+        headers: Additional headers.
     """
 
     body: bytes
@@ -62,10 +62,10 @@ def encode_response(response: Response, *, date: str, connection: str = "", with
     """Encode a response.
 
     Args:
-        response: Its headers must not hold text from a caller.
+        response: The response. Its headers must not contain text from a client, which could inject headers.
         date: Value of the ``Date`` header.
         connection: Value of the ``Connection`` header; omitted if empty.
-        with_body: False for a response to HEAD, which has all headers and no body.
+        with_body: False for the response to a HEAD request, which has the same headers but no body.
     """
     kind = (response.status, response.media_type)
     head = _heads.get(kind)

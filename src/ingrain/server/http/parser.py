@@ -1,4 +1,4 @@
-"""Parses the bytes of one connection into requests, with limits on everything but bodies."""
+"""Parses the bytes of one connection into requests, and limits the size of request heads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ingrain.errors import IngrainError
 from ingrain.server.http.incoming import IncomingRequest, announced_length, parse_request
 from ingrain.server.http.refusals import headers_too_large, malformed
 
-# Bytes parsed at a time where they may hold whole requests: few, so that few requests are begun before their number is
-# checked.
+# Bytes passed to httptools at a time outside a body of known length. Small slices, because one slice may start several
+# requests, and the connection counts them only between slices.
 _HEAD_SLICE, _CHUNKED_SLICE = 1024, 4096
 _MOST_HEADERS = 256
 
@@ -20,33 +20,33 @@ log = logging.getLogger("ingrain.server")
 
 
 class RequestEvents(Protocol):
-    """Receives the parts of each request while bytes are parsed."""
+    """Callbacks for the parts of a request, called while bytes are parsed."""
 
     def request_started(self) -> None:
-        """The first byte of a request has come."""
+        """Called at the first byte of a request."""
         ...
 
     def head_parsed(self, message: IncomingRequest) -> None:
-        """Request line and headers are complete."""
+        """Called when request line and headers are complete."""
         ...
 
     def body_parsed(self, piece: bytes) -> None:
-        """A piece of the body has come."""
+        """Called for each piece of the body."""
         ...
 
     def request_parsed(self) -> None:
-        """The request is complete."""
+        """Called when the request is complete."""
         ...
 
 
 class RequestParser:
     """Parses requests with httptools, which calls the methods ``on_*``.
 
-    A request that asks for an upgrade to another protocol is parsed as HTTP/1.1.
+    A request for an upgrade to another protocol (``Upgrade`` header, CONNECT) is parsed as plain HTTP/1.1.
 
     Args:
-        events: Receives the parts of requests.
-        max_header_bytes: Most bytes of request line and headers, and of whatever else is no body.
+        events: Callbacks for the parts of requests.
+        max_header_bytes: Limit for request line and headers together, and for the framing between two body pieces.
     """
 
     def __init__(self, events: RequestEvents, max_header_bytes: int) -> None:
@@ -62,7 +62,7 @@ class RequestParser:
         self._overhead_bytes = 0
 
     def next_size(self) -> int:
-        """Return the most bytes to ``feed`` next."""
+        """Return how many bytes to pass to the next ``feed`` at most."""
         message = self._message
         if self._in_head or message is None:
             return _HEAD_SLICE
@@ -70,15 +70,15 @@ class RequestParser:
         return left if left > 0 else _CHUNKED_SLICE
 
     def feed(self, data: bytes) -> bytes:
-        """Parse bytes.
+        """Parse bytes, and call the callbacks of ``events``.
 
         Returns:
-            Bytes to be parsed next, before any others; nearly always none.
+            Bytes to feed before any other bytes; empty except after an upgrade request.
 
         Raises:
-            IngrainError: The request is refused; no further bytes can be parsed.
+            IngrainError: The request is invalid or refused. The parser cannot be used any more.
         """
-        # Since the last piece of a body: headers, chunk extensions and trailers may be endless, too.
+        # Counts since the last body piece, so that endless headers, chunk extensions and trailers are refused, too.
         self._overhead_bytes += len(data)
         rest = b""
         try:
@@ -88,8 +88,8 @@ class RequestParser:
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, IngrainError):
                 raise error.__context__ from None
-            log.exception("A request could not be taken in")
-            raise IngrainError("The server failed on this request.") from error
+            log.exception("Receiving a request failed")
+            raise IngrainError("The server failed on this request; its log has the cause.") from error
         except httptools.HttpParserError as error:
             raise malformed() from error
         if self._overhead_bytes > self._max_header_bytes + _HEAD_SLICE:
@@ -97,11 +97,17 @@ class RequestParser:
         return rest
 
     def close(self) -> None:
-        """Free what was parsed of an incomplete request."""
+        """Free the memory of an incomplete request."""
         self._message, self._headers = None, {}
 
     def _parse_without_upgrade(self, rest: bytes) -> bytes:
-        """Return the bytes that make a new parser read the body which this one takes for another protocol's data."""
+        """Start a new parser for the body of an upgrade request.
+
+        httptools takes the body after an upgrade request for data of the other protocol and stops.
+
+        Returns:
+            A made-up request head with the framing of the real one, followed by ``rest``, for the new parser.
+        """
         assert self._message is not None
         self._parser = httptools.HttpRequestParser(self)
         self._awaits_body_after_upgrade = True
@@ -113,26 +119,26 @@ class RequestParser:
     # --- called by httptools -------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Start a request."""
+        """Reset the state for a new request."""
         self._url, self._headers, self._header_count = b"", {}, 0
         self._events.request_started()
 
     def on_url(self, url: bytes) -> None:
-        """Add a piece of the URL."""
+        """Append a piece of the URL."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a header; trailers are ignored."""
+        """Add a header; ignore trailers."""
         self._header_count += 1
         if self._in_head and self._header_count <= _MOST_HEADERS:
             name, headers = name.lower(), self._headers
             headers[name] = headers[name] + b", " + value if name in headers else value
 
     def on_headers_complete(self) -> None:
-        """Check the head and pass it on.
+        """Check the request head and call ``head_parsed``.
 
         Raises:
-            IngrainError: The head is refused; ``feed`` raises this error.
+            IngrainError: The head is invalid; ``feed`` raises this error.
         """
         self._in_head = False
         if self._awaits_body_after_upgrade:
@@ -154,12 +160,12 @@ class RequestParser:
         self._events.head_parsed(self._message)
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a piece of the body."""
+        """Call ``body_parsed``."""
         self._overhead_bytes = 0
         self._events.body_parsed(body)
 
     def on_message_complete(self) -> None:
-        """Pass on that the request is complete, unless its body is still to be read after an upgrade request."""
+        """Call ``request_parsed``, except for an upgrade request: the new parser reads its body first."""
         self._in_head, self._overhead_bytes, self._header_count = True, 0, 0
         if self._message is not None and self._parser.should_upgrade():
             self._message.keep_alive = False

@@ -1,4 +1,4 @@
-"""The errors that the HTTP server itself answers with, before a request reaches the application."""
+"""Errors of the HTTP server itself, for requests that do not reach the application."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ingrain.errors import DeadlineExceededError, HeadersTooLargeError, InvalidR
 
 
 def malformed() -> InvalidRequestError:
-    """Build the error for bytes that are no request."""
+    """Build the error for bytes that are not a valid request."""
     return InvalidRequestError("The request is not valid HTTP/1.1.")
 
 
 def headers_too_large(max_bytes: int, max_headers: int) -> HeadersTooLargeError:
-    """Build the error for too many headers, or too long ones."""
+    """Build the error for too many or too long headers."""
     return HeadersTooLargeError(
         f"The request line and headers are longer than {max_bytes} bytes (INGRAIN_MAX_HEADER_BYTES), or are more than "
         f"{max_headers}.",
@@ -20,7 +20,7 @@ def headers_too_large(max_bytes: int, max_headers: int) -> HeadersTooLargeError:
 
 
 def body_too_large(max_bytes: int) -> TooLargeError:
-    """Build the error for a body over the limit."""
+    """Build the error for a body above the size limit."""
     return TooLargeError(
         f"The body is larger than {max_bytes} bytes, the limit of this server (INGRAIN_MAX_BODY_BYTES).",
         facts={"limit": max_bytes},

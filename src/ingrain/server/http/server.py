@@ -1,4 +1,4 @@
-"""Serves one application on a listening socket, or on connections that another process accepted."""
+"""Serves an application over HTTP, on a listening socket or on connections that another process accepted."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ log = logging.getLogger("ingrain.server")
 
 
 class HttpServer:
-    """Accepts connections until it is stopped; the ``ConnectionHost`` of its connections.
+    """Accepts and serves connections until it is stopped. Implements ``ConnectionHost``.
 
-    One timer checks the time limits of all connections, so that no request needs its own.
+    One timer checks the timeouts of all connections, so that a request needs no timer of its own.
 
     Args:
         application: Answers the requests.
         limits: Limits of each connection.
-        on_closed: Called each time a connection is closed.
-        tls: For connections over TLS; plain HTTP if None.
+        on_closed: Called after each connection that closes.
+        tls: Certificate for TLS; plain HTTP if None.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class HttpServer:
         self._emptied: asyncio.Future[None] | None = None
 
     async def start(self, listener: socket.socket | None) -> None:
-        """Accept connections on a bound socket; with None, serve those passed to ``adopt``."""
+        """Accept connections on a bound socket. With None, serve only connections passed to ``adopt``."""
         if listener is not None:
             self._accepting = await self.loop.create_server(
                 lambda: Connection(self), sock=listener, backlog=_BACKLOG, **self._tls_arguments
@@ -78,13 +78,13 @@ class HttpServer:
         task.add_done_callback(self._adopting.discard)
 
     async def stop(self, grace_s: float) -> None:
-        """Stop accepting, give requests in progress ``grace_s`` seconds to finish, and close."""
+        """Stop accepting, wait at most ``grace_s`` seconds for requests in progress, then close all connections."""
         self.is_closing = True
         if self._accepting is not None:
             self._accepting.close()
         if self._tls is not None:
             for task in self._adopting:
-                task.cancel()  # a handshake may take longer than the grace, and no request has come yet
+                task.cancel()  # a TLS handshake may take longer than grace_s, and carries no request yet
         await asyncio.gather(*self._adopting, return_exceptions=True)
         for connection in list(self.connections):
             connection.finish()
@@ -101,7 +101,7 @@ class HttpServer:
         self.connections.add(connection)
 
     def forget(self, connection: HostedConnection) -> None:
-        """Remove a connection that is closed."""
+        """Remove a closed connection."""
         self.connections.discard(connection)
         if self._on_closed is not None:
             self._on_closed()
@@ -111,7 +111,7 @@ class HttpServer:
     async def _adopt(self, accepted: socket.socket) -> None:
         try:
             await self.loop.connect_accepted_socket(lambda: Connection(self), accepted, **self._tls_arguments)
-        except (OSError, asyncio.CancelledError):  # the caller has disconnected, or does not speak TLS
+        except (OSError, asyncio.CancelledError):  # the client has disconnected, or does not speak TLS
             accepted.close()
             if self._on_closed is not None:
                 self._on_closed()
@@ -132,5 +132,5 @@ class HttpServer:
             try:
                 connection.sweep()
             except Exception:  # an error in one connection must not stop the timer of the others
-                log.exception("A connection could not be looked after")
+                log.exception("Checking the timeouts of a connection failed")
                 connection.abort()

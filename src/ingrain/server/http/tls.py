@@ -1,4 +1,4 @@
-"""The certificate that a server proves its identity with over TLS, read again when its files change."""
+"""Loads the TLS certificate of a server, and reloads it when its files change."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ingrain.errors import SettingsError
 _CERT, _KEY = "INGRAIN_TLS_CERT_FILE", "INGRAIN_TLS_KEY_FILE"
 
 HANDSHAKE_TIMEOUT_S = 10.0
-"""Seconds that a caller may take for the handshake; a silent one is then disconnected."""
+"""Timeout of the TLS handshake."""
 
 SHUTDOWN_TIMEOUT_S = 5.0
-"""Seconds that a caller may take to confirm the end of a TLS connection."""
+"""Timeout for the client to confirm the end of a TLS connection."""
 
-# OpenSSL's reasons for a key of another certificate: of the same type, or of another (RSA, EC).
+# OpenSSL's reasons if the key belongs to another certificate: one of the same key type, one of another type (RSA, EC).
 _KEY_DOES_NOT_FIT = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 
 log = logging.getLogger("ingrain.server")
 
 
 class TlsCertificate:
-    """A certificate chain and its key, loaded from two PEM files.
+    """A certificate chain and its private key, loaded from two PEM files.
 
     Attributes:
-        context: For the connections of a server; TLS 1.2 or newer.
+        context: SSL context for server connections; TLS 1.2 or newer.
 
     Args:
-        cert_file: The server's certificate, followed by those of intermediate authorities.
-        key_file: Its private key, not encrypted.
+        cert_file: The server's certificate, followed by the certificates of intermediate authorities.
+        key_file: Private key of the certificate, not encrypted.
 
     Raises:
         SettingsError: A file cannot be used.
@@ -44,7 +44,7 @@ class TlsCertificate:
 
     @classmethod
     def from_files(cls, cert_file: Path | None, key_file: Path | None) -> TlsCertificate | None:
-        """Load a certificate; None where no files are given, for TLS is not set up then.
+        """Load a certificate; None if no files are given, which means no TLS.
 
         Raises:
             SettingsError: Only one of the two files is given, or a file cannot be used.
@@ -57,25 +57,26 @@ class TlsCertificate:
         return cls(cert_file, key_file)
 
     def reload_if_changed(self) -> None:
-        """Load the files again if they have changed since; new connections then get the new certificate.
+        """Reload the files if they have changed; new connections then use the new certificate.
 
-        While a renewal is incomplete, or if the new files cannot be used, the old certificate stays.
+        The old certificate stays if the new files cannot be used, e.g. because a renewal is not finished.
         """
         version = [_version_of(path) for path in self._files]
         if version == self._version:
             return
         self._version = version
         try:
-            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)  # not on the live context, if it fails
+            # A failed load may leave a context half changed, so the files are tried on another context first.
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
             _load(self.context, *self._files)
         except SettingsError as error:
             log.warning("The changed TLS certificate is not used: %s", error.message)
         else:
-            log.info("The TLS certificate was loaded again")
+            log.info("The TLS certificate was reloaded")
 
 
 def _version_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what differs between two versions of a file, also where a symbolic link is switched."""
+    """Return inode, modification time and size, which change with the file's content or a symbolic link's target."""
     try:
         status = path.stat()
     except OSError:
@@ -114,11 +115,11 @@ def _holds_certificates(path: Path) -> bool:
 
 
 class _EncryptedKeyError(Exception):
-    """OpenSSL asks for a passphrase."""
+    """The private key is encrypted."""
 
 
 def _no_password() -> str:
-    raise _EncryptedKeyError  # rather than ask at the terminal
+    raise _EncryptedKeyError  # OpenSSL would prompt on the terminal
 
 
 def _unusable(setting: str, path: Path, why: str) -> SettingsError:
