@@ -1,1 +1,1 @@
-"""Converts models to ONNX and proves that the numbers are the source library's."""
+"""Converts models to ONNX and verifies that their outputs equal the source library's."""

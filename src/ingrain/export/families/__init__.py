@@ -1,1 +1,1 @@
-"""Model families: how each source library's models become ONNX graphs."""
+"""Model families: one package per source library, with the code that converts its models to ONNX graphs."""

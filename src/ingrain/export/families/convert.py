@@ -1,4 +1,4 @@
-"""Converts a loaded model: each tower is exported, proved, brought to its precision and described."""
+"""Converts a loaded model: exports, proves and describes each tower in the requested precision."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def convert(job: ExportJob, source: Source, commit: str | None, report: Report, 
     """Convert a model.
 
     Args:
-        job: What to export; ``job.output`` gets the result.
+        job: The export job; ``job.output`` gets the result.
         source: The loaded model.
         commit: The hub's commit, for the manifest.
         report: Called with progress.
-        brief: True to prove with few inputs, where hundreds of models are compared.
+        brief: True: prove with few inputs, for runs over hundreds of models.
 
     Returns:
         The manifest, not written yet.
@@ -70,7 +70,7 @@ def ask_source(
     *,
     brief: bool = False,
 ) -> References:
-    """Have the source answer what a tower's graph will be compared with."""
+    """Compute the source's outputs that a tower's graph will be compared with."""
     return tower.ask(
         prepared, inputs, tolerance, brief, _counter(report, "read", f"reference outputs of {tower.label}s")
     )
@@ -87,21 +87,21 @@ def prove_tower(
 def _convert_tower(
     job: ExportJob, source: Source, tower: Tower, references: References, report: Report, progress: Progress
 ) -> tuple[Graph, Verification, Candidate]:
-    """Try one way of exporting after the other until a graph is proved."""
+    """Try the tower's candidates in order until one graph is proved."""
     path = graph_folder(job, tower.role) / "model.onnx"
 
     def attempt(candidate: Candidate) -> tuple[Graph, Verification, Candidate]:
         report(msgspec.structs.replace(progress, detail=f"{tower.label}, {candidate}"))
-        asked = references.of_fixed_length() if candidate.fixed_length else references
-        _write(source, candidate, tower, asked, path)
+        cases = references.of_fixed_length() if candidate.fixed_length else references
+        _write(source, candidate, tower, cases, path)
         session = open_session(path, export_threads())
-        inputs, outputs = describe_inputs(session, asked.axes), describe_outputs(session, asked.width)
+        inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.width)
 
         def prove_session(session: Any, floors: Floors | None = None) -> Verification:
-            return prove_tower(tower, session, asked, job.tolerance, floors, report)
+            return prove_tower(tower, session, cases, job.tolerance, floors, report)
 
         def sample() -> Iterable[Arrays]:
-            return asked.calibration_batches(tower.inputs, _counter(report, "export", "ranges of values"))
+            return cases.calibration_batches(tower.inputs, _counter(report, "export", "ranges of values"))
 
         proof = prove_session(session)
         del session
@@ -110,14 +110,14 @@ def _convert_tower(
                 wanted = f"{job.precision}, for the GPU" if job.on_gpu else job.precision
                 report(msgspec.structs.replace(progress, detail=f"{tower.label}, {wanted}"))
             proof = choose_graph(path, job, proof, prove_session, what=tower.title, sample=sample)
-        equal = asked.equal_lengths_only
-        return describe_graph(job, tower.role, inputs, outputs, equal_lengths_only=equal), proof, candidate
+        graph = describe_graph(job, tower.role, inputs, outputs, equal_lengths_only=cases.equal_lengths_only)
+        return graph, proof, candidate
 
     return first_proved(tower.candidates, attempt, what=tower.title)
 
 
 def _write(source: Source, candidate: Candidate, tower: Tower, references: References, path: Path) -> None:
-    """Write the graph, and let go of the source's weights: ONNX Runtime will hold a copy of its own."""
+    """Write the graph, then release the source's weights, because ONNX Runtime will hold its own copy."""
     for leftover in path.parent.iterdir():
         leftover.unlink()
     source.load()

@@ -1,4 +1,4 @@
-"""Translates OpenCLIP's and timm's image configuration into the manifest's steps, and refuses what is not modelled."""
+"""Translates OpenCLIP's and timm's image configuration into the manifest's steps; refuses unsupported settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingrain.repository.manifest import CenterCrop, ImagePreprocess, ImageStep, 
 
 _OPEN_CLIP_KEYS = {"size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color"}
 _TIMM_KEYS = {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
-# open_clip.transform.PreprocessCfg and timm.data.constants: what stands where the configuration is silent.
+# Defaults of open_clip.transform.PreprocessCfg and timm.data.constants.
 _OPEN_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPEN_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _TIMM_MEAN = (0.485, 0.456, 0.406)
@@ -26,10 +26,10 @@ def preprocess_config_from_open_clip(config: object) -> ImagePreprocess:
     """Translate OpenCLIP's ``PreprocessCfg`` into steps equal to ``image_transform_v2(config, is_train=False)``.
 
     Args:
-        config: A ``PreprocessCfg``, or the dictionary of it that a model carries as ``visual.preprocess_cfg``.
+        config: A ``PreprocessCfg``, or its dictionary (a model's ``visual.preprocess_cfg``).
 
     Raises:
-        UnsupportedModelError: A field or value that is not modelled here.
+        UnsupportedModelError: A field or value is not supported.
     """
     given = _as_mapping(config)
     _refuse_unknown(given, _OPEN_CLIP_KEYS)
@@ -39,14 +39,14 @@ def preprocess_config_from_open_clip(config: object) -> ImagePreprocess:
     name = given.get("interpolation") or "bicubic"
     if name not in ("bicubic", "bilinear", "random"):
         raise not_modelled("interpolation", name)
-    # OpenCLIP takes bicubic at inference where training drew the filter at random.
+    # "random" concerns training; at inference OpenCLIP then uses bicubic.
     interpolation: Interpolation = "bilinear" if name == "bilinear" else "bicubic"
     resize_mode = given.get("resize_mode") or "shortest"
     geometry: tuple[ImageStep, ...]
     match resize_mode:
         case "shortest":
             if size[0] != size[1]:
-                interpolation = "bicubic"  # ResizeKeepRatio(size) stands there without the configured filter
+                interpolation = "bicubic"  # OpenCLIP calls ResizeKeepRatio(size) without the configured filter
             geometry = (Resize(size, "shortest", interpolation), CenterCrop(size))
         case "longest":
             fill = given.get("fill_color", 0)
@@ -66,12 +66,12 @@ def preprocess_config_from_open_clip(config: object) -> ImagePreprocess:
 
 
 def preprocess_config_from_timm(data_config: Mapping[str, Any]) -> ImagePreprocess:
-    """Translate timm's data configuration into steps equal to ``create_transform(**data_config)`` on an RGB picture.
+    """Translate timm's data configuration into steps equal to ``create_transform(**data_config)`` on an RGB image.
 
-    timm's transform takes RGB pictures only: its own datasets convert before it, and so do the steps.
+    timm's transform accepts RGB images only, so the steps begin with the conversion that timm's datasets do.
 
     Raises:
-        UnsupportedModelError: A field or value that is not modelled here.
+        UnsupportedModelError: A field or value is not supported.
     """
     _refuse_unknown(data_config, _TIMM_KEYS)
     input_size = tuple(data_config.get("input_size") or (3, 224, 224))
@@ -117,7 +117,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:
 
 
 def pair(key: str, value: Any) -> tuple[int, int]:
-    """Return ``(height, width)`` of a size that may be one number for both."""
+    """Return a size as ``(height, width)``; a single number means both."""
     sides = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
     if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= 16_384 for side in sides):
         raise not_modelled(key, value)
@@ -125,8 +125,8 @@ def pair(key: str, value: Any) -> tuple[int, int]:
 
 
 def triple(key: str, value: Any, default: Triple) -> Triple:
-    """Return a value by channel."""
-    if not value:  # as both sources write it: a bare 0 means the default, a tuple of zeros does not
+    """Return a value per channel; a single number means all three."""
+    if not value:  # in both libraries a bare 0 means the default; a tuple of zeros does not
         return default
     values = (value,) * 3 if isinstance(value, int | float) else tuple(value)
     usable = len(values) == 3 and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
@@ -136,7 +136,5 @@ def triple(key: str, value: Any, default: Triple) -> Triple:
 
 
 def not_modelled(key: str, value: object) -> UnsupportedModelError:
-    """Return the error that refuses a setting."""
-    return UnsupportedModelError(
-        f"The model's image preprocessing has {key} = {value!r}, which Ingrain does not model."
-    )
+    """Return the error for an unsupported setting."""
+    return UnsupportedModelError(f"The model's image preprocessing has {key} = {value!r}, which is not supported.")

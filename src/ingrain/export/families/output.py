@@ -1,4 +1,4 @@
-"""Lays out the output folder of an export, and writes its manifest."""
+"""Creates the folders of an export and describes their contents as a manifest."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PACKAGES = (
 
 
 def graph_folder(job: ExportJob, role: Role) -> Path:
-    """Create and return the folder of one graph's version 1 below the job's output."""
+    """Create and return the folder for version 1 of a graph in the job's output folder."""
     folder = Path(job.output) / _graph_name(job, role) / "1"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def model_folder(job: ExportJob) -> Path:
-    """Create and return the folder of manifest and side files below the job's output."""
+    """Create and return the folder for manifest and side files in the job's output folder."""
     folder = Path(job.output) / "model"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -43,21 +43,21 @@ def describe_graph(
     *,
     equal_lengths_only: bool = False,
 ) -> Graph:
-    """Describe a graph whose files are complete."""
+    """Return a graph's manifest entry; its files must be complete."""
     name = _graph_name(job, role)
     files = _files(Path(job.output) / name)
     return Graph(name, role, inputs, outputs, files, equal_lengths_only)
 
 
 def describe_model(job: ExportJob, commit: str | None, model: Description, **converted: Any) -> Manifest:
-    """Describe a model whose side files are complete.
+    """Return a model's manifest; its side files must be complete.
 
     Args:
-        job: What was exported.
+        job: The export job.
         commit: The hub's commit.
-        model: What the source says of it.
-        **converted: The manifest's fields that tell what became of it: graphs, proofs and their width, and how texts
-            are prepared for the graphs.
+        model: The source's description of the model.
+        **converted: The manifest's fields that follow from the conversion: graphs, verification, embedding size and
+            text preprocessing.
     """
     return Manifest(
         name=job.name,
@@ -92,5 +92,5 @@ def _versions() -> dict[str, str]:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
-            continue  # an extra that this installation does without
+            continue  # an optional package that is not installed
     return versions

@@ -1,7 +1,7 @@
-"""What a model family is: how models of one source library are found, loaded, exported and proved.
+"""The interface of a model family: how models of one source library are found, loaded, exported and proved.
 
-A family is one value, ``Family``, in a module of its own, and one line in ``table.py``. Its ``open`` loads a model as a
-``Source``; a source describes its towers, and ``convert.py`` makes each of them a proved graph.
+A family is one ``Family`` value in its own module, plus one line in ``table.py``. ``Family.open`` loads a model as a
+``Source``, the source describes the model's towers, and ``convert.py`` converts each tower to a proved graph.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _IMAGES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightFiles:
-    """Where a library looks for weights in a folder.
+    """The weight files that a library reads from a folder.
 
     Attributes:
-        names: Files and indexes of files, in the library's own order.
-        wrappers: Keys under which a checkpoint of training keeps the tensors beside other things.
+        names: Weight files and index files, in the library's order of preference.
+        wrappers: Keys under which training checkpoints nest the tensors.
     """
 
     names: tuple[str, ...]
@@ -45,12 +45,12 @@ class WeightFiles:
 
 @dataclass(frozen=True, slots=True)
 class LoadableFolder:
-    """A model's folder as its library may load it.
+    """A model's folder, ready to be loaded by its library.
 
     Attributes:
-        folder: What the library loads.
-        runs_code: True where code that comes with the model will be run.
-        code: That code.
+        folder: The folder to load.
+        runs_code: True if loading runs code that comes with the model.
+        code: The code that will be run.
     """
 
     folder: Path
@@ -63,9 +63,10 @@ class Candidate:
     """One way to export a tower.
 
     Attributes:
-        recipe: The exporter, and the attention that the network is switched to.
-        build: Makes of the loaded model a torch module from the graph's inputs to its output; it shares the weights.
-        fixed_length: True where the graph is right at the full text length only.
+        recipe: The exporter and the attention implementation.
+        build: Returns a torch module that computes the graph's output from its inputs and shares the loaded model's
+            weights.
+        fixed_length: True if the graph is correct only for texts padded to the full length.
     """
 
     recipe: Recipe
@@ -78,12 +79,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How the inputs of a model are prepared while serving.
+    """How the server prepares a model's inputs.
 
     Attributes:
-        folder: Holds the side files (the tokenizer).
-        text: How texts are prepared, where the model takes text.
-        image: How images are prepared, where it takes images.
+        folder: Folder with the side files (the tokenizer).
+        text: Text preprocessing; None if the model takes no texts.
+        image: Image preprocessing; None if the model takes no images.
     """
 
     folder: Path
@@ -96,15 +97,15 @@ class Tower:
     """A part of a model that becomes one graph.
 
     Attributes:
-        role: What the graph is in the manifest.
-        label: What it takes, for progress: ``text`` or ``image``.
-        title: What it is, at the beginning of a message.
+        role: The graph's role in the manifest.
+        label: Kind of input, for progress reports: ``text`` or ``image``.
+        title: Subject of an error message about the tower.
         inputs: Names of the graph's inputs, in order.
-        output: Name of its one output.
-        candidates: Ways to export it, best first.
-        ask: Has the source answer for the inputs of a proof; gets the preparation, the names of the graph's inputs,
-            the tolerance, ``brief`` and a callback for progress.
-        int8: True where it may be quantized to int8; beside one that may, others stay float32.
+        output: Name of the graph's only output.
+        candidates: Ways to export the tower, best first.
+        ask: Computes the source's outputs for a proof. Arguments: preparation, names of the graph's inputs, tolerance,
+            ``brief``, progress callback.
+        int8: True if the tower is quantized in an int8 model; other towers of that model stay float32.
     """
 
     role: Role
@@ -119,13 +120,13 @@ class Tower:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a loaded model is.
+    """Description of a loaded model.
 
     Attributes:
-        architecture: The source's own word for the network.
-        towers: Its parts, text first.
-        preparation: How its inputs are prepared.
-        labels: Names of the classes of a classifier.
+        architecture: The source library's name of the network.
+        towers: The towers, text first.
+        preparation: How the server prepares the inputs.
+        labels: Class names of a classifier.
         similarity: How text and image vectors are compared.
     """
 
@@ -137,13 +138,13 @@ class Description:
 
 
 class Source(ABC):
-    """A model as its source library loads it; ``release`` gives its memory back, ``load`` reads it again.
+    """A model loaded by its source library; ``release`` frees the weights, ``load`` reads them again.
 
-    It is loaded twice at once, and the loads are held against each other before anything is asked of it.
+    The constructor loads the model twice and compares the two loads.
 
     Raises:
         ExportError: The library cannot load the model.
-        UnsupportedModelError: Its vectors depend on what no file gives.
+        UnsupportedModelError: The vectors depend on values that are in none of the model's files.
     """
 
     library: ClassVar[str]
@@ -162,7 +163,7 @@ class Source(ABC):
         return self._model
 
     def load(self) -> None:
-        """Load the model with its weights; nothing happens where it is loaded."""
+        """Load the model with its weights, unless it is loaded already."""
         if self._model is not None:
             return
         with load_errors(self.library, "the model"), self._loads.watch() as networks:
@@ -171,12 +172,12 @@ class Source(ABC):
         self._loads.check(self._model, networks, self.probe)
 
     def release(self) -> None:
-        """Let go of the weights."""
+        """Free the weights."""
         self._model = None
         gc.collect()
 
     def embed_pixels(self, pixels: Any) -> Any:
-        """Return what the source makes of prepared images, float32 ``[B, 3, H, W]`` to ``[B, D]``."""
+        """Compute the image tower's output for prepared images: float32 ``[B, 3, H, W]`` to ``[B, D]``."""
         import torch
 
         with torch.inference_mode():
@@ -185,40 +186,40 @@ class Source(ABC):
             ).numpy()
 
     def run_image_tower(self, pixels: Any) -> Any:
-        """Return the output for a batch of prepared images, as tensors; of a source that takes images."""
+        """Compute the output for a batch of prepared images, as tensors; for sources with an image tower."""
         raise NotImplementedError
 
     @abstractmethod
     def read_model(self, networks: list[Any]) -> Any:
-        """Have the library build the model and fill it from its files.
+        """Load the model with the library.
 
         Args:
-            networks: Grows by itself with every network that torch or transformers fills (``load_report.Loaded``); one
-                that is filled in another way is appended here.
+            networks: List of ``load_report.Loaded``. Networks that torch or transformers fill are recorded
+                automatically; append any network that is filled in another way.
         """
 
     @abstractmethod
     def probe(self) -> list[Any]:
-        """Return vectors of a few inputs of every kind that the model is served with."""
+        """Return vectors of a few inputs of every kind that the model accepts."""
 
     @abstractmethod
     def describe(self, folder: Path) -> Description:
-        """Write the side files of serving into a folder, and describe the model."""
+        """Write the side files that the server needs into a folder, and describe the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The models of one source library; nothing here imports the library.
+    """The models of one source library. Creating a family does not import the library.
 
     Attributes:
-        library: Its name, which is the name of its Python package.
-        weights: Where it looks for weights.
-        open: Inspects and loads a folder.
-        architecture_config: Returns what the configuration file of one of the library's own architectures would say,
-            weights apart; None for an unknown name.
-        refuse_untrusted_code: Raises where a model needs code that may not be run; its side files are enough to tell.
-        prepare_folder: Lays out what the library loads, where that is not the model's folder as it is; gets the job,
-            the model's files and progress.
+        library: The library's name, which is also the name of its Python package.
+        weights: The weight files that the library reads.
+        open: Checks and loads a folder.
+        architecture_config: Returns the contents of the configuration file for one of the library's architectures; None
+            for an unknown name.
+        refuse_untrusted_code: Raises if a model needs code that may not be run. Reads the side files only.
+        prepare_folder: Returns the folder that the library loads; None if that is the model's own. Arguments: job,
+            resolved source, progress callback.
     """
 
     library: Library

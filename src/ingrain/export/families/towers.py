@@ -1,4 +1,4 @@
-"""The two kinds of towers that families have in common: of texts, and of images."""
+"""Builds the descriptions of text and image towers that all families share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from ingrain.export.proof.compare import Count, Distance, compare
 from ingrain.export.proof.image_references import ImageReferences, ask_image_source
 from ingrain.export.proof.text_references import TextReferences, ask_text_source
 from ingrain.preprocess.text import TextPreprocessor
+from ingrain.repository.manifest import Similarity
 from ingrain.vocabulary import Role
 
 PIXELS = "pixel_values"
 PLAIN_RECIPES = (Recipe("dynamo", None), Recipe("torchscript", None))
-"""For networks whose attention cannot be chosen."""
+"""Recipes for networks whose attention implementation cannot be chosen."""
 
 
 def transformer_recipes(network: Any) -> tuple[Recipe, ...]:
-    """Return the ways to export a network of transformers: the plainest attention first, the deprecated tracer last."""
+    """Return the recipes for a network of transformers: eager attention first, the deprecated tracer last."""
     sdpa = (Recipe("dynamo", "sdpa"),) if getattr(network, "_supports_sdpa", False) else ()
     return (Recipe("dynamo", "eager"), *sdpa, Recipe("torchscript", "eager"))
 
@@ -55,9 +56,24 @@ def image_tower(
 
     def ask(prepared: Preparation, _: Sequence[str], __: float, brief: bool, count: Count) -> ImageReferences:
         assert prepared.image is not None
-        count(0, 0)  # says that it has begun
+        count(0, 0)  # report that the phase has begun
         return ask_image_source(source, prepared.image, distance=distance, brief=brief)
 
     return Tower(
         role=role, label="image", title=title, inputs=(PIXELS,), output=output, candidates=tuple(candidates), ask=ask
     )
+
+
+def learned_similarity(network: Any) -> Similarity | None:
+    """Return how a CLIP or SigLIP network compares text and image vectors; None if it learned no scale.
+
+    ``logit_scale`` is a logarithm. Only models trained with the sigmoid loss, which scores each label by itself, have a
+    ``logit_bias``.
+    """
+    scale, bias = getattr(network, "logit_scale", None), getattr(network, "logit_bias", None)
+    if scale is None or scale.numel() != 1:
+        return None
+    factor = float(scale.exp().reshape(()))
+    if bias is None:
+        return Similarity(scale=factor)
+    return Similarity(scale=factor, bias=float(bias.reshape(())), activation="sigmoid")

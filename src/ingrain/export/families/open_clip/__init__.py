@@ -1,1 +1,1 @@
-"""Models of OpenCLIP."""
+"""The model family of OpenCLIP."""

@@ -1,10 +1,12 @@
-"""Builds a `tokenizers` file that gives the same ids as OpenCLIP's own tokenizer does for cleaned texts.
+"""Builds a `tokenizers` tokenizer that gives the same ids for cleaned texts as OpenCLIP's own tokenizer.
 
-OpenCLIP finds words with the ``regex`` package's tables of Unicode, which are newer than those inside ``tokenizers``;
-so the classes of letters, digits and white space are written out as ranges of code points. A special token that a user
-types is a word to OpenCLIP only where its pattern finds it (not in ``!<end_of_text>``), so it must not be cut out
-beforehand, as an added token would be. It goes through the merges like any word: merges of its own, which come last,
-put its pieces together, and no other word has such pieces beside each other.
+OpenCLIP splits words with the ``regex`` package, whose Unicode tables are newer than those of ``tokenizers``. The
+pattern built here therefore writes out the classes of letters, digits and white space as ranges of code points.
+
+A user may type a special token. OpenCLIP treats it as a word only where its pattern matches (not in
+``!<end_of_text>``), so the special tokens cannot be added tokens, which ``tokenizers`` cuts out before the pattern
+runs. They go through BPE like any word: extra merges at the end of the list join their pieces. No other word has these
+pieces next to each other.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def build_bpe_tokenizer(source: Any) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=_END_OF_WORD))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            # What the pattern does not find is white space, which goes.
+            # Everything that the pattern does not match is white space and is removed.
             pre_tokenizers.Split(Regex(_pattern(special)), "removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
@@ -45,7 +47,7 @@ def build_bpe_tokenizer(source: Any) -> Tokenizer:
 
 
 def _merges_of_word(word: str, merges: list[tuple[str, str]], vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    """Return merges that make one token of a word's ordinary pieces; new tokens go into the vocabulary."""
+    """Return merges that join a word's pieces into one token; adds the intermediate tokens to the vocabulary."""
     plain = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=_END_OF_WORD)
     pieces = [token.value for token in plain.tokenize(word)]
     added = []
@@ -53,26 +55,26 @@ def _merges_of_word(word: str, merges: list[tuple[str, str]], vocabulary: dict[s
     for right in pieces[1:]:
         added.append((left, right))
         left += right
-        # Tokens in between never remain, so that nobody sees their numbers; a file has no room for gaps.
+        # Intermediate tokens never appear in an output, so any id will do; the vocabulary must not have gaps.
         vocabulary.setdefault(left, len(vocabulary))
     return added
 
 
 def _pattern(special: Iterable[str]) -> str:
-    """Return OpenCLIP's pattern of a word for the expressions of ``tokenizers``, case and classes spelled out."""
+    """Return OpenCLIP's word pattern for ``tokenizers``, with case and character classes spelled out."""
     letters, digits, others = _ranges(r"\p{L}"), _ranges(r"\p{N}"), _ranges(r"[^\s\p{L}\p{N}]")
     words = ["".join(map(_either_case, word)) for word in (*special, *_SUFFIXES)]
     return "|".join([*words, f"[{letters}]+", f"[{digits}]", f"[{others}]+"])
 
 
 def _either_case(character: str) -> str:
-    """Return a class of the characters that ``regex`` takes for this one when it ignores case (``s``: ``s S ſ``)."""
+    """Return a class of the characters that ``regex`` matches with this one, ignoring case (``s``: ``s S ſ``)."""
     return f"[{_ranges(re.escape(character))}]"
 
 
 @cache
 def _ranges(expression: str) -> str:
-    """Return the inside of a class: every character that ``regex`` finds for an expression of one character."""
+    """Return the inside of a character class: all characters that ``regex`` matches with the expression."""
     import regex
 
     found = regex.findall(expression, _every_character(), regex.IGNORECASE)
@@ -89,5 +91,5 @@ def _ranges(expression: str) -> str:
 
 @cache
 def _every_character() -> str:
-    """Return every character that a text can hold; surrogates cannot be written in UTF-8."""
+    """Return all characters of Unicode except surrogates, which UTF-8 cannot encode."""
     return "".join(map(chr, (*range(0xD800), *range(0xE000, sys.maxunicode + 1))))

@@ -1,4 +1,4 @@
-"""Reads an OpenCLIP folder, and refuses, before any of it is loaded, what must not or cannot be."""
+"""Checks the files of an OpenCLIP model before anything is loaded, and refuses models that cannot be converted."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ingrain.export.huggingface.tokenizer_files import check_tokenizer_files
 from ingrain.export.model_files import find_safetensors, read_json, unsupported
 
 CONFIG = "open_clip_config.json"
-# OpenCLIP's own order where a folder holds several.
+# In OpenCLIP's own order of preference.
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
-# Where the configuration of a text tower of transformers lies; OpenCLIP itself asks the hub for it by name.
+# Configuration of a text tower of transformers. OpenCLIP itself would fetch it from the hub by name.
 TEXT_CONFIG = Path("text_config") / "config.json"
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "sentencepiece.bpe.model", "vocab.txt")
 _TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "language", "reduction_mask"}
-# A name of timm's own; with a prefix (`hf-hub:`) it would be fetched from somewhere.
+# A plain timm architecture. A name with a prefix (`hf-hub:`) would make timm fetch a model.
 _TIMM_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class ClipCheckpoint:
-    """A folder that may be loaded.
+    """A checked OpenCLIP folder.
 
     Attributes:
         folder: The model's folder.
-        model: ``model_cfg`` of its configuration.
-        preprocess: ``preprocess_cfg`` of its configuration.
+        model: ``model_cfg`` of the configuration.
+        preprocess: ``preprocess_cfg`` of the configuration.
         weights: The safetensors file.
-        text_config: Folder of the configuration of a text tower of transformers, where the model has one.
+        text_config: Folder with the configuration of a text tower of transformers; None for OpenCLIP's own towers.
     """
 
     folder: Path
@@ -43,31 +43,30 @@ class ClipCheckpoint:
 
 
 def inspect_clip(folder: Path) -> ClipCheckpoint:
-    """Read an OpenCLIP folder's JSON files, and nothing else.
+    """Check a folder by its JSON files alone.
 
     Raises:
-        UnsupportedModelError: Not an OpenCLIP folder, an option that is not modelled, or weights that exist only as
-            pickle.
+        UnsupportedModelError: It is no OpenCLIP folder, has an unsupported option, or has its weights only as pickle.
     """
     config = read_json(folder / CONFIG)
     model = config.get("model_cfg")
     if not isinstance(model, dict):
         raise unsupported(f"The model's folder has no {CONFIG} with a model_cfg, so it is no OpenCLIP model.")
     if "auto_map" in config or "auto_map" in model:
-        raise unsupported(f"The model's {CONFIG} names code of its own (auto_map), which OpenCLIP does not run.")
+        raise unsupported(f"The model's {CONFIG} names custom code (auto_map), which OpenCLIP does not run.")
     text, vision = model.get("text_cfg"), model.get("vision_cfg")
     if not isinstance(text, dict) or not isinstance(vision, dict) or not isinstance(model.get("embed_dim"), int):
         raise unsupported(f"The model's {CONFIG} lacks embed_dim, vision_cfg or text_cfg.")
     timm_name = vision.get("timm_model_name")
     if timm_name and not _TIMM_NAME.fullmatch(str(timm_name)):
-        raise unsupported(f"The image tower's timm_model_name {timm_name!r} is no name of an architecture.")
+        raise unsupported(f"The image tower's timm_model_name {timm_name!r} is not the name of an architecture.")
     _check_tokenizer(text, folder)
     text_config = None
     if text.get("hf_model_name"):
         text_config = folder / TEXT_CONFIG.parent
         if not (folder / TEXT_CONFIG).is_file():
             raise unsupported(
-                f"The text tower is {text['hf_model_name']!r}, whose configuration must lie in the model's folder as "
+                f"The text tower is {text['hf_model_name']!r}; its configuration must be in the model's folder as "
                 f"{TEXT_CONFIG.as_posix()}."
             )
         refuse_architecture(read_json(folder / TEXT_CONFIG), trust_remote_code=False)
@@ -78,9 +77,9 @@ def inspect_clip(folder: Path) -> ClipCheckpoint:
 def _check_tokenizer(text: dict[str, Any], folder: Path) -> None:
     options = text.get("tokenizer_kwargs") or {}
     if unknown := set(options) - _TOKENIZER_OPTIONS:
-        raise unsupported(f"The model's tokenizer has the option {min(unknown)!r}, which Ingrain does not model.")
+        raise unsupported(f"The model's tokenizer has the option {min(unknown)!r}, which is not supported.")
     if text.get("tokenizer_mode"):
-        raise unsupported(f"The model's tokenizer has the unknown mode {text['tokenizer_mode']!r}.")
+        raise unsupported(f"The model's tokenizer has the mode {text['tokenizer_mode']!r}, which is not supported.")
     if text.get("hf_tokenizer_name") and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise unsupported(f"The files of the tokenizer {text['hf_tokenizer_name']!r} are not in the model's folder.")
     if text.get("hf_tokenizer_name"):

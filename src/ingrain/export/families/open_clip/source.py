@@ -1,4 +1,4 @@
-"""Loads an OpenCLIP model, and has OpenCLIP itself embed texts and images."""
+"""Loads an OpenCLIP model and computes its reference outputs with OpenCLIP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ingrain.export.process.load_errors import load_errors
 from ingrain.export.weights.independent_load import PROBES, probe_pixels
 from ingrain.export.weights.initial_weights import repeated_random
 from ingrain.export.weights.load_report import lacking
-from ingrain.repository.manifest import Similarity, TextPreprocess
+from ingrain.repository.manifest import TextPreprocess
 
 TEXT_INPUT = "input_ids"
 
@@ -66,8 +66,8 @@ class ClipSource(Source):
         """Write the serving tokenizer, and describe both towers.
 
         Raises:
-            UnsupportedModelError: The tokenizer or the image preprocessing has what is not modelled.
-            ExportError: The tokenizer cuts texts elsewhere than the text tower does.
+            UnsupportedModelError: The tokenizer or the image preprocessing has an unsupported option.
+            ExportError: Tokenizer and text tower have different context lengths.
         """
         image = preprocess_config_from_open_clip(self.preprocess)
 
@@ -83,7 +83,7 @@ class ClipSource(Source):
                 ),
             ),
             preparation=Preparation(folder=folder, text=self.save_tokenizer(folder), image=image),
-            similarity=_similarity(self.model),
+            similarity=towers.learned_similarity(self.model),
         )
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
@@ -91,13 +91,13 @@ class ClipSource(Source):
         text, tower = save_clip_tokenizer(self._tokenizer, folder), text_tower(self.model)
         if not is_hugging_face(tower) and tower.context_length != text.max_tokens:
             raise ExportError(
-                f"The model's tokenizer has the context length {text.max_tokens}, and its text tower "
+                f"The model's tokenizer has the context length {text.max_tokens}, but its text tower has "
                 f"{tower.context_length}."
             )
         return text
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Return what the text tower gets, int64 ``[B, context length]``."""
+        """Return the token ids for the text tower, int64 ``[B, context length]``."""
         return {TEXT_INPUT: self._tokenizer(list(texts)).numpy()}
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 1) -> NDArray[np.float32]:
@@ -112,7 +112,7 @@ class ClipSource(Source):
         return vectors
 
     def pixels(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        """Return what the image tower gets of Pillow images, float32 ``[B, 3, H, W]``."""
+        """Prepare Pillow images for the image tower, float32 ``[B, 3, H, W]``."""
         import open_clip.transform
 
         config = open_clip.transform.PreprocessCfg(**self.preprocess)
@@ -129,24 +129,24 @@ class ClipSource(Source):
         text = self._checkpoint.model["text_cfg"]
         with load_errors(self.library, "the model's tokenizer"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Left open, transformers would ask at the terminal whether code in the folder may run.
+            # Without this argument, transformers asks on the terminal whether code in the folder may run.
             options = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
             return open_clip.get_tokenizer(f"local-dir:{self._checkpoint.folder}", **options)
 
 
 def create_network(model: dict[str, Any], preprocess: dict[str, Any], text_config: Path | None) -> Any:
-    """Build an OpenCLIP model with random weights; nothing is fetched.
+    """Build an OpenCLIP model with random weights, without network access.
 
     Args:
         model: ``model_cfg`` of the model's configuration.
-        preprocess: ``preprocess_cfg`` of it.
-        text_config: Folder of the configuration of a text tower of transformers; without it the library would ask the
-            hub for the tower's name.
+        preprocess: ``preprocess_cfg`` of the same configuration.
+        text_config: Folder with the configuration of a text tower of transformers, which OpenCLIP would otherwise
+            fetch from the hub.
     """
     import open_clip
     from timm.layers import set_fused_attn
 
-    # Fused attention cannot be exported everywhere, and where it can, its graph is slower on the CPU.
+    # The exporters cannot convert all fused attention, and the graphs that they can convert are slower on the CPU.
     set_fused_attn(False)
     model = copy.deepcopy(model)
     if text_config is not None:
@@ -159,27 +159,18 @@ def create_network(model: dict[str, Any], preprocess: dict[str, Any], text_confi
 
 
 def _refuse_without_bias(model: Any, weights: Path) -> None:
-    """Refuse a sigmoid's bias that the library would set to 0, as if the model were to be trained.
+    """Refuse weights without the ``logit_bias`` of the configuration; OpenCLIP would silently use 0.
 
     Raises:
-        UnsupportedModelError: The configuration has a bias, and the weights do not.
+        UnsupportedModelError: The configuration has a bias, but the weights do not.
     """
     from safetensors import safe_open
 
     if getattr(model, "logit_bias", None) is None:
         return
     with safe_open(weights, framework="numpy") as file:
-        if "logit_bias" not in file.keys():  # noqa: SIM118  # it is no mapping
+        if "logit_bias" not in file.keys():  # noqa: SIM118  # the file is not a mapping
             raise lacking({"logit_bias"})
-
-
-def _similarity(model: Any) -> Similarity:
-    bias = getattr(model, "logit_bias", None)
-    scale = float(model.logit_scale.exp().reshape(()))
-    if bias is None:
-        return Similarity(scale=scale)
-    # A bias is learned only together with the sigmoid loss, by which each label stands alone.
-    return Similarity(scale=scale, bias=float(bias.reshape(())), activation="sigmoid")
 
 
 def _describe(model: Any, config: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Builds torch modules from token ids to the vector of an OpenCLIP text tower, the cheapest first."""
+"""Builds exportable torch modules for OpenCLIP text towers: token ids in, one vector out."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from ingrain.export.onnx.pooling import pool
 
 
 def text_candidates(model: Any) -> tuple[Candidate, ...]:
-    """Return the ways to export the text tower of a model, best first.
+    """Return the ways to export a model's text tower, best first.
 
-    Where no token sees what comes after it and the vector is taken at the end token, padding cannot matter, so that the
-    graph takes any length. Where padding takes part (SigLIP, CLIPA, MobileCLIP-S), it must be as long as in training.
+    With causal attention and pooling at the end token, padding cannot change the vector, so the graph accepts any
+    length. In towers where padding affects the vector (SigLIP, CLIPA, MobileCLIP-S), texts are padded to the context
+    length, as in training.
 
     Raises:
-        UnsupportedModelError: The tower gives no single vector.
+        UnsupportedModelError: The tower's pooling is not supported.
     """
     tower = text_tower(model)
     if is_hugging_face(tower):
@@ -29,7 +30,7 @@ def text_candidates(model: Any) -> tuple[Candidate, ...]:
         return tuple(Candidate(recipe=recipe, build=partial(_hugging_face, recipe.attention)) for recipe in recipes)
     pool_type = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
     if pool_type not in ("argmax", "eos", "first", "last"):
-        raise unsupported(f"The text tower's pooling {pool_type!r} is not known to Ingrain.")
+        raise unsupported(f"The text tower's pooling {pool_type!r} is not supported.")
     dynamo, _ = PLAIN_RECIPES
     whole = tuple(Candidate(recipe=recipe, build=WholeText, fixed_length=True) for recipe in PLAIN_RECIPES)
     if getattr(tower, "attn_mask", None) is None:
@@ -41,7 +42,7 @@ def text_candidates(model: Any) -> tuple[Candidate, ...]:
 
 
 def text_tower(model: Any) -> Any:
-    """Return the module that holds the text tower's parts: a tower of its own, or the model itself in plain CLIP."""
+    """Return the module with the text tower's parts; in plain CLIP that is the model itself."""
     return getattr(model, "text", model)
 
 
@@ -51,7 +52,7 @@ def is_hugging_face(tower: Any) -> bool:
 
 
 class _TowerGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
-    """A text tower of an OpenCLIP model, whose weights it shares."""
+    """Base of the text graphs; shares the weights of the model's text tower."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class _TowerGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, 
 
 
 class CausalText(_TowerGraph):
-    """CLIP's own text transformer at any length, for causal attention and a vector taken at one token."""
+    """CLIP's text transformer at any length, for causal attention and pooling at one token."""
 
     def __init__(self, pool_type: str, model: nn.Module) -> None:
         super().__init__(model)
@@ -79,18 +80,18 @@ class CausalText(_TowerGraph):
     def _pool(self, tokens: Tensor, ids: Tensor) -> Tensor:
         if self.pool_type == "first":
             return tokens[:, 0]
-        # The first of several, as argmax has it in torch: a user may type the end token.
+        # A user may type the end token; like torch's argmax, take the first one.
         end = ids.amax(dim=1, keepdim=True) if self.pool_type == "argmax" else self.end_id
         at_end = (ids == end).to(torch.int64)
         return pool(tokens, at_end, at_end, ("cls",))
 
 
 class AppendedTokenText(_TowerGraph):
-    """CoCa's text transformer at any length: its class token comes after the padding, at a position of its own.
+    """CoCa's text transformer at any length; its class token follows the padding and has its own position.
 
-    The source masks padding with a mask that is one place late: the first padding counts, and the class token sees
-    itself only in a text that fills the context. So one padding token goes behind the given ids here, and it and the
-    class token take turns.
+    OpenCLIP's padding mask is shifted by one position: the first padding token is attended to, and the class token
+    attends to itself only if the text fills the context. This module appends one padding token to the ids and masks
+    either that token or the class token.
     """
 
     def forward(self, *tensors: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ class AppendedTokenText(_TowerGraph):
         width = with_padding.shape[1] + 1
         positions = torch.arange(width - 1).clamp(max=context - 1)
         tokens = tower.token_embedding(with_padding) + tower.positional_embedding[positions]
-        # [1, D] times ones: a batch of class tokens without a size that could be fixed.
+        # Multiplying [1, D] by ones gives a batch of class tokens without fixing the batch size.
         last = (tower.cls_emb + tower.positional_embedding[context]) * torch.ones_like(tokens[:, :1])
         tokens = tower.transformer(torch.cat([tokens, last], dim=1), attn_mask=self._mask(ids, width))
         return _project(tower, tower.ln_final(tokens[:, -1]))
@@ -116,7 +117,7 @@ class AppendedTokenText(_TowerGraph):
         ends = is_text[:, -1:]
         seen = torch.cat([before, is_text[:, :-1], ends * (1 - is_full), ends * is_full], dim=1)
         hidden = torch.zeros_like(seen).masked_fill(seen == 0, float("-inf"))
-        # The source's causal mask has context + 1 rows, and a full text with both tokens behind it one more.
+        # Not the source's causal mask: it has context + 1 rows, one too few for a full text and both tokens.
         causal = torch.full((width, width), float("-inf")).triu(1)
         mask = causal.unsqueeze(0) + hidden.unsqueeze(1)
         return mask.repeat_interleave(self.tower.heads, dim=0)
@@ -138,7 +139,7 @@ class WholeText(nn.Module):  # type: ignore[misc]  # as above
 
 
 class HuggingFaceText(_TowerGraph):
-    """A text tower of transformers (``HFTextEncoder``), which masks its padding, so that any length will do."""
+    """A text tower of transformers (``HFTextEncoder``) at any length; it masks its padding."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute text vectors, float32 ``[B, D]``, from ids, int64 ``[B, T]``."""

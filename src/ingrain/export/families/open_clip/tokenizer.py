@@ -25,14 +25,14 @@ def save_clip_tokenizer(tokenizer: Any, folder: Path) -> TextPreprocess:
     """Write a tokenizer.
 
     Args:
-        tokenizer: What ``open_clip.get_tokenizer`` answers.
-        folder: Where ``tokenizer.json`` goes: truncation at the context length with the end token kept, no padding.
+        tokenizer: The result of ``open_clip.get_tokenizer``.
+        folder: Gets ``tokenizer.json``, which truncates at the context length, keeps the end token and does not pad.
 
     Returns:
-        The rules of serving; ``fixed_length`` is left for the graph to decide.
+        The text preprocessing; the caller sets ``fixed_length`` to suit the graph.
 
     Raises:
-        UnsupportedModelError: A kind or option of tokenizer that is not modelled here.
+        UnsupportedModelError: The kind of tokenizer or one of its options is not supported.
     """
     kind = type(tokenizer).__name__
     if kind == "SimpleTokenizer":
@@ -42,7 +42,7 @@ def save_clip_tokenizer(tokenizer: Any, folder: Path) -> TextPreprocess:
     elif kind == "HFTokenizer":
         backend, pad_id, side = _hugging_face(tokenizer)
     else:
-        raise _unsupported(f"is of the unknown kind {kind!r}")
+        raise _unsupported(f"is a {kind!r}, which is not supported")
     limit = tokenizer.context_length
     if not isinstance(limit, int) or limit < 1:
         raise _unsupported("has no context length")
@@ -58,7 +58,7 @@ def save_clip_tokenizer(tokenizer: Any, folder: Path) -> TextPreprocess:
 
 
 def special_tokens(tokenizer: Any) -> list[str]:
-    """Return the special tokens that a user may type."""
+    """Return the tokenizer's special tokens; a user may type them in a text."""
     inner = getattr(tokenizer, "tokenizer", None)
     return ["<start_of_text>", "<end_of_text>"] if inner is None else list(inner.all_special_tokens)
 
@@ -67,7 +67,7 @@ def _hugging_face(tokenizer: Any) -> tuple[Tokenizer, int, str]:
     inner = tokenizer.tokenizer
     backend = getattr(inner, "backend_tokenizer", None)
     if tokenizer.tokenizer_mode:
-        raise _unsupported(f"has the unknown mode {tokenizer.tokenizer_mode!r}")
+        raise _unsupported(f"has the mode {tokenizer.tokenizer_mode!r}, which is not supported")
     if not getattr(inner, "is_fast", False) or not isinstance(backend, Tokenizer):
         raise _unsupported(f"({type(inner).__name__}) has no fast form (tokenizer.json)")
     compare_with_sentencepiece(inner)
@@ -80,7 +80,7 @@ def _separator(tokenizer: Any) -> int | None:
     if not getattr(tokenizer, "strip_sep_token", False):
         return None
     if tokenizer.tokenizer.sep_token_id is None:
-        raise _unsupported("has no separator that could be left out")
+        raise _unsupported("has strip_sep_token but no separator token")
     return int(tokenizer.tokenizer.sep_token_id)
 
 
@@ -90,7 +90,7 @@ def _clean(tokenizer: Any) -> Clean:
     for name, clean in _CLEAN.items():
         if tokenizer.clean_fn is get_clean_fn(name):
             return clean
-    raise _unsupported("cleans texts in an unknown way")
+    raise _unsupported("has an unknown cleaning function")
 
 
 def _unsupported(what: str) -> UnsupportedModelError:

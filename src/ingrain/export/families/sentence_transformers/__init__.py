@@ -1,1 +1,1 @@
-"""Models of sentence-transformers."""
+"""The model family of sentence-transformers."""

@@ -1,1 +1,1 @@
-"""Models of timm."""
+"""The model family of timm."""
