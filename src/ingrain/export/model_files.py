@@ -1,4 +1,4 @@
-"""Reads a model's folder: its JSON files, and which weights there are."""
+"""Reads the JSON files of a model's folder, and finds its weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".npz", ".tar")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an absent file is an empty one.
+    """Read a JSON object; return an empty one if the file does not exist.
 
     Raises:
         UnsupportedModelError: The file does not hold a JSON object.
@@ -28,10 +28,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def find_safetensors(folder: Path, names: Iterable[str]) -> Path:
-    """Return the first file of these names that a folder has.
+    """Return the first of the named files that exists in a folder.
 
     Raises:
-        UnsupportedModelError: There is none: there are only pickles, or nothing.
+        UnsupportedModelError: None exists; the message says whether there are pickles.
     """
     names = list(names)
     for name in names:
@@ -40,12 +40,12 @@ def find_safetensors(folder: Path, names: Iterable[str]) -> Path:
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
     if pickles:
         raise unsupported(
-            f"The model's weights are there only as {pickles[0]!r}. Pickles are read where INGRAIN_PICKLED_WEIGHTS "
-            "allows it, and only by the names that the source library looks for: convert to safetensors."
+            f"The model's weights exist only as {pickles[0]!r}. Pickles are read only if INGRAIN_PICKLED_WEIGHTS "
+            "allows it and the file has a name that the source library looks for. Convert the weights to safetensors."
         )
     raise unsupported(f"The model's folder has no weights ({names[0]}).")
 
 
 def unsupported(message: str) -> UnsupportedModelError:
-    """Return the error of a model that cannot be served as it is."""
+    """Return the error for a model that cannot be served."""
     return UnsupportedModelError(message, param="name")

@@ -143,7 +143,7 @@ def test_a_table_of_vectors_is_refused_in_int8(exporting: ProcessPoolExecutor, t
 
 def test_a_timm_model_is_refused_in_int8(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
     exporting.submit(clip_in_process.build_timm, "vit_tiny_patch16_224", tmp_path, num_classes=0).result()
-    with pytest.raises(UnsupportedModelError, match="takes pictures"):
+    with pytest.raises(UnsupportedModelError, match="takes images"):
         exporting.submit(clip_in_process.run, tmp_path, "timm", precision="int8-safe").result()
 
 

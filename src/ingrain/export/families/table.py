@@ -1,4 +1,4 @@
-"""The table of model families: a new one is a module with ``FAMILIES``, and a line here."""
+"""The table of model families. A new family is a module that defines ``FAMILIES``, listed in ``MODULES``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MODULES = (
 
 
 def families(extensions: Iterable[str] = ()) -> dict[str, Family]:
-    """Return the families by library; no library is imported.
+    """Return the families by library, without importing the libraries.
 
     Args:
-        extensions: Modules from outside whose ``FAMILIES``, where they have any, join the table or replace its lines.
+        extensions: Extension modules; their ``FAMILIES``, if any, are added or replace built-in ones.
     """
     return {family.library: family for name in (*MODULES, *extensions) for family in _families_of(name)}
 
@@ -38,11 +38,11 @@ def import_library(family: Family) -> None:
     """Import a family's source library.
 
     Raises:
-        ExportUnavailableError: It, or what its export needs, is not installed.
+        ExportUnavailableError: The library, or a package that the export needs, is not installed.
     """
     try:
         importlib.import_module(family.library)
-        import onnxscript  # noqa: F401  # torch's exporter needs it, and says so only when it has begun
+        import onnxscript  # noqa: F401  # torch's exporter would notice its absence only in mid-export
     except ModuleNotFoundError as error:
         raise ExportUnavailableError(
             f"This installation lacks {error.name!r}, which the export needs: {install_hint('export')}."

@@ -63,7 +63,7 @@ def test_a_classifier_without_its_head_whose_weights_lack_some_is_refused(
 def test_a_network_without_a_head_is_no_classifier(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
     exporting.submit(in_process.build_timm, "resnet10t", tmp_path, num_classes=0).result()
     error = exporting.submit(in_process.export_error, tmp_path, "timm", task="classify").result()
-    assert error.startswith("unsupported_model: The model has no head")
+    assert error.startswith("unsupported_model: The model has no classifier layer")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The family of OpenCLIP's models."""
+"""The family of OpenCLIP models."""
 
 from __future__ import annotations
 

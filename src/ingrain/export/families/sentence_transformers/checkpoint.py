@@ -1,4 +1,4 @@
-"""Reads a sentence-transformers folder, and refuses, before any of it is loaded, what must not or cannot be."""
+"""Checks the files of a sentence-transformers model before anything is loaded; refuses what cannot be converted."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ingrain.sources.trust import SETTING
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _TRANSFORMER = {"Transformer", "CLIPModel"}
-# Modules with weights of their own beside the transformer's.
+# Modules with their own weights.
 _WEIGHTED = {"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding", "CNN"}
 _KNOWN = _TRANSFORMER | _WEIGHTED | {"Pooling", "Normalize", "Dropout"}
 TRANSFORMER_CONFIGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-# What a module's own configuration may say; anything else is an option that we do not model.
+# The supported options of each module.
 _MODULE_OPTIONS: dict[str, set[str]] = {
     "Pooling": {
         "word_embedding_dimension", "embedding_dimension", "pooling_mode", "include_prompt",
@@ -53,7 +53,7 @@ _MODEL_ARGS = {
     "low_cpu_mem_usage",
     "add_pooling_layer",
     "use_safetensors",
-    # Who may run code, and which, is not the model's to say; the revision has been read where it was fetched.
+    # Ignored: only the operator decides which code may run. The code's revision is read when the code is fetched.
     "trust_remote_code",
     "code_revision",
 }
@@ -61,7 +61,7 @@ _MODEL_ARGS = {
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One entry of ``modules.json``: the class's own name, and its folder."""
+    """One entry of ``modules.json``: the name of its class, and its folder."""
 
     kind: str
     folder: Path
@@ -69,12 +69,12 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder that may be loaded.
+    """A checked model folder.
 
     Attributes:
         folder: The model's folder.
         modules: Its modules in order; none for a plain transformers model.
-        custom_code: True where modules come with code of their own, which was allowed.
+        custom_code: True if a module comes with its own code, which the operator allowed.
     """
 
     folder: Path
@@ -83,15 +83,15 @@ class Checkpoint:
 
 
 def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
-    """Read a model folder's JSON files, and nothing else.
+    """Check a folder by its JSON files alone.
 
     Args:
         folder: The folder of a sentence-transformers model, or of a plain transformers model.
-        trust_remote_code: True to let classes that come with the model pass.
+        trust_remote_code: True: accept classes that come with the model.
 
     Raises:
-        UnsupportedModelError: A module, option or architecture that cannot be converted, weights that exist only as
-            pickle, or code that is not allowed to run.
+        UnsupportedModelError: A module, option or architecture cannot be converted, the weights exist only as pickle,
+            or the model needs code that is not allowed to run.
     """
     _refuse_other_model_types(folder)
     if not (folder / "modules.json").is_file():
@@ -117,22 +117,22 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
 
 
 def _refuse_code_in_a_graph(dotted: str, *, is_first: bool) -> None:
-    """Refuse a module of the model's own that is none of those whose steps a graph is made of, whoever allows its code.
+    """Refuse a module that comes with the model, even if its code is allowed, because it cannot be converted.
 
-    A first module that is called as one of the library's encoders wraps a network as they do, and may pass.
+    Exception: a first module with the class name of one of the library's encoders, which wraps a network the same way.
     """
     if not is_first or dotted.rpartition(".")[2] not in _TRANSFORMER:
         raise unsupported(
-            f"The model's module {dotted!r} is code of its own, which cannot be made into a graph; only the modules of "
+            f"The model's module {dotted!r} is custom code, which cannot be converted to ONNX; only the modules of "
             "sentence-transformers can."
         )
 
 
 def modules_of(folder: Path) -> list[tuple[str, Path]]:
-    """Return the class of every entry of ``modules.json``, and its folder; none for a plain transformers model.
+    """Return class and folder of every entry of ``modules.json``; nothing for a plain transformers model.
 
     Raises:
-        UnsupportedModelError: The file cannot be read, or leads out of the model's folder.
+        UnsupportedModelError: The file cannot be read, or an entry's folder is outside the model's folder.
     """
     if not (folder / "modules.json").is_file():
         return []
@@ -144,7 +144,7 @@ def modules_of(folder: Path) -> list[tuple[str, Path]]:
 
 
 def transformer_options(folder: Path) -> dict[str, Any]:
-    """Return the options of a ``Transformer`` module from whichever of its historic files there is."""
+    """Return the options of a ``Transformer`` module from the first of its historic configuration files."""
     for name in TRANSFORMER_CONFIGS:
         if options := read_json(folder / name):
             return options
@@ -157,30 +157,30 @@ def _refuse_other_model_types(folder: Path) -> None:
         kinds = {
             "CrossEncoder": "a reranker, which scores pairs of texts",
             "SparseEncoder": "a sparse encoder",
-            "MultiVectorEncoder": "a multi-vector encoder, which gives one vector a token",
+            "MultiVectorEncoder": "a multi-vector encoder, which gives one vector per token",
         }
         raise unsupported(
             f"The model is {kinds.get(model_type, f'of the type {model_type!r}')}; only models with one dense vector "
-            "a text can be served."
+            "per text can be served."
         )
 
 
 def _known_kind(dotted: str) -> str | None:
-    """Return the class name where the dotted path is one of sentence-transformers' own modules."""
+    """Return the class name of one of sentence-transformers' own modules; None for any other class."""
     package, _, kind = dotted.rpartition(".")
     own = package.startswith("sentence_transformers.") and set(package.split(".")) & {"models", "modules"}
     if not own:
         return None
     refuse_module(kind)
     if kind not in _KNOWN:
-        raise unsupported(f"The module {kind!r} is not known to Ingrain.")
+        raise unsupported(f"The module {kind!r} is not supported.")
     return kind
 
 
 def _part(folder: Path, path: str) -> Path:
-    """Return a module's folder, which must lie in the model's."""
+    """Return a module's folder, which must be inside the model's folder."""
     if path.startswith(("/", "\\")) or ".." in Path(path).parts:
-        raise unsupported("The model's modules.json leads out of its folder.")
+        raise unsupported("The model's modules.json names a path outside the model's folder.")
     return folder / path
 
 
@@ -191,12 +191,12 @@ def _check_module(kind: str, folder: Path, trust_remote_code: bool) -> None:
     options = read_json(folder / "config.json")
     unknown = set(options) - _MODULE_OPTIONS.get(kind, set(options))
     if unknown:
-        raise unsupported(f"The module {kind!r} has the unknown option {min(unknown)!r}.")
+        raise unsupported(f"The module {kind!r} has the option {min(unknown)!r}, which is not supported.")
     activation = options.get("activation_function", "torch.nn.")
     if kind == "Dense" and not activation.startswith("torch.nn.") and not trust_remote_code:
-        # sentence-transformers warns and takes Tanh instead, so nobody could tell what the vectors mean.
+        # sentence-transformers would only warn and use Tanh, which gives wrong vectors.
         raise unsupported(
-            f"The activation {activation!r} of a Dense module is code that does not come with torch; "
+            f"The activation {activation!r} of a Dense module is custom code; "
             f"it is run only where remote code is allowed ({SETTING})."
         )
     if kind in _WEIGHTED:
@@ -219,13 +219,13 @@ def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
 
 
 def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
-    """Refuse attention that is compiled code in a repository of the hub, which no setting of ours allows."""
+    """Refuse attention kernels from a hub repository: compiled code, which no setting allows."""
     arguments = {**config, **options.get("model_args", {}), **options.get("model_kwargs", {})}
     for name in ("attn_implementation", "_attn_implementation"):
         if "/" in str(arguments.get(name)):
             raise unsupported(
-                f"The model asks for the attention {arguments[name]!r}, which is code of the hub; only transformers' "
-                "own can be converted."
+                f"The model asks for the attention {arguments[name]!r}, a kernel from the hub; only the attention "
+                "implementations of transformers can be converted."
             )
 
 
@@ -236,9 +236,9 @@ def _check_transformer_options(options: dict[str, Any]) -> None:
     unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS}
     if not pads_to_limit(options.get("processing_kwargs")) and options.get("processing_kwargs"):
         unknown.add("processing_kwargs")
-    # They change what a query is turned into, and nothing in a request says that a text is a query.
+    # These options treat queries and documents differently, but a request does not say which of the two a text is.
     unknown |= {name for name in ("query_length", "document_length", "query_expansion") if options.get(name)}
     if options.get("transformer_task", "feature-extraction") != "feature-extraction":
         unknown.add("transformer_task")
     if unknown:
-        raise unsupported(f"The transformer has the option {min(unknown)!r}, which Ingrain does not model.")
+        raise unsupported(f"The Transformer module has the option {min(unknown)!r}, which is not supported.")

@@ -1,4 +1,4 @@
-"""Finds the code that a model's JSON files name: classes in an ``auto_map``, modules and activations."""
+"""Finds the custom code that a model's JSON files name: classes in an ``auto_map``, modules and activations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ingrain.export.families.sentence_transformers.checkpoint import TRANSFORMER
 from ingrain.export.model_files import read_json, unsupported
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
-# Where transformers reads an `auto_map`, in the file itself or in one of its parts.
+# Files in which transformers reads an `auto_map`, at the top level or nested.
 _NAMING = (
     CONFIG,
     TOKENIZER_CONFIG,
     "processor_config.json",
     "preprocessor_config.json",
     "video_preprocessor_config.json",
-    *TRANSFORMER_CONFIGS,  # their `config_kwargs` go over what the configuration says
+    *TRANSFORMER_CONFIGS,  # their `config_kwargs` override the configuration
 )
-# `owner/name--module.Class`, or `module.Class` of the model's own folder.
+# `owner/name--module.Class`, or `module.Class` for code in the model's own folder.
 _REFERENCE = re.compile(r"(?:(?P<repository>[\w.-]+(?:/[\w.-]+)?)--)?(?P<module>\w+(?:/\w+)*)\.(?P<name>\w+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A class that a model names: in a repository, or in its own folder where that is None."""
+    """A class that a model names, in another repository or, if ``repository`` is None, in the model's own folder."""
 
     repository: str | None
     module: str
@@ -38,13 +38,13 @@ class Reference:
 
 
 def configuration_files(folder: Path) -> Iterator[Path]:
-    """Yield the JSON files of the model and its transformers that may name code."""
+    """Yield the JSON files of the model and its modules that may name code."""
     for part in {folder: None} | {part: None for _, part in modules_of(folder)}:
         yield from (part / name for name in _NAMING if (part / name).is_file())
 
 
 def auto_maps(value: object) -> Iterator[object]:
-    """Yield every ``auto_map`` of a configuration, those of its parts too."""
+    """Yield every ``auto_map`` of a configuration, including nested ones."""
     for key, entry in value.items() if isinstance(value, dict) else ():
         if key == "auto_map":
             yield entry
@@ -62,12 +62,12 @@ def references_in(value: object, only: str | None = None) -> list[Reference]:
         return []
     match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise unsupported(f"The model names {value!r} in an auto_map, which is no class in a file.")
+        raise unsupported(f"The model's auto_map has the entry {value!r}, which does not name a class in a file.")
     return [Reference(match["repository"], match["module"], match["name"])]
 
 
 def module_code(folder: Path) -> Iterator[Reference]:
-    """Yield the modules and activations that come neither with sentence-transformers nor with torch."""
+    """Yield the model's modules and activations that are custom code."""
     for dotted, part in modules_of(folder):
         if not dotted.startswith("sentence_transformers."):
             yield _dotted(dotted)
@@ -86,7 +86,7 @@ def _dotted(name: str) -> Reference:
 
 
 def with_local_code(config: dict[str, Any], own: str) -> dict[str, Any]:
-    """Return a configuration in which every ``auto_map`` is ``localized``."""
+    """Return the configuration with ``localized`` applied to every ``auto_map``."""
     return {
         key: localized(entry, own)
         if key == "auto_map"
@@ -96,7 +96,7 @@ def with_local_code(config: dict[str, Any], own: str) -> dict[str, Any]:
 
 
 def localized(value: Any, own: str) -> Any:
-    """Return an ``auto_map`` whose classes all lie in the model's folder; ``own`` is the model's repository."""
+    """Return an ``auto_map`` with all its classes in the model's folder; ``own`` is the model's repository."""
     if isinstance(value, dict):
         return {key: localized(entry, own) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -108,5 +108,5 @@ def localized(value: Any, own: str) -> Any:
 
 
 def code_folder(repository: str) -> str:
-    """Return the folder of a repository's code: by itself, so that its files mean each other and no others."""
+    """Return the subfolder for a repository's code; a folder of its own makes relative imports resolve within it."""
     return "code_" + re.sub(r"\W", "_", repository)

@@ -1,4 +1,4 @@
-"""The family of sentence-transformers' models with one dense vector a text."""
+"""The family of sentence-transformers models with one dense vector per text."""
 
 from __future__ import annotations
 

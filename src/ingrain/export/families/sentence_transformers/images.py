@@ -1,4 +1,4 @@
-"""Reads how a loaded sentence-transformers model takes images, and compares them with texts."""
+"""Reads the image preprocessing of a loaded sentence-transformers model, and its text-image similarity."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from typing import Any
 
 from PIL import Image
 
-from ingrain.export.families.towers import PIXELS
+from ingrain.export.families.towers import PIXELS, learned_similarity
 from ingrain.export.huggingface.image_processor import preprocess_config_from_transformers
 from ingrain.export.model_files import unsupported
 from ingrain.repository.manifest import ImagePreprocess, Similarity
 
 
 def image_preprocess_of(model: Any) -> ImagePreprocess | None:
-    """Return how pictures are prepared; None where the model takes none.
-
-    Args:
-        model: A ``SentenceTransformer``; a ``CLIPModel`` or ``Transformer`` comes first where it takes pictures.
+    """Return the image preprocessing of a ``SentenceTransformer``; None if it takes no images.
 
     Raises:
-        UnsupportedModelError: It takes pictures in a way that is not modelled.
+        UnsupportedModelError: The image preprocessing is not supported.
     """
     processor = image_processor_of(model)
     if processor is None:
@@ -28,30 +25,19 @@ def image_preprocess_of(model: Any) -> ImagePreprocess | None:
     made = set(model[0].preprocess([Image.new("RGB", (40, 30))])) - {"modality"}
     if made != {PIXELS}:
         raise unsupported(
-            f"The image tower takes {min(made - {PIXELS}, default='nothing')!r} beside pixels, for pictures of many "
-            "shapes at once, which Ingrain does not model."
+            f"The image tower takes the input {min(made - {PIXELS}, default='nothing')!r} in addition to pixels; "
+            "image towers with batches of images of different shapes are not supported."
         )
     return config
 
 
 def image_processor_of(model: Any) -> Any:
-    """Return the image processor of transformers, where the model takes images; else None."""
+    """Return the model's image processor of transformers; None if it takes no images."""
     first = model[0]
     processor = getattr(getattr(first, "processor", None), "image_processor", None)
     return processor if processor is not None and "image" in first.modality_config else None
 
 
 def similarity_of(model: Any) -> Similarity | None:
-    """Return how the network itself compares text and image; None where it has learned no scale.
-
-    CLIP and SigLIP of transformers hold a logarithm (``logit_scale``), the latter a shift beside it: as OpenCLIP's,
-    that is learned only together with the sigmoid loss, by which each label stands alone.
-    """
-    network = model[0].model
-    scale, bias = getattr(network, "logit_scale", None), getattr(network, "logit_bias", None)
-    if scale is None or scale.numel() != 1:
-        return None
-    factor = float(scale.exp().reshape(()))
-    if bias is None:
-        return Similarity(scale=factor)
-    return Similarity(scale=factor, bias=float(bias.reshape(())), activation="sigmoid")
+    """Return how the model's network compares text and image vectors; None if it learned no scale."""
+    return learned_similarity(model[0].model)

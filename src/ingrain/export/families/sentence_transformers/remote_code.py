@@ -1,6 +1,6 @@
-"""Decides whether a model loads by transformers' own classes or with code that comes with it, if that may be run.
+"""Decides whether a model loads with transformers' own classes or with its custom code, if that code may run.
 
-Nothing is imported here, and no code is run: what a model names is read from its JSON files.
+The decision uses the model's JSON files alone; no custom code is imported or run here.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ from ingrain.sources.trust import (
 
 
 def prepare_folder(job: ExportJob, source: ResolvedSource, links: Path, report: Report) -> LoadableFolder:
-    """Decide between transformers' own classes and code, and lay a folder in which the decision is written.
+    """Decide between transformers' own classes and custom code, and return a folder that loads accordingly.
 
     Args:
-        job: Says whose code may be run.
+        job: The export job; says whose code may run.
         source: The model's files.
-        links: Where a folder of links goes, if one is needed.
+        links: Path for a folder of links, if one is needed.
         report: Called with progress.
 
     Raises:
-        UnsupportedModelError: Code is needed that may not be run; the message says what would allow it.
-        SourceNotFoundError, SourceForbiddenError, SourceUnavailableError: Code in another repository cannot be had.
+        UnsupportedModelError: The model needs code that may not run; the message says what would allow it.
+        SourceNotFoundError, SourceForbiddenError, SourceUnavailableError: Code in another repository cannot be fetched.
     """
     changed, repositories = _plan(job, source)
     fetched = [_fetch(name, job, source, report) for name in repositories if name != source.repository]
     folder = _lay_out(source.folder, links, changed) if changed or fetched else source.folder
     if folder == links and source.repository in repositories:
-        _copy_code(source.folder, links)  # else nothing of it may lie where allowed code could find it
+        _copy_code(source.folder, links)  # otherwise keep it out of reach of the code that is allowed
     for code in fetched:
         _copy_code(code.folder, links / code_folder(code.described.repository))
     described = [code.described for code in fetched]
@@ -75,12 +75,12 @@ def prepare_folder(job: ExportJob, source: ResolvedSource, links: Path, report: 
 
 
 def refuse_untrusted_code(job: ExportJob, source: ResolvedSource) -> None:
-    """Raise where a model needs code that may not be run; its side files are enough to tell."""
+    """Raise if a model needs code that may not run; reads only the model's side files."""
     _plan(job, source)
 
 
 def _plan(job: ExportJob, source: ResolvedSource) -> tuple[dict[str, Any], list[str]]:
-    """Return the files to write anew, with their contents, and the repositories whose code is to be run."""
+    """Return the contents of the files to rewrite, by path, and the repositories whose code will run."""
     changed: dict[str, Any] = {}
     needed = list(module_code(source.folder))
     for file in configuration_files(source.folder):
@@ -108,8 +108,7 @@ def _plan(job: ExportJob, source: ResolvedSource) -> tuple[dict[str, Any], list[
 def _refuse_untrusted(job: ExportJob, source: ResolvedSource, needed: list[Reference], repositories: list[str]) -> None:
     if needed and source.origin == "custom":
         raise unsupported(
-            f"{job.name!r} needs code that comes with the model ({needed[0]}); code is never run for a model given by "
-            "URLs."
+            f"{job.name!r} needs code that comes with the model ({needed[0]}); models given by URLs can never run code."
         )
     refused = [name for name in repositories if not _may_run(name, source, job)]
     if refused:
@@ -121,10 +120,10 @@ def _refuse_untrusted(job: ExportJob, source: ResolvedSource, needed: list[Refer
 
 
 def _natively(file: Path, config: dict[str, Any], named: list[Reference]) -> dict[Path, dict[str, Any]] | None:
-    """Return the contents of files without code; None where only the code is known to be right."""
+    """Return the contents of files for loading without custom code; None if the model needs its code."""
     if file.name == CONFIG:
         if named != references_in(config.get("auto_map")):
-            return None  # some in a part of it
+            return None  # a nested part names code too
         networks = [reference.name for reference in references_in(config.get("auto_map"), only="AutoModel")]
         native = None if named and not networks else read_natively(config, networks[0] if networks else None)
         return {file: native or config} if native or not named else None
@@ -140,19 +139,19 @@ def _natively(file: Path, config: dict[str, Any], named: list[Reference]) -> dic
 def _may_run(repository: str, source: ResolvedSource, job: ExportJob) -> bool:
     if repository == source.repository:
         allowed = trusted_commits(repository, job.trust_remote_code)
-        if _is_proposal_to_its_owner(job):
+        if _is_untrusted_proposal(job):
             return source.commit in allowed
         return is_trusted(repository, source.commit, job.trust_remote_code)
     return bool(trusted_commits(repository, job.trust_remote_code))
 
 
-def _is_proposal_to_its_owner(job: ExportJob) -> bool:
-    """Return True where whoever trusts a model's owner need not trust the author of the revision that is asked for."""
+def _is_untrusted_proposal(job: ExportJob) -> bool:
+    """Return True if the requested revision may come from somebody else than the model's owner (a pull request)."""
     return job.revision is not None and is_proposal(job.revision) and EVERYBODY not in job.trust_remote_code
 
 
 def _pinned(repository: str, source: ResolvedSource, job: ExportJob) -> str:
-    own = repository == source.repository and _is_proposal_to_its_owner(job)
+    own = repository == source.repository and _is_untrusted_proposal(job)
     return f"{repository}@{source.commit}" if own else repository
 
 
@@ -171,20 +170,20 @@ def _fetch(repository: str, job: ExportJob, source: ResolvedSource, report: Repo
         if revision and may_be_anybodys(revision) and not {revision, EVERYBODY} & {*pinned, *job.trust_remote_code}:
             raise unsupported(
                 f"The model asks for the code of {repository!r} at {revision!r}, which may be a change that somebody "
-                f"proposed to it; its owner's name stands for branches and tags. Add '{repository}@' and the commit to "
-                f"{SETTING} to have that one run."
+                f"else proposed. Trust in the owner covers branches and tags only. To run that code, add "
+                f"'{repository}@' and the commit to {SETTING}."
             )
     snapshot = fetch_code(repository, revision, job, report)
     if not is_trusted(repository, snapshot.commit, job.trust_remote_code):
         raise unsupported(
-            f"The code of {repository!r} is allowed at {pinned[0]}, and the model was made with {snapshot.commit}. "
+            f"The code of {repository!r} is allowed at {pinned[0]}, but the model was made with {snapshot.commit}. "
             + how_to_allow([f"{repository}@{snapshot.commit}"])
         )
     return _Fetched(snapshot.folder, _describe(repository, snapshot.commit, snapshot.folder))
 
 
 def _code_revision(folder: Path) -> str | None:
-    """Return the revision of code in another repository, where the model's own settings name one."""
+    """Return the revision that the model's settings name for code in another repository, if any."""
     for _, part in modules_of(folder) or [("", folder)]:
         options = transformer_options(part)
         for arguments in ("model_kwargs", "model_args", "config_kwargs", "config_args"):
@@ -199,7 +198,7 @@ def _describe(repository: str, commit: str | None, folder: Path) -> Code:
 
 
 def _lay_out(folder: Path, links: Path, changed: dict[str, Any]) -> Path:
-    """Link a model's files into a folder of our own, but for those that are changed and for code."""
+    """Link a model's files into a new folder, except code, and write the changed files there."""
     kept = (path for path in list_files(folder) if not path.endswith(".py") and path not in changed)
     link_files(folder, kept, links)
     for name, content in changed.items():
@@ -209,7 +208,7 @@ def _lay_out(folder: Path, links: Path, changed: dict[str, Any]) -> Path:
 
 
 def _copy_code(folder: Path, target: Path) -> None:
-    """Copy Python files, which must not be links: transformers names what it imports by where it lies."""
+    """Copy Python files. Links will not do, because transformers names modules after the path of the real file."""
     for file in folder.rglob("*.py"):
         copy = target / file.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from ingrain.export.huggingface.tokenizer_files import compare_with_sentencepiec
 from ingrain.export.model_files import unsupported
 from ingrain.repository.manifest import TextPreprocess
 
-# Where the source sets no limit at all, a text is cut here: one text must not take all memory.
+# Limit for models that set none: a single text must not use up the memory.
 MAX_TOKENS_WITHOUT_LIMIT = 8192
 _NO_LIMIT = 1_000_000
 
@@ -21,8 +21,8 @@ _NO_LIMIT = 1_000_000
 def transformer_limit(module: Any) -> int:
     """Return the longest sequence of a ``Transformer`` module, special tokens included.
 
-    It is the source's own maximum, where the position table has room for it: RoBERTa and its kin begin to count
-    positions after the padding id, and a folder that does not say so makes the source itself fail on long texts.
+    This is the source's maximum, limited to the size of the position table. RoBERTa and similar networks count
+    positions from the padding id on; if their configuration ignores that, the source itself fails on long texts.
     """
     limit = module.max_seq_length
     limit = MAX_TOKENS_WITHOUT_LIMIT if limit is None or limit > _NO_LIMIT else int(limit)
@@ -39,14 +39,14 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
     """Write the tokenizer of a model whose first module is a ``Transformer``.
 
     Args:
-        model: A ``SentenceTransformer``; its maximum length is set to the one that the graph serves.
-        folder: Where ``tokenizer.json`` goes: truncation at the maximum, no padding.
+        model: A ``SentenceTransformer``; its maximum length is set to the one that the graph accepts.
+        folder: Gets ``tokenizer.json``, which truncates at the maximum and does not pad.
 
     Returns:
-        The rules of serving.
+        The text preprocessing.
 
     Raises:
-        UnsupportedModelError: The tokenizer has no fast form, or no padding token.
+        UnsupportedModelError: The tokenizer has no fast form or no padding token.
     """
     module = model[0]
     tokenizer = module.tokenizer
@@ -59,9 +59,9 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
         )
     compare_with_sentencepiece(tokenizer)
     if tokenizer.pad_token_id is None:
-        raise unsupported("The tokenizer has no padding token, so texts cannot share a batch.")
+        raise unsupported("The tokenizer has no padding token, so texts cannot be batched.")
     if tokenizer.split_special_tokens:
-        raise unsupported("The tokenizer splits special tokens that a text contains, which its file cannot say.")
+        raise unsupported("The tokenizer has split_special_tokens, which a tokenizer.json cannot express.")
     limit = transformer_limit(module)
     module.max_seq_length = limit
     write_tokenizer(backend, folder, limit, tokenizer.truncation_side)

@@ -1,4 +1,4 @@
-"""Loads a sentence-transformers model, and has the library itself embed texts and images."""
+"""Loads a sentence-transformers model and computes its reference outputs with the library."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SentenceTransformersSource(Source):
         )
 
     def read_model(self, networks: list[Any]) -> Any:
-        """Have the library load the model in float32, whatever its weights are stored in."""
+        """Have the library load the model in float32, whatever the type of the stored weights."""
         import torch
         from sentence_transformers import SentenceTransformer
 
@@ -66,11 +66,11 @@ class SentenceTransformersSource(Source):
         )
         apply_named_rules(model, self._name)
         if _is_static(model):
-            networks.append(Loaded(model[0]))  # made of the tensors of its file, which it takes out by name
+            networks.append(Loaded(model[0]))  # it reads its tensors from the file without load_state_dict
         return model
 
     def probe(self) -> list[NDArray[np.float32]]:
-        """Return vectors of two texts and, where the model takes images, what depends on the image tower."""
+        """Return vectors of two texts and, if the model takes images, of an image, and the similarity's constants."""
         texts = self.embed(PROBES, batch_size=len(PROBES))
         if image_processor_of(self.model) is None:
             return [texts]
@@ -80,10 +80,10 @@ class SentenceTransformersSource(Source):
         return [texts, self.embed_pixels(self.pixels([image])), np.array(scale_and_bias, np.float32)]
 
     def describe(self, folder: Path) -> Description:
-        """Write the serving tokenizer, and describe the text tower and, where there is one, the image tower.
+        """Write the serving tokenizer, and describe the text tower and the image tower, if there is one.
 
         Raises:
-            UnsupportedModelError: A module, tokenizer or image processor that is not modelled.
+            UnsupportedModelError: A module, the tokenizer or the image processor is not supported.
         """
         image = None if self.is_static else image_preprocess_of(self.model)
         text = self.save_tokenizer(folder)
@@ -103,12 +103,12 @@ class SentenceTransformersSource(Source):
         )
 
     def save_tokenizer(self, folder: Path) -> TextPreprocess:
-        """Write the serving tokenizer; the source is told to cut where it does."""
+        """Write the serving tokenizer, and set the source's maximum length to the tokenizer's."""
         save = save_static_tokenizer if self.is_static else save_transformer_tokenizer
         return save(self.model, folder)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Return what the network gets, int64 ``[B, T]`` by name."""
+        """Return the network's inputs, int64 ``[B, T]`` by name."""
         features = self.model[0].preprocess(list(texts))
         if not self.is_static:
             return {name: value.numpy() for name, value in features.items() if hasattr(value, "numpy")}
@@ -127,12 +127,12 @@ class SentenceTransformersSource(Source):
         return vectors
 
     def pixels(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        """Return what the network gets of Pillow images, as ``encode`` prepares them: float32 ``[B, 3, H, W]``."""
+        """Prepare Pillow images as ``encode`` does: float32 ``[B, 3, H, W]``."""
         pixels: NDArray[np.float32] = self.model[0].preprocess(list(images))[PIXELS].numpy()
         return pixels
 
     def run_image_tower(self, pixels: Any) -> Any:
-        """Return the vectors of ``encode`` of prepared images, float32 ``[B, D]``."""
+        """Return the vectors of ``encode`` for prepared images, float32 ``[B, D]``."""
         vectors = self.model({PIXELS: pixels, "modality": "image"})["sentence_embedding"]
         return vectors[:, : self.model.truncate_dim]
 

@@ -1,4 +1,4 @@
-"""Builds one torch module from token ids, or pixels, to the vector of a sentence-transformers model."""
+"""Builds exportable torch modules for sentence-transformers models: token ids or pixels in, one vector out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingrain.export.families.towers import PIXELS
 from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.pooling import MODES, pool
 
-# Their own forward is one expression on one tensor, so it is taken as it is.
+# Modules that can be exported as they are.
 _AS_THEY_ARE = ("Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPooling", "CNN")
 _TENSORS = {"input_ids", "attention_mask", "token_type_ids"}
 
@@ -22,10 +22,10 @@ class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here
     """The whole pipeline of a sentence-transformers model as one function of tensors.
 
     Args:
-        encoder: From the inputs to features (``TransformerEncoder`` or ``StaticEncoder``).
+        encoder: Computes features from the inputs (``TransformerEncoder`` or ``StaticEncoder``).
         tail: The source's modules after the encoder.
         inputs: Names of the inputs, in order.
-        truncate_dim: Width that the source cuts its vectors to, if it does.
+        truncate_dim: Width that the source truncates its vectors to; None for the full width.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here
         """Compute vectors.
 
         Args:
-            *tensors: int64 ``[B, T]`` each, in the order of ``inputs``; of pictures float32 ``[B, 3, H, W]``.
+            *tensors: int64 ``[B, T]`` each, in the order of ``inputs``; for images float32 ``[B, 3, H, W]``.
 
         Returns:
             float32 ``[B, D]``.
@@ -60,8 +60,8 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
 
     Args:
         module: The source's module.
-        modality: What it is given: ``text`` or ``image``, each of which has rules of its own.
-        arguments: Inputs that the network takes.
+        modality: Key into the module's ``modality_config``: ``text`` or ``image``.
+        arguments: Names of the inputs that the network takes.
     """
 
     def __init__(self, module: Any, modality: str, arguments: tuple[str, ...]) -> None:
@@ -76,7 +76,7 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
         self.arguments = arguments
 
     def forward(self, given: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the features that the following modules read."""
+        """Compute the features that the following modules read."""
         arguments = {name: given[name] for name in self.arguments}
         result = getattr(self.network, self.method)(**arguments, return_dict=True)
         tensor = result
@@ -91,7 +91,7 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
 
 
 class StaticEncoder(nn.Module):  # type: ignore[misc]  # as above
-    """The mean of one stored vector a token; zeros for a text without tokens, as the source's bag gives."""
+    """The mean of the tokens' stored vectors; zeros for a text without tokens, as in the source's EmbeddingBag."""
 
     def __init__(self, weight: nn.Parameter) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class StaticEncoder(nn.Module):  # type: ignore[misc]  # as above
 
 
 class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
-    """The source's ``Pooling`` in a form that can be exported."""
+    """The source's ``Pooling``, written for export."""
 
     def __init__(self, modes: tuple[str, ...]) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
         """Add the sentence embedding."""
         tokens = features["token_embeddings"]
         attention_mask = features.get("attention_mask")
-        if attention_mask is None:  # a picture's tokens all count
+        if attention_mask is None:  # images: all tokens count
             attention_mask = torch.ones(tokens.shape[:2], dtype=torch.int64)
         pooling_mask = features.get("pooling_mask", attention_mask)
         return {**features, "sentence_embedding": pool(tokens, attention_mask, pooling_mask, self.modes)}
@@ -125,7 +125,7 @@ def build_graph(model: Any) -> PipelineGraph:
     """Build the graph of a loaded ``SentenceTransformer``; it shares the weights.
 
     Raises:
-        UnsupportedModelError: A module or option that we do not model.
+        UnsupportedModelError: A module or option is not supported.
     """
     first, *rest = list(model)
     kind = type(first).__name__
@@ -142,27 +142,27 @@ def build_graph(model: Any) -> PipelineGraph:
         if not include_prompt:
             inputs = (*inputs, "pooling_mask")
     else:
-        raise unsupported(f"The model begins with the module {kind!r}, which Ingrain does not know.")
+        raise unsupported(f"The model begins with the module {kind!r}, which is not supported.")
     return PipelineGraph(encoder, [_step(module) for module in rest], inputs, model.truncate_dim)
 
 
 def build_image_graph(model: Any) -> PipelineGraph:
-    """Build the graph from normalized pixels of a loaded ``SentenceTransformer`` that takes images; as above."""
+    """Build the graph for normalized pixels of a loaded ``SentenceTransformer`` that takes images."""
     first, *rest = list(model)
     encoder = TransformerEncoder(first, "image", (PIXELS,))
     return PipelineGraph(encoder, [_step(module) for module in rest], (PIXELS,), model.truncate_dim)
 
 
 def _arguments(module: Any, method: str) -> tuple[str, ...]:
-    """Return the inputs that the source's tokenizer makes and the network's method takes.
+    """Return the inputs that the source's tokenizer produces and the network's method accepts.
 
     Raises:
-        UnsupportedModelError: The network wants an input that no text graph has.
+        UnsupportedModelError: The network needs an input that the server does not provide.
     """
     made = set(module.preprocess(["text"])) - {"modality", "prompt_length"}
     taken = set(inspect.signature(getattr(module.model, method)).parameters)
     if unknown := (made & taken) - _TENSORS:
-        raise unsupported(f"The network wants the input {min(unknown)!r}, which Ingrain does not make.")
+        raise unsupported(f"The network needs the input {min(unknown)!r}, which is not supported.")
     return tuple(name for name in ("input_ids", "attention_mask", "token_type_ids") if name in made & taken)
 
 
@@ -172,8 +172,8 @@ def _step(module: Any) -> nn.Module:
     if ours and kind == "Pooling":
         modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else tuple(module.pooling_mode)
         if unknown := set(modes) - set(MODES):
-            raise unsupported(f"The pooling mode {min(unknown)!r} is not known to Ingrain.")
+            raise unsupported(f"The pooling mode {min(unknown)!r} is not supported.")
         return PoolingStep(modes)
     if ours and kind in _AS_THEY_ARE:
         return module
-    raise unsupported(f"The module {kind!r} is not known to Ingrain.")
+    raise unsupported(f"The module {kind!r} is not supported.")

@@ -1,4 +1,4 @@
-"""Reads a timm folder, and refuses, before any of it is loaded, what must not or cannot be."""
+"""Checks the files of a timm model before anything is loaded, and refuses models that cannot be converted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _ARCHITECTURE = re.compile(r"[A-Za-z0-9_]+")
 
 @dataclass(frozen=True, slots=True)
 class TimmCheckpoint:
-    """A folder that may be loaded.
+    """A checked timm folder.
 
     Attributes:
         folder: The model's folder.
         architecture: timm's name of the network.
-        num_classes: Outputs of its head; 0 without a head, None where the folder does not say.
+        num_classes: Outputs of the classifier layer; 0 without one, None if the folder does not say.
     """
 
     folder: Path
@@ -30,15 +30,15 @@ class TimmCheckpoint:
 
 
 def inspect_timm(folder: Path) -> TimmCheckpoint:
-    """Read a timm folder's ``config.json``, and nothing else.
+    """Check a folder by its ``config.json`` alone.
 
     Raises:
-        UnsupportedModelError: Not a timm folder, an input that is no RGB picture, a head that its weights do not fit,
-            or weights that exist only as pickle.
+        UnsupportedModelError: It is no timm folder, its input is not an RGB image, its classifier layer does not fit
+            the weights, or the weights exist only as pickle.
     """
     config = read_json(folder / CONFIG)
     if "auto_map" in config:
-        raise unsupported(f"The model's {CONFIG} names code of its own (auto_map), which timm does not run.")
+        raise unsupported(f"The model's {CONFIG} names custom code (auto_map), which timm does not run.")
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
         raise unsupported(f"The model's {CONFIG} names no architecture of timm.")
@@ -46,27 +46,27 @@ def inspect_timm(folder: Path) -> TimmCheckpoint:
     arguments = config.get("model_args") or {}
     if not isinstance(trained, dict) or not isinstance(arguments, dict):
         raise unsupported(f"The model's {CONFIG} cannot be read.")
-    # timm hands them on to the function that loads weights, and so to files and addresses of somebody's choice.
+    # timm passes model_args to its loader, so such an argument could make it read any file or URL.
     for name in arguments:
         if str(name).startswith(_ARGUMENTS_OF_LOADING):
-            raise unsupported(f"The model's {CONFIG} has the argument {name!r}, which is about loading weights.")
+            raise unsupported(f"The model's {CONFIG} has the argument {name!r}, which concerns the loading of weights.")
     channels = arguments.get("in_chans") or (trained.get("input_size") or [3])[0]
     if channels != 3:
-        raise unsupported(f"The model takes pictures of {channels} channels; only RGB pictures can be served.")
+        raise unsupported(f"The model takes images with {channels} channels; only RGB images are supported.")
     num_classes = config.get("num_classes", trained.get("num_classes"))
     wanted = arguments.get("num_classes", num_classes)
     if wanted != num_classes:
-        # timm would leave the head out of the weights, and fill it at random.
-        raise unsupported(f"The model's {CONFIG} asks for {wanted} classes, and its weights have {num_classes}.")
+        # timm would skip the classifier layer of the weights and initialize it at random.
+        raise unsupported(f"The model's {CONFIG} asks for {wanted} classes, but its weights have {num_classes}.")
     find_safetensors(folder, [WEIGHTS])
     return TimmCheckpoint(folder, architecture, num_classes)
 
 
 def labels_of(config: dict[str, Any], num_classes: int) -> tuple[str, ...]:
-    """Return the names of a classifier's classes: the model's own, else ImageNet's of that many classes, else numbers.
+    """Return class names: the model's own, else those of the ImageNet variant with that many classes, else numbers.
 
     Raises:
-        UnsupportedModelError: The model's own names are another number.
+        UnsupportedModelError: The model has more names than classes, or they cannot be read.
     """
     from timm.data import CustomDatasetInfo, ImageNetInfo, infer_imagenet_subset
 
@@ -78,7 +78,7 @@ def labels_of(config: dict[str, Any], num_classes: int) -> tuple[str, ...]:
         except (ValueError, TypeError, KeyError) as error:
             raise unsupported("The model's label_names cannot be read.") from error
         if len(names) > num_classes:
-            raise unsupported(f"The model has {num_classes} classes and {len(names)} label_names.")
+            raise unsupported(f"The model has {num_classes} classes but {len(names)} label_names.")
         return own
     subset = infer_imagenet_subset({"num_classes": num_classes})
     if subset is None:

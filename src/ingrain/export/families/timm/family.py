@@ -15,12 +15,10 @@ def _open(job: ExportJob, folder: Path) -> Source:
     from ingrain.export.families.timm.checkpoint import inspect_timm
     from ingrain.export.families.timm.source import TimmSource
 
-    refuse_int8(job.precision, "A timm model takes pictures")
+    refuse_int8(job.precision, "A timm model takes images")
     source = TimmSource(inspect_timm(folder), headless=job.task == "embed")
     if job.task == "classify" and not source.is_classifier:
-        raise UnsupportedModelError(
-            "The model has no head, so it classifies nothing. Load it with `task` embed.", param="task"
-        )
+        raise UnsupportedModelError('The model has no classifier layer; load it with `"task": "embed"`.', param="task")
     return source
 
 
@@ -30,12 +28,12 @@ def _architecture_config(name: str) -> dict[str, Any] | None:
 
     try:
         known = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
-    except RuntimeError:  # an architecture with a tag that it does not have
+    except RuntimeError:  # the architecture has no such tag
         known = None
     if known is None:
         return None
     trained = filter_pretrained_cfg(known.to_dict(), remove_source=True, remove_null=True)
-    # The weights are timm's own format, whatever the published ones of that architecture are in.
+    # These describe the architecture's published weights; the user's weights are in timm's own format.
     for key in ("architecture", "custom_load", "label_offset"):
         trained.pop(key, None)
     architecture = name.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Loads a timm model, and has timm itself prepare and embed images."""
+"""Loads a timm model and computes its reference outputs with timm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TimmSource(Source):
         import timm
         from timm.layers import set_fused_attn
 
-        # As for OpenCLIP: a fused attention cannot be exported everywhere, and is no faster in a graph.
+        # The exporters cannot convert all fused attention, and it is no faster in a graph.
         set_fused_attn(False)
         with repeated_random():
             return timm.create_model(f"local-dir:{self._checkpoint.folder}", pretrained=True, **self._changes)
@@ -46,7 +46,7 @@ class TimmSource(Source):
         return [self.embed_pixels(probe_pixels(*self._data_config()["input_size"][1:]))]
 
     def describe(self, folder: Path) -> Description:
-        """Describe the one graph: of logits, or of vectors where the model has no head."""
+        """Describe the single tower: a classifier, or an image encoder if the model has no classifier layer."""
         image = preprocess_config_from_timm(self.data_config)
 
         def build(model: Any) -> ImageGraph:
@@ -68,7 +68,7 @@ class TimmSource(Source):
         )
 
     def pixels(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        """Return what the network gets of Pillow images in RGB, float32 ``[B, 3, H, W]``."""
+        """Prepare Pillow images in RGB for the network, float32 ``[B, 3, H, W]``."""
         import timm.data
 
         transform = timm.data.create_transform(**self.data_config, is_training=False)
