@@ -1,1 +1,1 @@
-"""What families have in common whose networks or tokenizers are of transformers."""
+"""Code shared by the families whose networks or tokenizers come from transformers."""

@@ -1,4 +1,4 @@
-"""Refuses networks of transformers that cannot be converted, with the reasons that a user is told."""
+"""Refuses transformers architectures that cannot be converted, and states the reason."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from ingrain.export.model_files import unsupported
 from ingrain.sources.trust import SETTING
 
 _CHUNKED = (
-    "its attention works on chunks whose number is fixed while exporting, so a graph is right for one text length only"
+    "its attention works on chunks, whose number the export fixes, so a graph is correct for one text length only"
 )
 _EXPERTS = (
-    "it is a mixture of experts in code of its own, which sends each token to some of its weights; an exporter cannot "
-    "follow that"
+    "it is a mixture of experts in its own code, which routes each token to some of its weights; the ONNX exporters "
+    "cannot follow that"
 )
+_SCAN = "its state-space scan is a loop over tokens, which the export fixes for one text length"
 _ARCHITECTURES = {
     "dbrx": _EXPERTS,
     "jetmoe": _EXPERTS,
@@ -25,32 +26,32 @@ _ARCHITECTURES = {
     "led": _CHUNKED,
     "longt5": _CHUNKED,
     "bigbird_pegasus": _CHUNKED,
-    "funnel": "it halves the sequence as it goes, by steps that are fixed while exporting for one text length",
+    "funnel": "it halves the sequence in steps that the export fixes for one text length",
     "reformer": "its attention hashes tokens into buckets at run time, which ONNX cannot express",
     "nystromformer": "its landmark attention needs texts of one fixed length",
-    "canine": "it downsamples characters in blocks that are fixed while exporting for one text length",
+    "canine": "it downsamples characters in blocks that the export fixes for one text length",
     "prophetnet": "its n-gram attention cannot be converted",
-    "mamba": "its state-space scan is a loop over tokens, which is fixed while exporting for one text length",
-    "mamba2": "its state-space scan is a loop over tokens, which is fixed while exporting for one text length",
+    "mamba": _SCAN,
+    "mamba2": _SCAN,
 }
 
 _EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
 def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> None:
-    """Raise where a network's ``config.json`` names an architecture that cannot be converted.
+    """Raise if a network's ``config.json`` names an architecture that cannot be converted.
 
     Args:
         config: The contents of ``config.json``.
-        trust_remote_code: True to let networks pass whose code comes with the model.
+        trust_remote_code: True: accept networks whose code comes with the model.
     """
     model_type = config.get("model_type")
     if model_type in _ARCHITECTURES:
         raise unsupported(f"Models of the type {model_type!r} cannot be converted: {_ARCHITECTURES[model_type]}.")
     if model_type == "big_bird" and config.get("attention_type", "block_sparse") == "block_sparse":
         raise unsupported(
-            "BigBird with block-sparse attention cannot be converted: it changes its attention at a certain text "
-            "length, and a graph holds one of the two. Set 'attention_type' to 'original_full' in its config.json."
+            "BigBird with block-sparse attention cannot be converted: it switches to another attention at a certain "
+            "text length, which a graph cannot do. Set 'attention_type' to 'original_full' in its config.json."
         )
     _refuse_length_dependent_positions(config)
     auto_map = config.get("auto_map")
@@ -60,31 +61,33 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
             f"code is allowed ({SETTING})."
         )
     if auto_map and "AutoModel" in auto_map:
-        return  # else the code is of a head or a tokenizer, and transformers takes its own class for the network
-    if not _is_native(model_type):
+        return  # any other entry is code of a head or a tokenizer; transformers loads its own class of the network
+    from transformers import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING:
         raise unsupported(f"The installed transformers does not know the architecture {model_type!r}; a newer one may.")
     _refuse_experts_left_out(config)
     refuse_other_network(config)
 
 
 def _refuse_experts_left_out(config: dict[str, Any]) -> None:
-    """Refuse a mixture of experts whose type is known only without experts: they would be left out without a word."""
+    """Refuse a mixture of experts if transformers has the architecture only without; it would ignore the experts."""
     model_type = config.get("model_type")
     for name in _EXPERT_COUNTS:
         if isinstance(config.get(name), int) and config[name] > 1 and not _has_experts(model_type):
             raise unsupported(
-                f"The network {model_type!r} is a mixture of experts ({name!r} {config[name]}), and the installed "
-                "transformers has that architecture without experts; the model's config.json names no code that has "
+                f"The network {model_type!r} is a mixture of experts ({name!r} {config[name]}), but the installed "
+                "transformers has that architecture without experts, and the model's config.json names no code for "
                 "them ('auto_map')."
             )
 
 
 def _refuse_length_dependent_positions(config: dict[str, Any]) -> None:
-    """Refuse rotary positions that are computed differently for long texts: a graph holds one way only."""
+    """Refuse rotary positions that are computed differently for long texts."""
     scaling = config.get("rope_parameters") or config.get("rope_scaling")
     if not isinstance(scaling, dict):
         return
-    # One set for the whole network, or one a kind of layer.
+    # One set of parameters for the whole network, or one per kind of layer.
     for rules in (scaling, *(value for value in scaling.values() if isinstance(value, dict))):
         kind = rules.get("rope_type", rules.get("type"))
         if kind in ("dynamic", "longrope"):
@@ -93,14 +96,8 @@ def _refuse_length_dependent_positions(config: dict[str, Any]) -> None:
             )
 
 
-def _is_native(model_type: object) -> bool:
-    from transformers import CONFIG_MAPPING
-
-    return model_type in CONFIG_MAPPING
-
-
 def _has_experts(model_type: object) -> bool:
-    """Return True where transformers' own configuration of this type counts experts, under whichever name."""
+    """Return True if transformers' configuration class of this type has a number of experts."""
     from transformers import CONFIG_MAPPING
 
     parents = CONFIG_MAPPING[model_type].__mro__

@@ -1,4 +1,4 @@
-"""Refuses a ``config.json`` from which transformers would silently build another network than it describes."""
+"""Refuses a ``config.json`` from which transformers would silently build a different network."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ import functools
 import inspect
 from typing import Any
 
-from ingrain.errors import UnsupportedModelError
 from ingrain.export.model_files import unsupported
 
-# Another spelling of a size, by the name that transformers' classes have in common for it.
+# Other names of a size, by the name that most classes of transformers use.
 _SPELLINGS = {
     "hidden_size": ("n_embd", "d_model", "dim", "embed_dim", "emb_dim", "hidden_dim"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers", "encoder_layers"),
     "num_attention_heads": ("n_head", "n_heads", "num_heads", "encoder_attention_heads"),
     "intermediate_size": ("n_inner", "d_inner", "d_ff", "ffn_dim", "encoder_ffn_dim"),
 }
-# Classes that are no class of transformers, and add nothing to the network whose type they name.
+# Classes from outside transformers that compute the same network as the class of their model type.
 _SAME_NETWORK = {
     ("bert", "Contriever"): "a BertModel with mean pooling behind it",
 }
-# The same network under several names.
+# Class names of the same network.
 _FAMILIES = (("Roberta", "XLMRoberta", "Camembert"),)
 _ROTATIONS = ("rope", "rotary")
 
 
 def refuse_other_network(config: dict[str, Any]) -> None:
-    """Raise where transformers' class of ``model_type`` is not the network that the configuration describes."""
+    """Raise if transformers' class of ``model_type`` is not the network that the configuration describes."""
     _refuse_class(config)
     known = _known_names(config["model_type"])
     _refuse_spellings(config, known)
@@ -35,9 +34,9 @@ def refuse_other_network(config: dict[str, Any]) -> None:
     if "position_embedding_type" not in known and positions not in (None, "absolute"):
         if positions in _ROTATIONS and "rope_parameters" in known:
             return
-        raise _unsupported(
-            f"The model's config.json asks for positions of the kind {positions!r}, which the installed transformers "
-            f"does not have for {config['model_type']!r}: it would compute with absolute ones."
+        raise unsupported(
+            f"The model's config.json asks for position embeddings of the type {positions!r}, which the installed "
+            f"transformers does not have for {config['model_type']!r}; it would use absolute ones."
         )
 
 
@@ -51,15 +50,16 @@ def _refuse_class(config: dict[str, Any]) -> None:
     plain = name.removeprefix("TF").removeprefix("Flax")
     stems = {each.removesuffix("Model") for each in classes if each.endswith("Model")}
     stems |= {stem for family in _FAMILIES if stems & set(family) for stem in family}
-    # `BertForSomething` is a head on a BertModel by the library's own rule for names; of `M2M100Encoder` and its kin
-    # sentence-transformers loads the encoder by itself.
+    # In transformers, `BertForSomething` is a BertModel with a head. For models like `M2M100Encoder`,
+    # sentence-transformers loads the encoder alone.
     own = any(plain in (f"{s}Model", f"{s}Encoder") or plain.startswith(f"{s}For") for s in stems)
     if not classes or plain in classes or own:
         return
-    raise _unsupported(
-        f"The model's config.json names the class {name!r}, which is none of transformers' for {model_type!r}, and no "
-        f"code comes with it; its weights would be computed by another network. If it is {min(classes, key=len)!r} by "
-        "another name, write that into 'architectures' and put the model's folder below the directory of local models."
+    raise unsupported(
+        f"The model's config.json names the class {name!r}, which transformers does not have for {model_type!r}, and "
+        f"no code comes with the model; another network would be loaded. If {name!r} is the same network as "
+        f"{min(classes, key=len)!r}, write the latter into 'architectures' and put the model's folder into the "
+        "directory of local models (INGRAIN_LOCAL_MODELS_DIR)."
     )
 
 
@@ -72,15 +72,16 @@ def _refuse_spellings(config: dict[str, Any], known: frozenset[str]) -> None:
                 continue
             built = getattr(_defaults(config["model_type"]), name, None)
             if built != config[spelling]:
-                raise _unsupported(
-                    f"The model's config.json says {spelling!r} ({config[spelling]!r}), which transformers does not "
-                    f"read for {config['model_type']!r}: it would build the network with {name!r} {built!r}. Write it "
-                    f"as {name!r} and put the model's folder below the directory of local models."
+                raise unsupported(
+                    f"The model's config.json has {spelling!r} ({config[spelling]!r}), which transformers does not "
+                    f"read for {config['model_type']!r}: it would build the network with {name!r} {built!r}. Rename "
+                    f"it to {name!r} and put the model's folder into the directory of local models "
+                    "(INGRAIN_LOCAL_MODELS_DIR)."
                 )
 
 
 def _read_spelling(config: dict[str, Any], name: str) -> bool:
-    """Return True where the class reads the size under another name, and the configuration has that."""
+    """Return True if the configuration has the size under another name that the class reads."""
     aliases = getattr(_config_class(config["model_type"]), "attribute_map", {})
     return aliases.get(name) in config or any(alias in config for alias, target in aliases.items() if target == name)
 
@@ -105,7 +106,7 @@ def _known_names(model_type: str) -> frozenset[str]:
 
 @functools.cache
 def _classes(model_type: str) -> frozenset[str]:
-    """Return the classes that transformers has for a type: the bare network, and it under the heads of tasks."""
+    """Return the classes that transformers has for a model type: the bare network, and the network with heads."""
     from transformers.models.auto import modeling_auto
 
     found: set[str] = set()
@@ -114,7 +115,3 @@ def _classes(model_type: str) -> frozenset[str]:
             value = names[model_type]
             found |= {value} if isinstance(value, str) else set(value)
     return frozenset(found)
-
-
-def _unsupported(message: str) -> UnsupportedModelError:
-    return unsupported(message)

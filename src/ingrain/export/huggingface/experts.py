@@ -1,7 +1,7 @@
-"""Replaces mixtures of experts by one expression on tensors, in which every expert is computed.
+"""Replaces mixtures of experts by an exportable form that computes every expert.
 
-Which experts a token meets depends on the token, and an exporter cannot follow that. The sum over all experts, each
-with the weight that the router gave it or with zero, is the same number, at the price of computing all of them.
+A router chooses some experts for each token, which the ONNX exporters cannot follow. The sum over all experts, with
+zero weights for the experts that were not chosen, is the same value, but costs the computation of all experts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
-    """The experts of one layer in the place of transformers' own, taken apart into plain matrices.
+    """Replaces the experts of one layer; holds one linear layer per matrix.
 
     Args:
         experts: A module that transformers' ``use_experts_implementation`` has decorated.
@@ -26,7 +26,7 @@ class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, s
         self.first = _linears(first, bias if experts.has_bias else None, transposed=experts.is_transposed)
         last_bias = experts.down_proj_bias if experts.has_bias else None
         self.last = _linears(experts.down_proj, last_bias, transposed=experts.is_transposed)
-        # Methods and modules of the source without weights of their own, but for the norm.
+        # Taken from the source as they are; only the norm has weights.
         self.activate = experts._apply_gate if experts.has_gate else experts.act_fn
         self.norm = experts.post_expert_norm if experts.has_post_expert_norm else nn.Identity()
 
@@ -34,8 +34,8 @@ class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, s
         """Compute the sum of experts, float32 ``[N, H]``.
 
         Args:
-            hidden_states: float32 ``[N, H]``, one row a token.
-            top_k_index: int64 ``[N, k]``, the experts chosen.
+            hidden_states: float32 ``[N, H]``, one row per token.
+            top_k_index: int64 ``[N, k]``, the chosen experts.
             top_k_weights: float32 ``[N, k]``, their weights.
         """
         weights = weights_of_all(top_k_index, top_k_weights, len(self.first))
@@ -46,10 +46,10 @@ class AllExperts(nn.Module):  # type: ignore[misc]  # torch has no types here, s
 
 
 class AllNomicExperts(AllExperts):
-    """The experts of nomic-embed-text-v2-moe, whose class comes with the model.
+    """Replaces the experts of nomic-embed-text-v2-moe, whose class comes with the model.
 
     Args:
-        experts: A module with ``mlp.w1``, ``mlp.w2`` (experts one below the other), ``mlp.activation_fn``, ``bias``.
+        experts: A module with ``mlp.w1``, ``mlp.w2`` (the experts' matrices stacked), ``mlp.activation_fn``, ``bias``.
     """
 
     def __init__(self, experts: Any) -> None:
@@ -62,21 +62,21 @@ class AllNomicExperts(AllExperts):
         self.norm = nn.Identity()
         self.bias = experts.bias
 
-    def forward(self, x: Tensor, _: Tensor, top_weights: Tensor, top_experts: Tensor) -> Tensor:  # type: ignore[override]  # as it is called
-        """Compute the sum of experts for float32 ``[..., H]``; the weights before the choice are not needed."""
+    def forward(self, x: Tensor, _: Tensor, top_weights: Tensor, top_experts: Tensor) -> Tensor:  # type: ignore[override]  # nomic's signature
+        """Compute the sum of experts for float32 ``[..., H]``; the weights of all experts (second input) are unused."""
         total = super().forward(x.reshape(-1, x.shape[-1]), top_experts, top_weights)
         return total.reshape(x.shape) + self.bias
 
 
 def weights_of_all(index: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Spread the weights of the chosen experts over all, zero for the rest: ``[N, k]`` twice to ``[N, count]``."""
+    """Return weights for all experts, zero for those not chosen: ``[N, count]`` from ``[N, k]`` indexes and weights."""
     numbers = torch.arange(count, device=index.device)
     chosen = (index.unsqueeze(-1) == numbers).to(weights.dtype)
     return (chosen * weights.unsqueeze(-1)).sum(dim=1)
 
 
 def compute_all_experts(network: nn.Module) -> int:
-    """Put modules that compute all experts in the place of those that choose, and return how many there were."""
+    """Replace the network's modules of experts by ones that compute all experts; return how many were replaced."""
     found = 0
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -95,12 +95,12 @@ def _replacement(module: Any) -> nn.Module | None:
 
 
 def _linears(weights: Tensor, biases: Tensor | None, *, transposed: bool) -> nn.ModuleList:
-    """Return one linear layer an expert.
+    """Return one linear layer per expert.
 
     Args:
-        weights: ``[E, out, in]``, or ``[E, in, out]`` where ``transposed``.
+        weights: ``[E, out, in]``, or ``[E, in, out]`` if ``transposed``.
         biases: ``[E, out]``.
-        transposed: How the weights lie.
+        transposed: Layout of the weights.
     """
     layers = nn.ModuleList()
     for number, weight in enumerate(weights.detach()):

@@ -1,4 +1,4 @@
-"""Translates an image processor of transformers into the manifest's steps, and refuses what is not modelled."""
+"""Translates an image processor of transformers into the manifest's steps, and refuses unsupported settings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ingrain.repository.manifest import (
     ToRgb,
 )
 
-# PIL.Image.Resampling, whose numbers the configurations hold.
+# Values of PIL.Image.Resampling, which the configurations use.
 _FILTERS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-# What a processor may do in a way of its own, and those that are read here do not.
+# Methods of the base classes; a processor that overrides one of them is not supported.
 _STEPS = ("_preprocess", "process_image", "resize", "center_crop", "rescale_and_normalize", "rescale", "normalize")
 _NO_MEAN, _NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -28,14 +28,13 @@ _NO_MEAN, _NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 def preprocess_config_from_transformers(processor: Any) -> ImagePreprocess:
     """Translate an image processor of transformers 5 (``CLIPImageProcessor``, ``SiglipImageProcessor``, …) into steps.
 
-    What it does is what its base class does with its settings: convert, resize, cut the middle out, scale, normalize.
-    The class with torchvision behind it, which transformers takes by default, resizes as torch does; the other one
-    (``backend="pil"``) as Pillow does.
+    The base class does the work by the processor's settings: convert, resize, center crop, rescale, normalize. The
+    default base class uses torchvision and resizes like torch; the other one (``backend="pil"``) resizes like Pillow.
 
     Raises:
-        UnsupportedModelError: A class with steps of its own, or a setting that is not modelled here.
+        UnsupportedModelError: The class overrides a step, or a setting is not supported.
     """
-    on_tensors = _has_torchvision_behind_it(processor)
+    on_tensors = _uses_torchvision(processor)
     if not processor.do_resize:
         raise not_modelled("do_resize", processor.do_resize)
     if getattr(processor, "do_pad", None):
@@ -56,12 +55,12 @@ def preprocess_config_from_transformers(processor: Any) -> ImagePreprocess:
         crop = dict(processor.crop_size)
         cut = pair("crop_size", [crop.get("height"), crop.get("width")])
         if not on_tensors and (cut[0] > target[0] or cut[1] > target[1]):
-            raise not_modelled("crop_size", crop)  # it pads otherwise than the other class does
+            raise not_modelled("crop_size", crop)  # the two base classes pad differently
         geometry.append(CenterCrop(cut, odd="behind"))
         target = cut
     elif keeps_ratio:
         raise not_modelled("do_center_crop", processor.do_center_crop)
-    # A processor that does not convert takes pictures in RGB alone: how others become RGB is left to who calls it.
+    # Without do_convert_rgb a processor accepts RGB images only, so the server converts with ToRgb.
     colours: tuple[ImageStep, ...] = (OnWhite(), ToRgb()) if processor.do_convert_rgb else (ToRgb(),)
     normalizes = bool(processor.do_normalize)
     return ImagePreprocess(
@@ -72,7 +71,7 @@ def preprocess_config_from_transformers(processor: Any) -> ImagePreprocess:
     )
 
 
-def _has_torchvision_behind_it(processor: Any) -> bool:
+def _uses_torchvision(processor: Any) -> bool:
     from transformers import image_processing_backends as backends
 
     kind = type(processor)
@@ -82,8 +81,7 @@ def _has_torchvision_behind_it(processor: Any) -> bool:
     )
     if base is None or own:
         raise unsupported(
-            f"The image processor {kind.__name__!r} prepares pictures in a way of its own, which Ingrain does not "
-            "model."
+            f"The image processor {kind.__name__!r} is not supported, because it has its own way to prepare images."
         )
     return base is backends.TorchvisionBackend
 

@@ -1,4 +1,4 @@
-"""Builds the serving tokenizer of Japanese BERT models, whose words MeCab splits."""
+"""Builds the serving tokenizer of Japanese BERT models, which split texts into words with MeCab."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingrain.repository.manifest import JapaneseWords
 
 CLASS = "BertJapaneseTokenizer"
 _LONGEST_WORD_CHARS = 100  # transformers' `WordpieceTokenizer`
-# Of a word that MeCab makes of a line break or the like, transformers' WordPiece sees nothing: Python's `str.split`.
+# transformers' WordPiece drops white space (by `str.split`) that MeCab returns as a word, such as a line break.
 _SPACES = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 _DEFAULTS = {"do_word_tokenize": True, "word_tokenizer_type": "basic", "do_subword_tokenize": True}
 
@@ -25,7 +25,7 @@ def japanese_words(options: Mapping[str, Any]) -> JapaneseWords:
     """Return how a tokenizer splits texts into words.
 
     Args:
-        options: Of ``tokenizer_config.json``, or of the tokenizer itself.
+        options: The contents of ``tokenizer_config.json``, or the tokenizer's attributes.
 
     Raises:
         ExportUnavailableError: MeCab or the dictionary is not installed.
@@ -41,17 +41,17 @@ def japanese_words(options: Mapping[str, Any]) -> JapaneseWords:
         ("mecab_dic", dictionary, ("ipadic", "unidic_lite", "unidic")),
     ):
         if value not in known:
-            raise _unsupported(f"has {name} {value!r}; of Japanese tokenizers {', '.join(map(repr, known))} is served")
+            raise _unsupported(f"has {name} {value!r}; supported: {', '.join(map(repr, known))}")
     normalize = mecab.pop("normalize_text", True)
     if mecab:
-        raise _unsupported(f"has the option {min(mecab)!r} for MeCab, which Ingrain does not model")
+        raise _unsupported(f"has the option {min(mecab)!r} for MeCab, which is not supported")
     words = msgspec.convert(
         {"dictionary": dictionary, "normalize": normalize, "lower": bool(options.get("do_lower_case"))}, JapaneseWords
     )
     if missing := missing_packages(words):
         raise ExportUnavailableError(
             f"The model's texts are split into Japanese words by {' and '.join(missing)}, which this installation "
-            f"lacks: {install_hint('japanese')}."
+            f"does not have: {install_hint('japanese')}."
         )
     return words
 
@@ -63,7 +63,7 @@ def words_of(tokenizer: Any) -> JapaneseWords:
 
 
 def build_japanese_tokenizer(tokenizer: Any) -> Tokenizer:
-    """Build what makes ids of a text whose words stand between spaces."""
+    """Build a tokenizer for texts whose words are separated by spaces."""
     unknown = str(tokenizer.unk_token)
     if tokenizer.subword_tokenizer_type == "character":
         backend = Tokenizer(models.WordLevel(dict(tokenizer.vocab), unknown))

@@ -1,9 +1,8 @@
 """Replaces Longformer's chunked attention by dense attention that is masked to the window.
 
-Its own code cuts texts into chunks, whose number an exporter fixes. A token that sees the ``w`` tokens on either side
-and no other is the same whether the others were never compared or are masked; sentence-transformers asks for no global
-attention. The price is the memory of the square. Padding to a multiple of the window, which the chunks need, is left
-out: what is masked changes nothing.
+Longformer's code cuts texts into chunks, whose number the export would fix. Dense attention that masks all tokens
+outside the window gives the same values, but needs memory quadratic in the length. It needs no padding to a multiple of
+the window, because padding is masked. sentence-transformers uses no global attention.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 
 def widen_attention(network: nn.Module) -> bool:
-    """Have a Longformer compute dense attention, and return True; False where the network is no Longformer."""
+    """Make a Longformer compute dense attention; return False if the network is not a Longformer."""
     if type(network).__name__ != "LongformerModel":
         return False
     model: Any = network
@@ -44,7 +43,7 @@ def _embed(
 
 
 def _attend(attention: Any, hidden_states: Tensor, attention_mask: Tensor, **_: Any) -> tuple[Tensor]:
-    """Compute local attention: float32 ``[B, T, H]`` with int64 ``[B, T]``, 1 where there is a token."""
+    """Compute local attention for float32 ``[B, T, H]`` and an int64 mask ``[B, T]``, 1 for tokens."""
     batch, length, width = hidden_states.shape
 
     def heads(values: Tensor) -> Tensor:

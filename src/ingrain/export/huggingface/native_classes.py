@@ -1,9 +1,9 @@
-"""Translates a ``config.json`` that names code into one for transformers' own class of the same network.
+"""Translates a ``config.json`` that names custom code into one for transformers' own class of the same network.
 
-The code that a model names may be older than the class that transformers has of it since, or a changed copy of one: the
-same class name proves nothing. So each pair stands here by itself, with the values under which the two compute the
-same, taken from the published code; any other value, and any other class, is left to the code. A copy that was changed
-beyond what its configuration says cannot be told from here.
+The custom code may be older than transformers' class, or a modified copy of it, so an equal class name proves nothing.
+This module lists the known pairs, with the configuration values for which the published code and transformers' class
+compute the same. Models with any other value or class need their code. A copy whose changes do not show in its
+configuration cannot be detected.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 Config = dict[str, Any]
 
-# What says nothing about the network: how it was trained and saved, and which kernels compute the same numbers.
+# Keys that do not affect the network's output; they are copied.
 _KEPT = ("pad_token_id", "bos_token_id", "eos_token_id", "initializer_range", "torch_dtype", "dtype")
 
 
 def read_natively(config: Config, class_name: str | None) -> Config | None:
-    """Return the configuration for transformers' own class, or None where that class may be another network.
+    """Return the configuration for transformers' own class, or None if that class may be a different network.
 
     Args:
         config: The contents of ``config.json``.
-        class_name: The class of the network in the code that it names; None where it names none.
+        class_name: The network's class in the custom code; None if the configuration names none.
     """
     found = _NATIVE.get(config.get("model_type", ""))
     if found is None or class_name not in (found[0], None):
@@ -31,10 +31,10 @@ def read_natively(config: Config, class_name: str | None) -> Config | None:
 
 
 def _nomic(config: Config) -> Config | None:
-    """Read nomic-ai/nomic-bert-2048's NomicBertModel, whose configuration has GPT-2's names (``n_layer``).
+    """Translate nomic-ai/nomic-bert-2048's NomicBertModel, whose configuration uses GPT-2's names (``n_layer``).
 
-    Its multilayer perceptron is rounded up to 256, its vocabulary to a multiple; what a file leaves out has the
-    defaults of its own configuration class, which are not those of transformers' class.
+    The width of its perceptron is rounded up to a multiple of 256, the vocabulary to ``pad_vocab_size_multiple``.
+    Missing keys have the defaults of its own configuration class, which differ from those of transformers' class.
     """
     if "n_layer" not in config and "n_embd" not in config:
         return _without_code(config)
@@ -49,7 +49,7 @@ def _nomic(config: Config) -> Config | None:
         "num_attention_heads": given["n_head"],
         "intermediate_size": -(-(given["n_inner"] or int(8 * given["n_embd"] / 3)) // width) * width,
     }
-    # Newer files have both kinds of names.
+    # Newer files have both sets of names.
     if any(config.get(name, size) != size for name, size in sizes.items()):
         return None
     return _kept(config) | sizes | {
@@ -58,7 +58,7 @@ def _nomic(config: Config) -> Config | None:
         "hidden_act": "silu",
         "layer_norm_eps": given["layer_norm_epsilon"],
         "type_vocab_size": given["type_vocab_size"],
-        # No tensor has this length; the positions are rotations.
+        # The positions are rotary, so no tensor has this length.
         "max_position_embeddings": max(given["n_positions"], config.get("max_position_embeddings", 0)),
         "rope_parameters": _rope(given["rotary_emb_base"]),
     }  # fmt: skip
@@ -81,10 +81,10 @@ _NOMIC_SAME: Config = {
 
 
 def _gte(config: Config) -> Config | None:
-    """Read Alibaba-NLP/new-impl's NewModel, and its copy GteModel of arctic-embed-m-v2.0, as transformers' GteModel.
+    """Translate Alibaba-NLP/new-impl's NewModel, and its copy GteModel of arctic-embed-m-v2.0, to GteModel.
 
-    Their "ntk" rotations are fixed for all lengths (https://kexue.fm/archives/9706): the base is multiplied by the
-    factor, and every frequency divided by its power of 2 / dim, which is what "linear" does with that divisor.
+    Their "ntk" rotations are the same for all lengths (https://kexue.fm/archives/9706): the base is multiplied by the
+    factor, and every frequency divided by factor ** (2 / dim). transformers' "linear" does the same with that divisor.
     """
     given = _GTE_DEFAULTS | config
     if not _agree(given, _GTE_SAME):
@@ -124,10 +124,10 @@ _GTE_SAME: Config = {
 
 
 def _qwen2(config: Config) -> Config | None:
-    """Read gte-Qwen2's and stella's Qwen2Model, a copy that attends both ways.
+    """Translate gte-Qwen2's and stella's Qwen2Model, a copy with bidirectional attention.
 
-    transformers' own class does so where the configuration says it (``is_causal``), and is causal where it says
-    nothing, while the copies go by their defaults.
+    transformers' class is bidirectional only if the configuration sets ``is_causal`` to false; without that key, the
+    copies use their own defaults.
     """
     return _without_code(config) if config.get("is_causal") is False else None
 
@@ -143,15 +143,15 @@ _NATIVE_TOKENIZERS = frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"})
 
 
 def read_tokenizer_natively(options: Config, tokenizer: Config, class_names: set[str]) -> tuple[Config, Config] | None:
-    """Return a tokenizer's two files for transformers' own class, or None where that may be another tokenizer.
+    """Return a tokenizer's two files for transformers' own class, or None if that may be a different tokenizer.
 
-    gte-Qwen2's and stella's copies of Qwen2Tokenizer put an end token behind the text where the options say so.
-    transformers drops that option wherever there is a ``tokenizer.json``, so that it is written there.
+    gte-Qwen2's and stella's copies of Qwen2Tokenizer append an end token if ``add_eos_token`` is set. transformers
+    ignores that option if there is a ``tokenizer.json``, so the end token is added to that file.
 
     Args:
         options: The contents of ``tokenizer_config.json``.
-        tokenizer: The contents of ``tokenizer.json``; empty where there is none.
-        class_names: The classes in the code that it names.
+        tokenizer: The contents of ``tokenizer.json``; empty if there is none.
+        class_names: The tokenizer's classes in the custom code.
     """
     options = _without_code(options)
     if not class_names <= _NATIVE_TOKENIZERS or not tokenizer or options.get("add_bos_token"):
@@ -175,7 +175,7 @@ def read_tokenizer_natively(options: Config, tokenizer: Config, class_names: set
 
 
 def _agree(given: Config, wanted: Config) -> bool:
-    # False and None are two ways to say "not"; 1 and 1.0 are equal by themselves.
+    # False and None mean the same.
     return all(given.get(name) == value or (not given.get(name) and not value) for name, value in wanted.items())
 
 

@@ -1,8 +1,7 @@
-"""Refuses tokenizers that cannot be served, and compares those that are converted from SentencePiece with it.
+"""Refuses tokenizers that cannot be served, and checks tokenizers that transformers converts from SentencePiece files.
 
-Where a tokenizer is converted from SentencePiece's own file, what the source library makes of it is compared with what
-SentencePiece says: for some classes transformers drops the normalizer, the leading space or the shift of the ids, and
-would embed other tokens than the model was trained on without a word.
+For some classes the conversion loses the normalizer, the leading space or the shift of the ids, and the model would
+silently get other tokens than in training. The converted tokenizer's ids are therefore compared with SentencePiece's.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from ingrain.export.model_files import unsupported
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.model", "spiece.model", "spm.model", "tokenizer.model")
 _TIKTOKEN = "tiktoken.model"
 
-# How a class numbers SentencePiece's pieces: by how much it shifts their ids, and the id of what is unknown where that
-# is not shifted. Of other classes nobody has looked (mLUKE's conversion forgets the shift).
+# For each class: by how much it shifts SentencePiece's ids, and the id of the unknown token if that is not shifted.
+# Other classes have not been checked (mLUKE's conversion, for one, forgets the shift).
 _IDS: dict[str, tuple[int, int | None]] = {
     "AlbertTokenizer": (0, None),
     "BigBirdTokenizer": (0, None),
@@ -39,7 +38,7 @@ _IDS: dict[str, tuple[int, int | None]] = {
     "XLMRobertaTokenizer": (1, 3),
     "XLNetTokenizer": (0, None),
 }
-# Without capitals, accents, quotes and Hangul, which some classes change on purpose before SentencePiece sees a text.
+# No capitals, accents, quotes or Hangul: some classes change these on purpose before SentencePiece.
 _TEXTS = (
     "the river runs to the sea, slowly",
     "running costs: 42 euros, 3,000 tokens; don't e-mail me!",
@@ -52,11 +51,11 @@ _TEXTS = (
 
 
 def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config: dict[str, Any]) -> None:
-    """Look at what a tokenizer would be made of.
+    """Check a tokenizer by its files.
 
     Raises:
-        UnsupportedModelError: The tokenizer's class is Python code alone, which is not there where requests are served.
-        ExportUnavailableError: This installation lacks a package that reads the tokenizer's file, or splits words.
+        UnsupportedModelError: The tokenizer's class exists only in Python, which the server does not run.
+        ExportUnavailableError: A package that reads the tokenizer's file, or splits words, is not installed.
     """
     _refuse_python_alone(config, tokenizer_config)
     if (folder / "tokenizer.json").is_file():
@@ -65,19 +64,19 @@ def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config
         name = next((name for name in names if (folder / name).is_file()), None)
         if name is not None and find_spec(package) is None:
             raise ExportUnavailableError(
-                f"The model's tokenizer is kept as {name!r} alone, which the Python package {package!r} reads; "
-                f"it is not installed: pip install {package}, or put a tokenizer.json beside it."
+                f"The model's tokenizer exists only as {name!r}, which needs the Python package {package!r}. "
+                f"Run pip install {package}, or add a tokenizer.json to the model."
             )
 
 
 def compare_with_sentencepiece(tokenizer: Any) -> None:
-    """Compare a tokenizer that was converted from SentencePiece's file with that file.
+    """Compare a tokenizer that was converted from a SentencePiece file with SentencePiece.
 
     Args:
-        tokenizer: A fast tokenizer of transformers; one that came from a ``tokenizer.json`` passes.
+        tokenizer: A fast tokenizer of transformers; one loaded from a ``tokenizer.json`` passes.
 
     Raises:
-        UnsupportedModelError: The two do not make the same ids, or nobody knows whether they should.
+        UnsupportedModelError: The two give different ids, or the tokenizer's class has not been checked.
     """
     vocabulary = tokenizer.init_kwargs.get("vocab_file")
     if tokenizer.init_kwargs.get("tokenizer_file") or not str(vocabulary).endswith(".model"):
@@ -88,17 +87,17 @@ def compare_with_sentencepiece(tokenizer: Any) -> None:
 
     kind, reader = type(tokenizer).__name__, SentencePieceProcessor(model_file=vocabulary)
     if kind not in _IDS:
-        raise _unlike(kind, vocabulary, "and whether that is done rightly is not known")
+        raise _unlike(kind, vocabulary, "but Ingrain has not checked this conversion")
     shift, unknown = _IDS[kind]
     for text in _TEXTS:
         pieces = reader.encode(text)
         wanted = [unknown if unknown is not None and piece == reader.unk_id() else piece + shift for piece in pieces]
         if tokenizer(text, add_special_tokens=False)["input_ids"] != wanted:
-            raise _unlike(kind, vocabulary, "and then makes other tokens of a text than SentencePiece itself")
+            raise _unlike(kind, vocabulary, "but the result gives other tokens for a text than SentencePiece itself")
 
 
 def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
-    """Write ``tokenizer.json``: texts are cut at ``limit`` tokens on the side ``direction``, and not padded."""
+    """Write a ``tokenizer.json`` that truncates texts to ``limit`` tokens on side ``direction`` and does not pad."""
     copy = Tokenizer.from_str(backend.to_str())
     copy.no_padding()
     copy.enable_truncation(limit, direction=direction)
@@ -125,13 +124,13 @@ def _refuse_python_alone(config: dict[str, Any], tokenizer_config: dict[str, Any
         japanese_tokenizer.japanese_words(tokenizer_config)
         return
     raise unsupported(
-        f"The model's tokenizer {name!r} is Python code, of which there is no fast form (tokenizer.json), so it is not "
-        "there where requests are served."
+        f"The model's tokenizer {name!r} exists only in Python; it has no fast form (tokenizer.json), which the server "
+        "needs."
     )
 
 
 def _unlike(kind: str, vocabulary: str, what: str) -> UnsupportedModelError:
     return unsupported(
-        f"The installed transformers converts the tokenizer's {Path(vocabulary).name!r} for {kind!r}, {what}. Put a "
-        "tokenizer.json beside it, as an earlier transformers' save_pretrained of the fast tokenizer writes it."
+        f"The installed transformers converts the tokenizer's {Path(vocabulary).name!r} for {kind!r}, {what}. Add a "
+        "tokenizer.json to the model, written by save_pretrained of an earlier transformers' fast tokenizer."
     )

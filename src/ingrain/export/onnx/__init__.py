@@ -1,1 +1,1 @@
-"""Writes ONNX files from PyTorch modules."""
+"""Exports PyTorch modules to ONNX files, and edits and opens these files."""

@@ -1,4 +1,4 @@
-"""Collects the nodes and constants that replace those of an ONNX graph."""
+"""Helpers to rewrite an ONNX graph: collect new nodes and constants, find what a node reads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class GraphWriter:
-    """Collects the nodes that take the place of a model's own; constants go into the model at once.
+    """Collects the nodes that replace a model's nodes; constants are added to the model immediately.
 
     Attributes:
-        nodes: What the graph will consist of.
+        nodes: The new nodes of the graph, in order.
     """
 
     def __init__(self, model: Any) -> None:
@@ -21,11 +21,10 @@ class GraphWriter:
         self._model = model
         self._make = helper.make_node
         self._constants: set[str] = set()
-        opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-        self._axes_are_inputs = opset >= 18
+        self._axes_are_inputs = opset_of(model) >= 18
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node of one output, and return the output's name."""
+        """Add a node with one output, and return the output's name."""
         self.nodes.append(self._make(kind, inputs, [output], **attributes))
         return output
 
@@ -36,7 +35,7 @@ class GraphWriter:
         return self.node(kind, [value], output, axes=[-1])
 
     def constant(self, name: str, value: Any) -> str:
-        """Add a constant unless it is there, and return its name."""
+        """Add a constant unless it exists, and return its name."""
         from onnx import numpy_helper
 
         if name not in self._constants:
@@ -45,7 +44,7 @@ class GraphWriter:
         return name
 
     def finish(self) -> None:
-        """Put the nodes into the model in the place of its own, and drop the weights that nothing reads any more."""
+        """Replace the model's nodes by the collected ones, and remove weights that no node reads."""
         from onnx import helper
 
         graph = self._model.graph
@@ -59,7 +58,12 @@ class GraphWriter:
             self._model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
+def opset_of(model: Any) -> int:
+    """Return the version of the standard operators that a model uses."""
+    return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
 def names_read(node: Any) -> list[str]:
-    """Return what a node reads, by the graphs inside it too."""
+    """Return the names of the values that a node and its subgraphs read."""
     inner = [one for attribute in node.attribute if attribute.HasField("g") for one in attribute.g.node]
     return [*node.input, *(name for one in inner for name in names_read(one))]

@@ -1,4 +1,4 @@
-"""Puts scaling and normalization of pixels in front of a network."""
+"""Puts the scaling and normalization of pixels in front of a network."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class ImageGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, so its classes are Any
-    """From ``uint8 [B, H, W, 3]`` to the network's output, scale and normalization folded into one step.
+    """Computes a network's output from ``uint8 [B, H, W, 3]``; scales and normalizes in one step.
 
     Args:
-        network: Takes float32 ``[B, 3, H, W]``; answers float32 ``[B, D]``, or a tuple that begins with it.
-        mean: Subtracted by channel, of pixels in 0 to 1.
-        std: Divided by then.
+        network: Takes float32 ``[B, 3, H, W]``; returns float32 ``[B, D]``, or a tuple whose first element that is.
+        mean: Mean per channel, for pixels from 0 to 1.
+        std: Standard deviation per channel.
     """
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -30,7 +30,7 @@ class ImageGraph(nn.Module):  # type: ignore[misc]  # torch has no types here, s
         """Compute the output.
 
         Args:
-            *tensors: uint8 ``[B, H, W, 3]`` alone.
+            *tensors: A single tensor, uint8 ``[B, H, W, 3]``.
 
         Returns:
             float32 ``[B, D]``.

@@ -11,16 +11,17 @@ from typing import Any, Literal
 import numpy as np
 
 from ingrain.errors import ExportError
+from ingrain.export.onnx.graph_writer import opset_of
 from ingrain.export.onnx.quick_exporter import quick_exporter
 from ingrain.machine_faults import raise_if_machines
 from ingrain.python_backend import cuda
 from ingrain.repository.manifest import Tensor
 from ingrain.vocabulary import DType, Precision
 
-# Above this, weights lie beside the graph. A protobuf holds 2 GiB at most, and writing one takes three times its size:
-# for 1.6 GB of weights, 10 GiB of memory against 5.
+# Larger weights are stored in a separate file. A protobuf holds at most 2 GiB, and writing one needs three times its
+# size: for 1.6 GB of weights, 10 GiB of memory instead of 5.
 EXTERNAL_DATA_BYTES = 500_000_000
-# What Triton's onnxruntime backend of the supported containers reads.
+# The newest versions that Triton's onnxruntime backend reads in the supported containers.
 MAX_OPSET, MAX_IR_VERSION = 21, 10
 _LEGACY_OPSET = 17
 _DTYPES: dict[str, DType] = {
@@ -38,7 +39,7 @@ class Recipe:
 
     Attributes:
         exporter: ``dynamo`` (torch.export) or ``torchscript`` (the deprecated tracer).
-        attention: The attention implementation that the network is switched to; None where there is none.
+        attention: Attention implementation to switch the network to; None for networks without a choice.
     """
 
     exporter: Literal["dynamo", "torchscript"]
@@ -48,8 +49,8 @@ class Recipe:
         return self.exporter if self.attention is None else f"{self.exporter}, {self.attention}"
 
 
-class CannotConvert(Exception):  # noqa: N818  # it never leaves the exporting modules
-    """An exporter did not manage the module, or wrote a file that cannot be used."""
+class CannotConvert(Exception):  # noqa: N818  # always caught within the export package
+    """An exporter failed on the module, or wrote an unusable file."""
 
 
 def write_onnx(
@@ -60,9 +61,9 @@ def write_onnx(
     Args:
         graph: The module; takes the tensors in the order of ``arrays``.
         arrays: Sample inputs by name.
-        output: Name of the one output.
+        output: Name of the only output.
         path: File to write; weights above 500 MB go to ``<path>.data``.
-        recipe: How.
+        recipe: The exporter to use.
         axes: Names of the leading axes of every input, all dynamic.
 
     Raises:
@@ -76,7 +77,7 @@ def write_onnx(
     try:
         with torch.no_grad(), quick_exporter():
             if recipe.exporter == "dynamo":
-                # The tensors arrive as *args, hence the shapes one level deeper.
+                # forward() takes *args, so the shapes are nested one level deeper.
                 program = torch.onnx.export(
                     graph, tensors, dynamo=True, dynamic_shapes=(dynamic,), input_names=list(arrays),
                     output_names=[output], verbose=False,
@@ -91,7 +92,7 @@ def write_onnx(
                     dynamic_axes={name: dict(enumerate(axes)) for name in arrays} | {output: {0: axes[0]}},
                 )  # fmt: skip
                 _strip_file(path, external)
-    except Exception as error:  # torch's exporters raise whatever the network makes them stumble over
+    except Exception as error:  # torch's exporters raise exceptions of many kinds
         raise_if_machines(error)
         raise CannotConvert(f"{type(error).__name__}: {error}") from error
     finally:
@@ -108,11 +109,11 @@ def save_onnx(model: Any, path: Path) -> None:
 
 
 def replace_graph(path: Path, folder: Path) -> None:
-    """Put a folder's files in a graph's place; their names stay, since a graph names its external data.
+    """Replace a graph's files by those of a folder. The file names stay the same: a graph names its external data.
 
     Args:
         path: The graph's file.
-        folder: Holds the new one, and nothing when this returns.
+        folder: Folder of the new files; empty afterwards.
     """
     for old in path.parent.iterdir():
         if old.is_file():
@@ -126,13 +127,13 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
 
     Args:
         path: The file.
-        threads: Threads of one operator; 0 for all cores.
-        precision: What the graph computes in.
-        on_gpu: Run it on this machine's first GPU.
+        threads: Intra-op threads; 0 for all cores.
+        precision: The graph's precision.
+        on_gpu: True: run on this machine's first GPU.
 
     Raises:
         CannotConvert: ONNX Runtime refuses the file.
-        ExportError: It cannot use the GPU.
+        ExportError: ONNX Runtime cannot use the GPU.
     """
     import onnxruntime
 
@@ -140,8 +141,8 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     if precision == "fp16" and not on_gpu:
-        # On a CPU, ONNX Runtime fuses some half-precision nodes into what it has no kernel for, and dies on others
-        # (microsoft/onnxruntime#32186, #32405). A GPU has kernels of its own.
+        # On a CPU, ONNX Runtime fuses some half-precision nodes into operators without a kernel, and crashes on others
+        # (microsoft/onnxruntime#32186, #32405). GPUs are not affected.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         if on_gpu:
@@ -149,20 +150,20 @@ def open_session(path: Path, threads: int = 0, *, precision: Precision = "fp32",
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except cuda.GpuUnusableError as error:
         raise ExportError(str(error)) from error
-    except Exception as error:  # onnxruntime's exceptions have no common base but this
+    except Exception as error:  # onnxruntime's exceptions have no other common base
         raise_if_machines(error)
         raise CannotConvert(f"{type(error).__name__}: {error}") from error
 
 
 def describe_inputs(session: Any, axes: Sequence[str]) -> tuple[Tensor, ...]:
-    """Return a session's inputs with -1 for dynamic axes.
+    """Return a session's inputs, with -1 for dynamic axes.
 
     Args:
         session: An ``onnxruntime.InferenceSession``.
         axes: Names of the leading axes of every input, all dynamic.
 
     Raises:
-        CannotConvert: An axis that must be dynamic was burnt in.
+        CannotConvert: An axis that must be dynamic has a fixed size.
     """
     inputs = tuple(_describe(value) for value in session.get_inputs())
     for value in inputs:
@@ -172,14 +173,14 @@ def describe_inputs(session: Any, axes: Sequence[str]) -> tuple[Tensor, ...]:
 
 
 def describe_outputs(session: Any, width: int) -> tuple[Tensor, ...]:
-    """Return a session's outputs; their last axis is the width that was measured, where the graph does not say it.
+    """Return a session's outputs, with the measured width as last axis.
 
     Raises:
-        ExportError: The graph says another width than was measured.
+        ExportError: The graph declares another width.
     """
     outputs = tuple(_describe(value) for value in session.get_outputs())
     if any(value.shape[-1] not in (-1, width) for value in outputs):
-        raise ExportError("The graph's output has another width than its vectors.")
+        raise ExportError("The graph's output declares another width than its vectors have.")
     return tuple(Tensor(value.name, value.dtype, (-1, width)) for value in outputs)
 
 
@@ -189,7 +190,7 @@ def _describe(value: Any) -> Tensor:
 
 
 def _strip(model: Any) -> None:
-    """Remove what the exporter notes about its own run (stack traces, paths): the same model gives the same file."""
+    """Remove the exporter's notes about its run (stack traces, paths), so that equal models give equal files."""
     model.metadata_props.clear()
     model.doc_string = None
     graphs = [model.graph, *model.functions.values()]
@@ -206,7 +207,7 @@ def _strip(model: Any) -> None:
 
 
 def _make_unique(model: Any, output: str) -> None:
-    """Rename values and weights inside the graph that the exporter called as the output is called."""
+    """Rename inner values and weights to which the exporter gave the name of the output."""
     taken = {id(value) for value in model.graph.outputs}
     computed = (value for node in model.graph.all_nodes() for value in node.outputs)
     inside = [*model.graph.initializers.values(), *computed]
@@ -216,7 +217,7 @@ def _make_unique(model: Any, output: str) -> None:
 
 
 def _strip_file(path: Path, external: bool) -> None:
-    """Do the same for a file of the older exporter."""
+    """Remove the notes of the older exporter from a file."""
     import onnx
 
     model = onnx.load(str(path))
@@ -232,8 +233,8 @@ def _check_file(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
-        raise CannotConvert(f"the file is no valid ONNX: {error}") from error
+        raise CannotConvert(f"the file is not valid ONNX: {error}") from error
     model = onnx.load(str(path), load_external_data=False)
-    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset = opset_of(model)
     if opset > MAX_OPSET or model.ir_version > MAX_IR_VERSION:
         raise CannotConvert(f"opset {opset} or IR {model.ir_version} is newer than {MAX_OPSET} and {MAX_IR_VERSION}")

@@ -1,4 +1,4 @@
-"""The pooling modes of sentence-transformers, from token embeddings to one vector a text, written for export."""
+"""The pooling modes of sentence-transformers, from token embeddings to one vector per text, written for export."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor
 def pool(tokens: Tensor, attention_mask: Tensor, pooling_mask: Tensor, modes: tuple[str, ...]) -> Tensor:
     """Pool token embeddings as ``sentence_transformers``' ``Pooling`` (6.2) does, and concatenate the modes.
 
-    Without data-dependent control flow, so that batch and length stay dynamic in the graph; for padding on either side.
+    There is no data-dependent control flow, so batch and length stay dynamic in the graph. Padding may be on either
+    side.
 
     Args:
         tokens: float32 ``[B, T, H]``.
-        attention_mask: int64 ``[B, T]``, 1 where there is a token.
-        pooling_mask: int64 ``[B, T]``, 1 where a token counts; the attention mask itself, or without the prompt.
+        attention_mask: int64 ``[B, T]``, 1 for tokens, 0 for padding.
+        pooling_mask: int64 ``[B, T]``, 1 for tokens to pool: the attention mask, possibly without the prompt.
         modes: One or more of ``cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken``, in order.
 
     Returns:
@@ -32,10 +33,10 @@ def _cls(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
 
 
 def _last_token(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
-    """Take the last token that counts; zeros where none does, as the source multiplies by the mask."""
+    """Take the last token of the pooling mask; zeros if there is none."""
     width = tokens.shape[1]
     last = width - 1 - _first(pooling_mask.flip(1))
-    # Where no token counts, the source looks at position 0, which its mask turns into zeros.
+    # Without such a token, the source takes position 0 and multiplies it by the mask, which is zero.
     any_token = pooling_mask.sum(dim=1, keepdim=True).clamp(max=1)
     return _pick(tokens, last) * any_token.to(tokens.dtype)
 
@@ -55,7 +56,7 @@ def _mean_sqrt_len(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
 
 
 def _weighted_mean(tokens: Tensor, attention_mask: Tensor, pooling_mask: Tensor) -> Tensor:
-    """Weigh tokens by position, counted from the first token of the whole text, prompt included."""
+    """Weight tokens by position, counted from the first token of the text, prompt included."""
     position = attention_mask.cumsum(dim=1)
     total, weight = _sums(tokens, (pooling_mask * position).to(tokens.dtype))
     return total / weight
@@ -67,8 +68,8 @@ def _sums(tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _first(mask: Tensor) -> Tensor:
-    """Return the index of the first 1 of each row, ``int64 [B]``; 0 where there is none."""
-    # By arithmetic, not ArgMax: ONNX leaves its choice among equals open, and some engines have no ArgMax of int64.
+    """Return the index of the first 1 of each row, ``int64 [B]``; 0 for rows without a 1."""
+    # Not by ArgMax: ONNX leaves its choice among equal values open, and some engines have no ArgMax for int64.
     before = (mask.cumsum(dim=1) == 0).to(torch.int64).sum(dim=1)
     return before * mask.sum(dim=1).clamp(max=1)
 

@@ -1,4 +1,4 @@
-"""Measures the ranges of all values of a graph that are multiplied with weights."""
+"""Measures the ranges of the values that a graph multiplies with weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingrain.export.onnx.graph_writer import opset_of
 from ingrain.export.onnx.onnx_file import CannotConvert, open_session, save_onnx
 from ingrain.export.precision.calibration_texts import calibration_texts
 from ingrain.export.precision.equalize import Range
@@ -27,21 +28,21 @@ _BATCH = 16
 
 
 def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
-    """Run a graph, and return what the columns of each value hold that is multiplied with weights.
+    """Run a graph, and return the column ranges of each value that is multiplied with weights.
 
     Args:
-        path: A float32 ONNX file; its external data is read too.
-        batches: What it is run on, without padding, whose values would count too.
+        path: A float32 ONNX file, with external data if it has any.
+        batches: Inputs to run; without padding, because the values of padding would count too.
 
     Raises:
-        CannotConvert: ONNX Runtime refuses the graph, or its values are not finite, as where there are no batches.
+        CannotConvert: ONNX Runtime refuses the graph, there are no batches, or a value is not finite.
     """
     import onnx
 
     model = onnx.load(str(path))
     widths = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) == 2}
     values = {node.input[0]: widths[node.input[1]] for node in products_with_weights(model.graph)}
-    _put_out_ranges(model, values)
+    _output_ranges(model, values)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         save_onnx(model, Path(folder) / path.name)
         del model
@@ -51,7 +52,7 @@ def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
     for arrays in batches:
         try:
             found = session.run(None, arrays)
-        except Exception as error:  # onnxruntime's exceptions have no common base but this
+        except Exception as error:  # onnxruntime's exceptions have no other common base
             raise_if_machines(error)
             raise CannotConvert(f"{type(error).__name__}: {error}") from error
         least = [np.minimum(*pair) for pair in zip(least, found[0::2], strict=True)]
@@ -61,12 +62,12 @@ def measure_ranges(path: Path, batches: Iterable[Arrays]) -> dict[str, Range]:
     return {value: Range(*ends) for value, *ends in zip(values, least, most, strict=True)}
 
 
-def _put_out_ranges(model: Any, values: dict[str, int]) -> None:
-    """Have a graph put out the least and the largest element of each column, for values by name with their widths."""
+def _output_ranges(model: Any, values: dict[str, int]) -> None:
+    """Replace a graph's outputs by the column minima and maxima of values, given by name with their widths."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset = opset_of(model)
     graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "ranges_first_axis"))
     graph.ClearField("output")
     for number, (value, width) in enumerate(values.items()):
@@ -86,9 +87,9 @@ def _put_out_ranges(model: Any, values: dict[str, int]) -> None:
 def sample_batches(
     preprocessor: TextPreprocessor, inputs: Iterable[str], report: Callable[[int, int], None]
 ) -> Iterator[Arrays]:
-    """Yield a sample of texts, short ones and passages of many kinds, as batches of one length each.
+    """Yield short texts and passages of the calibration sample in batches of texts with equal lengths.
 
-    They hold no padding, but where a model takes one length only.
+    So there is no padding, except for models that take only one length.
     """
     texts = calibration_texts()
     passages = [" ".join(texts[start :: len(texts) // _TEXTS_IN_A_PASSAGE]) for start in range(_PASSAGES)]

@@ -22,10 +22,10 @@ def test_a_tokenizer_from_sentencepieces_file_makes_the_ids_that_sentencepiece_m
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("deberta-v2", "other tokens of a text than SentencePiece itself"),  # the normalizer is lost
-        ("mbart", "other tokens of a text than SentencePiece itself"),  # likewise
-        ("mistral", "other tokens of a text than SentencePiece itself"),  # the leading space is lost
-        ("luke", "is not known"),  # ids are not shifted
+        ("deberta-v2", "other tokens for a text than SentencePiece itself"),  # the normalizer is lost
+        ("mbart", "other tokens for a text than SentencePiece itself"),  # likewise
+        ("mistral", "other tokens for a text than SentencePiece itself"),  # the leading space is lost
+        ("luke", "not checked this conversion"),  # ids are not shifted
     ],
 )
 def test_a_tokenizer_that_transformers_converts_wrongly_is_refused(

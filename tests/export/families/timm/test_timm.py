@@ -89,7 +89,7 @@ def test_more_labels_than_classes_are_refused(exporting: ProcessPoolExecutor, tm
     options = {"num_classes": 3, "model_config": {"label_names": ["a", "b", "c", "d"]}}
     exporting.submit(in_process.build_timm, "resnet10t", tmp_path, **options).result()
     error = exporting.submit(in_process.export_error, tmp_path, "timm").result()
-    assert error == "unsupported_model: The model has 3 classes and 4 label_names."
+    assert error == "unsupported_model: The model has 3 classes but 4 label_names."
 
 
 @pytest.mark.parametrize(
