@@ -312,7 +312,7 @@ def test_the_float32_weights_are_gone_from_the_file(tmp_path: Path) -> None:
 
 
 def test_a_graph_without_products_of_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match="no product"):
+    with pytest.raises(UnsupportedModelError, match="no matrix product"):
         write_int8(write(tmp_path / "a.onnx", weights=False), tmp_path / "b.onnx", Int8Plan(offset=False))
 
 

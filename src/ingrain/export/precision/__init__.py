@@ -1,1 +1,1 @@
-"""Makes a proved float32 graph smaller or faster: int8, float16, fused operators."""
+"""Converts a proved float32 graph to int8, float16 or fused operators."""

@@ -1,4 +1,4 @@
-"""Embeds the calibration sample, from whose vectors the ranges of int8 vectors are taken."""
+"""Embeds the calibration sample; the ranges of int8 vectors are computed from its vectors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BATCH = 16
 
 
 def calibrate(job: ExportJob, manifest: Manifest, report: Callable[[Progress], None]) -> Manifest:
-    """Have a model's own graph embed the sample; a model that takes no text is left as it is.
+    """Embed the sample with a model's exported text graph, and store the vectors.
 
     Returns:
-        The manifest, with the sample where there is one.
+        The manifest with the calibration; unchanged for a model without a text encoder.
     """
     graph = next((graph for graph in manifest.graphs if graph.role == "text_encoder"), None)
     if manifest.text is None or graph is None:
@@ -33,7 +33,7 @@ def calibrate(job: ExportJob, manifest: Manifest, report: Callable[[Progress], N
     path = Path(job.output) / graph.name / "1" / "model.onnx"
     session = open_session(path, export_threads(), precision=manifest.precision, on_gpu=job.on_gpu)
     texts = calibration_texts()
-    # Of one length each where padding shows in the vectors, of nearly one length elsewhere.
+    # Sorted by length. If padding changes the vectors, a batch has texts of exactly one length.
     items = sorted(enumerate(TextPreprocessor(manifest.text, folder).encode(texts)), key=lambda item: len(item[1]))
     names = [tensor.name for tensor in graph.inputs]
     vectors = np.zeros((len(texts), manifest.embedding_size), np.float32)

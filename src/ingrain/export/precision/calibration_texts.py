@@ -1,9 +1,9 @@
-"""The calibration sample: texts of many subjects and kinds, on which ranges of values are measured."""
+"""The calibration sample: texts on many subjects and of many kinds, for measuring the ranges of values."""
 
 from __future__ import annotations
 
 SAMPLE = "ingrain-subjects-1"
-"""Name of the sample; it changes whenever a text does."""
+"""Name of the sample; must change whenever a text changes."""
 
 _SUBJECTS = (
     "a river in flood", "the price of bread", "a broken bicycle chain", "quantum computers", "the city council",
@@ -33,7 +33,7 @@ _FRAMES = (
 
 
 def calibration_texts() -> list[str]:
-    """Return the sample: every subject in every frame, 512 texts of 1 to about 30 words, always the same."""
+    """Return the sample: every subject in every frame, 512 texts of 1 to about 30 words."""
     texts = []
     for row, frame in enumerate(_FRAMES):
         for place, subject in enumerate(_SUBJECTS):

@@ -1,7 +1,7 @@
-"""Chooses the graph to publish: of the precision asked for, and fast where it will run.
+"""Chooses the graph to publish: the fastest one that reaches the floors of the requested precision.
 
-A precision is a promise about vectors, not a recipe: several plans are tried, fastest first, each is compared with the
-source, and the first one that reaches the floors is published.
+A precision promises how close vectors are to the source's; it does not prescribe a method. Several plans are tried,
+fastest first, and the first one that reaches the floors is published.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from ingrain.vocabulary import Precision
 INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
 
 Sample = Callable[[], Iterable[Arrays]]
-"""Gives what a graph is run on to see the ranges of its values."""
+"""Returns the inputs for measuring the ranges of a graph's values."""
 
 FLOORS: dict[Precision, Floors] = {
     "fp16": Floors(mean_cosine=0.9999, min_cosine=0.999, own_cosine=0.9999),
     "int8": Floors(mean_cosine=0.99, min_cosine=0.95, own_cosine=0.9999),
     "int8-safe": Floors(mean_cosine=0.995, min_cosine=0.98, own_cosine=0.9999),
 }
-"""What a precision promises on the texts (and for fp16 the pictures) of the proof.
+"""The cosines that a precision guarantees on the texts (and for fp16 the images) of the proof.
 
-Those are harder than what people write: rare scripts, single symbols, nothing at all. On English sentences
-all-MiniLM-L6-v2 in int8 has a mean of 0.995 where the proof has 0.9915, and in int8-safe 0.998 where it has 0.996.
+These texts are harder than usual ones: rare scripts, single symbols, empty texts. For all-MiniLM-L6-v2 in int8, the
+mean cosine is 0.995 on English sentences and 0.9915 in the proof; in int8-safe, 0.998 and 0.996.
 """
 
-# What is tried, fastest first.
+# The plans of each precision, fastest first.
 _PLANS: dict[Precision, tuple[Int8Plan | Literal["fp16"], ...]] = {
     "fp16": ("fp16",),
     "int8": (
@@ -62,21 +62,21 @@ _PLANS: dict[Precision, tuple[Int8Plan | Literal["fp16"], ...]] = {
 def choose_graph(
     path: Path, job: ExportJob, proof: Verification, prove: Prove, *, what: str, sample: Sample = tuple
 ) -> Verification:
-    """Replace a proved float32 graph by the one that is to be published, if that is another one.
+    """Replace a proved float32 graph by a graph in the job's precision, or one that is faster on the GPU.
 
     Args:
         path: The graph's file; replaced together with its external data.
-        job: Says in which precision, and whether for this machine's GPU.
-        proof: What the graph's proof measured.
-        prove: Compares a session with the source; raises ``VerificationError`` where it differs by more than allowed.
-        what: What the graph is, for messages.
-        sample: For text encoders, which alone become int8.
+        job: Gives the precision, and whether the graph will run on this machine's GPU.
+        proof: Result of the float32 graph's proof.
+        prove: Compares a session with the source; raises ``VerificationError`` if it differs by more than allowed.
+        what: The graph's name in messages.
+        sample: Returns the inputs for measuring ranges; needed for int8 only.
 
     Returns:
-        What the proof of the published graph measured.
+        Result of the published graph's proof.
 
     Raises:
-        UnsupportedModelError: No way reaches what this precision promises.
+        UnsupportedModelError: No plan reaches the floors of the precision.
     """
     if not job.on_gpu:
         return proof if job.precision == "fp32" else _lower(path, job.precision, prove, what, sample)
@@ -121,7 +121,7 @@ def _refusal(precision: Precision, what: str, error: Exception) -> UnsupportedMo
 
 
 def refuse_int8(precision: Precision, because: str) -> None:
-    """Refuse int8 where there is no text encoder to quantize."""
+    """Refuse int8 for a model without a text encoder that can be quantized."""
     if precision in INT8:
         raise UnsupportedModelError(
             f"{because}; `precision` {precision} is for text encoders. Load the model with `precision` fp32.",

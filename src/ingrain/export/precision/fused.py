@@ -1,4 +1,4 @@
-"""Replaces operators of a graph by the fused ones of ONNX Runtime."""
+"""Replaces operators of a graph by ONNX Runtime's fused operators."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ingrain.machine_faults import raise_if_machines
 
 
 def write_fused(source: Path, target: Path) -> None:
-    """Replace attention, normalizations and activations by the operators that ONNX Runtime has for them.
+    """Replace attention, normalizations and activations by ONNX Runtime's fused operators.
 
-    While batches are small a GPU waits for its next kernel more than it computes, and then there are a quarter as many.
+    With small batches, a GPU spends more time on launching kernels than on computing; fusion leaves a quarter of them.
 
     Raises:
-        CannotConvert: Nothing was found that could be replaced.
+        CannotConvert: Nothing could be fused.
     """
     import onnx
     import onnx_ir
@@ -22,7 +22,7 @@ def write_fused(source: Path, target: Path) -> None:
 
     try:
         model, replaced = optimize_for_ort(onnx_ir.from_proto(onnx.load(str(source))))
-    except Exception as error:  # the rewriter raises whatever a graph makes it stumble over
+    except Exception as error:  # the rewriter raises exceptions of many kinds
         raise_if_machines(error)
         raise CannotConvert(f"{type(error).__name__}: {error}") from error
     if not any(replaced.values()):

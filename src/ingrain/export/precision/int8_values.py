@@ -1,4 +1,4 @@
-"""Writes the nodes that round float32 values to bytes, and the scales of these."""
+"""Writes the nodes that quantize float32 values to uint8 and compute their scales."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ingrain.export.onnx.graph_writer import GraphWriter
 from ingrain.export.precision.equalize import Floats, Range
 
-_TINY = np.float32(1e-12)  # a token of zeros must not divide by zero
-_SYMMETRIC_ZERO, _ONE_SIDED_ZERO = 128, 32  # the byte that stands for zero
-_ONE_SIDED = 8  # by how much a value reaches farther above zero than below to be called so; GELU's is 10 to 100
+_TINY = np.float32(1e-12)  # avoids a division by zero for tokens of zeros
+_SYMMETRIC_ZERO, _ONE_SIDED_ZERO = 128, 32  # the byte that represents zero
+_ONE_SIDED = 8  # least ratio of maximum to minimum for a value to count as one-sided; GELU outputs have 10 to 100
 
 
 Fixed = Literal["none", "wide", "all"]
@@ -25,7 +25,7 @@ class Product:
     """A product of tokens with weights.
 
     Attributes:
-        value: Name of what is multiplied, ``[..., K]``.
+        value: Name of the left operand, ``[..., K]``.
         weights: Name of the matrix.
         matrix: Its elements, float32 ``[K, N]``.
     """
@@ -36,22 +36,22 @@ class Product:
 
     @property
     def is_narrowing(self) -> bool:
-        """Whether it makes a vector narrower."""
+        """True if the product makes vectors narrower."""
         rows, columns = self.matrix.shape
         return rows > columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bytes:
-    """A value in whole numbers; strings are names.
+    """A quantized value; the strings are names of values in the graph.
 
     Attributes:
         rows: The bytes.
-        zero: The byte that stands for zero.
-        scale: The one scale of all tokens, or each token's.
-        is_fixed: Whether it is one for all.
-        least: Each token's smallest element, where bytes count from it.
-        factors: What the rows of weights are multiplied with, float32 ``[K]``.
+        zero: The byte that represents zero.
+        scale: The scale of all tokens, or one scale per token.
+        is_fixed: True if all tokens have the same scale.
+        least: Each token's smallest element, if its bytes count from there.
+        factors: Factors for the rows of the weights, float32 ``[K]``.
     """
 
     rows: str
@@ -63,14 +63,15 @@ class Bytes:
 
 
 class Int8Values:
-    """Rounds each value once, for all the products that take it.
+    """Quantizes each value once, for all products that use it.
 
     Args:
-        writer: Gets the nodes.
-        products: All of the graph that are to be of bytes.
-        offset: Whether tokens that have scales of their own count from their smallest element.
-        fixed: Which values have one scale for all tokens: none, those that not only narrowing products take, or all.
-        ranges: Of the values, unless none is fixed.
+        writer: Collects the nodes.
+        products: All products of the graph that are quantized.
+        offset: True: tokens with their own scales count from their smallest element.
+        fixed: Which values have one scale for all tokens: none; "wide", those used by a product that does not narrow;
+            or all.
+        ranges: Ranges of the values; may be empty if ``fixed`` is "none".
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Int8Values:
         self._done: dict[str, Bytes] = {}
 
     def of(self, value: str) -> Bytes:
-        """Return a value in bytes."""
+        """Return the quantized form of a value."""
         if value not in self._done:
             round_ = self._with_one_scale if value in self._fixed else self._with_scales_of_tokens
             self._done[value] = round_(value)
@@ -111,7 +112,7 @@ class Int8Values:
         return Bytes(rows=rows, zero=zero_point, scale=scale, is_fixed=True, factors=factors)
 
     def _factors(self, value: str) -> Floats:
-        """Return a value's factors, which are those of every other value that meets the same weights too."""
+        """Return a value's factors; all values that are multiplied with the same weights share them."""
         values, weights = {value}, self._weights_of({value})
         while len(values) < len(more := values | {one.value for one in self._products if one.weights in weights}):
             values, weights = more, self._weights_of(more)
@@ -133,7 +134,7 @@ class Int8Values:
         elif (lowest := self._lowest_of_one_sided(value)) is not None:
             span = reduce("ReduceMax", value, f"{value}_range")
             zero = _ONE_SIDED_ZERO if lowest < 0 else 0
-            if zero:  # every token's steps reach the lowest
+            if zero:  # large enough that every token's range includes the lowest element
                 smallest_span = -lowest * (255 - zero) / zero
         else:
             span = reduce("ReduceMax", node("Abs", [value], f"{value}_abs"), f"{value}_range")
@@ -148,7 +149,7 @@ class Int8Values:
         return Bytes(rows=rows, zero=zero_point, scale=scale, is_fixed=False, least=least)
 
     def _lowest_of_one_sided(self, value: str) -> float | None:
-        """Return the smallest element of a value that reaches much farther above zero than below; else None."""
+        """Return the smallest element of a value that extends much farther above zero than below; else None."""
         if value not in self._ranges:
             return None
         lowest, highest = float(self._ranges[value].least.min()), float(self._ranges[value].most.max())

@@ -1,4 +1,4 @@
-"""Chooses the graph that this machine's GPU runs fastest, and proves it there."""
+"""Chooses the graph that runs fastest on this machine's GPU, and proves it on the GPU."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ingrain.repository.manifest import Verification
 from ingrain.vocabulary import Precision
 
 _RUNS = 15
-# (items, tokens) of the batches that are timed: a lone query, and a batch that fills the GPU with short texts.
+# (items, tokens) of the timed batches: a single query, and a batch of short texts that fills the GPU.
 _BATCHES = ((1, 16), (64, 32))
-# Items of the batches that are timed once each: under load every batch is new to the GPU's libraries, which may take
-# longer to plan it than to compute it.
+# Sizes of batches that are timed once each. Under load most batches have shapes that the GPU's libraries have not seen
+# before, and planning for a new shape may take longer than the computation.
 _NEW_SIZES = range(5, 20)
-# A fused graph must save this much of the time of all batches together, and be no slower with any of them.
+# A fused graph's total time must be below the first ratio, and its time for each kind of batch within the second.
 _WORTH_IT, _NO_SLOWER = 0.95, 1.03
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A graph that was proved on the GPU, its proof, and the seconds of each kind of batch where they are known."""
+    """A graph that was proved on the GPU; ``seconds`` has the time of each kind of batch, or is empty if unknown."""
 
     file: Path
     proof: Verification
@@ -49,22 +49,22 @@ class _Candidate:
 
 
 def choose_on_gpu(path: Path, precision: Precision, prove: Prove, floors: Floors | None, *, what: str) -> Verification:
-    """Replace a float32 graph by one of the precision asked for: fused where that is proved and faster here.
+    """Replace a float32 graph by one in the requested precision; fused, if that is proved and faster.
 
     Args:
-        path: The graph's file, proved; replaced together with its external data.
+        path: The proved graph's file; replaced together with its external data.
         precision: ``fp32`` or ``fp16``.
-        prove: Compares a session with the source; raises ``VerificationError`` where it differs by more than allowed.
-        floors: What the precision promises; None for the tolerance of float32.
-        what: What the graph is, for messages.
+        prove: Compares a session with the source; raises ``VerificationError`` if it differs by more than allowed.
+        floors: Floors of the precision; None for the tolerance of float32.
+        what: The graph's name in messages.
 
     Returns:
-        What the proof of the chosen graph measured, on the GPU.
+        Result of the chosen graph's proof on the GPU.
 
     Raises:
         CannotConvert: ONNX Runtime refuses the graph in this precision.
-        ExportError: It cannot use the GPU.
-        VerificationError: On the GPU it computes something else than its source.
+        ExportError: ONNX Runtime cannot use the GPU.
+        VerificationError: On the GPU, the graph's outputs differ from the source's.
     """
     scratch = path.parent / "candidates"
     try:
@@ -72,7 +72,7 @@ def choose_on_gpu(path: Path, precision: Precision, prove: Prove, floors: Floors
         fused = _fused(path, scratch, precision, prove, floors, what)
         chosen = fused if fused is not None and fused.beats(plain) else plain
         if fused is not None:
-            _tell(what, f"fused {_shown(fused)}, as it is {_shown(plain)}: {chosen.file.parent.name}")
+            _log(what, f"fused {_shown(fused)}, plain {_shown(plain)}: {chosen.file.parent.name}")
         if chosen.file != path:
             replace_graph(path, chosen.file.parent)
     finally:
@@ -92,20 +92,20 @@ def _plain(path: Path, scratch: Path, precision: Precision, prove: Prove, floors
 def _fused(
     path: Path, scratch: Path, precision: Precision, prove: Prove, floors: Floors | None, what: str
 ) -> _Candidate | None:
-    """Return the fused graph if there can be one: the other one is good enough, whatever is wrong with this."""
+    """Return the fused graph, or None on any failure: the plain graph is good enough."""
     try:
         file = _file(scratch, "fused", path)
         write_fused(path, file)
         if precision == "fp32":
-            # A server without a GPU may open the repository one day.
+            # A server without a GPU may open the repository later.
             prove(open_session(file, export_threads()), None)
         else:
             single, file = file, _file(scratch, "fused in half precision", path)
             write_float16(single, file)
         session = open_session(file, export_threads(), precision=precision, on_gpu=True)
         return _Candidate(file, prove(session, floors), _times(session))
-    except Exception:  # whatever they stumble over, too little memory included
-        _tell(what, "fused, did not work:")
+    except Exception:  # any failure, including out of memory
+        _log(what, "fused, failed:")
         traceback.print_exc()
         return None
 
@@ -117,17 +117,17 @@ def _file(scratch: Path, name: str, path: Path) -> Path:
 
 
 def _times(session: Any) -> tuple[float, ...]:
-    """Return the seconds of each kind of batch; nothing where there is no memory for batches that large, say."""
+    """Return the seconds for each kind of batch; empty if a batch fails, for example for lack of memory."""
     try:
         repeated = [_seconds(session, [batch] * _RUNS) for batch in _BATCHES]
         return (*repeated, _seconds(session, [(items, 24) for items in _NEW_SIZES]))
-    except Exception:  # ONNX Runtime's exceptions have no common base
+    except Exception:  # onnxruntime's exceptions have no other common base
         traceback.print_exc()
         return ()
 
 
 def _seconds(session: Any, batches: Sequence[tuple[int, int]]) -> float:
-    """Return the median time of batches, the first third apart: they load kernels and take memory."""
+    """Return the median time of batches, without the first third, which loads kernels and allocates memory."""
     taken = []
     for items, tokens in batches:
         arrays = {value.name: _ones(value, items, tokens) for value in session.get_inputs()}
@@ -146,5 +146,5 @@ def _shown(candidate: _Candidate) -> str:
     return ", ".join(f"{seconds * 1e3:.2f} ms" for seconds in candidate.seconds)
 
 
-def _tell(what: str, text: str) -> None:
+def _log(what: str, text: str) -> None:
     print(f"{what}, {text}", file=sys.stderr)  # noqa: T201  # the worker's stderr is its log

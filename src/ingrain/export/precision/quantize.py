@@ -1,14 +1,16 @@
 """Quantizes the matrix products of a graph to int8.
 
-ONNX Runtime's own dynamic quantization takes one scale for a whole batch of activations, so that a text's vector
-depends on what it was batched with (cosine 0.99 on all-MiniLM-L6-v2). Here a vector is the same whatever is beside it,
-and nearer to the source's: either every token has a scale of its own, as in ZeroQuant (Yao et al., 2022), or a value
-has one scale for all texts, taken from a sample, with its columns brought near to each other before (``equalize.py``).
-The latter costs next to nothing; for what a product takes that makes vectors narrower, the second of a feed-forward
-pair above all, one scale is coarse: it is fast, and where that is not good enough, tokens keep their own.
+ONNX Runtime's own dynamic quantization uses one scale for a whole batch of activations, so a text's vector depends on
+the other texts in the batch (cosine 0.99 on all-MiniLM-L6-v2). Here a vector does not depend on the batch, and is
+closer to the source's. There are two methods:
 
-Weights have a scale for each output column and take values from -64 to 64: on CPUs without VNNI, products of two
-neighbouring bytes are summed in 16 bits, and 2 x 255 x 64 is the most that fits. So every CPU computes the same sums.
+- Every token has its own scale, as in ZeroQuant (Yao et al., 2022).
+- A value has one fixed scale for all texts, measured on a sample, after its columns were equalized (``equalize.py``).
+  This costs next to nothing, but is coarse for the inputs of products that make vectors narrower, above all the second
+  of a feed-forward pair. If the coarse scale misses the floors, these inputs get one scale per token.
+
+Weights have one scale per output column and values from -64 to 64: on CPUs without VNNI, products of two neighbouring
+bytes are summed in 16 bits, and 2 x 255 x 64 is the most that fits. So every CPU computes the same sums.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from ingrain.export.precision.equalize import Range
 from ingrain.export.precision.int8_values import Bytes, Fixed, Int8Values, Product
 
 _WEIGHT_LEVELS = 64
-_TINY = np.float32(1e-12)  # a column of zeros must not divide by zero
+_TINY = np.float32(1e-12)  # avoids a division by zero for columns of zeros
 
 Kept = Literal["none", "narrowing", "feed_forward"]
 
@@ -38,13 +40,13 @@ class Int8Plan:
     """One way to quantize.
 
     Attributes:
-        offset: True to measure a token's values from its smallest one, which uses all 256 steps where they lie to one
-            side of zero; False for 127 steps to each side, which is a tenth faster.
-        kept: Which matrix products stay float32: none, those that make a vector narrower (the second of a feed-forward
-            pair, whose inputs have the widest range), or both of each such pair.
-        fixed: Which values have one scale for all texts, taken from a sample: none, those that not only narrowing
-            products take, or all, which is another twentieth faster. Tokens that keep scales of their own beside such
-            values have more steps above zero where the sample has little below.
+        offset: True: a token's bytes count from its smallest value, which uses all 256 steps even if the values are on
+            one side of zero. False: 127 steps on each side of zero, a tenth faster.
+        kept: Which products stay float32: none; "narrowing", those that make vectors narrower (the second of a
+            feed-forward pair, whose inputs have the widest range); or "feed_forward", both of each such pair.
+        fixed: Which values have one scale for all texts, measured on a sample: none; "wide", those used by a product
+            that does not narrow; or all, another twentieth faster. If some values are fixed, the others use more steps
+            above zero if the sample has few values below zero.
     """
 
     offset: bool
@@ -62,24 +64,24 @@ def write_int8(source: Path, target: Path, plan: Int8Plan, ranges: Mapping[str, 
     """Quantize the products of tokens with weights.
 
     Args:
-        source: A float32 ONNX file; its external data is read too.
+        source: A float32 ONNX file, with external data if it has any.
         target: File to write; weights above 500 MB go to ``<target>.data``.
-        plan: How.
-        ranges: Of each value that is multiplied with weights, unless the plan has no fixed scales.
+        plan: How to quantize.
+        ranges: Ranges of the values that are multiplied with weights; needed if the plan has fixed scales.
 
     Raises:
-        UnsupportedModelError: The graph has no product that could be.
+        UnsupportedModelError: The graph has no such product.
     """
     import onnx
 
     model = onnx.load(str(source))
     if not _Rewriter(model, plan, ranges or {}).run():
-        raise UnsupportedModelError("The graph has no product of tokens with a matrix of weights.", param="precision")
+        raise UnsupportedModelError("The graph has no matrix product that can be quantized.", param="precision")
     save_onnx(model, target)
 
 
 def products_with_weights(graph: Any) -> list[Any]:
-    """Return the nodes of an ``onnx.GraphProto`` that multiply a value with a float32 matrix of weights."""
+    """Return the nodes of an ``onnx.GraphProto`` that multiply a value by a float32 weight matrix."""
     matrices = {
         tensor.name
         for tensor in graph.initializer
@@ -143,7 +145,7 @@ class _Rewriter:
         return {key: product for key, product in found.items() if key not in kept}
 
     def _products_before(self, name: str, products: set[int]) -> list[int]:
-        """Return which products with weights a value is made from with no other product between."""
+        """Return the nearest products with weights that a value is computed from."""
         found, seen, waiting = [], set(), [name]
         while waiting:
             node = self._producers.get(waiting.pop())
@@ -157,7 +159,7 @@ class _Rewriter:
         return found
 
     def _replace(self, product: Product, taken: Bytes, output: str) -> None:
-        """Compute ``scale * (bytes @ weights)``, plus ``least * column sums`` where bytes count from an offset."""
+        """Compute ``scale * (bytes @ weights)``, plus ``least * column sums`` if the bytes count from an offset."""
         if taken.is_fixed:
             self._replace_of_one_scale(product, taken, output)
             return
@@ -176,7 +178,7 @@ class _Rewriter:
         node("Add", [scaled, shift], output)
 
     def _replace_of_one_scale(self, product: Product, taken: Bytes, output: str) -> None:
-        """Compute all of it in one node, the sum with a bias that follows included."""
+        """Compute product, scaling and a following addition of a bias in one node."""
         name, matrix = product.weights, product.matrix
         if taken.factors is not None:
             name, matrix = f"{name}_equalized", matrix * taken.factors[:, None]
@@ -196,7 +198,7 @@ class _Rewriter:
         self._writer.node("MatMulIntegerToFloat", inputs, done, domain="com.microsoft")
 
     def _bias_after(self, product: str, columns: int) -> Any:
-        """Return the node that adds a bias to a product which nothing else reads, or None."""
+        """Return the node that adds a bias to a product, or None; no other node may read the product."""
         readers = self._readers.get(product, [])
         if len(readers) != 1 or readers[0] is None or readers[0].op_type != "Add":
             return None
@@ -205,6 +207,6 @@ class _Rewriter:
 
 
 def quantize_columns(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return a matrix ``[K, N]`` as whole numbers from -64 to 64, and each column's scale, float32 ``[N]``."""
+    """Return a matrix ``[K, N]`` as integers from -64 to 64, and each column's scale, float32 ``[N]``."""
     scales = np.maximum(np.abs(matrix).max(axis=0), _TINY) / _WEIGHT_LEVELS
     return np.rint(matrix / scales).astype(np.int8), scales.astype(np.float32)

@@ -1,1 +1,1 @@
-"""The child process that converts a model, and the server's side of it."""
+"""The child process that converts a model, and the server's code to run it."""

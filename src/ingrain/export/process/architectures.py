@@ -1,4 +1,4 @@
-"""A process that answers with the configuration of one of a library's own architectures, as one line of JSON."""
+"""A process that prints the configuration of one of a library's architectures as one line of JSON."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ingrain.export.process.job import Failed
 
 
 def main() -> int:
-    """Answer for the library and the name on the command line: the configuration, or ``{"failed": …}``."""
+    """Print the configuration, or ``{"failed": …}``, for the library and the name on the command line."""
     library, name = sys.argv[1:]
     stream = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # keep the output of libraries out of the answer
     try:
         answer: object = {"config": config_of(library, name)}
     except IngrainError as error:
@@ -27,11 +27,11 @@ def main() -> int:
 
 
 def config_of(library: str, name: str) -> dict[str, Any]:
-    """Return what the configuration file of an architecture would say, weights apart.
+    """Return the contents of an architecture's configuration file.
 
     Args:
-        library: A library with architectures of its own: ``open_clip`` or ``timm``.
-        name: What the library calls the architecture; for OpenCLIP a slash is taken for a dash, as there.
+        library: A library with named architectures: ``open_clip`` or ``timm``.
+        name: The library's name of the architecture; as in OpenCLIP, a slash means a dash there.
 
     Raises:
         InvalidRequestError: There is no such architecture.
@@ -44,7 +44,8 @@ def config_of(library: str, name: str) -> dict[str, Any]:
     config = None if ask is None else ask(name)
     if config is None:
         raise InvalidRequestError(
-            f"{name[:100]!r} is no architecture of {library}; name one, or give 'configJsonUrl'.", param="configJsonUrl"
+            f"{library} has no architecture {name[:100]!r}; name another one, or give 'configJsonUrl'.",
+            param="configJsonUrl",
         )
     return config
 

@@ -1,4 +1,4 @@
-"""Starts a child process, keeps the last lines that it wrote, and ends it with everything that it started."""
+"""Starts a child process, keeps the last lines of its stderr, and ends it with all its descendants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_S = 0.05
 _LONGEST_LINE_BYTES = 64 << 20
 _LONGEST_KEPT_CHARS = 2000
 
-# The token goes through stdin: code that comes with a model must find neither it nor the server's keys.
+# Not passed on: code that comes with a model must see no secrets. The job on stdin contains the token.
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "INGRAIN_API_KEYS", "INGRAIN_API_KEYS_FILE")
 _CHILD_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -33,13 +33,13 @@ _CHILD_ENVIRONMENT = {
 async def running(
     command: Sequence[str], lines: deque[str], *, token: str | None, grace_s: float
 ) -> AsyncIterator[Process]:
-    """Start a process with pipes to all its ends; when the context closes, it and all that it started are gone.
+    """Start a process with pipes for stdin, stdout and stderr; end it and its descendants when the context closes.
 
     Args:
-        command: What to start.
-        lines: Gets the lines that it writes to stderr.
-        token: What is replaced in them by asterisks.
-        grace_s: Seconds that it has to end before it is killed.
+        command: The command line.
+        lines: Receives the lines that the process writes to stderr.
+        token: Secret to replace by asterisks in these lines.
+        grace_s: Seconds to wait for the process to end before it is killed.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -64,7 +64,7 @@ async def running(
 
 
 async def _keep_stderr(process: Process, lines: deque[str], token: str | None) -> None:
-    """Keep the last lines; bars of progress that rewrite their line count as lines."""
+    """Keep the last lines of stderr; each state of a progress bar counts as a line."""
     assert process.stderr is not None
     rest = ""
     while block := await process.stderr.read(1 << 16):
@@ -79,20 +79,20 @@ async def _keep_stderr(process: Process, lines: deque[str], token: str | None) -
 
 
 async def exit_code(process: Process) -> int:
-    """Wait for the child alone; `Process.wait` waits for the ends of its pipes too, which others may hold open."""
-    while process.returncode is None:  # noqa: ASYNC110  asyncio tells of the exit alone in no other way
+    """Wait for the child's exit. `Process.wait` also waits for its pipes, which descendants may hold open."""
+    while process.returncode is None:  # noqa: ASYNC110  asyncio has no event for the exit alone
         await asyncio.sleep(_POLL_S)
     return process.returncode
 
 
 async def _end_group_with_leader(process: Process) -> None:
-    """End what the child started as soon as the child has ended: until then its output has no end."""
+    """Kill the child's descendants when the child ends, because they may keep its output open."""
     await exit_code(process)
     _signal_group(process, signal.SIGKILL)
 
 
 async def _end(process: Process, stderr: asyncio.Task[None], grace_s: float) -> None:
-    """End the child and everything it started, and wait until they are gone."""
+    """End the child and its descendants, and wait until they are gone."""
     assert process.stdin is not None
     try:
         if process.returncode is None:
@@ -100,12 +100,12 @@ async def _end(process: Process, stderr: asyncio.Task[None], grace_s: float) -> 
             async with asyncio.timeout(grace_s):
                 await exit_code(process)
     except TimeoutError:
-        logger.info("The export process did not end when asked, and is killed.")
+        logger.info("The export process did not end after SIGTERM and is killed.")
     finally:
-        # Also where the child itself is gone: processes of its own may not be.
+        # Descendants may still run even if the child itself has ended.
         _signal_group(process, signal.SIGKILL)
         process.stdin.close()
-        # Bounded, for a process that left the group may still hold the other end of the pipe.
+        # With a timeout, because a process that left the group may still hold the pipe open.
         await asyncio.wait([stderr, asyncio.create_task(exit_code(process))], timeout=_LAST_WAIT_S)
         stderr.cancel()
 
@@ -114,8 +114,7 @@ def _signal_group(process: Process, number: signal.Signals) -> None:
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
-        # Nobody is left in the group.
-        return
+        return  # the group is empty
 
 
 def _child_environment() -> dict[str, str]:

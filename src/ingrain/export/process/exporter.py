@@ -1,4 +1,4 @@
-"""Converts the models that the registry asks for, each in a child process, under the operator's options."""
+"""Exports models for the registry, each in a child process, with the operator's options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingrain.repository.models_to_load import ModelRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
-    """What is the same for all exports of a server; ``ExportJob`` explains each option."""
+    """Options that all exports of a server share; ``ExportJob`` documents them."""
 
     custom_models_dir: Path
     local_models_dir: Path | None = None
@@ -30,7 +30,7 @@ class Exporter:
         """Fetch, convert and prove a model into an empty folder.
 
         Raises:
-            SourceError, ExportError, MachineError: What stood in the way.
+            SourceError, ExportError, MachineError: The export failed.
         """
         job = ExportJob(
             name=ref.name,

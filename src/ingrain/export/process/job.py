@@ -1,4 +1,4 @@
-"""The messages between server and export process, as JSON lines: a job, progress, and one result."""
+"""The messages between server and export process, sent as JSON lines: a job, progress, and one result."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ingrain.vocabulary import Precision, Task
 class ExportJob(SourceSpec, frozen=True, kw_only=True):
     """What to export, and where to.
 
-    The output folder receives ``model/`` (manifest.json and side files) and one folder a graph, named as in the
-    manifest, holding ``1/model.onnx``.
+    The output folder receives ``model/`` (manifest.json and side files) and, for each graph, a folder named as in the
+    manifest with ``1/model.onnx``.
 
     Attributes:
-        code_commits: The commit by repository at which code is fetched, where it must be one that was used before.
-        precision: What the graphs are to compute in.
-        task: What a timm model is to do: ``embed`` leaves the head of a classifier out, ``classify`` wants one; None
-            for what its weights are.
-        on_gpu: True where they will run on this machine's GPU: they are proved on it, and made fast for it.
-        tolerance: Largest difference to the source's vectors that is published, of graphs in float32.
-        stored_in: Root of a repository whose stored graphs are proved anew; None to export.
-        extensions: Modules from outside whose ``FAMILIES`` join the table of model families.
+        code_commits: Commits at which to fetch custom code, by repository, for models that used that code before.
+        precision: Precision of the graphs.
+        task: Task of a timm model: ``embed`` removes the classifier layer, ``classify`` requires one; None: decided by
+            the weights.
+        on_gpu: True: the graphs will run on this machine's GPU, and are proved on it and optimized for it.
+        tolerance: Largest allowed difference of float32 graphs to the source's vectors.
+        stored_in: Root of a repository whose stored graphs are proved again; None: export.
+        extensions: Extension modules whose ``FAMILIES`` are added to the table of model families.
     """
 
     code_commits: dict[str, str] = msgspec.field(default_factory=dict)
@@ -38,7 +38,7 @@ class ExportJob(SourceSpec, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The job failed with one of our errors: the code of its class, its message and its other attributes."""
+    """The job failed with an ``IngrainError``: the code of its class, and its attributes."""
 
     code: str
     message: str
@@ -52,7 +52,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
         return Failed(error.code, error.message, error.param, error.retry_after_s, error.facts)
 
     def to_error(self) -> IngrainError:
-        """Return the error that was described, as the class with its code."""
+        """Return the error, as an instance of the class with this code."""
         kind = error_class(self.code) or ExportError
         return kind(self.message, param=self.param, retry_after_s=self.retry_after_s, facts=self.facts)
 

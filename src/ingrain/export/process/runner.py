@@ -33,27 +33,27 @@ from ingrain.repository.manifest import Manifest
 logger = logging.getLogger("ingrain.export")
 
 WORKER = (sys.executable, "-P", "-m", "ingrain.export.process.worker")
-"""``-P`` keeps the folder that the server was started in off the import path: a folder ``triton/`` there, such as the
-repository's own, would be taken for torch's package of that name, and any Python file there would be run."""
+"""``-P`` keeps the current folder off the import path. Otherwise a folder ``triton/`` there, such as this repository's,
+would shadow the package of that name that torch imports, and Python files there could be run."""
 
 STALL_S = 300.0
 GRACE_S = 5.0
 
 _NEEDED = ("torch", "sentence_transformers", "transformers", "onnx", "onnxscript")
-_KEPT_LINES = 400  # the tracebacks of several ways that failed
+_KEPT_LINES = 400  # enough for the tracebacks of several failed candidates
 _LAST_LINES = 20
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def exporter_available() -> str | None:
-    """Return why this installation cannot export, or None where it can. Nothing is imported."""
+    """Return why this installation cannot export, or None if it can. Imports nothing."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if not missing:
         return None
     return (
         f"This installation cannot export models ({', '.join(missing)} missing): {install_hint('export')}, or use "
-        "a model that is in the repository already."
+        "a model that is already in the repository."
     )
 
 
@@ -68,29 +68,28 @@ async def run_export(
 ) -> Manifest:
     """Export a model in a child process.
 
-    The child ends with this process, however that ends: it holds its own end of stdin, and leaves when the other end
-    closes. Cancelling this call ends the child and all that it started before the cancellation is passed on. What the
-    child has written to the job's output folder is the caller's to remove.
+    The child exits when its stdin closes, so it cannot outlive this process. Cancelling this call first ends the child
+    and its descendants. The caller must remove what the child wrote to the job's output folder.
 
     Args:
-        job: What to export, and where to.
-        timeout_s: Seconds that all but the download may take.
+        job: The export job.
+        timeout_s: Timeout for everything but the download.
         on_progress: Called with each step, on the event loop.
         command: The process to start.
-        stall_s: Seconds that a download may go without progress.
-        grace_s: Seconds that the child has to end before it is killed.
+        stall_s: Timeout for a download without progress.
+        grace_s: Seconds to wait for the child to end before it is killed.
 
     Returns:
-        The manifest of what lies in the output folder.
+        The manifest of the exported model.
 
     Raises:
         ExportUnavailableError: This installation has no exporter.
-        ExportTimeoutError: The deadline has passed.
+        ExportTimeoutError: The timeout expired.
         ExportCrashedError: The child died without a result.
-        ExportKilledError: It was killed.
-        MachineError: The machine lacked something, for the child or to start it.
-        SourceUnavailableError: The download stood still.
-        IngrainError: What the child reported, as the class that it was there.
+        ExportKilledError: The child was killed.
+        MachineError: The machine lacks memory, disk space or another resource.
+        SourceUnavailableError: The download made no progress.
+        IngrainError: The error that the child reported, with its class.
     """
     if command is WORKER and (reason := exporter_available()) is not None:
         raise ExportUnavailableError(reason)
@@ -103,7 +102,7 @@ async def run_export(
     except BaseException as error:
         _log(job, lines, error)
         if isinstance(error, ExportCrashedError):
-            # Rust and C++ end the process where Python raises, and only what they write last says why.
+            # Rust and C++ code aborts the process instead of raising; only the last lines say why.
             fault = machine_fault_in("\n".join(list(lines)[-_LAST_LINES:]))
             if fault is not None:
                 raise fault from error
@@ -113,7 +112,7 @@ async def run_export(
 
 
 class _Clock:
-    """Knows how long the child may still take: a download as long as it moves, the rest until the deadline."""
+    """Computes the child's deadline: a download may take as long as it makes progress, the rest has one timeout."""
 
     def __init__(self, *, timeout_s: float, stall_s: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -124,11 +123,11 @@ class _Clock:
         self._last: tuple[str, int] | None = None
 
     def left_s(self) -> float:
-        """Return the seconds until the child is too late."""
+        """Return the seconds until the deadline."""
         return max(0.0, self._deadline - self._loop.time())
 
     def note(self, progress: Progress) -> None:
-        """Move the deadline where this progress says so."""
+        """Move the deadline after progress of a download, or at its end."""
         if progress.phase != "download":
             if self._downloading:
                 self._downloading = False
@@ -138,35 +137,35 @@ class _Clock:
             self._deadline = self._loop.time() + self._stall_s
 
     def error(self, name: str) -> IngrainError:
-        """Return what being too late means now."""
+        """Return the error for a missed deadline."""
         if self._downloading:
             return SourceUnavailableError(
-                f"The download of {name!r} made no progress for {self._stall_s:g} s. Check the network; what was "
-                "fetched is kept, and the next try goes on from there.",
+                f"The download of {name!r} made no progress for {self._stall_s:g} s. Check the network; the next try "
+                "continues where this one stopped.",
                 retry_after_s=30.0,
             )
         return ExportTimeoutError(
-            f"Exporting {name!r} took longer than {self._timeout_s:g} s (INGRAIN_EXPORT_TIMEOUT_S), download apart."
+            f"Exporting {name!r} took longer than {self._timeout_s:g} s (INGRAIN_EXPORT_TIMEOUT_S), not counting the "
+            "download."
         )
 
 
 async def _send(process: Process, job: ExportJob) -> None:
-    """Write the job and leave stdin open: its end would tell the child that nobody wants the result any more."""
+    """Write the job and leave stdin open; closing it would make the child exit."""
     assert process.stdin is not None
     process.stdin.write(msgspec.json.encode(job) + b"\n")
     try:
         await process.stdin.drain()
     except ConnectionError:
-        # The child died at once. How it died is told when its output ends.
-        return
+        return  # the child has died; `_follow` reports how
 
 
 async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: Callable[[Progress], None]) -> Manifest:
-    """Read events until one ends the job."""
+    """Read events from the child until one ends the job."""
     assert process.stdout is not None
     while True:
         try:
-            # Not `wait_for`: on Python 3.11 it loses a cancellation that comes together with a line.
+            # Not `wait_for`: on Python 3.11 it loses a cancellation that arrives together with a line.
             async with asyncio.timeout(clock.left_s()):
                 line = await process.stdout.readline()
         except TimeoutError:
@@ -178,7 +177,7 @@ async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: 
         try:
             event = _decoder.decode(line)
         except msgspec.DecodeError:
-            logger.warning("The export process wrote a line that is no event (%d bytes).", len(line))
+            logger.warning("The export process wrote a line that is not an event (%d bytes).", len(line))
             continue
         match event:
             case Progress():
@@ -191,7 +190,7 @@ async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: 
 
 
 async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainError:
-    """Return the error of a child whose output has ended without a result."""
+    """Return the error for a child whose output ended without a result."""
     try:
         async with asyncio.timeout(clock.left_s()):
             code = await exit_code(process)
@@ -204,8 +203,8 @@ async def _death(process: Process, job: ExportJob, clock: _Clock) -> IngrainErro
         )
     if code == -signal.SIGKILL:
         return ExportKilledError(
-            f"The process that exported {job.name!r} was ended by SIGKILL. Most often that is the system's answer to "
-            "too little memory: export a smaller model, or give more memory.",
+            f"The process that exported {job.name!r} was killed (SIGKILL), usually because memory ran out: export a "
+            "smaller model, or give the server more memory.",
             retry_after_s=RETRY_AFTER_S,
         )
     return ExportCrashedError(
@@ -222,7 +221,7 @@ def _signal_name(number: int) -> str:
 
 
 def _log(job: ExportJob, lines: deque[str], failure: BaseException | None) -> None:
-    """Log what the child wrote where it failed, for whatever reason: messages send their readers here."""
+    """Log the child's output after a failure; error messages refer to it."""
     expected = failure is None or isinstance(failure, asyncio.CancelledError)
     refused = isinstance(failure, RequestError | SourceError)
     level = logging.DEBUG if expected else logging.WARNING if refused else logging.ERROR

@@ -1,4 +1,4 @@
-"""How many threads an export may use."""
+"""Reads the number of threads that an export may use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ VARIABLE = "INGRAIN_EXPORT_THREADS"
 
 
 def export_threads() -> int:
-    """Return the threads that torch and ONNX Runtime may use while exporting; 0 stands for all cores.
+    """Return the number of threads for torch and ONNX Runtime during an export; 0 means all cores.
 
     Raises:
-        SettingsError: The variable holds no whole number of at least 0.
+        SettingsError: The environment variable is not a whole number of at least 0.
     """
     value = os.environ.get(VARIABLE, "0")
     if not value.isdecimal():
-        raise SettingsError(f"{VARIABLE}={value!r} must be a whole number; 0 or nothing means all cores.")
+        raise SettingsError(f"{VARIABLE}={value!r} must be a whole number; 0 or unset means all cores.")
     return int(value)

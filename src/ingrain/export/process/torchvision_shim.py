@@ -1,4 +1,4 @@
-"""Lets torch and torchvision builds that do not match be imported together."""
+"""Lets builds of torch and torchvision that do not match be imported together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ _SCHEMAS = {
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 
-# The library object owns its schemas: when it is collected, they are gone again.
+# Keeps the library objects alive: when one is collected, its schemas are removed.
 _owners: list[Any] = []
 
 
 def install() -> None:
-    """Declare torchvision's operators where its compiled ones cannot load (a CUDA build beside a CPU build of torch).
+    """Declare torchvision's operators if the compiled ones cannot load (a CUDA build with a CPU build of torch).
 
-    Importing transformers, timm or open_clip then works; the operators themselves belong to object detection and are
-    never run by an embedding model. Must come before the first import of torchvision. Where the operators are there,
-    nothing happens.
+    Importing transformers, timm or open_clip then works. The operators are for object detection; embedding models never
+    run them. Call this before the first import of torchvision.
     """
     import torch
 
@@ -32,7 +31,7 @@ def install() -> None:
 
 
 def _operators_load() -> bool:
-    """Tell whether torchvision can be imported as it is, without importing its Python side."""
+    """Return True if torchvision's operators load; does not import the Python package."""
     import importlib.util
     from pathlib import Path
 
@@ -40,7 +39,7 @@ def _operators_load() -> bool:
 
     package = importlib.util.find_spec("torchvision")
     if package is None or package.origin is None:
-        return True  # nothing to mend
+        return True  # torchvision is not installed
     for file in sorted(Path(package.origin).parent.glob("_C*.so")):
         try:
             torch.ops.load_library(str(file))

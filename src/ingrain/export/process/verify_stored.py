@@ -1,4 +1,4 @@
-"""Compares a stored model with its source again, as was done before it was published."""
+"""Verifies a stored model against its source library again, as before its publication."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
 from ingrain.vocabulary import Precision, Role
 
-# Of what the source says twice, where the graph itself has floors instead.
+# Tolerance for comparing the source with itself if the graph has floors instead of a tolerance.
 _TOLERANCE = 1e-4
 
 
 def find_stored(job: ExportJob, root: str) -> Entry:
-    """Find the model of a job in the repository at ``root``, with every file as it was published.
+    """Find a job's model in the repository at ``root``, and check its files.
 
     Raises:
         ModelNotFoundError: The repository does not have the model.
@@ -42,41 +42,41 @@ def find_stored(job: ExportJob, root: str) -> Entry:
 
 
 def prove_stored(job: ExportJob, stored: Entry, family: Family, folder: Path, report: Report) -> Manifest:
-    """Compare the graphs of a repository, its tokenizer and its geometry with the source library.
+    """Compare a stored model's graphs, tokenizer and image preprocessing with the source library.
 
     Args:
         job: Names the model and, in ``stored_in``, the repository; ``output`` is scratch space.
-        stored: What the repository has of it.
-        family: The family of its library.
-        folder: The model's folder, as the source library loads it.
+        stored: The model's entry in the repository.
+        family: The model's family.
+        folder: The folder that the source library loads.
         report: Called with progress.
 
     Returns:
-        The stored manifest with what was measured now; nothing is written to the repository.
+        The stored manifest with the new measurements; nothing is written to the repository.
 
     Raises:
-        VerificationError: A graph, the tokenizer or prepared pixels differ by more than was allowed when it was made.
+        VerificationError: A graph, the tokenizer or prepared pixels differ by more than the export allowed.
         ExportError: The source library cannot load the model.
     """
     assert job.stored_in is not None
     repository = Repository(Path(job.stored_in))
     manifest = stored.manifest
     source = family.open(msgspec.structs.replace(job, task=manifest.task, precision=manifest.precision), folder)
-    # Writing a tokenizer is also what tells a source where to cut texts.
+    # `describe` writes a tokenizer, and thereby sets the source's maximum text length.
     towers = {tower.role: tower for tower in source.describe(model_folder(job)).towers}
-    # Where a graph wants all texts padded to one length, the source does not.
+    # The source does not need texts padded to the full length, even if the graph does.
     text = None if manifest.text is None else msgspec.structs.replace(manifest.text, fixed_length=False)
     prepared = Preparation(folder=stored.folder, text=text, image=manifest.image)
-    asked = {}
+    references_of_role = {}
     for graph in manifest.graphs:
         if graph.role not in towers:
-            raise ExportError(f"The model's source has no {graph.role}, which is stored.")
+            raise ExportError(f"The repository has a {graph.role} for this model, but its source has none.")
         inputs, (tolerance, _) = [value.name for value in graph.inputs], _allowed(manifest, graph.role)
-        asked[graph.role] = ask_source(towers[graph.role], prepared, inputs, tolerance, report)
-    source.release()  # ONNX Runtime will hold a copy of the weights of its own
+        references_of_role[graph.role] = ask_source(towers[graph.role], prepared, inputs, tolerance, report)
+    source.release()  # ONNX Runtime will hold its own copy of the weights
     proofs = {}
     for graph in manifest.graphs:
-        references = asked[graph.role]
+        references = references_of_role[graph.role]
         if manifest.text is not None and manifest.text.fixed_length:
             references = references.of_fixed_length()
         session = _open_session(repository.locate_graph(graph), manifest.precision, job)
@@ -86,19 +86,19 @@ def prove_stored(job: ExportJob, stored: Entry, family: Family, folder: Path, re
 
 
 def _open_session(path: Path, precision: Precision, job: ExportJob) -> Any:
-    on_gpu = job.on_gpu and precision not in INT8  # these are served on CPUs alone
+    on_gpu = job.on_gpu and precision not in INT8  # int8 graphs run on CPUs only
     try:
         return open_session(path, export_threads(), precision=precision, on_gpu=on_gpu)
     except CannotConvert as error:
         if precision == "fp16" and not on_gpu:
             raise unsupported(
-                f"Model {job.name!r} is stored in fp16, as it is fast on a GPU, and can be proved only where there is "
-                "one."
+                f"Model {job.name!r} is stored in fp16, in a form for GPUs, and can be verified only on a machine with "
+                "a GPU."
             ) from error
         raise
 
 
 def _allowed(manifest: Manifest, role: Role) -> tuple[float, Floors | None]:
-    """Return what the graph had to reach when it was published: a tolerance or, in a lower precision, floors."""
+    """Return the tolerance and the floors that the graph was published with."""
     tolerance = manifest.verification[role].tolerance
     return (_TOLERANCE, FLOORS[manifest.precision]) if tolerance is None else (tolerance, None)

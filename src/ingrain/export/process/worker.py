@@ -1,4 +1,4 @@
-"""The export process: reads one job from stdin, and writes its progress and its result to stdout."""
+"""The export process: reads one job from stdin, and writes progress and result to stdout."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
 def main() -> int:
-    """Run one export and return the exit status: 0 when an end event (finished or failed) was written."""
+    """Run one export; return the exit status 0 after writing a finished or failed event."""
     emit = _take_stdout()
     job = _read_job()
     _die_with_parent()
     try:
         emit(Finished(manifest=run_job(job, emit)))
     except IngrainError as error:
-        # The message says what a user or an operator has to know; the place in the code matters for our own faults.
+        # Most messages say all that a user or operator needs; a traceback helps only for faults of the exporter.
         if isinstance(error, ExportError) and not isinstance(error, ExportUnavailableError):
             traceback.print_exc()
         emit(Failed.of(error))
-    except Exception as error:  # the last line of defence: the parent must get an end event, whatever a library raises
+    except Exception as error:  # the parent must get an end event, whatever a library raises
         traceback.print_exc()
         unexpected = ExportError(
             f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
@@ -53,13 +53,13 @@ def main() -> int:
 
 
 def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
-    """Resolve, export and verify one model, and write it to the job's output folder; or prove one that is stored.
+    """Fetch, export and prove a model into the job's output folder; or, with ``stored_in``, prove a stored model.
 
     Returns:
-        The manifest, which of an export is also written as ``model/manifest.json``.
+        The manifest; an export also writes it to ``model/manifest.json``.
 
     Raises:
-        IngrainError: The model cannot be had, converted or proved.
+        IngrainError: The model cannot be fetched, converted or proved.
     """
     from ingrain.export.families.convert import convert
     from ingrain.export.families.protocol import LoadableFolder
@@ -78,30 +78,30 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     family = family_of(job.library, job.extensions)
     if needs_registry(job):
         _prepare_torch()
-        import_library(family)  # says it now, where the library is not installed
+        import_library(family)  # fails before the download if the library is not installed
     source = resolve(job, emit, refuse_code)
     if source.origin == "custom":
-        # Whatever the operator allows for the hub: what a URL gave is safetensors, and brings no code of its own.
+        # Models given by URLs are safetensors without code, whatever the operator allows for the hub.
         job = msgspec.structs.replace(job, pickled_weights=False)
     emit(Progress(phase="read"))
-    # Before the imports, which take seconds: damage needs none of them to be found.
+    # Before the imports, which take seconds, because this check does not need them.
     stored = None if job.stored_in is None else find_stored(job, job.stored_in)
     _prepare_torch()
     import_library(family)
-    _spare_libraries_collection()
+    _exempt_libraries_from_collection()
     refuse_code(source)
     source = dataclasses.replace(source, folder=unpickle(source.folder, job, family.weights))
     loadable = LoadableFolder(source.folder)
     if family.prepare_folder is not None:
         loadable = family.prepare_folder(job, source, emit)
     if not loadable.runs_code:
-        job = msgspec.structs.replace(job, trust_remote_code=())  # so that whatever else is named is not run either
+        job = msgspec.structs.replace(job, trust_remote_code=())  # the libraries must not run any other code
     if stored is not None:
         manifest = prove_stored(job, stored, family, loadable.folder, emit)
         return msgspec.structs.replace(manifest, code=loadable.code)
     manifest = convert(job, family.open(job, loadable.folder), source.commit, emit)
     manifest = msgspec.structs.replace(manifest, code=loadable.code)
-    # What lay apart was linked together there, and pickles were written anew; neither is a part of the result.
+    # The folders of links and of converted pickles are not part of the result.
     for scratch in (LINKED_FOLDER, UNPICKLED_FOLDER):
         shutil.rmtree(Path(job.output) / scratch, ignore_errors=True)
     (Path(job.output) / "model" / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
@@ -109,7 +109,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
 
 
 def _take_stdout() -> Callable[[Event], None]:
-    """Keep stdout for events alone: from here on, what libraries print goes to stderr, C code included."""
+    """Reserve stdout for events: redirect the output of libraries, including C code, to stderr."""
     stream = os.fdopen(os.dup(_STDOUT), "wb", buffering=0)
     os.dup2(_STDERR, _STDOUT)
     sys.stdout = sys.stderr
@@ -121,21 +121,21 @@ def _take_stdout() -> Callable[[Event], None]:
             try:
                 stream.write(line)
             except BrokenPipeError:
-                os._exit(1)  # nobody listens any more
+                os._exit(1)  # the parent is gone
 
     return emit
 
 
 def _read_job() -> ExportJob:
-    """Read the job, and leave stdin open: its end is how a dead parent is noticed."""
+    """Read the job, and leave stdin open: its end signals that the parent has died."""
     return msgspec.json.decode(sys.stdin.buffer.readline(), type=ExportJob)
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent does, so that a killed server leaves no export behind."""
+    """End this process when its parent ends, so that a killed server leaves no export behind."""
     threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
     if sys.platform == "linux":
-        # The kernel's own way works even while a library holds the GIL, which would starve the thread above.
+        # The kernel's signal works even while a library holds the GIL, which would block the thread above.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -146,7 +146,7 @@ def _exit_at_end_of_stdin() -> None:
 
 
 def _prepare_torch() -> None:
-    """Set threads and mend torchvision before the first import of a source library."""
+    """Set the number of threads and install the torchvision shim before a source library is imported."""
     import torch
 
     from ingrain.export.process import torchvision_shim
@@ -158,10 +158,11 @@ def _prepare_torch() -> None:
     torchvision_shim.install()
 
 
-def _spare_libraries_collection() -> None:
-    """Have the garbage collector pass over the million objects that importing made: a fifth of a small export's time.
+def _exempt_libraries_from_collection() -> None:
+    """Exclude the million objects of the imported libraries from garbage collection.
 
-    Comes before the source is loaded, so that nothing of a model is among them.
+    Collecting them takes a fifth of a small export's time. Call this before the source is loaded, so that the model's
+    objects are not excluded.
     """
     if not gc.get_freeze_count():
         gc.freeze()
