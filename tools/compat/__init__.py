@@ -1,1 +1,1 @@
-"""Converts every supported architecture and writes the tables of differences in the documentation."""
+"""Exports every supported architecture and writes the compatibility tables of the documentation."""

@@ -1,7 +1,7 @@
-"""Proves every architecture of OpenCLIP with random weights, and writes what was measured as a table.
+"""Proves every architecture of OpenCLIP with random weights, and writes the results as a table.
 
-Run as ``python -m compat.clip``; a run that was cut off goes on with what is missing, has failed, or
-was made smaller than it has to be.
+Run as ``python -m compat.clip``. An interrupted run can be continued: it repeats only architectures that are missing,
+failed, or were reduced in size although that is not necessary any more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from compat.towers import TowerRow, convert_briefly, job_in, run_all
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest, Verification
 
-# A few of every kind of tower, which come first.
+# A few architectures with every kind of tower, which run first.
 REPRESENTATIVE = (
     "ViT-B-32", "RN50-quickgelu", "ViT-B-16-SigLIP", "MobileCLIP-S1", "coca_ViT-B-32", "roberta-ViT-B-32",
     "convnext_tiny", "EVA02-B-16", "PE-Core-T-16-384", "ViTamin-S", "vit_relpos_medium_patch16_cls_224",
@@ -41,7 +41,7 @@ its several hundred texts for the tokenizer.
 
 
 def main() -> int:
-    """Run what has no good result yet."""
+    """Run all architectures without a good result."""
     return run_all("openclip", _ordered, measure, _render, _is_larger)
 
 
@@ -56,7 +56,7 @@ def measure(name: str, scratch: Path, report: Callable[[Progress], None]) -> tup
 
 
 def _is_larger(row: TowerRow) -> bool:
-    """Return True where an architecture that was cut once is measured at full size now."""
+    """Return True if an architecture that was reduced in an earlier run would now run at full size."""
     return bool(row.reduced) and not subject(row.name).reduced
 
 

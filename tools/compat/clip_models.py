@@ -1,4 +1,4 @@
-"""Every architecture that OpenCLIP knows as a folder with random weights, as deep as the memory here allows."""
+"""Builds folders of all OpenCLIP architectures with random weights, with fewer layers if memory requires it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fast_random import fast_random
 from tiny_clip import TinyClip, build_clip
 from tiny_tokenizers import Kind, Template
 
-# About 11 GiB of resident memory, nine bytes a parameter: loaded weights, the file on its way out, and a session.
+# About 11 GiB of resident memory, nine bytes per parameter: loaded weights, the file being written, and a session.
 MOST_PARAMETERS = 1_250_000_000
 _FEW_LAYERS = 4
 _FEW_WORDS = 50_000
@@ -32,7 +32,7 @@ _NLLB = {
     "decoder_attention_heads": 16, "max_position_embeddings": 1024, "is_encoder_decoder": True, "decoder_layers": 1,
     "pad_token_id": 1, "scale_embedding": True,
 }  # fmt: skip
-# The published configurations, as far as the encoder goes; a decoder is made and thrown away by OpenCLIP.
+# The encoders of the published configurations; OpenCLIP creates a decoder, too, but discards it.
 _TEXT_TOWERS: dict[str, dict[str, Any]] = {
     "roberta-base": {"model_type": "roberta", "vocab_size": 50265, **_ROBERTA},
     "xlm-roberta-base": {"model_type": "xlm-roberta", "vocab_size": 250002, **_ROBERTA},
@@ -45,7 +45,7 @@ _TEXT_TOWERS: dict[str, dict[str, Any]] = {
     "facebook/nllb-200-distilled-600M": _NLLB | {"encoder_layers": 12, "encoder_ffn_dim": 4096},
     "facebook/nllb-200-distilled-1.3B": _NLLB | {"encoder_layers": 24, "encoder_ffn_dim": 8192},
 }  # fmt: skip
-# Where a tokenizer would come from the hub, one with the same special tokens and ids stands in for it.
+# Stand-ins for tokenizers from the hub, with the same special tokens and ids.
 _TOKENIZERS: dict[str, tuple[Kind, Template]] = {
     "bert-base-uncased": ("wordpiece", "cls_sep"),
     "facebook/xlm-v-base": ("unigram", "bos_eos"),
@@ -62,13 +62,13 @@ _DEPTHS = ("num_layers", "num_hidden_layers", "encoder_layers")
 
 @dataclass(frozen=True, slots=True)
 class ClipSubject:
-    """An architecture as it is built here.
+    """An architecture to build.
 
     Attributes:
-        tiny: What to build.
-        timm_options: Arguments that timm's architectures take beside OpenCLIP's configuration, which knows no depth.
-        reduced: What was cut off, in words.
-        notes: What else a reader must know.
+        tiny: The model to build.
+        timm_options: Further arguments for timm's architectures; OpenCLIP's configuration cannot set a depth.
+        reduced: Description of the reduction; empty at full size.
+        notes: Further notes for the table.
     """
 
     tiny: TinyClip
@@ -78,7 +78,7 @@ class ClipSubject:
 
 
 def subject(name: str) -> ClipSubject:
-    """Describe one of ``open_clip.list_models()`` at full size, or with few layers where that is too large."""
+    """Return one of ``open_clip.list_models()`` at full size, or with few layers if it is too large."""
     import open_clip
 
     model = open_clip.get_model_config(name)
@@ -94,7 +94,7 @@ def subject(name: str) -> ClipSubject:
 
 
 def text_tower_config(model: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the configuration of a text tower of transformers, where a ``model_cfg`` names one."""
+    """Return the configuration of the text tower of transformers that a ``model_cfg`` names, if any."""
     return _TEXT_TOWERS.get(model["text_cfg"].get("hf_model_name", ""))
 
 
@@ -105,7 +105,7 @@ def place(subject: ClipSubject, folder: Path) -> Path:
 
 
 def timm_depth(options: dict[str, Any]) -> ExitStack:
-    """Have OpenCLIP's timm towers built with further arguments, while the returned context is open."""
+    """Build OpenCLIP's timm towers with further arguments while the returned context is open."""
     import timm
 
     stack = ExitStack()
@@ -115,7 +115,7 @@ def timm_depth(options: dict[str, Any]) -> ExitStack:
 
 
 def parameters(model: dict[str, Any], tower: dict[str, Any] | None) -> int:
-    """Count the parameters of an architecture without making them."""
+    """Count the parameters of an architecture without allocating them."""
     import torch
     from open_clip.model import _build_text_tower, _build_vision_tower
 
@@ -129,12 +129,12 @@ def parameters(model: dict[str, Any], tower: dict[str, Any] | None) -> int:
 
 
 def _count_encoder(tower: dict[str, Any]) -> int:
-    """Count roughly: embeddings, and attention and two or three matrices of each layer."""
+    """Estimate the parameters: embeddings, and attention and two or three matrices per layer."""
     width = tower.get("d_model") or tower["hidden_size"]
     inner = next(tower[key] for key in ("d_ff", "intermediate_size", "encoder_ffn_dim") if key in tower)
     depth = next(tower[key] for key in _DEPTHS if key in tower)
     matrices = 3 if tower["model_type"] == "mt5" else 2
-    # OpenCLIP makes a whole mT5 or NLLB first, so that one layer of the decoder is there for a while.
+    # OpenCLIP first creates a whole mT5 or NLLB, so one layer of the decoder takes memory for a while.
     return int(tower["vocab_size"] * width + (depth + 2) * (4 * width * width + matrices * width * inner))
 
 
@@ -165,7 +165,7 @@ def _reduced(tiny: TinyClip, notes: str) -> ClipSubject:
 
 
 def _preprocess(name: str) -> dict[str, Any]:
-    """Return the image preprocessing of the first published weights; the default where there are none."""
+    """Return the image preprocessing of the first published weights; empty if there are none."""
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     tags = list_pretrained_tags_by_model(name)

@@ -1,4 +1,4 @@
-"""Runs work in a forked process, which has all libraries imported and gives its memory back."""
+"""Runs work in forked processes, which have all libraries imported and free their memory at exit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 
 
 def warm_up() -> None:
-    """Import all that an export needs, with one thread: forked children must find no threads."""
+    """Import everything that an export needs, with one thread, because a process with threads must not fork."""
     os.environ |= {"INGRAIN_EXPORT_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     from tiny_models import prepare_libraries
 
@@ -31,24 +31,24 @@ def warm_up() -> None:
 
     import tiny_timm  # noqa: F401
 
-    # Now, so that all rows of a run come from the same code.
+    # Import all families now, so that all rows of a run come from the same version of the code.
     for family in families().values():
         import_library(family)
     torch.set_num_threads(1)
     with quick_exporter():
         torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), dynamo=True, verbose=False)
     gc.collect()
-    gc.freeze()  # what is loaded stays, so that children need not look through it
+    gc.freeze()  # exempt the loaded objects from garbage collection in the children
 
 
 def run_forked(work: Callable[[Path], Row], died: Row, deadline_s: float, is_bad: Callable[[Row], bool]) -> Row:
-    """Run work in a child, and return its row with the seconds that it took.
+    """Run work in a child process, and return its row with the elapsed seconds.
 
     Args:
-        work: Gets an empty folder; what it prints is shown where its row is bad.
-        died: The row of a child that ended without one.
-        deadline_s: Seconds after which it is ended.
-        is_bad: Tells rows that need a look.
+        work: The function to run; gets an empty folder. Its output is shown if its row is bad.
+        died: The row for a child that ended without a result.
+        deadline_s: Timeout, after which the child is killed.
+        is_bad: Returns True for a row that needs attention.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -60,7 +60,7 @@ def run_forked(work: Callable[[Path], Row], died: Row, deadline_s: float, is_bad
         sender.close()
         row = died
         if receiver.poll(deadline_s):
-            with suppress(EOFError):  # it died
+            with suppress(EOFError):  # the child died
                 row = msgspec.json.decode(receiver.recv_bytes(), type=type(died))
         process.kill()
         process.join()
@@ -68,6 +68,12 @@ def run_forked(work: Callable[[Path], Row], died: Row, deadline_s: float, is_bad
         if is_bad(row):
             sys.stderr.write(log.read_text(errors="replace")[-6000:])
     return msgspec.structs.replace(row, seconds=round(time.monotonic() - started, 1))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and create its folder if necessary."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _child(work: Callable[[Path], msgspec.Struct], folder: Path, log: Path, sender: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the compatibility table is about: small models built on the spot, and real ones that packages bring."""
+"""Lists the models of the compatibility table: small generated models, and real ones from installed packages."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ingrain.vocabulary import Library
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """One row.
+    """One row of the table.
 
     Attributes:
         group: Heading of the row's table.
         name: The row's name.
         library: The source library.
-        place: Puts the model's folder at a path.
-        expected_refusal: True where the export must refuse the model.
-        model: What a user calls it; some rules of the source hold by that name.
+        place: Creates the model's folder at a path.
+        expected_refusal: True if the export must refuse the model.
+        model: The model's name; the source library has rules for some names.
     """
 
     group: str
@@ -34,7 +34,7 @@ class Subject:
 
     @property
     def key(self) -> str:
-        """The row's name among all tables."""
+        """The row's name, unique among all tables."""
         return f"{self.group} / {self.name}"
 
 
@@ -62,7 +62,7 @@ def _sentence_transformers() -> Iterator[Subject]:
             group="Architectures",
             name=name,
             library=library,
-            place=partial(_build_family, build_family, name),
+            place=partial(build_family, name),
             expected_refusal=family.refused,
         )
     for name, build in PIPELINES.items():
@@ -88,12 +88,8 @@ def _popular() -> Iterator[Subject]:
         )
 
 
-def _build_family(build: Callable[[str, Path], Path], name: str, folder: Path) -> Path:
-    return build(name, folder)
-
-
 def _packaged(package: str, path: str) -> Callable[[Path], object] | None:
-    """Return what links to a folder of an installed package, or None where it is not installed."""
+    """Return a function that copies a folder of an installed package, or None if the package is not installed."""
     try:
         folder = Path(str(distribution(package).locate_file(path)))
     except PackageNotFoundError:

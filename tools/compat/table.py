@@ -1,4 +1,4 @@
-"""Receives the results of compatibility runs, hands on the page of the documentation."""
+"""Renders the results of compatibility runs as a page of the documentation."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ for models of more than 200 million parameters. Where the source sets no maximum
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What one export came to.
+    """Result of one export.
 
     Attributes:
         group: Heading of the table.
         name: The row's name.
-        seconds: Wall-clock time on one thread, imports apart; building the small model is part of it.
-        expected_refusal: True where a refusal is right.
-        architecture: The source's word for the network.
-        exporter: The way of exporting that was proved.
-        verification: What was measured; None where nothing was published.
+        seconds: Wall-clock time on one thread, including the building of the model, but not the imports.
+        expected_refusal: True if the export must refuse the model.
+        architecture: The source library's name of the network.
+        exporter: Exporter and attention of the proved graph.
+        verification: The measurements; None if the export failed.
         equal_lengths_only: As in the manifest.
         code: Code of the error.
         reason: Message of the error.
@@ -61,7 +61,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unexpected(self) -> bool:
-        """True where a model that can be served was not proved, or one that cannot was not refused with a reason."""
+        """True if a supported model was not proved, or an unsupported one was not refused as such."""
         if self.expected_refusal:
             return self.code != "unsupported_model"
         return self.verification is None

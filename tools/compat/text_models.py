@@ -1,7 +1,7 @@
-"""Exports a small model of everything we know and the real ones at hand, and writes what was measured as a table.
+"""Exports all models of ``subjects.py``, each in its own process, and writes the results as a table.
 
-Run as ``python -m compat.text_models``; one process a model. Results are kept in a file, so that a run that was cut
-off goes on: what is new, and what came out wrong, is run.
+Run as ``python -m compat.text_models``. Results are kept in a file, so an interrupted run can be continued: only new
+models and those with unexpected results are run again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from compat.forked import run_forked, warm_up
+from compat.forked import run_forked, warm_up, write_file
 from compat.subjects import Subject, subjects
 from compat.table import Result, render
 from ingrain.errors import IngrainError
@@ -28,7 +28,7 @@ _DEADLINE_S = 900.0
 
 
 def main() -> int:
-    """Run what has no result yet, write the table, and return 1 where a result is not what it should be."""
+    """Run all models without a good result and write the table; return 1 if a result is unexpected."""
     arguments = _parse()
     kept: dict[str, Result] = {}
     if arguments.results.is_file() and not arguments.fresh:
@@ -39,15 +39,15 @@ def main() -> int:
         known = subject.key in kept and not kept[subject.key].unexpected
         if wanted and (arguments.only or not known):
             kept[subject.key] = result = run(subject)
-            _write(arguments.results, msgspec.json.format(msgspec.json.encode(kept)))
-            print(f"{subject.key}: {result.summary}", flush=True)  # a command for people
+            write_file(arguments.results, msgspec.json.format(msgspec.json.encode(kept)))
+            print(f"{subject.key}: {result.summary}", flush=True)
     rows = [kept[subject.key] for subject in subjects() if subject.key in kept]
-    _write(arguments.table, render(rows).encode())
+    write_file(arguments.table, render(rows).encode())
     return 1 if any(row.unexpected for row in rows) else 0
 
 
 def run(subject: Subject) -> Result:
-    """Build one model and export it in a process of its own."""
+    """Build and export one model in its own process."""
     died = _row(subject, code="export_crashed", reason="The process ended, or was ended, without a result.")
     return run_forked(partial(_export_in, subject), died, _DEADLINE_S, lambda row: row.unexpected)
 
@@ -74,7 +74,7 @@ def _export_in(subject: Subject, scratch: Path) -> Result:
     except IngrainError as error:
         traceback.print_exc()
         return _row(subject, code=error.code, reason=error.message)
-    except Exception as error:  # the table has a row for whatever a library makes of a model
+    except Exception as error:  # the table has a row for every failure
         traceback.print_exc()
         return _row(subject, code="export_failed", reason=f"An unexpected {type(error).__name__}.")
     graph = manifest.graphs[0]
@@ -88,7 +88,7 @@ def _export_in(subject: Subject, scratch: Path) -> Result:
 
 
 def _of_all_graphs(manifest: Manifest) -> Verification:
-    """Return what was measured of the texts, with the worst of the pictures, where the model takes both."""
+    """Return the text graph's measurements, combined with the worst of all graphs."""
     first, *others = (manifest.verification[graph.role] for graph in manifest.graphs)
     return msgspec.structs.replace(
         first,
@@ -104,18 +104,13 @@ def _row(subject: Subject, **measured: Any) -> Result:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m compat.text_models", description=__doc__)
-    parser.add_argument("--table", type=Path, default=Path("docs/compatibility.md"), help="where the table goes")
-    parser.add_argument("--results", type=Path, default=Path("build/compatibility.json"), help="where results are kept")
-    parser.add_argument("--only", help="run again what has this in its name, and nothing else")
-    parser.add_argument("--group", help="run what this table lacks, and nothing else ('Popular models')")
-    parser.add_argument("--fresh", action="store_true", help="forget kept results")
+    parser.add_argument("--table", type=Path, default=Path("docs/compatibility.md"), help="file of the table")
+    parser.add_argument("--results", type=Path, default=Path("build/compatibility.json"), help="file of the results")
+    parser.add_argument("--only", help="run only models with this text in their names, even if they have results")
+    parser.add_argument("--group", help="run only the missing models of this group ('Popular models')")
+    parser.add_argument("--fresh", action="store_true", help="ignore results of earlier runs")
     return parser.parse_args()
 
 

@@ -1,6 +1,7 @@
-"""Proves timm architectures of every large family with random weights, and writes what was measured as a table.
+"""Proves timm architectures of every large family with random weights, and writes the results as a table.
 
-Run as ``python -m compat.timm_models``; a run that was cut off goes on with what is missing or has failed.
+Run as ``python -m compat.timm_models``. An interrupted run can be continued: it repeats only architectures that are
+missing or failed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from compat.towers import TowerRow, convert_briefly, job_in, run_all
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
-# One or two of a family, small where there is a small one; `:0` for a network without a head.
+# One or two of each family, small ones if possible; `:0` for a network without a classifier layer.
 ARCHITECTURES = (
     "resnet18", "resnet50:0", "resnetv2_50", "wide_resnet50_2", "resnext50_32x4d", "seresnet50", "res2net50_26w_4s",
     "resnest26d", "skresnet18", "regnety_008", "densenet121", "vgg11_bn", "dpn48b", "dla34", "hrnet_w18_small",
@@ -43,7 +44,7 @@ compared with timm's own network in float32 and its own transform.
 
 
 def main() -> int:
-    """Run what has no good result yet."""
+    """Run all architectures without a good result."""
     return run_all("timm", lambda: ARCHITECTURES, measure, _render)
 
 

@@ -1,4 +1,4 @@
-"""Exports models one process each, keeps what was measured in a file so that a run can go on, and writes the table."""
+"""Exports models, each in its own process, and keeps the results in a file, from which it writes the table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from compat.forked import run_forked, warm_up
+from compat.forked import run_forked, warm_up, write_file
 from ingrain.errors import IngrainError
 from ingrain.export.families.convert import convert
 from ingrain.export.families.table import family_of
@@ -24,19 +24,19 @@ _DEADLINE_S = 3600.0
 
 
 class TowerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the export of one model came to.
+    """Result of the export of one model.
 
     Attributes:
-        name: The architecture, as its library writes it.
-        parameters: How many were exported.
-        reduced: What was cut off to fit the memory; empty at full size.
-        notes: What else a reader must know (a stand-in for a tokenizer).
-        fixed_length: True where every text is padded to the context length; None without a text tower.
+        name: The library's name of the architecture.
+        parameters: Number of exported parameters.
+        reduced: Description of the reduction to fit the memory; empty at full size.
+        notes: Further notes (a stand-in for a tokenizer).
+        fixed_length: True if every text is padded to the context length; None without a text tower.
         embedding_size: Width of the vectors, or the number of classes.
-        exporters: By role, which way of exporting was proved.
-        verification: By role, what was measured; empty where nothing was published.
-        error: Why not.
-        seconds: Wall-clock time, one thread.
+        exporters: The exporters of the proved graphs, by tower.
+        verification: The measurements, by role; empty if the export failed.
+        error: The error, if the export failed.
+        seconds: Wall-clock time on one thread.
         peak_mib: Largest resident memory of the process.
     """
 
@@ -71,17 +71,19 @@ def run_all(
     render: Callable[[dict[str, TowerRow]], str],
     outdated: Callable[[TowerRow], bool] = lambda _: False,
 ) -> int:
-    """Measure what has no good result yet, as a command; write the results and the table after each model.
+    """Run a command line tool that measures all architectures without a good result.
+
+    The results and the table are written after each model.
 
     Args:
-        title: Ending of the names of the table and the results (``timm``).
-        names: All architectures, in the order to run them.
-        measure: Builds and exports one; gets its name, an empty folder and a callback for progress.
-        render: Makes the page of all results, but for those that have failed.
-        outdated: True of a good result that is to be measured again.
+        title: Suffix of the file names of table and results (``timm``).
+        names: Returns all architectures, in the order to run them.
+        measure: Builds and exports one architecture; gets its name, an empty folder and a progress callback.
+        render: Returns the page for all results; failures are appended to it.
+        outdated: Returns True for a good result that must be measured again.
 
     Returns:
-        The exit status: 1 where any has failed.
+        The exit status: 1 if any architecture failed.
     """
     arguments = _parse(title)
     warm_up()
@@ -91,37 +93,32 @@ def run_all(
         if name in rows and not rows[name].error and not outdated(rows[name]):
             continue
         rows[name] = row = _run(name, measure)
-        _write(results, msgspec.json.format(msgspec.json.encode(dict(sorted(rows.items())))) + b"\n")
-        print(row.summary, flush=True)  # a command for people
+        write_file(results, msgspec.json.format(msgspec.json.encode(dict(sorted(rows.items())))) + b"\n")
+        print(row.summary, flush=True)
         failed = [f"| {row.name} | {row.error} |\n" for row in rows.values() if row.error]
         failures = ["\nNot served:\n\n| architecture | reason |\n| --- | --- |\n", *failed] if failed else []
-        _write(arguments.table, (render(rows) + "".join(failures)).encode())
+        write_file(arguments.table, (render(rows) + "".join(failures)).encode())
     return int(any(row.error for row in rows.values()))
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
 def _parse(title: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Proves architectures, and writes what was measured as a table.")
-    parser.add_argument("names", nargs="*", help="architectures to run; all without")
+    parser = argparse.ArgumentParser(description="Proves architectures, and writes the results as a table.")
+    parser.add_argument("names", nargs="*", help="architectures to run (default: all)")
     default = f"docs/compatibility-{title}"
-    parser.add_argument("--table", type=Path, default=Path(f"{default}.md"), help="where the table goes")
-    parser.add_argument("--results", type=Path, default=Path(f"{default}.json"), help="where results are kept")
+    parser.add_argument("--table", type=Path, default=Path(f"{default}.md"), help="file of the table")
+    parser.add_argument("--results", type=Path, default=Path(f"{default}.json"), help="file of the results")
     return parser.parse_args()
 
 
 def job_in(folder: Path, name: str, library: Library) -> ExportJob:
-    """Return a job whose output goes below a folder."""
+    """Return a job with a subfolder of ``folder`` as output."""
     output = folder / "output"
     output.mkdir()
     return ExportJob(name=name, library=library, output=str(output))
 
 
 def convert_briefly(job: ExportJob, folder: Path, report: Callable[[Progress], None]) -> Manifest:
-    """Convert the model in a folder, and prove it with few inputs."""
+    """Convert the model in a folder, with a brief proof."""
     return convert(job, family_of(job.library).open(job, folder), None, report, brief=True)
 
 
@@ -143,7 +140,7 @@ def _measure(name: str, measure: Measure, scratch: Path) -> TowerRow:
     except IngrainError as error:
         traceback.print_exc()
         row = TowerRow(name=name, error=f"{error.code}: {error.message}")
-    except Exception as error:  # the table has a row for whatever a library makes of a model
+    except Exception as error:  # the table has a row for every failure
         traceback.print_exc()
         row = TowerRow(name=name, error=f"An unexpected {type(error).__name__}: {str(error)[:300]}")
     else:

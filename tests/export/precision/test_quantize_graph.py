@@ -335,6 +335,6 @@ def test_each_floor_refuses_alone_and_names_what_was_measured(
     if to_source[1] == 0.5:
         for _ in range(20):
             bad.add((0.0, 1.0), (0.0, 1.0))
-    with pytest.raises(VerificationError, match=r"0\.9 \(0\.6; 0\.95\) is the least") as caught:
+    with pytest.raises(VerificationError, match=r"0\.9 \(0\.6; 0\.95\) is required") as caught:
         bad.check(1e-4, floors, what="vectors")
     assert caught.value.facts["meanCosineFloor"] == 0.9

@@ -1,1 +1,1 @@
-"""Compares a graph's answers with the source library's."""
+"""Compares a graph's outputs with the source library's."""

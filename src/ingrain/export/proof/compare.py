@@ -1,4 +1,4 @@
-"""Compares a graph with its source library; nothing is published without it."""
+"""Compares a graph's outputs with its source library's; every published graph has passed this comparison."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from ingrain.repository.manifest import Verification
 Floats = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
 Distance = Callable[[Floats, Floats], tuple[float, float]]
-"""Returns the largest difference of two rows, and their cosine."""
+"""Returns the largest difference between two rows, and their cosine."""
 Count = Callable[[int, int], None]
-"""Called with what is done, and with how much there is in all."""
+"""Called with the number of finished cases, and the total."""
 
 
 def compare(ours: Floats, theirs: Floats) -> tuple[float, float]:
-    """Return the largest difference of two vectors at unit length, and their cosine; a zero vector stays as it is."""
+    """Return the largest difference between two vectors at unit length, and their cosine.
+
+    If one of them is a zero vector, they are compared as they are.
+    """
     a, b = (vector.astype(np.float64) for vector in (ours, theirs))
     norm_a, norm_b = np.linalg.norm(a), np.linalg.norm(b)
     if norm_a < 1e-12 or norm_b < 1e-12:
@@ -35,25 +38,25 @@ def compare(ours: Floats, theirs: Floats) -> tuple[float, float]:
 
 
 def compare_logits(ours: Floats, theirs: Floats) -> tuple[float, float]:
-    """Return how far two rows of logits are apart, as probabilities and as vectors of unit length; and their cosine."""
+    """Return the largest difference between two rows of logits, as probabilities or unit vectors, and their cosine."""
     difference, cosine = compare(ours, theirs)
     return max(difference, float(np.abs(_softmax(ours) - _softmax(theirs)).max())), cosine
 
 
 @dataclass(frozen=True, kw_only=True)
 class References(ABC):
-    """Inputs of a proof with what the source library answers for them.
+    """Inputs of a proof with the source library's outputs for them.
 
     Attributes:
-        expected: The source's answers, float32 ``[N, D]``, one row an input.
+        expected: The source's outputs, float32 ``[N, D]``, one row per input.
         distance: How two rows are compared.
-        tokenizer_cases: Texts whose token ids were found equal.
-        source_padding_diff: How far the source's own vectors move with the padding beside them, where that is too far
-            for inputs of unequal lengths to share a batch; else None.
+        tokenizer_cases: Number of texts whose token ids were equal.
+        source_padding_diff: How much padding changes the source's own vectors, if that is too much for inputs of
+            unequal lengths in one batch; else None.
     """
 
     outputs: ClassVar[str]
-    """What is compared, in the plural, for messages."""
+    """Name of the outputs in messages, in the plural."""
 
     expected: Floats
     distance: Distance = compare
@@ -67,7 +70,7 @@ class References(ABC):
 
     @property
     def equal_lengths_only(self) -> bool:
-        """True where only inputs of equal length may share a batch."""
+        """True if only inputs of equal length may share a batch."""
         return self.source_padding_diff is not None
 
     @property
@@ -77,52 +80,52 @@ class References(ABC):
 
     @abstractmethod
     def batches(self) -> list[list[int]]:
-        """Return numbers of inputs that the graph gets together; each input is alone before it is in company."""
+        """Return batches of input numbers; each input comes alone first, then in a batch with others."""
 
     @abstractmethod
     def arrays(self, numbers: Sequence[int], names: Sequence[str]) -> Arrays:
-        """Return a batch as the graph takes it, by input name."""
+        """Return the graph's inputs for a batch, by name."""
 
     @abstractmethod
     def sample(self, names: Sequence[str]) -> Arrays:
-        """Return a small batch for an exporter to follow: of several items, unequal where they may be."""
+        """Return a small batch for the exporter to trace: several items, of unequal lengths if possible."""
 
     def of_fixed_length(self) -> References:
-        """Return the same for a graph that takes texts of the full length only."""
+        """Return the same references for a graph that accepts texts of the full length only."""
         return self
 
-    def calibration_batches(self, names: Sequence[str], report: Count) -> Iterable[Arrays]:  # noqa: ARG002  # none here
-        """Return batches on which the ranges of a graph's values are measured; none where it does not become int8."""
+    def calibration_batches(self, names: Sequence[str], report: Count) -> Iterable[Arrays]:  # noqa: ARG002  # overridden
+        """Return inputs for measuring the ranges of a graph's values; none for graphs that do not become int8."""
         return ()
 
 
 def check_answers(answers: Floats) -> Floats:
-    """Return what a source answers, if it can be compared at all.
+    """Return a source's outputs after checking that they can be compared.
 
     Raises:
-        ExportError: It holds NaN or infinity, or more than one vector an input.
+        ExportError: The outputs contain NaN or infinity, or more than one vector per input.
     """
     if answers.ndim != 2:
-        raise ExportError(f"The source gives an output of the shape {answers.shape} instead of one vector an input.")
+        raise ExportError(f"The source gives an output of the shape {answers.shape} instead of one vector per input.")
     if not np.isfinite(answers).all():
-        raise ExportError("The source library's own vectors hold NaN or infinity; the weights are unusable.")
+        raise ExportError("The source library's own vectors contain NaN or infinity; the weights are unusable.")
     return answers
 
 
 def prove(
     session: Any, references: References, *, tolerance: float, report: Count, floors: Floors | None = None
 ) -> Verification:
-    """Compare a graph with the source, inputs alone and in batches.
+    """Compare a graph with the source, for inputs alone and in batches.
 
     Args:
         session: An ``onnxruntime.InferenceSession``.
-        references: What the source answers.
-        tolerance: What every element of a unit-length vector must agree to, where there are no floors.
-        report: Called with rows done and in all.
-        floors: What the cosines of a lower precision must reach.
+        references: The inputs and the source's outputs.
+        tolerance: Largest allowed difference of an element of a unit-length vector; ignored if there are floors.
+        report: Called with the number of finished rows, and the total.
+        floors: Least cosines, for a lower precision.
 
     Raises:
-        VerificationError: A row differs by more than is allowed, is not finite or has another shape.
+        VerificationError: A row differs by more than allowed, is not finite or has another shape.
     """
     names = [value.name for value in session.get_inputs()]
     batches = references.batches()
@@ -139,7 +142,7 @@ def prove(
     return deviation.verification(
         tolerance=tolerance,
         floors=floors,
-        # Where only equal lengths share a batch, padding is what the source itself makes of it.
+        # If only equal lengths share a batch, report the effect of padding on the source itself.
         padding_diff=references.source_padding_diff,
         tokenizer_cases=references.tokenizer_cases,
     )
@@ -148,11 +151,11 @@ def prove(
 def _run(session: Any, arrays: Arrays, shape: tuple[int, int]) -> Floats:
     try:
         rows: Floats = session.run(None, arrays)[0]
-    except Exception as error:  # onnxruntime's exceptions have no common base but this
+    except Exception as error:  # onnxruntime's exceptions have no other common base
         raise_if_machines(error)
         given = next(iter(arrays.values())).shape
         raise VerificationError(
-            f"The graph fails on inputs of the shape {given}: a size was fixed while exporting."
+            f"The graph fails on inputs of the shape {given}: a size was fixed during the export."
         ) from error
     if rows.shape != shape:
         raise VerificationError(f"The graph gives an output of the shape {rows.shape} instead of {shape}.")

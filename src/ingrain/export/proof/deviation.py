@@ -1,4 +1,4 @@
-"""Sums up how far a graph's vectors are from its source's, and refuses what is too far."""
+"""Accumulates the deviation of a graph's vectors from its source's, and refuses a graph that deviates too much."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ingrain.repository.manifest import Verification
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floors:
-    """Least cosines that a graph of a lower precision is published with.
+    """Least cosines for publishing a graph of a lower precision.
 
     Attributes:
-        mean_cosine: To the source's vectors, their mean.
-        min_cosine: To the source's vectors, the smallest.
-        own_cosine: Of a vector computed beside others with the same vector computed alone, the smallest.
+        mean_cosine: Floor of the mean cosine with the source's vectors.
+        min_cosine: Floor of the smallest cosine with the source's vectors.
+        own_cosine: Floor of the smallest cosine between a vector computed in a batch and the same one computed alone.
     """
 
     mean_cosine: float
@@ -26,16 +26,16 @@ class Floors:
 
 
 Prove = Callable[[Any, Floors | None], Verification]
-"""Compares an ``onnxruntime.InferenceSession`` with the source, by floors or else by the tolerance of float32."""
+"""Compares an ``onnxruntime.InferenceSession`` with the source: by floors or, without them, by a tolerance."""
 
 
 @dataclass(slots=True)
 class Deviation:
-    """How far the vectors compared so far are apart, at unit length.
+    """The deviation of the vectors compared so far, at unit length.
 
     Attributes:
-        cases: How many vectors.
-        difference: Largest difference of an element to the source's.
+        cases: Number of vectors.
+        difference: Largest difference of an element to the source's vector.
         own_difference: Largest difference of an element to the same vector computed alone.
     """
 
@@ -47,11 +47,11 @@ class Deviation:
     _sum_of_cosines: float = 0.0
 
     def add(self, to_source: tuple[float, float], to_itself: tuple[float, float]) -> None:
-        """Take in one vector.
+        """Add one vector.
 
         Args:
             to_source: Largest difference of an element to the source's vector, and the cosine with it.
-            to_itself: The same of this vector and the one that was computed alone.
+            to_itself: The same for this vector and the one that was computed alone.
         """
         self.cases += 1
         self.difference = max(self.difference, to_source[0])
@@ -68,7 +68,7 @@ class Deviation:
     def verification(
         self, *, tolerance: float, floors: Floors | None, padding_diff: float | None = None, tokenizer_cases: int = 0
     ) -> Verification:
-        """Return what the manifest keeps."""
+        """Return the manifest's record of the proof."""
         return Verification(
             max_abs_diff=self.difference,
             min_cosine=self._min_cosine,
@@ -82,7 +82,7 @@ class Deviation:
         )
 
     def check(self, tolerance: float, floors: Floors | None, *, what: str) -> None:
-        """Refuse what is too far from the source."""
+        """Raise if the deviation is larger than allowed."""
         if floors is not None:
             self._check_floors(floors, what)
             return
@@ -90,7 +90,7 @@ class Deviation:
         if not worst <= tolerance:
             raise VerificationError(
                 f"The graph's {what} differ from the source library's by up to {worst:.2g} (smallest cosine "
-                f"{self._min_cosine:.6f}), and {tolerance:.2g} is allowed, so the model was not published.",
+                f"{self._min_cosine:.6f}), but only {tolerance:.2g} is allowed, so the model was not published.",
                 facts={**self._facts(), "tolerance": tolerance},
             )
 
@@ -103,8 +103,8 @@ class Deviation:
         if not reached:
             raise VerificationError(
                 f"The graph's {what} have a mean cosine of {self.mean_cosine:.4f} with the source library's (smallest "
-                f"{self._min_cosine:.4f}; with themselves in other batches {self._own_cosine:.4f}), and "
-                f"{floors.mean_cosine} ({floors.min_cosine}; {floors.own_cosine}) is the least that is published.",
+                f"{self._min_cosine:.4f}; with themselves in other batches {self._own_cosine:.4f}), but at least "
+                f"{floors.mean_cosine} ({floors.min_cosine}; {floors.own_cosine}) is required.",
                 facts={
                     **self._facts(),
                     "meanCosine": self.mean_cosine,

@@ -1,4 +1,4 @@
-"""Tries ways to make a graph, best first, until the result of one is proved."""
+"""Tries the ways to make a graph in order, until one result is proved."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ Result = TypeVar("Result")
 
 
 def first_proved(ways: Iterable[Way], attempt: Callable[[Way], Result], *, what: str) -> Result:
-    """Try one way after the other.
+    """Return the result of the first attempt that succeeds.
 
     Raises:
-        VerificationError: The last difference that was measured, where every way failed and one could be run.
-        UnsupportedModelError: No exporter can express it.
+        VerificationError: All attempts failed, and at least one graph could be compared; this is the last such error.
+        UnsupportedModelError: All attempts failed before a comparison.
     """
     refusal: VerificationError | None = None
     for way in ways:
         try:
             return attempt(way)
         except (CannotConvert, VerificationError) as error:
-            # The next way may manage; the operator's log keeps what was wrong with this one.
-            print(f"{what}, {way} did not work:", file=sys.stderr)  # noqa: T201  # the worker's stderr is its log
+            print(f"{what}, {way}, failed:", file=sys.stderr)  # noqa: T201  # the worker's stderr is its log
             traceback.print_exc()
             refusal = error if isinstance(error, VerificationError) else refusal
-    raise refusal or unsupported(f"{what} cannot be converted to ONNX: no exporter can express it.")
+    raise refusal or unsupported(f"{what} cannot be converted to ONNX: none of the ONNX exporters supports it.")

@@ -1,6 +1,6 @@
-"""Has a source library embed the images of a proof, and compares its pixels with those that serving prepares.
+"""Computes the source library's outputs for the images of a proof, and compares its prepared pixels with the server's.
 
-The images go through the very code that serves them, so that a difference in resizing or cropping shows as well.
+The graph gets images prepared by the server's own code, so the proof also detects differences in resizing or cropping.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ingrain.repository.manifest import ImagePreprocess, ToRgb
 
 Pixels = NDArray[np.uint8]
 
-# The source normalizes in another order of operations than we check in; a pixel that is off by one is 50 times that.
+# Allows for another order of operations in the source's normalization; a pixel that is off by one gives 50 times that.
 _PIXEL_TOLERANCE = 1e-4
 
 
 class ImageSource(Protocol):
-    """The source library's own way from images to its output."""
+    """A source that computes outputs for images."""
 
     def pixels(self, images: Sequence[Any]) -> Floats:
-        """Return what its network gets of Pillow images, float32 ``[B, 3, H, W]``."""
+        """Prepare Pillow images for the network, float32 ``[B, 3, H, W]``."""
         ...
 
     def embed_pixels(self, pixels: Floats) -> Floats:
@@ -40,21 +40,21 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReferences(References):
-    """Images with what the source answers.
+    """Images with the source's outputs.
 
     Attributes:
-        prepared: Our pixels, ``uint8 [N, H, W, 3]``, found equal to the source's.
-        alone: How many of them the graph gets alone too; all of them are proved in batches.
+        prepared: The server's pixels, ``uint8 [N, H, W, 3]``, which equal the source's.
+        alone: Number of images that the graph also gets alone; all are proved in batches.
     """
 
-    outputs = "outputs for pictures"
+    outputs = "outputs for images"
 
     prepared: Pixels
     alone: int
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The batch alone: an image's size is fixed."""
+        """Only the batch; an image's size is fixed."""
         return ("batch",)
 
     def batches(self) -> list[list[int]]:
@@ -65,7 +65,7 @@ class ImageReferences(References):
         ]
 
     def arrays(self, numbers: Sequence[int], names: Sequence[str]) -> Arrays:
-        """Return pixels, ``uint8 [B, H, W, 3]``, by the graph's one input."""
+        """Return pixels, ``uint8 [B, H, W, 3]``, by the name of the graph's only input."""
         (name,) = names
         return {name: self.prepared[list(numbers)]}
 
@@ -77,13 +77,13 @@ class ImageReferences(References):
 def ask_image_source(
     source: ImageSource, config: ImagePreprocess, *, distance: Distance = compare, brief: bool = False
 ) -> ImageReferences:
-    """Have the source answer for the images of the proof.
+    """Compute the source's outputs for the images of the proof.
 
     Args:
         source: The source.
-        config: The exported geometry.
-        distance: How two answers are compared.
-        brief: True for few images, where hundreds of models are compared.
+        config: The exported image preprocessing.
+        distance: How two outputs are compared.
+        brief: True: use few images, for runs over hundreds of models.
 
     Raises:
         VerificationError: Our pixels differ from the source's.
@@ -99,7 +99,7 @@ def ask_image_source(
 
 
 def _open(data: bytes, config: ImagePreprocess) -> Image.Image:
-    """Open an image as users of the source do; timm takes RGB only, so that conversion is theirs."""
+    """Open an image as users of the source do; users of timm convert to RGB themselves."""
     image = Image.open(BytesIO(data))
     return image.convert("RGB") if isinstance(config.steps[0], ToRgb) else image
 
@@ -109,11 +109,11 @@ def _compare_pixels(ours: Pixels, theirs: Floats, config: ImagePreprocess) -> No
     normalized = ((ours.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
     if normalized.shape != theirs.shape:
         raise VerificationError(
-            f"The prepared pictures have the shape {normalized.shape}, and {theirs.shape} is right."
+            f"The prepared images have the shape {normalized.shape} instead of the source library's {theirs.shape}."
         )
     difference = float(np.abs(normalized - theirs).max())
     if difference > _PIXEL_TOLERANCE:
         raise VerificationError(
-            f"The prepared pictures differ from the source library's by up to {difference:.2g} (normalized), so the "
+            f"The prepared images differ from the source library's by up to {difference:.2g} (normalized), so the "
             "model was not published."
         )

@@ -1,4 +1,4 @@
-"""Images that a proof is run on: none square by rule, none uniform, of several sizes and modes."""
+"""The images of a proof: several sizes, shapes and modes, none of uniform colour."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-# Width, height, mode, format. The first few are the ones of a brief proof.
+# Width, height, mode, format. A brief proof uses the first few.
 _IMAGES = (
     (640, 427, "RGB", "JPEG"),
     (233, 517, "RGB", "PNG"),
@@ -25,14 +25,14 @@ BRIEF = 3
 
 
 def encoded_images(*, brief: bool = False) -> list[bytes]:
-    """Return encoded images, the same every time: smooth shapes with noise on them, as photographs have.
+    """Return encoded images, the same every time: smooth shapes with noise, as in photographs.
 
-    Each has a light of its own: networks that average over a picture would hardly tell them apart.
+    Their brightness differs, so that even networks that average over an image distinguish them.
     """
     return [_encode(*kind, seed=number) for number, kind in enumerate(_IMAGES[:BRIEF] if brief else _IMAGES)]
 
 
-@functools.cache  # drawing them takes longer than a small network's proof
+@functools.cache  # drawing the images takes longer than a small network's proof
 def _encode(width: int, height: int, mode: str, file_format: str, *, seed: int) -> bytes:
     random = np.random.default_rng(20261122 + seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)

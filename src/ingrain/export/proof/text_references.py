@@ -1,7 +1,7 @@
-"""Has a source library embed the texts of a proof, and compares its token ids with those that serving makes.
+"""Computes the source library's vectors for the texts of a proof, and compares its token ids with the server's.
 
-The texts: of 1 to the maximum of tokens and longer, awkward ones and empty ones, with every prompt. The tokenizer is
-compared on several hundred more.
+The texts have from one token to more than the maximum, and include awkward and empty texts and the model's prompts. The
+tokenizer is compared on several hundred more texts.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from ingrain.export.proof.compare import Arrays, Count, Floats, References, chec
 from ingrain.export.proof.texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
 from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
 
-# Attention of one text costs heads x tokens squared: a single text of 8192 tokens can take minutes and gigabytes.
-# Lengths above these are not run; positions and masks are computed in one way for all lengths, and what differs
-# with the length (windows, chunks, position tables) shows well below.
+# Attention costs heads x tokens squared: one text of 8192 tokens can take minutes and gigabytes. The proof does
+# not run longer texts than this. Effects that depend on the length (windows, chunks, position tables) show well below.
 LONGEST_PROVED = 2048
 LONGEST_PROVED_LARGE = 512
 LARGE_PARAMETERS = 200_000_000
 
-# Two lengths with padding: what an exporter follows must be the general case.
+# Two lengths, so that the exporter traces a batch with padding.
 _SAMPLE = ["a river runs to the sea, slowly", "stone"]
 
 
 class TextSource(Protocol):
-    """The source library's own way from texts to vectors."""
+    """A source that computes vectors for texts."""
 
     parameters: int
     special_tokens: list[str]
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Return the arrays that the source's network gets, ``int64 [B, T]`` by name."""
+        """Return the inputs of the source's network, ``int64 [B, T]`` by name."""
         ...
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 1) -> Floats:
@@ -49,11 +48,11 @@ class TextSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TextReferences(References):
-    """Texts with what the source answers for each alone.
+    """Texts with the source's vector for each text alone.
 
     Attributes:
-        items: The texts as the serving code tokenizes them.
-        preprocessor: The serving code with the exported tokenizer.
+        items: The texts, tokenized by the server's code.
+        preprocessor: The server's code with the exported tokenizer.
     """
 
     outputs = "vectors"
@@ -75,7 +74,7 @@ class TextReferences(References):
             groups: dict[int, list[int]] = {}
             for number in numbers:
                 groups.setdefault(lengths[number], []).append(number)
-            # A text that has its length to itself still shares a batch with itself.
+            # A text without others of its length shares a batch with itself.
             return alone + [group if len(group) > 1 else group * 3 for group in groups.values()]
         order = sorted(numbers, key=lengths.__getitem__)
         short = [number for number in order if lengths[number] <= 64]
@@ -96,7 +95,7 @@ class TextReferences(References):
         return replace(self, preprocessor=padding)
 
     def calibration_batches(self, names: Sequence[str], report: Count) -> Iterable[Arrays]:
-        """Return batches of the calibration sample, of one length each."""
+        """Return batches of the calibration sample, each of texts with equal lengths."""
         return sample_batches(self.preprocessor, names, report)
 
 
@@ -109,15 +108,15 @@ def ask_text_source(
     report: Count,
     brief: bool = False,
 ) -> TextReferences:
-    """Have the source embed the texts of the proof.
+    """Compute the source's vectors for the texts of the proof.
 
     Args:
         source: The source.
-        preprocessor: The serving code with the exported tokenizer.
-        inputs: The graph's inputs.
-        tolerance: What the source's own vectors may move by when padding is put beside them.
-        report: Called with texts done and in all.
-        brief: True for a dozen texts instead of about fifty, where hundreds of models are compared.
+        preprocessor: The server's code with the exported tokenizer.
+        inputs: Names of the graph's inputs.
+        tolerance: How much padding may change the source's own vectors.
+        report: Called with the number of finished texts, and the total.
+        brief: True: use a dozen texts instead of about fifty, for runs over hundreds of models.
 
     Raises:
         VerificationError: The exported tokenizer differs from the source's.
@@ -130,7 +129,7 @@ def ask_text_source(
         report(done, len(texts))
         item = preprocessor.encode([text], prompt=prompt)[0]
         if not len(item) and not preprocessor.config.allow_empty:
-            continue  # the server refuses it, as the source has no answer either
+            continue  # the server refuses such a text, because the source has no vector for it
         items.append(item)
         rows.append(source.embed([text], prompt=prompt)[0])
     expected = check_answers(np.stack(rows))
@@ -145,7 +144,7 @@ def ask_text_source(
 
 
 def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, inputs: Sequence[str]) -> int:
-    """Compare the arrays that a graph gets with those that the source's network gets, and return on how many texts."""
+    """Compare the inputs of graph and source network for many texts, and return the number of texts."""
     texts = tokenizer_texts(source.special_tokens, preprocessor.config.max_tokens)
     names = [name for name in inputs if name != "pooling_mask"]
     for start in range(0, len(texts), 16):
@@ -157,7 +156,7 @@ def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, input
         if not items:
             continue
         theirs = source.tokenize(batch)
-        # A source may pad further than the longest text (CLIP's: to its context length).
+        # A source may pad beyond the longest text (CLIP: to the context length).
         width = theirs["input_ids"].shape[1]
         ours = collate(items, preprocessor.config, names, length=width)
         for name in names:
@@ -171,12 +170,12 @@ def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, input
 
 
 def longest_proved(max_tokens: int, parameters: int) -> int:
-    """Return the longest sequence that a proof runs: the maximum, up to 2048, or 512 for more than 200 M parameters."""
+    """Return the longest sequence of a proof: the maximum, at most 2048, or 512 above 200 million parameters."""
     return min(max_tokens, LONGEST_PROVED_LARGE if parameters > LARGE_PARAMETERS else LONGEST_PROVED)
 
 
 def _texts(preprocessor: TextPreprocessor, parameters: int, *, brief: bool) -> list[tuple[str, str | None]]:
-    """Return texts with the prompt to use (None: the model's default), shortest first."""
+    """Return texts with their prompts (None: the model's default), shortest first."""
     longest = longest_proved(preprocessor.config.max_tokens, parameters)
 
     def count_tokens(text: str) -> int:
@@ -207,7 +206,7 @@ def _neighbours(order: list[int], lengths: list[int]) -> list[list[int]]:
 
 
 def _source_padding_diff(source: TextSource) -> float:
-    """Measure how far the source's own vectors move when padding is put beside them."""
+    """Measure how much padding changes the source's own vectors."""
     short = [AWKWARD[4], "river", AWKWARD[10]]
     padded = source.embed([*short, " ".join(AWKWARD[4:12])], batch_size=len(short) + 1)
     return max(compare(padded[row], source.embed([text])[0])[0] for row, text in enumerate(short))

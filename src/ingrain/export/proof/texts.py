@@ -1,4 +1,4 @@
-"""Texts that a proof is run on: many scripts, awkward characters, every length up to the maximum."""
+"""The texts of a proof: many scripts, awkward characters, all lengths up to the maximum."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WORDS = (
 )
 # fmt: on
 
-# Blocks of Unicode that random texts are drawn from: living scripts, symbols, astral planes, unassigned.
+# Unicode blocks for random texts: living scripts, symbols, astral planes, unassigned code points.
 _BLOCKS = (
     (0x20, 0x7E), (0xA1, 0x17F), (0x180, 0x24F), (0x300, 0x36F), (0x370, 0x3FF), (0x400, 0x4FF), (0x531, 0x58F),
     (0x591, 0x5F4), (0x600, 0x6FF), (0x700, 0x74F), (0x780, 0x7BF), (0x900, 0x97F), (0x980, 0x9FF), (0xA00, 0xAFF),
@@ -58,13 +58,13 @@ _BLOCKS = (
 
 
 def tokenizer_texts(special_tokens: list[str], max_tokens: int) -> list[str]:
-    """Return several hundred texts on which two tokenizers should agree.
+    """Return several hundred texts for comparing two tokenizers.
 
     Args:
-        special_tokens: The tokenizer's own; a user may type them.
-        max_tokens: Its maximum; some texts are longer.
+        special_tokens: The tokenizer's special tokens, which a user may type.
+        max_tokens: The maximum length; some texts are longer.
     """
-    seed = random.Random(20261122)  # noqa: S311  # the same texts every time, no secret
+    seed = random.Random(20261122)  # noqa: S311  # fixed, for the same texts every time
     texts = [*AWKWARD]
     texts += [unicodedata.normalize(form, text) for text in AWKWARD for form in ("NFD", "NFKC")]
     texts += [text.upper() for text in AWKWARD] + [text.lower() for text in AWKWARD]
@@ -80,12 +80,12 @@ def tokenizer_texts(special_tokens: list[str], max_tokens: int) -> list[str]:
 
 
 def text_of_length(count: int, measure: Callable[[str], int], longest: int) -> str:
-    """Return a text of about ``count`` tokens, special tokens included; exactly so where the tokenizer permits.
+    """Return a text of ``count`` tokens, special tokens included; about that many if no text has exactly as many.
 
     Args:
-        count: Tokens wanted.
-        measure: Counts the tokens of a text, cut to the maximum.
-        longest: The maximum; a ``count`` above it asks for a text that is cut.
+        count: Number of tokens.
+        measure: Returns the number of tokens of a text after truncation.
+        longest: The maximum length; for a larger ``count``, the text will be truncated.
     """
     seed = random.Random(count)  # noqa: S311  # as above
     words = _long_text(seed, count + 8).split(" ")
@@ -96,7 +96,7 @@ def text_of_length(count: int, measure: Callable[[str], int], longest: int) -> s
         middle = (low + high + 1) // 2
         low, high = (middle, high) if measure(" ".join(words[:middle])) <= count else (low, middle - 1)
     text = " ".join(words[:low])
-    for _ in range(16):  # fill up what a long word left open
+    for _ in range(16):  # the next word was too long; fill up with short ones
         if measure(f"{text} a") > count:
             break
         text = f"{text} a" if text else "a"
@@ -104,7 +104,7 @@ def text_of_length(count: int, measure: Callable[[str], int], longest: int) -> s
 
 
 def lengths_to_prove(longest: int) -> list[int]:
-    """Return token counts from 1 to ``longest``: dense where it is cheap, then around powers of two."""
+    """Return token counts from 1 to ``longest``: all small ones, then those around powers of two."""
     dense = set(range(1, min(longest, 12) + 1))
     doubling = set(_around_powers_of_two(longest))
     return sorted(dense | doubling | {longest, max(1, longest - 1)})

@@ -1,1 +1,1 @@
-"""Reads checkpoints, and checks that every number in a network came from one."""
+"""Reads checkpoints, and checks that all weights of a loaded network come from files."""

@@ -1,8 +1,8 @@
-"""Recomputes the buffers of a network that no file holds, as its own constructor does.
+"""Recomputes buffers that are in no file with the constructor of the network's class.
 
-transformers builds networks without memory and fills them from files. What no file holds (rotary frequencies, ALiBi
-slopes, position ids) it asks the class to compute again, by rules that the classes of transformers follow and others
-do not: there, such a buffer is whatever was in memory.
+transformers builds networks on the meta device and fills them from files. Buffers that are in no file (rotary
+frequencies, ALiBi slopes, position ids) are recomputed by a protocol that transformers' own classes implement. Custom
+classes do not, and their buffers contain uninitialized memory.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ingrain.export.weights.load_report import Loaded
 
 
 def restore_buffers(loaded: Loaded) -> frozenset[str]:
-    """Put in what the constructor of the network's class computes from its configuration.
+    """Set buffers to the values that the constructor of the network's class computes from the configuration.
 
     Returns:
-        The names of the tensors that were put in.
+        The names of these buffers.
     """
     import torch
 
     network = loaded.network
     kept = network.state_dict(keep_vars=True)
     wanted = {name for name, _ in network.named_buffers(remove_duplicate=False) if name not in kept}
-    # A buffer of numbers that files could hold: computed too, unless it was learned, as statistics are.
+    # A persistent integer buffer that is missing from the files is computed too; a float buffer may be learned.
     wanted |= {name for name in loaded.missing if name in kept and not kept[name].is_floating_point()}
     lost = [
         (prefix, name)
@@ -48,14 +48,14 @@ def restore_buffers(loaded: Loaded) -> frozenset[str]:
         setattr(network.get_submodule(prefix), name, getattr(made.get_submodule(prefix), name))
     if changed:
         print(  # noqa: T201  # the worker's stderr is its log
-            f"{type(network).__name__} was loaded without the buffers that it computes: {', '.join(sorted(changed))}.",
+            f"{type(network).__name__} was loaded with wrong buffers, recomputed now: {', '.join(sorted(changed))}.",
             file=sys.stderr,
         )
     return restored
 
 
 def _put(network: Any, name: str, value: Any) -> bool:
-    """Replace a buffer, and return whether it was another one."""
+    """Replace a buffer; return True if its value changed."""
     import torch
 
     prefix, _, leaf = name.rpartition(".")
@@ -69,7 +69,7 @@ def _put(network: Any, name: str, value: Any) -> bool:
 
 @contextmanager
 def _parameters_without_memory() -> Iterator[None]:
-    """Have parameters let go of their memory as soon as a module registers them; buffers keep theirs."""
+    """Move parameters to the meta device as soon as a module registers them, while the context is open."""
     import torch
 
     register = torch.nn.Module.register_parameter
@@ -82,7 +82,7 @@ def _parameters_without_memory() -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch.nn.Module, "register_parameter", register_empty))
-        for name in DRAWS:  # torch computes shapes and types of what it would draw, slowly
+        for name in DRAWS:  # skip them for meta tensors, where torch is slow to compute shapes and types
             draw = _unless_empty(getattr(torch.Tensor, name))
             stack.enter_context(mock.patch.object(torch.Tensor, name, draw))
         yield

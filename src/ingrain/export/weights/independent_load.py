@@ -1,10 +1,10 @@
-"""Compares two loads of a model, and refuses tensors that reach its vectors and come from no file.
+"""Compares two loads of a model; refuses models whose vectors depend on tensors that come from no file.
 
-A network that is not whole is filled at random, with constants or with whatever was in memory. Reference and graph
-would agree on it, and another load would give other vectors. So a model is loaded twice, from other random numbers and
-with unset memory set to NaN; what differs, or what the library reports as missing, is made up. Whether it matters is
-an experiment: it is set to other values, and the vectors change or do not. A pooler that nobody asks for does not
-matter.
+Libraries fill missing weights with random numbers, constants or uninitialized memory. Source and graph would agree on
+these weights, but the next load would give other vectors. So a model is loaded twice, the second time with other random
+numbers and with uninitialized memory set to NaN. Tensors that differ, or that the library reports as missing, come from
+no file. To find out whether they matter, their values are changed and the vectors compared: an unused pooler, for
+example, does not matter.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _TRIED = 4
 _NAN = float("nan")
 
 Probe = Callable[[], list[NDArray[np.float32]]]
-"""Gives vectors of a few inputs of every kind that the model is served with, by the loaded network."""
+"""Computes the loaded network's vectors for a few inputs of every kind that the model accepts."""
 
 
 class IndependentLoads:
-    """Watches the loads of one model: the first is remembered by a digest of each tensor, the others must equal it."""
+    """Watches the loads of one model: keeps a digest of each tensor of the first load and compares later loads."""
 
     def __init__(self) -> None:
         self._digests: dict[str, bytes] = {}
@@ -50,10 +50,10 @@ class IndependentLoads:
 
     @contextmanager
     def watch(self) -> Iterator[list[Loaded]]:
-        """Load within this context; yields what will have been loaded.
+        """Record the networks that are loaded while the context is open; yields the list of them.
 
         Raises:
-            UnsupportedModelError: The library gave up over tensors that do not fit.
+            UnsupportedModelError: The library failed on tensors that do not fit.
         """
         import torch
 
@@ -74,7 +74,7 @@ class IndependentLoads:
             networks[:] = [_restored(loaded) for loaded in networks]
 
     def check(self, model: Any, networks: list[Loaded], probe: Probe) -> None:
-        """Refuse a loaded model whose vectors depend on anything that is not from its files."""
+        """Raise if the loaded model's vectors depend on values that are not from its files."""
         refuse_unused_layers(networks)
         tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         missing = _not_from_files(tensors, model, networks)
@@ -85,21 +85,21 @@ class IndependentLoads:
             raise lacking(_short(reaching, tensors, networks))
         if reaching := _reaching({name: tensors[name] for name in differing}, probe):
             raise unsupported(
-                "The model's vectors depend on tensors that are different each time it is loaded, for neither its "
-                f"files nor its code set them: {name_some(_short(reaching, tensors, networks))}."
+                "The model's vectors depend on tensors that differ each time it is loaded, because neither its files "
+                f"nor its code set them: {name_some(_short(reaching, tensors, networks))}."
             )
-        # Tensors that are neither weights nor buffers are told by what they do.
+        # Tensors that are neither parameters nor buffers show in the vectors only.
         vectors = probe()
         self._vectors = self._vectors or vectors
         if not _equal(vectors, self._vectors):
             raise unsupported(
                 "The model gives other vectors each time it is loaded, although its weights are the same: its code "
-                "draws at random, or leaves memory unset."
+                "uses random numbers or uninitialized memory."
             )
 
 
 def probe_pixels(height: int, width: int) -> NDArray[np.float32]:
-    """Return a picture of no constant colour as a network gets it, float32 ``[1, 3, H, W]``."""
+    """Return prepared pixels of a colour gradient, float32 ``[1, 3, H, W]``."""
     return np.linspace(-1, 1, 3 * height * width, dtype=np.float32).reshape(1, 3, height, width)
 
 
@@ -110,7 +110,7 @@ def _restored(loaded: Loaded) -> Loaded:
 
 
 def _not_from_files(tensors: dict[str, Any], model: Any, networks: list[Loaded]) -> set[str]:
-    """Return the names of weights that no loaded network got from a file; tied ones are one tensor."""
+    """Return the names of weights that no loaded network got from a file; tied weights count as one tensor."""
     given = {
         id(tensor)
         for loaded in networks
@@ -124,9 +124,9 @@ def _not_from_files(tensors: dict[str, Any], model: Any, networks: list[Loaded])
 
 
 def _reaching(tensors: dict[str, Any], probe: Probe) -> set[str]:
-    """Return the names of tensors that change the vectors: a few, and all the others where there are more.
+    """Return the names of tensors that affect the vectors; all names if more than a few do.
 
-    Where none does, all are left as NaN: should one matter to any other input, its vector shows it.
+    If none does, all tensors stay NaN, so that a vector of another input that depends on one becomes NaN.
     """
     together = list(tensors.values())
     if not together or not _change(together, probe):
@@ -142,13 +142,13 @@ def _reaching(tensors: dict[str, Any], probe: Probe) -> set[str]:
 
 
 def _change(tensors: list[Any], probe: Probe) -> bool:
-    """Return whether the vectors change where tensors are NaN, and not ones as they are afterwards."""
+    """Return True if the vectors for tensors of NaN differ from those for ones; the tensors stay ones."""
     vectors = []
     for number in (_NAN, 1.0):
         _fill(tensors, number)
         try:
             vectors.append(probe())
-        except Exception as error:  # a network raises whatever it stumbles over: a position that is not there
+        except Exception as error:  # a network raises exceptions of many kinds, such as for a bad position id
             raise_if_machines(error)
             traceback.print_exc()
             _fill(tensors, 1.0)
@@ -175,7 +175,7 @@ def _digest(tensor: Any) -> bytes:
 
 
 def _short(names: set[str], tensors: dict[str, Any], networks: list[Loaded]) -> set[str]:
-    """Return names as a model's files have them, not as the whole model does."""
+    """Return the names that tensors have in the model's files."""
     in_files = {
         id(tensor): name
         for loaded in networks
@@ -186,7 +186,7 @@ def _short(names: set[str], tensors: dict[str, Any], networks: list[Loaded]) -> 
 
 @contextmanager
 def _unset_memory_as_nan(wanted: bool) -> Iterator[None]:
-    """Have torch set memory that nothing was written to to NaN, or the largest whole number."""
+    """If wanted, make torch fill uninitialized memory with NaN (integers: the largest value)."""
     import torch
 
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

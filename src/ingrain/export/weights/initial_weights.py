@@ -1,4 +1,4 @@
-"""Skips most of the random numbers that a network gets before its checkpoint is loaded."""
+"""Speeds up the random initialization of a network whose weights are loaded afterwards."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-# What the initialisers of torch, timm and OpenCLIP end in.
+# The tensor methods that the initializers of torch, timm and OpenCLIP call.
 DRAWS = ("uniform_", "normal_")
 _BLOCK = 65_536
 
 
 @contextmanager
 def repeated_random() -> Iterator[None]:
-    """Have large tensors filled with one block of random numbers over and over, while the context is open.
+    """Fill large tensors with repetitions of one block of random numbers while the context is open.
 
-    Drawing a number costs more than reading it from a file. Some numbers there must be: initialisers that cut a
-    distribution draw until all are within the bounds. Only for a network whose weights are then all loaded: a loader
-    that is strict about missing weights must follow.
+    Drawing a random number costs more than reading one from a file. The tensors cannot stay empty, because initializers
+    of truncated distributions draw until all numbers are within the bounds. Use this only if a strict loader, which
+    refuses missing weights, loads all weights afterwards.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""Keeps the code of a model from overwriting tensors that were loaded from its files.
+"""Prevents a model's custom code from overwriting tensors that were loaded from its files.
 
-transformers asks that code (``_init_weights``) again for every module of which anything is not from a file, and a
-buffer that is computed is enough. The code was written for a new network and may set all that the module and its
-children have: zeros in a bias, for instance, which are the same in every load, so that a second one would not tell.
+transformers calls the code's ``_init_weights`` for every module with a tensor that is not from a file; a computed
+buffer suffices. The code is meant for new networks and may set all tensors of the module and its children, for example
+biases to zero. This would be the same in every load, so comparing two loads would not detect it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _STEP = "_initialize_missing_keys"
 
 @contextmanager
 def loaded_weights_kept() -> Iterator[None]:
-    """Have code that comes with a model see tensors without memory in place of those that files gave."""
-    modeling = sys.modules.get("transformers.modeling_utils")  # whoever uses it has imported it
+    """Replace loaded tensors by meta tensors while custom code initializes a network."""
+    modeling = sys.modules.get("transformers.modeling_utils")  # imported by now if it is used
     if modeling is None:
         yield
         return
@@ -29,7 +29,7 @@ def loaded_weights_kept() -> Iterator[None]:
 
 def _keeping(initialize: Any) -> Any:
     def keep(network: Any, *arguments: Any, **options: Any) -> None:
-        if not network.is_custom_code():  # transformers' own classes ask each tensor before they set it
+        if not network.is_custom_code():  # transformers' own classes skip loaded tensors
             initialize(network, *arguments, **options)
             return
         loaded = [

@@ -1,4 +1,4 @@
-"""Records, while a library loads a network, which of its tensors came from the model's files."""
+"""Records which tensors of a network came from the model's files while a library loads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingrain.errors import UnsupportedModelError
 from ingrain.export.model_files import unsupported
 
 _NAMED = 3
-# Buffers that older versions of the libraries wrote into every layer's weights, and newer ones compute.
+# Buffers that older versions of the libraries stored with every layer's weights, and newer ones compute.
 _COMPUTED = ("inv_freq", "position_ids", "masked_bias")
 _FIRST_NUMBER = re.compile(r"^(.*?\.)?\d+\.")
 
@@ -25,10 +25,10 @@ class Loaded:
 
     Attributes:
         network: The ``torch.nn.Module``.
-        missing: Names of its tensors that the files do not hold.
-        mismatched: Names of those that have another shape there.
-        unexpected: Names that the files hold, and the network does not have.
-        transformers: True where transformers filled it, which makes up what is missing.
+        missing: Names of its tensors that are not in the files.
+        mismatched: Names of its tensors that have another shape in the files.
+        unexpected: Names in the files that the network does not have.
+        transformers: True if transformers filled the network; it initializes missing tensors itself.
     """
 
     network: Any
@@ -40,14 +40,14 @@ class Loaded:
 
 @contextmanager
 def reported() -> Iterator[list[Loaded]]:
-    """Yield a list that grows by every network that is loaded while the context is open."""
+    """Yield a list to which every network is added that is loaded while the context is open."""
     import torch
 
     networks: list[Loaded] = []
     with ExitStack() as stack:
         fill = _noting_load_state_dict(torch.nn.Module.load_state_dict, networks)
         stack.enter_context(mock.patch.object(torch.nn.Module, "load_state_dict", fill))
-        # It has no load_state_dict. Whoever uses it has imported it.
+        # transformers does not use load_state_dict. If it is used, it has been imported by now.
         if modeling := sys.modules.get("transformers.modeling_utils"):
             name = "_adjust_missing_and_unexpected_keys"
             adjust = _noting_report(getattr(modeling.PreTrainedModel, name), networks)
@@ -56,10 +56,10 @@ def reported() -> Iterator[list[Loaded]]:
 
 
 def refuse_misfits(networks: list[Loaded], error: BaseException) -> None:
-    """Name the tensors, where the last network that was filled is why a library gave up.
+    """Raise an error that names the tensors if a library failed because weights do not fit the last network.
 
     Raises:
-        UnsupportedModelError: The files lack tensors, or have others or of another shape than the network.
+        UnsupportedModelError: The files lack tensors, or have additional ones, or some of another shape.
     """
     if not networks:
         return
@@ -75,10 +75,10 @@ def refuse_misfits(networks: list[Loaded], error: BaseException) -> None:
 
 
 def refuse_unused_layers(networks: list[Loaded]) -> None:
-    """Refuse weights of which a part is left out that belongs to the layers in use.
+    """Refuse weights with unused tensors that belong to a stack of layers in use.
 
-    A head that the library has no need of (``cls.predictions``, a pooler, a decoder) is left out of many models.
-    A tensor of a stack of layers is not: the network that was trained had more layers than this one, or other ones.
+    Unused heads (``cls.predictions``, a pooler, a decoder) are common. An unused tensor in a stack of layers means that
+    the trained network had more or other layers than this one.
     """
     for loaded in networks:
         prefix = f"{getattr(loaded.network, 'base_model_prefix', '')}."
@@ -98,7 +98,7 @@ def refuse_unused_layers(networks: list[Loaded]) -> None:
 
 
 def lacking(names: set[str] | frozenset[str]) -> UnsupportedModelError:
-    """Return the error for tensors that no file of the model gives."""
+    """Return the error for tensors that are in no file of the model."""
     return unsupported(
         f"The model's weights lack tensors that its vectors depend on: {name_some(names)}. Files are missing, or they "
         "belong to another configuration."
@@ -106,7 +106,7 @@ def lacking(names: set[str] | frozenset[str]) -> UnsupportedModelError:
 
 
 def name_some(names: set[str] | frozenset[str]) -> str:
-    """Return a few names, and how many more there are."""
+    """Return a few of the names, and the number of the others."""
     ordered = sorted(names)
     some = ", ".join(map(repr, ordered[:_NAMED]))
     return some if len(ordered) <= _NAMED else f"{some} and {len(ordered) - _NAMED} more"
@@ -119,14 +119,14 @@ def _another_network(names: set[str] | frozenset[str]) -> UnsupportedModelError:
 
 
 def _ignored_by_class(network: Any) -> list[re.Pattern[str]]:
-    """Return what transformers' own class knows to lie in older files, such as GPT-2's masks (``h.0.attn.bias``)."""
+    """Return patterns of tensors in older files that transformers' class ignores, like GPT-2's ``h.0.attn.bias``."""
     if not type(network).__module__.startswith("transformers.models."):
         return []
     return [re.compile(pattern) for pattern in getattr(network, "_keys_to_ignore_on_load_unexpected", None) or ()]
 
 
 def _stack(name: str) -> str | None:
-    """Return what stands before the first number: ``encoder.layer.`` of ``encoder.layer.3.output.dense.bias``."""
+    """Return the prefix before the first number: ``encoder.layer.`` for ``encoder.layer.3.output.dense.bias``."""
     found = _FIRST_NUMBER.match(name)
     return None if found is None else found[1] or ""
 
@@ -148,7 +148,7 @@ def _noting_load_state_dict(load_state_dict: Any, networks: list[Loaded]) -> Any
 
 def _noting_report(adjust: Any, networks: list[Loaded]) -> Any:
     def note(network: Any, report: Any) -> None:
-        # As it was found: the library leaves out what it thinks of no importance, which the vectors shall tell.
+        # Read before `adjust` removes tensors that the library considers unimportant; the vectors decide that here.
         missing = frozenset(report.missing_keys)
         adjust(network, report)
         mismatched = frozenset(name for name, *_ in report.mismatched_keys)
@@ -158,5 +158,5 @@ def _noting_report(adjust: Any, networks: list[Loaded]) -> Any:
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    shape = getattr(value, "shape", None)  # a module's extra state is no tensor
+    shape = getattr(value, "shape", None)  # a module's extra state is not a tensor
     return None if shape is None else tuple(shape)

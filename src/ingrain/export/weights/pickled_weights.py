@@ -1,8 +1,8 @@
-"""Reads pickled weights as data, and writes them anew as safetensors.
+"""Converts pickled weights to safetensors without running code.
 
-A pickle is a program, and most that come from a hub do nothing but list tensors. PyTorch's own reader for those
-(``weights_only``) knows no other instructions, and stops at the first name that is none of its own. It is called here
-and nowhere else; the source libraries get safetensors alone.
+A pickle is a program; most pickles on the hub only list tensors. PyTorch's restricted reader (``weights_only``) accepts
+only these, and stops at the first name that it does not know. Only this module reads pickles; the source libraries get
+safetensors.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from ingrain.sources.files import used_files
 from ingrain.sources.local import link_files, list_files
 
 UNPICKLED_FOLDER = "unpickled"
-"""Below the job's output: holds the model's folder, with safetensors in place of its pickles."""
+"""Subfolder of the job's output with a copy of the model's folder that has safetensors in place of pickles."""
 
 _SHARDS = "pytorch_model.bin.index.json"
-_ARCHIVE = b"PK\x03\x04"  # by which PyTorch itself tells its two forms apart
+_ARCHIVE = b"PK\x03\x04"  # PyTorch, too, distinguishes its two file formats by this signature
 _DTYPES = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"}
-# Tied weights are stored once and named several times. More copies than this are no model's, and would fill a disk.
+# Tied weights are stored once under several names. No model has more copies than this; an attack could fill the disk.
 _MOST_COPIES = 16
 
 
 def unpickle(folder: Path, job: ExportJob, weights: WeightFiles) -> Path:
-    """Return the folder itself, or a copy made of links in which safetensors stand for its pickles.
+    """Return the folder itself, or a copy made of links with safetensors in place of its pickles.
 
     Args:
         folder: The model's folder.
-        job: Says whether pickles may be read, and where there is room.
-        weights: Where the source library looks for weights.
+        job: Says whether pickles may be read; the copy goes to its output folder.
+        weights: The weight files that the source library reads.
 
     Raises:
-        UnsupportedModelError: A pickle holds anything but tensors, or is damaged.
+        UnsupportedModelError: A pickle is damaged or contains anything but tensors.
         OSError: The disk is full or fails.
     """
     paths = used_files(list_files(folder))
     pickles = _pickles(folder, paths, weights) if job.pickled_weights else []
     if not pickles:
         return folder
-    # By its own name, for transformers keeps code that comes with a model under the name of its folder.
+    # Keep the folder's name, because transformers caches a model's custom code under it.
     copy = Path(job.output) / UNPICKLED_FOLDER / folder.name
     link_files(folder, (path for path in paths if path not in pickles), copy)
     for path in pickles:
@@ -64,10 +64,10 @@ def unpickle(folder: Path, job: ExportJob, weights: WeightFiles) -> Path:
 
 
 def _pickles(folder: Path, paths: list[str], weights: WeightFiles) -> list[str]:
-    """Return, relative to the model's folder, the pickles and indexes of pickles that the library would read."""
+    """Return the pickles and indexes of pickles that the library would read, relative to the model's folder."""
     found = []
     for place in sorted({Path(path).parent for path in paths}):
-        # A part of a model is a folder with a configuration; the root of OpenCLIP's has one by another name.
+        # Modules are folders with a config.json; OpenCLIP's root folder has a configuration of another name.
         if place != Path() and not (folder / place / "config.json").is_file():
             continue
         first = next((name for name in weights.names if (folder / place / name).is_file()), "")
@@ -84,7 +84,7 @@ def _convert_shards(folder: Path, index: str, copy: Path, weights: WeightFiles) 
     weight_map: dict[str, str] = {}
     for shard in shards:
         if not isinstance(shard, str) or "/" in shard or not (folder / index).with_name(shard).is_file():
-            raise unsupported(f"The model's {index!r} names {shard!r}, which is not there.")
+            raise unsupported(f"The model's {index!r} names {shard!r}, which does not exist.")
         path = Path(index).with_name(shard)
         written = path.with_suffix(".safetensors")
         weight_map |= dict.fromkeys(_convert(folder, path.as_posix(), copy / written, weights), written.name)
@@ -102,19 +102,19 @@ def _convert(folder: Path, path: str, written: Path, weights: WeightFiles) -> li
     tensors = _tensors(_load(source, path), path, weights)
     size_bytes = sum(tensor.nbytes for tensor in tensors.values())
     if size_bytes > _MOST_COPIES * source.stat().st_size:
-        raise unsupported(f"The model's {path!r} names tensors of {size_bytes} bytes, and is far smaller.")
+        raise unsupported(f"The model's {path!r} names tensors of {size_bytes} bytes, but is far smaller.")
     if shutil.disk_usage(written.parent).free < size_bytes:
         raise OSError(errno.ENOSPC, "not enough space for the weights as safetensors")
     try:
         save_file(_apart(tensors), written, metadata={"format": "pt"})
-    except SafetensorError as error:  # what it tells of is the disk, for all else has been looked at
+    except SafetensorError as error:  # the tensors have been checked, so the disk is the cause
         raise_if_machines(error)
         raise OSError(errno.EIO, "the weights could not be written as safetensors") from error
     return list(tensors)
 
 
 def _load(source: Path, shown: str) -> Any:
-    """Read a pickle as data. Its tensors stay in the file, as far as its form allows, until they are written."""
+    """Read a pickle without running code; archives are memory-mapped."""
     import torch
 
     with source.open("rb") as file:
@@ -125,18 +125,18 @@ def _load(source: Path, shown: str) -> Any:
         return torch.load(source, map_location="cpu", weights_only=True, mmap=is_archive)
     except (OSError, MemoryError, UnsupportedModelError):
         raise
-    except Exception as error:  # a reader of pickles fails in as many ways as there are pickles
+    except Exception as error:  # the reader raises exceptions of many kinds
         raise_if_machines(error)
         traceback.print_exc()
         raise unsupported(
-            f"The model's {shown!r} is damaged, or a pickle that holds more than tensors{_foreign(source)}; nothing "
-            "else is taken from a pickle, for the rest is code. Name a revision that has safetensors, or convert it to "
-            "safetensors where you trust it."
+            f"The model's {shown!r} is damaged, or a pickle that holds more than tensors{_foreign(source)}. Anything "
+            "else in a pickle is code, which is never run. Name a revision that has safetensors or, if you trust the "
+            "file, convert it to safetensors."
         ) from error
 
 
 def _check_archive(source: Path, shown: str) -> None:
-    """Refuse programs of TorchScript, and archives that would be larger in memory than on the disk."""
+    """Refuse TorchScript programs, and archives that are larger in memory than on disk."""
     with zipfile.ZipFile(source) as archive:
         members = archive.infolist()
     names = [Path(member.filename) for member in members]
@@ -146,30 +146,28 @@ def _check_archive(source: Path, shown: str) -> None:
         )
     packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
     if packed or sum(member.file_size for member in members) > source.stat().st_size:
-        raise unsupported(
-            f"The model's {shown!r} is compressed, which PyTorch's own files are not; it is not unpacked."
-        )
+        raise unsupported(f"The model's {shown!r} is compressed, unlike PyTorch's own files, and is not read.")
 
 
 def _foreign(source: Path) -> str:
-    """Return what a pickle would have called, for the message; found without calling it."""
+    """Return the names that a pickle would have called, for the message, without calling them."""
     from torch.serialization import get_unsafe_globals_in_checkpoint
 
     try:
         names = get_unsafe_globals_in_checkpoint(source)
-    except Exception:  # it is what could not be read
+    except Exception:  # the pickle is damaged
         return ""
     return f" ({', '.join(map(repr, sorted(names)[:3]))})" if names else ""
 
 
 def _tensors(content: Any, shown: str, weights: WeightFiles) -> dict[str, Any]:
-    """Return the tensors by name, where there is nothing else."""
+    """Return the tensors by name; raise if there is anything else."""
     import torch
 
     if isinstance(content, Mapping):
         content = next((content[key] for key in weights.wrappers if content.get(key) is not None), content)
     if not isinstance(content, Mapping) or not content:
-        raise unsupported(f"The model's {shown!r} holds no tensors by name, but a {type(content).__name__!r}.")
+        raise unsupported(f"The model's {shown!r} does not hold tensors by name, but a {type(content).__name__!r}.")
     for name, value in content.items():
         plain = (
             isinstance(name, str)
@@ -177,19 +175,19 @@ def _tensors(content: Any, shown: str, weights: WeightFiles) -> dict[str, Any]:
             and value.layout == torch.strided
             and value.device.type == "cpu"
             and str(value.dtype).removeprefix("torch.") in _DTYPES
-            # No picture of a large tensor painted with one number: that would be written in full.
+            # No expanded tensor: a single stored number would become a huge file.
             and value.nbytes <= value.untyped_storage().nbytes()
         )
         if not plain:
             raise unsupported(
-                f"The model's {shown!r} holds more than plain tensors: {str(name)[:100]!r} is none. Convert it to "
-                "safetensors where you trust it."
+                f"The model's {shown!r} holds more than plain tensors: {str(name)[:100]!r} is none. If you trust the "
+                "file, convert it to safetensors."
             )
     return {name: value.detach() for name, value in content.items()}
 
 
 def _apart(tensors: dict[str, Any]) -> dict[str, Any]:
-    """Return tensors that share no memory, which is how safetensors wants them: tied weights are written each."""
+    """Return tensors that share no memory, as safetensors requires; tied weights are copied."""
     seen: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():

@@ -86,7 +86,7 @@ def test_a_graph_with_one_changed_row_of_weights_is_refused(
 
 def test_pixels_of_another_filter_than_the_source_s_are_refused(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
     message = exporting.submit(in_process.prove_changed_geometry, tmp_path).result()
-    assert "prepared pictures differ" in message
+    assert "prepared images differ" in message
 
 
 @pytest.mark.parametrize(
