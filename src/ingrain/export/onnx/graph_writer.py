@@ -60,7 +60,7 @@ class GraphWriter:
 
 def opset_of(model: Any) -> int:
     """Return the version of the standard operators that a model uses."""
-    return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return max(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def names_read(node: Any) -> list[str]:
