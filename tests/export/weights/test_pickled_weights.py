@@ -96,7 +96,7 @@ def test_an_index_that_names_no_file_beside_it_is_refused(
 ) -> None:
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
     assert (
-        f"{name!r}, which is not there"
+        f"{name!r}, which does not exist"
         in exporting.submit(in_process.refusal, folder, "sentence_transformers").result()
     )
 
