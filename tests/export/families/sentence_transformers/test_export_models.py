@@ -56,7 +56,7 @@ def test_what_the_newer_exporter_cannot_express_is_left_to_the_older_one(
 ) -> None:
     """XLNet, which also pads on the left and gives its last token a type of its own."""
     done = exporting.submit(in_process.export, "XLNet", tmp_path).result()
-    assert done.exporter.startswith("torchscript")
+    assert done.exporter.startswith("text, torchscript")
     assert done.manifest.text is not None
     assert done.manifest.text.padding_side == "left"
     assert "token_type_ids" in [tensor.name for tensor in done.manifest.graphs[0].inputs]
