@@ -34,9 +34,9 @@
         │   └── AnswerTimeoutError
         └── UnexpectedAnswerError
 
-The HTTP status of each class is a table in ``server/plane/errors.py``, looked up through the MRO. Messages name what,
-the value, the limit and what to do; they never hold a path outside the model repository, a secret, a user's text or the
-text of another library's exception.
+``server/plane/errors.py`` maps each class to its HTTP status, looked up through the MRO. A message names the object at
+fault, the value, the limit and what to do. It never contains a path outside the model repository, a secret, a user's
+text or the text of another library's exception.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ from typing import ClassVar
 class IngrainError(Exception):
     """Base of all errors raised by Ingrain.
 
-    Each class has a stable ``code``, by which programs may tell errors apart.
+    Each class has a stable ``code``, so that programs can tell errors apart.
 
     Args:
         message: One sentence for the person who can act.
-        param: Path of the field at fault, as the caller wrote it (``text[3]``), if one is.
+        param: Path of the field at fault in the request (``text[3]``), if any.
         retry_after_s: Seconds after which the same call may succeed, if known.
-        facts: Further facts for the error object, JSON types only, camelCase keys.
+        facts: Further members of the error object, JSON types only, camelCase keys.
     """
 
     code: ClassVar[str] = "internal_error"
     status: int | None = None
-    """HTTP status of the answer that brought the error; only where a client raises it."""
+    """HTTP status of the response with the error; set only by the client."""
     request_id: str | None = None
-    """``X-Request-Id`` of the request that failed, as the server's log has it; only where a client raises it."""
+    """``X-Request-Id`` of the failed request, for finding it in the server's log; set only by the client."""
 
     def __init_subclass__(cls, *, code: str | None = None) -> None:
         if code is not None:
@@ -87,7 +87,7 @@ _CLASSES: dict[str, type[IngrainError]] = {IngrainError.code: IngrainError}
 
 
 class RequestError(IngrainError, code="bad_request"):
-    """The request is at fault; the caller can mend it."""
+    """The request is at fault; the caller can correct it."""
 
 
 class InvalidRequestError(RequestError, code="invalid_request"):
@@ -99,35 +99,35 @@ class UnsupportedModelError(InvalidRequestError, code="unsupported_model"):
 
 
 class ModelConflictError(InvalidRequestError, code="model_conflict"):
-    """The name is ambiguous, or already stands for another revision or library."""
+    """The name is ambiguous, or is taken by another revision or library."""
 
 
 class ModelLimitError(InvalidRequestError, code="model_limit_reached"):
-    """As many models are loaded as ``MAX_LOADED_MODELS`` allows."""
+    """The number of loaded models has reached ``MAX_LOADED_MODELS``."""
 
 
 class ModalityError(InvalidRequestError, code="unsupported_modality"):
-    """The model lacks the modality asked for."""
+    """The model does not support the requested modality."""
 
 
 class TextTooLongError(InvalidRequestError, code="text_too_long"):
-    """A text has more tokens than the model takes, and the request forbids to cut it."""
+    """A text has more tokens than the model allows, and the request forbids truncation."""
 
 
 class ImageError(InvalidRequestError, code="invalid_image"):
-    """A picture is of no known format, damaged, or cannot be prepared for the model."""
+    """An image has an unknown format, is damaged, or cannot be preprocessed for the model."""
 
 
 class FetchRefusedError(InvalidRequestError, code="fetch_refused"):
-    """A URL is malformed, or leads to where this server does not fetch from."""
+    """A URL is malformed, or this server may not fetch from its host."""
 
 
 class FetchFailedError(InvalidRequestError, code="fetch_failed"):
-    """The host that a URL names could not be reached, was too slow, or answered with an error."""
+    """A URL's host could not be reached, was too slow, or answered with an error."""
 
 
 class NotFoundError(RequestError, code="not_found"):
-    """What the request names does not exist."""
+    """The object that the request names does not exist."""
 
 
 class RouteNotFoundError(NotFoundError, code="route_not_found"):
@@ -151,7 +151,7 @@ class MethodNotAllowedError(RequestError, code="method_not_allowed"):
 
 
 class TuningInProgressError(RequestError, code="tuning_in_progress"):
-    """The model is being tuned; it has to end before the model can be tuned again, or its tuning be reset."""
+    """The model is being tuned; until that ends, it cannot be tuned again and its tuning cannot be reset."""
 
 
 class TooLargeError(RequestError, code="too_large"):
@@ -167,7 +167,7 @@ class AuthenticationError(RequestError, code="invalid_api_key"):
 
 
 class PermissionDeniedError(RequestError, code="permission_denied"):
-    """The key is right, but lacks the scope."""
+    """The key is valid, but lacks the scope."""
 
 
 class OverloadError(IngrainError, code="overloaded"):
@@ -187,7 +187,7 @@ class EngineUnavailableError(EngineError, code="engine_unavailable"):
 
 
 class ModelLoadingError(EngineError, code="model_loading"):
-    """The model is known, and is still being loaded."""
+    """The model is still being loaded."""
 
 
 class DeadlineExceededError(EngineError, code="deadline_exceeded"):
@@ -195,31 +195,31 @@ class DeadlineExceededError(EngineError, code="deadline_exceeded"):
 
 
 class InferenceError(EngineError, code="inference_failed"):
-    """The engine took the batch and failed on it."""
+    """The engine failed on the batch."""
 
 
 class NotFiniteError(EngineError, code="not_finite"):
-    """The graph answered NaN or infinity."""
+    """The graph's output contains NaN or infinity."""
 
 
 class TuningError(EngineError, code="tuning_failed"):
-    """A tuning could not be finished; the model is executed as it was before."""
+    """A tuning failed; the model is executed as before."""
 
 
 class SettingsError(IngrainError, code="invalid_setting"):
-    """A setting has a value that cannot be used; the message names variable and flag."""
+    """A setting has an invalid value; the message names variable and flag."""
 
 
 class SourceError(IngrainError, code="source_error"):
-    """The place a model comes from is at fault."""
+    """The source of a model (hub or folder) is at fault."""
 
 
 class SourceForbiddenError(SourceError, code="source_forbidden"):
-    """The hub wants a token, or the token given may not read this model."""
+    """The hub requires a token, or the given token may not read this model."""
 
 
 class SourceUnavailableError(SourceError, code="source_unavailable"):
-    """The hub cannot be reached, or the download broke off."""
+    """The hub cannot be reached, or the download failed."""
 
 
 class ExportError(IngrainError, code="export_failed"):
@@ -243,7 +243,7 @@ class VerificationError(ExportError, code="verification_failed"):
 
 
 class MachineError(IngrainError, code="machine_error"):
-    """The machine lacks what the work needs; no model and no request is at fault."""
+    """The machine lacks disk, memory or another resource; no model and no request is at fault."""
 
 
 class DiskFullError(MachineError, code="disk_full"):
@@ -255,7 +255,7 @@ class DiskUnusableError(MachineError, code="disk_unusable"):
 
 
 class OutOfMemoryError(MachineError, code="out_of_memory"):
-    """There is too little memory."""
+    """The machine has too little memory."""
 
 
 class MachineLimitError(MachineError, code="machine_limit"):
@@ -263,7 +263,7 @@ class MachineLimitError(MachineError, code="machine_limit"):
 
 
 class ExportKilledError(MachineError, code="export_killed"):
-    """Something killed the export process: the system, most often, for want of memory."""
+    """The export process was killed, usually by the system because memory ran out."""
 
 
 class RepositoryError(IngrainError, code="repository_error"):
@@ -279,21 +279,21 @@ class NewerFormatError(RepositoryError, code="newer_format"):
 
 
 class ClientError(IngrainError, code="client_error"):
-    """The client got no answer that it can use."""
+    """The client got no usable response."""
 
 
 class ServerUnreachableError(ClientError, code="server_unreachable"):
-    """Nobody listens at the address, or the connection broke each time it was tried."""
+    """No server listens at the address, or the connection broke on each attempt."""
 
 
 class AnswerTimeoutError(ServerUnreachableError, code="answer_timeout"):
-    """The server did not answer within the time that the client waits."""
+    """The server did not answer within the client's timeout."""
 
 
 class UnexpectedAnswerError(ClientError, code="unexpected_answer"):
-    """The answer cannot be read: another program's, or that of an Ingrain too old or too new for this client."""
+    """The response cannot be read: another program sent it, or an Ingrain too old or too new for this client."""
 
 
 def error_class(code: str) -> type[IngrainError] | None:
-    """Return the class with this code, or None where there is none."""
+    """Return the class with this code, or None if there is none."""
     return _CLASSES.get(code)

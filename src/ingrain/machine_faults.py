@@ -1,7 +1,7 @@
-"""Finds the operating system's fault behind an exception: no disk space, memory, open files or processes.
+"""Finds the operating system's error behind an exception: no disk space, memory, open files or processes.
 
-Libraries wrap the system's errors in their own and blame what they were working on. Whoever is about to blame a model
-calls this first, so that a full disk never reads as "this network cannot be converted".
+Libraries wrap the system's errors in their own, whose messages blame the model. Code that is about to blame a model
+calls this module first, so that a full disk is never reported as "this network cannot be converted".
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _BY_NUMBER: dict[int, tuple[type[MachineError], str]] = {
     errno.ENFILE: (MachineLimitError, _FILES),
     errno.EAGAIN: (MachineLimitError, _PROCESSES),
 }
-# The one place where messages are matched: errors of torch, ONNX Runtime, protobuf and Rust have no number and no type
-# for this, but hold the texts of the C library and of allocators.
+# Errors of torch, ONNX Runtime, protobuf and Rust have no errno and no type of their own for this; only their messages
+# contain the texts of the C library and of allocators. No other code matches messages.
 _BY_TEXT: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"No space left on device|Disk quota exceeded|File too large"), errno.ENOSPC),
     (re.compile(r"Read-only file system"), errno.EROFS),
@@ -69,11 +69,7 @@ _MOST_LINKS = 20
 
 
 def machine_fault(error: BaseException) -> MachineError | None:
-    """Return the machine's fault behind an error; None if there is none.
-
-    Args:
-        error: As it was caught; its causes and contexts are searched too, as its traceback shows them.
-    """
+    """Return the machine's fault behind an error, its causes or its contexts; None if there is none."""
     for link in _chain(error):
         if isinstance(link, MachineError):
             return link
@@ -89,7 +85,7 @@ def machine_fault(error: BaseException) -> MachineError | None:
 
 
 def machine_fault_in(text: str) -> MachineError | None:
-    """Return the machine's fault that a library's message, or a dying process's last lines, tell of."""
+    """Return the machine's fault that a library's message, or the last output of a dead process, describes."""
     for written in _NUMBER_IN_TEXT.finditer(text):
         if (number := int(written[1])) in _BY_NUMBER:
             return _fault(number)
@@ -97,11 +93,7 @@ def machine_fault_in(text: str) -> MachineError | None:
 
 
 def raise_if_machines(error: BaseException) -> None:
-    """Raise the machine's fault behind an error, if there is one.
-
-    Raises:
-        MachineError: There is.
-    """
+    """Raise the machine's fault behind an error, if there is one."""
     fault = machine_fault(error)
     if fault is error:
         raise error
@@ -110,7 +102,7 @@ def raise_if_machines(error: BaseException) -> None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # torch's own class has this name; it is not imported where requests are served.
+    # torch.OutOfMemoryError is found by name, because serving must not import torch.
     return isinstance(error, MemoryError) or any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
 
 

@@ -10,7 +10,7 @@ Phase = Literal["download", "read", "export", "verify", "tune"]
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """How far a phase is: ``done`` of ``total`` in ``unit`` ("bytes", "graphs", "cases"); total 0 if unknown."""
+    """Progress of a phase: ``done`` of ``total`` in ``unit`` ("bytes", "graphs", "cases"); total 0 if unknown."""
 
     phase: Phase
     detail: str = ""

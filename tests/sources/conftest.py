@@ -9,7 +9,7 @@ from hub_model import SILENCE_S, Fetcher
 from huggingface_hub import close_session, constants, file_download
 
 from hub_server import HubServer
-from ingrain.sources import hub_errors
+from ingrain.sources import hub_retry
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def fetch(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fe
     # Waits as in life, only shorter.
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", SILENCE_S)
     monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 50)))
-    monkeypatch.setattr(hub_errors, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(hub_retry, "_FIRST_DELAY_S", 0.01)
     return Fetcher(hub, tmp_path / "cache")

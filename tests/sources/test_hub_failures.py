@@ -58,7 +58,7 @@ def test_next_try_goes_on_after_patience_ended(hub: HubServer, fetch: Fetcher) -
     hub.add("org/model", MODEL)
     hub.fail("model.safetensors", Cut(after_bytes=HALF))
     hub.fail("model.safetensors", Cut(after_bytes=0), times=TRIES * 3 - 1)
-    with pytest.raises(SourceUnavailableError, match="goes on from there") as caught:
+    with pytest.raises(SourceUnavailableError, match="continues from there") as caught:
         fetch()
     assert caught.value.retry_after_s
     before = len(ranges(hub))
@@ -254,7 +254,7 @@ def test_progress_says_that_a_broken_connection_is_continued(hub: HubServer, fet
     hub.add("org/model", MODEL)
     hub.fail("model.safetensors", Cut(after_bytes=HALF))
     fetch()
-    assert "model.safetensors: the hub does not deliver; trying again" in [event.detail for event in fetch.progress]
+    assert "model.safetensors: the download failed; retrying" in [event.detail for event in fetch.progress]
 
 
 def test_a_file_that_is_longer_than_the_listing_says_is_refused(

@@ -1,4 +1,4 @@
-"""Refuses requests that the queue has no room for, or could not answer in time."""
+"""Refuses requests if the queue is full or too long to answer them in time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ingrain.batching.forecast import EnginePace
 from ingrain.batching.queue import BatchQueue
 from ingrain.errors import QueueFullError
 
-# Share of a request's time that the queue before it may take.
+# Largest share of a request's timeout that waiting in the queue may take.
 _MOST_WAIT_SHARE = 0.8
 
 
@@ -19,8 +19,8 @@ class Admission:
 
     Attributes:
         queue: The queue.
-        pace: How fast the engine works it off.
-        max_queue_tokens: Tokens that may wait. A request that finds an empty queue is taken whatever its size.
+        pace: The engine's throughput.
+        max_queue_tokens: Limit of waiting tokens. An empty queue accepts a request of any size.
     """
 
     queue: BatchQueue[Any]
@@ -28,14 +28,14 @@ class Admission:
     max_queue_tokens: int
 
     def refuse_when_late(self, items: int, timeout_s: float) -> None:
-        """Refuse a small request that what waits before it would make late, before anything is spent on it.
+        """Refuse a small request early if the queue before it takes too long for its timeout.
 
         Args:
-            items: How many it has.
-            timeout_s: Seconds until nobody wants the answer any more.
+            items: Items of the request.
+            timeout_s: Timeout of the request in seconds.
 
         Raises:
-            QueueFullError: With the seconds after which enough of the queue will have been worked off.
+            QueueFullError: With the seconds until the queue is short enough.
         """
         waiting = self.queue.small_tokens
         if not waiting or items > self.queue.limits.max_items:
@@ -50,7 +50,7 @@ class Admission:
             )
 
     def full(self, tokens: int) -> QueueFullError:
-        """Return the error for a request of so many tokens that do not fit into the queue."""
+        """Return the error for a request whose tokens do not fit into the queue."""
         queued = self.queue.tokens
         return QueueFullError(
             f"The queue of this model is full: {queued} tokens wait, this request has {tokens}, and the limit is "
@@ -60,5 +60,5 @@ class Admission:
         )
 
     def drain_time_s(self) -> float:
-        """Return the seconds until all that waits has been sent."""
+        """Return the seconds until all waiting items have been sent."""
         return self.queue.tokens / self.pace.tokens_per_s

@@ -24,6 +24,7 @@ P = TypeVar("P")
 Payload = TypeVar("Payload", contravariant=True)
 
 _SHORTEST_PAUSE_S = 0.001
+_FAILED = "The engine failed on this batch; the server's log has the cause."
 
 log = logging.getLogger("ingrain.server")
 
@@ -36,7 +37,7 @@ class RunBatch(Protocol[Payload]):
 
         Args:
             payloads: ``B`` items.
-            alone: No other batch is in the engine, nor does one wait for it.
+            alone: True if no other batch is in the engine or waits for it.
         """
         ...
 
@@ -44,22 +45,22 @@ class RunBatch(Protocol[Payload]):
 class Batcher(Generic[P]):
     """Queues the items of many requests for one graph and keeps the engine busy with batches of them.
 
-    While batches run, the next ones gather. An idle engine gets work at once; the one batch that is sent ahead, so that
-    no instance waits for work, is put together as late as the forecast allows.
+    Items collect in the queue while batches run. An idle engine gets a batch at once. One more batch is sent ahead, so
+    that no instance waits for work; it is formed as late as the forecast allows.
 
-    A bulk request is one that no single batch holds; ``Courtesy`` limits its batches while small requests come too. A
-    request that the queue before it would make late is refused (``Admission``), and one that became too late to be
-    finished leaves the queue (``Deadlines``): the engine computes only what is still wanted.
+    A bulk request is one that does not fit into a single batch; ``Courtesy`` limits its batches while small requests
+    come too. ``Admission`` refuses a request that the queue would make late. ``Deadlines`` removes a request that can
+    no longer be finished in time, so that the engine does not compute unwanted rows.
 
     Args:
         run: Runs one batch.
-        length: Length of a payload in tokens.
-        limits: How large and uneven a batch may be.
+        length: Returns the length of a payload in tokens.
+        limits: Limits of batch size and padding.
         in_flight: Batches in the engine at the same time; one more than the engine's instances keeps it busy.
-        max_queue_tokens: Tokens that may wait. A request that finds an empty queue is taken whatever its size.
-        shared: Counts ``in_flight`` over the processes that send batches of this graph to the same engine; None where
-            there is no other. One batch is sent whatever the others do, so that nobody waits for their word.
-        engine: Counts the batches of all graphs; None where this is the only one.
+        max_queue_tokens: Limit of waiting tokens. An empty queue accepts a request of any size.
+        shared: Counts ``in_flight`` over all processes that send batches of this graph to the same engine; None if
+            this process is the only one. Each process may always send one batch, whatever the others do.
+        engine: Counts the batches of all graphs; None if there is only this graph.
         clock: Monotonic seconds.
     """
 
@@ -88,18 +89,18 @@ class Batcher(Generic[P]):
         self._pace = EnginePace()
         self._forecast = EngineForecast(max(1, in_flight - 1))
         self._admission = Admission(self._queue, self._pace, max_queue_tokens)
-        self.refuse_when_late = self._admission.refuse_when_late  # called for every request: no method around it
+        self.refuse_when_late = self._admission.refuse_when_late  # called for every request, so without a wrapper
         self._courtesy = Courtesy(self._queue, self._forecast)
         self._deadlines: Deadlines[P] = Deadlines(self._fail_late, self._needed_s, clock)
         self._unanswered = self._deadlines.requests
-        # The batches in the engine, and whether there are items of bulk requests in them.
+        # The batches in the engine; True for those with items of bulk requests.
         self._running: dict[asyncio.Task[None], bool] = {}
         self._wake_up: asyncio.Handle | None = None
         self._closed: IngrainError | None = None
 
     @property
     def queued_tokens(self) -> int:
-        """Tokens that wait, without those of running batches."""
+        """Waiting tokens, without those of running batches."""
         return self._queue.tokens
 
     async def submit(self, payloads: Sequence[P], *, timeout_s: float) -> Rows:
@@ -107,14 +108,14 @@ class Batcher(Generic[P]):
 
         Args:
             payloads: ``N`` items, at least one.
-            timeout_s: Seconds until nobody wants the answer any more.
+            timeout_s: Timeout of the request in seconds.
 
         Returns:
             ``float32 [N, …]`` in the order of the payloads.
 
         Raises:
-            QueueFullError: Too much waits already, or as much as would make the answer late.
-            DeadlineExceededError: The time passed, or what was left of it did not suffice.
+            QueueFullError: The queue is full, or too long to answer in time.
+            DeadlineExceededError: The timeout passed, or the remaining time does not suffice.
             EngineError: The engine failed on the request's items.
         """
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
@@ -125,25 +126,25 @@ class Batcher(Generic[P]):
             cancel()
             raise
         finally:
-            # An error's traceback holds this frame, which must not hold the error by what it waited for.
+            # The error's traceback references this frame; break the reference cycle through the future.
             del future, cancel
 
     def put(
         self, payloads: Sequence[P], waiter: Waiter, *, timeout_s: float, is_let_in: bool = False
     ) -> Callable[[], None]:
-        """Compute the rows of one request and hand them to a waiter: ``submit`` without a coroutine.
+        """Compute the rows of one request and pass them to a waiter: ``submit`` without a coroutine.
 
         Args:
             payloads: ``N`` items, at least one.
-            waiter: Gets the rows or an error, never before this returns.
-            timeout_s: Seconds until nobody wants the answer any more.
-            is_let_in: True where ``refuse_when_late`` has just let the request pass.
+            waiter: Gets the rows or an error, never before this method returns.
+            timeout_s: Timeout of the request in seconds.
+            is_let_in: True if ``refuse_when_late`` has just accepted the request.
 
         Returns:
             A function that cancels the request; the waiter is not called then.
 
         Raises:
-            QueueFullError: Too much waits already, or as much as would make the answer late.
+            QueueFullError: The queue is full, or too long to answer in time.
             EngineError: The batcher is closed.
         """
         if self._closed is not None:
@@ -177,11 +178,11 @@ class Batcher(Generic[P]):
         return partial(self._discard, request)
 
     def retune(self, *, max_items: int, max_tokens: int, in_flight: int) -> None:
-        """Change the limits of the next batches; waiting requests, running batches and counts stay.
+        """Change the limits of the next batches; waiting requests, running batches and statistics stay.
 
         Args:
-            max_items: Most items in a batch.
-            max_tokens: Most tokens in a batch, padding included.
+            max_items: Largest number of items in a batch.
+            max_tokens: Largest number of tokens in a batch, padding included.
             in_flight: Batches in the engine at the same time.
         """
         self._queue.limits = replace(self._queue.limits, max_items=max_items, max_tokens=max_tokens)
@@ -190,13 +191,13 @@ class Batcher(Generic[P]):
         self._schedule()
 
     def close(self, error: IngrainError) -> None:
-        """Answer all waiting and all later requests with this error; running batches finish."""
+        """Fail all waiting and all later requests with this error; running batches finish."""
         self._closed = error
         while taken := self._take():
             self._fail_all(taken, error)
 
     def _discard(self, request: BatchedRequest[P]) -> None:
-        """Take out the waiting items of a cancelled request, which must not keep others out."""
+        """Remove the waiting items of a cancelled request, so that they do not fill the queue."""
         if request.take_waiter() is not None:
             self._unanswered.discard(request)
             self._forget(request)
@@ -208,8 +209,8 @@ class Batcher(Generic[P]):
             assert request.rows is not None
             try:
                 waiter.done(request.rows)
-            except Exception:  # the others of the batch must get theirs
-                log.exception("A request's rows could not be handed on")
+            except Exception:  # the batch's other requests must still get their rows
+                log.exception("Passing on a request's rows failed")
 
     def _fail(self, request: BatchedRequest[P], error: IngrainError) -> None:
         waiter = request.take_waiter()
@@ -217,8 +218,8 @@ class Batcher(Generic[P]):
             self._unanswered.discard(request)
             try:
                 waiter.failed(error)
-            except Exception:  # the others must be told, too
-                log.exception("A request's error could not be handed on")
+            except Exception:  # other requests must still get their error
+                log.exception("Passing on a request's error failed")
 
     def _fail_all(self, batch: list[tuple[BatchedRequest[P], int]], error: IngrainError) -> None:
         for request, _ in batch:
@@ -240,7 +241,7 @@ class Batcher(Generic[P]):
         self._fail(request, DeadlineExceededError(message, retry_after_s=self._admission.drain_time_s()))
 
     def _schedule(self) -> None:
-        # One turn of the event loop later, so that requests that arrive together share a batch.
+        # One iteration of the event loop later, so that requests that arrive together share a batch.
         if self._wake_up is None:
             self._wake_up = asyncio.get_running_loop().call_soon(self._dispatch)
 
@@ -250,19 +251,19 @@ class Batcher(Generic[P]):
         while self._queue and len(self._running) < self._in_flight:
             elsewhere = self._shared.elsewhere() if self._shared is not None else 0
             if self._running and len(self._running) + elsewhere >= self._in_flight:
-                return  # looked at again when a batch of ours comes back
+                return  # dispatched again when a batch of this process comes back
             now = self._clock()
             most_bulk_tokens = self._courtesy.most_bulk_tokens(now, self._running)
             if most_bulk_tokens == 0 and not self._queue.small_tokens:
-                return  # the batch that ends next brings us back
+                return  # dispatched again when the next batch ends
             pause_s = self._forecast.seconds_to_spare(now, elsewhere)
             if pause_s > _SHORTEST_PAUSE_S:
-                # The engine has enough to do: a batch that is put together later holds more.
+                # The engine is busy until then; a batch formed later has more items.
                 self._wake_up = asyncio.get_running_loop().call_later(pause_s, self._dispatch)
                 return
             taken = self._take(most_bulk_tokens)
             if not taken:
-                return  # all that waits is held back until a batch ends
+                return  # all waiting items are held back until a batch ends
             batch = [entry for entry in taken if self._is_wanted(entry[0], now)]
             if batch:
                 self._send(batch, now)
@@ -317,7 +318,7 @@ class Batcher(Generic[P]):
                 elif request.fill(index, rows[place : place + 1]):
                     self._answer(request)
         except (InferenceError, NotFiniteError) as error:
-            # One bad item must not fail its neighbours: each is tried once more alone.
+            # One bad item must not fail the rest of its batch: run each item again alone.
             if len(batch) == 1:
                 self._fail_all(batch, error)
             else:
@@ -325,7 +326,7 @@ class Batcher(Generic[P]):
         except IngrainError as error:
             self._fail_all(batch, error)
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
-            self._fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
+            self._fail_all(batch, InferenceError(_FAILED))
             raise
 
     async def _run_apart(self, batch: list[tuple[BatchedRequest[P], int]]) -> None:
@@ -334,5 +335,5 @@ class Batcher(Generic[P]):
                 if self._is_wanted(entry[0], self._clock()):
                     await self._run_batch([entry])
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
-            self._fail_all(batch, InferenceError("The batch could not be run because of an internal error."))
+            self._fail_all(batch, InferenceError(_FAILED))
             raise

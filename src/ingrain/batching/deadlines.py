@@ -1,4 +1,4 @@
-"""Ends requests whose time is over, with one timer for all of them."""
+"""Fails requests whose deadline has passed, with one timer for all of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _LEAST_LOOK_S = 0.02
 
 
 class Deadlines(Generic[P]):
-    """The requests that wait for rows, and a timer that rings when the next of them is late.
+    """The requests that wait for rows, and a timer for the earliest deadline.
 
-    A timer for each request would cost it more than its place in the queue does.
+    A timer for each request would cost more than queueing the request.
 
     Attributes:
-        requests: All that wait. Whoever answers a request takes it out.
+        requests: All waiting requests. The code that answers a request removes it.
 
     Args:
-        fail: Answers a request that is late.
-        needed_s: Returns the seconds that a request which still waits for a batch would need to be answered.
+        fail: Fails a late request.
+        needed_s: Returns the seconds that a request still in the queue needs to be answered.
         clock: Monotonic seconds.
     """
 
@@ -45,7 +45,7 @@ class Deadlines(Generic[P]):
             self._set_alarm(request.deadline)
 
     def look_if_due(self) -> None:
-        """End late requests, unless that has just been done: a busy event loop may ring late."""
+        """Fail late requests, unless that was just done; a busy event loop may run the timer late."""
         if self._clock() > self._looked_at + _LEAST_LOOK_S:
             self._end_late()
 
@@ -57,10 +57,9 @@ class Deadlines(Generic[P]):
         self._alarm = asyncio.get_running_loop().call_later(self._alarm_at - now, self._end_late)
 
     def _end_late(self) -> None:
-        """End the requests whose time is over or will not suffice any more, and set the alarm for the next one.
+        """Fail the requests that are late or cannot be finished in time, and set the timer for the next deadline.
 
-        A request that still waits for a batch ends ``needed_s`` earlier: to compute it for nobody would only make the
-        next ones late too.
+        A request still in the queue fails ``needed_s`` earlier: computing it too late would only delay the others.
         """
         if self._alarm is not None:
             self._alarm.cancel()
@@ -76,5 +75,5 @@ class Deadlines(Generic[P]):
                 late.append(request)
         if len(late) < len(self.requests):
             self._set_alarm(next_end)
-        for request in late:  # only now: who is told may send the next request at once, which may set the alarm, too
+        for request in late:  # last, because `fail` may add a new request and so set the timer again
             self._fail(request)

@@ -1,4 +1,4 @@
-"""Estimates how long batches take in the engine, and when it needs the next one; reads no clock."""
+"""Estimates how long batches take in the engine, and when the engine needs the next one; callers pass the time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ENOUGH_BATCHES = 20
 
 
 class BatchTimes:
-    """Learns the time of a batch as a constant plus a part for each token (least squares, recent batches weigh most).
+    """Estimates the time of a batch as a constant plus a time per token (least squares, recent batches weigh most).
 
-    Where all batches are of about one size, the two cannot be separated, and the constant is taken as 0.
+    If all batches have about the same size, the two cannot be separated, and the constant is taken as 0.
     """
 
     def __init__(self) -> None:
@@ -31,12 +31,12 @@ class BatchTimes:
         self._xy = _REMEMBERED * self._xy + tokens * seconds
 
     def seconds(self, tokens: int) -> float:
-        """Return how long a batch of so many tokens will take; 0 before anything is known."""
+        """Return the expected seconds of a batch of so many tokens; 0 before the first batch."""
         fixed_s, token_s = self._line()
         return fixed_s + token_s * tokens
 
     def tokens_within(self, seconds: float) -> float:
-        """Return how many tokens a batch may have that takes no longer than this; infinite if any number may."""
+        """Return the largest number of tokens whose batch takes at most ``seconds``; may be infinite."""
         fixed_s, token_s = self._line()
         return (seconds - fixed_s) / token_s if token_s > 0 else float("inf")
 
@@ -53,7 +53,7 @@ class BatchTimes:
 
 
 class EnginePace:
-    """Learns the engine's throughput while it is busy, and how long a batch is away, waiting in the engine included."""
+    """Estimates the throughput of a busy engine, and the time from sending a batch to its rows."""
 
     def __init__(self) -> None:
         self._tokens = _FIRST_GUESS_TOKENS_PER_S * _FIRST_GUESS_WEIGHT_S
@@ -64,19 +64,19 @@ class EnginePace:
         self._batches = 0
 
     def expect(self, tokens: int) -> float:
-        """Return the seconds until a request behind so many tokens is answered; 0 before enough batches were seen."""
+        """Return the seconds until a request behind so many tokens is answered; 0 before enough batches."""
         if self._batches < _ENOUGH_BATCHES:
             return 0.0
         return tokens / self.tokens_per_s + self.away_s
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens by second while the engine is busy."""
+        """Tokens per second while the engine is busy."""
         return self._tokens / self._seconds
 
     @property
     def away_s(self) -> float:
-        """Seconds after which nearly every batch has come back; 0 before anything is known."""
+        """Seconds after which nearly every batch has come back; 0 before the first batch."""
         return (self._away_s or 0.0) + 2 * self._away_deviation_s
 
     def begin(self, now: float) -> None:
@@ -92,17 +92,17 @@ class EnginePace:
         away_s = now - sent_at
         if self._away_s is None:
             self._away_s, self._away_deviation_s = away_s, away_s / 4
-        # As TCP estimates when to send again (RFC 6298).
+        # Like TCP's estimate of its retransmission timeout (RFC 6298).
         self._away_deviation_s += (abs(away_s - self._away_s) - self._away_deviation_s) / 4
         self._away_s += (away_s - self._away_s) / 8
 
 
 class EngineForecast:
-    """Follows the batches in an engine that runs ``instances`` of them at a time and queues the others.
+    """Tracks the batches in an engine that runs ``instances`` of them at a time and queues the others.
 
     Attributes:
         instances: Batches that run at the same time.
-        times: How long batches take.
+        times: Estimate of the time of a batch.
     """
 
     def __init__(self, instances: int) -> None:
@@ -112,7 +112,7 @@ class EngineForecast:
         self._waiting: dict[Hashable, int] = {}
 
     def resize(self, instances: int) -> None:
-        """Set how many batches the engine runs at a time; each takes other times then."""
+        """Set how many batches the engine runs at a time; a change discards the measured times."""
         if instances != self.instances:
             self.instances, self.times = instances, BatchTimes()
 
@@ -139,7 +139,7 @@ class EngineForecast:
         return sum(size > tokens for size in (*(one for _, one in self._running.values()), *self._waiting.values()))
 
     def seconds_to_spare(self, now: float, elsewhere: int = 0) -> float:
-        """Return how long the next batch can still gather items, 0 if an instance is free or will soon be.
+        """Return how long the next batch can still collect items; 0 if an instance is free or soon will be.
 
         Args:
             now: Monotonic seconds.

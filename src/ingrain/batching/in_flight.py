@@ -15,7 +15,7 @@ class SharedInFlight(Protocol):
         """Record that a batch of this process has come back."""
 
     def elsewhere(self) -> int:
-        """Return how many batches of the other processes are in the engine now."""
+        """Return the number of batches that the other processes have in the engine now."""
         ...
 
 
@@ -23,7 +23,7 @@ class EngineInFlight:
     """Counts the batches of all graphs in the engine.
 
     Args:
-        shared: Counts them over all processes that use the same engine; None where this is the only one.
+        shared: Counts them over all processes that use the same engine; None if this process is the only one.
     """
 
     def __init__(self, shared: SharedInFlight | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Queues items and chooses those of the next batch; a plain data structure without clock or event loop."""
+"""Queues items and chooses the items of the next batch; a plain data structure without clock or event loop."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _MOST_UNWANTED = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """How large and how uneven a batch may be.
+    """Limits of batch size and padding.
 
     Attributes:
-        max_items: Most items.
-        max_tokens: Most tokens, padding included; an item that is longer alone still gets a batch of its own.
+        max_items: Largest number of items.
+        max_tokens: Largest number of tokens, padding included; a longer single item still gets a batch of its own.
         max_padding: Largest share of padding in the padded tokens.
         free_padding_tokens: Difference in length that is always accepted, so that very short texts share batches.
-        enough_items: From this many items on, more are taken only where they cost no padding. On a CPU eight items
-            reach its full throughput, and from there on each token of padding only costs time.
-        equal_lengths_only: True where a vector depends on the padding beside it.
-        few_lengths_to: Batches are padded to one of few lengths, of at most so many tokens, so that Triton can merge
-            them with those of other front ends; None for no more padding than the longest item asks for.
+        enough_items: A batch of this many items takes only further items that need no padding. On a CPU eight items
+            reach full throughput, so more padding only costs time.
+        equal_lengths_only: True if a vector depends on the padding in its batch.
+        few_lengths_to: Pad batches to one of few lengths, of at most so many tokens, so that Triton can merge batches
+            of several front ends; None to pad to the longest item.
     """
 
     max_items: int = 32
@@ -39,15 +39,15 @@ class BatchLimits:
     few_lengths_to: int | None = None
 
     def padded(self, longest: int) -> int:
-        """Return the length that a batch is padded to, from that of its longest item."""
+        """Return the padded length of a batch, from the length of its longest item."""
         return longest if self.few_lengths_to is None else few_length(longest, self.few_lengths_to)
 
 
 _Waiting = tuple[int, int, T]
-"""An item in the queue: its turn, its number and its payload.
+"""An item in the queue: its turn, its unique number and its payload.
 
-A tuple, for heaps compare all the time, and a plain one, for a named one is made in four times the time. No two numbers
-are equal, so payloads are never compared.
+A plain tuple is fast to compare in heaps, and four times faster to create than a named one. The numbers are unique, so
+payloads are never compared.
 """
 
 
@@ -68,7 +68,7 @@ class _Kind(Generic[T]):
         return length, turn
 
     def pop(self, length: int) -> T:
-        """Take the first item of a length out; its tokens still count."""
+        """Remove the first item of a length; ``tokens`` still counts its tokens."""
         waiting = self.by_length[length]
         _, _, payload = heapq.heappop(waiting)
         self.size -= 1
@@ -77,11 +77,11 @@ class _Kind(Generic[T]):
         return payload
 
     def nearest(self, length: int) -> list[int]:
-        """Return the lengths that wait, those nearest to ``length`` first."""
+        """Return the lengths of the waiting items, those nearest to ``length`` first."""
         return sorted(self.by_length, key=lambda other: (abs(other - length), other))
 
     def compact(self, is_wanted: Callable[[T], bool]) -> None:
-        """Keep only what is wanted."""
+        """Keep only the wanted items."""
         kept = {length: [item for item in items if is_wanted(item[2])] for length, items in self.by_length.items()}
         self.by_length = {length: items for length, items in kept.items() if items}
         for items in self.by_length.values():
@@ -91,7 +91,7 @@ class _Kind(Generic[T]):
 
 @dataclass(slots=True)
 class _Batch(Generic[T]):
-    """A batch that is being put together."""
+    """A batch that is being filled."""
 
     limits: BatchLimits
     payloads: list[T] = field(default_factory=list)
@@ -105,7 +105,7 @@ class _Batch(Generic[T]):
             self.longest = length
 
     def fits(self, length: int, most_tokens: int | None) -> bool:
-        """Tell whether an item of this length may join those that are in it."""
+        """Return True if an item of this length may join the batch."""
         count, limits, longest = len(self.payloads), self.limits, self.longest
         if count >= limits.max_items or (length != longest and count >= limits.enough_items):
             return False
@@ -117,19 +117,19 @@ class _Batch(Generic[T]):
 
 
 class BatchQueue(Generic[T]):
-    """Holds items by length and hands out batches of similar length, fair between requests.
+    """Queues items by length and forms batches of similar length, fair between requests.
 
-    Each item has a *turn*: the queue's own token clock when its request came, plus the tokens of the same request that
-    go before it (start-time fair queueing: Goyal, Vin and Cheng 1996). The item with the smallest turn is always in the
-    next batch, so a request of one item waits behind about one item of a request of ten thousand, and nobody is
-    overtaken for ever. Items of the nearest lengths then fill the batch as far as the limits allow.
+    Each item has a *turn*: the queue's token clock when its request arrived, plus the tokens of the earlier items of
+    the same request (start-time fair queueing: Goyal, Vin and Cheng 1996). The item with the smallest turn is always in
+    the next batch. So a request of one item waits behind about one item of a request of ten thousand, and no request
+    waits for ever. Items of the nearest lengths then fill the batch as far as the limits allow.
 
-    Small requests and bulk requests, which need many batches anyway, are kept apart: of equal turns the small one's
-    goes first, bulk items fill up what small ones leave of a batch, and ``take`` can hold them back.
+    Items of small and of bulk requests are kept apart. Of equal turns the small request's item goes first, bulk items
+    fill the room that small ones leave in a batch, and ``take`` can hold bulk items back.
 
     Args:
-        limits: How large and uneven a batch may be.
-        is_wanted: Tells whether a payload still is; false only for what ``forget`` was told of.
+        limits: Limits of batch size and padding.
+        is_wanted: Returns False for a payload that was passed to ``forget``.
     """
 
     def __init__(self, limits: BatchLimits, *, is_wanted: Callable[[T], bool] = lambda _: True) -> None:
@@ -146,12 +146,12 @@ class BatchQueue(Generic[T]):
 
     @property
     def tokens(self) -> int:
-        """Tokens that wait."""
+        """Waiting tokens."""
         return self._small.tokens + self._bulk.tokens
 
     @property
     def small_tokens(self) -> int:
-        """Tokens of small requests that wait."""
+        """Waiting tokens of small requests."""
         return self._small.tokens
 
     def add(self, request: Iterable[tuple[T, int]], *, is_bulk: bool = False) -> None:
@@ -159,7 +159,7 @@ class BatchQueue(Generic[T]):
 
         Args:
             request: Pairs of payload and length in tokens, at least 1.
-            is_bulk: Whether it is a bulk request.
+            is_bulk: True for a bulk request.
         """
         kind, turn = self._bulk if is_bulk else self._small, self._clock
         for payload, length in request:
@@ -176,17 +176,17 @@ class BatchQueue(Generic[T]):
         return 0 if first is None else first[0]
 
     def take(self, most_bulk_tokens: int | None = None) -> list[T]:
-        """Remove and return the next batch; empty if nothing waits, or only what is held back.
+        """Remove and return the next batch; empty if nothing waits or all waiting items are held back.
 
         Args:
-            most_bulk_tokens: Most tokens, padding included, of a batch that holds items of bulk requests. A bulk item
-                that is longer alone is held back; with 0 all are. None for no such limit.
+            most_bulk_tokens: Token limit, padding included, of a batch with items of bulk requests. Longer bulk items
+                are held back; with 0 all of them. None for no such limit.
         """
         anchored = self._anchor(most_bulk_tokens)
         if anchored is None:
             return []
         kind, anchor, turn = anchored
-        # The clock moves with every batch, or requests that keep coming would hold it still and wait before nobody.
+        # Advance the clock with every batch; otherwise new requests would always get the smallest turn.
         self._clock = max(self._clock, turn) + anchor
         batch: _Batch[T] = _Batch(self.limits)
         self._move(kind, anchor, batch)
@@ -200,10 +200,10 @@ class BatchQueue(Generic[T]):
         return batch.payloads
 
     def forget(self, items: int, tokens: int, *, is_bulk: bool = False) -> None:
-        """Take note that items which wait are no longer wanted, as ``is_wanted`` tells from now on.
+        """Discount waiting items for which ``is_wanted`` returns False from now on.
 
-        They stop counting at once, and are taken out when their turn comes or when they are more than the others: to
-        look for each of them now would cost as much as the whole queue is long.
+        The items are removed later: when their turn comes, or when they outnumber the others. Searching the whole queue
+        for each of them now would be slow.
         """
         kind = self._bulk if is_bulk else self._small
         kind.tokens -= tokens
@@ -214,7 +214,7 @@ class BatchQueue(Generic[T]):
             self._unwanted = 0
 
     def _anchor(self, most_bulk_tokens: int | None) -> tuple[_Kind[T], int, int] | None:
-        """Return the kind, the length and the turn of the item that is in the next batch in any case."""
+        """Return the kind, length and turn of the item that the next batch must contain."""
         self._drop_unwanted_heads(self._small)
         self._drop_unwanted_heads(self._bulk)
         small, bulk = self._small.first(), self._bulk.first()

@@ -1,4 +1,4 @@
-"""One request in a batcher: its items, its rows as far as they have come, and who waits for them."""
+"""One request in a batcher: its items, the rows computed so far, and the waiter for them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Rows = NDArray[np.float32]
 
 
 class Waiter(Protocol):
-    """Waits for the rows of one request. Exactly one of the two is called, once, and raises nothing."""
+    """Gets the rows of one request. The batcher calls exactly one of the methods, once; neither may raise."""
 
     def done(self, rows: Rows) -> None:
-        """Take the rows, ``float32 [N, …]``, in the order of the payloads."""
+        """Handle the rows, ``float32 [N, …]``, in the order of the payloads."""
 
     def failed(self, error: IngrainError) -> None:
-        """Take note why there are none."""
+        """Handle the error of the request."""
 
 
 class FutureWaiter:
@@ -46,19 +46,19 @@ class FutureWaiter:
 
 
 class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
-    """The items of one request that still miss their rows.
+    """A request whose rows are not complete yet.
 
     Attributes:
         payloads: The items.
-        lengths: Tokens of each.
-        waiter: Who waits; None once it was answered, or has gone.
-        timeout_s: Seconds that it has.
-        deadline: When they are over, by the batcher's clock.
+        lengths: Tokens of each item.
+        waiter: Gets the result; None after it was called or cancelled.
+        timeout_s: Timeout in seconds.
+        deadline: End of the timeout by the batcher's clock.
         missing: Items without rows.
-        is_bulk: Whether no single batch holds it.
+        is_bulk: True if the request does not fit into a single batch.
         waiting_items: Items that wait for a batch.
-        waiting_tokens: Their tokens.
-        is_forgotten: Whether the queue was told that nobody wants it.
+        waiting_tokens: Tokens of the waiting items.
+        is_forgotten: True once the queue's ``forget`` was called for the request.
         rows: ``float32 [N, …]``, filled as batches come back.
     """
 
@@ -75,12 +75,12 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
     rows: Rows | None = None
 
     def take_waiter(self) -> Waiter | None:
-        """Return the waiter, if it is still to be called, and drop it: a traceback may hold the request for long."""
+        """Remove and return the waiter, if it was not called yet; a traceback may keep the request alive for long."""
         waiter, self.waiter = self.waiter, None
         return waiter
 
     def fill(self, index: int, row: Rows) -> bool:
-        """Store an item's row, ``float32 [1, …]``; return whether it was the last that was missing."""
+        """Store an item's row, ``float32 [1, …]``; return True if the request is complete now."""
         if len(self.payloads) == 1:
             self.rows = row
         else:

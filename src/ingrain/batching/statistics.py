@@ -1,4 +1,4 @@
-"""Counts of the batches that were run."""
+"""Counts the batches of a batcher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class BatcherStatistics:
-    """What a batcher did since it was made; ``tokens`` are without padding."""
+    """Counts since the batcher was created; ``tokens`` excludes padding."""
 
     batches: int = 0
     items: int = 0
@@ -17,7 +17,7 @@ class BatcherStatistics:
     batch_sizes: dict[int, int] = field(default_factory=dict)
 
     def count(self, lengths: Sequence[int], padded: int) -> None:
-        """Count a batch of items of these lengths, all padded to one."""
+        """Count a batch of items of these lengths, all padded to the length ``padded``."""
         items = len(lengths)
         self.batches += 1
         self.items += items

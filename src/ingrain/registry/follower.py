@@ -1,4 +1,4 @@
-"""The models of a worker process, which serves what the main process has loaded."""
+"""The models of a worker process, which serves the models that the main process has loaded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ log = logging.getLogger("ingrain.registry")
 
 
 class FollowedRegistry(Models):
-    """Opens the models that another process's registry, the owner, has loaded.
+    """Opens the models that the registry of another process, the owner, has loaded.
 
     Args:
         open_model: Opens a model.
-        refresh: Asks the owner to look whether another server has changed the list of models.
+        refresh: Asks the owner to check whether another server has changed the list of models.
         suspect: Asks the owner to compare its models with the engine.
     """
 
@@ -40,11 +40,11 @@ class FollowedRegistry(Models):
         self._everywhere: frozenset[int] = frozenset()
 
     def follow(self, view: RegistryView, everywhere: frozenset[int]) -> None:
-        """Update the table from the owner's, at once; new models are opened by ``open_missing``.
+        """Update the table from the owner's; ``open_missing`` opens the new models.
 
         Args:
             view: All models that should be loaded.
-            everywhere: Numbers of the slots whose models every process has open.
+            everywhere: Numbers of the slots whose models are open in every process.
         """
         self.slots.is_started, self._everywhere = view.is_started, everywhere
         models = {model.number: model for model in view.models}
@@ -63,7 +63,7 @@ class FollowedRegistry(Models):
         self._wanted = {model.number for model in view.models if model.is_open}
 
     async def open_missing(self) -> frozenset[int]:
-        """Open the models that are not open yet; return the numbers of those that could not be."""
+        """Open the models that are not open yet; return the numbers of the slots that failed."""
         failed = set()
         for slot in self.slots:
             if slot.number in self._wanted and slot.model is None and not await self._open(slot):
@@ -71,12 +71,12 @@ class FollowedRegistry(Models):
         return frozenset(failed & self._wanted)
 
     def close(self, error: IngrainError) -> None:
-        """Answer what waits with this error."""
+        """Fail all waiting requests with this error."""
         for slot in self.slots:
             self.slots.remove(slot, error)
 
     async def refresh(self) -> bool:
-        """Have the owner read the list of models again if another server has changed it; return whether it had."""
+        """Have the owner read the list of models again if another server changed it; return True if it changed."""
         return await self._refresh()
 
     def suspect(self) -> None:
@@ -84,7 +84,7 @@ class FollowedRegistry(Models):
         self._suspect()
 
     def statuses(self) -> list[ModelStatus]:
-        """Return the models that should be loaded; one that not every process serves yet is still being loaded."""
+        """Return the models that should be loaded; a model is LOADING until every process serves it."""
         return [self._status(slot) for slot in self.slots]
 
     def _status(self, slot: Slot) -> ModelStatus:
@@ -96,7 +96,7 @@ class FollowedRegistry(Models):
     async def _open(self, slot: Slot) -> bool:
         try:
             model = await asyncio.to_thread(self._open_model, slot.key)
-        except Exception:  # the owner could open it, so the fault may pass; other models are served meanwhile
+        except Exception:  # the owner could open the model, so the failure may be temporary; keep serving the others
             log.exception("Model %r could not be opened", slot.ref.name)
             return False
         if slot in self.slots:

@@ -14,22 +14,21 @@ from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.tuning import Layout
 
 PrepareGraph = Callable[[Manifest, Graph, Layout], bool]
-"""Writes a graph's ``config.pbtxt`` for the engine in use and a layout; returns whether that changed it; blocks on
-disk."""
+"""Writes a graph's ``config.pbtxt`` for the engine and a layout; returns True if the file changed. Blocks on disk."""
 
 Settle = Callable[[int | None], Awaitable[None]]
-"""Waits until every process that serves knows what is loaded now; with a slot's number, until each serves its model."""
+"""Waits until every serving process knows the loaded models; with a slot's number, until each serves its model."""
 
 log = logging.getLogger("ingrain.registry")
 
 
 @dataclass(slots=True, kw_only=True)
 class EngineGraphs:
-    """The graphs in the engine, and what users are told of its counts.
+    """Loads and unloads graphs in the engine, and returns its statistics.
 
     Attributes:
-        timeout_s: Seconds that the engine may take to load one graph.
-        ledger: Keeps batches of tunings out of the engine's statistics.
+        timeout_s: Timeout in seconds for loading one graph.
+        ledger: Removes the batches of tunings from the engine's statistics.
     """
 
     engine: Engine
@@ -39,7 +38,7 @@ class EngineGraphs:
     ledger: Ledger = field(default_factory=Ledger, init=False)
 
     async def load(self, manifest: Manifest, graph: Graph, layout: Layout, *, anew: bool = True) -> None:
-        """Have the engine load a graph in a layout; ``anew`` unloads it first even if its configuration is the same.
+        """Load a graph in a layout; ``anew`` unloads it first even if its configuration is unchanged.
 
         Raises:
             EngineError: The engine failed.
@@ -52,17 +51,17 @@ class EngineGraphs:
             await self.engine.load(graph, layout)
 
     async def unload(self, model: str, graphs: tuple[Graph, ...]) -> None:
-        """Unload a model's graphs once no process sends batches to them any more; the engine finishes those it has."""
+        """Unload a model's graphs once no process sends batches to them; the engine finishes running batches."""
         self.ledger.forget(graph.name for graph in graphs)
         await self.settle(None)
         for graph in graphs:
             try:
                 await self.engine.unload(graph.name)
             except EngineError as error:
-                log.warning("Model %r is dropped, but the engine did not unload it: %s", model, error.message)
+                log.warning("Model %r is unloaded here, but the engine did not unload it: %s", model, error.message)
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return the engine's counts of each loaded graph, without those of tunings.
+        """Return the engine's statistics of each loaded graph, without the batches of tunings.
 
         Raises:
             EngineUnavailableError: The engine does not answer.

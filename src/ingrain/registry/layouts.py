@@ -1,4 +1,4 @@
-"""Changes the layouts of a loaded model's graphs, and keeps requests away while they are loaded anew."""
+"""Changes the layouts of a loaded model's graphs, and keeps requests away while graphs are reloaded."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ log = logging.getLogger("ingrain.registry")
 
 
 class ModelLayouts:
-    """The layouts of an open model's graphs during a tuning or a reset; whoever uses it holds the model's lock.
+    """The layouts of an open model's graphs during a tuning or a reset. The user holds the model's lock.
 
-    ``manifest`` is that of the model as it was loaded.
+    Attributes:
+        slot: The model's slot.
+        manifest: The model's manifest when it was loaded.
     """
 
     def __init__(self, slot: Slot, graphs: EngineGraphs, place: TuningMachine) -> None:
@@ -31,11 +33,11 @@ class ModelLayouts:
         self._place = place
         self._was_ready = slot.state == "READY"
         self._former = {graph.name: slot.executions[graph.role].layout for graph in self.manifest.graphs}
-        # None where it is not known in which layout a graph is loaded, if it is.
+        # None if a graph's layout is unknown, or the graph may not be loaded.
         self._current: dict[str, Layout | None] = dict(self._former)
 
     async def change(self, graph: Graph, layout: Layout) -> bool:
-        """Load a graph in a layout; return whether it was in another one.
+        """Load a graph in a layout; return False if it was in this layout already.
 
         Raises:
             EngineError: The engine failed.
@@ -43,7 +45,7 @@ class ModelLayouts:
         """
         if self._current[graph.name] == layout:
             return False
-        # From here on whoever finds the model must not trust the layout that it is in.
+        # From here on the graph's layout may differ from the slot's executions.
         self.slot.is_displaced = True
         if self._was_ready and self.slot.state == "READY":
             self.slot.state = "LOADING"
@@ -60,12 +62,12 @@ class ModelLayouts:
             await self.change(graph, executions[graph.role].layout)
 
     async def serve(self) -> None:
-        """Make the model ready, if it was when this began."""
+        """Set the model to READY if it was READY at the start."""
         if self._was_ready:
             self.slot.state = "READY"
 
     async def adopt(self, entry: Entry) -> None:
-        """Execute the model as its stored manifest says now."""
+        """Execute the model according to its stored manifest."""
         await self.change_all(entry.manifest)
         slot, executions = self.slot, self._place.executions(entry.manifest)
         slot.model = dataclasses.replace(self._model, manifest=entry.manifest)

@@ -32,24 +32,24 @@ _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 60.0
 
 OpenModel = Callable[[Entry], LoadedModel]
-"""Opens the side files and makes the queues of a model whose graphs are loaded; blocks on the disk."""
+"""Opens the side files and creates the queues of a model whose graphs are loaded. Blocks on disk."""
 
 WhyNot = Callable[[Precision], str | None]
-"""Returns why a precision cannot be served here, as the end of a sentence; None where it can."""
+"""Returns why a precision cannot be served here, as the end of a sentence; None if it can."""
 
 log = logging.getLogger("ingrain.registry")
 
 
 @dataclass(slots=True, kw_only=True)
 class Loader:
-    """Brings slots to READY or UNAVAILABLE, and takes them out of the table again.
+    """Brings slots to READY or UNAVAILABLE, and removes them from the table.
 
-    What changes a slot runs in ``slot.task``, of which there is one at a time, and holds the model's lock meanwhile.
-    Taking a slot out of the table is immediate and cancels its task; unloading the graphs then waits for the lock, and
-    is left out if the model has got a new slot by then.
+    A slot is changed only in its one ``slot.task``, which holds the model's lock. Removing a slot from the table is
+    immediate and cancels its task. Unloading the graphs then waits for the lock, and is skipped if the model has a new
+    slot by then.
 
     Attributes:
-        max_models: Most models in the table; 0 for no limit.
+        max_models: Limit of models in the table; 0 for no limit.
         unloads: Unloads in the background.
     """
 
@@ -65,21 +65,21 @@ class Loader:
     why_not: WhyNot
     max_models: int
     unloads: set[asyncio.Task[None]] = field(default_factory=set, init=False)
-    # Keys of models that were taken out while their graphs may have been in a layout that a tuning tried.
+    # Keys of models that were removed while their graphs may have been in a layout that a tuning tried.
     _displaced: set[str] = field(default_factory=set, init=False)
 
     def begin(self, ref: ModelRef, slot: Slot | None = None, *, pinned: bool = False) -> Slot:
-        """Begin to load a model, and return its slot.
+        """Start to load a model, and return its slot.
 
-        A slot that serves the model in another precision or task goes on serving it until the new one is made.
+        A slot that serves the model in another precision or task continues to serve it until the new one is exported.
 
         Args:
             ref: The model.
-            slot: Its slot, whose task is done; None for a new one.
-            pinned: Whether a new slot stays in the table when loading fails.
+            slot: The model's slot, whose task is done; None for a new slot.
+            pinned: True to keep a new slot in the table when loading fails.
 
         Raises:
-            ModelLimitError: As many are loaded as may be.
+            ModelLimitError: The limit of loaded models is reached.
         """
         if slot is None:
             self._check_limit(ref)
@@ -93,28 +93,28 @@ class Loader:
         return slot
 
     def begin_if_allowed(self, ref: ModelRef) -> None:
-        """Begin to load a model that has no slot; where the limit is reached, only log it."""
+        """Start to load a model that has no slot; if the limit is reached, only log that."""
         try:
             self.begin(ref, pinned=True)
         except ModelLimitError as error:
             log.error("%s", error.message)
 
     async def unload(self, slot: Slot) -> None:
-        """Unload a model, or stop loading it, and take it from the list of models."""
+        """Unload a model, or stop loading it, and remove it from the list of models."""
         graphs = self._take_out(slot)
         if slot.task is not None and not slot.task.done():
             await asyncio.wait([slot.task])
         async with self.locks.hold(slot.key):
             if self.slots.of(slot.ref) is not None:
-                return  # wanted again while we waited for our turn
+                return  # another request has loaded the model again meanwhile
             await self.desired.forget(slot.key)
-            if not graphs:  # a load that was stopped halfway may have loaded some
+            if not graphs:  # a cancelled load may have loaded some graphs
                 stored = await asyncio.to_thread(self.repository.read_manifest, slot.key)
                 graphs = stored.graphs if stored is not None else ()
             await self.graphs.unload(slot.ref.name, graphs)
 
     def follow_unload(self, slot: Slot) -> None:
-        """Drop a model that another process has unloaded; an engine of our own still has its graphs."""
+        """Unload a model that another process has unloaded; this process's own engine still has its graphs."""
         graphs = self._take_out(slot)
 
         async def unload() -> None:
@@ -127,11 +127,11 @@ class Loader:
         task.add_done_callback(self.unloads.discard)
 
     async def _load(self, slot: Slot, served: ModelRef | None) -> None:
-        """Bring a slot to READY, or leave the reason in it; raise nothing but a cancellation.
+        """Bring a slot to READY, or store the error in it; raise only CancelledError.
 
         Args:
-            slot: To be loaded.
-            served: The reference of the model that the slot serves until the new one is made, if it does.
+            slot: The slot.
+            served: Reference of the model that the slot serves until the new one is exported; None if it serves none.
         """
         try:
             async with self.locks.hold(slot.key):
@@ -141,9 +141,9 @@ class Loader:
             self._failed(slot, too_slow(), served)
         except IngrainError as error:
             self._failed(slot, error, served)
-        except Exception as broken:  # a load must end in a state that can be seen, whatever broke
+        except Exception as broken:  # whatever failed, the load must end in a state that users can see
             log.exception("Loading %r failed", slot.ref.name)
-            message = f"Model {slot.ref.name!r} could not be loaded because of an internal error."
+            message = f"Model {slot.ref.name!r} could not be loaded; the server's log has the cause."
             self._failed(slot, machine_fault(broken) or IngrainError(message), served)
         else:
             slot.state, slot.progress, slot.retries = "READY", None, 0
@@ -152,7 +152,7 @@ class Loader:
 
     async def _make_and_load(self, slot: Slot) -> None:
         entry = await self.maker.obtain(slot)
-        slot.progress = None  # of the conversion; what follows is the engine's work
+        slot.progress = None  # the conversion is done; loading into the engine has no progress
         if reason := self.why_not(entry.manifest.precision):
             raise UnsupportedModelError(
                 f"Model {slot.ref.name!r} is stored in {entry.manifest.precision!r}, {reason}", param="precision"
@@ -173,7 +173,7 @@ class Loader:
             await self.desired.remember(slot.key, slot.ref)
 
     async def _retire(self, slot: Slot, model: LoadedModel) -> None:
-        """Stop serving a model whose entry has been replaced; waiting requests are told to come again."""
+        """Stop serving a model whose entry was replaced; fail its waiting requests with 503."""
         slot.state, slot.model = "LOADING", None
         self.slots.renumber(slot)
         model.close(not_ready(slot))
@@ -182,7 +182,7 @@ class Loader:
     def _failed(self, slot: Slot, error: IngrainError, served: ModelRef | None) -> None:
         if served is not None and slot.state == "READY":
             slot.ref, slot.error, slot.progress = served, error, None
-            log.error("Model %r stays as it was: %s", slot.ref.name, error.message)
+            log.error("Model %r was not replaced and is served as before: %s", slot.ref.name, error.message)
             return
         slot.state, slot.error, slot.progress = "UNAVAILABLE", error, None
         log.error("Model %r is not loaded: %s", slot.ref.name, error.message)
@@ -193,7 +193,7 @@ class Loader:
             slot.retries += 1
 
     def _take_out(self, slot: Slot) -> tuple[Graph, ...]:
-        """Remove a slot at once, so that a load that comes now gets a new one; return the graphs to be unloaded."""
+        """Remove a slot at once, so that the next load gets a new slot; return the graphs to unload."""
         graphs = slot.model.manifest.graphs if slot.model is not None else ()
         slot.state = "UNLOADING"
         if slot.task is not None:

@@ -25,13 +25,13 @@ log = logging.getLogger("ingrain.registry")
 
 
 class Maker:
-    """Finds models in the repository, and exports those that it lacks, one at a time.
+    """Finds models in the repository, and exports missing ones, one at a time.
 
     Args:
-        repository: Where published models are.
-        export: Makes a model.
-        default_precision: Of models for which none is named; None leaves stored ones as they are and makes new ones in
-            fp32.
+        repository: The model repository.
+        export: Exports a model.
+        default_precision: Precision of models for which the request names none; None takes stored models as they are
+            and exports new ones in fp32.
     """
 
     def __init__(self, repository: Repository, export: Export, default_precision: Precision | None) -> None:
@@ -41,11 +41,11 @@ class Maker:
         self._turn = asyncio.Semaphore(1)
 
     async def obtain(self, slot: Slot) -> Entry:
-        """Return the model's entry, exported first where the repository has none that meets the slot's reference.
+        """Return the model's entry; export the model first if the repository has none that meets the slot's reference.
 
         Args:
-            slot: To be loaded. Its progress is updated, and the precision of its reference becomes fp32 if the default
-                precision turns out to be impossible.
+            slot: The slot to load. Updates its progress, and sets the precision of its reference to fp32 if the model
+                does not support the default precision.
 
         Raises:
             ModelConflictError: The repository holds another revision under this name.
@@ -64,25 +64,25 @@ class Maker:
                     return stored
         except DamagedEntryError as error:
             stored = None
-            # It is made again in the same precision, as far as that can still be read.
+            # Export it again in the same precision, if the manifest is still readable.
             was = await asyncio.to_thread(self._repository.read_manifest, slot.key)
             if was is not None and wanted.precision is None:
                 wanted = msgspec.structs.replace(wanted, precision=was.precision)
-            log.warning("Model %r is damaged in the repository and is made again: %s", slot.ref.name, error.message)
+            log.warning("Model %r is damaged in the repository; exporting it again: %s", slot.ref.name, error.message)
         try:
             return await self._make(slot, was, wanted.precision)
         except UnsupportedModelError as error:
             if error.param != "precision" or slot.ref.precision is not None:
                 raise
             log.warning("Model %r is served in fp32, not in the default precision: %s", slot.ref.name, error.message)
-        # Remembered, so that the next start does not try again.
+        # Stored in the reference, so that the next start does not try the default precision again.
         slot.ref = msgspec.structs.replace(slot.ref, precision="fp32")
         if stored is not None and slot.ref.is_met_by(stored.manifest):
             return stored
         return await self._make(slot, was, "fp32")
 
     async def _make(self, slot: Slot, was: Manifest | None, precision: Precision | None) -> Entry:
-        """Export a model into the repository and replace what is stored there, damaged or not."""
+        """Export a model into the repository, replacing the stored model, damaged or not."""
         revision, task = slot.ref.revision, slot.ref.task
         if was is not None:
             revision, task = revision or was.revision, task or _task_of(was)
@@ -93,7 +93,7 @@ class Maker:
                 log.info("Model %r: %s", slot.ref.name, progress.phase)
             slot.progress = progress
 
-        # One export at a time: each wants all cores, and memory for several copies of the weights.
+        # One export at a time: each uses all cores, and memory for several copies of the weights.
         async with self._turn:
             with self._repository.staging() as folder:
                 await self._export(ref, folder, on_progress)
@@ -101,16 +101,12 @@ class Maker:
 
 
 def _task_of(manifest: Manifest) -> Task | None:
-    """Return what a stored model does, where that could have been chosen."""
+    """Return a stored model's task if its library lets the user choose one."""
     return manifest.task if LIBRARIES[manifest.library].task_can_be_chosen else None
 
 
 def check_revision(ref: ModelRef, manifest: Manifest) -> None:
-    """Refuse a reference to another revision than the stored one.
-
-    Raises:
-        ModelConflictError: It names another one.
-    """
+    """Raise ModelConflictError if a reference names another revision than the stored one."""
     if ref.revision not in (None, manifest.revision, manifest.commit):
         stored = manifest.revision or manifest.commit or "the default one"
         raise ModelConflictError(

@@ -1,4 +1,4 @@
-"""One change of a model at a time, over all processes that share a repository."""
+"""Locks that allow one change of a model at a time, across all processes that share a repository."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _CLAIM_EVERY_S = 0.05
 
 
 class ModelLocks:
-    """Locks by model key. Whoever exports, loads, unloads, tunes or deletes a model holds its lock.
+    """Locks by model key, held while a model is exported, loaded, unloaded, tuned or deleted.
 
     Triton fails when the same model is loaded and unloaded at the same time.
 
     Args:
-        repository: Has the locks between processes.
+        repository: Provides the locks between processes.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -26,7 +26,7 @@ class ModelLocks:
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
-        """Wait until neither this process nor another changes the model, and keep it so."""
+        """Wait for the lock of a model within this process and across processes, and hold it."""
         async with self._locks.setdefault(key, asyncio.Lock()):
             while True:
                 with self._repository.try_changing(key) as claimed:

@@ -9,13 +9,13 @@ from ingrain.repository.store import Repository
 
 
 class DesiredModels:
-    """Reads and writes the list, and knows what it held when it was last read.
+    """Reads and writes the list, and caches the keys of the last read.
 
     Attributes:
-        keys: Keys of the models in it.
+        keys: Keys of the models in the list.
 
     Args:
-        repository: Where it is.
+        repository: The repository that stores the list.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -24,22 +24,22 @@ class DesiredModels:
         self._stamp: tuple[int, ...] = ()
 
     async def has_changed(self) -> bool:
-        """Tell whether another process has written the list since it was read."""
+        """Return True if another process has written the list since the last read."""
         return await asyncio.to_thread(self._look) != self._stamp
 
     async def read(self) -> dict[str, ModelRef]:
-        """Return the models by key; what cannot be read has still changed, so that it is read again."""
+        """Return the models by key. If reading fails, ``has_changed`` stays true, so that the list is read again."""
         stamp = await asyncio.to_thread(self._look)
         models = {ref.key: ref for ref in await asyncio.to_thread(read_desired, self._repository.root)}
         self._stamp, self.keys = stamp, set(models)
         return models
 
     async def remember(self, key: str, ref: ModelRef) -> None:
-        """Put a model into the list, or its new reference in the place of the old one."""
+        """Add a model to the list, or replace its reference."""
         await asyncio.to_thread(self._edit, key, ref)
 
     async def forget(self, key: str) -> None:
-        """Take a model out of the list."""
+        """Remove a model from the list."""
         await asyncio.to_thread(self._edit, key, None)
 
     def _edit(self, key: str, ref: ModelRef | None) -> None:
@@ -51,7 +51,7 @@ class DesiredModels:
                 else:
                     models[key] = ref
                 write_desired(self._repository.root, tuple(models.values()))
-        # Here, and not where it is waited for: a caller who goes away meanwhile does not undo what was written.
+        # In this thread and not after the await: a cancelled caller would skip it, although the list was written.
         (self.keys.discard if ref is None else self.keys.add)(key)
 
     def _look(self) -> tuple[int, ...]:

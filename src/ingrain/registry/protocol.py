@@ -1,4 +1,4 @@
-"""What the request path sees of a registry, whether it loads models or follows one that does."""
+"""The interface of a registry for serving requests, for the owner's registry and for followers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingrain.vocabulary import Library
 
 
 class Models(ABC):
-    """Knows which models can be inferred.
+    """The models of a process, and which of them are ready.
 
     Attributes:
         slots: The models that should be loaded.
@@ -24,11 +24,11 @@ class Models(ABC):
         self.slots = SlotTable()
 
     def get(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> LoadedModel:
-        """Return a model that can be inferred now.
+        """Return a ready model.
 
         Raises:
-            ModelNotLoadedError: Nobody asked for it to be loaded.
-            ModelLoadingError: It, or the engine, is not ready yet; try again later.
+            ModelNotLoadedError: The model is not loaded.
+            ModelLoadingError: The model or the engine is not ready yet; try again later.
             ModelConflictError: Several loaded models have this name; ``pretrained`` or ``library`` decides.
         """
         if not self.slots.is_started:
@@ -39,7 +39,7 @@ class Models(ABC):
         return slot.model
 
     def loaded(self) -> list[LoadedModel]:
-        """Return the models that can be inferred now."""
+        """Return the ready models."""
         return [slot.model for slot in self.slots if slot.model is not None and slot.state == "READY"]
 
     def statuses(self) -> list[ModelStatus]:
@@ -47,7 +47,7 @@ class Models(ABC):
         return [status_of(slot) for slot in self.slots]
 
     def user_names(self) -> dict[str, str]:
-        """Return the user's name of each graph: the model's name, with the role where a model has several graphs."""
+        """Return the user's name of each graph: the model's name, plus the role if a model has several graphs."""
         names = {}
         for slot in self.slots:
             if slot.model is not None:
@@ -71,8 +71,8 @@ class Models(ABC):
 
     @abstractmethod
     async def refresh(self) -> bool:
-        """Read the list of models again if another server has changed it; return whether it had."""
+        """Read the list of models again if another server changed it; return True if it changed."""
 
     @abstractmethod
     def suspect(self) -> None:
-        """Have the models compared with the engine: a call has just found one missing."""
+        """Have the models compared with the engine, because a call has found one missing."""

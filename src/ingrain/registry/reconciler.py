@@ -1,4 +1,4 @@
-"""Keeps the table of models equal to the list in the repository and to what the engine has loaded."""
+"""Keeps the table of models in sync with the list in the repository and with the engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("ingrain.registry")
 
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
-    """Looks every two seconds, or when woken, for changes of the list, graphs that the engine lost, and due retries."""
+    """Checks every two seconds, or when woken, for changes of the list, graphs missing in the engine, and retries."""
 
     slots: SlotTable
     desired: DesiredModels
@@ -37,7 +37,7 @@ class Reconciler:
     _loop: asyncio.Task[None] | None = field(default=None, init=False)
 
     async def start(self, models: Iterable[ModelRef]) -> None:
-        """Begin to load the models given and those in the list, and to look for changes."""
+        """Start to load the given models and those in the list, and start to check for changes."""
         self.graphs.engine.on_restart(self._engine_came_back)
         wanted = await self.desired.read()
         for ref in models:
@@ -51,18 +51,18 @@ class Reconciler:
         self._loop = asyncio.create_task(self._run(), name="reconcile models")
 
     def tasks(self) -> list[asyncio.Task[Any]]:
-        """Return the tasks to cancel at the end."""
+        """Return the tasks to cancel at shutdown."""
         return [task for task in (self._loop, self._refreshing) if task is not None]
 
     def wake(self) -> None:
-        """Compare with the engine now instead of at the next look."""
+        """Compare with the engine now, without waiting for the next check."""
         self._wake.set()
 
     async def refresh(self) -> bool:
-        """Follow what another process changed in the list of models; return whether it changed.
+        """Apply changes that another process made to the list of models; return True if it changed.
 
-        Callers take turns, so that none returns before a change that was being read when it came is taken over. A turn
-        ends even if its caller gives up: a disk that hangs holds one thread then, not one for each call.
+        Calls run one at a time, so that a call returns only after a change that an earlier call is reading was applied.
+        A call runs to its end even if its caller is cancelled: a hanging disk then blocks one thread, not one per call.
         """
         await self._refresh_turn.acquire()
         turn = self._refreshing = asyncio.create_task(self._refresh(), name="refresh the list of models")
@@ -72,7 +72,7 @@ class Reconciler:
     def _end_refresh(self, turn: asyncio.Task[bool]) -> None:
         self._refresh_turn.release()
         if not turn.cancelled():
-            turn.exception()  # marks it as seen; whoever waits for the turn still gets it
+            turn.exception()  # mark the exception as retrieved; a waiting caller still gets it
 
     async def _refresh(self) -> bool:
         if not await self.desired.has_changed():
@@ -92,7 +92,7 @@ class Reconciler:
         return True
 
     def _engine_came_back(self) -> None:
-        """Serve no model until the next look has found its graphs: the engine has forgotten some or all."""
+        """Stop serving all models until the next check finds their graphs: a restarted engine may have lost them."""
         for slot in self.slots:
             if slot.state == "READY":
                 slot.state = "LOADING"
@@ -105,28 +105,28 @@ class Reconciler:
                 async with asyncio.timeout(_RECONCILE_EVERY_S):
                     await self._wake.wait()
             except TimeoutError:
-                pass  # nobody woke us; look all the same
+                pass  # the regular check
             self._wake.clear()
             try:
                 await self.refresh()
                 await self._retry_and_repair()
             except IngrainError as error:
                 log.warning("Models could not be compared with the engine: %s", error.message)
-            except Exception:  # whatever broke, the next look may succeed, and models must not stay lost
+            except Exception:  # the next check may succeed, so the loop must not end
                 log.exception("Models could not be compared with the engine")
 
     async def _retry_and_repair(self) -> None:
         now = asyncio.get_running_loop().time()
         for slot in self.slots:
             if slot not in self.slots:
-                continue  # unloaded while we waited for another
+                continue  # unloaded while this loop was awaiting
             if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
                 self.loader.begin(slot.ref, slot)
             elif slot.model is not None and slot.task_is_done and await self.graphs.engine.live():
                 await self._repair(slot, slot.model)
 
     async def _repair(self, slot: Slot, model: LoadedModel) -> None:
-        """Load a model again whose graphs the engine lacks, unless another process has unloaded it on purpose."""
+        """Load a model again if graphs are missing in the engine, unless another process has unloaded it on purpose."""
         present = [await self.graphs.engine.ready(graph.name) for graph in model.manifest.graphs]
         if slot.state not in ("READY", "LOADING") or not slot.task_is_done:
             return
@@ -135,5 +135,5 @@ class Reconciler:
             return
         await self.refresh()
         if slot in self.slots:
-            log.warning("Model %r is gone from the engine and is loaded again", slot.ref.name)
+            log.warning("Model %r is missing in the engine; loading it again", slot.ref.name)
             self.loader.begin(slot.ref, slot)

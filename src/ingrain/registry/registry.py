@@ -1,4 +1,4 @@
-"""The registry: which models should be loaded, and every way to change that."""
+"""The registry: the models that should be loaded, and the operations that change them."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ async def _alone(number: int | None) -> None:
 
 
 class Registry(Models):
-    """Loads and unloads models on request, and keeps them loaded whatever happens to the engine.
+    """Loads and unloads models on request, and reloads them when the engine loses them.
 
-    The list of models that should be loaded lies in the repository. Processes that share a repository follow it, so
-    that what one loads or unloads the others serve or drop within seconds, and what was loaded is loaded again after
-    a restart of the server or of Triton.
+    The repository stores the list of models that should be loaded. All processes that share the repository follow the
+    list: a model that one process loads or unloads, the others load or unload within seconds. After a restart of the
+    server or of Triton the models are loaded again.
 
     Attributes:
-        settle: Waits for the other processes of this server, where there are any.
+        settle: Waits for the other processes of this server, if there are any.
 
     Args:
-        repository: Where published models are.
-        engine: Runs their graphs.
-        export: Makes a model that the repository lacks.
+        repository: The model repository.
+        engine: Runs the graphs.
+        export: Exports a model that is missing in the repository.
         prepare_graph: Writes a graph's configuration before the engine loads it.
         open_model: Opens a model whose graphs are loaded.
-        place: What tunings need to know of this machine.
-        max_loaded_models: Most models at once; 0 for no limit.
-        load_timeout_s: Seconds that the engine may take to load one graph.
-        default_precision: Of models for which none is named; None leaves stored ones as they are and makes new ones in
-            fp32.
-        why_not: Tells which precisions cannot be served.
-        tune_at_load: True to tune each model once, before it serves, where it has no tuning that fits this machine.
-        tune_seconds: How long a tuning should take by default.
-        clock: Monotonic seconds, by which tunings measure.
+        place: Describes this machine for tunings.
+        max_loaded_models: Limit of loaded models; 0 for no limit.
+        load_timeout_s: Timeout in seconds for loading one graph.
+        default_precision: Precision of models for which the request names none; None takes stored models as they are
+            and exports new ones in fp32.
+        why_not: Returns why a precision cannot be served.
+        tune_at_load: True to tune each model before it first serves, unless it has a tuning for this machine.
+        tune_seconds: Default duration of a tuning.
+        clock: Monotonic seconds for the measurements of tunings.
     """
 
     def __init__(
@@ -114,11 +114,11 @@ class Registry(Models):
         self._reconciler = Reconciler(slots=self.slots, desired=desired, loader=self._loader, graphs=self._graphs)
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
-        """Begin to load the models given and those that were loaded last time; return before they are ready."""
+        """Start to load the given models and those of the last run; return before they are ready."""
         await self._reconciler.start(models)
 
     async def close(self) -> None:
-        """Stop loading and answer waiting requests; the list of models that should be loaded stays as it is."""
+        """Stop loading and fail waiting requests; the list of models that should be loaded stays unchanged."""
         tasks: list[asyncio.Task[Any]] = [*self.stop_tuning(), *self._reconciler.tasks(), *self._loader.unloads]
         tasks += [slot.task for slot in self.slots if slot.task is not None]
         for task in tasks:
@@ -128,17 +128,17 @@ class Registry(Models):
             self.slots.remove(slot, shutting_down())
 
     async def load(self, ref: ModelRef) -> bool:
-        """Load a model; make it first where the repository lacks it, or has it in another precision or task.
+        """Load a model; export it first if it is missing in the repository or stored in another precision or task.
 
-        A model that is loaded in another precision or task serves until the new one is made; if that fails, it goes on.
+        A model that is loaded in another precision or task serves until the new one is exported, and if that fails.
 
         Returns:
-            True if it was loaded now, False if it already was.
+            True if the model was loaded now, False if it was loaded already.
 
         Raises:
-            ModelLimitError: As many are loaded as may be.
-            ModelConflictError: The repository holds another revision under this name.
-            SourceError, ExportError, MachineError, RepositoryError, EngineError: It could not be made or loaded.
+            ModelLimitError: The limit of loaded models is reached.
+            ModelConflictError: The repository has another revision under this name.
+            SourceError, ExportError, MachineError, RepositoryError, EngineError: Exporting or loading failed.
         """
         slot = self.slots.of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
@@ -149,7 +149,7 @@ class Registry(Models):
         if slot is None or slot.task_is_done:
             slot = self._loader.begin(ref, slot)
         assert slot.task is not None
-        # The caller may go away; the model is loaded all the same.
+        # Shielded: the model is loaded even if the caller is cancelled.
         await asyncio.shield(asyncio.wait([slot.task]))
         if slot.error is not None:
             raise slot.error
@@ -157,7 +157,7 @@ class Registry(Models):
             raise shutting_down() if self._tunings.is_stopping else not_loaded(ref.name)
         check_revision(ref, slot.model.manifest)
         if not ref.is_met_by(slot.model.manifest):
-            return await self.load(ref)  # we waited for another load than ours; now it is our turn
+            return await self.load(ref)  # the awaited task loaded another precision or task; load this one now
         await self.settle(slot.number)
         return True
 
@@ -165,16 +165,16 @@ class Registry(Models):
         """Unload a model, or stop loading it.
 
         Raises:
-            ModelNotLoadedError: It is not loaded.
+            ModelNotLoadedError: The model is not loaded.
         """
         await self.refresh()
         await self._loader.unload(self.slots.one(name, library, pretrained))
 
     async def delete(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
-        """Unload a model if it is loaded, and remove it from the repository, with its custom source if it has one.
+        """Unload a model if it is loaded, and remove it and its custom source from the repository.
 
         Raises:
-            ModelNotFoundError: The repository does not have it.
+            ModelNotFoundError: The model is not in the repository.
         """
         await self.refresh()
         slots = list(self.slots.matching(name, library, pretrained))
@@ -193,36 +193,36 @@ class Registry(Models):
         pretrained: str | None = None,
         seconds: float | None = None,
     ) -> Manifest:
-        """Find out how a loaded model runs fastest here, and execute it that way; one model at a time.
+        """Find the fastest execution of a loaded model on this machine, and apply it; one model at a time.
 
-        It goes on when the caller goes away; unloading the model ends it.
+        The tuning continues if the caller is cancelled; unloading the model ends it.
 
         Args:
             name: The model.
-            library: Where several models share a name.
+            library: Source library, if several models share the name.
             pretrained: OpenCLIP's weight tag.
-            seconds: How long it should take, as a goal and not as a limit; ``tune_seconds`` if None.
+            seconds: Target duration, not a limit; ``tune_seconds`` if None.
 
         Returns:
             The manifest, with the tuning.
 
         Raises:
-            ModelNotLoadedError: It is not loaded.
-            ModelLoadingError: It is not ready yet.
-            TuningInProgressError: It is being tuned.
-            InvalidRequestError: The settings leave nothing to choose.
-            TuningError: The engine failed meanwhile; the model is executed as before.
+            ModelNotLoadedError: The model is not loaded.
+            ModelLoadingError: The model is not ready yet.
+            TuningInProgressError: The model is being tuned.
+            InvalidRequestError: The settings fix every value.
+            TuningError: The engine failed; the model is executed as before.
         """
         await self.refresh()
         return await self._tunings.tune(self.slots.one(name, library, pretrained), seconds)
 
     async def reset_tuning(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> bool:
-        """Remove a model's tunings of this machine, and execute it by default; return whether there were any.
+        """Remove a model's tunings for this machine, and restore the default execution; return True if it had any.
 
         Raises:
-            ModelNotFoundError: The repository does not have it.
-            ModelLoadingError: It is not ready yet.
-            TuningInProgressError: It is being tuned.
+            ModelNotFoundError: The model is not in the repository.
+            ModelLoadingError: The model is not ready yet.
+            TuningInProgressError: The model is being tuned.
             EngineError: The engine could not load a graph.
         """
         await self.refresh()
@@ -233,29 +233,25 @@ class Registry(Models):
         key = model_key(manifest.name, manifest.library, manifest.pretrained)
         was_tuned = await self._tunings.reset_stored(key, manifest)
         if slot is not None:
-            # It may be the tuning that the engine could not load.
+            # The removed tuning may be the reason why loading failed; retry now.
             slot.retry_at = asyncio.get_running_loop().time()
             self.suspect()
         return was_tuned
 
     def stop_tuning(self) -> list[asyncio.Task[Any]]:
-        """Cancel all tunings and begin none: the server is about to stop, and callers that wait are told so.
-
-        Returns:
-            The cancelled tasks.
-        """
+        """Cancel all tunings and start no more, before shutdown; return the cancelled tasks."""
         return self._tunings.stop()
 
     async def refresh(self) -> bool:
-        """Follow what another process changed in the list of models; return whether it changed."""
+        """Apply changes that another process made to the list of models; return True if it changed."""
         return await self._reconciler.refresh()
 
     def suspect(self) -> None:
-        """Compare with the engine now: it has come back, or a call has just found a model missing."""
+        """Compare with the engine now, because it restarted or a call has found a model missing."""
         self._reconciler.wake()
 
     async def statistics(self) -> list[GraphStatistics]:
-        """Return the engine's counts of each loaded graph, without those of tunings.
+        """Return the engine's statistics of each loaded graph, without the batches of tunings.
 
         Raises:
             EngineUnavailableError: The engine does not answer.
@@ -263,7 +259,7 @@ class Registry(Models):
         return await self._graphs.statistics()
 
     async def repository_statuses(self) -> list[ModelStatus]:
-        """Return all models of the repository, and those on their way into it, by name."""
+        """Return all models of the repository and those being exported, sorted by name."""
         statuses = await asyncio.to_thread(self._stored.statuses)
         statuses |= {slot.key: status_of(slot) for slot in self.slots}
         return sorted(statuses.values(), key=lambda status: (status.name, status.pretrained or ""))
@@ -272,8 +268,8 @@ class Registry(Models):
         """Return the manifest of a model of the repository, loaded or not.
 
         Raises:
-            ModelNotFoundError: The repository does not have it.
-            ModelConflictError: Several have this name.
+            ModelNotFoundError: The model is not in the repository.
+            ModelConflictError: Several models have this name.
         """
         return await asyncio.to_thread(self._stored.manifest, name, library, pretrained)
 
@@ -282,5 +278,5 @@ class Registry(Models):
         return [(slot.ref.name, slot.progress) for slot in self.slots if slot.progress is not None]
 
     def view(self) -> RegistryView:
-        """Return the state of the table for processes that follow it."""
+        """Return a snapshot of the table for the worker processes."""
         return view_of(self.slots)

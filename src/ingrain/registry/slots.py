@@ -1,4 +1,4 @@
-"""The table of models that should be loaded: found by key, and by the name that requests use."""
+"""The table of models that should be loaded, with lookup by key and by name."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from ingrain.repository.tuning import Execution
 from ingrain.vocabulary import Library, Role
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
-"""Triton's words for the state of a model."""
+"""State of a model, in Triton's terms."""
 
 RETRY_AFTER_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A model that should be loaded, and how far it is.
+    """A model that should be loaded, with its state.
 
     Attributes:
         ref: The reference that is being loaded, or that was loaded last.
         key: The model's key in the repository.
-        number: Changes whenever the slot gets other graphs, and is never used twice, so that processes which follow
-            this one can tell a model from its replacement.
-        pinned: True if it stays listed when loading fails, and is tried again.
-        state: Triton's word.
-        model: The opened model; kept while the engine is away.
+        number: Unique number, replaced whenever the slot gets other graphs, so that worker processes can tell a model
+            from its replacement.
+        pinned: True if the slot stays listed when loading fails, and loading is retried.
+        state: State of the model.
+        model: The opened model; kept while the engine cannot be reached.
         task: The load or tuning in progress, or the last one; there is never more than one.
-        error: Why it is not ready, or why it could not be replaced by another precision.
+        error: Why the model is not ready, or why it could not be replaced by another precision.
         progress: Progress of an export or a tuning.
-        executions: How its graphs are executed, once that is known.
-        is_displaced: True while its graphs may be loaded in a layout that a tuning tried.
-        retries: Failed attempts since it was last ready.
+        executions: Execution of each graph, once known.
+        is_displaced: True while graphs may be loaded in a layout that a tuning tried.
+        retries: Failed attempts since the model was last ready.
         retry_at: Event-loop time of the next attempt.
     """
 
@@ -65,7 +65,7 @@ class Slot:
         return self.task is None or self.task.done()
 
     def describe_progress(self) -> str:
-        """Return how far a load or a tuning is, as the end of a sentence."""
+        """Return the progress of a load or a tuning, as the end of a sentence."""
         if self.progress is None:
             return "it is being loaded."
         phase, done, total = self.progress.phase, self.progress.done, self.progress.total
@@ -80,7 +80,7 @@ class SlotTable:
     """Finds slots by key, and by name with optional library and weight tag.
 
     Attributes:
-        is_started: Whether the table holds all models that should be loaded; until then nothing is served.
+        is_started: True once the table has all models that should be loaded; until then nothing is served.
     """
 
     def __init__(self) -> None:
@@ -103,18 +103,18 @@ class SlotTable:
         return self._by_key.get(ref.key)
 
     def add(self, ref: ModelRef, *, pinned: bool, number: int | None = None) -> Slot:
-        """Make a slot for a model that has none; ``number`` is a new one unless it is given."""
+        """Create a slot for a model that has none; ``number`` is a new one unless given."""
         slot = Slot(ref=ref, key=ref.key, number=next(self._numbers) if number is None else number, pinned=pinned)
         self._by_key[slot.key] = slot
         self._by_name.setdefault(ref.name, []).append(slot)
         return slot
 
     def renumber(self, slot: Slot) -> None:
-        """Give a slot a new number, because it will hold another model."""
+        """Give a slot a new number, because it gets another model."""
         slot.number = next(self._numbers)
 
     def remove(self, slot: Slot, error: IngrainError) -> None:
-        """Forget a slot, if that has not happened yet, and answer all requests that wait for its model."""
+        """Remove a slot from the table, if it is there, and fail the waiting requests of its model."""
         if slot in self:
             del self._by_key[slot.key]
             self._by_name[slot.ref.name].remove(slot)
@@ -125,18 +125,18 @@ class SlotTable:
             slot.model = None
 
     def matching(self, name: str, library: Library | None, pretrained: str | None) -> list[Slot]:
-        """Return the slots that a request may mean."""
+        """Return the slots that match the fields of a request."""
         slots = self._by_name.get(name, [])
         if library is None and pretrained is None:
             return slots
         return [slot for slot in slots if is_meant(slot.ref, name, library, pretrained)]
 
     def one(self, name: str, library: Library | None, pretrained: str | None) -> Slot:
-        """Return the slot that a request means.
+        """Return the only slot that matches the fields of a request.
 
         Raises:
-            ModelNotLoadedError: There is none.
-            ModelConflictError: There are several.
+            ModelNotLoadedError: No slot matches.
+            ModelConflictError: Several slots match.
         """
         slots = self.matching(name, library, pretrained)
         if not slots:
@@ -149,19 +149,20 @@ class SlotTable:
 def is_meant(
     model: ModelRef | Manifest | CustomSource, name: str, library: Library | None, pretrained: str | None
 ) -> bool:
-    """Return whether a request may mean a model, by its name and by what else the request gives."""
+    """Return True if a model has the name and, where given, the library and weight tag."""
     return model.name == name and library in (None, model.library) and pretrained in (None, model.pretrained)
 
 
 def not_loaded(name: str) -> ModelNotLoadedError:
-    """Return the error for a model that nobody asked to be loaded."""
+    """Return the error for a model that is not in the table."""
     return ModelNotLoadedError(
-        f"Model {name!r} is not loaded. Load it with POST /load_model on the model plane.", param="name"
+        f"Model {name!r} is not loaded. Load it with POST /load_model on the model plane, or `ingrain load`.",
+        param="name",
     )
 
 
 def not_ready(slot: Slot) -> ModelLoadingError:
-    """Return the error for a model that should be loaded, but cannot be inferred now."""
+    """Return the error for a model that should be loaded, but is not ready."""
     failed = slot.error if slot.state == "UNAVAILABLE" else None
     why = failed.message if failed is not None else slot.describe_progress()
     return ModelLoadingError(f"Model {slot.ref.name!r} is not ready: {why}", param="name", retry_after_s=RETRY_AFTER_S)

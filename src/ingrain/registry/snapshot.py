@@ -1,4 +1,4 @@
-"""The state of a registry as it is sent to processes that follow it."""
+"""The state of a registry as it is sent to worker processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     """One model that should be loaded.
 
     Attributes:
-        number: Of the slot; another one means that it was unloaded or replaced meanwhile.
+        number: Number of the slot; a new number means that the model was unloaded or replaced.
         ref: The reference that is being loaded, or that was loaded last.
-        state: Triton's word.
-        is_open: True once its graphs were loaded and its side files found good: the follower may open it.
-        error: Why it is not ready, as a sentence.
+        state: State of the model.
+        is_open: True once the owner has loaded the graphs and opened the side files, so that workers may open them.
+        error: Why the model is not ready, as a sentence.
         progress: Progress of an export or a tuning.
-        executions: How its graphs are executed, by role.
+        executions: Execution of each graph, by role.
     """
 
     number: int
@@ -34,14 +34,14 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
-    """All models that should be loaded; ``is_started`` is false while that is not known yet."""
+    """All models that should be loaded; ``is_started`` is false until the owner knows all of them."""
 
     is_started: bool
     models: tuple[ModelView, ...] = ()
 
 
 def view_of(slots: SlotTable) -> RegistryView:
-    """Describe the slots as they are now."""
+    """Return a snapshot of the slots."""
     return RegistryView(
         is_started=slots.is_started,
         models=tuple(

@@ -1,4 +1,4 @@
-"""The lines of lists of models: name, state and the reason why a model is not ready."""
+"""Status of a model in the lists of models: name, state and the reason if it is not ready."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ingrain.vocabulary import Library, Precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """One line of a list of models.
+    """Status of one model.
 
-    ``reason`` says why a model is not ready, why it was not made in another precision, or that it is being tuned.
+    ``reason`` says why the model is not ready, why its precision could not be changed, or that it is being tuned.
     """
 
     name: str

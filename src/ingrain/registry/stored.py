@@ -1,4 +1,4 @@
-"""Finds models in the repository by the name that requests use."""
+"""Finds models in the repository by the fields of a request."""
 
 from __future__ import annotations
 
@@ -15,21 +15,17 @@ from ingrain.vocabulary import Library
 
 
 class StoredModels:
-    """Finds what the repository holds; blocks on the disk.
-
-    Args:
-        repository: Where published models and custom sources are.
-    """
+    """Finds published models and custom sources in the repository. Blocks on disk."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
     def manifest(self, name: str, library: Library | None, pretrained: str | None) -> Manifest:
-        """Return the manifest of the model that a request means.
+        """Return the manifest of the only model that matches the fields of a request.
 
         Raises:
-            ModelNotFoundError: The repository does not have it.
-            ModelConflictError: Several have this name.
+            ModelNotFoundError: The model is not in the repository.
+            ModelConflictError: Several models match.
         """
         entries = [entry for entry in self._entries(name, library, pretrained) if isinstance(entry, Entry)]
         if not entries:
@@ -39,17 +35,17 @@ class StoredModels:
         return entries[0].manifest
 
     def key(self, name: str, library: Library | None, pretrained: str | None, *, besides: set[str]) -> str:
-        """Return the key of the model that a request means, damaged ones and custom sources included.
+        """Return the key of the only model that matches the fields of a request, damaged or custom ones included.
 
         Args:
             name: The model.
-            library: Where several models share a name.
+            library: Source library, if several models share the name.
             pretrained: OpenCLIP's weight tag.
-            besides: Keys of models that the request may mean too, in the repository or not.
+            besides: Keys of further matching models, in the repository or not.
 
         Raises:
-            ModelNotFoundError: There is none.
-            ModelConflictError: There are several.
+            ModelNotFoundError: No model matches.
+            ModelConflictError: Several models match.
         """
         entries = {entry.key for entry in self._entries(name, library, pretrained)}
         keys = besides | entries | self._custom(name, library, pretrained)
@@ -60,7 +56,7 @@ class StoredModels:
         return next(iter(keys))
 
     def statuses(self) -> dict[str, ModelStatus]:
-        """Return all models and custom sources by key, as models that are not loaded."""
+        """Return the status of all models and custom sources by key, as if none were loaded."""
         statuses = {entry.key: _stored_status(entry) for entry in self._repository.entries()}
         for key, source in self._repository.custom.entries():
             statuses.setdefault(key, _custom_status(key, source))

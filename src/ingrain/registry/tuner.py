@@ -23,9 +23,9 @@ from ingrain.tuning.machine import TuningMachine, graphs_digest
 from ingrain.tuning.sweep import PASSES_A_SWEEP, Sweep
 from ingrain.tuning.track import EngineTrack
 
-# Share of a tuning's time that its passes take; the rest is loading.
+# Share of a tuning's duration for measuring; the rest is for loading graphs.
 _SHARE_OF_PASSES = 0.5
-# A batch of 64 pictures takes a large tower minutes on one core.
+# A large image tower needs minutes for a batch of 64 images on one core.
 _BATCH_TIMEOUT_S = 900.0
 
 log = logging.getLogger("ingrain.registry")
@@ -33,7 +33,7 @@ log = logging.getLogger("ingrain.registry")
 
 @dataclass(slots=True, kw_only=True)
 class Tuner:
-    """Tunes models; whoever calls it holds the model's lock."""
+    """Tunes models. The caller holds the model's lock."""
 
     repository: Repository
     graphs: EngineGraphs
@@ -41,25 +41,25 @@ class Tuner:
     clock: Callable[[], float]
 
     async def tune(self, slot: Slot, seconds: float) -> None:
-        """Find out how a loaded model runs fastest, store that in its manifest, and execute it that way.
+        """Find the fastest execution of a loaded model, store it in the manifest, and apply it.
 
-        Requests are told to come again while graphs are loaded in other layouts, and are served while only batch sizes
-        are tried; a model that was not ready before does not serve meanwhile.
+        Requests get 503 while graphs are loaded in other layouts, and are served while only batch sizes are tried. A
+        model that was not ready at the start does not serve during the tuning.
 
         Args:
-            slot: Of the model.
-            seconds: How long it should take; a measurement that has begun is finished.
+            slot: The model's slot.
+            seconds: Target duration; a measurement that has started is finished.
 
         Raises:
-            TuningError: The engine failed, or took too long. The model has its former layout, or will have it when
-                the engine is back.
+            TuningError: The engine failed or was too slow. The former layout is restored, if necessary when the engine
+                is back.
             ModelConflictError: The model was replaced in the repository.
         """
         layouts = ModelLayouts(slot, self.graphs, self.place)
         manifest = layouts.manifest
         names = [graph.name for graph in manifest.graphs]
         try:
-            # What is loaded may be of a model that another server has replaced: an empty change finds that out.
+            # Another server may have replaced the loaded model; an empty change raises ModelConflictError then.
             await self._change_tunings(layouts, lambda tunings: tunings)
             self.graphs.ledger.hold(names, await self.graphs.engine.statistics())
             tuning = await self._sweep(layouts, seconds)
@@ -67,13 +67,13 @@ class Tuner:
             def change(tunings: tuple[Tuning, ...]) -> tuple[Tuning, ...]:
                 return self.place.with_tuning(tunings, tuning)
 
-            # Load first, store then: should the engine fail now, the manifest still says what it said.
+            # Load before storing, so that the manifest stays unchanged if the engine fails.
             await layouts.change_all(msgspec.structs.replace(manifest, tunings=change(manifest.tunings)))
             await layouts.adopt(await self._change_tunings(layouts, change))
         except (IngrainError, TimeoutError, OSError) as error:
             await layouts.restore()
             raise _ended(slot, error) from error
-        except Exception as error:  # whatever broke, the model must not stay in a layout that nobody chose
+        except Exception as error:  # whatever failed, the model must not stay in a layout of the sweep
             log.exception("Tuning %r failed", slot.ref.name)
             await layouts.restore()
             raise _ended(slot, None) from error
@@ -83,7 +83,7 @@ class Tuner:
         log.info("Model %r is tuned: %s", slot.ref.name, _describe(tuning))
 
     async def reset(self, slot: Slot) -> bool:
-        """Remove the tunings of this machine and execute a loaded model by default; return whether there were any.
+        """Remove a loaded model's tunings for this machine and restore the default execution; return True if any.
 
         Raises:
             ModelConflictError: The model was replaced in the repository.
@@ -138,7 +138,7 @@ class Tuner:
         )
         started = self.clock()
         await layouts.change(graph, default.layout)
-        # Only now, because the candidates depend on the memory that the default layout leaves free.
+        # After loading the default layout: the candidates depend on the memory that it leaves free.
         candidates = await asyncio.to_thread(self.place.candidates, graph)
         await track.prepare(default, _SHARE_OF_PASSES * seconds / PASSES_A_SWEEP)
         left_s = seconds - (self.clock() - started)
@@ -149,7 +149,7 @@ class Tuner:
         try:
             self.graphs.ledger.go_on(names, await self.graphs.engine.statistics())
         except IngrainError:
-            self.graphs.ledger.forget(names)  # the engine is gone, and its counts with it
+            self.graphs.ledger.forget(names)  # the engine cannot be reached, and its restart resets its statistics
 
 
 def _ended(slot: Slot, error: Exception | None) -> IngrainError:

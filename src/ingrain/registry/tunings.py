@@ -1,4 +1,4 @@
-"""Runs tunings one at a time, and ends them with their model or with the server."""
+"""Runs tunings one at a time, and cancels them when their model is unloaded or the server stops."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Tunings:
 
     Attributes:
         at_load: True to tune each model once, before it serves.
-        seconds: How long a tuning should take by default.
-        is_stopping: True once the server stops; no tuning begins then.
+        seconds: Default duration of a tuning.
+        is_stopping: True once the server stops; no tuning starts then.
     """
 
     tuner: Tuner
@@ -50,27 +50,27 @@ class Tunings:
     is_stopping: bool = field(default=False, init=False)
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1), init=False)
     _tasks: dict[str, asyncio.Task[Any]] = field(default_factory=dict, init=False)
-    # Key and graphs of models whose tuning at load failed: with each load it would only fail again.
+    # Key and graph digest of models whose tuning at load failed; it would fail again at each load.
     _untunable: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     async def tune(self, slot: Slot, seconds: float | None) -> Manifest:
         """Tune a model, and return its manifest with the result.
 
         Args:
-            slot: Of the model.
-            seconds: How long it should take.
+            slot: The model's slot.
+            seconds: Target duration; None for the default.
 
         Raises:
-            ModelLoadingError: It is not ready yet.
-            TuningInProgressError: It is being tuned.
-            InvalidRequestError: The settings leave nothing to choose.
-            TuningError: The engine failed meanwhile.
+            ModelLoadingError: The model is not ready yet.
+            TuningInProgressError: The model is being tuned.
+            InvalidRequestError: The settings fix every value.
+            TuningError: The engine failed.
         """
         self._check_idle(slot)
         if not await self._has_candidates(_ready_manifest(slot)):
             raise InvalidRequestError(
-                f"There is nothing to tune about model {slot.ref.name!r}: all of {', '.join(self.place.given)} are "
-                "set.",
+                f"Nothing to tune for model {slot.ref.name!r}: the settings {', '.join(self.place.given)} fix every "
+                "value.",
                 param="name",
             )
 
@@ -82,11 +82,11 @@ class Tunings:
         return await self._run(slot, work)
 
     async def reset(self, slot: Slot) -> bool:
-        """Remove a loaded model's tunings of this machine, and execute it by default; return whether there were any.
+        """Remove a loaded model's tunings for this machine and restore the default execution; return True if any.
 
         Raises:
-            ModelLoadingError: It is not ready yet.
-            TuningInProgressError: It is being tuned.
+            ModelLoadingError: The model is not ready yet.
+            TuningInProgressError: The model is being tuned.
             EngineError: The engine could not load a graph.
         """
         self._forget_failures(slot.key)
@@ -95,11 +95,11 @@ class Tunings:
         return await self._run(slot, lambda: self.tuner.reset(slot))
 
     async def reset_stored(self, key: str, manifest: Manifest) -> bool:
-        """Remove the tunings of this machine from a model that is not executed; return whether there were any.
+        """Remove the tunings for this machine from a stored model that is not loaded; return True if it had any.
 
         Args:
-            key: Of the model.
-            manifest: Its manifest in the repository.
+            key: The model's key.
+            manifest: The model's manifest in the repository.
         """
         self._forget_failures(key)
         async with self.locks.hold(key):
@@ -107,10 +107,10 @@ class Tunings:
         return entry.manifest.tunings != manifest.tunings
 
     async def tune_first(self, slot: Slot) -> None:
-        """Tune a model that has just been loaded, before it serves, if tuning at load is on and it lacks a tuning.
+        """Tune a newly loaded model before it serves, if tuning at load is on and the model has no fitting tuning.
 
         Raises:
-            EngineUnavailableError: It failed, and the model's graphs are in a layout that nobody chose.
+            EngineUnavailableError: The tuning failed, and the graphs may be in a layout of the sweep.
         """
         if not self.at_load or slot.model is None:
             return
@@ -131,12 +131,12 @@ class Tunings:
                 raise EngineUnavailableError(error.message, retry_after_s=_RETRY_S) from error
 
     def end(self, key: str) -> None:
-        """Cancel the tuning of a model, if there is one; it may still wait for its turn."""
+        """Cancel the running or waiting tuning of a model, if there is one."""
         if (task := self._tasks.get(key)) is not None:
             task.cancel()
 
     def stop(self) -> list[asyncio.Task[Any]]:
-        """Cancel all tunings and begin none any more; return the cancelled tasks."""
+        """Cancel all tunings and start no more; return the cancelled tasks."""
         self.is_stopping = True
         tasks = list(self._tasks.values())
         for slot in self.slots:
@@ -153,7 +153,7 @@ class Tunings:
         self._untunable = {one for one in self._untunable if one[0] != key}
 
     def _check_idle(self, slot: Slot) -> None:
-        """Refuse a model that is being tuned, or waits for it."""
+        """Raise TuningInProgressError if the model is being tuned or waits for that."""
         if slot.key in self._tasks:
             raise TuningInProgressError(
                 f"Model {slot.ref.name!r} is being tuned. Wait until that has ended, or unload the model to end it.",
@@ -161,14 +161,14 @@ class Tunings:
             )
 
     async def _run(self, slot: Slot, work: Callable[[], Awaitable[Done]]) -> Done:
-        """Do what changes how a ready model is executed, one model at a time; it goes on if the caller goes away."""
+        """Run a tuning or a reset of a ready model, one model at a time; continue if the caller is cancelled."""
 
         async def in_turn() -> Done:
             async with self._turn:
                 if slot not in self.slots:
                     raise not_loaded(slot.ref.name)
                 _ready_manifest(slot)
-                # Whoever unloads the model cancels this, and whoever loads it waits for it.
+                # An unload cancels this task, and a load waits for it.
                 slot.task = asyncio.current_task()
                 async with self.locks.hold(slot.key):
                     return await work()
@@ -182,7 +182,7 @@ class Tunings:
         def forget(task: asyncio.Task[Done]) -> None:
             del self._tasks[slot.key]
             if not task.cancelled():
-                task.exception()  # marks it as seen, should nobody wait for it any more
+                task.exception()  # mark the exception as retrieved, in case the caller was cancelled
 
         task.add_done_callback(forget)
         await asyncio.shield(asyncio.wait([task]))
@@ -192,15 +192,15 @@ class Tunings:
 
 
 def shutting_down() -> EngineUnavailableError:
-    """Return the error for callers whose load or tuning is ended because the server stops."""
+    """Return the error for callers whose load or tuning was cancelled because the server stops."""
     return EngineUnavailableError("The server is shutting down.", retry_after_s=5)
 
 
 def _ready_manifest(slot: Slot) -> Manifest:
-    """Return the manifest of a model that is ready and that nobody changes.
+    """Return the manifest of a model that is ready and has no task in progress.
 
     Raises:
-        ModelLoadingError: It is not ready, or is being changed.
+        ModelLoadingError: The model is not ready, or has a task in progress.
     """
     if slot.model is None or slot.state != "READY" or not slot.task_is_done:
         raise not_ready(slot)

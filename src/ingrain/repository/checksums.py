@@ -12,7 +12,7 @@ from ingrain.repository.manifest import StoredFile
 
 
 def describe_file(folder: Path, path: str) -> StoredFile:
-    """Measure one file, its path relative to the folder."""
+    """Return path, size and checksum of a file; ``path`` is relative to the folder."""
     file = folder / path
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -20,12 +20,12 @@ def describe_file(folder: Path, path: str) -> StoredFile:
 
 
 def check_files(folder: Path, files: Iterable[StoredFile], *, contents: bool) -> None:
-    """Compare files with their description in the manifest.
+    """Compare files with their descriptions in the manifest.
 
     Args:
-        folder: Where the files are.
-        files: Their descriptions.
-        contents: True to read them and compare checksums, False to compare sizes only.
+        folder: The folder of the files.
+        files: The descriptions.
+        contents: True to compare checksums too, False for sizes only.
 
     Raises:
         DamagedEntryError: A file is missing or differs.

@@ -2,8 +2,8 @@
 
 ::
 
-    <root>/custom/<key>/source.json    what the user calls it, and the checksums of its files
-    <root>/custom/<key>/files/         the model's folder as its library wants it
+    <root>/custom/<key>/source.json    the user's name of the model, and the checksums of its files
+    <root>/custom/<key>/files/         the folder that the source library reads
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FILES_FOLDER = "files"
 
 
 class CustomSource(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``source.json`` says. The URLs are not kept: they may carry signatures.
+    """Contents of ``source.json``. The URLs are not stored, because they may contain signatures.
 
     Attributes:
-        name: What the user calls the model.
+        name: The user's name of the model.
         library: The source library.
         pretrained: The user's own weight tag of an OpenCLIP model, if any.
         created_at: UTC, ISO 8601.
@@ -43,20 +43,20 @@ class CustomSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CustomSources:
-    """The folder of custom sources; reads only, for the export process too.
+    """Reads the folder of custom sources, also in the export process.
 
     Args:
-        folder: ``<root>/custom``; missing is the same as empty.
+        folder: ``<root>/custom``; a missing folder counts as empty.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def find(self, key: str) -> CustomSource | None:
-        """Return the source with this key, its files all there; None if there is none.
+        """Return the source with this key, after checking its files; None if there is none.
 
         Raises:
-            DamagedEntryError: Its description cannot be read, or a file is missing or has another size.
+            DamagedEntryError: The description cannot be read, or a file is missing or has another size.
         """
         if not (self.folder / key).is_dir():
             return None
@@ -73,7 +73,7 @@ class CustomSources:
         return self.folder / key / FILES_FOLDER
 
     def entries(self) -> Iterator[tuple[str, CustomSource | DamagedEntryError | MachineError]]:
-        """Yield every key with its source, or with the error that keeps it from being read."""
+        """Yield every key with its source, or with the error of reading it."""
         for folder in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
             try:
                 source = self.find(folder.name)

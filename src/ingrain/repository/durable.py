@@ -1,4 +1,4 @@
-"""Writes that survive a power failure, and files that are replaced as wholes."""
+"""Atomic writes that survive a power failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as indented JSON; readers see the old file or the new one, and nothing in between."""
+    """Write a value as indented JSON atomically: readers see either the old file or the new one."""
     temporary = path.with_name(f"{path.name}.new")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
     sync(temporary)

@@ -18,18 +18,18 @@ _LARGEST_LONE_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionPolicy:
-    """How graphs are executed; it goes into ``config.pbtxt``.
+    """How graphs are executed, as written to ``config.pbtxt``.
 
     Attributes:
-        max_batch_size: Largest batch that one call may hold; a larger one is an error in Triton.
+        max_batch_size: Largest batch of one call; Triton refuses larger ones.
         dynamic_batching: Let Triton merge calls of equal shape.
-        instance_kind: Where instances run. ``KIND_AUTO`` is the GPU where Triton sees one.
-        instances: Copies of the graph, each with its own weights; where there are several GPUs, on each of them.
+        instance_kind: Device of the instances. ``KIND_AUTO`` is the GPU if Triton finds one.
+        instances: Copies of the graph, each with its own weights; with several GPUs, copies per GPU.
         threads: Intra-op threads of one instance.
-        lone_threads: Intra-op threads of a batch that is alone in the engine; 0 for those of any other batch.
-        tensorrt: Run what TensorRT can run on it (GPU and native backend only).
+        lone_threads: Threads for a batch that runs alone. 0: as many as any other batch gets.
+        tensorrt: Run supported parts of the graph on TensorRT (GPU and native backend only).
         fp16: Let TensorRT compute in half precision.
-        tensorrt_cache_dir: Where Triton, not we, keeps built engines; a volume there saves minutes at a restart.
+        tensorrt_cache_dir: Folder in which Triton stores built engines; a volume there saves minutes at a restart.
     """
 
     max_batch_size: int = 64
@@ -44,13 +44,13 @@ class ExecutionPolicy:
 
 
 def lone_threads_of(graph: Graph, lone_threads: int, threads: int) -> int:
-    """Return the threads of a graph's lone batches; 0 where they have those of any other.
+    """Return the threads for a graph's batches that run alone; 0: as many as any other batch gets.
 
-    So it is where a copy has as many anyway, and for a large graph, whose weights nobody wants to hold twice.
+    0 if a copy has as many threads anyway, and for a large graph, whose weights would take memory twice.
 
     Args:
         graph: The graph.
-        lone_threads: What the policy says of lone batches.
+        lone_threads: The policy's value.
         threads: Threads of one copy.
     """
     is_small = sum(file.size_bytes for file in graph.files) <= _LARGEST_LONE_BYTES

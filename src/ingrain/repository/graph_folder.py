@@ -21,19 +21,19 @@ _PYTHON_MODEL = ("model.py", "lone.py", "cuda.py")
 def write_graph_folder(
     folder: Path, graph: Graph, backend: Backend, policy: ExecutionPolicy, *, max_tokens: int | None = None
 ) -> bool:
-    """Write ``config.pbtxt`` and, for the Python backend, ``1/model.py`` and what it imports; leave equal files alone.
+    """Write ``config.pbtxt`` and, for the Python backend, ``1/model.py`` and its imports; skip unchanged files.
 
-    Each file is replaced at once, so that neither Triton nor another Ingrain ever reads half of one.
+    Each file is replaced atomically, so that neither Triton nor another Ingrain reads a partial file.
 
     Args:
-        folder: ``<repository>/triton/<graph name>``; made if it is not there.
+        folder: ``<repository>/triton/<graph name>``; created if missing.
         graph: The graph whose ``1/model.onnx`` is or will be in the folder.
-        backend: Which of Triton's backends runs the graph.
-        policy: How it is to be executed.
-        max_tokens: Longest sequence that a text graph takes.
+        backend: Triton's backend for the graph.
+        policy: How the graph is executed.
+        max_tokens: Longest sequence of a text graph.
 
     Returns:
-        True if anything changed; a loaded graph must then be unloaded and loaded for it to take effect.
+        True if a file changed; a loaded graph must then be unloaded and loaded again.
     """
     config = to_pbtxt(graph_config(graph, backend, policy, max_tokens=max_tokens))
     version = folder / VERSION
@@ -56,15 +56,15 @@ def prepare_graph_folder(
     graph: Graph,
     layout: Layout | None,
 ) -> bool:
-    """Write the folder of a model's graph, as ``write_graph_folder`` does.
+    """Write the folder of a model's graph with ``write_graph_folder``.
 
     Args:
-        folder_of: Finds the folder by the graph's name.
-        backend: Which of Triton's backends runs the graph; None where no Triton does, and nothing is written.
+        folder_of: Returns the folder by the graph's name.
+        backend: Triton's backend for the graph; None if the engine is not Triton, and nothing is written.
         policy: How graphs are executed.
-        manifest: Of the model.
-        graph: One of its graphs.
-        layout: Copies and threads that a tuning chose for it; None for those of the policy.
+        manifest: The model's manifest.
+        graph: One of the model's graphs.
+        layout: Copies and threads that a tuning chose; None for those of the policy.
     """
     if backend is None:
         return False
@@ -75,7 +75,7 @@ def prepare_graph_folder(
 
 
 def _source(name: str) -> bytes:
-    """Return a source file of the Python backend's model, which is data to us: it runs inside Triton."""
+    """Return a source file of the Python backend's model, which runs inside Triton."""
     return (files("ingrain") / "python_backend" / name).read_bytes()
 
 
@@ -89,12 +89,12 @@ def _replace(path: Path, content: bytes) -> bool:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            # mkstemp makes files that only we can read; Triton may run as another user.
+            # mkstemp creates files that only the owner can read; Triton may run as another user.
             os.fchmod(file.fileno(), 0o644)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:  # cancellation too must leave no half-written file behind
+    except BaseException:  # remove the partial file on cancellation too
         Path(temporary).unlink(missing_ok=True)
         raise
     return True

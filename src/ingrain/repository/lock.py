@@ -1,4 +1,4 @@
-"""Locks between processes; the kernel frees them when their holder dies."""
+"""File locks between processes; the kernel releases them when their holder dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file, after waiting for whoever holds it."""
+    """Wait for the lock file and hold it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -22,7 +22,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock file if it is free; yield whether it was."""
+    """Hold the lock file if it is free; yield True if it was."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

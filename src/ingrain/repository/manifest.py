@@ -1,4 +1,4 @@
-"""The manifest: everything that serving needs to know about a published model, as one JSON file."""
+"""The manifest: all facts about a published model that serving needs, as one JSON file."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Graph(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Triton's name of the model, unique in the repository.
-        role: Which part of the user's model this graph is.
+        role: The part of the user's model that this graph computes.
         inputs: Inputs as ONNX Runtime reports them.
         outputs: Outputs as ONNX Runtime reports them.
         files: ``model.onnx`` and, for large models, its external data.
-        equal_lengths_only: True where a vector depends on the padding beside it (MobileBERT, ConvBERT), so that
-            only texts of the same token count may share a batch.
+        equal_lengths_only: True if a vector depends on the padding in its batch (MobileBERT, ConvBERT), so that only
+            texts of the same token count may share a batch.
     """
 
     name: str
@@ -58,9 +58,9 @@ class JapaneseWords(msgspec.Struct, frozen=True):
     """How MeCab splits a text into words before it is tokenized.
 
     Attributes:
-        dictionary: The package that has the dictionary.
-        normalize: True where the text is first normalized to NFKC.
-        lower: True where words are then lowercased.
+        dictionary: The package with the dictionary.
+        normalize: True if the text is first normalized to NFKC.
+        lower: True if the words are then lowercased.
     """
 
     dictionary: Literal["ipadic", "unidic_lite", "unidic"]
@@ -78,12 +78,12 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         pad_id: Token id of padding.
         pad_type_id: Token type id of padding.
         add_special_tokens: False for static embedding models.
-        allow_empty: True where a text may have no token at all (static embedding models).
+        allow_empty: True if a text may have no tokens (static embedding models).
         prompts: The model's own prompts by name, empty ones too.
-        default_prompt_name: The prompt that the source's ``encode`` applies when none is named.
-        include_prompt: False where prompt tokens are left out of pooling (the graph then has a ``pooling_mask``).
-        clean: How text is cleaned before it is tokenized, in OpenCLIP's words.
-        fixed_length: True where padding attends (SigLIP, CLIPA), so that every text is padded to ``max_tokens``.
+        default_prompt_name: The prompt that the source library's ``encode`` applies when the caller names none.
+        include_prompt: False to exclude prompt tokens from pooling (the graph then has a ``pooling_mask``).
+        clean: How text is cleaned before it is tokenized, by OpenCLIP's names.
+        fixed_length: True if attention includes padding (SigLIP, CLIPA), so that texts are padded to ``max_tokens``.
         zeroed_id: Token id that is replaced by 0 at the end (CLIPA's separator).
         words: How a Japanese text is split into words before it is tokenized.
     """
@@ -109,7 +109,7 @@ TensorInterpolation = Literal["bilinear", "bicubic", "lanczos"]
 
 
 class ToRgb(msgspec.Struct, frozen=True, tag="to_rgb"):
-    """Convert to RGB as the source library does; its place among the steps matters for palettes and alpha."""
+    """Convert to RGB as the source library does; the order of the steps matters for palettes and alpha."""
 
 
 class OnWhite(msgspec.Struct, frozen=True, tag="on_white"):
@@ -151,10 +151,10 @@ class CenterCrop(msgspec.Struct, frozen=True, tag="center_crop"):
 
     Attributes:
         size: ``(height, width)`` to cut out.
-        fill: Colour of the padding; one number stands for every band of the mode that the picture has at this step,
-            so that 0 is the first colour of a palette, transparent in RGBA and white in CMYK.
-        odd: Where the odd pixel of what is cut off goes: ``even`` rounds the offset as torchvision does (halves to the
-            even number), ``behind`` cuts it down as transformers does.
+        fill: Colour of the padding; one number applies to every band of the image's mode at this step, so 0 is the
+            first colour of a palette, transparent in RGBA and white in CMYK.
+        odd: Rounding of the offset: ``even`` rounds halves to the even number as torchvision does, ``behind`` rounds
+            down as transformers does.
     """
 
     size: tuple[int, int]
@@ -186,8 +186,8 @@ class Similarity(msgspec.Struct, frozen=True):
 
     Attributes:
         scale: Factor of the cosine, already exponentiated.
-        bias: Added after it.
-        activation: ``softmax`` over the labels (CLIP) or ``sigmoid`` each (SigLIP).
+        bias: Added after scaling.
+        activation: ``softmax`` over the labels (CLIP) or ``sigmoid`` of each (SigLIP).
     """
 
     scale: float
@@ -196,16 +196,16 @@ class Similarity(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """Differences that were measured before the model was published.
+    """Differences to the source library, measured before the model was published.
 
     Attributes:
-        max_abs_diff: Largest difference of any vector element to the source library's, both brought to unit length.
-        min_cosine: Smallest cosine between our vector and the source library's.
+        max_abs_diff: Largest difference of a vector element to the source library's, both vectors at unit length.
+        min_cosine: Smallest cosine between the graph's vector and the source library's.
         padding_diff: Largest difference between a row alone and the same row in a padded batch.
-        cases: How many vectors were compared.
-        tokenizer_cases: How many texts had their ids compared with the source's tokenizer (all equal).
+        cases: Number of compared vectors.
+        tokenizer_cases: Number of texts whose token ids were compared with the source's tokenizer (all equal).
         tolerance: Limit of ``max_abs_diff``; None below float32, where cosines have floors instead.
-        mean_cosine: Mean of the cosines between our vectors and the source library's.
+        mean_cosine: Mean of the cosines between the graph's vectors and the source library's.
         mean_cosine_floor: Lower limit of ``mean_cosine``.
         min_cosine_floor: Lower limit of ``min_cosine``.
     """
@@ -222,12 +222,12 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """Vectors of a sample of texts, from which the ranges of int8 vectors are taken.
+    """Vectors of sample texts, which give the ranges for int8 vectors.
 
     Attributes:
         sample: Name of the sample.
-        texts: How many texts it has, ``S``.
-        file: The graph's vectors of them, ``float32 [S, D]`` in NumPy's format, beside the manifest.
+        texts: Number of texts in it, ``S``.
+        file: The graph's vectors of the texts, ``float32 [S, D]`` in NumPy's format, beside the manifest.
     """
 
     sample: str
@@ -253,27 +253,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A published model.
 
     Attributes:
-        format: Version of this file's format; a newer one than ours is never served.
-        name: What the user calls the model.
+        format: Version of this file's format; models of a newer format are not served.
+        name: The user's name of the model.
         library: The source library.
         pretrained: OpenCLIP's weight tag, if any.
-        revision: Revision asked for, if any.
+        revision: Requested revision, if any.
         commit: The hub's commit of that revision, if the model came from the hub.
-        code: Code that came with the model and was run while it was converted.
-        precision: What the graphs compute in; an image tower stays float32 beside an int8 text tower.
-        architecture: The source's name of the network (``BertModel``).
+        code: The model's own Python code that was run while it was converted.
+        precision: Precision of the graphs; an image tower stays float32 beside an int8 text tower.
+        architecture: The source library's name of the network (``BertModel``).
         created_at: UTC, ISO 8601.
         versions: Versions of Ingrain and of the libraries at the export.
         embedding_size: Width of the vectors, ``D``.
         graphs: The graphs of the model.
-        text: Preprocessing of texts, where the model takes text.
-        image: Preprocessing of images, where the model takes images.
-        labels: Names of the classes, where the model has a classifier.
-        similarity: How text and image vectors are compared, where the model has both towers.
+        text: Preprocessing of texts, if the model takes text.
+        image: Preprocessing of images, if the model takes images.
+        labels: Names of the classes, if the model has a classifier.
+        similarity: How text and image vectors are compared, if the model has both towers.
         files: Side files (the tokenizer), relative to the manifest's folder.
         verification: The measured differences by role.
-        calibration: The sample behind int8 vectors, where the model takes text.
-        tunings: How the graphs run fastest, by machine; added after the model was published.
+        calibration: The calibration of int8 vectors, if the model takes text.
+        tunings: Fastest execution of the graphs by machine; added after the model was published.
     """
 
     name: str
@@ -300,5 +300,5 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def task(self) -> Task:
-        """``classify`` where the graphs have a classifier's head, else ``embed``."""
+        """``classify`` if a graph is a classifier, else ``embed``."""
         return "classify" if any(graph.role == "classifier" for graph in self.graphs) else "embed"

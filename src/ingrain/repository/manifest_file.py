@@ -1,4 +1,4 @@
-"""Reads ``manifest.json``, and as much of it as is needed where it is damaged or of a newer format."""
+"""Reads ``manifest.json``, or only the name from one that is damaged or of a newer format."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of an entry.
 
     Raises:
-        DamagedEntryError: It is missing, or is no manifest.
-        NewerFormatError: A newer Ingrain wrote it.
-        MachineError: It cannot be opened now.
+        DamagedEntryError: The file is missing or invalid.
+        NewerFormatError: A newer Ingrain wrote the file.
+        MachineError: The machine's fault keeps the file from being opened.
     """
     try:
         content = (folder / MANIFEST_FILE).read_bytes()
@@ -32,7 +32,9 @@ def read_manifest(folder: Path) -> Manifest:
         if head.format <= MANIFEST_FORMAT:
             return msgspec.json.decode(content, type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
-        raise_if_machines(error)  # a file that cannot be opened now is not damaged, and must not be made again
+        raise_if_machines(
+            error
+        )  # a file that cannot be opened now is not damaged; the model must not be exported again
         raise DamagedEntryError("The manifest is missing or cannot be read.") from error
     raise NewerFormatError(
         f"The entry has format {head.format}, and this Ingrain reads formats up to {MANIFEST_FORMAT}. "
@@ -41,7 +43,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_name(folder: Path) -> str:
-    """Return the user's name of an entry that cannot be used, or the folder's where that cannot be read."""
+    """Return the user's name of a model whose manifest is unusable; the folder's name if it cannot be read."""
     try:
         head = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes(), type=_Head)
     except (OSError, msgspec.MsgspecError):

@@ -16,7 +16,7 @@ DESIRED_FILE = "desired.json"
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a user names it; where no precision or task is named, any stored one will do."""
+    """A model as a user names it; without a precision or task, any stored one meets the reference."""
 
     name: str
     library: Library = "sentence_transformers"
@@ -31,12 +31,12 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
         return model_key(self.name, self.library, self.pretrained)
 
     def is_met_by(self, manifest: Manifest) -> bool:
-        """Return whether a stored model has the precision and the task that are named."""
+        """Return True if a stored model has the reference's precision and task, where given."""
         return self.precision in (None, manifest.precision) and self.task in (None, manifest.task)
 
 
 def read_desired(root: Path) -> tuple[ModelRef, ...]:
-    """Return the models that should be loaded, in the order they were asked for.
+    """Return the models that should be loaded, in the order in which they were added.
 
     Raises:
         DamagedEntryError: The file cannot be read.
@@ -49,10 +49,10 @@ def read_desired(root: Path) -> tuple[ModelRef, ...]:
         return msgspec.json.decode(content, type=tuple[ModelRef, ...])
     except msgspec.MsgspecError as error:
         raise DamagedEntryError(
-            "desired.json in the model repository cannot be read; remove it to start anew."
+            "desired.json in the model repository cannot be read; remove it to start with an empty list."
         ) from error
 
 
 def write_desired(root: Path, models: tuple[ModelRef, ...]) -> None:
-    """Replace the list as a whole; the caller holds the repository's lock."""
+    """Replace the list atomically; the caller holds the repository's lock."""
     write_json(root / DESIRED_FILE, models)

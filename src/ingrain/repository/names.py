@@ -13,10 +13,10 @@ _GRAPH_NAME = re.compile(rf"(?P<key>[a-z0-9-]+-[0-9a-f]{{{_DIGEST_LENGTH}}})\.[a
 
 
 def model_key(name: str, library: Library, pretrained: str | None = None) -> str:
-    """Return the folder name of a model: safe for any file system and for Triton, and never shared by two models.
+    """Return the folder name of a model: valid in any file system and in Triton, and unique per model.
 
     Args:
-        name: What the user calls the model.
+        name: The user's name of the model.
         library: The source library.
         pretrained: OpenCLIP's weight tag.
     """
@@ -33,6 +33,6 @@ def graph_name(key: str, role: Role) -> str:
 
 
 def key_of_graph(name: str) -> str | None:
-    """Return the key in a graph's name, or None for a name that is not one of ours."""
+    """Return the model key in a graph's name, or None if ``graph_name`` did not make the name."""
     match = _GRAPH_NAME.fullmatch(name)
     return match["key"] if match else None

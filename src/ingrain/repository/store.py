@@ -1,14 +1,14 @@
-"""The model repository on disk: publishes, finds, checks and removes models as wholes.
+"""The model repository on disk: publishes, finds, checks and removes models atomically.
 
 ::
 
-    <root>/triton/<graph>/1/model.onnx    what Triton reads (config.pbtxt and model.py beside it)
-    <root>/models/<key>/manifest.json     what Ingrain reads, with the tokenizer; its presence makes the model exist
+    <root>/triton/<graph>/1/model.onnx    read by Triton, like config.pbtxt and model.py in the same folder
+    <root>/models/<key>/manifest.json     read by Ingrain, like the tokenizer; a model exists if it has this file
     <root>/custom/<key>/                  models that were fetched from URLs (custom.py)
     <root>/staging/<id>/                  exports and downloads in progress, each with a lock held by its process
     <root>/claims/                        empty files, locked while a process exports, loads or unloads that model
-    <root>/desired.json                   which models should be loaded
-    <root>/lock                           held while any of this changes
+    <root>/desired.json                   the list of models that should be loaded
+    <root>/lock                           held during every change
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ChangeTunings = Callable[[tuple[Tuning, ...]], tuple[Tuning, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A published model whose manifest could be read."""
+    """A published model with a readable manifest."""
 
     key: str
     folder: Path
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenEntry:
-    """An entry that cannot be served, and why."""
+    """A published model that cannot be served, with the error."""
 
     key: str
     name: str
@@ -66,7 +66,7 @@ class Repository:
         self._lock = root / "lock"
 
     def prepare(self) -> None:
-        """Create the folders, and remove exports that died before they were published.
+        """Create the folders, and remove the files of exports that died before they were published.
 
         Raises:
             RepositoryError: The folder cannot be written.
@@ -84,16 +84,16 @@ class Repository:
             ) from error
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the repository's lock, as every change does."""
+        """Hold the repository's lock, which every change needs."""
         return exclusive(self._lock)
 
     def try_changing(self, key: str) -> AbstractContextManager[bool]:
-        """Claim a model against other processes; the context's value tells whether nobody else has it."""
+        """Lock a model against other processes; the context's value is False if another process holds the lock."""
         return if_free(self._claims / key)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Yield an empty folder for an export or a download; it is removed at the end."""
+        """Yield an empty folder for an export or a download; remove it at the end."""
         identity = uuid.uuid4().hex
         folder, lock = self._staging / identity, self._staging / f"{identity}.lock"
         with exclusive(lock):
@@ -105,13 +105,13 @@ class Repository:
                 lock.unlink(missing_ok=True)
 
     def publish(self, staged: Path) -> Entry:
-        """Move an export into place; the manifest comes last, so that a model exists as a whole or not at all.
+        """Move an export into place, the manifest last, so that a model exists completely or not at all.
 
         Args:
             staged: Folder with ``model/manifest.json`` and one folder for each graph.
 
         Raises:
-            DamagedEntryError: The staged files are not what the staged manifest says.
+            DamagedEntryError: The staged files do not match the staged manifest.
         """
         manifest = read_manifest(staged / "model")
         key = model_key(manifest.name, manifest.library, manifest.pretrained)
@@ -132,16 +132,16 @@ class Repository:
         """Move a custom source into place with one rename.
 
         Args:
-            staged: Folder that ``describe_source`` has described.
+            staged: Folder to which ``describe_source`` has written the description.
             key: The model's key.
 
         Raises:
-            ModelConflictError: There is a model with this key by now; it is left alone.
+            ModelConflictError: A model with this key was stored meanwhile; it stays.
         """
         sync_tree(staged)
         with self.locked():
             if (self.custom.folder / key).exists() or (self.models / key).exists():
-                raise ModelConflictError("Another model of this name has come into the repository.", param="name")
+                raise ModelConflictError("A model of this name was stored meanwhile; try again.", param="name")
             staged.rename(self.custom.folder / key)
             sync(self.custom.folder)
 
@@ -149,8 +149,8 @@ class Repository:
         """Return the entry with this key, or None if there is none.
 
         Raises:
-            DamagedEntryError: Its manifest cannot be read, or files are missing.
-            NewerFormatError: It was written by a newer Ingrain.
+            DamagedEntryError: The manifest cannot be read, or files are missing.
+            NewerFormatError: A newer Ingrain wrote the entry.
         """
         folder = self.models / key
         if not folder.is_dir():
@@ -160,14 +160,14 @@ class Repository:
         return entry
 
     def read_manifest(self, key: str) -> Manifest | None:
-        """Return an entry's manifest, even if its other files are damaged; None where it cannot be read."""
+        """Return an entry's manifest, even if other files are damaged; None if the manifest cannot be read."""
         try:
             return read_manifest(self.models / key)
         except (RepositoryError, MachineError):
             return None
 
     def check(self, entry: Entry, *, contents: bool = True) -> None:
-        """Compare an entry's files with its manifest; ``contents`` compares checksums, else sizes only.
+        """Compare an entry's files with its manifest: checksums, or only sizes if not ``contents``.
 
         Raises:
             DamagedEntryError: A file is missing or differs.
@@ -177,7 +177,7 @@ class Repository:
             check_files(self.graph_folder(graph.name), graph.files, contents=contents)
 
     def entries(self) -> list[Entry | BrokenEntry]:
-        """Return all entries, with those that cannot be served."""
+        """Return all entries, including those that cannot be served."""
         found: list[Entry | BrokenEntry] = []
         for folder in sorted(self.models.iterdir()) if self.models.is_dir() else []:
             try:
@@ -190,7 +190,7 @@ class Repository:
         return found
 
     def delete(self, key: str) -> None:
-        """Remove a model and its custom source, damaged or not; nothing happens if it is not there."""
+        """Remove a model and its custom source, damaged or not, if they exist."""
         with self.locked():
             manifest = self.read_manifest(key)
             if manifest is not None:
@@ -201,16 +201,16 @@ class Repository:
             self._discard(self.custom.folder / key)
 
     def change_tunings(self, key: str, manifest: Manifest, change: ChangeTunings) -> Entry:
-        """Change the tunings in a model's manifest, and nothing else of it.
+        """Change only the tunings in a model's manifest.
 
         Args:
             key: The model's key.
-            manifest: Of the model that was tuned.
-            change: Makes the new tunings from those stored now: another machine may have written its own.
+            manifest: Manifest of the tuned model.
+            change: Returns the new tunings from the stored ones, which another machine may have changed.
 
         Raises:
-            ModelConflictError: The model has been removed or replaced by another meanwhile.
-            DamagedEntryError: It cannot be read any more.
+            ModelConflictError: The model was removed or replaced meanwhile.
+            DamagedEntryError: The entry cannot be read any more.
         """
         with self.locked():
             entry = self.find(key)
@@ -233,11 +233,11 @@ class Repository:
         return self.triton / graph.name / "1" / "model.onnx"
 
     def _remove_entry(self, key: str, graphs: list[str]) -> None:
-        """Remove the manifest first: from then on the model does not exist, whatever happens next."""
+        """Remove the manifest first, so that the model no longer exists even if the removal is interrupted."""
         self._discard(self.models / key, *(self.triton / graph for graph in graphs))
 
     def _discard(self, *folders: Path) -> None:
-        """Remove folders as wholes, in this order; missing ones are skipped."""
+        """Remove folders atomically, in this order; skip missing ones."""
         trash = self._staging / uuid.uuid4().hex
         trash.mkdir()
         for folder in folders:
@@ -254,7 +254,7 @@ class Repository:
                     lock.unlink(missing_ok=True)
 
     def _remove_orphaned_graphs(self) -> None:
-        """Remove graphs that no manifest names: a publish or a delete that was cut short."""
+        """Remove graphs without a manifest, left by an interrupted publish or delete."""
         keys = {folder.name for folder in self.models.iterdir()}
         for folder in self.triton.iterdir():
             key = key_of_graph(folder.name)

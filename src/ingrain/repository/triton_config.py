@@ -14,7 +14,7 @@ from ingrain.roles import ROLES
 _SHORT_TOKENS = 8
 _LONG_TOKENS_CPU = 64
 _LONG_TOKENS_GPU = 256
-# Of a whole batch: what the memory of a GPU is to be there for.
+# Tokens of a whole warm-up batch, so that a GPU allocates its memory before the first request.
 _WARM_TOKENS_GPU = 8192
 _WARM_BATCH_CPU = 4
 _UNKNOWN_MAX_TOKENS = 16
@@ -31,16 +31,16 @@ def graph_config(
 ) -> model_config_pb2.ModelConfig:
     """Build the configuration of one graph.
 
-    Inputs and outputs are all listed, for Triton is run without auto-completion, which would load each graph twice.
+    All inputs and outputs are listed, because Triton's auto-completion of them would load each graph twice.
 
     Args:
         graph: Tensors as ONNX Runtime reports them, batch axis first.
-        backend: Which of Triton's backends runs the graph.
-        policy: How it is to be executed.
-        max_tokens: Longest sequence that a text graph takes; bounds warm-up and TensorRT's shapes.
+        backend: Triton's backend for the graph.
+        policy: How the graph is executed.
+        max_tokens: Longest sequence of a text graph; bounds the warm-up and TensorRT's shapes.
 
     Raises:
-        ValueError: A tensor has no dynamic batch axis, or no axis beside it.
+        ValueError: A tensor has no dynamic batch axis, or only the batch axis.
     """
     config = model_config_pb2.ModelConfig(
         name=graph.name, backend=backend, max_batch_size=policy.max_batch_size, instance_group=[_instances(policy)]
@@ -70,7 +70,7 @@ def _data_type(tensor: Tensor) -> int:
 
 
 def _dims(tensor: Tensor) -> tuple[int, ...]:
-    """Return a shape without its batch axis, as Triton wants it where ``max_batch_size`` is above 0."""
+    """Return a shape without its batch axis, as Triton requires if ``max_batch_size`` is above 0."""
     if len(tensor.shape) < 2 or tensor.shape[0] != -1:
         raise ValueError(f"tensor {tensor.name!r} has shape {tensor.shape}, not a dynamic batch axis and others")
     return tensor.shape[1:]
@@ -81,13 +81,13 @@ def _parameters(graph: Graph, backend: Backend, policy: ExecutionPolicy) -> dict
         return {
             "intra_op_thread_count": str(policy.threads),
             "inter_op_thread_count": "1",
-            "execution_mode": "0",  # sequential: encoders have no branches worth a second thread
+            "execution_mode": "0",  # sequential: encoders have no branches to run in parallel
         }
     return {
         "threads": str(policy.threads),
         "lone_threads": str(lone_threads_of(graph, policy.lone_threads, policy.threads)),
         "disabled_optimizers": ",".join(ROLES[graph.role].disabled_cpu_optimizers),
-        # Our model reads inputs as numpy arrays.
+        # Ingrain's Python model reads inputs as numpy arrays.
         "FORCE_CPU_ONLY_INPUT_TENSORS": "yes",
     }
 
@@ -97,8 +97,8 @@ def _optimize(
 ) -> None:
     if policy.instance_kind == "KIND_CPU":
         if ROLES[graph.role].disabled_cpu_optimizers:
-            # Level -1 is BASIC. The native backend cannot switch off a single fusion, and without the extended ones
-            # text encoders are a tenth faster on CPU. Convolutions need theirs (the NCHWc layout).
+            # Level -1 is BASIC. Without the extended fusions text encoders are a tenth faster on CPU, and the native
+            # backend cannot disable single fusions. Convolutions need the extended ones (the NCHWc layout).
             config.optimization.graph.level = -1
         return
     if policy.tensorrt:
@@ -108,7 +108,7 @@ def _optimize(
 
 
 def _tensorrt(graph: Graph, policy: ExecutionPolicy, max_tokens: int | None) -> dict[str, str]:
-    """Return the options of ONNX Runtime's TensorRT provider, in the words of Triton's backend."""
+    """Return the options of ONNX Runtime's TensorRT provider, by the names of Triton's backend."""
     cache = f"{policy.tensorrt_cache_dir.rstrip('/')}/{graph.name}"
     options = {
         "precision_mode": "FP16" if policy.fp16 else "FP32",
@@ -120,7 +120,7 @@ def _tensorrt(graph: Graph, policy: ExecutionPolicy, max_tokens: int | None) -> 
     if policy.fp16:
         options["trt_layer_norm_fp32_fallback"] = "1"  # sums of squares overflow half precision
     if max_tokens is not None or not _is_dynamic(graph):
-        # Without a profile of all shapes TensorRT builds a new engine, for minutes, whenever a shape is new.
+        # Without a profile of all shapes TensorRT spends minutes to build a new engine for each new shape.
         longest = max_tokens or 1
         batch = policy.max_batch_size
         options["trt_profile_min_shapes"] = _profile(graph.inputs, 1, 1)
@@ -143,10 +143,10 @@ def _concrete(tensor: Tensor, tokens: int) -> tuple[int, ...]:
 
 
 def _warmups(graph: Graph, policy: ExecutionPolicy, max_tokens: int | None) -> list[model_config_pb2.ModelWarmup]:
-    """Return one lone short item and one fuller batch, so that memory and kernels are there before a user is.
+    """Return warm-ups of one short item and of a larger batch, so that memory and kernels are ready for requests.
 
-    Zeros are valid token ids and pixels; random data would not be. Unless a GPU is sure the batch stays small, for a
-    restart of Triton waits for it: 64 texts of 256 tokens take a CPU half a minute.
+    Zeros are valid token ids and pixels; random data is not. Unless the policy requires a GPU, the batch is small,
+    because Triton's start waits for it: 64 texts of 256 tokens take a CPU half a minute.
     """
     on_gpu = policy.instance_kind == "KIND_GPU"
     longest = max_tokens or _UNKNOWN_MAX_TOKENS

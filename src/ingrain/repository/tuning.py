@@ -1,4 +1,4 @@
-"""The part of the manifest that says how each graph runs fastest on one machine."""
+"""The part of the manifest with the fastest execution of each graph, by machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ingrain.vocabulary import Role, TuningStep
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How many copies of a graph run side by side, and how many CPU threads each has (0: ONNX Runtime's choice)."""
+    """The number of parallel copies of a graph, and of CPU threads per copy (0: ONNX Runtime's choice)."""
 
     copies: int
     threads: int
@@ -19,8 +19,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         layout: Copies and threads.
-        max_items: Most items in a batch.
-        max_tokens: Most tokens in a batch, padding included; 0 where the graph takes pictures.
+        max_items: Largest number of items in a batch.
+        max_tokens: Largest number of tokens in a batch, padding included; 0 for image graphs.
     """
 
     layout: Layout
@@ -34,9 +34,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         step: The kind of variation.
         execution: The measured execution.
-        items_per_s: Items a second, the median of the rounds.
-        ratio: Of that to what it was compared with in the same rounds: the default in ``layout`` and ``check``, the
-            best until then in ``tokens`` and ``items``.
+        items_per_s: Items per second, the median of the rounds.
+        ratio: ``items_per_s`` relative to the reference of the same rounds: the default in ``layout`` and ``check``,
+            the best so far in ``tokens`` and ``items``.
     """
 
     step: TuningStep
@@ -49,10 +49,10 @@ class GraphTuning(msgspec.Struct, frozen=True, kw_only=True):
     """The result for one graph.
 
     Attributes:
-        role: Which part of the model the graph is.
+        role: The part of the model that the graph computes.
         default: The execution without a tuning.
-        chosen: The fastest one; the default where none was certainly faster.
-        ratio: Of the items a second of ``chosen`` to those of ``default``; 1 where they are the same.
+        chosen: The fastest execution; the default if none was certainly faster.
+        ratio: Items per second of ``chosen`` relative to ``default``; 1 if they are the same.
         curve: All measurements, in order.
     """
 
@@ -64,13 +64,13 @@ class GraphTuning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine on which a tuning holds.
+    """The machine that a tuning is valid for.
 
     Attributes:
         engine: The engine and its backend.
-        instance_kind: Triton's word for CPU or GPU.
+        instance_kind: Triton's name for CPU or GPU.
         cores: Cores that the server may use.
-        processor: The processor's name, if it tells one.
+        processor: The processor's name, if known.
     """
 
     engine: str
@@ -83,11 +83,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """A tuning of a model.
 
     Attributes:
-        machine: Where it holds.
-        graphs_sha256: Of the checksums of all graphs: a model that was made anew has other graphs.
-        given: Settings of the operator, by variable; the tuning does not hold under others.
+        machine: The machine that the tuning is valid for.
+        graphs_sha256: Hash over the checksums of all graphs; a model that was exported again has other graphs.
+        given: Settings of the operator, by variable; the tuning is not valid under others.
         tuned_at: UTC, ISO 8601.
-        seconds: How long it took.
+        seconds: Duration of the tuning.
         graphs: The results.
     """
 

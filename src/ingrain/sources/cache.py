@@ -51,11 +51,11 @@ class ModelCache:
         return self.folder / "snapshots" / commit
 
     def has(self, commit: str, path: str, etag: str) -> bool:
-        """Return True where a file of a commit is complete."""
+        """Return True if a file of a commit is complete."""
         return self.blob(etag).is_file() or (self.snapshot(commit) / path).is_file()
 
     def link(self, commit: str, path: str, etag: str) -> None:
-        """Make the bytes of a blob appear as a file of a commit."""
+        """Link a blob into the snapshot of a commit, under the file's path."""
         pointer = self.snapshot(commit) / path
         if pointer.is_file():
             return
@@ -64,12 +64,12 @@ class ModelCache:
         try:
             fresh.symlink_to(os.path.relpath(self.blob(etag), pointer.parent))
         except OSError:
-            # A file system without symbolic links: the shared layout allows a copy in their place.
+            # The file system has no symbolic links; the cache layout allows a copy instead.
             shutil.copyfile(self.blob(etag), fresh)
         fresh.replace(pointer)
 
     def read_ref(self, revision: str) -> str | None:
-        """Return the commit that a revision stood for when it was last fetched, or None."""
+        """Return the commit that a revision pointed to when it was last fetched, or None."""
         if COMMIT.fullmatch(revision):
             return revision
         try:
@@ -79,7 +79,7 @@ class ModelCache:
         return commit if COMMIT.fullmatch(commit) else None
 
     def write_ref(self, revision: str, commit: str) -> None:
-        """Remember which commit a branch or tag stands for; a cache that is right need not be writable."""
+        """Store the commit of a branch or tag; write only changes, so that a read-only cache works."""
         if self.read_ref(revision) == commit:
             return
         ref = self.folder / "refs" / revision
@@ -89,15 +89,14 @@ class ModelCache:
         fresh.replace(ref)
 
     def drop_old_partials(self) -> None:
-        """Delete downloads that nobody has continued for a week: their model has changed since."""
+        """Delete partial downloads older than a week, whose files have most likely changed on the hub."""
         limit = time.time() - _PARTIAL_LIFE_S
         for partial in (self.folder / "blobs").glob(f"*{PARTIAL_SUFFIX}"):
             try:
                 if partial.stat().st_mtime < limit:
                     partial.unlink()
             except OSError:
-                # Another process was faster.
-                continue
+                continue  # another process deleted the file first
 
 
 def _beside(path: Path) -> Path:

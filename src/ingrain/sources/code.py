@@ -15,18 +15,18 @@ from ingrain.sources.names import check_repo_id, check_revision
 def fetch_code(
     repository: str, revision: str | None, spec: SourceSpec, progress: Callable[[Progress], None]
 ) -> Snapshot:
-    """Fetch the Python files of a repository, none of which is run here.
+    """Fetch the Python files of a repository, without running any of them.
 
     Args:
         repository: The hub's id.
         revision: Branch, tag or commit; None for the main branch as it is now.
-        spec: Says how the hub may be asked.
+        spec: Gives the token and the offline mode for the hub.
         progress: Called with bytes done and in total.
 
     Raises:
-        SourceNotFoundError: No such repository or revision; or it is not in the cache and offline mode is on.
-        SourceForbiddenError, SourceUnavailableError: It cannot be had.
-        UnsupportedModelError: What the model names cannot be a repository, or holds no code.
+        SourceNotFoundError: No such repository or revision, or it is not in the cache and offline mode is on.
+        SourceForbiddenError, SourceUnavailableError: The repository cannot be downloaded.
+        UnsupportedModelError: The id or revision is malformed, or the repository has no Python file.
     """
     try:
         check_repo_id(repository, repository)
@@ -34,7 +34,8 @@ def fetch_code(
             check_revision(revision)
     except InvalidRequestError as error:
         raise UnsupportedModelError(
-            f"The model names its code as {repository!r} at {revision or 'main'!r}, which cannot be on the hub.",
+            f"The model takes its code from {repository!r} at {revision or 'main'!r}, which is no valid hub id and "
+            "revision.",
             param="name",
         ) from error
     snapshot = fetch_model(
@@ -45,5 +46,7 @@ def fetch_code(
         rules=CODE_ONLY,
     )
     if not any(snapshot.folder.rglob("*.py")):
-        raise UnsupportedModelError(f"{repository!r}, which the model names for its code, holds none.", param="name")
+        raise UnsupportedModelError(
+            f"The model takes its code from {repository!r}, which has no Python files.", param="name"
+        )
     return snapshot

@@ -11,11 +11,11 @@ from ingrain.sources.model_source import SourceSpec
 
 
 def find_custom(spec: SourceSpec) -> Path | None:
-    """Return the files of a custom source, or None where the spec names none.
+    """Return the folder of the custom source that a spec names, or None if there is no such source.
 
     Raises:
-        InvalidRequestError: A revision was given; custom sources have none.
-        DamagedEntryError: The source lacks a file.
+        InvalidRequestError: The spec has a revision; custom sources have none.
+        DamagedEntryError: A file of the source is missing.
     """
     if spec.custom_models_dir is None:
         return None

@@ -1,8 +1,8 @@
 """Downloads one file of a model with huggingface_hub, and checks it before it enters the cache.
 
-``hf_hub_download`` deletes what it has of a file when a download fails (since version 2), and compares no checksum, so
-``http_get``, a part of it, is called with a partial file that outlives the process. That is plain HTTP: Xet would
-also begin again after an interruption.
+``hf_hub_download`` (since version 2) deletes its partial file when a download fails, and compares no checksum. So this
+module calls its helper ``http_get`` with a partial file that outlives the process. ``http_get`` uses plain HTTP; the
+Xet protocol would also restart from zero after an interruption.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from huggingface_hub.utils import WeakFileLock
 from ingrain.errors import SourceUnavailableError
 from ingrain.sources.cache import ModelCache
 from ingrain.sources.download_progress import DownloadProgress
-from ingrain.sources.hub_errors import RETRY_AFTER_S, retry_delay_s
+from ingrain.sources.hub_errors import RETRY_AFTER_S
+from ingrain.sources.hub_retry import DOWNLOAD_RETRIES, retry_delay_s
 
-# Received bytes reach the disk in pieces of this size; huggingface_hub's 10 MiB are lost when a connection breaks.
+# A broken connection loses at most one chunk; huggingface_hub's default chunk is 10 MiB.
 _CHUNK_BYTES = 1 << 14
-_RETRIES = 5
 _LOCK_POLL_S = 0.5
 
 
@@ -40,8 +40,8 @@ class Blob:
     Attributes:
         path: Path within the model.
         url: Address of its bytes at a fixed commit.
-        size_bytes: How many there are.
-        digest: SHA-256 (64 hex digits) of a large file, git's SHA-1 (40) of a small one; the hub's ETag of either.
+        size_bytes: Size of the file.
+        digest: The hub's ETag: SHA-256 (64 hex digits) of a large file, git's SHA-1 (40 hex digits) of a small one.
     """
 
     path: str
@@ -51,25 +51,25 @@ class Blob:
 
 
 def download(blob: Blob, cache: ModelCache, *, headers: dict[str, str], progress: DownloadProgress) -> None:
-    """Download a file into the cache, continuing an earlier download that was broken off.
+    """Download a file into the cache; continue an earlier partial download.
 
-    Of several processes that want the same file one downloads it, and the others wait.
+    If several processes want the same file, one downloads it and the others wait.
 
     Args:
         blob: The file.
         cache: The model's cache.
-        headers: HTTP headers with the caller's authorization; sent to the hub's own host alone.
-        progress: Told the bytes that are there.
+        headers: HTTP headers with the authorization; sent to the hub's own host only.
+        progress: Gets the bytes on disk.
 
     Raises:
-        HTTPError: Of huggingface_hub, after the last try.
+        HTTPError: Error of huggingface_hub, after the last retry.
         SourceUnavailableError: The hub sent bytes that do not match their checksum, twice.
         OSError: The disk is full or cannot be written.
     """
     destination, partial = cache.blob(blob.digest), cache.partial(blob.digest)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with _locked(cache.lock(blob.digest), lambda: progress.at(_size(partial), blob.path)):
-        # The second time from nothing: the first may have continued bytes that were wrong.
+        # The second attempt starts from zero: the first may have continued a corrupt partial file.
         for _ in range(2):
             if destination.exists():
                 partial.unlink(missing_ok=True)
@@ -88,10 +88,10 @@ def download(blob: Blob, cache: ModelCache, *, headers: dict[str, str], progress
 
 
 def _fill(file: IO[bytes], blob: Blob, headers: dict[str, str], progress: DownloadProgress) -> None:
-    """Append what is missing, in as many tries as it takes; a try that brought bytes does not count as a failure.
+    """Append the missing bytes, with retries; an attempt that received bytes resets the count of failures.
 
-    ``http_get`` itself continues up to five times where a connection cannot be made, falls silent or is closed. Tried
-    again here is what it raises at once: a reset, and an error status.
+    ``http_get`` itself resumes up to five times if a connection cannot be made, times out or is closed. This function
+    retries the errors that ``http_get`` raises at once: connection resets and error statuses.
     """
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
     failures = 0
@@ -105,7 +105,7 @@ def _fill(file: IO[bytes], blob: Blob, headers: dict[str, str], progress: Downlo
                     blob.url,
                     file,
                     resume_size=have,
-                    # Compressed answers have no ranges and no sizes that could be compared.
+                    # A compressed response has no byte ranges, and its size differs from the file's.
                     headers={**headers, "Accept-Encoding": "identity"},
                     expected_size=blob.size_bytes,
                     displayed_filename=blob.path,
@@ -117,9 +117,9 @@ def _fill(file: IO[bytes], blob: Blob, headers: dict[str, str], progress: Downlo
             file.flush()
             failures = 1 if _size(file) > have else failures + 1
             if isinstance(error, HfHubHTTPError) and error.response.status_code == 416:
-                # The hub's file is shorter: what we have is not the start of it.
+                # The hub's file is shorter than the partial file, so the two differ.
                 _empty(file)
-            delay_s = retry_delay_s(error, failures, most=_RETRIES)
+            delay_s = retry_delay_s(error, failures, max_retries=DOWNLOAD_RETRIES)
             if delay_s is None:
                 raise
             progress.retries(blob.path)
@@ -127,18 +127,18 @@ def _fill(file: IO[bytes], blob: Blob, headers: dict[str, str], progress: Downlo
         except OSError as error:
             if error.errno is not None:
                 raise
-            # More or fewer bytes than announced, which has no number.
+            # An OSError without errno: the response had more or fewer bytes than announced.
             _empty(file)
             return
 
 
 class _Bar:
-    """Stands for the progress bar of tqdm that ``http_get`` updates.
+    """Replaces the tqdm progress bar that ``http_get`` updates.
 
     Args:
         blob: The file.
-        progress: Told how many bytes are there.
-        initial: How many were there before.
+        progress: Gets the bytes on disk.
+        initial: Bytes on disk before this attempt.
     """
 
     def __init__(self, blob: Blob, progress: DownloadProgress, *, initial: int, **_: object) -> None:
@@ -151,7 +151,7 @@ class _Bar:
         return None
 
     def update(self, count: int) -> None:
-        """Note bytes that have arrived and are written next; negative where the file is begun anew."""
+        """Add received bytes, which ``http_get`` writes next; a negative count means that it restarts the file."""
         self._done_bytes += count
         if self._done_bytes > self._blob.size_bytes:
             raise OSError("more bytes than the hub announced")
@@ -159,7 +159,7 @@ class _Bar:
 
 
 def _locked(path: Path, on_wait: Callable[[], None]) -> ExitStack:
-    """Take the lock of a file, calling ``on_wait`` again and again while another process holds it."""
+    """Take the lock of a file, calling ``on_wait`` repeatedly while another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     held = ExitStack()
     while True:
@@ -171,13 +171,13 @@ def _locked(path: Path, on_wait: Callable[[], None]) -> ExitStack:
 
 
 def _digest(file: IO[bytes], blob: Blob) -> str:
-    """Hash a whole file as the hub does: git's SHA-1 has the object's type and size in front."""
+    """Hash a whole file as the hub does; git's SHA-1 also covers a header with the object's type and size."""
     if len(blob.digest) == 64:
         state = hashlib.sha256
     else:
         state = functools.partial(hashlib.sha1, f"blob {_size(file)}\0".encode(), usedforsecurity=False)
     file.seek(0)
-    return hashlib.file_digest(file, state).hexdigest()  # type: ignore[arg-type]  # a file opened for reading, too
+    return hashlib.file_digest(file, state).hexdigest()  # type: ignore[arg-type]  # IO[bytes] does not say that the file is readable
 
 
 def _empty(file: IO[bytes]) -> int:

@@ -1,4 +1,4 @@
-"""Adds up the bytes of a model's files to one progress that never falls."""
+"""Sums the downloaded bytes of a model's files into one progress that never decreases."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _REPORT_EVERY_S = 0.2
 
 
 class DownloadProgress:
-    """Reports the bytes of all files of a model, a few times a second.
+    """Reports the downloaded bytes of all files of a model, at most five times a second.
 
     Args:
         report: Called with each progress.
-        total_bytes: Of all files together.
+        total_bytes: Size of all files together.
     """
 
     def __init__(self, report: Callable[[Progress], None], *, total_bytes: int) -> None:
@@ -28,22 +28,22 @@ class DownloadProgress:
         self._reported_at = float("-inf")
 
     def at(self, done_bytes: int, path: str) -> None:
-        """Note how much of the current file is there."""
+        """Set the downloaded bytes of the current file."""
         if time.monotonic() - self._reported_at >= _REPORT_EVERY_S:
             self._tell(self._finished_bytes + done_bytes, path)
 
     def finish(self, size_bytes: int, path: str) -> None:
-        """Note that a file is complete."""
+        """Count a file as complete."""
         self._finished_bytes += size_bytes
         self._tell(self._finished_bytes, path)
 
     def retries(self, path: str) -> None:
-        """Say that the hub failed to send a file, and is asked again."""
-        self._tell(self._reported_bytes, f"{path}: the hub does not deliver; trying again")
+        """Report that a download failed and is retried."""
+        self._tell(self._reported_bytes, f"{path}: the download failed; retrying")
 
     @contextmanager
     def telling_retries(self, path: str) -> Iterator[None]:
-        """Call ``retries`` for each try again of huggingface_hub's own, of which it tells in its log alone."""
+        """Call ``retries`` for each retry within huggingface_hub, which reports its retries only as log warnings."""
         handler = _OnWarning(lambda: self.retries(path))
         library = logging.getLogger("huggingface_hub")
         library.addHandler(handler)
@@ -54,7 +54,7 @@ class DownloadProgress:
 
     def _tell(self, done_bytes: int, detail: str) -> None:
         self._reported_at = time.monotonic()
-        # A file that is fetched anew must not take back what was reported.
+        # A file that restarts from zero must not decrease the progress.
         self._reported_bytes = min(max(self._reported_bytes, done_bytes), self._total_bytes)
         self._report(
             Progress(phase="download", detail=detail, done=self._reported_bytes, total=self._total_bytes, unit="bytes")

@@ -1,4 +1,4 @@
-"""Chooses which of a model's files are read, by source library, and refuses weights in any other form."""
+"""Chooses the files to read of a model, by source library, and refuses unsupported weight formats."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TOKENIZER_ONLY = FileRules(side=TOKENIZER_FILES)
 CONFIG_ONLY = FileRules(side=("config.json",))
 CODE_ONLY = FileRules(side=("*.py",))
 
-# Exports for other runtimes, results and checkpoints of training: never read, often larger than the model.
+# Exports for other runtimes, training results and checkpoints: never read, often larger than the model.
 _UNUSED_FOLDERS = ("onnx", "openvino", "coreml", "gguf", "flax", "eval", "runs", "logs", "checkpoint-*", ".*")
 
 _OTHER_FORMS = re.compile(r"(open_clip_)?(pytorch_|tf_|flax_|rust_)?model.*\.(bin|pt|pth|ckpt|pkl|h5|msgpack|ot|npz)")
 
 
 def file_rules(library: Library, *, pickled_weights: bool, with_code: bool = False) -> FileRules:
-    """Return what a source library reads of a model.
+    """Return the rules for the files that a source library reads.
 
     Args:
         library: The source library.
-        pickled_weights: False where the operator forbids pickles.
+        pickled_weights: False if the operator forbids pickles.
         with_code: True to include Python files.
     """
     rules = LIBRARIES[library].files
@@ -37,7 +37,7 @@ def file_rules(library: Library, *, pickled_weights: bool, with_code: bool = Fal
 
 
 def is_weights(path: str, rules: FileRules) -> bool:
-    """Return True for weights, in either form; ``choose_files`` puts them behind all other files."""
+    """Return True for a file of weights, safetensors or pickle."""
     name = PurePosixPath(path).name
     return rules.weights is not None and any(form.fullmatch(name) for form in (rules.weights, rules.pickles))
 
@@ -46,12 +46,12 @@ def choose_files(paths: Iterable[str], rules: FileRules, *, model: str) -> list[
     """Return the files to read, weights last.
 
     Args:
-        paths: Every file of the model, relative, with ``/``.
-        rules: What is read.
-        model: The model's name, for the message of an error.
+        paths: All files of the model: relative paths with ``/``.
+        rules: Rules for the files to read.
+        model: The model's name, for error messages.
 
     Raises:
-        UnsupportedModelError: The weights, or those of a part of the model, are there in no form that is read.
+        UnsupportedModelError: The model, or a part of it, has weights only in an unsupported format.
     """
     used = used_files(paths)
     weights: list[str] = []
@@ -63,17 +63,17 @@ def choose_files(paths: Iterable[str], rules: FileRules, *, model: str) -> list[
 
 
 def used_files(paths: Iterable[str]) -> list[str]:
-    """Return the files of a model that no folder keeps for another purpose."""
-    return [path for path in paths if not _is_unused(path)]
+    """Return the files that do not lie in a folder for other runtimes or for training."""
 
+    def is_unused(path: str) -> bool:
+        folders = PurePosixPath(path).parts[:-1]
+        return any(fnmatchcase(folder, pattern) for folder in folders for pattern in _UNUSED_FOLDERS)
 
-def _is_unused(path: str) -> bool:
-    folders = PurePosixPath(path).parts[:-1]
-    return any(fnmatchcase(folder, pattern) for folder in folders for pattern in _UNUSED_FOLDERS)
+    return [path for path in paths if not is_unused(path)]
 
 
 def _pickled(used: list[str], weights: list[str], rules: FileRules, model: str) -> list[str]:
-    """Return the pickles of the folders that have no safetensors; raise where a folder has only another form."""
+    """Return the pickles of the folders without safetensors; raise if a folder has only unsupported formats."""
     in_folder = defaultdict[str, list[str]](list)
     for path in used:
         in_folder[str(PurePosixPath(path).parent)].append(PurePosixPath(path).name)
@@ -84,7 +84,7 @@ def _pickled(used: list[str], weights: list[str], rules: FileRules, model: str) 
         if folder in with_weights or not others or not _is_part(folder, names, rules):
             continue
         pickles = [name for name in others if rules.pickles.fullmatch(name)]
-        # Where both lie there, the libraries take the whole file, not its shards.
+        # If a folder has both, the libraries load the whole file and not the shards.
         pickles = [name for name in pickles if "-of-" not in name] or pickles
         if not pickles or not rules.pickles_allowed:
             name = (pickles or others)[0]
@@ -95,7 +95,7 @@ def _pickled(used: list[str], weights: list[str], rules: FileRules, model: str) 
     if any(name == "adapter_model.safetensors" for name in in_folder["."]):
         raise UnsupportedModelError(
             f"{model!r} is an adapter to another model, not a model; merge the two (merge_and_unload in peft), save "
-            "the result and put its folder below the directory of local models.",
+            "the result and put its folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR).",
             param="name",
         )
     if found := sorted(path for path in used if _OTHER_FORMS.fullmatch(PurePosixPath(path).name)):
@@ -110,7 +110,7 @@ def _pickled(used: list[str], weights: list[str], rules: FileRules, model: str) 
 def _is_part(folder: str, names: list[str], rules: FileRules) -> bool:
     if folder != ".":
         return bool(rules.part_folder.fullmatch(folder))
-    # Weights in the root belong to a network only where its configuration lies beside them; OpenCLIP's may lie nowhere.
+    # Weights in the root folder belong to a network only if its config.json lies beside them. OpenCLIP has none.
     return "config.json" in names or rules.part_folder is NO_PARTS
 
 
@@ -118,11 +118,11 @@ def _unread(model: str, where: str, *, is_pickle: bool) -> UnsupportedModelError
     reason = (
         "a pickle, and INGRAIN_PICKLED_WEIGHTS is 'refuse' here"
         if is_pickle
-        else "a form that is not read; safetensors are, and PyTorch's own file where it holds nothing but tensors"
+        else "which is not supported; safetensors are, and PyTorch's own file if it contains only tensors"
     )
     return UnsupportedModelError(
         f"{model!r} has its weights only as {where!r}, {reason}. Name a revision that has safetensors (the hub's "
-        "conversions are 'refs/pr/N'), or save the model anew with save_pretrained and put its folder below the "
-        "directory of local models.",
+        "conversions are 'refs/pr/N'), or save the model again with save_pretrained and put its folder below the "
+        "directory of local models (INGRAIN_LOCAL_MODELS_DIR).",
         param="name",
     )

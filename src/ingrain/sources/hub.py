@@ -25,13 +25,13 @@ from ingrain.sources.cache import COMMIT, ModelCache
 from ingrain.sources.download import Blob, download
 from ingrain.sources.download_progress import DownloadProgress
 from ingrain.sources.files import choose_files, is_weights
-from ingrain.sources.hub_errors import offline_error, retry_delay_s, translated, why_unreachable
+from ingrain.sources.hub_errors import offline_error, translated, why_unreachable
+from ingrain.sources.hub_retry import LISTING_RETRIES, retry_delay_s
 from ingrain.sources.local import is_plain_relative, list_files
 
 logger = logging.getLogger("ingrain.sources")
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_LISTING_RETRIES = 2
 
 Report = Callable[[Progress], None]
 
@@ -46,12 +46,12 @@ def _cache_dir() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """Where models are fetched from, and where to.
+    """The hub to download from and the cache to download into.
 
     Attributes:
-        endpoint: Its address; ``HF_ENDPOINT``, else the public hub.
-        cache_dir: The cache that all libraries of the hub share; ``HF_HUB_CACHE`` or ``HF_HOME``.
-        token: For gated and private models; None for the one that the hub's own tools have stored, if any.
+        endpoint: URL of the hub; ``HF_ENDPOINT``, else the public hub.
+        cache_dir: Cache shared with all libraries that use the hub; ``HF_HUB_CACHE`` or ``HF_HOME``.
+        token: For gated and private models; None for the token that the hub's own tools have stored, if any.
         offline: True to use only the cache. ``HF_HUB_OFFLINE`` does the same.
     """
 
@@ -80,7 +80,7 @@ def fetch_model(
 ) -> Snapshot:
     """Fetch the files of a model that are not in the cache yet.
 
-    A hub that cannot be reached does not matter where the cache has the model as it was when last fetched.
+    If the hub cannot be reached and the cache has a complete snapshot, that snapshot is used.
 
     Args:
         repo_id: The model's id on the hub.
@@ -88,13 +88,13 @@ def fetch_model(
         rules: Which files to fetch.
         hub: The hub.
         progress: Called with bytes done and in total, over all files.
-        before_weights: Called with the side files alone before the first weights are fetched; may refuse the model.
+        before_weights: Called when the side files are there, before weights are fetched; may raise to refuse the model.
 
     Raises:
-        SourceNotFoundError: No such model, or revision; or it is not in the cache and offline mode is on.
-        SourceForbiddenError: A token is needed.
-        SourceUnavailableError: The hub cannot be reached, or the download broke off too often.
-        UnsupportedModelError: The weights are there in no form that is read; nothing has been fetched.
+        SourceNotFoundError: No such model or revision, or it is not in the cache and offline mode is on.
+        SourceForbiddenError: The hub requires a token, or refuses the given one.
+        SourceUnavailableError: The hub cannot be reached, or the download failed after all retries.
+        UnsupportedModelError: The weights have an unsupported format; nothing was fetched.
     """
     cache = ModelCache.of(hub.cache_dir, repo_id)
     if hub.offline or is_offline_mode():
@@ -105,7 +105,7 @@ def fetch_model(
         commit, blobs = _listing(repo_id, revision, rules, hub, progress)
     except SourceUnavailableError as error:
         if cached := _cached(cache, repo_id, revision, rules):
-            logger.warning("%s Going on with commit %s from the cache.", error, cached.commit)
+            logger.warning("%s Using commit %s from the cache.", error, cached.commit)
             return cached
         raise
     snapshot = Snapshot(folder=cache.snapshot(commit), commit=commit)
@@ -124,10 +124,10 @@ def fetch_model(
             for blob in wanted:
                 download(blob, cache, headers=headers, progress=meter)
                 meter.finish(blob.size_bytes, blob.path)
-            # All at once, so that a snapshot that has weights has all of them.
+            # Link only when all are downloaded, so that a snapshot with weights has all of them.
             for blob in part:
                 cache.link(commit, blob.path, blob.digest)
-        # Last, so that a revision in the cache always stands for a complete model.
+        # Last, so that a revision in the cache always points to a complete model.
         cache.write_ref(revision or constants.DEFAULT_REVISION, commit)
     return snapshot
 
@@ -135,16 +135,16 @@ def fetch_model(
 def _listing(
     repo_id: str, revision: str | None, rules: FileRules, hub: Hub, progress: Report
 ) -> tuple[str, list[Blob]]:
-    """Ask the hub which commit a revision stands for and what it holds, and choose from that."""
+    """Ask the hub for the commit and the files of a revision, and choose the files to download."""
     try:
         with translated(repo_id, revision):
             info = _model_info(repo_id, revision, hub, progress)
     except (ValueError, TypeError, KeyError) as error:
-        # Not JSON, or not the hub's: a proxy's login page, an address that is no hub.
+        # The response is not the hub's JSON: perhaps a proxy's login page, or HF_ENDPOINT is not a hub.
         raise _malformed(repo_id) from error
     commit = str(info.sha)
     siblings = {str(sibling.rfilename): sibling for sibling in info.siblings or ()}
-    # Commit, paths and digests become paths in the cache, so a hub that is broken or hostile ends here.
+    # Commit, paths and digests become paths in the cache, so values of a broken or hostile hub must stop here.
     if not COMMIT.fullmatch(commit) or not all(map(is_plain_relative, siblings)):
         raise _malformed(repo_id)
     chosen = choose_files(siblings, rules, model=repo_id)
@@ -155,7 +155,7 @@ def _listing(
 
 
 def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) -> Any:
-    """Ask the hub for a model's files; not again where there is no connection, for nothing of it is there yet."""
+    """Ask the hub for a model's files. Do not retry without a connection, so that offline use starts quickly."""
     api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="ingrain")
     failures = 0
     while True:
@@ -167,19 +167,20 @@ def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) 
             if reason := why_unreachable(error):
                 raise SourceUnavailableError(
                     f"The hub cannot be reached, so {repo_id!r} cannot be fetched: {reason}, or put the model's folder "
-                    "below the directory of local models."
+                    "below the directory of local models (INGRAIN_LOCAL_MODELS_DIR)."
                 ) from error
             failures += 1
-            delay_s = retry_delay_s(error, failures, most=_LISTING_RETRIES)
+            delay_s = retry_delay_s(error, failures, max_retries=LISTING_RETRIES)
             if delay_s is None:
                 raise
-        progress(Progress(phase="download", detail="the hub is out of order; trying again"))
+        progress(Progress(phase="download", detail="the hub answered with an error; retrying"))
         time.sleep(delay_s)
 
 
 def _malformed(repo_id: str) -> SourceUnavailableError:
     return SourceUnavailableError(
-        f"What was asked for the files of {repo_id!r} did not answer as the hub does. Check HF_ENDPOINT and the proxy."
+        f"HF_ENDPOINT did not answer like a Hugging Face hub when asked for the files of {repo_id!r}. Check "
+        "HF_ENDPOINT and the proxy."
     )
 
 
@@ -194,11 +195,7 @@ def _blob(sibling: Any, commit: str, repo_id: str, hub: Hub) -> Blob:
 
 
 def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
-    """Refuse a download that cannot fit before it starts.
-
-    Raises:
-        OSError: Without enough space on the cache's disk.
-    """
+    """Raise an OSError (ENOSPC) if the cache's disk has too little space for the download."""
     have = sum(partial.stat().st_size for blob in missing if (partial := cache.partial(blob.digest)).is_file())
     cache.folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(cache.folder).free < sum(blob.size_bytes for blob in missing) - have:
@@ -206,14 +203,14 @@ def _check_disk(cache: ModelCache, missing: list[Blob]) -> None:
 
 
 def _cached(cache: ModelCache, repo_id: str, revision: str | None, rules: FileRules) -> Snapshot | None:
-    """Return what the cache holds of a revision, where that is a whole model."""
+    """Return a revision's snapshot in the cache; None unless it is complete."""
     commit = cache.read_ref(revision or constants.DEFAULT_REVISION)
     if commit is None:
         return None
     folder = cache.snapshot(commit)
     paths = list_files(folder)
     try:
-        # Another library may have fetched single files only.
+        # Raises if another library has fetched only some files.
         chosen = choose_files(paths, rules, model=repo_id)
     except UnsupportedModelError:
         return None
@@ -222,7 +219,7 @@ def _cached(cache: ModelCache, repo_id: str, revision: str | None, rules: FileRu
 
 
 def _is_read(index: str, chosen: list[str]) -> bool:
-    """Return True for the index of shards; that of pickles matters only where these are what is read."""
+    """Return True for an index of shards that are read: always for safetensors, for pickles only if chosen."""
     if not index.endswith(".bin.index.json"):
         return index.endswith(".safetensors.index.json")
     return any(Path(path).parent == Path(index).parent and path.endswith(".bin") and "-of-" in path for path in chosen)

@@ -1,4 +1,4 @@
-"""Turns errors of huggingface_hub and of the disk into ours, by type and status, and says which may pass."""
+"""Translates errors of huggingface_hub and of the disk into Ingrain's errors, by type and HTTP status."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ from ingrain.machine_faults import machine_fault
 
 RETRY_AFTER_S = 30.0
 
-_PASSING_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
-_FIRST_DELAY_S, _LONGEST_DELAY_S, _LONGEST_RETRY_AFTER_S = 0.5, 8.0, 60.0
-_MOST_BROKEN = 2
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _UNREACHABLE: dict[type[OSError], str] = {
     socket.gaierror: "its name cannot be resolved. Check the network and HF_ENDPOINT",
@@ -45,17 +42,17 @@ _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def translated(repo_id: str, revision: str | None) -> Iterator[None]:
-    """Raise Ingrain's error in place of another library's, within the block.
+    """Translate errors of huggingface_hub and of the disk that the block raises.
 
     Args:
         repo_id: The model's id on the hub.
-        revision: Branch, tag or commit asked for, if one was.
+        revision: Requested branch, tag or commit, if any.
 
     Raises:
-        SourceNotFoundError: No such model, or no such revision of it; or offline mode is on.
-        SourceForbiddenError: A token is missing, wrong, or may not read this model.
-        SourceUnavailableError: The hub cannot be reached or is out of order.
-        MachineError: The cache cannot take the files.
+        SourceNotFoundError: No such model or revision, or offline mode is on.
+        SourceForbiddenError: The token is missing, wrong, or may not read this model.
+        SourceUnavailableError: The hub cannot be reached or answered with an error.
+        MachineError: The files cannot be written to the cache.
     """
     try:
         yield
@@ -65,8 +62,8 @@ def translated(repo_id: str, revision: str | None) -> Iterator[None]:
         raise offline_error(repo_id, revision) from error
     except HTTPError as error:
         raise SourceUnavailableError(
-            f"The hub cannot be reached, or broke off while {repo_id!r} was fetched. Check the network and "
-            "HF_ENDPOINT; what was fetched is kept, and the next try goes on from there.",
+            f"The hub cannot be reached, or the connection broke while {repo_id!r} was fetched. Check the network and "
+            "HF_ENDPOINT; what was fetched is kept, and the next attempt continues from there.",
             retry_after_s=RETRY_AFTER_S,
         ) from error
     except OSError as error:
@@ -74,17 +71,17 @@ def translated(repo_id: str, revision: str | None) -> Iterator[None]:
 
 
 def offline_error(repo_id: str, revision: str | None) -> SourceNotFoundError:
-    """Return the error of a model that is not in the cache while the hub may not be asked."""
+    """Return the error for a model that is not in the cache while offline mode is on."""
     at = f" at revision {revision!r}" if revision else ""
     return SourceNotFoundError(
         f"Offline mode is on, and {repo_id!r}{at} is not complete in the hub's cache. Switch offline mode off "
-        "(HF_HUB_OFFLINE), or put the model's folder below the directory of local models.",
+        "(HF_HUB_OFFLINE), or put the model's folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR).",
         param="name",
     )
 
 
 def why_unreachable(error: HTTPError) -> str | None:
-    """Return why no connection to the hub comes about, and what to do; None where there was one."""
+    """Return why no connection to the hub can be made, and what to do; None for any other error."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
             return "there is no route to it. Check the network and HF_ENDPOINT"
@@ -100,27 +97,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def retry_delay_s(error: HTTPError, failures: int, *, most: int) -> float | None:
-    """Return the seconds to wait before the next try, or None where another try would not help.
-
-    Args:
-        error: What the last try ended with.
-        failures: How many tries in a row have failed, this one included.
-        most: After how many of them to give up.
-    """
-    if failures > most:
-        return None
-    delay_s: float = min(_FIRST_DELAY_S * 2 ** (failures - 1), _LONGEST_DELAY_S)
-    if isinstance(error, HfHubHTTPError):
-        asked_s = retry_after_s(error) or 0.0
-        is_passing = error.response.status_code in _PASSING_STATUS and asked_s <= _LONGEST_RETRY_AFTER_S
-        return max(delay_s, asked_s) if is_passing else None
-    # Most of these huggingface_hub raises after several tries of its own; a reset it raises at once.
-    return None if failures > _MOST_BROKEN or why_unreachable(error) else delay_s
-
-
 def retry_after_s(error: HfHubHTTPError) -> float | None:
-    """Return the seconds that the hub asks to wait, where it says so in seconds."""
+    """Return the seconds of the response's ``Retry-After`` header; None if it is missing or a date."""
     value = error.response.headers.get("Retry-After", "").strip()
     return float(value) if value.isdigit() else None
 
@@ -137,7 +115,7 @@ def _from_answer(error: HfHubHTTPError, repo_id: str, revision: str | None) -> I
     if isinstance(error, DisabledRepoError):
         return SourceForbiddenError(f"Access to {repo_id!r} has been disabled on the hub.")
     if isinstance(error, RepositoryNotFoundError) or status == 404:
-        # The hub gives one answer for a model that is not there and for a private one, so that nobody can tell.
+        # The hub gives the same response for a missing and for a private model, on purpose.
         return SourceNotFoundError(
             f"The hub has no model {repo_id!r}, or it is private: check the name, and for a private model set HF_TOKEN "
             "to a token that may read it.",

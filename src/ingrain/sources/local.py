@@ -1,4 +1,4 @@
-"""Finds the folder of a local model, which never lies outside the directory that the operator named."""
+"""Finds the folder of a local model, and refuses folders outside the operator's directory of local models."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ def local_folder(spec: SourceSpec) -> Path | None:
     """Return the folder below the directory of local models that a spec names, or None.
 
     Raises:
-        SourceNotFoundError: It is named as a local folder (``local-dir:``), and is none, or leads out of the directory.
+        SourceNotFoundError: The name has the prefix ``local-dir:`` and there is no such folder, or a symbolic link
+            leads out of the directory.
     """
     name = spec.name.removeprefix(LIBRARIES[spec.library].local_prefix or "")
     folder = find_local(name, Path(spec.local_models_dir)) if spec.local_models_dir is not None else None
     if folder is None and name != spec.name:
-        raise SourceNotFoundError(f"{quoted(name)} is no folder below the directory of local models.", param="name")
+        raise SourceNotFoundError(
+            f"{quoted(name)} is no folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR).", param="name"
+        )
     return folder
 
 
@@ -28,11 +31,11 @@ def find_local(name: str, models_dir: Path) -> Path | None:
 
     Args:
         name: What the user wrote: one folder name, or several joined by ``/``.
-        models_dir: The directory that holds local models; missing is the same as empty.
+        models_dir: The directory of local models; a missing directory counts as empty.
 
     Returns:
-        The folder with all symbolic links resolved, or None where there is no such folder or where ``name`` cannot be
-        one (absolute, with ``.`` or ``..`` parts, a backslash or a control character).
+        The folder with all symbolic links resolved, or None if there is no such folder or if ``name`` cannot be one
+        (absolute, with ``.`` or ``..`` parts, a backslash or a control character).
 
     Raises:
         SourceNotFoundError: The name leads out of the directory through a symbolic link.
@@ -44,18 +47,19 @@ def find_local(name: str, models_dir: Path) -> Path | None:
         folder = (root / name).resolve()
         found = folder.is_dir()
     except (OSError, RuntimeError):
-        # A part longer than the file system allows, or a loop of links: no such folder either way.
+        # A part is longer than the file system allows, or symbolic links form a loop.
         return None
     if not folder.is_relative_to(root) or folder == root:
         raise SourceNotFoundError(
-            f"{name!r} leads out of the directory of local models; copy the model's folder into that directory.",
+            f"{name!r} leads out of the directory of local models (INGRAIN_LOCAL_MODELS_DIR); copy the model's folder "
+            "into that directory.",
             param="name",
         )
     return folder if found else None
 
 
 def is_plain_relative(path: str) -> bool:
-    """Return True where a path from outside is relative and cannot climb, on every platform and in every library.
+    """Return True if a path is relative and has no ``..``, on every platform and in every library.
 
     >>> is_plain_relative("org/model"), is_plain_relative("../model"), is_plain_relative("a/./b")
     (True, False, False)
@@ -67,12 +71,12 @@ def is_plain_relative(path: str) -> bool:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Return the files of a model's folder, relative to it, in the form that the hub lists them."""
+    """Return the files of a folder as relative paths with ``/``, as the hub lists them."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def link_files(folder: Path, paths: Iterable[str], target: Path) -> None:
-    """Link files of a folder, given relative to it, at the same places in another one."""
+    """Link files of a folder into another folder, under the same relative paths."""
     for path in paths:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         (target / path).symlink_to((folder / path).resolve())

@@ -1,4 +1,4 @@
-"""The name of a model with what its files may be read from, and where they were found."""
+"""Types that describe which model to find and where its files were found."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ingrain.vocabulary import Library
 
 
 class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as the user named it, and what its files may be read from.
+    """A model as the user named it, and the places to look for its files.
 
     Attributes:
-        name: What the user calls the model.
+        name: The user's name of the model.
         library: The source library.
         pretrained: OpenCLIP's weight tag.
         revision: Branch, tag or commit on the hub.
-        output: Empty folder for what is made from the source.
+        output: Empty folder for the files made from the source.
         local_models_dir: Directory whose folders are models; looked up before the hub.
         custom_models_dir: The repository's folder of custom sources; looked up before everything else.
         token: Hub token.
-        offline: True to use only what the hub's cache holds.
-        trust_remote_code: Repositories whose Python code may be run: patterns, each alone or as ``pattern@commit``.
-        pickled_weights: True to read weights that are there as pickle alone, as data, where they hold only tensors.
+        offline: True to use only the hub's cache.
+        trust_remote_code: Repositories whose Python code may be run: each a ``pattern`` or ``pattern@commit``.
+        pickled_weights: True to read pickled weights of models without safetensors; only pickles of plain tensors.
     """
 
     name: str
@@ -46,10 +46,10 @@ class ResolvedSource:
     """A model's files, all on this machine.
 
     Attributes:
-        folder: What the source library loads.
+        folder: Folder that the source library loads.
         commit: The hub's commit (40 hex digits); None for a local folder or a custom source.
-        repository: The hub's id, or the name of a local folder: what code in it is called where code is allowed.
-        origin: Where the files came from.
+        repository: The hub's id or the name of a local folder; ``trust_remote_code`` patterns are matched against it.
+        origin: Where the files were found.
     """
 
     folder: Path
@@ -59,5 +59,5 @@ class ResolvedSource:
 
 
 def quoted(text: str) -> str:
-    """Return what a user wrote as an error message quotes it: the first hundred characters."""
+    """Quote a user's text for an error message, cut to a hundred characters."""
     return repr(text if len(text) <= 100 else text[:100] + "…")

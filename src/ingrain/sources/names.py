@@ -1,4 +1,4 @@
-"""Turns a user's name of a model into its id on the hub, by the rule of its source library."""
+"""Converts a user's name of a model to a hub id, by the rules of the source library."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAX_REVISION_CHARS = 255
 
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@=-]*(/[A-Za-z0-9_][A-Za-z0-9_.+@=-]*)*")
 
-# Models of the time before the hub had organizations. sentence-transformers looks for every other bare name below the
-# organization of its own (`ORIGINAL_TRANSFORMER_MODELS` there; a test holds the two lists together).
+# Models from before the hub had organizations. sentence-transformers looks for every other bare name in its own
+# organization (its list is `ORIGINAL_TRANSFORMER_MODELS`; a test compares the two lists).
 BARE_NAMES = frozenset(
     f"{family}-{variant}" if variant else family
     for family, variants in {
@@ -49,10 +49,10 @@ BARE_NAMES = frozenset(
 
 
 def hub_id(name: str, library: Library) -> str:
-    """Return the hub's id of a model, as its source library would look it up.
+    """Return the hub id under which the source library would look up a model.
 
     Raises:
-        InvalidRequestError: The name cannot be the id of a model on the hub.
+        InvalidRequestError: The name is not a valid hub id.
         SourceNotFoundError: timm has no such model.
     """
     repo_id = without_hub_prefix(name, library)
@@ -62,15 +62,15 @@ def hub_id(name: str, library: Library) -> str:
 
 
 def needs_registry(spec: SourceSpec) -> bool:
-    """Return True where a model may be named so that its library has to be imported to find its weights."""
+    """Return True if the name may be in the library's own list of models, so that the library must be imported."""
     facts = LIBRARIES[spec.library]
-    says_where = spec.name.startswith((*facts.hub_prefixes, facts.local_prefix or "://"))
-    # `ViT-B/32` is an architecture of OpenCLIP's; timm has none with a slash.
-    return facts.has_registry and not says_where and ("/" not in spec.name or facts.has_pretrained_tag)
+    has_prefix = spec.name.startswith((*facts.hub_prefixes, facts.local_prefix or "://"))
+    # `ViT-B/32` is an architecture of OpenCLIP; timm's architectures have no slash.
+    return facts.has_registry and not has_prefix and ("/" not in spec.name or facts.has_pretrained_tag)
 
 
 def without_hub_prefix(name: str, library: Library) -> str:
-    """Return a name without the prefix that says that the model is on the hub (``hf-hub:``)."""
+    """Return a name without the prefix that marks a model on the hub (``hf-hub:``)."""
     for prefix in LIBRARIES[library].hub_prefixes:
         name = name.removeprefix(prefix)
     return name
@@ -80,7 +80,7 @@ def _with_organization(name: str) -> str:
     return name if name.lower() in BARE_NAMES else f"sentence-transformers/{name}"
 
 
-# Other libraries' bare names are ids as they are, or, OpenCLIP's, architectures.
+# For other libraries a bare name is the hub id itself (OpenCLIP's architectures do not get here).
 _ID_OF_BARE_NAME: dict[Library, Callable[[str], str]] = {
     "sentence_transformers": _with_organization,
     "timm": timm_repo,
@@ -88,28 +88,29 @@ _ID_OF_BARE_NAME: dict[Library, Callable[[str], str]] = {
 
 
 def check_repo_id(repo_id: str, shown: str) -> str:
-    """Return what is a well-formed id on the hub.
+    """Return a hub id after checking that it is well-formed.
 
     Args:
         repo_id: The id.
-        shown: What the user wrote.
+        shown: The user's name of the model, for the error message.
 
     Raises:
-        InvalidRequestError: It cannot be one.
+        InvalidRequestError: The id is malformed.
     """
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise InvalidRequestError(
-            f"{quoted(shown)} is neither a folder below the directory of local models nor a hub id, which is one name "
-            "or 'organization/name' in letters, digits, '-', '_' and '.', at most 96 characters.",
+            f"{quoted(shown)} is neither a folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR) nor a "
+            "hub id, which is one name or 'organization/name' in letters, digits, '-', '_' and '.', at most 96 "
+            "characters.",
             param="name",
         ) from error
     return repo_id
 
 
 def check_revision(revision: str) -> None:
-    """Refuse what git cannot have as a branch, tag or commit: revisions are parts of paths in the hub's cache.
+    """Refuse a revision that cannot be a git branch, tag or commit; revisions become paths in the hub's cache.
 
     Raises:
         InvalidRequestError: The revision is malformed.

@@ -22,9 +22,9 @@ from ingrain.sources.pretrained_weights import clip_weights
 
 _FACTS = LIBRARIES["open_clip"]
 CONFIG, _WEIGHTS, _PICKLED = _FACTS.config_file, _FACTS.weights_file, "open_clip_pytorch_model.bin"
-# Where the export looks for the configuration of a text tower of transformers.
+# The export reads the configuration of a text tower from transformers here.
 TEXT_CONFIG = Path("text_config") / "config.json"
-# Below the spec's output: a folder of links, where the parts of a model lie apart.
+# Folder of links below the spec's output, for a model whose parts come from several folders.
 LINKED_FOLDER = "source"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
@@ -34,15 +34,15 @@ Report = Callable[[Progress], None]
 def resolve_clip(spec: SourceSpec, progress: Report) -> ResolvedSource:
     """Find a model as OpenCLIP would: a local folder, ``hf-hub:organization/name``, or an architecture with a tag.
 
-    A tokenizer or a text tower of its own name on the hub is fetched as well; what lies apart is linked into one folder
-    below the spec's output.
+    If the configuration names a tokenizer or a text tower in another repository, that is fetched too. Parts from
+    several folders are linked into one folder below the spec's output.
 
     Raises:
-        InvalidRequestError: The name is malformed, or ``pretrained`` or ``revision`` do not go with it.
+        InvalidRequestError: The name is malformed, or it does not allow ``pretrained`` or ``revision``.
         SourceNotFoundError: There is no such model.
-        SourceForbiddenError: The hub wants a token, or another one.
-        SourceUnavailableError: The hub cannot be reached, or the download broke off.
-        UnsupportedModelError: The weights are there in no form that is read.
+        SourceForbiddenError: The hub requires a token, or refuses the given one.
+        SourceUnavailableError: The hub cannot be reached, or the download failed.
+        UnsupportedModelError: The weights have an unsupported format.
     """
     if spec.revision is not None:
         check_revision(spec.revision)
@@ -59,16 +59,16 @@ def resolve_clip(spec: SourceSpec, progress: Report) -> ResolvedSource:
 
 
 def resolve_custom_clip(spec: SourceSpec, folder: Path) -> Path:
-    """Link a custom source into one folder with what its configuration names and the user gave no URL for.
+    """Link a custom source's files and the hub's tokenizer and text tower that its configuration names into one folder.
 
     Args:
-        spec: Names the model.
+        spec: The model.
         folder: The custom source's files.
 
     Raises:
-        InvalidRequestError: Its configuration names a tokenizer or text tower that cannot be on the hub.
-        SourceNotFoundError, SourceForbiddenError, SourceUnavailableError: That part cannot be had.
-        UnsupportedModelError: Its configuration cannot be read.
+        InvalidRequestError: The configuration names a tokenizer or text tower with a malformed hub id.
+        SourceNotFoundError, SourceForbiddenError, SourceUnavailableError: That part cannot be downloaded.
+        UnsupportedModelError: The configuration cannot be read.
     """
     config = _read_config(folder)
     own_tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
@@ -77,7 +77,7 @@ def resolve_custom_clip(spec: SourceSpec, folder: Path) -> Path:
 
 def _local(spec: SourceSpec) -> Path | None:
     folder = local_folder(spec)
-    # `ViT-B-32` may be a folder of another library's; one without a configuration is not OpenCLIP's.
+    # A local folder `ViT-B-32` may be a model of another library; without open_clip_config.json it is ignored.
     is_published = bool(spec.pretrained) and not spec.name.startswith(str(_FACTS.local_prefix))
     return None if folder is not None and is_published and not (folder / CONFIG).is_file() else folder
 
@@ -87,9 +87,7 @@ def _from_hub(spec: SourceSpec, progress: Report) -> ResolvedSource:
     rules = file_rules("open_clip", pickled_weights=spec.pickled_weights)
     snapshot = _fetch(spec, repo_id, rules, progress, revision=spec.revision)
     config = _read_config(snapshot.folder)
-    own = _reads_tokenizer_of(config, repo_id)
-    parts = _Parts(config, _there(snapshot.folder, _WEIGHTS, _PICKLED), snapshot.folder if own else None)
-    return _resolved(spec, _assemble(spec, parts), snapshot.commit)
+    return _downloaded(spec, config, repo_id, snapshot, (_WEIGHTS, _PICKLED))
 
 
 def _published(spec: SourceSpec, progress: Report) -> ResolvedSource:
@@ -100,9 +98,18 @@ def _published(spec: SourceSpec, progress: Report) -> ResolvedSource:
         pickles=re.compile(re.escape(found.pickled)),
     )
     snapshot = _fetch(spec, found.repo_id, rules, progress, revision=spec.revision)
-    own = _reads_tokenizer_of(found.config, found.repo_id)
-    weights = _there(snapshot.folder, found.file, found.pickled)
-    parts = _Parts(found.config, weights, snapshot.folder if own else None)
+    return _downloaded(spec, found.config, found.repo_id, snapshot, (found.file, found.pickled))
+
+
+def _downloaded(
+    spec: SourceSpec, config: dict[str, Any], repo_id: str, snapshot: Snapshot, weights: tuple[str, str]
+) -> ResolvedSource:
+    """Assemble a model from a snapshot; ``weights`` are the file names of safetensors and, if missing, pickle."""
+    safetensors, pickled = (snapshot.folder / name for name in weights)
+    own_tokenizer = without_hub_prefix(str(_text_config(config).get("hf_tokenizer_name") or ""), "open_clip") == repo_id
+    parts = _Parts(
+        config, safetensors if safetensors.is_file() else pickled, snapshot.folder if own_tokenizer else None
+    )
     return _resolved(spec, _assemble(spec, parts), snapshot.commit)
 
 
@@ -111,13 +118,9 @@ def _resolved(spec: SourceSpec, folder: Path, commit: str | None) -> ResolvedSou
     return ResolvedSource(folder=folder, commit=commit, repository=spec.name, origin=origin)
 
 
-def _there(folder: Path, safetensors: str, pickled: str) -> Path:
-    return folder / (safetensors if (folder / safetensors).is_file() else pickled)
-
-
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What has been found so far: configuration, weights, and the tokenizer's folder where that is known."""
+    """The configuration and weights of a model, and the tokenizer's folder if it was found already."""
 
     config: dict[str, Any]
     weights: Path
@@ -125,7 +128,7 @@ class _Parts:
 
 
 def _assemble(spec: SourceSpec, parts: _Parts) -> Path:
-    """Link the parts of a model into one folder as ``local-dir:`` wants it."""
+    """Link the parts of a model into one folder, in the layout that OpenCLIP's ``local-dir:`` reads."""
     folder = Path(spec.output) / LINKED_FOLDER
     folder.mkdir()
     (folder / CONFIG).write_text(json.dumps(parts.config))
@@ -141,12 +144,12 @@ def _assemble(spec: SourceSpec, parts: _Parts) -> Path:
 
 
 def _with_text_tower(spec: SourceSpec, folder: Path, config: dict[str, Any]) -> Path:
-    """Return a folder that has the configuration of the text tower, where that is one of transformers."""
+    """Return a folder that also has the configuration of a text tower from transformers, if the model has one."""
     name = _text_config(config).get("hf_model_name")
     if not name or (folder / TEXT_CONFIG).is_file():
         return folder
     if folder.parent != Path(spec.output):
-        # A user's own folder is left as it is.
+        # Do not change a user's own folder.
         links = Path(spec.output) / LINKED_FOLDER
         link_files(folder, list_files(folder), links)
         folder = links
@@ -157,7 +160,7 @@ def _with_text_tower(spec: SourceSpec, folder: Path, config: dict[str, Any]) -> 
 
 
 def _fetch_part(spec: SourceSpec, name: str, rules: FileRules) -> Path:
-    """Fetch what a configuration names: a tokenizer, or the configuration of a text tower."""
+    """Fetch a tokenizer, or the configuration of a text tower, that a model's configuration names."""
     repo_id = check_repo_id(without_hub_prefix(name, "open_clip"), name)
     return _fetch(spec, repo_id, rules, lambda _: None, revision=None).folder
 
@@ -172,12 +175,6 @@ def _fetch(spec: SourceSpec, repo_id: str, rules: FileRules, progress: Report, *
     )
 
 
-def _reads_tokenizer_of(config: dict[str, Any], repo_id: str) -> bool:
-    """Return True where the tokenizer lies beside the weights."""
-    name = str(_text_config(config).get("hf_tokenizer_name") or "")
-    return without_hub_prefix(name, "open_clip") == repo_id
-
-
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
     model = config.get("model_cfg")
     text = model.get("text_cfg") if isinstance(model, dict) else None
@@ -190,7 +187,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise_if_machines(error)
         raise UnsupportedModelError(
-            f"The model has no {CONFIG} that can be read, so it is no OpenCLIP model.", param="name"
+            f"The model has no readable {CONFIG}, so it is no OpenCLIP model.", param="name"
         ) from error
     return config if isinstance(config, dict) else {}
 

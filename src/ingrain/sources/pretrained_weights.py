@@ -1,4 +1,4 @@
-"""Looks up in OpenCLIP and timm where the weights of one of their own names are; imports them, and so torch."""
+"""Looks up the hub repository of a model that OpenCLIP or timm has in its own list; imports them, and so torch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ClipWeights:
 
     Attributes:
         repo_id: The model's id on the hub.
-        file: Name of its safetensors file.
-        pickled: Name of the same weights as PyTorch pickles them, for where there is no such file.
-        config: What ``open_clip_config.json`` would say.
+        file: Name of the safetensors file.
+        pickled: Name of the pickled weights, for a repository without safetensors.
+        config: Contents of an equivalent ``open_clip_config.json``.
     """
 
     repo_id: str
@@ -34,15 +34,15 @@ class ClipWeights:
 
 
 def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
-    """Return where the weights lie that OpenCLIP calls by an architecture and a tag.
+    """Return the hub repository of the weights that OpenCLIP has for an architecture and a tag.
 
     Args:
-        name: One of ``open_clip.list_models()``; a slash is taken for a dash, as OpenCLIP does (``ViT-B/32``).
+        name: One of ``open_clip.list_models()``; a slash becomes a dash, as in OpenCLIP (``ViT-B/32``).
         pretrained: One of ``open_clip.list_pretrained_tags_by_model(name)``.
 
     Raises:
         SourceNotFoundError: No such architecture.
-        InvalidRequestError: No tag, or none of that architecture's.
+        InvalidRequestError: The tag is missing, or the architecture has no such tag.
         UnsupportedModelError: The weights are not on the hub.
     """
     import open_clip
@@ -52,8 +52,8 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
     model = open_clip.get_model_config(architecture) if ":" not in architecture else None
     if model is None:
         raise SourceNotFoundError(
-            f"{quoted(name)} is neither a folder below the directory of local models nor an architecture of OpenCLIP; "
-            "a model on the hub is written 'hf-hub:organization/name'.",
+            f"{quoted(name)} is neither a folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR) nor an "
+            "architecture of OpenCLIP; a model on the hub is written 'hf-hub:organization/name'.",
             param="name",
         )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
@@ -61,7 +61,7 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
     if not published:
         raise InvalidRequestError(_no_weights(architecture, pretrained, tags), param="pretrained")
     if bool(published.get("quick_gelu")) != bool(model.get("quick_gelu")):
-        # OpenCLIP warns and computes with the architecture's own activation; so do we.
+        # Like OpenCLIP, warn and use the architecture's own activation.
         logger.warning(
             "The weights %r of %r were trained with another activation; perhaps '…-quickgelu' is meant.",
             pretrained,
@@ -70,7 +70,7 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
     repo_id, _, file = str(published.get("hf_hub") or "").rpartition("/")
     if not repo_id:
         raise UnsupportedModelError(
-            f"The weights {pretrained!r} of {architecture!r} are not on the hub, so that they cannot be fetched.",
+            f"The weights {pretrained!r} of {architecture!r} are not on the hub, so they cannot be fetched.",
             param="pretrained",
         )
     pickled = file or HF_WEIGHTS_NAME
@@ -80,7 +80,7 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
 
 
 def timm_repo(name: str) -> str:
-    """Return the hub's id of the weights that timm loads for one of its own names (``resnet50``, ``resnet50.a1_in1k``).
+    """Return the hub id of the weights that timm loads for a name (``resnet50``, ``resnet50.a1_in1k``).
 
     Raises:
         SourceNotFoundError: timm has no such architecture, or no such weights of it.
@@ -90,17 +90,17 @@ def timm_repo(name: str) -> str:
 
     try:
         config = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
-    except RuntimeError:  # an architecture with a tag that it does not have
+    except RuntimeError:  # the architecture has no such tag
         config = None
     if config is None:
         raise SourceNotFoundError(
-            f"{quoted(name)} is neither a folder below the directory of local models nor a name of timm's; a model on "
-            "the hub is written 'organization/name'.",
+            f"{quoted(name)} is neither a folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR) nor a "
+            "timm model; a model on the hub is written 'organization/name'.",
             param="name",
         )
     if not config.hf_hub_id:
         raise UnsupportedModelError(
-            f"timm has no weights of {name!r} on the hub, so that they cannot be fetched.",
+            f"timm has no weights of {name!r} on the hub, so they cannot be fetched.",
             param="name",
         )
     return str(config.hf_hub_id)

@@ -27,22 +27,21 @@ def resolve(
     progress: Report,
     before_weights: BeforeWeights = lambda _: None,
 ) -> ResolvedSource:
-    """Find the files of the model that a spec names.
-
-    They are looked for among the custom sources, below the directory of local models, and on the hub.
+    """Find the files of a model: among custom sources, else below the directory of local models, else on the hub.
 
     Args:
-        spec: Names the model. ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_CACHE`` are taken from the environment.
-        progress: Called with ``phase="download"``; ``done`` never falls, and ends at ``total``.
-        before_weights: Called with what has been fetched from the hub before weights are; may refuse the model.
+        spec: The model. The environment gives ``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_CACHE``.
+        progress: Called with ``phase="download"``; ``done`` never decreases, and ends at ``total``.
+        before_weights: Called when the hub's side files are there, before weights are fetched; may raise to refuse the
+            model.
 
     Raises:
-        InvalidRequestError: The name or the revision is malformed, or a revision was given for what has none.
-        DamagedEntryError: A custom source lacks a file.
-        SourceNotFoundError: There is no such model or revision, or offline mode is on and the cache lacks it.
-        SourceForbiddenError: The hub wants a token, or another one.
-        SourceUnavailableError: The hub cannot be reached, or the download broke off.
-        UnsupportedModelError: The weights are there in no form that is read.
+        InvalidRequestError: The name or the revision is malformed, or the source has no revisions.
+        DamagedEntryError: A file of a custom source is missing.
+        SourceNotFoundError: There is no such model or revision, or offline mode is on and it is not in the cache.
+        SourceForbiddenError: The hub requires a token, or refuses the given one.
+        SourceUnavailableError: The hub cannot be reached, or the download failed.
+        UnsupportedModelError: The weights have an unsupported format.
     """
     finder = _FINDERS.get(spec.library, _IN_ONE_PLACE)
     custom = find_custom(spec)
@@ -54,7 +53,7 @@ def resolve(
 
 
 def _find_in_one_place(spec: SourceSpec, progress: Report, before_weights: BeforeWeights) -> ResolvedSource:
-    """Find a model all of whose files lie in one local folder or in one repository of the hub."""
+    """Find a model whose files are all in one local folder or in one hub repository."""
     folder = local_folder(spec)
     if folder is not None:
         if spec.revision is not None:
@@ -62,7 +61,7 @@ def _find_in_one_place(spec: SourceSpec, progress: Report, before_weights: Befor
                 f"{spec.name!r} is a local folder, which has no revisions; leave 'revision' out.", param="revision"
             )
         rules = file_rules(spec.library, pickled_weights=spec.pickled_weights)
-        # Refuses weights in a form that is not read, as for the hub.
+        # Raises for weights in an unsupported format, as for the hub.
         choose_files(list_files(folder), rules, model=spec.name)
         progress(Progress(phase="download", detail="local folder"))
         return ResolvedSource(folder=folder, commit=None, repository=spec.name, origin="local")
@@ -87,11 +86,11 @@ def _find_in_one_place(spec: SourceSpec, progress: Report, before_weights: Befor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Finder:
-    """How the models of a library are found.
+    """The functions that find the models of one library.
 
     Attributes:
-        find: Finds one among local folders and on the hub.
-        complete_custom: Adds to the files of a custom source what they name on the hub; returns the folder of all.
+        find: Finds a model in a local folder or on the hub.
+        complete_custom: Adds the hub's files that a custom source names; returns the folder with all files.
     """
 
     find: Callable[[SourceSpec, Report, BeforeWeights], ResolvedSource]

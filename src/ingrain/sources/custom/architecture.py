@@ -1,4 +1,4 @@
-"""Gets the configuration of a library's architecture from a child process, for serving never imports torch."""
+"""Asks a child process for the configuration of a library's architecture, because serving must not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingrain.vocabulary import Library
 
 _TIMEOUT_S = 180.0
 _COMMAND = (sys.executable, "-P", "-m", "ingrain.export.process.architectures")
-# Where programs and libraries are, and nothing that is a secret.
+# Variables that a program needs to run; none of them is a secret.
 _ENVIRONMENT = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "HF_HOME", "SYSTEMROOT")
 
 logger = logging.getLogger("ingrain.sources")
@@ -34,12 +34,12 @@ class _Answer(msgspec.Struct):
 
 
 async def architecture_config(library: Library, name: str) -> dict[str, Any]:
-    """Return what the configuration file of OpenCLIP's or timm's own architecture would say; takes seconds.
+    """Return the configuration of an architecture that OpenCLIP or timm has in its list; takes seconds.
 
     Raises:
         InvalidRequestError: The library has no such architecture.
         ExportUnavailableError: The library is not installed.
-        ExportTimeoutError: It did not answer in time.
+        ExportTimeoutError: The child process did not answer in time.
     """
     process = await asyncio.create_subprocess_exec(
         *_COMMAND, library, name, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=_environment()
@@ -48,7 +48,9 @@ async def architecture_config(library: Library, name: str) -> dict[str, Any]:
         async with asyncio.timeout(_TIMEOUT_S):
             line, log = await process.communicate()
     except TimeoutError as error:
-        raise ExportTimeoutError(f"{library} did not say in {_TIMEOUT_S:g} s what {name!r} is.") from error
+        raise ExportTimeoutError(
+            f"Looking up the architecture {name!r} in {library} took longer than {_TIMEOUT_S:g} s."
+        ) from error
     finally:
         if process.returncode is None:
             process.kill()
@@ -58,7 +60,7 @@ async def architecture_config(library: Library, name: str) -> dict[str, Any]:
     except msgspec.MsgspecError as error:
         logger.error("Asking %s for its architectures failed:\n%s", library, log.decode("utf-8", "replace")[-4000:])
         raise ExportUnavailableError(
-            f"This installation cannot ask {library} for its architectures: {install_hint('export')}, or give "
+            f"This installation cannot look up architectures of {library}: {install_hint('export')}, or give "
             "'configJsonUrl'."
         ) from error
     if answer.failed is not None:

@@ -49,10 +49,10 @@ class Download:
     """A download in progress.
 
     Attributes:
-        request: What was asked for.
+        request: The client's request.
         key: The model's key in the repository.
-        folder: Where the files go.
-        param: The field whose URL is being fetched.
+        folder: Folder that the files are written to.
+        param: Field of the request whose URL is being fetched.
     """
 
     request: DownloadCustomModelRequest
@@ -61,11 +61,11 @@ class Download:
     param: str = _WEIGHTS
 
     def received_bytes(self) -> int:
-        """Return how much has been written so far."""
+        """Return the bytes written so far."""
         try:
             return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         except OSError:
-            return 0  # it has just ended, and its folder is gone
+            return 0  # the download has just ended and its folder was removed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,10 +73,10 @@ class Downloads:
     """Fetches custom models. Belongs to one event loop.
 
     Attributes:
-        repository: Where they go.
-        fetcher: Fetches by the policy of every outbound fetch, with more patience than for a picture.
-        local_models_dir: Directory of local models, whose names are taken.
-        max_bytes: Largest weights.
+        repository: Repository that the models are published to.
+        fetcher: Fetches URLs by the policy for images, with longer timeouts.
+        local_models_dir: Directory of local models; their names cannot be used.
+        max_bytes: Size limit of the weights.
         timeout_s: Seconds for all files of a model.
     """
 
@@ -97,7 +97,7 @@ class Downloads:
         max_bytes: int,
         timeout_s: float,
     ) -> Downloads:
-        """Make one that fetches from where ``policy`` lets images be fetched from, within other times."""
+        """Create an instance that fetches from the hosts that ``policy`` allows, with longer timeouts."""
         policy = replace(
             policy,
             connect_timeout_s=_CONNECT_TIMEOUT_S,
@@ -125,20 +125,20 @@ class Downloads:
         """Fetch a model's files, check them, and publish them as a custom source.
 
         Raises:
-            InvalidRequestError: A field, or what its URL leads to, cannot be used; ``param`` names the field.
+            InvalidRequestError: A field or the file at its URL is invalid; ``param`` names the field.
             ModelConflictError: The name is taken.
-            FetchRefusedError: A URL leads to where this server does not fetch from.
-            FetchFailedError: A host did not deliver, or not in time.
+            FetchRefusedError: This server does not fetch from the URL's host.
+            FetchFailedError: A host failed or was too slow.
             TooLargeError: A file is over its limit.
             MachineError: The disk is full.
-            ExportUnavailableError: The name stands for an architecture, and its library is not installed.
+            ExportUnavailableError: The name is an architecture, and its library is not installed.
         """
         check_name(request.name)
         LAYOUTS[request.library].check(request)
         if self.fetcher.policy.mode == "off":
             raise FetchRefusedError(
                 "This server fetches no URLs (INGRAIN_IMAGE_FETCH=off); put the model's folder below the directory of "
-                "local models.",
+                "local models (INGRAIN_LOCAL_MODELS_DIR).",
                 param=_WEIGHTS,
             )
         key = model_key(request.name, request.library, request.pretrained)
@@ -157,7 +157,7 @@ class Downloads:
         logger.info("Custom model %r has been downloaded", request.name)
 
     async def _fetch_all(self, download: Download) -> None:
-        """Fetch and check the small files first, so that what is wrong with them is known before the weights."""
+        """Fetch and check the small files first, so that their errors are reported before the weights are fetched."""
         request, layout = download.request, LAYOUTS[download.request.library]
         download.folder.mkdir(parents=True)
         architecture = None
@@ -187,7 +187,7 @@ class Downloads:
         await asyncio.to_thread(check_safetensors, weights, _WEIGHTS)
 
     async def _fetch(self, url: str, path: Path, max_bytes: int, param: str) -> None:
-        # The deadline is the caller's; the fetcher's own only has to be later.
+        # The caller's asyncio.timeout is the deadline; the fetcher's own timeout must only be later.
         await self.fetcher.fetch_to_file(url, path, max_bytes=max_bytes, param=param, timeout_s=2 * self.timeout_s)
 
     async def _fetch_weights(self, url: str, path: Path) -> None:
@@ -195,7 +195,7 @@ class Downloads:
             await self._fetch(url, path, self.max_bytes, _WEIGHTS)
         except TooLargeError as error:
             raise TooLargeError(
-                f"{_WEIGHTS} leads to more than {self.max_bytes} bytes (INGRAIN_MAX_DOWNLOAD_BYTES).",
+                f"The file at {_WEIGHTS} has more than {self.max_bytes} bytes (INGRAIN_MAX_DOWNLOAD_BYTES).",
                 param=_WEIGHTS,
                 facts={"limit": self.max_bytes},
             ) from error
@@ -216,7 +216,7 @@ class Downloads:
             self.repository.publish_custom(staged, download.key)
 
     def _refuse_taken(self, request: DownloadCustomModelRequest, key: str, *, claimed: bool = False) -> None:
-        """Raise where the name stands for a model already, damaged ones included."""
+        """Raise if there is a model of this name already, damaged or not."""
         if (self.repository.custom.folder / key).exists():
             raise _taken(
                 request,
@@ -227,7 +227,10 @@ class Downloads:
                 request, "is in the model repository; remove it with DELETE /delete_model, or choose another name"
             )
         if self.local_models_dir is not None and find_local(request.name, self.local_models_dir) is not None:
-            raise _taken(request, "is a folder below the directory of local models; choose another name")
+            raise _taken(
+                request,
+                "is a folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR); choose another name",
+            )
         if not claimed:
             with self.repository.try_changing(key) as free:
                 if not free:

@@ -1,4 +1,4 @@
-"""Describes and checks which fields and files make up a custom model."""
+"""Defines and checks the fields and files of a custom model."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class SideFile:
     """A small file of a model.
 
     Attributes:
-        path: Where it goes, relative to the model's folder.
-        check: Raises for contents that cannot be right; gets the file and the name of the field.
-        max_bytes: Most that is fetched.
+        path: Path relative to the model's folder.
+        check: Called with the file and the field's name; raises if the contents are invalid.
+        max_bytes: Size limit.
     """
 
     path: str
@@ -44,13 +44,13 @@ class SideFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What a library's custom models are made of.
+    """The fields and files of a library's custom models.
 
     Attributes:
-        side_files: By the field that has their URL.
-        values: Further fields that mean something.
-        complete: Makes the fetched files the folder that the library wants; gets the request, the folder, and the
-            architecture's own configuration where the name stands for it.
+        side_files: Side files by the request field that has their URL.
+        values: Further fields that the library uses.
+        complete: Completes the folder of fetched files for the library; gets the request, the folder, and the
+            architecture's configuration if the model's name is an architecture.
     """
 
     side_files: dict[str, SideFile]
@@ -58,7 +58,7 @@ class Layout:
     values: frozenset[str] = frozenset()
 
     def check(self, request: DownloadCustomModelRequest) -> None:
-        """Refuse fields that mean nothing for the library, and values that cannot be right.
+        """Refuse fields that the library does not use, and invalid values.
 
         Raises:
             InvalidRequestError: The message and ``param`` name the field.
@@ -88,10 +88,10 @@ TOKENIZER_FILES = {
 
 
 def check_name(name: str) -> None:
-    """Refuse names that mean something else (``hf-hub:…``), or that no list of models could hold.
+    """Refuse names with a prefix (``hf-hub:…``) or with characters that lists of models cannot contain.
 
     Raises:
-        InvalidRequestError: The name is not words of letters, digits, ``_``, ``-`` and ``.``, joined by ``/``.
+        InvalidRequestError: The name is not parts of letters, digits, ``_``, ``-`` and ``.``, joined by ``/``.
     """
     if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
         raise InvalidRequestError(

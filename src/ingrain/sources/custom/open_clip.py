@@ -1,4 +1,4 @@
-"""Completes the folder of a custom OpenCLIP model: its preprocessing goes into the configuration."""
+"""Completes the folder of a custom OpenCLIP model: writes the preprocessing into the configuration."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _INTERPOLATIONS = ("bicubic", "bilinear")
 
 
 def complete(request: DownloadCustomModelRequest, folder: Path, architecture: dict[str, Any] | None) -> None:
-    """Put the request's preprocessing into the configuration.
+    """Write the request's preprocessing into the configuration.
 
     Raises:
-        InvalidRequestError: The configuration is none of OpenCLIP's, or does not go with the other fields.
+        InvalidRequestError: The configuration is not one of OpenCLIP, or contradicts the other fields.
     """
     config = read_object(folder / _CONFIG, "configJsonUrl") if architecture is None else architecture
     model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg") or {}
     text = model.get("text_cfg") if isinstance(model, dict) else None
     if not isinstance(text, dict) or not isinstance(preprocess, dict):
         raise InvalidRequestError(
-            "configJsonUrl leads to no open_clip_config.json with a model_cfg.", param="configJsonUrl"
+            "The file at configJsonUrl is not an open_clip_config.json with a model_cfg.", param="configJsonUrl"
         )
     if request.interpolation not in (None, *_INTERPOLATIONS):
         raise InvalidRequestError(
-            f"interpolation is {request.interpolation!r}; OpenCLIP knows {' and '.join(_INTERPOLATIONS)}.",
+            f"interpolation is {request.interpolation!r}; OpenCLIP supports {' and '.join(_INTERPOLATIONS)}.",
             param="interpolation",
         )
     _check_clip_tokenizer(request, text)
@@ -48,7 +48,7 @@ def complete(request: DownloadCustomModelRequest, folder: Path, architecture: di
 
 
 def _check_clip_tokenizer(request: DownloadCustomModelRequest, text: dict[str, Any]) -> None:
-    """Refuse tokenizer files that OpenCLIP would not read, and those that it could not read alone."""
+    """Refuse tokenizer files that OpenCLIP would ignore, and incomplete sets of them."""
     fields = {
         "tokenizerJsonUrl": request.tokenizer_json_url,
         "vocabTxtUrl": request.vocab_txt_url,
@@ -57,10 +57,10 @@ def _check_clip_tokenizer(request: DownloadCustomModelRequest, text: dict[str, A
     }
     given = [name for name, url in fields.items() if url is not None]
     if not given:
-        return  # CLIP's own, or the one on the hub that the configuration names
+        return  # CLIP's own tokenizer, or the hub's tokenizer that the configuration names
     if not text.get("hf_tokenizer_name"):
         raise InvalidRequestError(
-            f"The model's configuration names no tokenizer (hf_tokenizer_name), so that it is CLIP's own; leave "
+            f"The model's configuration names no tokenizer (hf_tokenizer_name), so the model uses CLIP's own; leave "
             f"{given[0]!r} out.",
             param=given[0],
         )

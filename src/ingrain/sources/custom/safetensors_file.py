@@ -1,7 +1,7 @@
-"""Tells whether a file really is safetensors, from its header; none of its tensors is read.
+"""Checks that a file is valid safetensors from its header, without reading the tensors.
 
-The format (huggingface.co/docs/safetensors): eight bytes of length, little-endian; so many bytes of JSON that give each
-tensor's type, shape and place; then the tensors' bytes, each after the other without gap or overlap.
+The format (huggingface.co/docs/safetensors): eight bytes with the header's length, little-endian; the header, JSON with
+each tensor's type, shape and offsets; then the tensors' bytes, one after the other without gaps or overlaps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from ingrain.errors import InvalidRequestError
 
-# The limit of the format's own reader.
+# Limit of the safetensors library.
 _LONGEST_HEADER_BYTES = 100_000_000
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
@@ -35,20 +35,20 @@ class _Tensor(msgspec.Struct, frozen=True):
 
 
 def check_safetensors(path: Path, param: str) -> None:
-    """Refuse what is no whole safetensors file.
+    """Check that a file is a complete safetensors file.
 
     Args:
         path: The file.
-        param: The field whose URL it came from.
+        param: The field with the file's URL.
 
     Raises:
-        InvalidRequestError: It is a pickle, cut short, or something else.
+        InvalidRequestError: The file is a pickle, truncated, or something else.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        # Only where it is nothing better: a header of 640 bytes begins as a pickle does.
+        # Only a hint: safetensors with a header of 640 bytes start like a pickle.
         pickled = start.startswith(_PICKLES)
         if len(start) < 8 or not 2 <= length <= _LONGEST_HEADER_BYTES:
             raise _refused(param, _PICKLE if pickled else "no safetensors file: it has no header")
@@ -90,4 +90,4 @@ def _check_places(tensors: dict[str, _Tensor], data_bytes: int, param: str) -> N
 
 
 def _refused(param: str, what: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{param} leads to {what}.", param=param)
+    return InvalidRequestError(f"The file at {param} is {what}.", param=param)

@@ -1,4 +1,4 @@
-"""Completes the folder of a custom sentence-transformers model: its modules and pooling."""
+"""Completes the folder of a custom sentence-transformers model: writes its modules and pooling."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from ingrain.sources.custom.tokenizer_config import clean_tokenizer_config
 
 _CONFIG, _POOLING, _MODULES = "config.json", "1_Pooling/config.json", "modules.json"
 _OPTIONS = "sentence_bert_config.json"
-# No path can be written so: `torch.float32`, `last_hidden_state`, `feature-extraction`.
+# Option values that cannot be a path: `torch.float32`, `last_hidden_state`, `feature-extraction`.
 _WORD = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _PATH_OPTIONS = ("_file", "_dir", "folder", "path")
-# Names of the width in configurations of transformers.
+# Fields with the embedding width in configurations of transformers.
 _WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
 
 
 def complete(request: DownloadCustomModelRequest, folder: Path, architecture: dict[str, Any] | None) -> None:
-    """Judge the configuration; write the modules, and the pooling where none was given.
+    """Check the configuration; write the modules, and the pooling if none was given.
 
     Raises:
-        InvalidRequestError: A file is missing, or says what cannot be served.
+        InvalidRequestError: A file is missing or not supported.
     """
-    del architecture  # the library has no names of its own for networks
+    del architecture  # sentence-transformers has no list of architectures
     config = read_object(folder / _CONFIG, "configJsonUrl")
     if not isinstance(config.get("model_type"), str):
-        raise InvalidRequestError("configJsonUrl leads to no configuration of transformers.", param="configJsonUrl")
+        raise InvalidRequestError(
+            "The file at configJsonUrl is not a configuration of transformers.", param="configJsonUrl"
+        )
     if request.tokenizer_json_url is None and request.vocab_txt_url is None:
         raise InvalidRequestError(
             "A text model needs its tokenizer: give 'tokenizerJsonUrl', or 'vocabTxtUrl'.", param="tokenizerJsonUrl"
@@ -43,10 +45,10 @@ def complete(request: DownloadCustomModelRequest, folder: Path, architecture: di
         width = next((config[name] for name in _WIDTHS if isinstance(config.get(name), int)), None)
         if width is None:
             raise InvalidRequestError(
-                "The configuration does not say how wide the network is; give 'poolingConfigJsonUrl'.",
+                "The configuration does not give the embedding width; give 'poolingConfigJsonUrl'.",
                 param="poolingConfigJsonUrl",
             )
-        # What sentence-transformers itself does with a folder that says nothing about pooling.
+        # The default of sentence-transformers for a folder without a pooling configuration.
         write_json(folder / _POOLING, {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True})
     kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalizes else [])]
     modules = [
@@ -57,31 +59,30 @@ def complete(request: DownloadCustomModelRequest, folder: Path, architecture: di
 
 
 def _refuse_paths(options: object) -> None:
-    """Refuse options that could lead the library to a file or a folder: it hands them on to what loads them."""
+    """Refuse options that could be a path: sentence-transformers passes options on to functions that load files."""
     if isinstance(options, dict):
         for name, value in options.items():
             if value and name.endswith(_PATH_OPTIONS):
-                raise _leads_elsewhere(name)
+                raise _may_be_path(name)
             _refuse_paths(value)
     elif isinstance(options, list):
         for value in options:
             _refuse_paths(value)
     elif isinstance(options, str) and options and not _WORD.fullmatch(options):
-        raise _leads_elsewhere(options)
+        raise _may_be_path(options)
 
 
-def _leads_elsewhere(what: str) -> InvalidRequestError:
+def _may_be_path(option: str) -> InvalidRequestError:
     return InvalidRequestError(
-        f"sentenceBertConfigJsonUrl leads to an option that could name a file or a folder ({what[:100]!r}).",
+        f"The file at sentenceBertConfigJsonUrl has an option that could name a file or a folder ({option[:100]!r}).",
         param="sentenceBertConfigJsonUrl",
     )
 
 
 def _normalizes(request: DownloadCustomModelRequest, folder: Path) -> bool:
-    """Judge the user's modules, and tell whether a Normalize ends them.
+    """Check the user's modules; return True if the last one is Normalize.
 
-    Only their kinds count. The list is written anew, so that neither class names nor folders of somebody's choice reach
-    the library.
+    ``complete`` writes a new list, so that the library never gets class names or folders from the user's file.
     """
     param = "modulesJsonUrl"
     kinds = []
@@ -97,7 +98,8 @@ def _normalizes(request: DownloadCustomModelRequest, folder: Path) -> bool:
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise InvalidRequestError(
             f"modulesJsonUrl lists {', '.join(kinds[:9]) or 'no modules'}; a model from URLs is a Transformer, a "
-            "Pooling and perhaps a Normalize. Put any other below the directory of local models.",
+            "Pooling and perhaps a Normalize. Put any other below the directory of local models "
+            "(INGRAIN_LOCAL_MODELS_DIR).",
             param=param,
         )
     if request.pooling_config_json_url is None:
@@ -113,7 +115,7 @@ LAYOUT = Layout(
         **TOKENIZER_FILES,
         "pooling_config_json_url": SideFile(path=_POOLING),
         "sentence_bert_config_json_url": SideFile(path=_OPTIONS),
-        # Read, judged and written anew by the completion.
+        # `complete` checks this file and replaces it.
         "modules_json_url": SideFile(path=_MODULES, check=lambda *_: None),
     },
     complete=complete,

@@ -1,4 +1,4 @@
-"""Completes the folder of a custom timm model: its head and preprocessing go into the configuration."""
+"""Completes the folder of a custom timm model: writes the head and preprocessing into the configuration."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _CONFIG = LIBRARIES["timm"].config_file
 
 
 def complete(request: DownloadCustomModelRequest, folder: Path, architecture: dict[str, Any] | None) -> None:
-    """Put the request's head and preprocessing into the configuration.
+    """Write the request's head and preprocessing into the configuration.
 
     Raises:
-        InvalidRequestError: The configuration is none of timm's.
+        InvalidRequestError: The configuration is not one of timm.
     """
     config = read_object(folder / _CONFIG, "configJsonUrl") if architecture is None else dict(architecture)
-    trained = config.get("pretrained_cfg", config)  # older files have it all on one level
+    trained = config.get("pretrained_cfg", config)  # older files have all fields at the top level
     arguments = config.get("model_args") or {}
     if not (isinstance(config.get("architecture"), str) and isinstance(trained, dict) and isinstance(arguments, dict)):
-        raise InvalidRequestError("configJsonUrl leads to no config.json of timm's.", param="configJsonUrl")
+        raise InvalidRequestError("The file at configJsonUrl is not a config.json of timm.", param="configJsonUrl")
     given = {"mean": request.mean, "std": request.std, "interpolation": request.interpolation}
     trained |= {name: value for name, value in given.items() if value is not None}
     number = request.num_classes
     if number is not None:
         if number != config.get("num_classes", trained.get("num_classes")):
-            # They are the names of another head's classes.
+            # The label names belong to the classes of another head.
             for level in (config, trained):
                 for name in ("label_names", "label_descriptions", "labels"):
                     level.pop(name, None)

@@ -10,10 +10,10 @@ from ingrain.sources.custom.json_file import read_object, write_json
 
 
 def clean_tokenizer_config(request: DownloadCustomModelRequest, folder: Path) -> None:
-    """Take paths out: they are those of the machine that saved the tokenizer, and never right on this one.
+    """Remove paths, which are those of the machine that saved the tokenizer.
 
     Raises:
-        InvalidRequestError: The tokenizer is code.
+        InvalidRequestError: The tokenizer is Python code.
     """
     if request.tokenizer_config_json_url is None:
         return
@@ -21,7 +21,8 @@ def clean_tokenizer_config(request: DownloadCustomModelRequest, folder: Path) ->
     config = read_object(path, "tokenizerConfigJsonUrl")
     if "auto_map" in config:
         raise InvalidRequestError(
-            "tokenizerConfigJsonUrl leads to a tokenizer that is code (auto_map); code from URLs is never run.",
+            "The file at tokenizerConfigJsonUrl names a tokenizer that is code (auto_map); code from URLs is never "
+            "run.",
             param="tokenizerConfigJsonUrl",
         )
     write_json(path, {name: value for name, value in config.items() if not name.endswith("_file")})
