@@ -191,7 +191,7 @@ async def test_an_interrupted_run_says_how_to_go_on(planes, start, tmp_path):
     process.send_signal(signal.SIGINT)
     _, complained = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 130
-    assert b"rows are kept in out.npy.part; the same command goes on there." in complained
+    assert b"rows are kept in out.npy.part; the same command continues there." in complained
     assert b"Traceback" not in complained
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_client(options: dict[str, object], **more: object) -> Client:
-    """Return a client for the server that the flags name, made with further arguments; the flags leave ``options``."""
+    """Return a client for the server that the connection flags name; remove the flags from ``options``."""
     from ingrain.client import Client
 
     return Client(
@@ -30,10 +30,7 @@ def make_client(options: dict[str, object], **more: object) -> Client:
 
 
 def make_impatient_client(options: dict[str, object]) -> Client:
-    """Return a client like ``make_client``, which tells within seconds what a person would have to wait for in vain.
-
-    It tries again only what may succeed at once, such as a connection to a server that is being started.
-    """
+    """Return a client like ``make_client`` that retries for two seconds only, so that a person gets errors quickly."""
     from ingrain.client import RetryPolicy
 
     return make_client(options, retry=RetryPolicy(within_s=2.0))
@@ -63,7 +60,7 @@ def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[Mo
 
 
 def quiet_logs() -> None:
-    """Keep our own log off the terminal: without a handler Python prints warnings and errors, stack traces and all."""
+    """Keep Ingrain's log off the terminal; without a handler, Python prints warnings and stack traces there."""
     logging.getLogger("ingrain").addHandler(logging.NullHandler())
 
 

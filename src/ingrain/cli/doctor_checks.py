@@ -1,4 +1,4 @@
-"""The checks of `ingrain doctor`: one function a subject, each of which says what it found and how to mend it."""
+"""The checks of `ingrain doctor`: one function per subject, which yields findings and how to fix them."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _LEAST_MEMORY_BYTES = 4 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        subject: What was looked at, in a word or two.
-        status: ``failure`` where `ingrain serve` would not work.
-        detail: What was found.
-        cure: What to do, where something is to be done.
+        subject: Checked object, in a word or two.
+        status: ``failure`` if `ingrain serve` would not work.
+        detail: The finding.
+        cure: How to fix a problem.
     """
 
     subject: str
@@ -237,7 +237,7 @@ def check_hub(settings: Settings) -> Iterator[Finding]:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         problem = f"cannot be reached ({type(error).__name__})"
     if problem is None:
-        token = "a token is set" if settings.hf_token else "no token: gated models cannot be had"
+        token = "a token is set" if settings.hf_token else "no token: gated models cannot be downloaded"
         yield Finding("hub", "ok", f"{endpoint} answers; {token}")
     else:
         yield Finding(

@@ -28,8 +28,8 @@ examples:
   ingrain embed --model ViT-B-32 --images photos/ -o photos.jsonl
   sort -u queries.txt | ingrain embed --model all-MiniLM-L6-v2 - > vectors.jsonl
 
-A file is written beside the output as OUTPUT.part. After an interruption the same command goes on where it was; with
-the same server and model that gives what one run would have given.
+A file is written beside the output as OUTPUT.part. After an interruption the same command continues there; with the
+same server and model the result is that of one run.
 """
 _INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
 _OF_TEXTS = ("input_type", "prompt_name", "prompt")
@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--dims", type=positive, metavar="N", help="keep only the first N dimensions.")
     add("--batch", type=positive, default=64, metavar="N", help="texts in one request. Default: 64.")
     add("--concurrency", type=positive, default=8, metavar="N", help="requests at a time. Default: 8.")
-    add("--force", action="store_true", help="replace the output, and begin anew where a run was interrupted.")
+    add("--force", action="store_true", help="replace the output, and start over after an interrupted run.")
     add("--quiet", action="store_true", help="no progress bar, no summary.")
     add("--json", action="store_true", help="the summary as JSON on standard output, for which -o is needed.")
     add_connection_flags(parser)
@@ -119,7 +119,8 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
     except (KeyboardInterrupt, IngrainError):
         if part.rows and not options["quiet"]:
             print(
-                f"ingrain: {part.rows} rows are kept in {output}.part; the same command goes on there.", file=sys.stderr
+                f"ingrain: {part.rows} rows are kept in {output}.part; the same command continues there.",
+                file=sys.stderr,
             )
         raise
     if not part.rows:
@@ -134,7 +135,7 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
 
 
 def _embedded(client: Client, options: dict[str, Any], items: Iterable[str]) -> Iterator[tuple[list[str], Any]]:
-    """Yield items with their vectors, as many at a time as were in one request."""
+    """Yield items with their vectors, one request at a time."""
     sent: deque[str] = deque()
 
     def feed() -> Iterator[str]:
@@ -187,7 +188,8 @@ def _output_format(options: dict[str, Any]) -> OutputFormat:
     found = SUFFIXES.get(options["output"].suffix.lower())
     if found is None:
         raise SettingsError(
-            f"The suffix of {options['output']} says no format; --output-format does: {', '.join(_OUTPUT_FORMATS)}.",
+            f"Cannot tell the output format from {options['output']}; use --output-format with one of "
+            f"{', '.join(_OUTPUT_FORMATS)}.",
             param="--output-format",
         )
     return found

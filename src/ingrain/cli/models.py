@@ -34,7 +34,7 @@ examples:
   ingrain load resnet50.a1_in1k --library timm --task embed
   ingrain load all-MiniLM-L6-v2#int8
 
-A model that the repository lacks is fetched, converted and proved first: minutes, seldom more.
+A model that is not in the repository is first fetched, converted and verified, which takes minutes.
 """
 _UNLOAD_EXAMPLES = """\
 examples:
@@ -68,7 +68,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         commands, "delete", "unload a model and remove it from the repository", delete, examples=_DELETE_EXAMPLES
     )
     delete_parser.add_argument("name", help=_NAME)
-    delete_parser.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can be asked.")
+    delete_parser.add_argument(
+        "--yes", action="store_true", help="do not ask for confirmation; needed without a terminal."
+    )
     for parser in (load_parser, unload_parser, delete_parser):
         add_model_flags(parser)
     for parser in (models_parser, load_parser, unload_parser, delete_parser):
@@ -97,10 +99,14 @@ def load(options: dict[str, object]) -> int:
     ref, _ = _model(options)
     revision = options["revision"] or ref.revision
     if ref.revision not in (None, revision):
-        raise SettingsError(f"The name says revision {ref.revision!r}, and --revision another.", param="--revision")
+        raise SettingsError(
+            f"The name has revision {ref.revision!r}, but --revision is {revision!r}.", param="--revision"
+        )
     precision = options["precision"] or ref.precision
     if ref.precision not in (None, precision):
-        raise SettingsError(f"The name says {ref.precision!r}, and --precision another.", param="--precision")
+        raise SettingsError(
+            f"The name has precision {ref.precision!r}, but --precision is {precision!r}.", param="--precision"
+        )
     as_json = options["json"]
     with (
         make_impatient_client(options) as client,
@@ -142,7 +148,7 @@ def delete(options: dict[str, object]) -> int:
 
 def _agrees(name: str) -> bool:
     if not sys.stdin.isatty():
-        raise SettingsError("Nobody can be asked here whether to delete; give --yes.", param="--yes")
+        raise SettingsError("Deleting needs confirmation and there is no terminal; give --yes.", param="--yes")
     print(f"Delete {name} from the server's repository? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

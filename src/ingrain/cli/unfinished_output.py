@@ -1,4 +1,4 @@
-"""The output of `ingrain embed` while it is written: the rows so far, and a note of how many there are."""
+"""The unfinished output of `ingrain embed`: the rows so far, and a note with their count."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Progress(msgspec.Struct, kw_only=True):
     """How far an unfinished output is.
 
     Attributes:
-        what: What was asked for; only a run that asks for the same goes on.
-        rows: How many are written.
+        what: The run's options; only a run with the same options continues.
+        rows: Number of written rows.
         width: ``D``; 0 before the first row.
-        size_bytes: Of the file up to the last of these rows; what follows was cut off while it was written.
-        items_sha256: Of the items of these rows; only a run with the same items goes on.
+        size_bytes: Size of the file up to the last of these rows; later bytes are a partial row.
+        items_sha256: Hash of the items of these rows; only a run with the same items continues.
     """
 
     what: dict[str, object]
@@ -38,16 +38,16 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 class UnfinishedOutput:
-    """An output while it is written. Rows are appended; the output appears under its name when it is whole.
+    """An output to which rows are appended; it gets its final name when it is complete.
 
     Args:
-        output: Where the output will be.
-        writer: Of its format.
-        what: What was asked for.
-        force: True to begin anew whatever there is.
+        output: Path of the output.
+        writer: Writer of the output's format.
+        what: The run's options.
+        force: True to start over and replace existing files.
 
     Raises:
-        SettingsError: The output is there already, another run is at it, or what there is belongs to another run.
+        SettingsError: The output exists, or the unfinished output belongs to another run.
     """
 
     def __init__(self, output: Path, writer: Writer, what: Mapping[str, object], *, force: bool) -> None:
@@ -75,13 +75,11 @@ class UnfinishedOutput:
         for item in items:
             self._count(item)
         if self._hash.hexdigest() != self.progress.items_sha256:
-            raise SettingsError(
-                f"{self._path} was made of other input than this; --force begins anew.", param="--force"
-            )
+            raise SettingsError(f"{self._path} belongs to other input; --force starts over.", param="--force")
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Hold the file for appending; how far it is, is noted even where an error ends it."""
+        """Open the file for appending; write the note at the end, also after an error."""
         with if_free(self._path.with_name(self._path.name + ".lock")) as free:
             if not free:
                 raise SettingsError(f"Another `ingrain embed` writes {self._output}.", param="--output")
@@ -105,7 +103,7 @@ class UnfinishedOutput:
         if progress.rows and vectors.shape[1] != progress.width:
             raise SettingsError(
                 f"{self._path} holds vectors of {progress.width} dimensions, and the model now gives "
-                f"{vectors.shape[1]}; --force begins anew.",
+                f"{vectors.shape[1]}; --force starts over.",
                 param="--force",
             )
         data += self._writer.rows(progress.rows, items, np.asarray(vectors, np.float32))
@@ -140,12 +138,12 @@ class UnfinishedOutput:
         except (OSError, msgspec.MsgspecError):
             is_whole = False
         if not is_whole:
-            raise SettingsError(f"{self._path} is damaged; --force begins anew.", param="--force")
+            raise SettingsError(f"{self._path} is damaged; --force starts over.", param="--force")
         differing = [name for name in what if found.what.get(name) != what[name]]
         if differing:
             raise SettingsError(
                 f"{self._path} was made with another {differing[0]}: {found.what.get(differing[0])!r}, not "
-                f"{what[differing[0]]!r}; --force begins anew.",
+                f"{what[differing[0]]!r}; --force starts over.",
                 param="--force",
             )
         return found

@@ -11,10 +11,10 @@ from ingrain.errors import ClientError
 
 
 class Forgetful(Protocol):
-    """What can begin anew."""
+    """An object with connections, threads or locks that a forked child must not use."""
 
     def forget(self) -> None:
-        """Let go of everything that belongs to the parent, without a word to anybody and without taking a lock."""
+        """Drop all connections, threads and locks of the parent, without closing connections or taking a lock."""
         ...
 
 
@@ -23,7 +23,7 @@ _is_registered = False
 
 
 def forget_after_fork(owner: Forgetful) -> None:
-    """Have ``owner.forget`` called in every process that is forked from this one from now on."""
+    """Register ``owner.forget`` to be called in every process forked from this one."""
     global _is_registered
     _known.add(owner)
     if not _is_registered and hasattr(os, "register_at_fork"):
@@ -32,19 +32,14 @@ def forget_after_fork(owner: Forgetful) -> None:
 
 
 def check_process(pid: int) -> None:
-    """Refuse to go on with a call that another process has begun.
-
-    Raises:
-        ClientError: ``pid`` is not this process.
-    """
+    """Raise ClientError if ``pid``, the process that started a stream, is not this process."""
     if pid != os.getpid():
-        raise ClientError("This stream was begun in the process that this one was forked from; begin one here.")
+        raise ClientError("This stream belongs to the parent process; start a new one in this process.")
 
 
 def _forget_all() -> None:
     with warnings.catch_warnings():
-        # Closing the child's copies of the parent's sockets is what is wanted: the parent's stay open, and no byte goes
-        # over the wire.
+        # Dropping a socket closes only the child's copy: the parent's stays open, and no byte is sent.
         warnings.simplefilter("ignore", ResourceWarning)
         for owner in list(_known):
             owner.forget()

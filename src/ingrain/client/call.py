@@ -1,4 +1,4 @@
-"""One request as data, and one answer as it came."""
+"""Types for one request and one response."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Generic, TypeVar
 from ingrain.errors import InvalidRequestError
 from ingrain.vocabulary import Plane
 
-# What the server keeps of 128 characters (`server/endpoint.py`), and room for the number of a request of many.
+# The server accepts 128 characters (`server/endpoint.py`); the rest is for the number of a request within a call.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 def new_request_id() -> str:
-    """Return a word that tells one request from all others in the server's log."""
+    """Return a unique id for a request, which the server logs."""
     return uuid.uuid4().hex
 
 
 def checked_request_id(given: str | None) -> str:
-    """Return the caller's own id where it gave one, else a new one.
+    """Return the caller's id if given, else a new one.
 
     Raises:
-        InvalidRequestError: The server would put another in its place, and its answer could not be told from others.
+        InvalidRequestError: The server would replace the id, so that the response could not be matched.
     """
     if given is None:
         return new_request_id()
@@ -40,12 +40,12 @@ def checked_request_id(given: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer as it came.
+    """A response.
 
     Attributes:
         status: HTTP status.
-        headers: By name in small letters.
-        content: The body, whole.
+        headers: Headers by lowercase name.
+        content: The complete body.
     """
 
     status: int
@@ -55,21 +55,21 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T_co]):
-    """A request, and how its answer is read.
+    """A request, and the function that reads its response.
 
     Attributes:
-        plane: Where it goes.
+        plane: Plane that serves the request.
         method: HTTP method.
         path: Route.
-        read: Makes the answer of a reply with status 200; raises UnexpectedAnswerError where it cannot.
-        body: Makes the JSON body; None for none. May read files and compress pictures, so it runs off the event loop.
+        read: Decodes a response with status 200; raises UnexpectedAnswerError if that fails.
+        body: Returns the JSON body; None for no body. May read files and compress images.
         params: Query string.
-        accept: Media type asked for.
-        timeout_s: Seconds that the answer may take; the client's time-out if None.
-        repeatable: True where sending it twice does what sending it once does.
-        slow_body: True where ``body`` takes long enough to be kept off an event loop.
-        places: Where each item of the request stands in the caller's list; errors name items by it.
-        request_id: ``X-Request-Id``, the same for every try.
+        accept: Media type for the ``Accept`` header.
+        timeout_s: Timeout of the response in seconds; the client's timeout if None.
+        repeatable: True if the request is idempotent.
+        slow_body: True if ``body`` is slow, so that it must run outside the event loop.
+        places: Index of each item of the request in the caller's list; errors name items by it.
+        request_id: ``X-Request-Id``, the same for all attempts.
     """
 
     plane: Plane
@@ -86,7 +86,7 @@ class Call(Generic[T_co]):
     request_id: str = field(default_factory=new_request_id)
 
     def headers(self) -> dict[str, str]:
-        """Return what is sent beside the plane's own headers."""
+        """Return the request's headers, without those of the plane."""
         sent = {"Accept": self.accept, "X-Request-Id": self.request_id}
         if self.body is not None:
             sent["Content-Type"] = "application/json"

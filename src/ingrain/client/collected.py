@@ -1,4 +1,4 @@
-"""Rows of several answers as one array or list."""
+"""Collects the rows of several responses into one array or list."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ingrain.client.failures import unexpected
 
 
 class Collected:
-    """Rows in order, in no more memory than they need: a large array is made once, and filled.
+    """Collects rows in order; allocates a large array once and fills it.
 
     Args:
-        expected: How many rows there may be. It is a hint: rows that never came are not handed out.
+        expected: Expected number of rows. The result has only the rows that were added.
     """
 
     def __init__(self, expected: int | None) -> None:
@@ -27,10 +27,10 @@ class Collected:
         self._kind: tuple[object, ...] | None = None
 
     def add(self, rows: Rows) -> None:
-        """Take the next rows in.
+        """Append rows.
 
         Raises:
-            UnexpectedAnswerError: They are not of the width or the kind of number of those before.
+            UnexpectedAnswerError: Width or dtype differ from the earlier rows.
         """
         kind = (rows.dtype, rows.shape[1]) if isinstance(rows, np.ndarray) else (list, len(rows[0]))
         if self._kind not in (None, kind):
@@ -40,7 +40,7 @@ class Collected:
             self._lists += rows
             return
         if self._whole is None:
-            # All rows are kept in the one way that the first were, whatever length was told.
+            # The first rows decide whether all rows are kept as separate arrays.
             if self._arrays or self._expected is None or len(rows) >= self._expected:
                 self._arrays.append(rows)
                 return
@@ -57,7 +57,7 @@ class Collected:
         if self._whole is not None:
             return self._whole if self._filled == len(self._whole) else self._whole[: self._filled].copy()
         if self._arrays:
-            # Of an answer's own bytes numpy makes an array that cannot be written to; a caller gets one that can.
+            # An array over a response's bytes is read-only; concatenate makes a writable copy.
             whole: NDArray[Any] = np.concatenate(self._arrays)
             return whole
         return self._lists

@@ -1,4 +1,4 @@
-"""Turn replies with an error status, and httpx's exceptions, into the error classes of the server."""
+"""Convert responses with an error status, and httpx's exceptions, to Ingrain's error classes."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _BY_STATUS: dict[int, type[IngrainError]] = {
 }
 _ITEM = re.compile(r"\b(?P<field>text|image)\[(?P<number>\d+)\]")
 _OUR_FACTS = {"code", "message", "param", "requestId"}
-# Nothing of the request has left this machine.
+# Exceptions that httpx raises before it sends any part of the request.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A try that brought no answer.
+    """A failed attempt.
 
     Attributes:
-        error: What the caller is told if no other try helps.
-        was_sent: True where the server may have got the request.
-        was_anothers: True where an answer came, but to another request.
+        error: Raised if no retry succeeds.
+        was_sent: True if the server may have got the request.
+        was_anothers: True if the response belongs to another request.
     """
 
     error: IngrainError
@@ -49,7 +49,7 @@ class Failure:
 
 
 def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
-    """Return the error that an answer other than 200 means: the server's own class, or that of the status."""
+    """Return the error of a response other than 200: the class of the server's error code, or that of the status."""
     detail = _detail(reply.content)
     code, message = detail.get("code"), detail.get("message")
     known = errors.error_class(code) if isinstance(code, str) else None
@@ -69,7 +69,7 @@ def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
 
 
 def error_of_transport(call: Call[object], url: str, error: httpx.HTTPError) -> Failure:
-    """Return what a failed connection means."""
+    """Return the failure for an exception of httpx."""
     was_sent = not isinstance(error, _NOT_SENT)
     found: IngrainError
     if isinstance(error, httpx.TimeoutException) and was_sent:
@@ -86,10 +86,10 @@ def error_of_transport(call: Call[object], url: str, error: httpx.HTTPError) -> 
 
 
 def error_of_anothers(call: Call[object], url: str) -> Failure:
-    """Return what an answer means that bears the ``X-Request-Id`` of another request: nothing of it is believed."""
+    """Return the failure for a response with the ``X-Request-Id`` of another request."""
     error = errors.UnexpectedAnswerError(
-        f"What {url} answered to {call.path} bears the X-Request-Id of another request, and is not handed on. If a "
-        "proxy writes ids of its own, have it keep the client's, or make the client with match_request_ids=False "
+        f"{url} answered {call.path} with another request's X-Request-Id; the answer was discarded. If a proxy "
+        "replaces the ids, configure it to keep the client's, or create the client with match_request_ids=False "
         "(INGRAIN_MATCH_REQUEST_IDS)."
     )
     error.request_id = call.request_id
@@ -97,12 +97,12 @@ def error_of_anothers(call: Call[object], url: str) -> Failure:
 
 
 def unexpected(what: str) -> errors.UnexpectedAnswerError:
-    """Return the error for an answer that is not what the route answers."""
-    return errors.UnexpectedAnswerError(f"{what} Is this Ingrain, in a version that fits this client?")
+    """Return the error for a response that the route would not send."""
+    return errors.UnexpectedAnswerError(f"{what} Is this an Ingrain server of a compatible version?")
 
 
 def _detail(content: bytes) -> Mapping[str, Any]:
-    """Return the error object of a body, as far as there is one."""
+    """Return the error object of a body; empty if there is none."""
     try:
         body = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -114,7 +114,7 @@ def _detail(content: bytes) -> Mapping[str, Any]:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of ``Retry-After``; a date there, which Ingrain never sends, counts as none."""
+    """Return the seconds of ``Retry-After``; None if it is missing or a date, which Ingrain never sends."""
     try:
         seconds = float(headers.get("retry-after", ""))
     except ValueError:
@@ -123,7 +123,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _at_places(text: str, places: Sequence[int]) -> str:
-    """Number items as the caller does, whose list was sent in several requests, or not all of it."""
+    """Replace item numbers of one request by those of the caller's list, which may take several requests."""
 
     def named(found: re.Match[str]) -> str:
         number = int(found["number"])

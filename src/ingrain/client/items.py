@@ -1,4 +1,4 @@
-"""Cut the texts or pictures of a call into groups, one for each request, from whatever the caller has them in."""
+"""Split the texts or images of a call into groups, one per request, from any kind of iterable."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ J = TypeVar("J")
 
 Items: TypeAlias = "Iterable[I] | AsyncIterable[I]"
 
-# Those of pandas that are no float; `NA != NA` has no truth value, so that they are known by their names.
+# Missing values that are no float. They are found by class name, because `NA != NA` has no truth value.
 _MISSING = ("NAType", "NaTType", "MaskedConstant")
 
 
 @dataclass(frozen=True, slots=True)
 class Group(Generic[I_co]):
-    """Items of one request, and the place that each has in what the caller gave."""
+    """Items of one request, with their indices in the caller's list."""
 
     items: list[I_co]
     places: Sequence[int]
@@ -33,15 +33,15 @@ Groups: TypeAlias = "Iterator[Group[I]] | AsyncIterator[Group[I]]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut(Generic[J]):
-    """How items are cut into requests.
+    """How items are split into requests.
 
     Attributes:
         field: ``text`` or ``image``, for errors.
-        read: Makes what is sent, or kept to be encoded, of an item and its path (``text[3]``); raises for what is none.
-        weigh: Tells what an item weighs.
-        most: Most items of a request.
-        heaviest: Most weight of a request of several.
-        skip_none: True to leave out what is missing, instead of refusing it.
+        read: Checks and converts an item; gets the item and its path (``text[3]``).
+        weigh: Returns an item's weight.
+        most: Largest number of items in a request.
+        heaviest: Largest weight of a request with several items.
+        skip_none: True to skip missing items, False to refuse them.
     """
 
     field: str
@@ -53,13 +53,12 @@ class Cut(Generic[J]):
 
 
 def check_container(given: Any, field: str) -> Items[Any]:
-    """Return what holds items in an order, if it is that.
+    """Return the argument after checking that it is an ordered iterable of items.
 
-    A walk through a table is one through the names of its columns, one through a dictionary leads to its keys, and the
-    length of neither tells how many come.
+    Tables and dictionaries are refused, because iterating them yields column names and keys.
 
     Raises:
-        InvalidRequestError: It is something else; the message says what to give instead.
+        InvalidRequestError: The argument is something else; the message says what to give instead.
     """
     if isinstance(given, Mapping):
         raise refusal(field, given, f"give the texts or pictures alone: list({field}.values())")
@@ -80,7 +79,7 @@ def check_container(given: Any, field: str) -> Items[Any]:
 
 
 def groups(items: Items[Any], cut: Cut[J]) -> Groups[J]:
-    """Cut items into requests; of asynchronous items these are asynchronous too."""
+    """Split items into groups; the result is asynchronous if the items are."""
     cutter = _Cutter(cut)
     return _async_groups(items, cutter) if isinstance(items, AsyncIterable) else _groups(items, cutter)
 
@@ -100,7 +99,7 @@ async def _async_groups(items: AsyncIterable[Any], cutter: _Cutter[J]) -> AsyncI
 
 
 class _Cutter(Generic[J]):
-    """Takes items one after the other, and gives back groups as they are full."""
+    """Collects items and yields groups when they are full."""
 
     def __init__(self, cut: Cut[J]) -> None:
         self._cut = cut
@@ -110,7 +109,7 @@ class _Cutter(Generic[J]):
         self._weight = 0
 
     def take(self, item: object) -> Iterator[Group[J]]:
-        """Take the next item in, and yield what it makes full."""
+        """Add the next item, and yield the groups that are full."""
         cut, place = self._cut, self._next_place
         self._next_place += 1
         if hasattr(item, "as_py"):
@@ -119,9 +118,7 @@ class _Cutter(Generic[J]):
         if is_missing(item):
             if cut.skip_none:
                 return
-            raise _error(cut.field)(
-                f"{at} is missing ({item!r}); give skip_none=True to leave out what is missing.", param=at
-            )
+            raise _error(cut.field)(f"{at} is missing ({item!r}); give skip_none=True to skip missing items.", param=at)
         taken = cut.read(item, at)
         weight = cut.weigh(taken)
         if self._items and self._weight + weight > cut.heaviest:
@@ -133,7 +130,7 @@ class _Cutter(Generic[J]):
             yield from self.rest()
 
     def rest(self) -> Iterator[Group[J]]:
-        """Yield what there is, if there is any."""
+        """Yield the unfinished group, if any."""
         if self._items:
             first, end = self._places[0], self._places[-1] + 1
             is_gapless = end - first == len(self._items)
@@ -142,17 +139,17 @@ class _Cutter(Generic[J]):
 
 
 def is_missing(item: object) -> bool:
-    """Tell whether an item stands for one that is not there: None, NaN, or pandas' NA."""
+    """Return True for a missing value: None, NaN or pandas' NA."""
     if item is None or type(item).__name__ in _MISSING:
         return True
     return isinstance(item, float | np.floating) and bool(np.isnan(item))
 
 
 def refusal(field: str, given: object, advice: str) -> InvalidRequestError:
-    """Return the error for what holds no items in an order; ``advice`` is what to give instead."""
+    """Return the error for an argument that is no ordered iterable; ``advice`` says what to give instead."""
     kind = type(given).__name__
     what = "texts" if field == "text" else "pictures"
-    return _error(field)(f"{field} is {article(kind)} {kind}, which is no row of {what}: {advice}.", param=field)
+    return _error(field)(f"{field} is {article(kind)} {kind}, not a list of {what}: {advice}.", param=field)
 
 
 def _error(field: str) -> type[InvalidRequestError]:

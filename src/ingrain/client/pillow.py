@@ -6,9 +6,9 @@ from io import BytesIO
 
 from PIL import Image
 
-# These come back as they were, whatever is in them.
+# Modes that a file of this format always preserves.
 _EXACT = {"1": "PNG", "L": "PNG", "LA": "PNG", "RGB": "PNG", "RGBA": "PNG", "CMYK": "TIFF"}
-# These mostly do: a palette may be shorter than the pixels' numbers, for one.
+# Modes that these formats usually preserve; a palette, for example, may be shorter than the largest pixel value.
 _TO_BE_SEEN = {
     **{"P": ("PNG", "TIFF"), "PA": ("TIFF",), "I;16": ("PNG",), "I;16B": ("TIFF",)},
     **dict.fromkeys(("I", "F", "LAB", "YCbCr"), ("TIFF",)),
@@ -16,19 +16,19 @@ _TO_BE_SEEN = {
 
 
 def encode_pillow(image: Image.Image) -> bytes:
-    """Return a file that keeps the image's mode, for when pixels become RGB is the model's affair.
+    """Return a file that preserves the image's mode, because each library converts to RGB at a different step.
 
-    OpenCLIP's transforms resize a picture in the mode that it has, timm's data sets convert it first; of a file that
-    was converted here, one of the two would make other pixels than of the image.
+    OpenCLIP's transforms resize an image in its own mode, timm's data sets convert it first. Converting here would
+    change the pixels for one of the two.
 
     Raises:
-        ValueError: No file that the server takes holds this image.
+        ValueError: No file format that the server supports preserves this image.
     """
     image.load()
     if image.mode in _EXACT:
         return _save(image, _EXACT[image.mode])
     if image.mode == "RGBX":
-        return _save(image.convert("RGB"), "PNG")  # its fourth byte has no meaning, and its three others stay
+        return _save(image.convert("RGB"), "PNG")  # drops only the unused fourth byte
     for name in _TO_BE_SEEN.get(image.mode, ()):
         try:
             data = _save(image, name)
@@ -36,7 +36,7 @@ def encode_pillow(image: Image.Image) -> bytes:
                 if _is_same(sent, image):
                     return data
         except (OSError, ValueError, KeyError):
-            continue  # this one cannot be written so
+            continue  # the format cannot store this image
     raise ValueError(
         f"no file holds a Pillow image of mode {image.mode!r} like this one without loss; give the file that it came "
         'from, or the RGB that it is to be: image.convert("RGB")'
@@ -45,7 +45,7 @@ def encode_pillow(image: Image.Image) -> bytes:
 
 def _save(image: Image.Image, name: str) -> bytes:
     file = BytesIO()
-    # Profiles are never applied by the source libraries, and a damaged one would keep the picture from being written.
+    # The source libraries never apply colour profiles, and a damaged profile would make saving fail.
     options = {"compress_level": 1} if name == "PNG" else {}
     image.save(file, name, icc_profile=None, **options)
     return file.getvalue()

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # PNG specification, table 11.1: grey, grey with alpha, RGB, RGB with alpha.
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-# On one machine or a fast network the time of better compression is longer than that of the bytes it saves.
+# On one machine or a fast network, better compression costs more time than it saves.
 _COMPRESSION = 1
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:
-    """Return a PNG file of an array's very pixels.
+    """Return an array's pixels as a PNG file, without loss.
 
     Args:
         pixels: ``uint8 [H, W]`` (grey) or ``uint8 [H, W, C]`` with 1 to 4 channels: grey, grey with alpha, RGB, RGBA.

@@ -1,4 +1,4 @@
-"""Turn what a caller asks of a route into a request as data; nothing is sent here, and no file is read."""
+"""Build requests from a caller's arguments, without sending them or reading files."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def route_call(
 
     Args:
         route: Its path without the slash.
-        answer: Type of the JSON answer.
-        model: The model that it is about.
-        fields: Further fields of the body; of GET, of the query.
+        answer: Type of the JSON response.
+        model: The model.
+        fields: Further fields of the body, or of the query string for GET.
         method: HTTP method.
-        plane: The plane that serves it.
-        timeout_s: Seconds that the answer may take; the client's time-out if None.
-        repeatable: False where a second try would not do what the first did: if the first was carried out and only its
-            answer was lost, the second would be told 404, or do long work again.
+        plane: The plane that serves the route.
+        timeout_s: Timeout of the response in seconds; the client's timeout if None.
+        repeatable: False if the request is not idempotent: after a lost response, a retry would get 404 or repeat long
+            work.
         request_id: The caller's own ``X-Request-Id``.
     """
     given = {**(model.fields() if model is not None else {}), **(fields or {})}
@@ -83,14 +83,14 @@ def route_call(
 
 
 def json_body(fields: Mapping[str, object], *, places: Sequence[int] = ()) -> bytes:
-    """Encode a body; what was not given (None) is left out.
+    """Encode a body, without the fields that are None.
 
     Args:
-        fields: By the wire's names.
-        places: Where each item of ``text`` or ``image`` stands in the caller's list, for errors.
+        fields: Fields by their JSON names.
+        places: Index of each item of ``text`` or ``image`` in the caller's list, for errors.
 
     Raises:
-        InvalidRequestError: JSON cannot hold a field; the message names the item.
+        InvalidRequestError: A field cannot be encoded as JSON; the message names the item.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     try:
@@ -108,5 +108,5 @@ def _unencodable(fields: Mapping[str, Any], places: Sequence[int]) -> InvalidReq
                 place = places[number] if name in ("text", "image") and number < len(places) else number
                 at = f"{name}[{place}]" if isinstance(value, list) else name
                 what = "text with lone surrogates" if isinstance(item, str) else f"a {type(item).__name__}"
-                return InvalidRequestError(f"{at} is {what}, which JSON cannot hold.", param=at)
-    return InvalidRequestError("The request holds what JSON cannot.")
+                return InvalidRequestError(f"{at} is {what}, which cannot be encoded as JSON.", param=at)
+    return InvalidRequestError("A field of the request cannot be encoded as JSON.")

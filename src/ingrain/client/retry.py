@@ -1,4 +1,4 @@
-"""Decide which failures are tried again, and after how long."""
+"""Decide which failures are retried, and after how long."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ingrain.errors import (
 )
 
 _STATUSES = frozenset({429, 502, 503, 504})
-# Trying again would do the same for half an hour more, needs somebody to look after the server's machine, or is what
-# the server has done already (a hub that cannot be reached).
+# Not retried: a retry would export for another half hour, needs an operator first, or was done by the server already
+# (a hub that cannot be reached).
 _HOPELESS = (ExportTimeoutError, ExportUnavailableError, MachineError, SourceUnavailableError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Which failures are tried again, and when.
+    """Which failures are retried, and when.
 
-    Tried again are lost connections and the statuses 429, 502, 503 and 504. The pause doubles from try to try and is
-    cut by chance to between half and all of it, so that many clients do not come back at once; the answer's
-    ``Retry-After`` comes on top.
+    Lost connections and the statuses 429, 502, 503 and 504 are retried. The pause doubles with each retry and is
+    multiplied by a random factor between 0.5 and 1, so that many clients do not retry at the same time. The response's
+    ``Retry-After`` is added.
 
     Attributes:
-        most: Tries after the first; 0 for none.
-        first_pause_s: Before the second try.
-        longest_pause_s: What pauses grow to, ``Retry-After`` apart.
-        within_s: No try is begun later than this after the first failure of a request.
-        unknown_server_most: Tries after the first while nothing has answered at the address yet: it may be wrong.
+        most: Largest number of retries; 0 for none.
+        first_pause_s: Pause before the first retry.
+        longest_pause_s: Longest pause, without ``Retry-After``.
+        within_s: Seconds after a request's first failure in which retries may start.
+        unknown_server_most: Largest number of retries while no server has answered at the address, which may be wrong.
     """
 
     most: int = 30
@@ -56,14 +56,14 @@ class Retries:
         self._give_up_at = 0.0
 
     def pause_after(self, failure: Failure, *, has_answered: bool) -> float:
-        """Return the seconds to wait before the next try.
+        """Return the seconds to wait before the next retry.
 
         Args:
-            failure: What went wrong.
-            has_answered: True where the server has answered anything before.
+            failure: The failure.
+            has_answered: True if the server has answered any request before.
 
         Raises:
-            IngrainError: The failure's error, where it is not tried again.
+            IngrainError: The failure's error, if it is not retried.
         """
         policy, now = self._policy, time.monotonic()
         if not self._failures:
@@ -77,7 +77,7 @@ class Retries:
         if failure.was_anothers:
             return 0.0
         pause: float = min(policy.longest_pause_s, policy.first_pause_s * 2 ** (self._failures - 1))
-        pause *= random.uniform(0.5, 1.0)  # noqa: S311 - it spreads clients, and guards nothing
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         if error.retry_after_s is not None:
             pause += error.retry_after_s
         if now + pause > self._give_up_at:
@@ -88,9 +88,11 @@ class Retries:
         error = failure.error
         if failure.was_anothers:
             self._anothers += 1
-            return self._repeatable and self._anothers == 1  # the second came over a connection of its own
+            return (
+                self._repeatable and self._anothers == 1
+            )  # the retry used a new connection, so another would not help
         if isinstance(error, ServerUnreachableError):
             if isinstance(error, AnswerTimeoutError) and self._failures > 1:
-                return False  # it has been waited for twice, each time as long as the caller wanted to wait
+                return False  # the caller's full timeout has passed twice
             return self._repeatable or not failure.was_sent
         return error.status in _STATUSES and not isinstance(error, _HOPELESS)

@@ -1,4 +1,4 @@
-"""What both transports share: httpx's arguments, and how an answer is read."""
+"""Shared by both transports: httpx's arguments, and reading a response."""
 
 from __future__ import annotations
 
@@ -15,49 +15,50 @@ from ingrain.errors import UnexpectedAnswerError
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 10.0
-# More than the requests of one call: several calls of one client may be in progress.
+# More than one call uses: several calls of one client may run at the same time.
 _CONNECTIONS = 100
-# Requests of one call that may be answered, but wait for an earlier one's answer; it bounds the memory they take.
+# Requests of one call that are sent or answered before the first result is yielded, per concurrent request. Bounds the
+# memory for responses that wait for an earlier one.
 _WINDOW = 4
 
 log = logging.getLogger("ingrain.client")
 
 
 def pool_limits() -> httpx.Limits:
-    """Return how many connections a plane's pool holds."""
+    """Return the limits of a plane's connection pool."""
     return httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=30.0)
 
 
 def window_of(options: Options) -> int:
-    """Return how many requests of one call are sent or answered before the first of them is handed on."""
+    """Return how many requests of one call are sent or answered before the first result is yielded."""
     return _WINDOW * options.concurrency
 
 
 def timeout_of(call: Call[object], options: Options) -> httpx.Timeout:
-    """Return httpx's time-outs: the answer as long as it may take, a place in the pool for ever."""
+    """Return httpx's timeouts: the call's timeout for the response, none for a connection from the pool."""
     answer_s = call.timeout_s or options.timeout_s
     return httpx.Timeout(answer_s, connect=min(_CONNECT_TIMEOUT_S, answer_s), pool=None)
 
 
 def url_of(call: Call[object], options: Options) -> str:
-    """Return where a request goes."""
+    """Return the URL of a request."""
     return options.planes[call.plane].url + call.path
 
 
 def read(call: Call[T], response: httpx.Response, options: Options, *, is_alone: bool) -> T | Failure:
-    """Return what an answer holds, or what error it is.
+    """Return the result of a response, or the failure.
 
     Args:
         call: The request.
-        response: What came.
-        options: Of the client.
-        is_alone: True where nothing else went over this connection.
+        response: The response.
+        options: The client's options.
+        is_alone: True if the request was the only one on its connection.
     """
     reply = Reply(status=response.status_code, headers=response.headers, content=response.content)
     if log.isEnabledFor(logging.DEBUG):
         seconds = response.elapsed.total_seconds()
         log.debug("%s %s %d %.1f ms %s", call.method, call.path, reply.status, 1e3 * seconds, call.request_id)
-    # What is refused before its headers are read has no id of ours; no vectors are in it either.
+    # A request that the server refuses before reading its headers gets another id; only status 200 has vectors.
     is_ours = reply.headers.get("x-request-id", call.request_id) == call.request_id
     if options.match_request_ids and not is_ours and (reply.status == 200 or not is_alone):
         return error_of_anothers(call, options.planes[call.plane].url)

@@ -1,4 +1,4 @@
-"""Shrink a picture file so that the model still gets the very same pixels."""
+"""Shrink an image file such that the model still gets exactly the same pixels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def shrink(data: bytes, geometry: Sequence[ImageStep]) -> bytes:
-    """Do the model's own resizing here, and let the server find nothing left to resize.
+    """Apply the model's own resizing on the client, so that the server has nothing left to resize.
 
-    What is sent is compared with what the server would have made of the whole picture; where one byte differs, where
-    the result is not smaller, or where the picture cannot be opened here, the file stays as it is.
+    Return the original file if the server's pixels would differ in one byte, if the result is not smaller, or if the
+    image cannot be opened here.
 
     Args:
-        data: A picture file.
-        geometry: Of the model, as ``GET /model_image_geometry`` tells it.
+        data: An image file.
+        geometry: The model's steps from ``GET /model_image_geometry``.
 
     Raises:
         ClientError: Pillow is not installed.
@@ -53,6 +53,6 @@ def shrink(data: bytes, geometry: Sequence[ImageStep]) -> bytes:
             seen = apply_steps(steps, sent)
             same = (seen.mode, seen.size, seen.tobytes()) == (expected.mode, expected.size, expected.tobytes())
     except Exception:
-        # Pillow fails on what it cannot open or write with whatever it stumbles over; the server says what is wrong.
+        # Pillow raises many kinds of exceptions for bad files; the server reports what is wrong with the file.
         return data
     return file.getvalue() if same and len(file.getvalue()) < len(data) else data

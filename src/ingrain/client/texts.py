@@ -1,4 +1,4 @@
-"""Requests with the texts of a call."""
+"""Makes the requests for the texts of a call."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Texts: TypeAlias = "str | Iterable[str]"
 AsyncTexts: TypeAlias = "Texts | AsyncIterable[str]"
 """One text or several, as in ``Texts``, or an asynchronous generator."""
 
-# One long text weighs as much as many short ones; a request of this many characters is work enough.
+# Limit of characters in a request of several texts, because long texts take as much time as many short ones.
 _MOST_CHARS = 200_000
 
 
 def texts_of(given: object) -> Items[Any]:
-    """Return texts one by one, where the caller may have given a single one.
+    """Return an iterable of texts; a single text becomes a list.
 
     Raises:
-        InvalidRequestError: It is nothing that has texts in an order.
+        InvalidRequestError: ``given`` is not a sequence of texts.
     """
     if isinstance(given, str):
         return [given]
@@ -36,7 +36,7 @@ def texts_of(given: object) -> Items[Any]:
 def text_fields(
     prompt: str | None, prompt_name: str | None, input_type: InputType | None, truncate: bool, token_counts: bool
 ) -> dict[str, object]:
-    """Return the fields of a request that are about its texts; those that are None are not sent."""
+    """Return a request's fields for its texts; fields that are None are not sent."""
     return {
         "prompt": prompt,
         "promptName": prompt_name,

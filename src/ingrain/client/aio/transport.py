@@ -1,4 +1,4 @@
-"""Sends requests on the caller's event loop, several of one call side by side."""
+"""Sends requests on the caller's event loop, several of one call concurrently."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _OfLoop:
-    """What one event loop's calls share: connections wake the loop that they were opened on, and no other."""
+    """Connections of one event loop; a connection works only on the loop that opened it."""
 
     slots: asyncio.Semaphore
     pools: dict[Plane, httpx.AsyncClient] = field(default_factory=dict)
 
 
 class AsyncTransport:
-    """Connections to both planes, of each event loop and each process its own."""
+    """Connections to both planes, separate for each event loop and process."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -43,15 +43,15 @@ class AsyncTransport:
         forget_after_fork(self)
 
     def __reduce__(self) -> tuple[type[AsyncTransport], tuple[Options]]:
-        # A copy, in this process or another, is open and makes connections of its own.
+        # A copy is open and makes its own connections.
         return type(self), (self._options,)
 
     def forget(self) -> None:
-        """Be without connections, as when it was new; those that there were are not closed."""
+        """Drop all connections without closing them."""
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
 
     async def aclose(self) -> None:
-        """Close all connections of this event loop; what is on its way ends with an error."""
+        """Close all connections of this event loop; requests in progress fail."""
         self._is_closed = True
         loops, self._loops = self._loops, {}
         ours = loops.get(asyncio.get_running_loop())
@@ -59,10 +59,10 @@ class AsyncTransport:
             await pool.aclose()
 
     async def send(self, call: Call[T]) -> T:
-        """Send a request as often as it takes.
+        """Send a request, with retries.
 
         Raises:
-            IngrainError: It cannot be answered.
+            IngrainError: The request failed after all retries.
         """
         body = await _body_of(call)
         retries = Retries(self._options.retry, repeatable=call.repeatable)
@@ -75,14 +75,14 @@ class AsyncTransport:
             await asyncio.sleep(retries.pause_after(outcome, has_answered=call.plane in self._answered))
 
     async def each(self, calls: Iterable[Call[T]] | AsyncIterable[Call[T]]) -> AsyncGenerator[T]:
-        """Send requests side by side, and yield their answers in order."""
+        """Send requests concurrently, and yield their results in order."""
         if isinstance(calls, AsyncIterable):
             feed = aiter(calls)
         else:
             at_hand = iter(calls)
             first = list(itertools.islice(at_hand, 2))
             if len(first) < 2:
-                # It waits for no other call: a single query is not to queue behind a long list.
+                # A single request does not wait for the requests of other calls, which may be many.
                 for call in first:
                     yield await self.send(call)
                 return
@@ -96,7 +96,7 @@ class AsyncTransport:
                 if coming is None and not has_ended:
                     coming = asyncio.create_task(_next(feed))
                 if coming is not None:
-                    # Who asks for the next item may have to wait for it; answers that are there meanwhile do not.
+                    # Yield a result that is there before the caller's generator delivers its next item.
                     await asyncio.wait({coming, *itertools.islice(waiting, 1)}, return_when=asyncio.FIRST_COMPLETED)
                     if coming.done():
                         next_call, coming = coming.result(), None
@@ -108,7 +108,7 @@ class AsyncTransport:
                     yield await waiting[0]
                     waiting.popleft()
         finally:
-            # In a fork the loop that these were made on is the parent's.
+            # In a forked child these tasks belong to the parent's event loop.
             if os.getpid() == home:
                 tasks = [*waiting, coming] if coming is not None else [*waiting]
                 for task in tasks:
@@ -120,7 +120,7 @@ class AsyncTransport:
             return await self.send(call)
 
     async def _try(self, call: Call[T], body: bytes | None, *, is_alone: bool) -> T | Failure:
-        """Send a request once; ``is_alone``: over a connection that nothing has been sent over before."""
+        """Send a request once; ``is_alone``: over a new connection."""
         pool = self._make_pool(call.plane) if is_alone else self._pool(call.plane)
         try:
             response = await pool.request(

@@ -1,4 +1,4 @@
-"""Sends requests from the caller's thread, and several of one call from a few threads of the client's."""
+"""Sends a single request from the caller's thread, and several requests of one call from a thread pool."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class SyncTransport:
         forget_after_fork(self)
 
     def __reduce__(self) -> tuple[type[SyncTransport], tuple[Options]]:
-        # A copy, in this process or another, is open and makes connections of its own.
+        # A copy is open and makes its own connections.
         return type(self), (self._options,)
 
     def forget(self) -> None:
-        """Be without connections and threads, as when it was new; those that there were are not closed."""
+        """Drop all connections and threads without closing them."""
         self._lock = threading.Lock()
         self._pools: dict[Plane, httpx.Client] = {}
         self._threads: ThreadPoolExecutor | None = None
 
     def close(self) -> None:
-        """Close all connections; what is on its way ends with an error."""
+        """Close all connections; requests in progress fail."""
         with self._lock:
             self._is_closed = True
             pools, self._pools = self._pools, {}
@@ -56,14 +56,14 @@ class SyncTransport:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def send(self, call: Call[T], given_up: threading.Event | None = None) -> T:
-        """Send a request as often as it takes.
+        """Send a request, with retries.
 
         Args:
             call: The request.
-            given_up: Set when nobody waits for the answer any more.
+            given_up: Set when the caller no longer waits for the response.
 
         Raises:
-            IngrainError: It cannot be answered.
+            IngrainError: The request failed after all retries.
         """
         given_up = given_up or threading.Event()
         body = call.body() if call.body is not None else None
@@ -76,20 +76,20 @@ class SyncTransport:
             is_alone = is_alone or outcome.was_anothers
             pause = retries.pause_after(outcome, has_answered=call.plane in self._answered)
             if given_up.wait(pause):
-                raise ClientError("The call was given up.")
+                raise ClientError("The call was cancelled.")
 
     def each(self, calls: Iterable[Call[T]] | AsyncIterable[Call[T]]) -> Generator[T]:
-        """Send requests side by side, and yield their answers in order.
+        """Send requests concurrently, and yield their results in order.
 
         Raises:
-            InvalidRequestError: They are of an asynchronous generator, which only an event loop can walk through.
+            InvalidRequestError: The items come from an asynchronous generator, which needs an event loop.
         """
         if isinstance(calls, AsyncIterable):
             raise InvalidRequestError("An asynchronous generator needs ingrain.AsyncClient.")
         feed = iter(calls)
         first = list(itertools.islice(feed, 2))
         if len(first) < 2:
-            # It waits for no other call: a single query is not to queue behind a long list.
+            # A single request does not wait for the requests of other calls, which may be many.
             for call in first:
                 yield self.send(call)
             return
@@ -105,14 +105,14 @@ class SyncTransport:
                 check_process(home)
                 yield waiting.popleft().result()
         finally:
-            # In a fork nobody is there to answer, and locks may be held by threads that are not.
+            # A forked child has no worker threads, and its copies of their locks may be held for ever.
             if os.getpid() == home:
                 given_up.set()
                 for future in waiting:
                     future.cancel()
 
     def _try(self, call: Call[T], body: bytes | None, *, is_alone: bool) -> T | Failure:
-        """Send a request once; ``is_alone``: over a connection that nothing has been sent over before."""
+        """Send a request once; ``is_alone``: over a new connection."""
         pool = self._make_pool(call.plane) if is_alone else self._pool(call.plane)
         try:
             response = pool.request(
