@@ -243,11 +243,11 @@ def test_an_unreachable_hub_is_told_at_once(
 
 
 @pytest.mark.parametrize("path", ["/api/models/", "model.safetensors"])
-def test_progress_says_that_the_hub_is_asked_again(hub: HubServer, fetch: Fetcher, path: str) -> None:
+def test_progress_reports_retries(hub: HubServer, fetch: Fetcher, path: str) -> None:
     hub.add("org/model", MODEL)
     hub.fail(path, Status(code=503))
     fetch()
-    assert any("trying again" in event.detail for event in fetch.progress)
+    assert any("retrying" in event.detail for event in fetch.progress)
 
 
 def test_progress_says_that_a_broken_connection_is_continued(hub: HubServer, fetch: Fetcher) -> None:

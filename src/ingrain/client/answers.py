@@ -1,4 +1,4 @@
-"""Typed answers, read from replies; their fields can be had by the wire's names too."""
+"""Typed results of the client's methods, and functions that decode them from responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingrain.client.call import Reply
 from ingrain.client.failures import unexpected
 
 Rows = list[list[float]] | NDArray[Any]
-"""``[N, D]``: lists of numbers or, with ``return_numpy``, an array: float32, or int8 or uint8 where asked for."""
+"""``[N, D]``: lists of numbers or, with ``return_numpy``, an array of float32, or of int8 or uint8 if requested."""
 DTYPES: dict[str | None, str] = {
     None: "float32",
     "float": "float32",
@@ -23,7 +23,7 @@ DTYPES: dict[str | None, str] = {
     "binary": "int8",
     "ubinary": "uint8",
 }
-"""What numbers are by ``outputDtype``."""
+"""NumPy's dtype of the numbers, by ``outputDtype``."""
 
 A = TypeVar("A")
 
@@ -35,10 +35,10 @@ class Embeddings(Answer, frozen=True, kw_only=True, eq=False):
 
     Attributes:
         embeddings: ``[N, D]``.
-        processing_time_ms: The server's; where a call took several requests, from the first of them to the last answer.
-        token_counts: Tokens of each text, prompt and special tokens included, where that was asked for.
-        truncated: Whether each text was cut, where that was asked for.
-        positions: With ``skip_none``, where the item of each row stood in what was given.
+        processing_time_ms: The server's time; for a call of several requests, the client's time for all of them.
+        token_counts: Tokens of each text, prompt and special tokens included, if requested.
+        truncated: True for each text that was truncated, if requested.
+        positions: With ``skip_none``, the index of each row's item in the caller's list.
     """
 
     embeddings: Rows
@@ -48,14 +48,14 @@ class Embeddings(Answer, frozen=True, kw_only=True, eq=False):
     positions: list[int] | None = None
 
     def numpy(self) -> NDArray[Any]:
-        """Return an array ``[N, D]``, whatever the vectors were asked for as; of lists it is float32."""
+        """Return the vectors as an array ``[N, D]``; lists become float32."""
         if not len(self.embeddings):
             return np.empty((0, 0), np.float32) if isinstance(self.embeddings, list) else self.embeddings
         return np.asarray(self.embeddings, None if isinstance(self.embeddings, np.ndarray) else np.float32)
 
 
 class BothEmbeddings(Answer, frozen=True, kw_only=True, eq=False):
-    """Vectors of texts and of pictures, None where none were given; all else as in ``Embeddings``."""
+    """Vectors of texts and of images, None if none were given; all else as in ``Embeddings``."""
 
     text_embeddings: Rows | None
     image_embeddings: Rows | None
@@ -67,14 +67,14 @@ class BothEmbeddings(Answer, frozen=True, kw_only=True, eq=False):
 
 
 class Probabilities(Answer, frozen=True, kw_only=True, eq=False):
-    """``[N, K]``: a row for each picture in the order of the model's labels; times as in ``Embeddings``."""
+    """``[N, K]``: a row per image, in the order of the model's labels; times as in ``Embeddings``."""
 
     probabilities: Rows
     processing_time_ms: float
 
 
 class ZeroShotProbabilities(Answer, frozen=True, kw_only=True, eq=False):
-    """``[N, K]``: a row for each picture in the order of the labels given; times as in ``Embeddings``."""
+    """``[N, K]``: a row per image, in the order of ``labels``; times as in ``Embeddings``."""
 
     labels: list[str]
     probabilities: Rows
@@ -82,7 +82,7 @@ class ZeroShotProbabilities(Answer, frozen=True, kw_only=True, eq=False):
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
-    """Rows of one request, or of all requests of a call, and what is told of the items that they are of."""
+    """Rows of one request or of a whole call, with the facts about their items."""
 
     rows: Rows
     milliseconds: float
@@ -103,7 +103,7 @@ def embeddings_of(whole: Part) -> Embeddings:
 
 
 def both_of(texts: Embeddings | None, images: Embeddings | None) -> BothEmbeddings:
-    """Return the vectors of texts and of images as one answer."""
+    """Return the vectors of texts and of images as one result."""
     return BothEmbeddings(
         text_embeddings=texts.embeddings if texts is not None else None,
         image_embeddings=images.embeddings if images is not None else None,
@@ -134,7 +134,7 @@ class _RowsOnTheWire(Answer, frozen=True, kw_only=True):
 
 
 def reader(kind: type[A]) -> Callable[[Reply], A]:
-    """Return what reads a JSON answer of one type."""
+    """Return a function that decodes a JSON response of one type."""
 
     def read(reply: Reply) -> A:
         return _decode(reply, kind)
@@ -143,12 +143,12 @@ def reader(kind: type[A]) -> Callable[[Reply], A]:
 
 
 def rows_reader(places: Sequence[int], *, dtype: str | None, tells_places: bool = False) -> Callable[[Reply], Part]:
-    """Return what reads a row for each item, of numbers as they are or of JSON.
+    """Return a function that decodes a row per item, from raw numbers or JSON.
 
     Args:
-        places: Where each item stands in the caller's list.
-        dtype: Numpy's name of what they are to be; None for lists.
-        tells_places: True where the caller is to be told them.
+        places: Index of each item in the caller's list.
+        dtype: NumPy's dtype of the rows; None for lists.
+        tells_places: True to return the places in the result.
     """
 
     def read(reply: Reply) -> Part:

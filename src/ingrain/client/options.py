@@ -1,4 +1,4 @@
-"""The settings of a client, completed from the environment."""
+"""The options of a client, with defaults from the environment."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneOptions:
-    """How one plane is reached.
+    """How to connect to one plane.
 
     Attributes:
-        url: Without a slash at its end; it may have a path, where a proxy serves the plane below one.
-        headers: Sent with every request, the key among them.
-        verify: What the certificate of an https address is checked with; False for http, where there is none.
-        trust_env: True where proxies of the environment count; never for this machine's own loopback.
+        url: Address without a trailing slash; may have a path, for a plane behind a proxy.
+        headers: Headers of every request, with the API key.
+        verify: Certificate check of an https address; False for http.
+        trust_env: True to use the proxies of the environment; False for loopback addresses.
     """
 
     url: str
@@ -55,17 +55,17 @@ def _plane_options(url: str, headers: Mapping[str, str], verify: bool, trust_env
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What all requests of a client have in common.
+    """The options of all requests of a client.
 
     Attributes:
-        planes: How each plane is reached.
-        timeout_s: Seconds that an answer may take.
-        load_timeout_s: Seconds that an answer may take where a model is loaded, and perhaps converted first.
-        concurrency: Requests of calls that take several, on their way at once.
-        batch_size: Most texts in one request.
+        planes: How to connect to each plane.
+        timeout_s: Timeout of a response in seconds.
+        load_timeout_s: Timeout in seconds for loading a model, which may include its conversion.
+        concurrency: Concurrent requests of calls with several requests.
+        batch_size: Largest number of texts in one request.
         return_numpy: True for vectors as numpy arrays.
-        retry: Which failures are tried again, and when.
-        match_request_ids: True where an answer must bear the id of its request.
+        retry: Which failures are retried, and when.
+        match_request_ids: True to refuse responses whose request id differs from the request's.
     """
 
     planes: Mapping[Plane, PlaneOptions]
@@ -78,7 +78,7 @@ class Options:
     match_request_ids: bool
 
     def __deepcopy__(self, memo: object) -> Options:
-        return self  # nothing of it ever changes, and a context of certificates cannot be copied
+        return self  # the options are immutable, and an SSL context cannot be copied
 
 
 def make_options(
@@ -97,10 +97,10 @@ def make_options(
     verify: ssl.SSLContext | bool,
     match_request_ids: bool | None,
 ) -> Options:
-    """Check and complete what a client was made with.
+    """Check a client's arguments, and add defaults from the environment.
 
     Raises:
-        SettingsError: A value cannot be used.
+        SettingsError: A value is invalid.
     """
     for name, value in (("timeout", timeout), ("load_timeout", load_timeout)):
         if not 0 < value < float("inf"):
@@ -133,7 +133,7 @@ def _plane(
     headers: Mapping[str, str] | None,
     verify: ssl.SSLContext | bool,
 ) -> PlaneOptions:
-    """Complete what was said of one plane from the environment, and from what is usual."""
+    """Return the options of one plane, with defaults from the environment."""
     given = url or os.environ.get(_URL_VARIABLES[plane], "").strip() or _DEFAULT_URLS[plane]
     host, is_https = _check(given, plane)
     key = api_key or _key_of_environment(plane)
@@ -164,7 +164,7 @@ def _matching_of_environment() -> bool:
 
 def _checked_key(key: str) -> str:
     if not (key.isascii() and key.isprintable()):
-        raise SettingsError("The API key holds characters that cannot stand in a header.", param="api_key")
+        raise SettingsError("The API key has characters that are not allowed in a header.", param="api_key")
     return key
 
 

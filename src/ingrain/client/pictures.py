@@ -1,4 +1,4 @@
-"""Requests with the pictures of a call, in whatever form the caller has them."""
+"""Makes the requests for the images of a call, from any of the supported input types."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Picture: TypeAlias = "str | bytes | bytearray | memoryview | os.PathLike[str] | IO[bytes] | Image | NDArray[np.uint8]"
-"""A URL, a data URI, base64, the path or the bytes of a file, a file that is open, a Pillow image, or an array
-``uint8 [H, W]`` or ``[H, W, C]``."""
+"""A URL, a data URI, base64, a file's path or bytes, an open file, a Pillow image, or an array ``uint8 [H, W]`` or
+``[H, W, C]``."""
 Pictures: TypeAlias = "Picture | Iterable[Picture]"
-"""One picture or several; an array ``uint8 [N, H, W, C]`` is several."""
+"""One image or several; an array ``uint8 [N, H, W, C]`` is several."""
 AsyncPictures: TypeAlias = "Pictures | AsyncIterable[Picture]"
-"""One picture or several, as in ``Pictures``, or an asynchronous generator."""
+"""One image or several, as in ``Pictures``, or an asynchronous generator."""
 
 Shrink: TypeAlias = "Callable[[bytes], bytes]"
 
@@ -41,10 +41,10 @@ _BYTES = bytes | bytearray | memoryview
 
 
 def pictures_of(given: Any) -> Items[Any]:
-    """Return pictures one by one, where the caller may have given a single one.
+    """Return an iterable of images; a single image becomes a list.
 
     Raises:
-        ImageError: It is nothing that has pictures in an order.
+        ImageError: ``given`` is not a sequence of images.
     """
     if isinstance(given, np.ndarray):
         several = given.ndim == 4 or (given.ndim == 1 and given.dtype.kind in "OU")
@@ -62,7 +62,7 @@ def picture_calls(
     options: RowOptions,
     shrink: Shrink | None,
 ) -> Calls[Part]:
-    """Yield the requests of a route for pictures."""
+    """Yield the requests of a route for images."""
     cut = Cut(
         field="image",
         read=lambda picture, _at: picture,
@@ -79,7 +79,7 @@ def picture_calls(
 
 
 def weight_of(picture: Any) -> int:
-    """Return about how many bytes a picture will be on its way; 0 for what the server fetches itself."""
+    """Return the approximate bytes of an image in a request; 0 for URLs."""
     try:
         if isinstance(picture, str) and not _is_path(picture):
             return 0 if _starts_with(picture, _URLS) else len(picture)
@@ -88,26 +88,26 @@ def weight_of(picture: Any) -> int:
         if hasattr(picture, "read"):
             return picture.seek(0, os.SEEK_END) if _can_seek(picture) else 0
     except (OSError, ValueError):
-        return 0  # told as an error when it is read
+        return 0  # reading the file raises the error
     if isinstance(picture, np.ndarray | memoryview):
         return picture.nbytes
     if isinstance(picture, _BYTES):
         return len(picture)
     if _is_pillow(picture):
         return 3 * picture.width * picture.height  # type: ignore[no-any-return]
-    return 0  # no picture; told as an error when it is encoded
+    return 0  # not an image; encoding raises the error
 
 
 def wire_pictures(pictures: Sequence[Any], shrink: Shrink | None, *, places: Sequence[int] | None = None) -> list[str]:
-    """Return what stands in the ``image`` field of a request.
+    """Return the ``image`` field of a request.
 
     Args:
-        pictures: Of one request.
-        shrink: Makes a smaller file of a picture file; None to send files as they are.
-        places: Where each of them stands in the caller's list; in this order if None.
+        pictures: The images of one request.
+        shrink: Shrinks an image file; None to send files unchanged.
+        places: Index of each image in the caller's list; 0, 1, … if None.
 
     Raises:
-        ImageError: A picture cannot be read, or is none; ``param`` numbers it in the caller's list.
+        ImageError: An image cannot be read or has an unsupported type; ``param`` has its index in the caller's list.
     """
     places = range(len(pictures)) if places is None else places
     return [_wire(picture, f"image[{place}]", shrink) for picture, place in zip(pictures, places, strict=True)]
@@ -127,7 +127,7 @@ def _wire(picture: Any, param: str, shrink: Shrink | None) -> str:
 
 
 def _file_of(picture: Any) -> bytes:
-    """Return the bytes of a picture file."""
+    """Return an image as the bytes of an image file."""
     if isinstance(picture, _BYTES):
         return bytes(picture)
     if isinstance(picture, str | os.PathLike):
@@ -144,7 +144,7 @@ def _file_of(picture: Any) -> bytes:
 
 
 def _read_file(file: Any) -> bytes:
-    """Return all that is in an open file, wherever it stands, as ``PIL.Image.open`` does."""
+    """Return the whole contents of an open file, from its start, as ``PIL.Image.open`` does."""
     if _can_seek(file):
         file.seek(0)
     data = file.read()
@@ -158,9 +158,9 @@ def _can_seek(file: Any) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    """Tell whether a string is a path: by the suffix of a picture, or because there is such a file.
+    """Return True if a string is a path: it has the suffix of an image file, or there is such a file.
 
-    No base64 of a picture is short enough for a path and the name of a file too.
+    A base64 image is too long to be the path of an existing file.
     """
     if _starts_with(text, _NOT_ENCODED):
         return False
@@ -169,7 +169,7 @@ def _is_path(text: str) -> bool:
     try:
         return len(text) <= _LONGEST_PATH and Path(text).is_file()
     except (OSError, ValueError):
-        return False  # too long for a name, or with a zero in it
+        return False  # a name is too long or contains a NUL byte
 
 
 def _starts_with(text: str, words: tuple[str, ...]) -> bool:
@@ -177,5 +177,5 @@ def _starts_with(text: str, words: tuple[str, ...]) -> bool:
 
 
 def _is_pillow(value: object) -> bool:
-    """Tell a Pillow image without importing Pillow, which need not be installed."""
+    """Return True for a Pillow image, without importing Pillow, which may not be installed."""
     return any(cls.__module__ == "PIL.Image" and cls.__name__ == "Image" for cls in type(value).__mro__)

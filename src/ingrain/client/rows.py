@@ -1,4 +1,4 @@
-"""Calls whose items become a row each: cut into requests, put together from their answers, in order."""
+"""Calls with one row per item: split into several requests, and combined from their responses in order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 Calls: TypeAlias = "Iterator[Call[T]] | AsyncIterator[Call[T]]"
-"""Requests, of items that are at hand or that come one by one."""
+"""Requests, asynchronous if their items are."""
 Encode = Callable[[Group[Any]], list[str]]
-"""Makes what goes over the wire of a request's items; slow, so it runs off the event loop."""
+"""Encodes a request's items for JSON; slow, so it runs outside the event loop."""
 
 _RAW = "application/octet-stream"
-# A bar that shows up for half a second is noise.
+# A short call shows no progress bar.
 _BAR_AFTER_S = 2.0
 
 
@@ -38,11 +38,11 @@ class RowOptions:
 
     Attributes:
         as_numpy: True for arrays, False for lists.
-        output_dtype: What the numbers become; None for floats.
-        may_be_raw: True where an array may be answered as raw numbers.
-        skip_none: True to leave out missing items and to return the positions of the others.
-        request_id: ``X-Request-Id``; of several requests each gets a number behind it.
-        progress: True for a progress bar, None for one on a terminal where the call takes long.
+        output_dtype: The ``outputDtype`` of the request; None for floats.
+        may_be_raw: True if the server may send an array as raw numbers.
+        skip_none: True to skip missing items and to return the positions of the others.
+        request_id: ``X-Request-Id``; of several requests, all but the first get a number appended.
+        progress: True for a progress bar; None to show one on a terminal if the call takes long.
     """
 
     as_numpy: bool
@@ -88,32 +88,32 @@ def row_calls(
 
 
 class Job(Protocol[R_co]):
-    """What a client carries out: requests, whose answers make one result."""
+    """Requests whose responses are combined into one result."""
 
     calls: Calls[Any]
 
     def add(self, part: Any) -> None:
-        """Take the answer of the next request; answers come in the order of ``calls``."""
+        """Add the result of the next request, in the order of ``calls``."""
         ...
 
     def close(self) -> None:
-        """End, whatever happened."""
+        """Clean up, after success or an error."""
         ...
 
     def result(self) -> R_co:
-        """Return what all answers make together."""
+        """Return the combined result."""
         ...
 
 
 class RowsJob(Generic[R_co]):
-    """The rows of all requests, as if they were of one.
+    """Combines the rows of all requests as if they were of one.
 
     Args:
         calls: The requests.
-        items: What they are made of; its length is a hint of how many rows there may be.
-        unit: What an item is, in the plural, for the progress bar.
+        items: The caller's items; their number, if known, is the expected number of rows.
+        unit: Plural name of the items, for the progress bar.
         options: Form of the rows.
-        finish: Makes the result of all rows.
+        finish: Converts all rows to the result.
     """
 
     def __init__(
@@ -129,19 +129,19 @@ class RowsJob(Generic[R_co]):
         self._parts: list[Part] = []
 
     def add(self, part: Part) -> None:
-        """Take the rows of the next request."""
+        """Add the rows of the next request."""
         self._rows.add(part.rows)
         self._parts.append(msgspec.structs.replace(part, rows=[]))
         if self._bar is not None:
             self._bar.update(len(part.rows))
 
     def close(self) -> None:
-        """Take the progress bar away."""
+        """Close the progress bar."""
         if self._bar is not None:
             self._bar.close()
 
     def result(self) -> R_co:
-        """Return what ``finish`` makes of all rows."""
+        """Return the result of ``finish`` for all rows."""
         parts, options = self._parts, self._options
         elapsed_ms = round(1e3 * (time.perf_counter() - self._started), 3)
         empty: Rows = np.empty((0, 0), DTYPES.get(options.output_dtype, "float32")) if options.as_numpy else []
@@ -157,12 +157,12 @@ class RowsJob(Generic[R_co]):
 
 
 class PairJob(Generic[R_co]):
-    """Texts and images of one call, in requests of their own, side by side.
+    """Sends the texts and images of one call in separate, concurrent requests.
 
     Args:
-        texts: The job of the texts, None where there are none.
-        images: The job of the images, likewise.
-        finish: Makes the result of the results of both.
+        texts: The job of the texts; None if there are none.
+        images: The job of the images; None if there are none.
+        finish: Combines the two results.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class PairJob(Generic[R_co]):
         self.calls = _chained([_mapped(_tagger(job), job.calls) for job in self._jobs if job is not None])
 
     def add(self, part: tuple[RowsJob[Any], Part]) -> None:
-        """Hand the answer of the next request to the job that asked for it."""
+        """Pass the result of the next request to its job."""
         job, rows = part
         job.add(rows)
 
@@ -184,13 +184,13 @@ class PairJob(Generic[R_co]):
                 job.close()
 
     def result(self) -> R_co:
-        """Return what ``finish`` makes of both results."""
+        """Return the result of ``finish`` for both results."""
         texts, images = self._jobs
         return self._finish(texts and texts.result(), images and images.result())
 
 
 def _tagger(job: RowsJob[Any]) -> Callable[[Call[Part]], Call[tuple[RowsJob[Any], Part]]]:
-    """Return what makes a request tell, with its answer, which job asked for it."""
+    """Return a function that makes a request return its job together with its result."""
 
     def tag(call: Call[Part]) -> Call[tuple[RowsJob[Any], Part]]:
         read = call.read
@@ -198,7 +198,7 @@ def _tagger(job: RowsJob[Any]) -> Callable[[Call[Part]], Call[tuple[RowsJob[Any]
         def read_for_job(reply: Reply) -> tuple[RowsJob[Any], Part]:
             return job, read(reply)
 
-        return replace(call, read=read_for_job)  # type: ignore[arg-type, return-value]  # it is of another type then
+        return replace(call, read=read_for_job)  # type: ignore[arg-type, return-value]  # changes the type parameter
 
     return tag
 
@@ -223,9 +223,9 @@ def _chained(feeds: list[Calls[T]]) -> Calls[T]:
 
 
 def _open_bar(unit: str, total: int | None, wanted: bool | None) -> tqdm | None:
-    """Return a progress bar, if there is to be one.
+    """Return a progress bar, or None if none is shown.
 
-    A bar that is not shown would still take tqdm's lock, which a process forked meanwhile would wait for in vain.
+    A disabled tqdm bar would still take tqdm's lock, on which a process forked meanwhile would hang.
     """
     if not (sys.stderr.isatty() if wanted is None else wanted):
         return None
@@ -233,8 +233,8 @@ def _open_bar(unit: str, total: int | None, wanted: bool | None) -> tqdm | None:
 
 
 def _length_of(items: object) -> int | None:
-    """Return how many items there are by their own word, where that can be told without walking through them."""
+    """Return the number of items if they have a length, else None."""
     try:
-        return len(items)  # type: ignore[arg-type]  # what has no length raises TypeError
+        return len(items)  # type: ignore[arg-type]  # an object without a length raises TypeError
     except TypeError:
         return None

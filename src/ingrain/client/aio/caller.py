@@ -1,4 +1,4 @@
-"""What every group of methods needs: settings, connections, and ways to carry out requests."""
+"""Base class of the client's groups of methods: options, connections and sending of requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class AsyncCaller:
-    """Carries out requests; the base of every group of methods of the client."""
+    """Sends requests; the base class of the client's groups of methods."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -28,11 +28,11 @@ class AsyncCaller:
         self._geometries: dict[ModelName, types.ImageGeometryAnswer] = {}
 
     async def _send(self, call: Call[R]) -> R:
-        """Return the answer of one request."""
+        """Send one request and return its result."""
         return await self._transport.send(call)
 
     async def _run(self, job: Job[R]) -> R:
-        """Send all requests of a job, and return what their answers make together."""
+        """Send all requests of a job, and return the combined result."""
         try:
             async with aclosing(self._transport.each(job.calls)) as parts:
                 async for part in parts:
@@ -48,7 +48,7 @@ class AsyncCaller:
                 yield embeddings_of(part)
 
     async def _shrink(self, model: ModelName, wanted: bool) -> Shrink | None:
-        """Return what shrinks pictures as far as the model's own resizing would; its geometry is asked for once."""
+        """Return a function that shrinks images for a model, or None; fetch the model's geometry once."""
         if not wanted:
             return None
         from ingrain.client.shrink import shrink

@@ -1,5 +1,5 @@
 # Written by `make docs` from aio/caller.py; change that one.
-"""What every group of methods needs: settings, connections, and ways to carry out requests."""
+"""Base class of the client's groups of methods: options, connections and sending of requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Caller:
-    """Carries out requests; the base of every group of methods of the client."""
+    """Sends requests; the base class of the client's groups of methods."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -29,11 +29,11 @@ class Caller:
         self._geometries: dict[ModelName, types.ImageGeometryAnswer] = {}
 
     def _send(self, call: Call[R]) -> R:
-        """Return the answer of one request."""
+        """Send one request and return its result."""
         return self._transport.send(call)
 
     def _run(self, job: Job[R]) -> R:
-        """Send all requests of a job, and return what their answers make together."""
+        """Send all requests of a job, and return the combined result."""
         try:
             with closing(self._transport.each(job.calls)) as parts:
                 for part in parts:
@@ -49,7 +49,7 @@ class Caller:
                 yield embeddings_of(part)
 
     def _shrink(self, model: ModelName, wanted: bool) -> Shrink | None:
-        """Return what shrinks pictures as far as the model's own resizing would; its geometry is asked for once."""
+        """Return a function that shrinks images for a model, or None; fetch the model's geometry once."""
         if not wanted:
             return None
         from ingrain.client.shrink import shrink

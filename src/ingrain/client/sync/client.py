@@ -26,27 +26,27 @@ class Client(
 ):
     """A client of both planes of an Ingrain server.
 
-    It keeps connections open, tries again what may succeed, cuts long lists into requests that are sent side by side,
-    and raises the server's errors as the classes that they are there (``ingrain.ModelNotLoadedError``).
+    It keeps connections open, retries failures that may pass, splits long lists into concurrent requests, and raises
+    the server's errors as the same classes (``ingrain.ModelNotLoadedError``).
 
     Args:
         inference_server_url: Address of the inference plane. Default: INGRAIN_INFERENCE_URL, else port 8686 here.
         model_server_url: Address of the model plane. Default: INGRAIN_MODEL_URL, else port 8687 here.
-        timeout: Seconds that an answer may take.
-        load_timeout: Seconds that an answer may take where a model is loaded, and perhaps converted first.
-        return_numpy: True for vectors as float32 arrays, carried as raw numbers; else they are lists of floats.
+        timeout: Timeout of a response in seconds.
+        load_timeout: Timeout in seconds for loading a model, which may include its conversion.
+        return_numpy: True for vectors as float32 arrays, sent as raw numbers; False for lists of floats.
         api_key: Key for both planes. Default: INGRAIN_API_KEY.
         model_api_key: Key for the model plane, where it has its own. Default: INGRAIN_MODEL_API_KEY, else ``api_key``.
         headers: Further headers of every request.
-        concurrency: Requests that are on their way at once, of all calls that take several; a call of one never waits.
-        batch_size: Most texts in one request.
-        retry: Which failures are tried again, and when.
-        verify: What certificates of https addresses are checked with: True for the system's, or a context of your own.
-        match_request_ids: False where a proxy replaces ``X-Request-Id``; else an answer that bears another id than its
-            request is not believed. Default: INGRAIN_MATCH_REQUEST_IDS, else True.
+        concurrency: Concurrent requests of all calls with several requests; a call with one request never waits.
+        batch_size: Largest number of texts in one request.
+        retry: Which failures are retried, and when.
+        verify: Certificate check of https addresses: True for the system's certificates, or an SSL context.
+        match_request_ids: True to discard a response whose id differs from the request's; False if a proxy replaces
+            ``X-Request-Id``. Default: INGRAIN_MATCH_REQUEST_IDS, else True.
 
     Raises:
-        SettingsError: An argument, or a variable of the environment, cannot be used.
+        SettingsError: An argument or an environment variable is invalid.
     """
 
     def __init__(

@@ -45,22 +45,22 @@ class EmbedImage(Caller):
             n_dims: Keep only the first dimensions, before normalizing.
             output_dtype: ``binary`` or ``ubinary``, one bit a dimension; else floats.
             image_download_headers: Headers that the server fetches URLs with.
-            shrink: Do the model's own resizing before large pictures are sent; its pixels stay the very same. Needs
-                Pillow here, and the model plane.
-            skip_none: Leave out what is missing (None, NaN), instead of refusing it; ``positions`` tells what is left.
-            library: Source library, where several models share a name.
-            pretrained: Weight tag of an OpenCLIP model, where several are loaded.
-            return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
-            progress: Show a progress bar; None for one on a terminal where the call takes long.
-            request_id: ``X-Request-Id``; where there are several requests, each gets a number behind it.
-            extra: Further fields of the request, by the wire's names.
+            shrink: Apply the model's own resizing before large images are sent; the model gets exactly the same
+                pixels. Needs Pillow on the client, and the model plane.
+            skip_none: Skip missing items (None, NaN) instead of refusing them; ``positions`` has the others' indices.
+            library: Source library, if several models share the name.
+            pretrained: Weight tag of an OpenCLIP model, if several are loaded.
+            return_numpy: Vectors as a float32 array or as lists; None for the client's option.
+            progress: Show a progress bar; None to show one on a terminal if the call takes long.
+            request_id: ``X-Request-Id``; of several requests, all but the first get a number appended.
+            extra: Further fields of the request, by their JSON names.
 
         Returns:
             ``embeddings`` ``[N, D]`` in the order of the pictures.
 
         Raises:
             ImageError: A picture cannot be read.
-            IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
+            IngrainError: The server's error, as the same class; ``ServerUnreachableError`` without a server.
         """
         model, pictures = ModelName(name, library, pretrained), pictures_of(image)
         fields = {
@@ -94,7 +94,7 @@ class EmbedImage(Caller):
         request_id: str | None = None,
         extra: Extra = None,
     ) -> Iterator[Embeddings]:
-        """Embed pictures without end: yield vectors request by request, in order, and hold no more than is on its way.
+        """Embed any number of images: yield vectors request by request, in order, in bounded memory.
 
         Args are those of ``embed_image``.
         """

@@ -42,29 +42,29 @@ class EmbedText(Caller):
 
         Args:
             name: The model; it must be loaded.
-            text: One text or several: a list, a column (pandas, polars, Arrow, numpy, datasets), a generator of either
-                kind, which is read as room for more requests comes up. Of none, nothing is asked, and ``[0, 0]`` comes.
+            text: One text or several: a list, a column (pandas, polars, Arrow, numpy, datasets), or a generator, which
+                is read as requests are sent. No texts give an empty result without a request.
             normalize: Bring each vector to unit length.
             n_dims: Keep only the first dimensions, before normalizing.
             prompt: Put before every text; empty for no prompt, not even the model's default.
             prompt_name: Name of one of the model's own prompts, to put before every text.
             input_type: ``query`` or ``document``: the model's prompt of that name, if it has one.
-            truncate: False to have a text refused (``TextTooLongError``) that is longer than the model takes.
-            token_counts: True to be told each text's tokens, and whether it was cut; vectors then come as JSON.
-            output_dtype: ``int8``, ``uint8``, ``binary``, ``ubinary``, as sentence-transformers has them; else floats.
-            skip_none: Leave out what is missing (None, NaN), instead of refusing it; ``positions`` tells what is left.
-            library: Source library, where several models share a name.
-            pretrained: Weight tag of an OpenCLIP model, where several are loaded.
-            return_numpy: Vectors as a float32 array or as lists; None for what the client was made with.
-            progress: Show a progress bar; None for one on a terminal where the call takes long.
-            request_id: ``X-Request-Id``; where there are several requests, each gets a number behind it.
-            extra: Further fields of the request, by the wire's names.
+            truncate: False to refuse a text (``TextTooLongError``) that is too long for the model.
+            token_counts: True to return each text's tokens and whether it was truncated; vectors then come as JSON.
+            output_dtype: ``int8``, ``uint8``, ``binary`` or ``ubinary`` as in sentence-transformers; else floats.
+            skip_none: Skip missing items (None, NaN) instead of refusing them; ``positions`` has the others' indices.
+            library: Source library, if several models share the name.
+            pretrained: Weight tag of an OpenCLIP model, if several are loaded.
+            return_numpy: Vectors as a float32 array or as lists; None for the client's option.
+            progress: Show a progress bar; None to show one on a terminal if the call takes long.
+            request_id: ``X-Request-Id``; of several requests, all but the first get a number appended.
+            extra: Further fields of the request, by their JSON names.
 
         Returns:
             ``embeddings`` ``[N, D]`` in the order of the texts.
 
         Raises:
-            IngrainError: As the server's class; ``ServerUnreachableError`` where there is none.
+            IngrainError: The server's error, as the same class; ``ServerUnreachableError`` without a server.
         """
         model, texts = ModelName(name, library, pretrained), texts_of(text)
         fields = {
@@ -102,7 +102,7 @@ class EmbedText(Caller):
         request_id: str | None = None,
         extra: Extra = None,
     ) -> Iterator[Embeddings]:
-        """Embed texts without end: yield vectors request by request, in order, and hold no more than is on its way.
+        """Embed any number of texts: yield vectors request by request, in order, in bounded memory.
 
         Args are those of ``embed_text``.
         """

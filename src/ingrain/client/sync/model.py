@@ -28,7 +28,7 @@ _NAMING = ("name", "library", "pretrained")
 def _of_model(
     method: Callable[Concatenate[Any, str, P], R],
 ) -> Callable[Concatenate[Model, P], R]:
-    """Return a client's method as one of a model, which says itself what model is meant."""
+    """Return a client's method as a method of a model, without the parameters that name the model."""
 
     def call(self: Model, /, *args: P.args, **options: P.kwargs) -> R:
         return method(self._client, self.name, *args, **self._named(), **options)
@@ -41,11 +41,11 @@ def _of_model(
 
 
 class Model:
-    """One model of a server; what it is asked goes through the client that made it.
+    """One model of a server; its methods call those of the client that created it.
 
     Attributes:
-        name: What the source library calls it.
-        library: Source library; None where it was not said.
+        name: The source library's name of the model.
+        library: Source library; None if not given.
         pretrained: Weight tag of an OpenCLIP model.
     """
 
@@ -65,7 +65,7 @@ class Model:
     embed = _of_model(EmbedBoth.embed)
     classify_image = _of_model(ClassifyImage.classify_image)
     classify_image_zero_shot = _of_model(ClassifyImageZeroShot.classify_image_zero_shot)
-    infer_text, infer_image, infer = embed_text, embed_image, embed  # what the first generation of clients called them
+    infer_text, infer_image, infer = embed_text, embed_image, embed  # names of the first generation of clients
 
     def load(self) -> types.MessageAnswer:
         """Load the model, again after an ``unload``; without a library it is taken for a sentence-transformers one."""

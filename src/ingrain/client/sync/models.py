@@ -16,7 +16,7 @@ class Models(Caller):
     """Manages the models of the server."""
 
     def model(self, name: str, library: Library | None = None, pretrained: str | None = None) -> Model:
-        """Return a model that is loaded already, or will be; nothing is asked or sent."""
+        """Return an object for a model, loaded or not, without sending a request."""
         return Model(self, name, library, pretrained)  # type: ignore[arg-type]  # every client has all methods
 
     def load_model(
@@ -29,22 +29,22 @@ class Models(Caller):
         precision: Precision | None = None,
         task: Task | None = None,
     ) -> Model:
-        """Load a model; where the repository lacks it, it is fetched, converted and proved first, which takes a while.
+        """Load a model; one that is not in the repository is first fetched, converted and verified.
 
         Args:
-            name: What the source library calls it.
+            name: The source library's name of the model.
             library: ``sentence_transformers``, ``open_clip`` or ``timm``.
             pretrained: Weight tag of an OpenCLIP model.
             revision: Branch, tag or commit on the hub.
-            precision: ``fp32``, ``fp16``, ``int8`` or ``int8-safe``; a model stored in another is made anew.
-            task: For timm: ``embed`` makes an embedder of a classifier's weights, ``classify`` wants a classifier; a
-                model stored for the other is made anew.
+            precision: ``fp32``, ``fp16``, ``int8`` or ``int8-safe``; a model stored in another is converted again.
+            task: For timm: ``embed`` leaves out a classifier's head, ``classify`` requires a classifier; a model
+                stored for the other task is converted again.
 
         Returns:
             The model, ready.
 
         Raises:
-            IngrainError: What stood in the way, as the server's class.
+            IngrainError: The server's error, as the same class.
         """
         fields = {"revision": revision, "precision": precision, "task": task}
         self._load("load_model", ModelName(name, library, pretrained), fields)
@@ -57,8 +57,8 @@ class Models(Caller):
 
         Args:
             library: Source library.
-            name: What the model will be called.
-            safetensors_url: The weights.
+            name: Name for the model.
+            safetensors_url: URL of the weights.
             fields: The other fields of ``POST /download_custom_model``, in snake_case or as on the wire.
         """
         body = {"library": library, "name": name, "safetensorsUrl": safetensors_url, **fields}
@@ -120,6 +120,6 @@ class Models(Caller):
     def _load(
         self, route: str, model: ModelName | None, fields: Mapping[str, object] | None = None
     ) -> types.MessageAnswer:
-        """Send what may take as long as a download and a conversion do."""
+        """Send a request with the timeout for loading a model."""
         timeout_s = self._options.load_timeout_s
         return self._send(route_call(route, types.MessageAnswer, model, fields, timeout_s=timeout_s, plane="model"))

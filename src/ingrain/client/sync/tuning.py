@@ -21,22 +21,22 @@ class Tuning(Caller):
         pretrained: str | None = None,
         seconds: float | None = None,
     ) -> ModelTuningAnswer:
-        """Have the server find out how a loaded model runs fastest on its machine, and run it that way.
+        """Have the server find and apply the fastest execution of a loaded model on its machine.
 
-        It goes on when the caller goes away. Requests to the model are told to come again while its layout changes.
+        The tuning continues if the client disconnects. Requests to the model get 503 while its layout changes.
 
         Args:
             name: The model; it must be loaded.
-            library: Where several models share a name.
+            library: Source library, if several models share the name.
             pretrained: Weight tag of an OpenCLIP model.
-            seconds: How long it should take, as a goal and not as a limit; 30 if not given.
+            seconds: Target duration, not a limit; 30 if not given.
 
         Returns:
-            How the model is executed now, and all that was measured.
+            The model's execution now, and all measurements.
 
         Raises:
-            TuningInProgressError: It is being tuned already.
-            TuningError: The engine failed meanwhile; the model is executed as before.
+            TuningInProgressError: The model is being tuned already.
+            TuningError: The engine failed; the model is executed as before.
         """
         call = route_call(
             "tune_model",
@@ -52,7 +52,7 @@ class Tuning(Caller):
     def reset_tuning(
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> types.MessageAnswer:
-        """Have the server forget how a model was tuned there, and run it by default."""
+        """Have the server delete a model's tuning for its machine, and restore the default execution."""
         call = route_call(
             "reset_tuning", types.MessageAnswer, ModelName(name, library, pretrained), repeatable=False, plane="model"
         )
@@ -61,7 +61,7 @@ class Tuning(Caller):
     def model_tuning(
         self, name: str, *, library: Library | None = None, pretrained: str | None = None
     ) -> ModelTuningAnswer:
-        """Ask how a model is executed, and what its tuning measured."""
+        """Return a model's execution and the measurements of its tuning."""
         return self._send(
             route_call(
                 "model_tuning", ModelTuningAnswer, ModelName(name, library, pretrained), method="GET", plane="model"
