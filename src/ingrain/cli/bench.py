@@ -1,4 +1,4 @@
-"""`ingrain bench`: its flags, and what it prints."""
+"""`ingrain bench`: measures a running server and prints a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the pages of ``docs/`` that follow from the code: the settings and the HTTP interface."""
+"""Generate pages of ``docs/`` from the code: the settings and the HTTP interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ingrain doctor`: what is installed here, what would run, and what stands in the way."""
+"""`ingrain doctor`: checks the installation and the machine, and reports problems."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ examples:
   ingrain doctor
   INGRAIN_REPOSITORY=/repository ingrain doctor --json
 
-It looks at this machine with the settings of the environment, as `ingrain serve` would take them. The exit status is
-1 where a failure was found, with which the server would not work; warnings and notes do not count.
+It checks this machine with the settings of the environment, like `ingrain serve`. The exit status is 1 if it finds a
+failure, with which the server would not work; warnings and notes do not count.
 """
 _SIGNS = {"ok": "ok  ", "note": "note", "warning": "WARN", "failure": "FAIL"}
 
@@ -32,9 +32,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = add_command(
         commands,
         "doctor",
-        "find out what would run here, and what is in the way",
+        "check the installation and the machine for problems",
         doctor,
-        description="Look at installation, engine, ports, disk, memory, GPU and hub; say how to mend what is wrong.",
+        description="Check installation, engine, ports, disk, memory, GPU and hub; say how to fix problems.",
         examples=_EXAMPLES,
     )
     add_json_flag(parser)
@@ -70,9 +70,9 @@ def _findings() -> Iterator[Finding]:
     for check in CHECKS:
         try:
             yield from check(settings)
-        except Exception as error:  # whatever a machine surprises one check with, the others are wanted all the more
+        except Exception as error:  # a check that fails unexpectedly must not end the others
             subject = check.__name__.removeprefix("check_")
-            yield Finding(subject, "warning", f"could not be looked at ({error!r})")
+            yield Finding(subject, "warning", f"could not be checked ({error!r})")
 
 
 def _line(finding: Finding) -> str:

@@ -62,7 +62,7 @@ Check = Callable[[Settings], Iterator[Finding]]
 
 
 def check_python(settings: Settings) -> Iterator[Finding]:
-    """Tell the versions, and what is installed of each extra."""
+    """Check the Python version and the packages of each extra."""
     del settings
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("Python", "ok", f"{version}, {sys.executable}")
@@ -71,7 +71,7 @@ def check_python(settings: Settings) -> Iterator[Finding]:
         missing = sorted(name for name in wanted if not is_installed(name))
         subject = f"ingrain[{extra}]"
         if not wanted:
-            continue  # the metadata of another version, which does not know this extra
+            continue  # the installed metadata is of another version, without this extra
         if not missing:
             yield Finding(subject, "ok", f"installed: it can {purpose}")
         else:
@@ -84,12 +84,12 @@ def check_python(settings: Settings) -> Iterator[Finding]:
 
 
 def check_engine(settings: Settings) -> Iterator[Finding]:
-    """Tell which engine would run the graphs, and why."""
+    """Check which engine would run the graphs, and why."""
     try:
         from ingrain.app.placement import placement_of
         from ingrain.app.tables import load_tables
     except ModuleNotFoundError:
-        return  # said above: ingrain[serve] is not installed
+        return  # check_python reports that ingrain[serve] is not installed
     try:
         placement = placement_of(settings, load_tables(settings.extensions).engines)
     except SettingsError as error:
@@ -117,7 +117,7 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_tls(settings: Settings) -> Iterator[Finding]:
-    """Tell whether the files of the TLS certificate can be used."""
+    """Check the files of the TLS certificate."""
     try:
         tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
     except SettingsError as error:
@@ -129,7 +129,7 @@ def check_tls(settings: Settings) -> Iterator[Finding]:
 
 
 def check_ports(settings: Settings) -> Iterator[Finding]:
-    """Tell whether the planes' ports are free, or who has them."""
+    """Check whether the planes' ports are free or used by an Ingrain server."""
     for plane, port in (("inference", settings.inference_port), ("model", settings.model_port)):
         subject = f"{plane} port {port}"
         reason = why_not_bound(settings.host, port)
@@ -150,7 +150,7 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
 
 
 def check_repository(settings: Settings) -> Iterator[Finding]:
-    """Tell whether the model repository can be written, and how much room there is."""
+    """Check that the model repository is writable and has enough free space."""
     folder = settings.repository.expanduser().resolve()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
@@ -176,7 +176,7 @@ def check_repository(settings: Settings) -> Iterator[Finding]:
 
 
 def check_machine(settings: Settings) -> Iterator[Finding]:
-    """Tell cores, memory and open files."""
+    """Check cores, memory and the limit of open files."""
     yield Finding("CPU", "ok", f"{usable_cores()} cores may be used")
     memory = memory_bytes()
     if memory is not None:
@@ -202,9 +202,9 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_gpu(settings: Settings) -> Iterator[Finding]:
-    """Tell which GPUs the driver shows, and whether graphs can run on them."""
+    """Check which GPUs the driver lists, and whether graphs can run on them."""
     wanted = settings.instance_kind == "KIND_GPU" or settings.tensorrt_enabled
-    # In a container nvidia-smi may be missing where the driver is not.
+    # A container may have the driver without nvidia-smi.
     names, reason = gpus() or list(cuda.gpu_names()), cuda.why_unusable()
     elsewhere = settings.triton_grpc_url is not None
     if not names:
@@ -226,7 +226,7 @@ def check_gpu(settings: Settings) -> Iterator[Finding]:
 
 
 def check_hub(settings: Settings) -> Iterator[Finding]:
-    """Tell whether the hub can be reached."""
+    """Check whether the hub can be reached."""
     if settings.offline:
         yield Finding("hub", "note", "HF_HUB_OFFLINE is on: only its cache is used")
         return
@@ -249,7 +249,7 @@ def check_hub(settings: Settings) -> Iterator[Finding]:
 
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
-    """Tell who may call the server."""
+    """Check that a server reachable from other machines requires keys."""
     has_keys = bool(settings.api_keys or settings.api_keys_file)
     if settings.host not in _LOOPBACK and not has_keys:
         yield Finding(
@@ -273,4 +273,4 @@ CHECKS: tuple[Check, ...] = (
     check_hub,
     check_keys,
 )
-"""In the order in which they are shown."""
+"""All checks, in the order of the output."""

@@ -1,4 +1,4 @@
-"""What `ingrain embed` reads: texts of lines, JSON lines, tables; pictures of files, folders and URLs; one by one."""
+"""Readers of `ingrain embed`: texts from lines, JSON lines and tables; images from files, folders and URLs."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _LONGEST_CELL = 64 * 1024 * 1024
 
 
 def read_texts(sources: Iterable[str], *, input_format: InputFormat | None, field: str) -> Iterator[str]:
-    """Yield the texts of files, one after the other.
+    """Yield the texts of several files.
 
     Args:
         sources: Paths; ``-`` for standard input.
-        input_format: How they are written; None to go by their suffixes, and by lines where there is none known.
-        field: Key of an object, or name of a column, that holds the text.
+        input_format: Format of the files; None to choose by suffix, and lines for an unknown suffix.
+        field: Key of an object, or name of a column, with the text.
 
     Raises:
         SettingsError: A file cannot be read.
-        InvalidRequestError: A line or row holds no text; the message names file and line.
+        InvalidRequestError: A line or row has no text; the message names file and line.
     """
     for source in sources:
         kind = input_format or _SUFFIXES.get(Path(source).suffix.lower(), "lines")
@@ -59,7 +59,7 @@ def read_texts(sources: Iterable[str], *, input_format: InputFormat | None, fiel
 
 
 def read_pictures(sources: Iterable[str]) -> Iterator[str]:
-    """Yield the paths and URLs of pictures: a folder's in the order of their names, and standard input's line by line.
+    """Yield the paths and URLs of images: a folder's images by name, standard input's line by line.
 
     Raises:
         SettingsError: There is no such file or folder.
@@ -81,7 +81,7 @@ def read_pictures(sources: Iterable[str]) -> Iterator[str]:
 @contextmanager
 def _opened(source: str) -> Iterator[IO[str]]:
     if source == _STDIN:
-        # Whatever the terminal's language is, texts are UTF-8.
+        # Read UTF-8 regardless of the locale.
         with open(sys.stdin.fileno(), encoding="utf-8-sig", newline="\n", closefd=False) as stdin:
             yield stdin
         return
@@ -135,7 +135,7 @@ def import_parquet() -> Any:
     """Return ``pyarrow.parquet``.
 
     Raises:
-        SettingsError: It is not installed, or does not go with the numpy that is.
+        SettingsError: pyarrow is not installed, or is incompatible with the installed numpy.
     """
     try:
         import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""The output formats of `ingrain embed`: one writer each, which can go on where an earlier run was interrupted."""
+"""Writers for the output formats of `ingrain embed`, which can continue an interrupted run."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ SUFFIXES: dict[str, OutputFormat] = {
 }
 """Format by suffix of the output file."""
 
-# Room for any number of rows, so that the header can be written last, over itself.
+# Large enough for any number of rows, so that the header can be overwritten at the end.
 _NPY_HEADER_BYTES = 128
 _ROW_GROUP = 8192
 
 
 class Writer:
-    """Turns rows into bytes that are appended to a file; nothing that was appended is changed before the end.
+    """Encodes rows as bytes to append to a file; appended bytes do not change before ``finish``.
 
     Args:
-        item_name: What the item is called in each row; None to leave it out.
+        item_name: Name of the item's column or key; None to leave out the item.
     """
 
     def __init__(self, item_name: str | None) -> None:
         self._item_name = item_name
 
     def head(self, width: int) -> bytes:
-        """Return what comes before the first row; ``width`` is ``D``."""
+        """Return the bytes before the first row; ``width`` is ``D``."""
         del width
         return b""
 
     def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
-        """Return rows, the first of which has the index ``first``; ``vectors`` is ``[N, D]``."""
+        """Return encoded rows; ``first`` is the index of the first row, ``vectors`` is ``[N, D]``."""
         raise NotImplementedError
 
     def finish(self, part: Path, rows: int, width: int) -> None:
-        """Complete the file of what was appended; it keeps its name."""
+        """Complete the file ``part`` in place."""
 
 
 class JsonLines(Writer):
@@ -81,7 +81,7 @@ class Csv(Writer):
         cells = csv.writer(out, lineterminator="")
         for number, (item, vector) in enumerate(zip(items, vectors, strict=True), first):
             cells.writerow([number, item] if self._item_name else [number])
-            # The shortest digits that stand for the very float32, as JSON has them.
+            # The shortest digits that represent the exact float32, as in JSON.
             numbers = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode()
             out.write(f",{numbers}\n")
         return out.getvalue().encode("utf-8", "surrogatepass")
@@ -91,12 +91,12 @@ class Npy(Writer):
     """A matrix, float32 ``[N, D]``, for ``numpy.load``."""
 
     def head(self, width: int) -> bytes:
-        """Return room for the header, which has to tell how many rows there are."""
+        """Return a placeholder for the header, which needs the final number of rows."""
         del width
         return bytes(_NPY_HEADER_BYTES)
 
     def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
-        """Return the numbers as they are."""
+        """Return the raw numbers."""
         del first, items
         return vectors.astype("<f4", copy=False).tobytes()
 
@@ -112,15 +112,15 @@ class Npy(Writer):
 class Parquet(JsonLines):
     """A table: ``index``, the item under its own name, ``embedding`` as a list of fixed size.
 
-    A Parquet file has its index at its end and cannot be gone on with, so rows are gathered as JSON lines first.
+    A Parquet file has its index at the end and cannot be appended to, so rows are first collected as JSON lines.
     """
 
     def __init__(self, item_name: str | None) -> None:
-        import_parquet()  # it is missed now, and not after an hour
+        import_parquet()  # raises now if pyarrow is missing, and not after the last row
         super().__init__(item_name)
 
     def finish(self, part: Path, rows: int, width: int) -> None:
-        """Make a table of the lines."""
+        """Convert the JSON lines to Parquet."""
         del rows
         import pyarrow
 

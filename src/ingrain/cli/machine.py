@@ -1,4 +1,4 @@
-"""What `ingrain doctor` asks the machine: packages, ports, memory, GPUs."""
+"""Queries of the machine for `ingrain doctor`: packages, ports, memory, GPUs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ TIMEOUT_S = 5.0
 
 
 def packages_of(extra: str) -> Iterator[str]:
-    """Yield the packages of one of our extras, as the installed metadata names them."""
+    """Yield the packages of one of Ingrain's extras, from the installed metadata."""
     for requirement in importlib.metadata.requires("ingrain") or []:
         text, _, marker = requirement.partition(";")
         name = re.match(r"[A-Za-z0-9._-]+", text.strip())
-        # An extra that holds another one names it as a package: ingrain[serve].
+        # An extra that includes another one lists it as a package: ingrain[serve].
         if name and name[0].lower() != "ingrain" and re.search(rf"extra == ['\"]{extra}['\"]", marker):
             yield name[0]
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a package is installed, under whatever name it provides the same."""
+    """Return True if a package, or a package that replaces it, is installed."""
     names = (package, "onnxruntime-gpu") if package == "onnxruntime" else (package,)
     return any(next(iter(importlib.metadata.distributions(name=name)), None) is not None for name in names)
 
 
 def listens(address: str) -> bool:
-    """Tell whether somebody listens at ``host:port``."""
+    """Return True if a server listens at ``host:port``."""
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S):
@@ -42,7 +42,7 @@ def listens(address: str) -> bool:
 
 
 def why_not_bound(host: str, port: int) -> str | None:
-    """Return why a port cannot be listened on, None where it can."""
+    """Return why a port cannot be bound, or None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,9 +54,9 @@ def why_not_bound(host: str, port: int) -> str | None:
 
 
 def is_ingrain(url: str) -> bool:
-    """Tell whether an Ingrain server answers at an address."""
+    """Return True if an Ingrain server answers at a URL."""
     try:
-        # Its certificate, if any, may name another host; nothing secret is sent.
+        # The certificate may name another host; no secret is sent.
         answer = httpx.get(f"{url}/health", timeout=TIMEOUT_S, trust_env=False, verify=False)  # noqa: S501
         return answer.status_code == 200 and "server is running" in answer.text
     except httpx.HTTPError:
@@ -64,7 +64,7 @@ def is_ingrain(url: str) -> bool:
 
 
 def memory_bytes() -> int | None:
-    """Return what the kernel says can still be had; None where it does not say."""
+    """Return the available memory that the kernel reports; None if it reports none."""
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
     except OSError:

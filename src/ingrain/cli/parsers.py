@@ -1,4 +1,4 @@
-"""Parts of the parsers of several commands."""
+"""Shared parts of the commands' argument parsers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def add_command(
     """Add a command.
 
     Args:
-        commands: Of the `ingrain` parser.
-        name: Of the command.
+        commands: Subparsers of the `ingrain` parser.
+        name: Name of the command.
         summary: One line for the list of commands.
-        run: What it does.
-        description: What its own help says; the summary as a sentence if None.
-        examples: Shown as they are below its flags.
+        run: Function that runs the command.
+        description: First sentence of the command's help; the summary if None.
+        examples: Examples, shown below the flags.
     """
     parser = commands.add_parser(
         name,
@@ -43,7 +43,7 @@ def add_command(
 
 
 def add_connection_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say where the server is."""
+    """Add the flags for the server's addresses and key."""
     group = parser.add_argument_group("server")
     group.add_argument(
         "--inference-url",
@@ -56,18 +56,18 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--api-key",
         metavar="KEY",
-        help="key of the server. Default: INGRAIN_API_KEY, which others on this machine cannot see as they can a flag.",
+        help="key of the server. Default: INGRAIN_API_KEY, which, unlike a flag, other users here cannot see.",
     )
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say more of a model than its name."""
+    """Add the flags that identify a model besides its name."""
     parser.add_argument("--library", choices=get_args(Library), help="source library.")
     parser.add_argument("--pretrained", metavar="TAG", help="weight tag of an OpenCLIP model.")
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for programs."""
+    """Add the flag `--json`, for programs."""
     parser.add_argument("--json", action="store_true", help="answer as one JSON document, errors too.")
 
 

@@ -1,4 +1,4 @@
-"""Show on standard error how far the server is with a model, while a command waits for it."""
+"""Show the server's progress with a model on standard error, while a command waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ingrain.client import Client
 
 _POLL_EVERY_S = 0.5
-# The phases in the reasons of the server's list of models, in words for people.
+# The phases in the reasons of the server's list of models, as shown to users.
 _PHASES = {"download": "downloading", "read": "reading", "export": "converting", "verify": "proving"}
 _PHASE = re.compile(r"\bphase (\w+)")
 _REWRITE = "\r\033[K"
@@ -25,14 +25,14 @@ _REWRITE = "\r\033[K"
 
 @contextlib.contextmanager
 def shown_progress(client: Client, ref: ModelRef, what: str) -> Iterator[None]:
-    """Poll the server's list of models within the block.
+    """Poll the server's list of models during the block, and show the model's progress.
 
-    A terminal gets one line that is rewritten, with amounts and time; a file or pipe a line for each new phase.
+    On a terminal, one line with amounts and time is rewritten; a file or pipe gets a line for each new phase.
 
     Args:
-        client: For the server; used from a thread of its own.
+        client: Client of the server; used from a separate thread.
         ref: The model.
-        what: What the command does, for the beginning of each line.
+        what: Start of each line: what the command does.
     """
     has_ended = threading.Event()
     show = _on_terminal if sys.stderr.isatty() else _in_lines
@@ -66,11 +66,11 @@ def _in_lines(client: Client, ref: ModelRef, what: str, has_ended: threading.Eve
 
 
 def _state(client: Client, ref: ModelRef) -> str | None:
-    """Return what the server says of the model, None where it says nothing."""
+    """Return the model's progress in the server's list of models; None if it has none."""
     try:
         models = client.repository_models().models
     except IngrainError:
-        return None  # the command itself tells what is wrong
+        return None  # the command itself reports the error
     same = (model for model in models if (model.name, model.pretrained) == (ref.name, ref.pretrained))
     reason = next((model.reason for model in same if model.reason), None)
     if reason is None:

@@ -1,4 +1,4 @@
-"""`ingrain serve`: its flags, one for each setting."""
+"""`ingrain serve`: starts the server; has one flag per setting."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def serve(options: dict[str, object]) -> int:
 
 
 def _add_flag(parser: argparse.ArgumentParser, info: SettingInfo) -> None:
-    """Add a setting's flag; values stay text until the settings are put together."""
+    """Add a setting's flag; ``load_settings`` converts the text values later."""
     shown = f" Default: {info.shown_default}." if info.shown_default else ""
     text = f"{info.description}{shown} [{info.env}]".replace("%", "%%").replace("`", "")
     flags = (info.flag, *OTHER_FLAGS.get(info.field, ()))

@@ -1,4 +1,4 @@
-"""`ingrain tune`: has a running server find out how a model runs fastest, and shows what it measured."""
+"""`ingrain tune`: has a running server tune a model, and shows the measurements."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("name", help="the model, as `ingrain load` takes it.")
     parser.add_argument(
-        "--seconds", type=float, metavar="N", help="how long it should take, as a goal and not as a limit. Default: 30."
+        "--seconds", type=float, metavar="N", help="target duration in seconds, not a limit. Default: 30."
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(

@@ -1,4 +1,4 @@
-"""`ingrain verify`: prove a stored model again, against its source library."""
+"""`ingrain verify`: compares a stored model with its source library again."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: 
         name=stored.name,
         library=stored.library,
         pretrained=stored.pretrained,
-        # What a branch points at may have moved on since.
+        # A branch may point to another commit since the export.
         revision=stored.commit or stored.revision,
         output=scratch,
         local_models_dir=str(settings.local_models_dir.resolve()) if settings.local_models_dir else None,
@@ -122,7 +122,7 @@ def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: 
         offline=settings.offline,
         trust_remote_code=settings.trust_remote_code,
         pickled_weights=settings.pickled_weights == "allow",
-        # The code is what it was, too.
+        # Use the commits of the code at the export, too.
         code_commits={code.repository: code.commit for code in stored.code if code.commit},
         on_gpu=settings.instance_kind != "KIND_CPU" and cuda.why_unusable() is None,
         extensions=settings.extensions,

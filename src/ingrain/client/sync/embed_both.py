@@ -44,7 +44,7 @@ class EmbedBoth(Caller):
         request_id: str | None = None,
         extra: Extra = None,
     ) -> BothEmbeddings:
-        """Embed texts and pictures side by side; what is not given is None in the answer.
+        """Embed texts and images concurrently; the result is None for an argument that is not given.
 
         Args are those of ``embed_text`` and ``embed_image``.
         """
@@ -53,7 +53,7 @@ class EmbedBoth(Caller):
         if text is None and image is None:  # for the server to refuse
             answer = self._send(route_call("embed", types.EmbedAnswer, model, fields, request_id=request_id))
             return BothEmbeddings(
-                # Strings only where ``extra`` asked for another encoding of the numbers.
+                # Strings only if ``extra`` requests another encoding of the numbers.
                 text_embeddings=cast("Rows | None", answer.text_embeddings),
                 image_embeddings=cast("Rows | None", answer.image_embeddings),
                 processing_time_ms=answer.processing_time_ms,
