@@ -20,11 +20,11 @@
     │   ├── EngineUnavailableError, ModelLoadingError, DeadlineExceededError
     │   └── InferenceError, NotFiniteError, TuningError
     ├── SettingsError                   the operator
-    ├── SourceError                     the operator, or whoever publishes the model
+    ├── SourceError                     the operator, or the model's publisher
     │   └── SourceForbiddenError, SourceUnavailableError
     ├── ExportError                     the operator
     │   └── ExportUnavailableError, ExportTimeoutError, ExportCrashedError, VerificationError
-    ├── MachineError                    the operator: the machine lacks something; models are tried again later
+    ├── MachineError                    the operator: the machine lacks a resource; loading is retried later
     │   ├── DiskFullError, DiskUnusableError
     │   └── OutOfMemoryError, MachineLimitError, ExportKilledError
     ├── RepositoryError                 the operator

@@ -25,9 +25,9 @@ _FULL = (
     f"The disk is full, over its quota, or a file may not grow as large as needed; look at {_WHERE}. Free some space."
 )
 _READ_ONLY = f"The disk is read-only; look at {_WHERE}. Make it writable."
-_FORBIDDEN = f"The system does not permit to read or write a file; look at the owner and mode of {_WHERE}."
+_FORBIDDEN = f"The system does not permit reading or writing a file; check the owner and mode of {_WHERE}."
 _BROKEN = f"The disk failed to read or write; look at the system's log and at {_WHERE}."
-_MEMORY = "There was too little memory. Give the server more of it, unload other models, or load a smaller one."
+_MEMORY = "There was too little memory. Give the server more memory, unload other models, or load a smaller one."
 _FILES = "Too many files are open. Raise the limit of open files (ulimit -n) of the server's process."
 _PROCESSES = (
     "No further process or thread could be started. Raise the limit of processes (ulimit -u, pids of a container)."
@@ -108,7 +108,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _fault(number: int) -> MachineError:
     cls, message = _BY_NUMBER[number]
-    return cls(f"{message} It is tried again later.", retry_after_s=RETRY_AFTER_S)
+    return cls(f"{message} The server retries later.", retry_after_s=RETRY_AFTER_S)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -37,10 +37,10 @@ def make_impatient_client(options: dict[str, object]) -> Client:
 
 
 def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[ModelRef, Library | None]:
-    """Read a model's name as `ingrain serve --models` takes it, and what flags say of it.
+    """Parse a model's name like `ingrain serve --models`, and combine it with the flags.
 
     Returns:
-        The model, and its library as far as the user named one.
+        The model, and the library if the user named one.
 
     Raises:
         SettingsError: The name is empty, or the flags contradict it.

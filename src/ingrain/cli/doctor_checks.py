@@ -100,7 +100,7 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "engine",
             "ok" if is_there else "failure",
-            placement.description + ("" if is_there else ", where nobody listens"),
+            placement.description + ("" if is_there else ", where no server listens"),
             cure=None
             if is_there
             else "Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
@@ -255,7 +255,7 @@ def check_keys(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "keys",
             "warning",
-            f"none, and the server listens on {settings.host}: whoever reaches it may load and delete models",
+            f"none, and the server listens on {settings.host}: any client may load and delete models",
             cure="Set INGRAIN_API_KEYS, or INGRAIN_HOST=127.0.0.1.",
         )
     else:

@@ -55,12 +55,12 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     load_parser.add_argument("name", help=_NAME)
     load_parser.add_argument("--revision", help="branch, tag or commit on the hub.")
     load_parser.add_argument(
-        "--precision", choices=get_args(Precision), help="what it computes in; stored in another, it is made anew."
+        "--precision", choices=get_args(Precision), help="precision; a model stored in another is converted again."
     )
     load_parser.add_argument(
         "--task",
         choices=get_args(Task),
-        help="timm: `embed` leaves a classifier's head out; stored otherwise, it is made anew.",
+        help="timm: `embed` leaves out a classifier's head; a model stored for the other task is converted again.",
     )
     unload_parser = add_command(commands, "unload", "unload a model", unload, examples=_UNLOAD_EXAMPLES)
     unload_parser.add_argument("name", help=_NAME)

@@ -83,7 +83,7 @@ def timm_repo(name: str) -> str:
     """Return the hub id of the weights that timm loads for a name (``resnet50``, ``resnet50.a1_in1k``).
 
     Raises:
-        SourceNotFoundError: timm has no such architecture, or no such weights of it.
+        SourceNotFoundError: timm has no such architecture or tag.
         UnsupportedModelError: The weights are not on the hub.
     """
     import timm

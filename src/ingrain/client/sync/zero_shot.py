@@ -1,5 +1,5 @@
 # Written by `make docs` from aio/zero_shot.py; change that one.
-"""The method that classifies images by labels of the caller's."""
+"""The method that classifies images by the caller's labels."""
 
 from __future__ import annotations
 
@@ -33,21 +33,10 @@ class ClassifyImageZeroShot(Caller):
         request_id: str | None = None,
         extra: Extra = None,
     ) -> ZeroShotProbabilities:
-        """Classify any number of pictures by labels of your own, with a model that has a text and an image tower.
+        """Classify any number of images by labels of your own, with a model that has a text and an image tower.
 
-        Args:
-            name: The model; it must be loaded.
-            image: As in ``embed_image``, and so are the other arguments.
-            labels: What to choose among.
-            templates: Sentences with ``{}`` for the label, whose vectors are averaged; the label itself if none.
-            image_download_headers: As in ``embed_image``.
-            shrink: As in ``embed_image``.
-            library: As in ``embed_image``.
-            pretrained: As in ``embed_image``.
-            return_numpy: As in ``embed_image``.
-            progress: As in ``embed_image``.
-            request_id: As in ``embed_image``.
-            extra: As in ``embed_image``.
+        ``labels`` are the classes to choose from. ``templates`` are sentences with ``{}`` for the label, whose vectors
+        are averaged; without templates the label itself is embedded. The other args are those of ``embed_image``.
 
         Returns:
             ``probabilities`` ``[N, K]`` in the order of ``labels``.
