@@ -108,7 +108,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _fault(number: int) -> MachineError:
     cls, message = _BY_NUMBER[number]
-    return cls(f"{message} The server retries later.", retry_after_s=RETRY_AFTER_S)
+    return cls(f"{message} The server tries again later.", retry_after_s=RETRY_AFTER_S)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
