@@ -116,7 +116,10 @@ async def test_cancelled_export_leaves_no_process(hub: HubServer, job: ExportJob
         assert not is_alive(pid)
 
 
-async def test_download_that_stands_still_ends_the_worker(hub: HubServer, job: ExportJob) -> None:
+async def test_download_that_stands_still_ends_the_worker(
+    hub: HubServer, job: ExportJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "60")  # else the download itself tries again first
     hold(hub)
     async with exporting(job, hub, stall_s=12) as (task, pid):
         with pytest.raises(SourceUnavailableError, match="no progress"):

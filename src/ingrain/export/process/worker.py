@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingrain.errors import ExportError, ExportUnavailableError, IngrainError
+from ingrain.errors import ExportError, ExportUnavailableError, IngrainError, MachineError
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
 from ingrain.machine_faults import machine_fault
 from ingrain.progress import Progress
@@ -38,8 +38,8 @@ def main() -> int:
     try:
         emit(Finished(manifest=run_job(job, emit)))
     except IngrainError as error:
-        # Most messages say all that a user or operator needs; a traceback helps only for faults of the exporter.
-        if isinstance(error, ExportError) and not isinstance(error, ExportUnavailableError):
+        # Most messages say all that a user needs; a traceback helps with faults of the exporter and of the machine.
+        if isinstance(error, ExportError | MachineError) and not isinstance(error, ExportUnavailableError):
             traceback.print_exc()
         emit(Failed.of(error))
     except Exception as error:  # the parent must get an end event, whatever a library raises
