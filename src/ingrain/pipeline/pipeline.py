@@ -73,8 +73,9 @@ class Pipeline:
             EngineError: The model is not ready.
         """
         task.check(self.limits)
+        name = task.model
         try:
-            model = self._get(task.model)
+            model = self.registry.get(name.name, library=name.library, pretrained=name.pretrained)
         except ModelNotLoadedError:
             # Another process that shares the repository may have loaded the model: look again.
             return _call_later(self._run_refreshed(task, started or time.monotonic()), caller)

@@ -61,7 +61,8 @@ def check_texts(limits: RequestLimits, texts: Texts) -> None:
     """Refuse too many texts and too long texts."""
     param, longest = texts.param, limits.max_text_chars
     given = texts.texts if texts.token_ids is None else texts.token_ids
-    check_count(len(given), limits.max_items, param, "texts" if param == "text" else param)
+    if len(given) > limits.max_items:
+        check_count(len(given), limits.max_items, param, "texts" if param == "text" else param)
     for index, text in enumerate(given):
         if len(text) > longest:
             what = "characters" if texts.token_ids is None else "token ids"
