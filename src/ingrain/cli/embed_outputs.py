@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -30,7 +31,7 @@ _NPY_HEADER_BYTES = 128
 _ROW_GROUP = 8192
 
 
-class Writer:
+class Writer(ABC):
     """Encodes rows as bytes to append to a file; appended bytes do not change before ``finish``.
 
     Args:
@@ -45,11 +46,11 @@ class Writer:
         del width
         return b""
 
+    @abstractmethod
     def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
         """Return encoded rows; ``first`` is the index of the first row, ``vectors`` is ``[N, D]``."""
-        raise NotImplementedError
 
-    def finish(self, part: Path, rows: int, width: int) -> None:
+    def finish(self, part: Path, rows: int, width: int) -> None:  # noqa: B027 - most formats need no such step
         """Complete the file ``part`` in place."""
 
 
@@ -91,7 +92,7 @@ class Npy(Writer):
     """A matrix, float32 ``[N, D]``, for ``numpy.load``."""
 
     def head(self, width: int) -> bytes:
-        """Return a placeholder for the header, which needs the final number of rows."""
+        """Return room for the header, which ``finish`` writes when the number of rows is known."""
         del width
         return bytes(_NPY_HEADER_BYTES)
 

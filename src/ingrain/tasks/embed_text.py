@@ -60,7 +60,7 @@ class EmbedTexts(msgspec.Struct, eq=False):
 
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[TokenizedText]:
         """Check the form of the vectors, choose the prompt and return the queue of the text encoder."""
-        queue = model.queue("text_encoder", self.texts.param, "embed text")
+        queue = model.queue("text_encoder", self.texts.param, "take text")
         # Almost every request has neither; a call less is a hundredth of what the front end spends on a short text.
         if self.form.dimensions is not None or self.form.dtype != "float":
             self._ranges = check_form(self.form, model)

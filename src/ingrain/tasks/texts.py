@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ingrain.errors import InvalidRequestError, ModalityError, TextTooLongError, TooLargeError
+from ingrain.errors import InvalidRequestError, TextTooLongError, TooLargeError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
@@ -81,12 +81,10 @@ def choose_prompt(texts: Texts, model: LoadedModel, limits: RequestLimits) -> st
     """Return the requested prompt; None for the model's default prompt.
 
     Raises:
-        ModalityError: The model does not take text.
         InvalidRequestError: The model has no such prompt.
         TooLargeError: The prompt makes the texts too long.
     """
-    if model.text is None:
-        raise ModalityError(f"Model {model.manifest.name!r} does not take text.", param=texts.param)
+    assert model.text is not None
     if texts.prompt is None:
         return None
     prompt = resolve_prompt(texts.prompt, model.text.config, model.manifest.name)

@@ -167,10 +167,10 @@ class Channel(Generic[Received]):
 def _to_plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError  # as msgspec wants it for an unknown type
+    raise NotImplementedError  # tells msgspec that the type is not supported
 
 
 def _from_plain(kind: type, value: object) -> object:
     if kind is Path:
         return Path(str(value))
-    raise NotImplementedError  # as msgspec wants it for an unknown type
+    raise NotImplementedError  # tells msgspec that the type is not supported

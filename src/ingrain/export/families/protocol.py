@@ -186,8 +186,8 @@ class Source(ABC):
             ).numpy()
 
     def run_image_tower(self, pixels: Any) -> Any:
-        """Compute the output for a batch of prepared images, as tensors; for sources with an image tower."""
-        raise NotImplementedError
+        """Compute the output for a batch of prepared images, as tensors. A source with an image tower overrides it."""
+        raise NotImplementedError(f"{type(self).__name__} has no image tower")
 
     @abstractmethod
     def read_model(self, networks: list[Any]) -> Any:

@@ -33,8 +33,8 @@ async def read_image_body(request: HttpRequest, kind: type[R], limits: PlaneLimi
         limits: Limits of the body size and of the number of files.
 
     Returns:
-        The decoded body and the image files in order. JSON has no files. A form with files gets placeholder names in
-        ``image``.
+        The decoded body and the image files in order. JSON has no files. For a form with files, ``image`` holds their
+        numbers.
 
     Raises:
         TooLargeError: The form has too many files.
