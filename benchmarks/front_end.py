@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +29,7 @@ import uvloop
 from bare import median
 from ingrain.api.types import EmbedTextRequest
 from ingrain.bench.load import Answers, Target, closed_loop, embedding_request
-from ingrain.bench.texts import make_texts
+from ingrain.bench.texts import Mix, make_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
 from ingrain.repository.names import model_key
@@ -33,67 +37,8 @@ from ingrain.repository.store import Repository
 from measure import StolenTime, common_options, print_report
 from server import free_ports
 
-_WIDEST = 4096
 _LITTLE_STOLEN = 0.05
-
-
-class NullEngine:
-    """An engine that returns the same rows for every batch, without any computation."""
-
-    backend = "python"
-    instances = 2
-
-    def __init__(self) -> None:
-        self._rows = np.random.default_rng(0).normal(size=(_WIDEST, 384)).astype(np.float32)
-        self._rows /= np.linalg.norm(self._rows, axis=1, keepdims=True)
-        self._outputs: dict[str, tuple[str, int]] = {}
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def live(self) -> bool:
-        return True
-
-    async def load(self, graph, layout=None) -> None:
-        del layout
-        self._outputs[graph.name] = graph.outputs[0].name, graph.outputs[0].shape[-1]
-
-    async def unload(self, name) -> None:
-        self._outputs.pop(name, None)
-
-    async def ready(self, name) -> bool:
-        return name in self._outputs
-
-    async def statistics(self) -> list:
-        return []
-
-    def on_restart(self, callback) -> None: ...
-
-    async def infer(self, name, inputs, *, timeout_s=None, alone=False) -> dict:
-        del timeout_s, alone
-        output, width = self._outputs[name]
-        await asyncio.sleep(0)
-        return {output: self._rows[: len(next(iter(inputs.values()))), :width]}
-
-
-def serve(options: argparse.Namespace, ports: list[int]) -> None:
-    """Run the server on one core."""
-    from ingrain.app import parts, run
-    from ingrain.settings import Settings
-
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
-    parts.make_engine = lambda *_: NullEngine()
-    run.run(
-        Settings(
-            repository=options.repository,
-            local_models_dir=options.models_dir,
-            models=[options.model],
-            inference_port=ports[0],
-            model_port=ports[1],
-            log_level="warning",
-        )
-    )
+_THIS = Path(__file__).parents[1] / "src"
 
 
 def serve_least(folder: Path, config: TextPreprocess, port: int) -> None:
@@ -121,8 +66,8 @@ def serve_least(folder: Path, config: TextPreprocess, port: int) -> None:
 class Load:
     """Puts load on a server process in several rounds, and collects the results."""
 
-    def __init__(self, process: multiprocessing.process.BaseProcess, port: int, options: argparse.Namespace) -> None:
-        self._process = psutil.Process(process.pid)
+    def __init__(self, process: int, port: int, options: argparse.Namespace) -> None:
+        self._process = psutil.Process(process)
         self._target, self._options = Target("127.0.0.1", port), options
         self.rates, self.costs_us, self.own_us, self.stolen = [], [], [], []
 
@@ -143,9 +88,12 @@ class Load:
 
     def report(self) -> dict[str, Any]:
         quiet = [number for number, share in enumerate(self.stolen) if share <= _LITTLE_STOLEN]
+        texts = self._options.texts
         return {
             "requestsPerS": median(self.rates),
             "cpuUsPerRequest": median(self.costs_us),
+            "textsPerS": texts * median(self.rates),
+            "textsPerCpuS": 1e6 * texts / median(self.costs_us),
             "stolenShare": median(self.stolen),
             "quiet": {
                 "rounds": len(quiet),
@@ -157,36 +105,75 @@ class Load:
 
 def main() -> None:
     options = _options()
-    ports = free_ports(3)
-    texts = make_texts("query", 20_000)
-    requests = [
-        embedding_request("/embed_text", {"name": options.model, "text": text}, options.answers) for text in texts
-    ]
+    requests = _requests(options)
+    loads: dict[str, Load] = {}
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=serve, args=(options, ports[:2]))]
-    try:
-        processes[0].start()
-        asyncio.run(_until_ready(ports[0], requests[0]))
-        entry = Repository(options.repository.resolve()).find(model_key(options.model, "sentence_transformers"))
-        processes.append(spawn.Process(target=serve_least, args=(entry.folder, entry.manifest.text, ports[2])))
-        processes[1].start()
-        asyncio.run(_until_ready(ports[2], requests[0]))
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
-        front_end, least = Load(processes[0], ports[0], options), Load(processes[1], ports[2], options)
+    with contextlib.ExitStack() as stack:
+        sources = {"frontEnd": _THIS} | ({"other": options.other} if options.other else {})
+        for name, source in sources.items():
+            ports = free_ports(2)
+            server = stack.enter_context(_null_server(options, source, ports))
+            asyncio.run(_until_ready(ports[0], requests[0]))
+            loads[name] = Load(server.pid, ports[0], options)
+        if options.texts == 1 and not options.other:
+            entry = Repository(options.repository.resolve()).find(model_key(options.model, "sentence_transformers"))
+            port = free_ports(1)[0]
+            least = spawn.Process(target=serve_least, args=(entry.folder, entry.manifest.text, port))
+            least.start()
+            stack.callback(least.join, 10)
+            stack.callback(least.terminate)
+            asyncio.run(_until_ready(port, requests[0]))
+            loads["leastInJson"] = Load(least.pid, port, options)
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         for number in range(options.rounds):
             random.shuffle(requests)
-            print(f"round {number + 1}: {front_end.run(requests)}; at least {least.run(requests)}", flush=True)
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join(10)
-    report = {
+            for name in list(loads) if number % 2 else list(loads)[::-1]:
+                print(f"round {number + 1}, {name}: {loads[name].run(requests)}", flush=True)
+    report: dict[str, Any] = {
         "clients": options.clients,
         "answers": options.answers,
-        **front_end.report(),
-        "leastInJson": least.report(),
+        "textsPerRequest": options.texts,
+        **{name: load.report() for name, load in loads.items()},
     }
-    print_report({**report, "loadGeneratorUsPerRequest": median(front_end.own_us)}, options.output)
+    if options.other:
+        this, other = report["frontEnd"], report["other"]
+        report["thisToOther"] = {key: round(this[key] / other[key], 3) for key in ("requestsPerS", "cpuUsPerRequest")}
+    report["loadGeneratorUsPerRequest"] = median(loads["frontEnd"].own_us)
+    print_report(report, options.output)
+
+
+def _requests(options: argparse.Namespace) -> list[bytes]:
+    texts = make_texts(options.mix, 20_000)
+    bodies = [texts[first : first + options.texts] for first in range(0, len(texts) - options.texts + 1, options.texts)]
+    return [
+        embedding_request(
+            "/embed_text", {"name": options.model, "text": body if options.texts > 1 else body[0]}, options.answers
+        )
+        for body in bodies
+    ]
+
+
+@contextlib.contextmanager
+def _null_server(options: argparse.Namespace, source: Path, ports: list[int]) -> Iterator[subprocess.Popen]:
+    """Run a version of the server on one core, with the null engine."""
+    flags = {
+        "repository": options.repository,
+        "models-dir": options.models_dir,
+        "model": options.model,
+        "max-batch-size": options.max_batch_size,
+    }
+    process = subprocess.Popen(
+        [
+            *(sys.executable, Path(__file__).with_name("null_server.py"), "--ports", *map(str, ports)),
+            *(f"--{flag}={value}" for flag, value in flags.items()),
+        ],
+        env={**os.environ, "PYTHONPATH": str(source.resolve())},
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def _options() -> argparse.Namespace:
@@ -194,6 +181,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--answers", choices=get_args(Answers), default="json", help="format of the front end's vectors"
     )
+    parser.add_argument("--texts", type=int, default=1, help="texts a request")
+    parser.add_argument("--mix", choices=get_args(Mix), default="query", help="kind of texts, as in `ingrain bench`")
+    parser.add_argument("--max-batch-size", type=int, default=0, help="largest batch; 0 for the server's default")
+    parser.add_argument("--other", type=Path, help="`src` of another checkout, measured in turn with this one")
     return parser.parse_args()
 
 
