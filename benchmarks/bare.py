@@ -14,7 +14,8 @@ import numpy as np
 import onnxruntime as ort
 
 from ingrain.cores import usable_cores
-from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.store import Entry, Repository
 
 AS_THE_SERVER = ("SkipLayerNormFusion",)

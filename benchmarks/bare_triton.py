@@ -11,7 +11,7 @@ import psutil
 from ingrain.engine.triton import http2
 from ingrain.engine.triton.http2 import Kind
 from ingrain.engine.triton.wire import encode_infer
-from ingrain.preprocess.text import TokenizedText, collate
+from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.store import Entry
 
 _TIMEOUT_S = 30.0

@@ -15,7 +15,8 @@ import orjson
 import uvloop
 
 from bare import AS_THE_SERVER, open_sessions
-from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import collate
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 

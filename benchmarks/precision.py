@@ -27,7 +27,8 @@ from bare import open_sessions
 from ingrain.bench.texts import make_texts
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.runner import run_export
-from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.manifest import Manifest
 from ingrain.vocabulary import Precision
 

@@ -25,7 +25,8 @@ import numpy as np
 import onnxruntime as ort
 
 from bare import median, open_sessions
-from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.manifest import Manifest, TextPreprocess
 
 _ARCHITECTURE = "ViT-B-32"

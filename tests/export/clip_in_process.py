@@ -116,7 +116,8 @@ def session_of(output: Path, role: str) -> Any:
 
 def embed_texts(output: Path, texts: list[str], length: int | None = None) -> np.ndarray:
     """Embed as a server does: manifest, tokenizer file and graph; to unit length."""
-    from ingrain.preprocess.text import TextPreprocessor, collate
+    from ingrain.preprocess.text import TextPreprocessor
+    from ingrain.preprocess.tokenized import collate
 
     config = read_manifest(output).text
     assert config is not None
@@ -260,7 +261,8 @@ def tokenizer_differences(name: str, folder: Path) -> tuple[int, list[str]]:
     """Compare the ids of the serving code with OpenCLIP's on thousands of texts."""
     from ingrain.export.families.open_clip.checkpoint import inspect_clip
     from ingrain.export.families.open_clip.source import ClipSource
-    from ingrain.preprocess.text import TextPreprocessor, collate
+    from ingrain.preprocess.text import TextPreprocessor
+    from ingrain.preprocess.tokenized import collate
     from tiny_clip import build_tiny_clip
 
     source = ClipSource(inspect_clip(build_tiny_clip(name, folder / "model")))

@@ -115,7 +115,8 @@ def embed_published(output: Path, texts: list[str], prompt: str | None = None) -
     """Embed as a server does: from the manifest, the tokenizer file and the graph alone."""
     from onnxruntime import InferenceSession
 
-    from ingrain.preprocess.text import TextPreprocessor, collate
+    from ingrain.preprocess.text import TextPreprocessor
+    from ingrain.preprocess.tokenized import collate
 
     manifest = msgspec.json.decode((output / "model" / "manifest.json").read_bytes(), type=Manifest)
     graph = manifest.graphs[0]

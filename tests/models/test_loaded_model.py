@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ingrain.models.queues import QueueLimits
-from ingrain.preprocess.text import TokenizedText
+from ingrain.preprocess.tokenized import TokenizedText
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.testing.fake_engine import FakeEngine, fake_vector
 from planes import TEXT, FakeExport, make_place, make_registry

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.manifest import TextPreprocess
 from token_ids import ids_of
 

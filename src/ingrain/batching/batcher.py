@@ -15,12 +15,13 @@ from ingrain.batching.bulk_throttle import Courtesy
 from ingrain.batching.deadlines import Deadlines
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
-from ingrain.batching.queue import BatchLimits, BatchQueue
+from ingrain.batching.queue import BatchLimits, BatchQueue, Slice
 from ingrain.batching.request import BatchedRequest, FutureWaiter, Rows, Waiter
 from ingrain.batching.statistics import BatcherStatistics
 from ingrain.errors import DeadlineExceededError, InferenceError, IngrainError, NotFiniteError
 
 P = TypeVar("P")
+Batch = list[Slice[BatchedRequest[P]]]
 Payload = TypeVar("Payload", contravariant=True)
 
 _SHORTEST_PAUSE_S = 0.001
@@ -32,11 +33,11 @@ log = logging.getLogger("ingrain.server")
 class RunBatch(Protocol[Payload]):
     """Runs one batch in the engine."""
 
-    async def __call__(self, payloads: Sequence[Payload], *, alone: bool) -> Rows:
-        """Return the rows of the payloads, ``float32 [B, …]``, in the same order.
+    async def __call__(self, parts: Sequence[tuple[Sequence[Payload], Sequence[int]]], *, alone: bool) -> Rows:
+        """Return the rows of a batch, ``float32 [B, …]``, in the order of its items.
 
         Args:
-            payloads: ``B`` items.
+            parts: ``B`` items, in parts of equal length: the payloads of a request, and the places of the items.
             alone: True if no other batch is in the engine or waits for it.
         """
         ...
@@ -54,7 +55,7 @@ class Batcher(Generic[P]):
 
     Args:
         run: Runs one batch.
-        length: Returns the length of a payload in tokens.
+        lengths: Returns the length of each of a request's payloads in tokens.
         limits: Limits of batch size and padding.
         in_flight: Batches in the engine at the same time; one more than the engine's instances keeps it busy.
         max_queue_tokens: Limit of waiting tokens. An empty queue accepts a request of any size.
@@ -67,7 +68,7 @@ class Batcher(Generic[P]):
     def __init__(
         self,
         run: RunBatch[P],
-        length: Callable[[P], int],
+        lengths: Callable[[Sequence[P]], Sequence[int]],
         *,
         limits: BatchLimits,
         in_flight: int,
@@ -78,13 +79,13 @@ class Batcher(Generic[P]):
     ) -> None:
         self.statistics = BatcherStatistics()
         self._run = run
-        self._length = length
+        self._lengths = lengths
         self._in_flight = in_flight
         self._shared = shared
         self._engine = engine or EngineInFlight()
         self._clock = clock
-        self._queue: BatchQueue[tuple[BatchedRequest[P], int]] = BatchQueue(
-            limits, is_wanted=lambda entry: not entry[0].is_forgotten
+        self._queue: BatchQueue[BatchedRequest[P]] = BatchQueue(
+            limits, is_wanted=lambda request: not request.is_forgotten
         )
         self._pace = EnginePace()
         self._forecast = EngineForecast(max(1, in_flight - 1))
@@ -149,9 +150,11 @@ class Batcher(Generic[P]):
         """
         if self._closed is not None:
             raise self._closed
-        count_tokens = self._length
-        lengths = [count_tokens(payload) or 1 for payload in payloads]
-        tokens = sum(lengths)
+        lengths = self._lengths(payloads)
+        by_length: dict[int, list[int]] = {}
+        for index, length in enumerate(lengths):
+            by_length.setdefault(length or 1, []).append(index)
+        tokens = sum([length * len(places) for length, places in by_length.items()])
         queue, now = self._queue, self._clock()
         queued = queue.tokens
         if queued and queued + tokens > self._admission.max_queue_tokens:
@@ -163,7 +166,6 @@ class Batcher(Generic[P]):
             self._courtesy.small_request_came(tokens, now)
         request = BatchedRequest(
             payloads,
-            lengths,
             waiter,
             timeout_s,
             now + timeout_s,
@@ -172,7 +174,7 @@ class Batcher(Generic[P]):
             waiting_items=len(lengths),
             waiting_tokens=tokens,
         )
-        queue.add([((request, index), length) for index, length in enumerate(lengths)], is_bulk=is_bulk)
+        queue.add(request, by_length, is_bulk=is_bulk)
         self._schedule()
         self._deadlines.add(request)
         return partial(self._discard, request)
@@ -221,8 +223,8 @@ class Batcher(Generic[P]):
             except Exception:  # other requests must still get their error
                 log.exception("Passing on a request's error failed")
 
-    def _fail_all(self, batch: list[tuple[BatchedRequest[P], int]], error: IngrainError) -> None:
-        for request, _ in batch:
+    def _fail_all(self, batch: Batch[P], error: IngrainError) -> None:
+        for request, _, _ in batch:
             self._fail(request, error)
 
     def _forget(self, request: BatchedRequest[P]) -> None:
@@ -268,23 +270,23 @@ class Batcher(Generic[P]):
             if batch:
                 self._send(batch, now)
 
-    def _send(self, batch: list[tuple[BatchedRequest[P], int]], now: float) -> None:
+    def _send(self, batch: Batch[P], now: float) -> None:
         if not self._running:
             self._pace.begin(now)
         alone = self._engine.is_idle and not self._queue
         self._engine.begin()
         task = asyncio.create_task(self._run_batch(batch, alone=alone))
-        self._running[task] = any(request.is_bulk for request, _ in batch)
-        self._forecast.begin(task, sum([request.lengths[index] for request, index in batch]), now)
+        self._running[task] = any(request.is_bulk for request, _, _ in batch)
+        self._forecast.begin(task, sum([length * len(places) for _, places, length in batch]), now)
         if self._shared is not None:
             self._shared.begin()
         task.add_done_callback(self._finished)
 
-    def _take(self, most_bulk_tokens: int | None = None) -> list[tuple[BatchedRequest[P], int]]:
+    def _take(self, most_bulk_tokens: int | None = None) -> Batch[P]:
         taken = self._queue.take(most_bulk_tokens)
-        for request, index in taken:
-            request.waiting_items -= 1
-            request.waiting_tokens -= request.lengths[index]
+        for request, places, length in taken:
+            request.waiting_items -= len(places)
+            request.waiting_tokens -= length * len(places)
         return taken
 
     @staticmethod
@@ -301,25 +303,29 @@ class Batcher(Generic[P]):
             self._wake_up.cancel()
         self._dispatch()
 
-    async def _run_batch(self, batch: list[tuple[BatchedRequest[P], int]], *, alone: bool = False) -> None:
-        payloads = [request.payloads[index] for request, index in batch]
+    async def _run_batch(self, batch: Batch[P], *, alone: bool = False) -> None:
+        parts = [(request.payloads, places) for request, places, _ in batch]
+        count = sum([len(places) for _, places in parts])
         sent_at = self._clock()
         try:
-            rows = await self._run(payloads, alone=alone)
-            if len(rows) != len(payloads):
-                raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {len(payloads)}.")
+            rows = await self._run(parts, alone=alone)
+            if len(rows) != count:
+                raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {count}.")
             now = self._clock()
-            lengths = [request.lengths[index] for request, index in batch]
-            self.statistics.count(lengths, self._queue.limits.padded(max(lengths)))
-            self._pace.end(sum(lengths), sent_at, now)
-            for place, (request, index) in enumerate(batch):
+            tokens = sum([length * len(places) for _, places, length in batch])
+            longest = max([length for _, _, length in batch])
+            self.statistics.count(count, tokens, self._queue.limits.padded(longest))
+            self._pace.end(tokens, sent_at, now)
+            end = 0
+            for request, places, _ in batch:
+                start, end = end, end + len(places)
                 if request.deadline <= now:
                     self._fail_late(request)
-                elif request.fill(index, rows[place : place + 1]):
+                elif request.fill(places, rows[start:end]):
                     self._answer(request)
         except (InferenceError, NotFiniteError) as error:
             # One bad item must not fail the rest of its batch: run each item again alone.
-            if len(batch) == 1:
+            if count == 1:
                 self._fail_all(batch, error)
             else:
                 await self._run_apart(batch)
@@ -329,11 +335,12 @@ class Batcher(Generic[P]):
             self._fail_all(batch, InferenceError(_FAILED))
             raise
 
-    async def _run_apart(self, batch: list[tuple[BatchedRequest[P], int]]) -> None:
+    async def _run_apart(self, batch: Batch[P]) -> None:
         try:
-            for entry in batch:
-                if self._is_wanted(entry[0], self._clock()):
-                    await self._run_batch([entry])
+            for request, places, length in batch:
+                for place in places:
+                    if self._is_wanted(request, self._clock()):
+                        await self._run_batch([(request, [place], length)])
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
             self._fail_all(batch, InferenceError(_FAILED))
             raise

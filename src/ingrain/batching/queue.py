@@ -1,9 +1,9 @@
-"""Queues items and chooses the items of the next batch; a plain data structure without clock or event loop."""
+"""Queues slices of requests and chooses those of the next batch; a plain data structure without clock or event loop."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -43,11 +43,14 @@ class BatchLimits:
         return longest if self.few_lengths_to is None else few_length(longest, self.few_lengths_to)
 
 
-_Waiting = tuple[int, int, T]
-"""An item in the queue: its turn, its unique number and its payload.
+Slice = tuple[T, Sequence[int], int]
+"""Items of one request that have the same length: the request, the places of the items in it, and the length."""
+
+_Waiting = tuple[int, int, T, Sequence[int]]
+"""A slice in the queue: the turn of its first item, its unique number, its request and its places.
 
 A plain tuple is fast to compare in heaps, and four times faster to create than a named one. The numbers are unique, so
-payloads are never compared.
+requests are never compared.
 """
 
 
@@ -64,17 +67,21 @@ class _Kind(Generic[T]):
         if not self.by_length:
             return None
         length = min(self.by_length, key=lambda length: self.by_length[length][0])
-        turn, _, _ = self.by_length[length][0]
-        return length, turn
+        return length, self.by_length[length][0][0]
 
-    def pop(self, length: int) -> T:
-        """Remove the first item of a length; ``tokens`` still counts its tokens."""
+    def pop(self, length: int, most: int | None = None) -> Slice[T]:
+        """Remove the first slice of a length, or its first ``most`` items; ``tokens`` still counts their tokens."""
         waiting = self.by_length[length]
-        _, _, payload = heapq.heappop(waiting)
-        self.size -= 1
-        if not waiting:
-            del self.by_length[length]
-        return payload
+        turn, number, request, places = waiting[0]
+        if most is not None and most < len(places):
+            heapq.heapreplace(waiting, (turn + most * length, number, request, places[most:]))
+            places = places[:most]
+        else:
+            heapq.heappop(waiting)
+            if not waiting:
+                del self.by_length[length]
+        self.size -= len(places)
+        return request, places, length
 
     def nearest(self, length: int) -> list[int]:
         """Return the lengths of the waiting items, those nearest to ``length`` first."""
@@ -86,7 +93,7 @@ class _Kind(Generic[T]):
         self.by_length = {length: items for length, items in kept.items() if items}
         for items in self.by_length.values():
             heapq.heapify(items)
-        self.size = sum(map(len, self.by_length.values()))
+        self.size = sum(len(places) for items in self.by_length.values() for _, _, _, places in items)
 
 
 @dataclass(slots=True)
@@ -94,42 +101,54 @@ class _Batch(Generic[T]):
     """A batch that is being filled."""
 
     limits: BatchLimits
-    payloads: list[T] = field(default_factory=list)
+    slices: list[Slice[T]] = field(default_factory=list)
+    count: int = 0
     tokens: int = 0
     longest: int = 0
 
-    def add(self, payload: T, length: int) -> None:
-        self.payloads.append(payload)
-        self.tokens += length
+    def add(self, taken: Slice[T]) -> None:
+        _, places, length = taken
+        self.slices.append(taken)
+        self.count += len(places)
+        self.tokens += length * len(places)
         if length > self.longest:
             self.longest = length
 
-    def fits(self, length: int, most_tokens: int | None) -> bool:
-        """Return True if an item of this length may join the batch."""
-        count, limits, longest = len(self.payloads), self.limits, self.longest
-        if count >= limits.max_items or (length != longest and count >= limits.enough_items):
-            return False
-        padded = (count + 1) * limits.padded(longest if longest > length else length)
-        if padded > limits.max_tokens or (most_tokens and padded > most_tokens):
-            return False
-        padding = padded - self.tokens - length
-        return padding <= limits.max_padding * padded or padding <= limits.free_padding_tokens * (count + 1)
+    def room(self, length: int, waiting: int, most_tokens: int | None) -> int:
+        """Return how many of ``waiting`` items of this length may join the batch; none if not above 0."""
+        count, limits, longest = self.count, self.limits, self.longest or length
+        most = min(waiting, (limits.max_items if length == longest else limits.enough_items) - count)
+        padded_length = limits.padded(longest if longest > length else length)
+        most_tokens = min(limits.max_tokens, most_tokens or limits.max_tokens)
+        most = min(most, limits.max_items - count, most_tokens // padded_length - count)
+        if length == longest:  # the share of padding does not rise
+            return most
+        padding = count * padded_length - self.tokens
+        for more in range(1, most + 1):
+            padding += padded_length - length
+            padded = (count + more) * padded_length
+            if padding > limits.max_padding * padded and padding > limits.free_padding_tokens * (count + more):
+                return more - 1
+        return most
 
 
 class BatchQueue(Generic[T]):
     """Queues items by length and forms batches of similar length, fair between requests.
 
-    Each item has a *turn*: the queue's token clock when its request arrived, plus the tokens of the earlier items of
-    the same request (start-time fair queueing: Goyal, Vin and Cheng 1996). The item with the smallest turn is always in
-    the next batch. So a request of one item waits behind about one item of a request of ten thousand, and no request
-    waits for ever. Items of the nearest lengths then fill the batch as far as the limits allow.
+    Each item has a *turn*: the queue's token clock when its request arrived, plus the tokens of the items of the same
+    request that go before it (start-time fair queueing: Goyal, Vin and Cheng 1996). The item with the smallest turn is
+    always in the next batch. So a request of one item waits behind about one item of a request of ten thousand, and no
+    request waits for ever. Items of the nearest lengths then fill the batch as far as the limits allow.
+
+    The items of a request that have the same length wait as one *slice*, in which the turns follow each other. A batch
+    takes as much of a slice as it has room for, so its slices may overtake others by the items of one batch.
 
     Items of small and of bulk requests are kept apart. Of equal turns the small request's item goes first, bulk items
     fill the room that small ones leave in a batch, and ``take`` can hold bulk items back.
 
     Args:
         limits: Limits of batch size and padding.
-        is_wanted: Returns False for a payload that was passed to ``forget``.
+        is_wanted: Returns False for a request that was passed to ``forget``.
     """
 
     def __init__(self, limits: BatchLimits, *, is_wanted: Callable[[T], bool] = lambda _: True) -> None:
@@ -154,20 +173,22 @@ class BatchQueue(Generic[T]):
         """Waiting tokens of small requests."""
         return self._small.tokens
 
-    def add(self, request: Iterable[tuple[T, int]], *, is_bulk: bool = False) -> None:
+    def add(self, request: T, by_length: Mapping[int, Sequence[int]], *, is_bulk: bool = False) -> None:
         """Queue the items of one request.
 
         Args:
-            request: Pairs of payload and length in tokens, at least 1.
+            request: The request.
+            by_length: The places of its items by their length in tokens, at least 1.
             is_bulk: True for a bulk request.
         """
         kind, turn = self._bulk if is_bulk else self._small, self._clock
-        for payload, length in request:
+        for length, places in by_length.items():
             self._number += 1
-            heapq.heappush(kind.by_length.setdefault(length, []), (turn, self._number, payload))
-            turn += length
-            kind.tokens += length
-            kind.size += 1
+            heapq.heappush(kind.by_length.setdefault(length, []), (turn, self._number, request, places))
+            tokens = length * len(places)
+            turn += tokens
+            kind.tokens += tokens
+            kind.size += len(places)
 
     def next_bulk_tokens(self) -> int:
         """Return the length of the bulk item whose turn is next; 0 if none waits."""
@@ -175,8 +196,8 @@ class BatchQueue(Generic[T]):
         first = self._bulk.first()
         return 0 if first is None else first[0]
 
-    def take(self, most_bulk_tokens: int | None = None) -> list[T]:
-        """Remove and return the next batch; empty if nothing waits or all waiting items are held back.
+    def take(self, most_bulk_tokens: int | None = None) -> list[Slice[T]]:
+        """Remove and return the slices of the next batch; empty if nothing waits or all waiting items are held back.
 
         Args:
             most_bulk_tokens: Token limit, padding included, of a batch with items of bulk requests. Longer bulk items
@@ -189,18 +210,25 @@ class BatchQueue(Generic[T]):
         # Advance the clock with every batch; otherwise new requests would always get the smallest turn.
         self._clock = max(self._clock, turn) + anchor
         batch: _Batch[T] = _Batch(self.limits)
-        self._move(kind, anchor, batch)
+        room = 1  # of a bulk request that small ones wait beside: they come before its further items
+        if kind is self._small or not self._small.size:
+            most_tokens = None if kind is self._small else most_bulk_tokens
+            room = max(1, batch.room(anchor, len(kind.by_length[anchor][0][3]), most_tokens))
+        self._move(kind, anchor, batch, room)
         kinds = [(self._small, None), (self._bulk, most_bulk_tokens)]
         for kind, most_tokens in kinds if most_bulk_tokens != 0 else kinds[:1]:
             for length in kind.nearest(anchor):
                 if self.limits.equal_lengths_only and length != anchor:
                     break
-                while length in kind.by_length and batch.fits(length, most_tokens):
-                    self._move(kind, length, batch)
-        return batch.payloads
+                while waiting := kind.by_length.get(length):
+                    room = batch.room(length, len(waiting[0][3]), most_tokens)
+                    if room <= 0:
+                        break
+                    self._move(kind, length, batch, room)
+        return batch.slices
 
     def forget(self, items: int, tokens: int, *, is_bulk: bool = False) -> None:
-        """Discount waiting items for which ``is_wanted`` returns False from now on.
+        """Discount waiting items of a request for which ``is_wanted`` returns False from now on.
 
         The items are removed later: when their turn comes, or when they outnumber the others. Searching the whole queue
         for each of them now would be slow.
@@ -224,9 +252,10 @@ class BatchQueue(Generic[T]):
             return self._bulk, *bulk
         return None if small is None else (self._small, *small)
 
-    def _move(self, kind: _Kind[T], length: int, batch: _Batch[T]) -> None:
-        batch.add(kind.pop(length), length)
-        kind.tokens -= length
+    def _move(self, kind: _Kind[T], length: int, batch: _Batch[T], most: int) -> None:
+        taken = kind.pop(length, most)
+        batch.add(taken)
+        kind.tokens -= length * len(taken[1])
         if self._unwanted:
             self._drop_unwanted_head(kind, length)
 
@@ -238,5 +267,5 @@ class BatchQueue(Generic[T]):
 
     def _drop_unwanted_head(self, kind: _Kind[T], length: int) -> None:
         while self._unwanted and length in kind.by_length and not self._is_wanted(kind.by_length[length][0][2]):
-            kind.pop(length)
-            self._unwanted -= 1
+            _, places, _ = kind.pop(length)
+            self._unwanted -= len(places)

@@ -50,7 +50,6 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
 
     Attributes:
         payloads: The items.
-        lengths: Tokens of each item.
         waiter: Gets the result; None after it was called or cancelled.
         timeout_s: Timeout in seconds.
         deadline: End of the timeout by the batcher's clock.
@@ -63,7 +62,6 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
     """
 
     payloads: Sequence[P]
-    lengths: Sequence[int]
     waiter: Waiter | None
     timeout_s: float
     deadline: float
@@ -79,13 +77,13 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
         waiter, self.waiter = self.waiter, None
         return waiter
 
-    def fill(self, index: int, row: Rows) -> bool:
-        """Store an item's row, ``float32 [1, …]``; return True if the request is complete now."""
+    def fill(self, places: Sequence[int], rows: Rows) -> bool:
+        """Store the rows of some items, ``float32 [B, …]``; return True if the request is complete now."""
         if len(self.payloads) == 1:
-            self.rows = row
+            self.rows = rows
         else:
             if self.rows is None:
-                self.rows = np.empty((len(self.payloads), *row.shape[1:]), row.dtype)
-            self.rows[index] = row[0]
-        self.missing -= 1
+                self.rows = np.empty((len(self.payloads), *rows.shape[1:]), rows.dtype)
+            self.rows[places] = rows
+        self.missing -= len(places)
         return not self.missing

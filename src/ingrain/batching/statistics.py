@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -16,11 +15,10 @@ class BatcherStatistics:
     padded_tokens: int = 0
     batch_sizes: dict[int, int] = field(default_factory=dict)
 
-    def count(self, lengths: Sequence[int], padded: int) -> None:
-        """Count a batch of items of these lengths, all padded to the length ``padded``."""
-        items = len(lengths)
+    def count(self, items: int, tokens: int, padded: int) -> None:
+        """Count a batch of so many items and tokens, each item padded to the length ``padded``."""
         self.batches += 1
         self.items += items
-        self.tokens += sum(lengths)
+        self.tokens += tokens
         self.padded_tokens += items * padded
         self.batch_sizes[items] = self.batch_sizes.get(items, 0) + 1

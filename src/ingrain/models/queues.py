@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
@@ -15,7 +16,7 @@ from ingrain.batching.request import Rows
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import NotFiniteError
 from ingrain.preprocess.image import Pixels
-from ingrain.preprocess.text import TokenizedText, collate
+from ingrain.preprocess.tokenized import TokenizedText, gather, lengths_of, pad
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.roles import ROLES
 
@@ -61,13 +62,13 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
         few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
     )
 
-    async def run(payloads: Sequence[TokenizedText], *, alone: bool) -> Rows:
-        distinct, places = _distinct(payloads)
-        arrays = collate(distinct, config, inputs, batches.padded(max(map(len, distinct))))
+    async def run(parts: Sequence[tuple[Sequence[TokenizedText], Sequence[int]]], *, alone: bool) -> Rows:
+        texts = gather(parts)
+        arrays, places = _distinct(pad(texts, config, inputs, batches.padded(max(texts.lengths))))
         rows = await _infer(engine, graph, arrays, limits, alone=alone)
-        return rows if len(distinct) == len(payloads) else rows[places]
+        return rows if places is None else rows[places]
 
-    return _batcher(run, len, graph, engine, limits, batches)
+    return _batcher(run, lengths_of, graph, engine, limits, batches)
 
 
 def pixel_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batcher[Pixels]:
@@ -75,11 +76,12 @@ def pixel_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batch
     name = graph.inputs[0].name
     item_tokens = ROLES[graph.role].batch_tokens(1, 1)
 
-    async def run(payloads: Sequence[Pixels], *, alone: bool) -> Rows:
-        return await _infer(engine, graph, {name: np.stack(payloads)}, limits, alone=alone)
+    async def run(parts: Sequence[tuple[Sequence[Pixels], Sequence[int]]], *, alone: bool) -> Rows:
+        pixels = np.stack([images[place] for images, places in parts for place in places])
+        return await _infer(engine, graph, {name: pixels}, limits, alone=alone)
 
     batches = BatchLimits(max_items=limits.max_batch_size, max_tokens=item_tokens * limits.max_batch_size)
-    return _batcher(run, lambda _: item_tokens, graph, engine, limits, batches)
+    return _batcher(run, lambda images: [item_tokens] * len(images), graph, engine, limits, batches)
 
 
 def queue_of(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[Any]:
@@ -90,11 +92,16 @@ def queue_of(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Queu
 
 
 def _batcher(
-    run: Any, length: Callable[[Any], int], graph: Graph, engine: GraphRunner, limits: QueueLimits, batches: BatchLimits
+    run: Any,
+    lengths: Callable[[Sequence[Any]], Sequence[int]],
+    graph: Graph,
+    engine: GraphRunner,
+    limits: QueueLimits,
+    batches: BatchLimits,
 ) -> Batcher[Any]:
     return Batcher(
         run,
-        length,
+        lengths,
         limits=batches,
         in_flight=engine.instances + 1,
         max_queue_tokens=limits.max_queue_tokens,
@@ -103,17 +110,24 @@ def _batcher(
     )
 
 
-def _distinct(items: Sequence[TokenizedText]) -> tuple[list[TokenizedText], list[int]]:
-    """Return the distinct texts of a batch, and for each item the index of its text among them."""
-    known: dict[tuple[int, bytes], int] = {}
-    places: list[int] = []
-    distinct: list[TokenizedText] = []
-    for item in items:
-        place = known.setdefault((item.prompt_tokens, item.packed_ids), len(known))
-        if place == len(distinct):
-            distinct.append(item)
-        places.append(place)
-    return distinct, places
+def _distinct(arrays: Arrays) -> tuple[Arrays, list[int] | None]:
+    """Return the distinct rows of a batch, and for each row its index among them; None if all are distinct."""
+    ids = _bytes_of_rows(arrays["input_ids"])
+    if len(set(ids)) == len(ids):
+        return arrays, None
+    rows = _bytes_of_rows(np.concatenate(list(arrays.values()), axis=1))
+    known: dict[bytes, int] = {}
+    places = [known.setdefault(row, len(known)) for row in rows]
+    if len(known) == len(rows):
+        return arrays, None
+    _, firsts = np.unique(places, return_index=True)
+    return {name: array[firsts] for name, array in arrays.items()}, places
+
+
+def _bytes_of_rows(array: NDArray[np.generic]) -> list[bytes]:
+    """Return the bytes of each row of a contiguous array."""
+    rows: list[bytes] = array.view(np.dtype((np.void, array.strides[0]))).ravel().tolist()
+    return rows
 
 
 async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits, *, alone: bool) -> Rows:

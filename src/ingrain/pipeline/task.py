@@ -77,7 +77,7 @@ class Task(Protocol[Result_co]):
             RequestError: The model does not support the task or its options.
         """
 
-    def prepare(self, model: LoadedModel, images: ImageInput) -> list[Any] | Groups:
+    def prepare(self, model: LoadedModel, images: ImageInput) -> Sequence[Any] | Groups:
         """Turn the items into model inputs.
 
         Args:
@@ -85,8 +85,8 @@ class Task(Protocol[Result_co]):
             images: Downloads and decodes images.
 
         Returns:
-            A list of all inputs, if preparing them takes less time than starting a thread; else a generator of groups
-            of inputs, so that one group is computed while the next is prepared.
+            All inputs, if preparing them takes less time than starting a thread; else a generator of groups of inputs,
+            so that one group is computed while the next is prepared.
 
         Raises:
             RequestError: An item is invalid.

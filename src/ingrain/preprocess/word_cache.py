@@ -6,10 +6,13 @@ words of a text are in the cache.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ingrain.preprocess.id_bytes import pack_ids
@@ -22,6 +25,9 @@ _LONGEST_WORD = 64
 # and tokenizing them one by one takes longer than tokenizing the whole text.
 _ENOUGH_WORDS = 2_000
 _MOSTLY_NEW = 3
+# What stands for the end of a text among its words, and for its ids; no word and no id can be equal to it.
+_END = None
+_END_ID = -1
 
 
 class WordCache:
@@ -41,9 +47,11 @@ class WordCache:
         self._tokenizer = tokenizer
         self._zero = zero
         self._prefix, self._suffix = pack_ids(zero(special.prefix)), pack_ids(zero(special.suffix))
+        # ``encode_many`` puts _END between texts.
+        self._always: dict[str | None, bytes] = {"": b"", _END: self._suffix + pack_ids([_END_ID]) + self._prefix}
         # A full young generation replaces the old one. Words that are used again are copied from the old to the young.
-        self._young: dict[str, bytes] = {"": b""}
-        self._old: dict[str, bytes] = {}
+        self._young = dict(self._always)
+        self._old: dict[str | None, bytes] = {}
 
     @classmethod
     def for_tokenizer(
@@ -76,8 +84,8 @@ class WordCache:
             return self._encode_new(text, words)
 
     def _encode_new(self, text: str, words: list[str]) -> bytes:
-        found = {word: self._young.get(word) or self._old.get(word) or b"" for word in words}
-        missing = [word for word, known in found.items() if not known and word]
+        found: dict[str | None, bytes] = {word: self._young.get(word) or self._old.get(word) or b"" for word in words}
+        missing = [word for word in found if word and not found[word]]
         knows_enough = len(self._young) + len(self._old) > _ENOUGH_WORDS
         if knows_enough and _MOSTLY_NEW * len(missing) > len(words):
             self._keep([(missing[0], self._tokenize(missing[0]))])
@@ -87,14 +95,51 @@ class WordCache:
         self._keep(found.items())
         return b"".join((self._prefix, *[found[word] for word in words], self._suffix))
 
+    def encode_many(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], list[int]] | None:
+        """Return the ids of texts, one text after the other, and the number of ids of each text.
+
+        Args:
+            texts: Any number of texts, at least one.
+
+        Returns:
+            ``int64 [N]`` and the lengths, complete as in ``encode``; None if many words are new, because then the texts
+            should be encoded one by one.
+        """
+        words: list[str | None] = []
+        for text in texts:
+            words += text.split(" ")
+            words.append(_END)
+        try:
+            found = list(map(self._young.__getitem__, words))
+        except KeyError:
+            known = self._learn(words)
+            if known is None:
+                return None
+            found = list(map(known.__getitem__, words))
+        joined = np.frombuffer(b"".join([self._prefix, *found]), np.int64)
+        ends = np.flatnonzero(joined == _END_ID)
+        lengths = np.diff(ends, prepend=-1) - 1
+        return np.delete(joined, ends)[: int(lengths.sum())], lengths.tolist()
+
+    def _learn(self, words: Sequence[str | None]) -> dict[str | None, bytes] | None:
+        """Return the ids of all words, after tokenizing the new ones in one call; None if too many are new."""
+        found = {word: self._young.get(word) or self._old.get(word) or b"" for word in words} | self._always
+        missing = [word for word, known in found.items() if not known and word]
+        if len(self._young) + len(self._old) > _ENOUGH_WORDS and _MOSTLY_NEW * len(missing) > len(words):
+            return None
+        encodings = self._tokenizer.encode_batch_fast(missing, add_special_tokens=False)
+        found.update((word, pack_ids(self._zero(one.ids))) for word, one in zip(missing, encodings, strict=True))
+        self._keep(itertools.islice(found.items(), _MOST_WORDS))
+        return found
+
     def _tokenize(self, text: str) -> bytes:
         (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
         return pack_ids(self._zero(encoding.ids))
 
-    def _keep(self, words: Iterable[tuple[str, bytes]]) -> None:
+    def _keep(self, words: Iterable[tuple[str | None, bytes]]) -> None:
         if len(self._young) > _MOST_WORDS:
-            self._old, self._young = self._young, {"": b""}
-        self._young.update((word, ids) for word, ids in words if len(word) <= _LONGEST_WORD)
+            self._old, self._young = self._young, dict(self._always)
+        self._young.update((word, ids) for word, ids in words if word is not None and len(word) <= _LONGEST_WORD)
 
 
 def _words_are_independent(described: dict[str, Any]) -> bool:

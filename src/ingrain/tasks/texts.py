@@ -11,7 +11,8 @@ from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
 from ingrain.preprocess.special_tokens import CutSide
-from ingrain.preprocess.text import TextPreprocessor, TokenizedText
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of, lengths_of
 from ingrain.tasks.item_limit import check_count
 
 MAX_ADDED_CHARS = 10_000_000
@@ -110,15 +111,18 @@ def is_short(texts: Texts, prompt: str | None) -> bool:
     )
 
 
-def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> list[TokenizedText]:
+def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> Sequence[TokenizedText]:
     """Return the token ids of each text.
 
     Raises:
         TextTooLongError: A text exceeds the model's maximum length and ``truncate`` is False.
         InvalidRequestError: A token id is not in the model's vocabulary.
     """
+    items: Sequence[TokenizedText]
     if texts.token_ids is not None:
         items = tokenizer.take_ids(texts.token_ids, name=texts.name, cut_side=texts.cut_side)
+    elif len(texts.texts) > _INLINE_TEXTS:
+        items = tokenizer.encode_many(texts.texts, prompt=prompt, cut_side=texts.cut_side)
     else:
         items = tokenizer.encode(texts.texts, prompt=prompt, cut_side=texts.cut_side)
     if not texts.truncate:
@@ -127,9 +131,9 @@ def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> l
 
 
 def _refuse_cut(texts: Texts, items: Sequence[TokenizedText], limit: int) -> None:
-    for index, item in enumerate(items):
-        if item.cut_tokens:
-            length = len(item) + item.cut_tokens
+    for index, (tokens, cut_tokens) in enumerate(zip(lengths_of(items), cut_tokens_of(items), strict=True)):
+        if cut_tokens:
+            length = tokens + cut_tokens
             raise TextTooLongError(
                 f"{texts.name(index)} has {length} tokens; the model takes {limit}. Shorten the text, or send "
                 "`truncate: true`.",

@@ -10,7 +10,7 @@ import numpy as np
 
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.engine.protocol import Arrays
-from ingrain.preprocess.text import TokenizedText, collate
+from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.tuning import Execution
 from ingrain.roles import ROLES

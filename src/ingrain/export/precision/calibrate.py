@@ -12,7 +12,8 @@ from ingrain.export.onnx.onnx_file import open_session
 from ingrain.export.precision.calibration_texts import SAMPLE, calibration_texts
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
-from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import collate
 from ingrain.progress import Progress
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Calibration, Manifest

@@ -18,7 +18,8 @@ from ingrain.export.precision.equalize import Range
 from ingrain.export.precision.quantize import products_with_weights
 from ingrain.export.process.threads import export_threads
 from ingrain.machine_faults import raise_if_machines
-from ingrain.preprocess.text import TextPreprocessor, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import collate
 
 Arrays = dict[str, NDArray[np.int64]]
 

@@ -19,7 +19,8 @@ from ingrain.errors import VerificationError
 from ingrain.export.precision.ranges import sample_batches
 from ingrain.export.proof.compare import Arrays, Count, Floats, References, check_answers, compare
 from ingrain.export.proof.texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
-from ingrain.preprocess.text import TextPreprocessor, TokenizedText, collate
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import TokenizedText, collate
 
 # Attention costs heads x tokens squared: one text of 8192 tokens can take minutes and gigabytes. The proof does
 # not run longer texts than this. Effects that depend on the length (windows, chunks, position tables) show well below.

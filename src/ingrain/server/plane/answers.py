@@ -11,6 +11,7 @@ import orjson
 import pybase64
 
 from ingrain.postprocess.quantize import AnyVectors
+from ingrain.preprocess.tokenized import cut_tokens_of, lengths_of
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
 from ingrain.tasks.embed_text import EmbeddedTexts
@@ -82,8 +83,8 @@ def base64_rows(rows: AnyVectors) -> list[str]:
 def counts_of(texts: EmbeddedTexts) -> dict[str, object]:
     """Return the response fields with each text's token count and whether it was truncated."""
     return {
-        "tokenCounts": [len(item) for item in texts.items],
-        "truncated": [item.cut_tokens > 0 for item in texts.items],
+        "tokenCounts": lengths_of(texts.items),
+        "truncated": [cut > 0 for cut in cut_tokens_of(texts.items)],
     }
 
 
