@@ -10,6 +10,7 @@ from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight
 from ingrain.batching.queue import BatchLimits
 from ingrain.errors import DeadlineExceededError, EngineUnavailableError, InferenceError, QueueFullError
+from parts import payloads_of
 
 
 class Graph:
@@ -23,8 +24,9 @@ class Graph:
         self.error: Exception | None = None
         self.poison: int | None = None
 
-    async def run(self, payloads, *, alone=False):
-        self.batches.append(list(payloads))
+    async def run(self, parts, *, alone=False):
+        payloads = payloads_of(parts)
+        self.batches.append(payloads)
         self.alone.append(alone)
         await self.gate.wait()
         if self.error:
@@ -36,7 +38,7 @@ class Graph:
 
 def make(graph: Graph, **changes) -> Batcher[int]:
     options = {"limits": BatchLimits(max_items=8), "in_flight": 2, "max_queue_tokens": 1000} | changes
-    return Batcher(graph.run, lambda payload: 4, **options)
+    return Batcher(graph.run, lambda payloads: [4] * len(payloads), **options)
 
 
 async def test_rows_come_back_in_the_order_of_each_request():
@@ -254,11 +256,13 @@ async def test_an_abandoned_request_does_not_keep_others_out():
 
 
 async def test_an_engine_that_answers_too_few_rows_fails_the_request_at_once():
-    async def short(payloads, *, alone):
+    async def short(parts, *, alone):
         del alone
-        return np.zeros((len(payloads) - 1, 2), np.float32)
+        return np.zeros((len(payloads_of(parts)) - 1, 2), np.float32)
 
-    batcher = Batcher(short, lambda _: 1, limits=BatchLimits(), in_flight=1, max_queue_tokens=100)
+    batcher = Batcher(
+        short, lambda payloads: [1] * len(payloads), limits=BatchLimits(), in_flight=1, max_queue_tokens=100
+    )
     with pytest.raises(InferenceError):
         await batcher.submit([1, 2], timeout_s=5)
 

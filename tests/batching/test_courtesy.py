@@ -16,7 +16,7 @@ SECONDS = 12.0
 def make(engine: SlowEngine, instances: int = 2) -> Batcher[int]:
     return Batcher(
         engine.run,
-        lambda length: length,
+        lambda lengths: lengths,
         limits=BatchLimits(max_items=32, enough_items=8),
         in_flight=instances + 1,
         max_queue_tokens=10_000_000,

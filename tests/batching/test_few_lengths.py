@@ -42,7 +42,7 @@ def test_the_limits_of_a_batch_hold_for_what_it_is_padded_to():
     """Sixteen items of 33 tokens are 528, and 544 when padded to 34."""
     counts = {}
     for few_lengths_to in (None, 512):
-        queue: BatchQueue[int] = BatchQueue(BatchLimits(max_tokens=528, few_lengths_to=few_lengths_to))
-        queue.add([(number, 33) for number in range(20)])
-        counts[few_lengths_to] = len(queue.take())
+        queue: BatchQueue[None] = BatchQueue(BatchLimits(max_tokens=528, few_lengths_to=few_lengths_to))
+        queue.add(None, {33: range(20)})
+        counts[few_lengths_to] = sum(len(places) for _, places, _ in queue.take())
     assert counts == {None: 16, 512: 15}

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingrain.batching.queue import BatchLimits, BatchQueue
+from ingrain.batching.queue import BatchLimits, BatchQueue, places_by_length
 
 lengths = st.lists(st.lists(st.integers(1, 512), min_size=1, max_size=60), min_size=1, max_size=8)
 limits = st.builds(
@@ -15,7 +15,18 @@ limits = st.builds(
 )
 
 
-def drain(queue: BatchQueue) -> list[list]:
+class ItemQueue(BatchQueue):
+    """Takes requests as pairs of payload and length, and hands out payloads."""
+
+    def add(self, items, *, is_bulk=False):
+        payloads, lengths = zip(*items, strict=True)
+        super().add(payloads, places_by_length(lengths), is_bulk=is_bulk)
+
+    def take(self, most_bulk_tokens=None):
+        return [payloads[place] for payloads, places, _ in super().take(most_bulk_tokens) for place in places]
+
+
+def drain(queue: ItemQueue) -> list[list]:
     batches = []
     while batch := queue.take():
         batches.append(batch)
@@ -25,7 +36,7 @@ def drain(queue: BatchQueue) -> list[list]:
 @given(lengths, limits, st.integers(2, 5))
 def test_every_item_leaves_exactly_once_within_the_limits(requests, limits, bulk_in):
     """Whatever is queued comes out once, in batches no larger or more uneven than allowed."""
-    queue = BatchQueue(limits)
+    queue = ItemQueue(limits)
     everything = []
     for number, request in enumerate(requests):
         items = [((number, index, length), length) for index, length in enumerate(request)]
@@ -48,7 +59,7 @@ def test_every_item_leaves_exactly_once_within_the_limits(requests, limits, bulk
 @given(st.integers(100, 2000), st.integers(1, 64))
 def test_a_single_query_waits_for_about_one_batch_of_a_huge_request(size, length):
     """A request of one item that comes after a huge one is in one of the next two batches."""
-    queue = BatchQueue(BatchLimits(max_items=32, max_tokens=4096))
+    queue = ItemQueue(BatchLimits(max_items=32, max_tokens=4096))
     queue.add([("huge", 16)] * size)
     queue.take()
     queue.add([("single", length)])
@@ -57,7 +68,7 @@ def test_a_single_query_waits_for_about_one_batch_of_a_huge_request(size, length
 
 def test_a_lone_long_item_is_not_overtaken_for_ever():
     """While short items keep coming, the long one that waits is served within a few batches."""
-    queue = BatchQueue(BatchLimits(max_items=8, max_tokens=1024))
+    queue = ItemQueue(BatchLimits(max_items=8, max_tokens=1024))
     queue.add([("short", 8)] * 100)
     queue.add([("long", 500)])
     batches = [queue.take()]
@@ -68,14 +79,14 @@ def test_a_lone_long_item_is_not_overtaken_for_ever():
 
 
 def test_an_item_longer_than_the_budget_gets_a_batch_of_its_own():
-    queue = BatchQueue(BatchLimits(max_tokens=100))
+    queue = ItemQueue(BatchLimits(max_tokens=100))
     queue.add([("long", 500), ("long", 500)])
     assert queue.take() == ["long"]
     assert queue.take() == ["long"]
 
 
 def test_similar_lengths_share_a_batch_and_different_ones_do_not():
-    queue = BatchQueue(BatchLimits(max_padding=0.1))
+    queue = ItemQueue(BatchLimits(max_padding=0.1))
     queue.add([("a", 10), ("b", 100), ("c", 10), ("d", 98)])
     assert sorted(queue.take()) == ["a", "c"]
     assert sorted(queue.take()) == ["b", "d"]
@@ -83,7 +94,7 @@ def test_similar_lengths_share_a_batch_and_different_ones_do_not():
 
 def test_the_clock_only_moves_forward():
     """A request that comes when old work has long been served does not jump before newer work."""
-    queue = BatchQueue(BatchLimits(max_items=1))
+    queue = ItemQueue(BatchLimits(max_items=1))
     queue.add([("first", 10), ("second", 10)])
     queue.take()
     queue.take()
@@ -94,7 +105,7 @@ def test_the_clock_only_moves_forward():
 
 def test_a_stream_of_single_queries_does_not_starve_a_request_of_two():
     """64 clients that always have one item waiting: the second item of an older request is served soon."""
-    queue = BatchQueue(BatchLimits(max_items=32))
+    queue = ItemQueue(BatchLimits(max_items=32))
     queue.add([("single", 8)] * 1)
     for _ in range(63):
         queue.add([("single", 8)])
@@ -113,8 +124,9 @@ def test_a_stream_of_single_queries_does_not_starve_a_request_of_two():
 
 def test_forgotten_items_count_no_more_and_are_not_handed_out():
     gone = set()
-    queue = BatchQueue(BatchLimits(), is_wanted=lambda payload: payload not in gone)
-    queue.add([("first", 5), ("kept", 5), ("second", 9)])
+    queue = ItemQueue(BatchLimits(), is_wanted=lambda payloads: payloads[0] not in gone)
+    for item in [("first", 5), ("kept", 5), ("second", 9)]:
+        queue.add([item])
     gone |= {"first", "second"}
     queue.forget(2, 14)
     assert (queue.tokens, len(queue)) == (5, 1)
@@ -128,7 +140,7 @@ def test_a_queue_that_forgets_hands_out_what_is_left_each_once(steps, max_items)
     """Any order of adding, forgetting and taking; compacting is brought about by a low bound."""
     gone: set[int] = set()
     waiting: dict[int, int] = {}
-    queue = BatchQueue(BatchLimits(max_items=max_items), is_wanted=lambda number: number not in gone)
+    queue = ItemQueue(BatchLimits(max_items=max_items), is_wanted=lambda numbers: numbers[0] not in gone)
     handed_out: list[int] = []
     for number, (choice, length, forgets) in enumerate(steps):
         if forgets and waiting:
@@ -157,13 +169,14 @@ def test_forgetting_thousands_costs_no_look_at_each_of_the_others():
     gone = set()
     looked = 0
 
-    def is_wanted(number: int) -> bool:
+    def is_wanted(numbers: tuple[int]) -> bool:
         nonlocal looked
         looked += 1
-        return number not in gone
+        return numbers[0] not in gone
 
-    queue = BatchQueue(BatchLimits(), is_wanted=is_wanted)
-    queue.add((number, 1 + number % 50) for number in range(200_000))
+    queue = ItemQueue(BatchLimits(), is_wanted=is_wanted)
+    for number in range(200_000):
+        queue.add([(number, 1 + number % 50)])
     for number in range(2_000):
         gone.add(number)
         queue.forget(1, 1 + number % 50)
@@ -176,7 +189,7 @@ def test_forgetting_thousands_costs_no_look_at_each_of_the_others():
 
 
 def test_enough_items_are_joined_only_by_items_of_the_same_length():
-    queue = BatchQueue(BatchLimits(max_items=32, enough_items=4))
+    queue = ItemQueue(BatchLimits(max_items=32, enough_items=4))
     queue.add([("ten", 10)] * 6 + [("eleven", 11)] * 6)
     assert queue.take() == ["ten"] * 6
     assert queue.take() == ["eleven"] * 6
@@ -185,7 +198,7 @@ def test_enough_items_are_joined_only_by_items_of_the_same_length():
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), min_size=1, max_size=80), st.integers(0, 200))
 def test_batches_with_bulk_items_are_no_larger_than_asked(items, most):
     """Small items leave however little is allowed to bulk ones; bulk items stay when the first of them is too long."""
-    queue = BatchQueue(BatchLimits(max_items=16))
+    queue = ItemQueue(BatchLimits(max_items=16))
     for length, is_bulk in items:
         queue.add([((length, is_bulk), length)], is_bulk=is_bulk)
     left = list(items)
@@ -200,7 +213,7 @@ def test_batches_with_bulk_items_are_no_larger_than_asked(items, most):
 
 
 def test_a_small_request_goes_before_bulk_items_of_the_same_turn_and_is_joined_by_them():
-    queue = BatchQueue(BatchLimits(max_items=4))
+    queue = ItemQueue(BatchLimits(max_items=4))
     queue.add([("bulk", 8)] * 8, is_bulk=True)
     queue.add([("small", 8)])
     assert queue.small_tokens == 8

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from parts import payloads_of
+
 Result = TypeVar("Result")
 
 
@@ -64,10 +66,10 @@ class SlowEngine:
         self._numbers = random.Random(7)
         self._instances = asyncio.Semaphore(instances)
 
-    async def run(self, payloads: Sequence[int], *, alone: bool = False) -> np.ndarray:
+    async def run(self, parts: Sequence[tuple[Sequence[int], Sequence[int]]], *, alone: bool = False) -> np.ndarray:
         del alone
-        lengths = payloads
-        self.batches.append(list(lengths))
+        lengths = payloads_of(parts)
+        self.batches.append(lengths)
         async with self._instances:
             seconds = self.call_s + self.token_s * len(lengths) * max(lengths)
             await asyncio.sleep(seconds * self._numbers.lognormvariate(0, self._spread))

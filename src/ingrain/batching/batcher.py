@@ -15,7 +15,7 @@ from ingrain.batching.bulk_throttle import Courtesy
 from ingrain.batching.deadlines import Deadlines
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
-from ingrain.batching.queue import BatchLimits, BatchQueue, Slice
+from ingrain.batching.queue import BatchLimits, BatchQueue, Slice, places_by_length
 from ingrain.batching.request import BatchedRequest, FutureWaiter, Rows, Waiter
 from ingrain.batching.statistics import BatcherStatistics
 from ingrain.errors import DeadlineExceededError, InferenceError, IngrainError, NotFiniteError
@@ -150,28 +150,26 @@ class Batcher(Generic[P]):
         """
         if self._closed is not None:
             raise self._closed
-        lengths = self._lengths(payloads)
-        by_length: dict[int, list[int]] = {}
-        for index, length in enumerate(lengths):
-            by_length.setdefault(length or 1, []).append(index)
+        by_length = places_by_length(self._lengths(payloads))
+        count = len(payloads)
         tokens = sum([length * len(places) for length, places in by_length.items()])
         queue, now = self._queue, self._clock()
         queued = queue.tokens
         if queued and queued + tokens > self._admission.max_queue_tokens:
             raise self._admission.full(tokens)
-        is_bulk = len(lengths) > queue.limits.max_items or tokens > queue.limits.max_tokens
+        is_bulk = count > queue.limits.max_items or tokens > queue.limits.max_tokens
         if not is_bulk:
             if not is_let_in:
-                self.refuse_when_late(len(lengths), timeout_s)
+                self.refuse_when_late(count, timeout_s)
             self._courtesy.small_request_came(tokens, now)
         request = BatchedRequest(
             payloads,
             waiter,
             timeout_s,
             now + timeout_s,
-            missing=len(lengths),
+            missing=count,
             is_bulk=is_bulk,
-            waiting_items=len(lengths),
+            waiting_items=count,
             waiting_tokens=tokens,
         )
         queue.add(request, by_length, is_bulk=is_bulk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -132,6 +132,14 @@ class _Batch(Generic[T]):
         return most
 
 
+def places_by_length(lengths: Iterable[int]) -> dict[int, list[int]]:
+    """Group the items of a request, given by their lengths in tokens; an item without tokens counts as one token."""
+    places: dict[int, list[int]] = {}
+    for place, length in enumerate(lengths):
+        places.setdefault(length or 1, []).append(place)
+    return places
+
+
 class BatchQueue(Generic[T]):
     """Queues items by length and forms batches of similar length, fair between requests.
 
@@ -178,7 +186,7 @@ class BatchQueue(Generic[T]):
 
         Args:
             request: The request.
-            by_length: The places of its items by their length in tokens, at least 1.
+            by_length: The places of its items, see ``places_by_length``.
             is_bulk: True for a bulk request.
         """
         kind, turn = self._bulk if is_bulk else self._small, self._clock

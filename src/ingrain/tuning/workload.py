@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ingrain.batching.queue import BatchLimits, BatchQueue
+from ingrain.batching.queue import BatchLimits, BatchQueue, places_by_length
 from ingrain.engine.protocol import Arrays
 from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.manifest import Graph, Manifest
@@ -39,10 +39,10 @@ def text_lengths(count: int, max_tokens: int) -> list[int]:
 def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]:
     """Yield the lengths in each batch of a queue, if ``_TEXTS_AT_ONCE`` texts wait at a time."""
     for first in range(0, len(lengths), _TEXTS_AT_ONCE):
-        queue: BatchQueue[int] = BatchQueue(limits)
-        queue.add((length, length) for length in lengths[first : first + _TEXTS_AT_ONCE])
+        queue: BatchQueue[None] = BatchQueue(limits)
+        queue.add(None, places_by_length(lengths[first : first + _TEXTS_AT_ONCE]))
         while queue:
-            yield queue.take()
+            yield [length for _, places, length in queue.take() for _ in places]
 
 
 def make_batches(

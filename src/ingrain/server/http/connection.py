@@ -11,7 +11,7 @@ from ingrain.errors import IngrainError
 from ingrain.server.http.application import Exchange, Started
 from ingrain.server.http.incoming import IncomingRequest, announced_length
 from ingrain.server.http.interfaces import ConnectionHost
-from ingrain.server.http.message import Request, Response, encode_response
+from ingrain.server.http.message import Request, Response, encode_head
 from ingrain.server.http.parser import RequestParser
 from ingrain.server.http.refusals import body_too_large, too_slow
 
@@ -19,6 +19,7 @@ _MOST_PIPELINED = 16
 _SHORT_BODY = 262_144
 _LINGER_S = 2.0
 _LEAST_BYTES_PER_S = 16_384
+_LARGE_BODY = 65_536  # copying a larger body behind its head takes longer than another buffer in the call
 
 log = logging.getLogger("ingrain.server")
 
@@ -256,11 +257,13 @@ class Connection(asyncio.Protocol):
         stays = message.keep_alive and not self._host.is_closing
         connection = ("keep-alive" if message.is_http_1_0 else "") if stays else "close"
         self._idle_since = self._host.now
-        self._transport.write(
-            encode_response(
-                response, date=self._host.date, connection=connection, with_body=message.request.method != "HEAD"
-            )
-        )
+        head = encode_head(response, date=self._host.date, connection=connection)
+        if message.request.method == "HEAD":
+            self._transport.write(head)
+        elif len(response.body) > _LARGE_BODY:
+            self._transport.writelines((head, response.body))
+        else:
+            self._transport.write(head + response.body)
         if not stays:
             self._hang_up()
 

@@ -46,26 +46,25 @@ class Response(msgspec.Struct, gc=False):
     """A complete response.
 
     Attributes:
-        body: The body.
+        body: The body; a memoryview of bytes must not change until the response is sent.
         status: HTTP status.
         media_type: ``Content-Type``.
         headers: Additional headers.
     """
 
-    body: bytes
+    body: bytes | memoryview
     status: int = 200
     media_type: str = "application/json"
     headers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-def encode_response(response: Response, *, date: str, connection: str = "", with_body: bool = True) -> bytes:
-    """Encode a response.
+def encode_head(response: Response, *, date: str, connection: str = "") -> bytes:
+    """Encode a response without its body.
 
     Args:
         response: The response. Its headers must not contain text from a client, which could inject headers.
         date: Value of the ``Date`` header.
         connection: Value of the ``Connection`` header; omitted if empty.
-        with_body: False for the response to a HEAD request, which has the same headers but no body.
     """
     kind = (response.status, response.media_type)
     head = _heads.get(kind)
@@ -77,5 +76,4 @@ def encode_response(response: Response, *, date: str, connection: str = "", with
         text += f"{name}: {value}\r\n"
     if connection:
         text += f"connection: {connection}\r\n"
-    encoded = f"{text}\r\n".encode("latin-1")
-    return encoded + response.body if with_body else encoded
+    return f"{text}\r\n".encode("latin-1")

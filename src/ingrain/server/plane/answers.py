@@ -69,7 +69,8 @@ def vectors_answer(
     }
     little_endian = _little_endian(rows)
     if media == _RAW:
-        return mark_truncated(Response(little_endian.tobytes(), media_type=_RAW, headers=headers), texts)
+        raw = memoryview(np.ascontiguousarray(little_endian)).cast("B")
+        return mark_truncated(Response(raw, media_type=_RAW, headers=headers), texts)
     file = io.BytesIO()
     np.save(file, little_endian, allow_pickle=False)
     return mark_truncated(Response(file.getvalue(), media_type=_NPY, headers=headers), texts)
