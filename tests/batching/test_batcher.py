@@ -50,6 +50,23 @@ async def test_rows_come_back_in_the_order_of_each_request():
         assert rows.tolist() == [[p, 2 * p] for p in request]
 
 
+async def test_rows_of_many_lengths_come_back_in_the_order_of_each_request():
+    """Payloads of different lengths leave in an order of their own."""
+    graph = Graph()
+    batcher = Batcher(
+        graph.run,
+        lambda payloads: [1 + payload % 7 for payload in payloads],
+        limits=BatchLimits(max_items=8),
+        in_flight=2,
+        max_queue_tokens=100_000,
+    )
+    requests = [list(range(start, start + count)) for start, count in ((0, 1), (100, 5), (200, 100), (300, 57))]
+    answers = await asyncio.gather(*(batcher.submit(r, timeout_s=5) for r in requests))
+    for request, rows in zip(requests, answers, strict=True):
+        assert rows.tolist() == [[p, 2 * p] for p in request]
+    assert max(map(len, graph.batches)) == 8
+
+
 async def test_requests_that_arrive_together_share_one_engine_call():
     graph = Graph()
     batcher = make(graph)

@@ -223,3 +223,14 @@ def test_a_small_request_goes_before_bulk_items_of_the_same_turn_and_is_joined_b
     assert sorted(queue.take()) == ["bulk", "bulk", "bulk", "small"]
     assert queue.take(0) == []
     assert len(queue) == 1
+
+
+def test_a_batch_takes_a_part_of_the_items_of_one_length_and_the_rest_keeps_its_place():
+    """A request of 10,000 items waits as one entry for each length, and its turn rises with what was taken."""
+    queue = BatchQueue(BatchLimits(max_items=32))
+    queue.add("bulk", {8: list(range(70)), 20: list(range(70, 80))}, is_bulk=True)
+    assert queue.take() == [("bulk", list(range(32)), 8)]
+    queue.add("other", {8: list(range(33))}, is_bulk=True)
+    assert queue.take() == [("other", list(range(32)), 8)]
+    assert queue.take() == [("bulk", list(range(32, 64)), 8)]
+    assert len(queue) == 17

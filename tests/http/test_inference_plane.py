@@ -3,13 +3,15 @@
 import asyncio
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import fake_vector
-from planes import MAX_TOKENS, WIDTH, ids_of, running_planes
+from planes import MAX_TOKENS, WIDTH, WORDS, ids_of, running_planes
 
 
 def unit(vector):
@@ -93,6 +95,43 @@ async def test_vectors_come_as_raw_numbers_or_as_an_npy_file_to_whoever_asks(pla
             rows = np.frombuffer(answer.content, "<f4").reshape(3, -1)
         assert rows.dtype == np.float32
         np.testing.assert_array_equal(rows, np.array(as_json, np.float32))
+
+
+def write_word_pieces(path: Path) -> None:
+    """Write a tokenizer with the same ids as that of the other tests, but one whose words are looked up."""
+    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.save(str(path))
+
+
+@pytest.mark.parametrize("count", [40, 700], ids=["in the event loop", "in a thread"])
+async def test_many_texts_have_the_vectors_and_counts_of_each_in_every_form(tmp_path, monkeypatch, count):
+    """Of several lengths, empty and repeated ones among them, and more than a batch holds."""
+    monkeypatch.setattr("planes.write_tokenizer", write_word_pieces)
+    texts = [" ".join(f"w{(7 * n + place) % 100}" for place in range(n % 9)) for n in range(count)]
+    async with running_planes(tmp_path) as planes:
+        await planes.load()
+        expected = np.array([unit(truth(text)) for text in texts])
+        lone = np.array([(await planes.embed(text)).json()["embeddings"][0] for text in texts[:30]], np.float32)
+        answer = (await planes.embed(texts, tokenCounts=True)).json()
+        np.testing.assert_allclose(answer["embeddings"], expected, atol=1e-6)
+        np.testing.assert_array_equal(np.array(answer["embeddings"], np.float32)[:30], lone)
+        assert answer["tokenCounts"] == [len(ids_of(text)) for text in texts]
+        assert answer["truncated"] == [False] * count
+        body = {"name": "org/model", "text": texts}
+        raw = await planes.inference.post("/embed_text", json=body, headers={"accept": "application/octet-stream"})
+        assert raw.headers["x-embeddings-shape"] == f"{count},{WIDTH}"
+        np.testing.assert_array_equal(
+            np.frombuffer(raw.content, "<f4").reshape(count, WIDTH), np.array(answer["embeddings"], np.float32)
+        )
+        texts[17] = "red " * 100
+        answer = (await planes.embed(texts, tokenCounts=True)).json()
+        assert (answer["tokenCounts"][17], answer["truncated"].index(True)) == (MAX_TOKENS, 17)
+        np.testing.assert_allclose(answer["embeddings"][16:19], [unit(truth(t)) for t in texts[16:19]], atol=1e-6)
+        refused = await planes.embed(texts, truncate=False)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "text[17]")
 
 
 async def test_errors_are_json_whatever_is_accepted(planes):

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.preprocess.tokenized import TokenizedText, collate
+from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts, collate, cut_tokens_of, gather, lengths_of, pad
 from ingrain.repository.manifest import TextPreprocess
 from token_ids import ids_of
 
@@ -125,3 +125,33 @@ def test_a_prompt_that_ends_in_a_special_token_is_counted_as_the_source_counts_i
 def test_only_the_inputs_of_the_graph_are_made_and_in_its_order() -> None:
     arrays = collate([TokenizedText.of([5, 6])], TextPreprocess(max_tokens=6), ["attention_mask", "input_ids"])
     assert list(arrays) == ["attention_mask", "input_ids"]
+
+
+def many(*texts: list[int], prompt_tokens: int = 0) -> TokenizedTexts:
+    ids = np.array([one for text in texts for one in text], np.int64)
+    return TokenizedTexts(ids, list(map(len, texts)), prompt_tokens)
+
+
+def test_many_texts_in_one_array_are_a_sequence_of_texts() -> None:
+    texts = many([1, 2], [1, 5, 6, 2], [], [1, 7, 2], prompt_tokens=1)
+    assert len(texts) == 4
+    assert [ids_of(text) for text in texts] == [[1, 2], [1, 5, 6, 2], [], [1, 7, 2]]
+    assert [text.prompt_tokens for text in texts[1:3]] == [1, 1]
+    assert ids_of(texts[-1]) == [1, 7, 2]
+    for same in (texts, list(texts)):
+        assert lengths_of(same) == [2, 4, 0, 3]
+        assert cut_tokens_of(same) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_batch_of_parts_of_requests_is_that_of_their_texts(side: str) -> None:
+    config = TextPreprocess(max_tokens=9, padding_side=side, pad_id=4, pad_type_id=3)  # type: ignore[arg-type]
+    inputs = ["input_ids", "attention_mask", "token_type_ids", "pooling_mask"]
+    single = [TokenizedText.of([1, 8, 2], [0, 1, 1], prompt_tokens=2)]
+    bulk = many([1, 5, 2], [1, 6, 6, 2], [1, 7, 2], [1, 7, 7, 2], [1, 9, 2], prompt_tokens=1)
+    for parts in ([(bulk, [4, 0])], [(bulk, [1, 3]), (single, [0]), (bulk, [2, 0])], [(list(bulk), [0, 2])]):
+        texts = [request[place] for request, places in parts for place in places]
+        found, expected = pad(gather(parts), config, inputs, 5), collate(texts, config, inputs, 5)
+        for name in inputs:
+            np.testing.assert_array_equal(found[name], expected[name])
+            assert found[name].dtype == np.int64

@@ -117,6 +117,28 @@ def test_a_texts_ids_are_the_tokenizers(monkeypatch, enough, text):
         assert unpacked(words.encode(text)) == expected
 
 
+@pytest.mark.parametrize("enough", [0, 2_000], ids=["one by one where words are new", "new words in one call"])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(TEXTS, min_size=1, max_size=8))
+@example(texts=["", "the river", "", ""])
+@example(texts=[" "])
+def test_the_ids_of_many_texts_are_those_of_each(monkeypatch, enough, texts):
+    monkeypatch.setattr(module, "_ENOUGH_WORDS", enough)
+    for tokenizer, words in PAIRS[:6]:
+        assert words is not None
+        expected = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+        for _ in range(2):
+            found = words.encode_many(texts)
+            if found is None:  # many words are new: the first texts teach them, one by one
+                assert enough == 0
+                for text in texts * 40:
+                    words.encode(text)
+                continue
+            ids, lengths = found
+            assert lengths == list(map(len, expected))
+            assert ids.tolist() == list(itertools.chain.from_iterable(expected))
+
+
 def test_real_texts_have_the_tokenizers_ids(monkeypatch):
     """Of the news, with so little room that words are forgotten again and again."""
     monkeypatch.setattr(module, "_MOST_WORDS", 50)
@@ -139,6 +161,7 @@ def test_items_are_those_of_the_tokenizer_where_texts_are_cut_too(tmp_path, max_
     river = ["river " * count for count in range(1, 14)]
     texts = ["", "unbelievablyunbelievable" * 20, *river, *articles()[:5], *sentences()[:50]]
     assert preprocessor.encode(texts) == preprocessor._tokenize(texts, 0)
+    assert list(preprocessor.encode_many(texts)) == preprocessor._tokenize(texts, 0)
     known = len(preprocessor._word_cache._young)
     endless = " ".join(f"w{number}" for number in range(20_000))
     assert preprocessor.encode([endless]) == preprocessor._tokenize([endless], 0)
@@ -151,7 +174,9 @@ def test_memory_is_bounded_and_long_words_are_not_kept():
     for start in range(0, 40_000, 500):
         words.encode(" ".join(f"w{number}" for number in range(start, start + 500)))
     words.encode("y" * 65)
-    assert len(words._young) + len(words._old) <= 2 * (module._MOST_WORDS + 501)
+    for start in range(0, 100_000, 25_000):
+        words.encode_many([f"v{number} w{number} w1 w2 w3" for number in range(start, start + 5_000)])
+    assert len(words._young) + len(words._old) <= 4 * module._MOST_WORDS + 1_000
     assert "y" * 65 not in words._young
 
 
@@ -164,6 +189,19 @@ def test_a_text_of_new_words_teaches_one_of_them_where_many_are_known():
     assert len(words._young) == before + 1
     assert unpacked(words.encode("w1 w2 w3 w4 w5 rtz")) == tokenizer.encode("w1 w2 w3 w4 w5 rtz").ids
     assert len(words._young) == before + 2
+
+
+def test_many_texts_of_new_words_are_left_to_the_tokenizer_where_many_are_known():
+    tokenizer = tokenizer_with(NORMALIZERS[1])
+    words = WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG))
+    assert words.encode_many([f"w{number}" for number in range(3_000)]) is not None
+    before = len(words._young)
+    assert words.encode_many(["qwx rtz plk w7", "w8 fgh"]) is None
+    assert len(words._young) == before
+    ids, lengths = words.encode_many(["w1 w2 qwx", "w8 w9", "w3 w4 w5"])
+    assert ids.tolist() == [one for text in ("w1 w2 qwx", "w8 w9", "w3 w4 w5") for one in tokenizer.encode(text).ids]
+    assert len(lengths) == 3
+    assert len(words._young) == before + 1
 
 
 def bert(**changes):

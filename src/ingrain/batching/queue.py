@@ -107,29 +107,38 @@ class _Batch(Generic[T]):
     longest: int = 0
 
     def add(self, taken: Slice[T]) -> None:
-        _, places, length = taken
-        self.slices.append(taken)
+        request, places, length = taken
+        if self.slices and self.slices[-1][0] is request and self.slices[-1][2] == length:
+            self.slices[-1] = request, [*self.slices[-1][1], *places], length
+        else:
+            self.slices.append(taken)
         self.count += len(places)
         self.tokens += length * len(places)
         if length > self.longest:
             self.longest = length
 
     def room(self, length: int, waiting: int, most_tokens: int | None) -> int:
-        """Return how many of ``waiting`` items of this length may join the batch; none if not above 0."""
-        count, limits, longest = self.count, self.limits, self.longest or length
-        most = min(waiting, (limits.max_items if length == longest else limits.enough_items) - count)
-        padded_length = limits.padded(longest if longest > length else length)
-        most_tokens = min(limits.max_tokens, most_tokens or limits.max_tokens)
-        most = min(most, limits.max_items - count, most_tokens // padded_length - count)
-        if length == longest:  # the share of padding does not rise
-            return most
-        padding = count * padded_length - self.tokens
-        for more in range(1, most + 1):
-            padding += padded_length - length
-            padded = (count + more) * padded_length
-            if padding > limits.max_padding * padded and padding > limits.free_padding_tokens * (count + more):
-                return more - 1
-        return most
+        """Return how many of ``waiting`` items of this length may join the batch."""
+        if length == self.longest:  # the share of padding does not rise
+            limits = self.limits
+            most = min(limits.max_tokens, most_tokens or limits.max_tokens) // limits.padded(length)
+            return max(0, min(waiting, min(most, limits.max_items) - self.count))
+        joined = 0
+        while joined < waiting and self.fits(length, most_tokens, joined):
+            joined += 1
+        return joined
+
+    def fits(self, length: int, most_tokens: int | None, joined: int = 0) -> bool:
+        """Return True if an item of this length may join the batch, after ``joined`` others of the same length."""
+        limits, count, tokens = self.limits, self.count + joined, self.tokens + joined * length
+        longest = length if joined and length > self.longest else self.longest
+        if count >= limits.max_items or (count >= limits.enough_items and length != longest):
+            return False
+        padded = (count + 1) * limits.padded(longest if longest > length else length)
+        if padded > limits.max_tokens or (most_tokens and padded > most_tokens):
+            return False
+        padding = padded - tokens - length
+        return padding <= limits.max_padding * padded or padding <= limits.free_padding_tokens * (count + 1)
 
 
 def places_by_length(lengths: Iterable[int]) -> dict[int, list[int]]:
@@ -218,11 +227,8 @@ class BatchQueue(Generic[T]):
         # Advance the clock with every batch; otherwise new requests would always get the smallest turn.
         self._clock = max(self._clock, turn) + anchor
         batch: _Batch[T] = _Batch(self.limits)
-        room = 1  # of a bulk request that small ones wait beside: they come before its further items
-        if kind is self._small or not self._small.size:
-            most_tokens = None if kind is self._small else most_bulk_tokens
-            room = max(1, batch.room(anchor, len(kind.by_length[anchor][0][3]), most_tokens))
-        self._move(kind, anchor, batch, room)
+        # The item with the smallest turn joins even if it is too long; small items join before others of a bulk slice.
+        self._move(kind, anchor, batch, 1)
         kinds = [(self._small, None), (self._bulk, most_bulk_tokens)]
         for kind, most_tokens in kinds if most_bulk_tokens != 0 else kinds[:1]:
             for length in kind.nearest(anchor):
@@ -230,7 +236,7 @@ class BatchQueue(Generic[T]):
                     break
                 while waiting := kind.by_length.get(length):
                     room = batch.room(length, len(waiting[0][3]), most_tokens)
-                    if room <= 0:
+                    if not room:
                         break
                     self._move(kind, length, batch, room)
         return batch.slices

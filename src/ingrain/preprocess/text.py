@@ -29,6 +29,7 @@ class TextPreprocessor:
     Attributes:
         config: The model's text rules.
         default_prompt: Prompt that the source library's ``encode`` applies by default; empty if none.
+        looks_up_words: Whether the ids of words are cached, so that tokenizing takes a fraction of the time.
     """
 
     def __init__(self, config: TextPreprocess, folder: Path) -> None:
@@ -45,6 +46,7 @@ class TextPreprocessor:
         )
         self._special = find_special_tokens(self._tokenizer, config)
         self._word_cache = WordCache.for_tokenizer(self._tokenizer, self._special, zero=self._zero)
+        self.looks_up_words = self._word_cache is not None
 
     def encode(
         self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None

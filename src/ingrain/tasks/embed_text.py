@@ -74,7 +74,7 @@ class EmbedTexts(msgspec.Struct, eq=False):
         """Tokenize the texts."""
         del images
         assert model.text is not None
-        if is_short(self.texts, self._prompt):
+        if is_short(self.texts, self._prompt, model.text):
             self._items = tokenize(self.texts, self._prompt, model.text)
             return self._items
         return self._tokenize_in_a_thread(model.text)
