@@ -2,7 +2,8 @@
 
 All but the engine is real: sockets, HTTP, JSON, tokenizing, queues, batches, vectors of full width. The load generator
 runs on another core, and its cost is reported, too. A baseline of thirty lines, which only reads, decodes, tokenizes,
-encodes and writes, is measured in turn with the server: no Python server can cost less.
+encodes and writes, is measured in turn with the server where a request has one text: no Python server can cost less.
+``--texts`` puts many texts into a request, and ``--other`` measures another version of Ingrain in turn instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -169,6 +171,8 @@ def _null_server(options: argparse.Namespace, source: Path, ports: list[int]) ->
         ],
         env={**os.environ, "PYTHONPATH": str(source.resolve())},
     )
+    # A benchmark that gets a signal must also stop its servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield process
     finally:
