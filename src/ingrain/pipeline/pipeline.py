@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from types import AsyncGeneratorType
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -84,7 +83,7 @@ class Pipeline:
         timeout_s = self.limits.timeout_s if started is None else self._time_left_s(started)
         queue.refuse_when_late(len(task), timeout_s)
         inputs = task.prepare(model, self.images)
-        if not isinstance(inputs, AsyncGeneratorType):
+        if isinstance(inputs, Sequence):
             return queue.put(inputs, _Waiter(self, task, model, caller), timeout_s=timeout_s, is_let_in=True)
         return _call_later(self._run_groups(task, model, queue, inputs, started or time.monotonic()), caller)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ingrain.batching.queue import BatchLimits, BatchQueue, places_by_length
+from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.engine.protocol import Arrays
 from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.manifest import Graph, Manifest
@@ -40,7 +40,8 @@ def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]
     """Yield the lengths in each batch of a queue, if ``_TEXTS_AT_ONCE`` texts wait at a time."""
     for first in range(0, len(lengths), _TEXTS_AT_ONCE):
         queue: BatchQueue[None] = BatchQueue(limits)
-        queue.add(None, places_by_length(lengths[first : first + _TEXTS_AT_ONCE]))
+        for length in lengths[first : first + _TEXTS_AT_ONCE]:
+            queue.add(None, {length: [0]})
         while queue:
             yield [length for _, places, length in queue.take() for _ in places]
 

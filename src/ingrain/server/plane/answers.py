@@ -69,7 +69,7 @@ def vectors_answer(
     }
     little_endian = _little_endian(rows)
     if media == _RAW:
-        raw = memoryview(np.ascontiguousarray(little_endian)).cast("B")
+        raw = np.ascontiguousarray(little_endian).data.cast("B")
         return mark_truncated(Response(raw, media_type=_RAW, headers=headers), texts)
     file = io.BytesIO()
     np.save(file, little_endian, allow_pickle=False)
