@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -83,9 +83,11 @@ class _Kind(Generic[T]):
         self.size -= len(places)
         return request, places, length
 
-    def nearest(self, length: int) -> list[int]:
-        """Return the lengths of the waiting items, those nearest to ``length`` first."""
-        return sorted(self.by_length, key=lambda other: (abs(other - length), other))
+    def nearest(self, length: int) -> Iterator[int]:
+        """Yield the lengths of the waiting items, those nearest to ``length`` first."""
+        if length in self.by_length:
+            yield length  # before sorting: often its items fill the batch
+        yield from sorted(self.by_length.keys() - {length}, key=lambda other: (abs(other - length), other))
 
     def compact(self, is_wanted: Callable[[T], bool]) -> None:
         """Keep only the wanted items."""
@@ -232,7 +234,7 @@ class BatchQueue(Generic[T]):
         kinds = [(self._small, None), (self._bulk, most_bulk_tokens)]
         for kind, most_tokens in kinds if most_bulk_tokens != 0 else kinds[:1]:
             for length in kind.nearest(anchor):
-                if self.limits.equal_lengths_only and length != anchor:
+                if batch.count == self.limits.max_items or (self.limits.equal_lengths_only and length != anchor):
                     break
                 while waiting := kind.by_length.get(length):
                     room = batch.room(length, len(waiting[0][3]), most_tokens)

@@ -77,7 +77,7 @@ class TextPreprocessor:
         for first in range(0, len(texts), _LOOKED_UP_AT_ONCE):
             some = texts[first : first + _LOOKED_UP_AT_ONCE]
             # A text with more words than max_tokens is certainly too long.
-            is_too_long = any(len(text) > longest and text.count(" ") >= longest for text in some)
+            is_too_long = max(map(len, some)) > longest and max(text.count(" ") for text in some) >= longest
             found = None if is_too_long else cache.encode_many(some)
             if found is None or max(found[1]) >= longest:  # the tokenizer must cut a text
                 return self._encode_each(texts, prompt_tokens, cut_side)

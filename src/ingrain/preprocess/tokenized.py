@@ -163,13 +163,16 @@ def pad(
     lengths = rows.lengths
     width = max(1, length or 0, *lengths)
     is_left = config.padding_side == "left"
-    places, counts = np.arange(width), np.array(lengths)[:, None]
-    starts = width - counts if is_left else 0
+    shape, places = (len(lengths), width), np.arange(width)
+    starts: NDArray[np.int64] | int = 0
     is_real: NDArray[np.bool_] | None = None  # None: nothing is padded
-    if lengths.count(width) != len(lengths):
+    if lengths.count(width) == len(lengths):
+        mask = np.ones(shape, np.int64)
+    else:
+        counts = np.array(lengths)[:, None]
+        starts = width - counts if is_left else 0
         is_real = places >= starts if is_left else places < counts
-    shape = len(lengths), width
-    mask = np.ones(shape, np.int64) if is_real is None else is_real.astype(np.int64)
+        mask = is_real.astype(np.int64)
     arrays = {"input_ids": _padded(rows.packed_ids, shape, config.pad_id, is_real), "attention_mask": mask}
     if "token_type_ids" in inputs:
         type_ids = rows.packed_type_ids
