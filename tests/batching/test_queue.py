@@ -23,7 +23,7 @@ class ItemQueue(BatchQueue):
         super().add(payloads, places_by_length(lengths), is_bulk=is_bulk)
 
     def take(self, most_bulk_tokens=None):
-        return [payloads[place] for payloads, places, _ in super().take(most_bulk_tokens) for place in places]
+        return [payloads[place] for payloads, places, _ in super().take(most_bulk_tokens).slices for place in places]
 
 
 def drain(queue: ItemQueue) -> list[list]:
@@ -229,8 +229,8 @@ def test_a_batch_takes_a_part_of_the_items_of_one_length_and_the_rest_keeps_its_
     """A request of 10,000 items waits as one entry for each length, and its turn rises with what was taken."""
     queue = BatchQueue(BatchLimits(max_items=32))
     queue.add("bulk", {8: list(range(70)), 20: list(range(70, 80))}, is_bulk=True)
-    assert queue.take() == [("bulk", list(range(32)), 8)]
+    assert queue.take().slices == [("bulk", list(range(32)), 8)]
     queue.add("other", {8: list(range(33))}, is_bulk=True)
-    assert queue.take() == [("other", list(range(32)), 8)]
-    assert queue.take() == [("bulk", list(range(32, 64)), 8)]
+    assert queue.take().slices == [("other", list(range(32)), 8)]
+    assert queue.take().slices == [("bulk", list(range(32, 64)), 8)]
     assert len(queue) == 17

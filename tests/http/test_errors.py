@@ -128,7 +128,7 @@ async def test_a_dead_engine_is_503_with_retry_after_and_heals(planes):
 @pytest.mark.parametrize(
     "place",
     [
-        "ingrain.preprocess.text.TextPreprocessor._prepare",
+        "ingrain.preprocess.text.TextPreprocessor.encode",
         "ingrain.tasks.embed_text.finish_vectors",
         "ingrain.server.dialects.native.embed.vectors_answer",
     ],

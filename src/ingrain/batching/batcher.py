@@ -15,13 +15,12 @@ from ingrain.batching.bulk_throttle import Courtesy
 from ingrain.batching.deadlines import Deadlines
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
-from ingrain.batching.queue import BatchLimits, BatchQueue, Slice, places_by_length
+from ingrain.batching.queue import Batch, BatchLimits, BatchQueue, places_by_length
 from ingrain.batching.request import BatchedRequest, FutureWaiter, Rows, Waiter
 from ingrain.batching.statistics import BatcherStatistics
 from ingrain.errors import DeadlineExceededError, InferenceError, IngrainError, NotFiniteError
 
 P = TypeVar("P")
-Batch = list[Slice[BatchedRequest[P]]]
 Payload = TypeVar("Payload", contravariant=True)
 
 _SHORTEST_PAUSE_S = 0.001
@@ -193,8 +192,8 @@ class Batcher(Generic[P]):
     def close(self, error: IngrainError) -> None:
         """Fail all waiting and all later requests with this error; running batches finish."""
         self._closed = error
-        while taken := self._take():
-            self._fail_all(taken, error)
+        while (batch := self._take()).count:
+            self._fail_all(batch, error)
 
     def _discard(self, request: BatchedRequest[P]) -> None:
         """Remove the waiting items of a cancelled request, so that they do not fill the queue."""
@@ -221,8 +220,8 @@ class Batcher(Generic[P]):
             except Exception:  # other requests must still get their error
                 log.exception("Passing on a request's error failed")
 
-    def _fail_all(self, batch: Batch[P], error: IngrainError) -> None:
-        for request, _, _ in batch:
+    def _fail_all(self, batch: Batch[BatchedRequest[P]], error: IngrainError) -> None:
+        for request, _, _ in batch.slices:
             self._fail(request, error)
 
     def _forget(self, request: BatchedRequest[P]) -> None:
@@ -261,31 +260,33 @@ class Batcher(Generic[P]):
                 # The engine is busy until then; a batch formed later has more items.
                 self._wake_up = asyncio.get_running_loop().call_later(pause_s, self._dispatch)
                 return
-            taken = self._take(most_bulk_tokens)
-            if not taken:
+            batch = self._take(most_bulk_tokens)
+            if not batch.count:
                 return  # all waiting items are held back until a batch ends
-            batch = [entry for entry in taken if self._is_wanted(entry[0], now)]
-            if batch:
+            wanted = [taken for taken in batch.slices if self._is_wanted(taken[0], now)]
+            if len(wanted) < len(batch.slices):
+                batch = Batch.of(wanted)
+            if batch.count:
                 self._send(batch, now)
 
-    def _send(self, batch: Batch[P], now: float) -> None:
+    def _send(self, batch: Batch[BatchedRequest[P]], now: float) -> None:
         if not self._running:
             self._pace.begin(now)
         alone = self._engine.is_idle and not self._queue
         self._engine.begin()
         task = asyncio.create_task(self._run_batch(batch, alone=alone))
-        self._running[task] = any(request.is_bulk for request, _, _ in batch)
-        self._forecast.begin(task, sum([length * len(places) for _, places, length in batch]), now)
+        self._running[task] = any(request.is_bulk for request, _, _ in batch.slices)
+        self._forecast.begin(task, batch.tokens, now)
         if self._shared is not None:
             self._shared.begin()
         task.add_done_callback(self._finished)
 
-    def _take(self, most_bulk_tokens: int | None = None) -> Batch[P]:
-        taken = self._queue.take(most_bulk_tokens)
-        for request, places, length in taken:
+    def _take(self, most_bulk_tokens: int | None = None) -> Batch[BatchedRequest[P]]:
+        batch = self._queue.take(most_bulk_tokens)
+        for request, places, length in batch.slices:
             request.waiting_items -= len(places)
             request.waiting_tokens -= length * len(places)
-        return taken
+        return batch
 
     @staticmethod
     def _is_wanted(request: BatchedRequest[P], now: float) -> bool:
@@ -301,21 +302,18 @@ class Batcher(Generic[P]):
             self._wake_up.cancel()
         self._dispatch()
 
-    async def _run_batch(self, batch: Batch[P], *, alone: bool = False) -> None:
-        parts = [(request.payloads, places) for request, places, _ in batch]
-        count = sum([len(places) for _, places in parts])
+    async def _run_batch(self, batch: Batch[BatchedRequest[P]], *, alone: bool = False) -> None:
+        parts = [(request.payloads, places) for request, places, _ in batch.slices]
         sent_at = self._clock()
         try:
             rows = await self._run(parts, alone=alone)
-            if len(rows) != count:
-                raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {count}.")
+            if len(rows) != batch.count:
+                raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {batch.count}.")
             now = self._clock()
-            tokens = sum([length * len(places) for _, places, length in batch])
-            longest = max([length for _, _, length in batch])
-            self.statistics.count(count, tokens, self._queue.limits.padded(longest))
-            self._pace.end(tokens, sent_at, now)
+            self.statistics.count(batch.count, batch.tokens, self._queue.limits.padded(batch.longest))
+            self._pace.end(batch.tokens, sent_at, now)
             end = 0
-            for request, places, _ in batch:
+            for request, places, _ in batch.slices:
                 start, end = end, end + len(places)
                 if request.deadline <= now:
                     self._fail_late(request)
@@ -323,7 +321,7 @@ class Batcher(Generic[P]):
                     self._answer(request)
         except (InferenceError, NotFiniteError) as error:
             # One bad item must not fail the rest of its batch: run each item again alone.
-            if count == 1:
+            if batch.count == 1:
                 self._fail_all(batch, error)
             else:
                 await self._run_apart(batch)
@@ -333,12 +331,12 @@ class Batcher(Generic[P]):
             self._fail_all(batch, InferenceError(_FAILED))
             raise
 
-    async def _run_apart(self, batch: Batch[P]) -> None:
+    async def _run_apart(self, batch: Batch[BatchedRequest[P]]) -> None:
         try:
-            for request, places, length in batch:
+            for request, places, length in batch.slices:
                 for place in places:
                     if self._is_wanted(request, self._clock()):
-                        await self._run_batch([(request, [place], length)])
+                        await self._run_batch(Batch.of([(request, [place], length)]))
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
             self._fail_all(batch, InferenceError(_FAILED))
             raise

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import msgspec
+
 from ingrain.batching.few_lengths import few_length
 
 T = TypeVar("T")
@@ -98,26 +100,43 @@ class _Kind(Generic[T]):
         self.size = sum(len(places) for items in self.by_length.values() for _, _, _, places in items)
 
 
-@dataclass(slots=True)
-class _Batch(Generic[T]):
-    """A batch that is being filled."""
+class Batch(msgspec.Struct, Generic[T], eq=False):
+    """Slices that are computed together.
 
-    limits: BatchLimits
-    slices: list[Slice[T]] = field(default_factory=list)
+    Attributes:
+        slices: The slices.
+        count: Number of items.
+        tokens: Tokens of all items, without padding.
+        longest: Tokens of the longest item.
+    """
+
+    slices: list[Slice[T]] = []
     count: int = 0
     tokens: int = 0
     longest: int = 0
 
+    @classmethod
+    def of(cls, slices: Iterable[Slice[T]]) -> Batch[T]:
+        """Return a batch of these slices."""
+        batch: Batch[T] = Batch()
+        for taken in slices:
+            batch.add(taken)
+        return batch
+
     def add(self, taken: Slice[T]) -> None:
-        request, places, length = taken
-        if self.slices and self.slices[-1][0] is request and self.slices[-1][2] == length:
-            self.slices[-1] = request, [*self.slices[-1][1], *places], length
-        else:
-            self.slices.append(taken)
+        """Add a slice."""
+        _, places, length = taken
+        self.slices.append(taken)
         self.count += len(places)
         self.tokens += length * len(places)
         if length > self.longest:
             self.longest = length
+
+
+class _Filling(Batch[T], Generic[T], kw_only=True):
+    """A batch that is being filled."""
+
+    limits: BatchLimits
 
     def room(self, length: int, waiting: int, most_tokens: int | None) -> int:
         """Return how many of ``waiting`` items of this length may join the batch."""
@@ -143,8 +162,10 @@ class _Batch(Generic[T]):
         return padding <= limits.max_padding * padded or padding <= limits.free_padding_tokens * (count + 1)
 
 
-def places_by_length(lengths: Iterable[int]) -> dict[int, list[int]]:
+def places_by_length(lengths: Sequence[int]) -> dict[int, list[int]]:
     """Group the items of a request, given by their lengths in tokens; an item without tokens counts as one token."""
+    if len(lengths) == 1:
+        return {lengths[0] or 1: [0]}
     places: dict[int, list[int]] = {}
     for place, length in enumerate(lengths):
         places.setdefault(length or 1, []).append(place)
@@ -215,33 +236,39 @@ class BatchQueue(Generic[T]):
         first = self._bulk.first()
         return 0 if first is None else first[0]
 
-    def take(self, most_bulk_tokens: int | None = None) -> list[Slice[T]]:
-        """Remove and return the slices of the next batch; empty if nothing waits or all waiting items are held back.
+    def take(self, most_bulk_tokens: int | None = None) -> Batch[T]:
+        """Remove and return the next batch; empty if nothing waits or all waiting items are held back.
 
         Args:
             most_bulk_tokens: Token limit, padding included, of a batch with items of bulk requests. Longer bulk items
                 are held back; with 0 all of them. None for no such limit.
         """
         anchored = self._anchor(most_bulk_tokens)
+        batch: _Filling[T] = _Filling(limits=self.limits)
         if anchored is None:
-            return []
+            return batch
         kind, anchor, turn = anchored
         # Advance the clock with every batch; otherwise new requests would always get the smallest turn.
         self._clock = max(self._clock, turn) + anchor
-        batch: _Batch[T] = _Batch(self.limits)
         # The item with the smallest turn joins even if it is too long; small items join before others of a bulk slice.
-        self._move(kind, anchor, batch, 1)
+        items = len(kind.by_length[anchor][0][3])
+        if items > 1:
+            most_tokens = most_bulk_tokens if kind is self._bulk else None
+            is_alone = kind is self._bulk and self._small.size > 0
+            items = 1 if is_alone else max(1, batch.room(anchor, items, most_tokens))
+        self._move(kind, anchor, batch, items)
         kinds = [(self._small, None), (self._bulk, most_bulk_tokens)]
         for kind, most_tokens in kinds if most_bulk_tokens != 0 else kinds[:1]:
             for length in kind.nearest(anchor):
                 if batch.count == self.limits.max_items or (self.limits.equal_lengths_only and length != anchor):
                     break
                 while waiting := kind.by_length.get(length):
-                    room = batch.room(length, len(waiting[0][3]), most_tokens)
+                    items = len(waiting[0][3])
+                    room = batch.fits(length, most_tokens) if items == 1 else batch.room(length, items, most_tokens)
                     if not room:
                         break
                     self._move(kind, length, batch, room)
-        return batch.slices
+        return batch
 
     def forget(self, items: int, tokens: int, *, is_bulk: bool = False) -> None:
         """Discount waiting items of a request for which ``is_wanted`` returns False from now on.
@@ -268,7 +295,7 @@ class BatchQueue(Generic[T]):
             return self._bulk, *bulk
         return None if small is None else (self._small, *small)
 
-    def _move(self, kind: _Kind[T], length: int, batch: _Batch[T], most: int) -> None:
+    def _move(self, kind: _Kind[T], length: int, batch: Batch[T], most: int) -> None:
         taken = kind.pop(length, most)
         batch.add(taken)
         kind.tokens -= length * len(taken[1])

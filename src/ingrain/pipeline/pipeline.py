@@ -83,7 +83,7 @@ class Pipeline:
         timeout_s = self.limits.timeout_s if started is None else self._time_left_s(started)
         queue.refuse_when_late(len(task), timeout_s)
         inputs = task.prepare(model, self.images)
-        if isinstance(inputs, Sequence):
+        if isinstance(inputs, (list, Sequence)):  # a list first, because the other check takes long
             return queue.put(inputs, _Waiter(self, task, model, caller), timeout_s=timeout_s, is_let_in=True)
         return _call_later(self._run_groups(task, model, queue, inputs, started or time.monotonic()), caller)
 

@@ -61,44 +61,13 @@ class TextPreprocessor:
         Returns:
             One item per text, in order.
         """
-        texts, prompt_tokens = self._prepare(texts, prompt)
-        return self._encode_each(texts, prompt_tokens, cut_side)
-
-    def encode_many(
-        self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None
-    ) -> Sequence[TokenizedText]:
-        """Tokenize texts as ``encode`` does; faster if the texts are many and short."""
-        texts, prompt_tokens = self._prepare(texts, prompt)
-        cache, longest = self._word_cache, self.config.max_tokens
-        if cache is None:
-            return self._tokenize(texts, prompt_tokens, cut_side)
-        ids: list[NDArray[np.int64]] = []
-        lengths: list[int] = []
-        for first in range(0, len(texts), _LOOKED_UP_AT_ONCE):
-            some = texts[first : first + _LOOKED_UP_AT_ONCE]
-            # A text with more words than max_tokens is certainly too long.
-            is_too_long = max(map(len, some)) > longest and max(text.count(" ") for text in some) >= longest
-            found = None if is_too_long else cache.encode_many(some)
-            if found is None or max(found[1]) >= longest:  # the tokenizer must cut a text
-                return self._encode_each(texts, prompt_tokens, cut_side)
-            ids.append(found[0])
-            lengths += found[1]
-        return TokenizedTexts(ids[0] if len(ids) == 1 else np.concatenate(ids), lengths, prompt_tokens)
-
-    def _prepare(self, texts: Sequence[str], prompt: str | None) -> tuple[Sequence[str], int]:
-        """Return the texts with their prompt, cleaned, and the number of prompt tokens that pooling leaves out."""
         if prompt is None:
             prompt = self.default_prompt
         prompt_tokens = 0
         if prompt:
             texts = [prompt + text for text in texts]
-            if not self.config.include_prompt:
-                # Only the model's own prompts have cached counts; the number of callers' prompts has no limit.
-                known = self._prompt_tokens.get(prompt)
-                prompt_tokens = self._count_prompt_tokens(prompt) if known is None else known
-        return clean_texts(texts, self.config.clean), prompt_tokens
-
-    def _encode_each(self, texts: Sequence[str], prompt_tokens: int, cut_side: CutSide | None) -> list[TokenizedText]:
+            prompt_tokens = self._prompt_tokens_left_out(prompt)
+        texts = clean_texts(texts, self.config.clean)
         cache = self._word_cache
         if cache is None:
             return self._tokenize(texts, prompt_tokens, cut_side)
@@ -112,6 +81,42 @@ class TextPreprocessor:
             else:
                 items.append(TokenizedText(ids, b"", prompt_tokens, 0))
         return items
+
+    def encode_many(
+        self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None
+    ) -> Sequence[TokenizedText]:
+        """Tokenize texts as ``encode`` does; faster if the texts are many and short."""
+        found = self._look_up(texts, self.default_prompt if prompt is None else prompt)
+        return self.encode(texts, prompt=prompt, cut_side=cut_side) if found is None else found
+
+    def _look_up(self, texts: Sequence[str], prompt: str) -> TokenizedTexts | None:
+        """Return the texts' ids from the cache of words; None if many words are new, or a text may have to be cut."""
+        cache, longest = self._word_cache, self.config.max_tokens
+        if cache is None:
+            return None
+        texts = clean_texts([prompt + text for text in texts] if prompt else texts, self.config.clean)
+        ids: list[NDArray[np.int64]] = []
+        lengths: list[int] = []
+        for first in range(0, len(texts), _LOOKED_UP_AT_ONCE):
+            some = texts[first : first + _LOOKED_UP_AT_ONCE]
+            # A text with more words than max_tokens is certainly too long, and has too many words to cache.
+            if max(map(len, some)) > longest and max(text.count(" ") for text in some) >= longest:
+                return None
+            found = cache.encode_many(some)
+            if found is None or max(found[1]) >= longest:
+                return None
+            ids.append(found[0])
+            lengths += found[1]
+        joined = ids[0] if len(ids) == 1 else np.concatenate(ids)
+        return TokenizedTexts(joined, lengths, self._prompt_tokens_left_out(prompt) if prompt else 0)
+
+    def _prompt_tokens_left_out(self, prompt: str) -> int:
+        """Return the number of a prompt's tokens that pooling leaves out."""
+        if self.config.include_prompt:
+            return 0
+        # Only the model's own prompts have cached counts; the number of callers' prompts has no limit.
+        known = self._prompt_tokens.get(prompt)
+        return self._count_prompt_tokens(prompt) if known is None else known
 
     def _tokenize(
         self, texts: Sequence[str], prompt_tokens: int, cut_side: CutSide | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import overload
+from typing import final, overload
 
 import msgspec
 import numpy as np
@@ -42,6 +42,7 @@ class TokenizedText(msgspec.Struct, frozen=True):
         return cls(pack_ids(ids), pack_ids(type_ids) if any(type_ids) else b"", prompt_tokens, cut_tokens)
 
 
+@final
 class TokenizedTexts(Sequence[TokenizedText]):
     """Many tokenized texts as one array, because an object for each would take longer than all else that is done.
 
@@ -84,14 +85,17 @@ class TokenizedTexts(Sequence[TokenizedText]):
         return self._ids[self._starts[places][:, None] + np.arange(self.lengths[places[0]])].tobytes()
 
 
+# ``isinstance`` is slow for an abstract base class such as Sequence, and these functions serve single texts, too.
+
+
 def lengths_of(texts: Sequence[TokenizedText]) -> list[int]:
     """Return the number of token ids of each text."""
-    return texts.lengths if isinstance(texts, TokenizedTexts) else [len(text) for text in texts]
+    return texts.lengths if type(texts) is TokenizedTexts else [len(text) for text in texts]
 
 
 def cut_tokens_of(texts: Sequence[TokenizedText]) -> list[int]:
     """Return the number of tokens that were cut off each text."""
-    return [0] * len(texts) if isinstance(texts, TokenizedTexts) else [text.cut_tokens for text in texts]
+    return [0] * len(texts) if type(texts) is TokenizedTexts else [text.cut_tokens for text in texts]
 
 
 class TextRows(msgspec.Struct, frozen=True):
@@ -121,7 +125,7 @@ def gather(parts: Iterable[tuple[Sequence[TokenizedText], Sequence[int]]]) -> Te
     lengths: list[int] = []
     prompt_tokens: list[int] = []
     for texts, places in parts:
-        if isinstance(texts, TokenizedTexts):
+        if type(texts) is TokenizedTexts:
             ids.append(texts.packed(places))
             type_ids.append(b"")
             lengths += [texts.lengths[places[0]]] * len(places)

@@ -15,7 +15,7 @@ from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of, lengths_of
+from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts, lengths_of
 from ingrain.tasks.texts import Texts, check_texts, choose_prompt, is_short, tokenize
 from ingrain.tasks.vectors import VectorForm, check_form, finish_vectors
 
@@ -39,8 +39,9 @@ class EmbeddedTexts(msgspec.Struct, frozen=True):
     @property
     def truncated(self) -> int:
         """Number of truncated texts."""
-        # A list is twice as fast as a generator for one text.
-        return sum([cut > 0 for cut in cut_tokens_of(self.items)])
+        if type(self.items) is TokenizedTexts:
+            return 0
+        return sum([item.cut_tokens > 0 for item in self.items])  # a list is twice as fast as a generator for one text
 
 
 class EmbedTexts(msgspec.Struct, eq=False):

@@ -43,7 +43,7 @@ def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]
         for length in lengths[first : first + _TEXTS_AT_ONCE]:
             queue.add(None, {length: [0]})
         while queue:
-            yield [length for _, places, length in queue.take() for _ in places]
+            yield [length for _, _, length in queue.take().slices]
 
 
 def make_batches(
