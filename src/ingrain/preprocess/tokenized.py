@@ -90,7 +90,9 @@ class TokenizedTexts(Sequence[TokenizedText]):
 
 def lengths_of(texts: Sequence[TokenizedText]) -> list[int]:
     """Return the number of token ids of each text."""
-    return texts.lengths if type(texts) is TokenizedTexts else [len(text) for text in texts]
+    if type(texts) is TokenizedTexts:
+        return texts.lengths
+    return [len(text.packed_ids) // ID_BYTES for text in texts]
 
 
 def cut_tokens_of(texts: Sequence[TokenizedText]) -> list[int]:
