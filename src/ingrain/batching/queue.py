@@ -74,14 +74,12 @@ class _Kind(Generic[T]):
     def pop(self, length: int, most: int | None = None) -> Slice[T]:
         """Remove the first slice of a length, or its first ``most`` items; ``tokens`` still counts their tokens."""
         waiting = self.by_length[length]
-        turn, number, request, places = waiting[0]
+        turn, number, request, places = heapq.heappop(waiting)
         if most is not None and most < len(places):
-            heapq.heapreplace(waiting, (turn + most * length, number, request, places[most:]))
+            heapq.heappush(waiting, (turn + most * length, number, request, places[most:]))
             places = places[:most]
-        else:
-            heapq.heappop(waiting)
-            if not waiting:
-                del self.by_length[length]
+        elif not waiting:
+            del self.by_length[length]
         self.size -= len(places)
         return request, places, length
 
@@ -151,8 +149,9 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
 
     def fits(self, length: int, most_tokens: int | None, joined: int = 0) -> bool:
         """Return True if an item of this length may join the batch, after ``joined`` others of the same length."""
-        limits, count, tokens = self.limits, self.count + joined, self.tokens + joined * length
-        longest = length if joined and length > self.longest else self.longest
+        limits, count, tokens, longest = self.limits, self.count, self.tokens, self.longest
+        if joined:
+            count, tokens, longest = count + joined, tokens + joined * length, max(longest, length)
         if count >= limits.max_items or (count >= limits.enough_items and length != longest):
             return False
         padded = (count + 1) * limits.padded(longest if longest > length else length)

@@ -125,9 +125,9 @@ def _distinct(arrays: Arrays) -> tuple[Arrays, list[int] | None]:
 
 
 def _bytes_of_rows(array: NDArray[np.generic]) -> list[bytes]:
-    """Return the bytes of each row of a contiguous array."""
-    rows: list[bytes] = array.view(np.dtype((np.void, array.strides[0]))).ravel().tolist()
-    return rows
+    """Return the bytes of each row of a contiguous array, ``[B, T]``."""
+    joined, width = array.tobytes(), array.strides[0]
+    return [joined[start : start + width] for start in range(0, len(joined), width)]
 
 
 async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits, *, alone: bool) -> Rows:
