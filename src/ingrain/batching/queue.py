@@ -138,7 +138,7 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
 
     def room(self, length: int, waiting: int, most_tokens: int | None) -> int:
         """Return how many of ``waiting`` items of this length may join the batch."""
-        if length == self.longest:  # the share of padding does not rise
+        if length == self.longest or not self.count:  # the share of padding does not rise
             limits = self.limits
             most = min(limits.max_tokens, most_tokens or limits.max_tokens) // limits.padded(length)
             return max(0, min(waiting, min(most, limits.max_items) - self.count))
