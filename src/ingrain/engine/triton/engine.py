@@ -10,13 +10,12 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
 
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
-from ingrain.engine.triton.grpc_channel import UnaryChannel
-from ingrain.engine.triton.grpc_connection import CallError
+from ingrain.engine.triton.connection import CallError, TritonConnection
 from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_infer
 from ingrain.errors import (
     DeadlineExceededError,
@@ -32,23 +31,6 @@ from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)
 
-_CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # Reconnect to a restarted Triton within a second.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # Detect a host that disappears without closing the connection. Triton tolerates few pings without data, so ping
-    # rarely, and only during calls.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.http2.max_pings_without_data", 2),
-    # Connect to Triton directly, even if the environment sets an HTTP proxy.
-    ("grpc.enable_http_proxy", 0),
-]
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _CONTROL_TIMEOUT_S = 5.0
 _LIVE_TIMEOUT_S = 2.0
 _POLL_S = 0.05
@@ -90,9 +72,7 @@ class TritonEngine:
         self._load_timeout_s = load_timeout_s
         self._watch_interval_s = watch_interval_s
         self._has_dead_stubs = has_dead_stubs
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: Any = None
-        self._infer = UnaryChannel(self._target, _INFER)
+        self._connection: TritonConnection | None = None
         self._loaded: set[str] = set()
         # Triton's statistics right after each load: warm-up batches, which are subtracted from what users see.
         self._warmups: dict[str, GraphStatistics] = {}
@@ -126,22 +106,19 @@ class TritonEngine:
             self._watcher = asyncio.create_task(self._watch(), name="watch triton")
 
     def connect(self) -> None:
-        """Open the channel, without waiting for Triton."""
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
-            self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-            self._infer = UnaryChannel(self._target, _INFER)
+        """Prepare the connection, without waiting for Triton."""
+        if self._connection is None:
+            self._connection = TritonConnection(self._target)
 
     async def close(self) -> None:
-        """Close the channel. Triton keeps running, with its graphs loaded."""
-        channel, self._channel = self._channel, None
+        """Close the connection. Triton keeps running, with its graphs loaded."""
+        connection, self._connection = self._connection, None
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
             self._watcher = None
-        if channel is not None:
-            await self._infer.close()
-            await channel.close()
+        if connection is not None:
+            await connection.close()
 
     async def live(self) -> bool:
         """Return whether Triton responds."""
@@ -206,14 +183,14 @@ class TritonEngine:
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
         """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
-        if self._channel is None:
+        if self._connection is None:
             raise _closed()
         try:
             request = encode_infer(name, inputs, alone=alone)
         except ValueError as error:
             raise InferenceError(f"graph {name!r} got an input whose dtype Triton does not support") from error
         try:
-            answer = await self._infer.call(request, timeout_s=timeout_s)
+            answer = await self._connection.infer(request, timeout_s)
         except CallError as error:
             explained = await self._explain(error, name, timeout_s)
             if isinstance(explained, InferenceError) and self._has_dead_stubs():
@@ -241,9 +218,7 @@ class TritonEngine:
         # Triton also returns UNAVAILABLE for a graph that was unloaded.
         if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
             return ModelNotLoadedError(f"graph {name!r} is not loaded")
-        if self._channel is None:
-            return _closed()
-        return _translate(error.code, error.details, f"graph {name!r}", timeout_s)
+        return _translate(error, f"graph {name!r}", timeout_s)
 
     async def _is_ready(self, name: str) -> bool:
         request = service_pb2.ModelReadyRequest(name=name)
@@ -271,20 +246,12 @@ class TritonEngine:
 
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         """Call a method of Triton, and translate gRPC errors into Ingrain errors by status code."""
-        if self._channel is None:
+        if self._connection is None:
             raise _closed()
         try:
-            return await getattr(self._stub, method)(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise _translate(error.code(), error.details(), method, timeout_s) from error
-        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            # Closing a channel makes gRPC cancel its calls, even if the waiting task is not cancelled.
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and (
-                self._channel is not None or (task and task.cancelling())
-            ):
-                raise
-            raise _closed() from error
+            return await self._connection.call(method, request, timeout_s)
+        except CallError as error:
+            raise _translate(error, method, timeout_s) from error
 
     async def _watch(self) -> None:
         was_live = True
@@ -317,13 +284,15 @@ def _closed() -> EngineUnavailableError:
     return EngineUnavailableError("the engine is closed", retry_after_s=_RETRY_AFTER_S)
 
 
-def _translate(code: grpc.StatusCode, details: str | None, what: str, timeout_s: float | None) -> IngrainError:
-    if code == grpc.StatusCode.UNAVAILABLE:
+def _translate(error: CallError, what: str, timeout_s: float | None) -> IngrainError:
+    if error.code == grpc.StatusCode.CANCELLED:
+        return _closed()
+    if error.code == grpc.StatusCode.UNAVAILABLE:
         return EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=_RETRY_AFTER_S)
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+    if error.code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceededError(f"{what}: no answer within {timeout_s:g} s")
-    if code == grpc.StatusCode.NOT_FOUND:
+    if error.code == grpc.StatusCode.NOT_FOUND:
         return ModelNotLoadedError(f"{what} is not loaded")
     # Triton's message is only for the operator, so it goes to the log.
-    logger.warning("Triton answered %s for %s: %s", code.name, what, details)
-    return InferenceError(f"{what}: the engine answered {code.name}", facts={"engineStatus": code.name})
+    logger.warning("Triton answered %s for %s: %s", error.code.name, what, error.details)
+    return InferenceError(f"{what}: the engine answered {error.code.name}", facts={"engineStatus": error.code.name})
