@@ -117,3 +117,18 @@ async def test_a_stopped_tritonserver_is_unavailable_until_it_goes_on(behind_a_p
         assert time.monotonic() - began < 10
         await asyncio.sleep(0.05)
     await engine.infer("tiny", INPUTS, timeout_s=60)
+
+
+@pytest.mark.slow
+async def test_a_graph_that_loads_slowly_is_waited_for(behind_a_proxy, tmp_path, write_graph):
+    """Triton answers the health check while it loads a graph, so the connection is not taken for a silent one."""
+    _, tap, engine = behind_a_proxy
+    before = tap.connections
+    graph = write_graph(tmp_path, "python", "late")
+    for path in (tmp_path / "late" / "1").glob("model.py"):
+        path.write_text(path.read_text() + "\ntime.sleep(7)\n")
+    began = time.monotonic()
+    await engine.load(graph)
+    assert time.monotonic() - began > 6
+    assert tap.connections == before
+    await engine.infer("late", INPUTS, timeout_s=60)

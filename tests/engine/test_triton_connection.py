@@ -233,6 +233,7 @@ async def test_what_waits_on_a_connection_that_goes_silent_is_answered_on_a_new_
         assert tap.connections == 2
 
 
+@pytest.mark.slow
 async def test_an_idle_connection_that_goes_silent_is_found_by_the_health_check_alone() -> None:
     address = f"127.0.0.1:{free_port()}"
     async with server(address, echo), tap_before(address) as (tap, connection):
@@ -246,6 +247,7 @@ async def test_an_idle_connection_that_goes_silent_is_found_by_the_health_check_
         assert tap.connections == 2
 
 
+@pytest.mark.slow
 async def test_a_black_hole_lasts_no_longer_than_the_network_does() -> None:
     """Callers are told at once, after the first seconds, and are served soon after the network is back."""
     address = f"127.0.0.1:{free_port()}"
@@ -266,6 +268,7 @@ async def test_a_black_hole_lasts_no_longer_than_the_network_does() -> None:
         assert await seconds_until_it_flows(connection) < FLOWS_AGAIN_S
 
 
+@pytest.mark.slow
 async def test_a_batch_that_takes_long_is_waited_for() -> None:
     """A server that answers no batch for many seconds is not silent, for it answers the health check."""
     address = f"127.0.0.1:{free_port()}"
@@ -279,6 +282,7 @@ async def test_a_batch_that_takes_long_is_waited_for() -> None:
         assert tap.connections == 1
 
 
+@pytest.mark.slow
 async def test_a_server_that_hangs_is_given_up_and_is_found_when_it_goes_on() -> None:
     """It accepts connections and never answers, as a stopped process does."""
     address = f"127.0.0.1:{free_port()}"

@@ -106,11 +106,11 @@ class TritonConnection:
         try:
             answer: bytes = await self.call("ModelInfer", message, timeout_s)
         except _SilentError:
-            if timeout_s is not None:
-                timeout_s -= time.monotonic() - began
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_TIMEOUT_S):
                     await self._answers.wait()
+            if timeout_s is not None:
+                timeout_s -= time.monotonic() - began
             answer = await self.call("ModelInfer", message, timeout_s)
         return answer
 
