@@ -21,9 +21,6 @@ _REMEMBERED = 15
 _LATEST = 3
 # All cores are used if they take less than this share of the other session's time.
 _WORTH_IT = 0.9
-# Microseconds that a waiting thread spins: usually enough until the next operator, but short after the run, when
-# tritonserver and the front end need the cores.
-_SPIN_US = 50
 
 
 class LoneSession:
@@ -133,7 +130,7 @@ def _median(seconds: deque[float]) -> float:
     return sorted(seconds)[len(seconds) // 2]
 
 
-def use_all_cores(options: Any, threads: int, *, spin_us: int = _SPIN_US) -> None:
+def use_all_cores(options: Any, threads: int, *, spin_us: int) -> None:
     """Change session options to those of a lone session. They do not affect how ONNX Runtime optimizes the graph.
 
     Args:
