@@ -63,7 +63,7 @@ class TritonPythonModel:
             lone_threads=int(parameters["lone_threads"]),
             lone_spin_us=_SPIN_US,
             disabled_optimizers=[name for name in parameters["disabled_optimizers"].split(",") if name],
-            has_fixed_shapes=all("-1" not in map(str, tensor["dims"]) for tensor in config["input"]),
+            has_fixed_shapes=all(int(size) > 0 for tensor in config["input"] for size in tensor["dims"]),
         )
         self.session = sessions[0]
         runs = [partial(self._run, sessions[number % len(sessions)]) for number in range(count)]

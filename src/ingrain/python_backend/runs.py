@@ -99,15 +99,21 @@ class ConcurrentRuns:
             thread.join()
 
     def _work(self, run: Run) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
-                    return
-                jobs = self._take()
-                is_alone = not self._running and not self._waiting
-                self._running += 1
-            self._run(jobs, jobs[0].alone if is_alone and len(jobs) == 1 and jobs[0].alone is not None else run)
+        while self._run_next(run):
+            pass
+
+    def _run_next(self, run: Run) -> bool:
+        """Wait for jobs and run a batch of them; return False if there are none and the queue is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not self._waiting:
+                return False
+            jobs = self._take()
+            is_alone = len(jobs) == 1 and not self._running and not self._waiting
+            self._running += 1
+        alone = jobs[0].alone if is_alone else None
+        self._run(jobs, alone or run)
+        return True
 
     def _take(self) -> list[Job]:
         """Remove and return the first job and those that are merged with it."""
