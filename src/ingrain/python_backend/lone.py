@@ -128,16 +128,3 @@ class _Times:
 
 def _median(seconds: deque[float]) -> float:
     return sorted(seconds)[len(seconds) // 2]
-
-
-def use_all_cores(options: Any, threads: int, *, spin_us: int) -> None:
-    """Change session options to those of a lone session. They do not affect how ONNX Runtime optimizes the graph.
-
-    Args:
-        options: ``onnxruntime.SessionOptions``.
-        threads: Number of threads of the session.
-        spin_us: Microseconds that a waiting thread spins.
-    """
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import onnxruntime
 
-from .lone import LoneSession, use_all_cores
+from .lone import LoneSession
 
 # glibc's parameter for the number of heaps. By default each thread gets its own, and each keeps what it once needed.
 _M_ARENA_MAX = -8
@@ -58,24 +58,25 @@ def open_cpu_sessions(
 
     # A session with one thread runs in the caller's thread, so that one session serves any number of runs at once.
     sessions = [open_one(session_options(threads)) for _ in range(1 if threads == 1 else copies)]
-    lone = None
-    if lone_threads:
-        options = session_options(threads)
-        use_all_cores(options, lone_threads, spin_us=lone_spin_us)
-        lone = LoneSession(open_one(options))
+    lone = LoneSession(open_one(session_options(lone_threads, spin_us=lone_spin_us))) if lone_threads else None
     _return_free_memory()
     return sessions, lone
 
 
-def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Return session options for threads that do not spin while idle.
+def session_options(threads: int, *, spin_us: int = 0) -> onnxruntime.SessionOptions:
+    """Return session options. They do not affect how ONNX Runtime optimizes the graph.
 
-    Spinning threads would occupy cores that other batches and the HTTP front end need.
+    Args:
+        threads: Threads of one batch.
+        spin_us: Microseconds that a waiting thread spins. Spinning threads occupy cores that other batches and the HTTP
+            front end need.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin_us else "0")
+    if spin_us:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
     options.log_severity_level = 4  # errors come as exceptions
     return options
 
