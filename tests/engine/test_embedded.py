@@ -143,6 +143,16 @@ async def test_a_killed_stub_is_a_restart_and_never_a_wrong_vector(embedded, tmp
     np.testing.assert_allclose(outputs["sentence_embedding"], expected, atol=1e-6)
 
 
+async def test_a_batch_in_flight_is_answered_when_its_stub_dies(embedded, tmp_path, write_graph):
+    """Triton itself would never answer it, because the stub has taken it over."""
+    await embedded.load(write_graph(tmp_path, "python", iterations=1500))
+    running_batch = asyncio.create_task(embedded.infer("tiny", ones(2, 4)))
+    await asyncio.sleep(0.2)
+    os.kill(children(embedded.pid)[0], signal.SIGKILL)
+    with pytest.raises(EngineUnavailableError):
+        await asyncio.wait_for(running_batch, 15)
+
+
 async def test_unloading_is_not_taken_for_a_death(embedded, tmp_path, write_graph):
     graph = write_graph(tmp_path, "python", instances=2)
     server = embedded.pid
