@@ -106,12 +106,12 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
             else "Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
         )
         return
-    copies = f"{placement.policy.instances} copies of a graph, {placement.policy.threads} threads each"
+    batches = f"{placement.policy.instances} batches of a graph at a time, {placement.policy.threads} threads each"
     reason = placement.passed_over
     yield Finding(
         "engine",
         "note" if reason else "ok",
-        f"{placement.description}, {copies}" + (f", for {reason}" if reason else ""),
+        f"{placement.description}, {batches}" + (f", for {reason}" if reason else ""),
         cure=f"{install_hint('triton')}: on Linux it brings the embedded Triton." if reason else None,
     )
 

@@ -11,7 +11,6 @@ from ingrain.errors import SettingsError
 from ingrain.python_backend import cuda
 from ingrain.repository.execution_policy import ExecutionPolicy, InstanceKind
 
-_MOST_INSTANCES = 4
 _BATCH_ITEMS = 32
 # A GPU computes many short texts in the time of a few. A batch of 64 images still fits the memory of a small GPU.
 _BATCH_ITEMS_ON_THIS_GPU = 64
@@ -111,8 +110,8 @@ def place(
 ) -> Placement:
     """Decide where graphs run and how.
 
-    Under load two copies with one thread each have 1.5 times the throughput of one copy with two threads
-    (triton-notes.md), so an engine on this machine's CPU gets one copy per core. On this machine's GPU a copy needs one
+    Under load two batches with one thread each have 1.5 times the throughput of one with two threads (triton-notes.md),
+    so an engine on this machine's CPU runs one batch per core. On this machine's GPU a copy needs one
     thread, which feeds the GPU. The hardware of a remote engine is unknown: it gets one copy, and ONNX Runtime chooses
     the number of threads.
 
@@ -135,7 +134,7 @@ def place(
     on_this_gpu = spec.on_this_machine and gpu_problem is None and kind == "KIND_GPU"
     on_this_cpu = spec.on_this_machine and not on_this_gpu
     cores = usable_cores() if on_this_cpu else 1
-    copies = given.instances or min(cores, _MOST_INSTANCES)
+    copies = given.instances or max(1, cores // max(1, given.threads))
     # For a remote engine 0 means that ONNX Runtime chooses.
     default_threads = max(1, cores // copies) if on_this_cpu else (1 if on_this_gpu else 0)
     threads = given.threads or default_threads

@@ -8,7 +8,14 @@ from ingrain.vocabulary import Role, TuningStep
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The number of parallel copies of a graph, and of CPU threads per copy (0: ONNX Runtime's choice)."""
+    """The number of batches of a graph that run at the same time, and of CPU threads for each.
+
+    On this machine's CPU batches with one thread share one copy of the weights; otherwise each has its own.
+
+    Attributes:
+        copies: Batches at the same time.
+        threads: CPU threads of each; 0: ONNX Runtime's choice.
+    """
 
     copies: int
     threads: int

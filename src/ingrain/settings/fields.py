@@ -130,24 +130,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         NotNegative,
         _setting(
             "MODEL_INSTANCES",
-            "Copies of a graph that run in parallel, on each GPU if there are several; 0: the tuned value, or without "
-            "a tuning one per core (at most four) on this machine's CPU and one elsewhere.",
+            "Batches of a graph that run at the same time, on each GPU if there are several; 0: the tuned value, or "
+            "without a tuning one per core on this machine's CPU and one elsewhere. On this machine's CPU batches of "
+            "one thread share one copy of the weights; elsewhere, and with more threads, each has its own.",
         ),
     ] = 0
     threads_per_instance: Annotated[
         NotNegative,
         _setting(
             "INGRAIN_THREADS_PER_INSTANCE",
-            "CPU threads of one copy; 0: the tuned value, or without a tuning the cores divided by the copies, and one "
-            "on a GPU of this machine.",
+            "CPU threads of one batch; 0: the tuned value, or without a tuning the cores divided by the batches that "
+            "run at the same time, and one on a GPU of this machine.",
         ),
     ] = 0
     lone_request_threads: Annotated[
         NotNegative,
         _setting(
             "INGRAIN_LONE_REQUEST_THREADS",
-            "CPU threads for a batch that runs alone in the engine, used if they measure faster than those of one "
-            "copy. Each copy of a graph of up to 256 MiB then holds its weights twice. 0: all cores if graphs run on "
+            "CPU threads for a batch that runs alone in the engine, used if they measure faster than those of "
+            "any other batch. Graphs of up to 256 MiB then hold their weights twice. 0: all cores if graphs run on "
             "this machine's CPU; 1: off.",
         ),
     ] = 0

@@ -83,7 +83,7 @@ class TuningMachine:
         default = self.default_of(graph)
         tried: list[Layout] = []
         if self.sweeps_layouts and not self._gives_layout():
-            most = most_copies(graph, default.layout, self.free_bytes(), lone_threads=self.lone_threads)
+            most = most_copies(graph, default.layout, self.free_bytes())
             tried = layouts(self.machine.cores, default.layout, most_copies=most)
         return Candidates(
             layouts=tried,

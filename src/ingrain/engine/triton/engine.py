@@ -16,6 +16,7 @@ from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.connection import CallError, TritonConnection
+from ingrain.engine.triton.stub_statistics import decode_stub_statistics, statistics_request
 from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_infer
 from ingrain.errors import (
     DeadlineExceededError,
@@ -76,6 +77,8 @@ class TritonEngine:
         self._loaded: set[str] = set()
         # Triton's statistics right after each load: warm-up batches, which are subtracted from what users see.
         self._warmups: dict[str, GraphStatistics] = {}
+        # Requests for the statistics of graphs whose stub keeps its own.
+        self._questions: dict[str, bytes] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._watcher: asyncio.Task[None] | None = None
@@ -152,7 +155,10 @@ class TritonEngine:
                     raise EngineError(
                         f"Triton refused to load graph {graph.name!r}; its log says why", facts=error.facts
                     ) from error
+                await self._learn_to_ask(graph.name)
                 self._warmups |= {found.name: found for found in await self._statistics(graph.name)}
+            elif graph.name not in self._questions:
+                await self._learn_to_ask(graph.name)
             self._loaded.add(graph.name)
 
     async def unload(self, name: str) -> None:
@@ -236,7 +242,26 @@ class TritonEngine:
 
     async def _statistics(self, name: str = "") -> list[GraphStatistics]:
         request = service_pb2.ModelStatisticsRequest(name=name)
-        return decode_statistics(await self._call("ModelStatistics", request, _CONTROL_TIMEOUT_S))
+        found = decode_statistics(await self._call("ModelStatistics", request, _CONTROL_TIMEOUT_S))
+        return [one for one in await asyncio.gather(*map(self._from_stub, found)) if one is not None]
+
+    async def _learn_to_ask(self, name: str) -> None:
+        request = service_pb2.ModelConfigRequest(name=name)
+        question = statistics_request((await self._call("ModelConfig", request, _CONTROL_TIMEOUT_S)).config)
+        if question is not None:
+            self._questions[name] = question.SerializeToString()
+
+    async def _from_stub(self, found: GraphStatistics) -> GraphStatistics | None:
+        """Return the statistics of a graph's stub if it keeps its own; None if the graph has been unloaded."""
+        question = self._questions.get(found.name)
+        if question is None:
+            return found
+        try:
+            answer = await self._call("ModelInfer", question, _CONTROL_TIMEOUT_S)
+        except (InferenceError, ModelNotLoadedError):
+            return None
+        (content,) = decode_infer(service_pb2.ModelInferResponse.FromString(answer)).values()
+        return decode_stub_statistics(found.name, found.version, content)
 
     async def _state(self, name: str) -> str:
         index = await self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), _CONTROL_TIMEOUT_S)
