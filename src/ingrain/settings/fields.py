@@ -131,7 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting(
             "MODEL_INSTANCES",
             "Copies of a graph that run in parallel, on each GPU if there are several; 0: the tuned value, or without "
-            "a tuning one per core (at most four) on this machine's CPU or with INSTANCE_KIND=KIND_CPU, and one elsewhere.",
+            "a tuning one per core (at most four) on this machine's CPU or with INSTANCE_KIND=KIND_CPU, one elsewhere.",
         ),
     ] = 0
     threads_per_instance: Annotated[
