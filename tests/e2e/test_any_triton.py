@@ -145,30 +145,33 @@ def test_the_published_file_works_as_it_stands(host):
     port = free_port()
     variables = variables_of(host, ingrain, port)
     (triton_folder := host.folder / "triton-files").mkdir()
-    with serve(ingrain, program=program, **variables) as server:  # Triton comes later
-        with ContainerTriton(triton_root / "models", triton_folder, port, tuple(command[2:])) as triton:
-            server.wait_until_ready(60)
-            log = server.log.read_text()
-            assert "Triton's root is the model repository" in log
-            assert "1 graphs of another program, which are left alone: ['intfloat_e5-small-v2']" in log
-            if os.geteuid() == 0:
-                assert psutil.Process(server.process.pid).uids().real == HOME_OWNER
-            for name in MODELS:
-                assert (answer := server.load(name)).status_code == 200, answer.text
-            check_vectors(server, host.truth)
-            assert not host.hub.gets("model.safetensors")[len(MODELS) :]  # the ten that filled the cache
+    with (
+        serve(ingrain, program=program, **variables) as server,  # Triton comes later
+        ContainerTriton(triton_root / "models", triton_folder, port, tuple(command[2:])) as triton,
+    ):
+        server.wait_until_ready(60)
+        log = server.log.read_text()
+        assert "Triton's root is the model repository" in log
+        assert "Graphs of another program in the repository are left alone: intfloat_e5-small-v2" in log
+        if os.geteuid() == 0:
+            assert psutil.Process(server.process.pid).uids().real == HOME_OWNER
+        for name in MODELS:
+            answer = server.load(name)
+            assert answer.status_code == 200, answer.text
+        check_vectors(server, host.truth)
+        assert not host.hub.gets("model.safetensors")[len(MODELS) :]  # the ten that filled the cache
 
-            triton.kill()
-            server.wait_until(lambda: server.reasons() != [], 30)
-            triton.start()
-            server.wait_until_ready(120)
-            check_vectors(server, host.truth)
+        triton.kill()
+        server.wait_until(lambda: server.reasons() != [], 30)
+        triton.start()
+        server.wait_until_ready(120)
+        check_vectors(server, host.truth)
 
-            assert server.stop() == 0
-            with serve(ingrain, program=program, **variables) as again:
-                again.wait_until_ready(120)
-                check_vectors(again, host.truth)
-                assert again.embed("gone", name="intfloat/e5-small-v2").status_code == 404
+        assert server.stop() == 0
+        with serve(ingrain, program=program, **variables) as again:
+            again.wait_until_ready(120)
+            check_vectors(again, host.truth)
+            assert again.embed("gone", name="intfloat/e5-small-v2").status_code == 404
     configurations = [path.read_text() for path in host.repository.glob("triton/org-*/config.pbtxt")]
     assert len(configurations) == len(MODELS)
     assert all(re.search(r"^max_batch_size: 8$", text, re.MULTILINE) for text in configurations)
@@ -205,7 +208,9 @@ def test_a_triton_that_loads_nothing_on_demand_is_told_at_the_start(tmp_path):
     """Readiness and log say what to change, before anybody converts a model."""
     port = free_port()
     (tmp_path / "empty").mkdir()
-    with ContainerTriton(tmp_path / "empty", tmp_path, port, ("--model-control-mode=none",)):
-        with serve(tmp_path / "server", TRITON_GRPC_URL=f"127.0.0.1:{port}") as server:
-            server.wait_until(lambda: any("--model-control-mode=explicit" in reason for reason in server.reasons()), 60)
-            assert "--model-control-mode=explicit" in server.log.read_text()
+    with (
+        ContainerTriton(tmp_path / "empty", tmp_path, port, ("--model-control-mode=none",)),
+        serve(tmp_path / "server", TRITON_GRPC_URL=f"127.0.0.1:{port}") as server,
+    ):
+        server.wait_until(lambda: any("--model-control-mode=explicit" in reason for reason in server.reasons()), 60)
+        assert "--model-control-mode=explicit" in server.log.read_text()

@@ -86,7 +86,7 @@ def build_parts(settings: Settings) -> Parts:
     repository = repository_of(settings)
     repository.prepare()
     if foreign := foreign_graphs(repository.root):
-        log.info("The repository has %d graphs of another program, which are left alone: %s", len(foreign), foreign)
+        log.info("Graphs of another program in the repository are left alone: %s", ", ".join(foreign))
     startup = Startup()
     services = _services(settings, placement, engine, repository, startup)
     return Parts(

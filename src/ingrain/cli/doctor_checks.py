@@ -168,9 +168,7 @@ def check_repository(settings: Settings) -> Iterator[Finding]:
         cure=None if is_enough else "Converting a model takes several times its size; free some room.",
     )
     if foreign := foreign_graphs(folder):
-        yield Finding(
-            "repository", "note", f"{len(foreign)} graphs of another program, left alone: {', '.join(foreign)}"
-        )
+        yield Finding("other graphs", "note", f"left alone in the repository, of another program: {', '.join(foreign)}")
     if settings.local_models_dir is not None and not settings.local_models_dir.is_dir():
         yield Finding(
             "local models",
