@@ -15,7 +15,7 @@ from ingrain.engine.triton import repository_view
 from ingrain.engine.triton.engine import TritonEngine
 from ingrain.errors import EngineError, EngineSetupError
 from ingrain.repository.checksums import describe_file
-from ingrain.repository.execution_policy import ExecutionPolicy
+from ingrain.repository.execution_policy import Backend, ExecutionPolicy
 from ingrain.repository.graph_folder import write_graph_folder
 from ingrain.repository.manifest import Graph
 from ingrain.repository.store import Repository
@@ -35,12 +35,12 @@ def make_repository(folder: Path) -> Repository:
     return repository
 
 
-def add_graph(repository: Repository, *, seed: int = 0) -> Graph:
+def add_graph(repository: Repository, *, seed: int = 0, backend: Backend = "onnxruntime") -> Graph:
     """Write a graph with everything beside it, and return its description with checksums."""
     folder = repository.triton / NAME
     graphs.write_text_graph(folder / "1" / "model.onnx", seed=seed)
     graph = graphs.describe_graph(NAME, folder / "1" / "model.onnx")
-    write_graph_folder(folder, graph, "onnxruntime", ExecutionPolicy(max_batch_size=16, instance_kind="KIND_CPU"))
+    write_graph_folder(folder, graph, backend, ExecutionPolicy(max_batch_size=16, instance_kind="KIND_CPU"))
     return Graph(
         name=graph.name,
         role=graph.role,
@@ -89,15 +89,19 @@ async def check_vector(engine: TritonEngine, seed: int = 0) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ROOTS)
-async def test_a_graph_is_loaded_served_and_loaded_again_after_a_restart(kind, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [("graphs", "onnxruntime"), ("repository", "onnxruntime"), ("nothing", "onnxruntime"), ("nothing", "python")],
+)
+async def test_a_graph_is_loaded_served_and_loaded_again_after_a_restart(kind, backend, tmp_path):
     """Whatever Triton's root is; the watch sees a restart, and nothing else, though Triton lists no sent graph."""
     with machine(tmp_path, ROOTS[kind]) as there:
         repository = there.repository()
-        graph = add_graph(repository)
+        graph = add_graph(repository, backend=backend)
         async with there.engine(repository) as engine:
             back = asyncio.Event()
             engine.on_restart(back.set)
+            await engine.unload(NAME)  # before the first load, as when its configuration is written
             await engine.load(graph)
             await check_vector(engine)
             assert (NAME in {line.name for line in await engine._index(5)}) == (kind != "nothing")

@@ -132,9 +132,11 @@ class TritonEngine:
         if self._view is not None:
             try:
                 await self._view.look()
-            except BaseException:
+            except EngineError as error:
                 await self.close()
-                raise
+                if isinstance(error, EngineUnavailableError):
+                    raise
+                raise EngineUnavailableError(error.message, retry_after_s=_RETRY_AFTER_S) from error
         if self._watch_interval_s > 0:
             self._watcher = asyncio.create_task(self._watch(), name="watch triton")
 
@@ -367,6 +369,9 @@ class TritonEngine:
             logger.error("%s", error.message)
             return False
         except EngineError:
+            return False
+        except OSError as error:
+            logger.error("The model repository cannot be read: %s", error)
             return False
         return True
 

@@ -22,6 +22,7 @@ from ingrain.errors import (
 from ingrain.repository.graph_folder import VERSION
 from ingrain.repository.graph_links import link_graph
 from ingrain.repository.manifest import Graph
+from ingrain.repository.names import key_of_graph
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,8 @@ class RepositoryView:
             return True
         try:
             origin, _ = await self._origin(name)
-        except (InferenceError, ModelNotLoadedError):
-            return True  # it is not loaded
+        except (InferenceError, ModelNotLoadedError, EngineUnavailableError):
+            return True  # Triton does not know it, or has unloaded it
         return origin in (None, self._identity)
 
     async def load_request(self, graph: Graph) -> Any:
@@ -210,6 +211,6 @@ def _too_large(graphs: Path) -> list[tuple[str, int]]:
     sizes = [
         (folder.name, sum(path.stat().st_size for path in _files(folder)))
         for folder in graphs.iterdir()
-        if (folder / VERSION).is_dir()
+        if key_of_graph(folder.name) is not None and (folder / VERSION).is_dir()
     ]
     return [(name, size) for name, size in sizes if size > MESSAGE_LIMIT_BYTES - _REQUEST_BYTES]
