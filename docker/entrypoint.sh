@@ -24,11 +24,11 @@ done
 
 # Gives what belongs to root or to the image's user below some folders; other programs' folders stay as they are.
 give() {
-    find -H "$@" ! -user "$user" \( -user 0 -o -user "$image_user" \) -exec chown -h "$user:$group" {} +
+    find "$@" ! -user "$user" \( -user 0 -o -user "$image_user" \) -exec chown -h "$user:$group" {} +
 }
 mkdir -p "$repository" "$cache"
-give "$repository" "${cache%/*}" -maxdepth 0
-give "$cache"
+give "$repository/." "${cache%/*}/." -maxdepth 0
+give "$cache/."
 for part in triton models custom staging claims desired.json lock; do
     if [ -e "$repository/$part" ]; then
         give "$repository/$part"

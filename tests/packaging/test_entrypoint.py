@@ -67,6 +67,15 @@ def test_the_server_runs_as_the_owner_of_a_mounted_cache(folders):
 
 
 @as_root
+def test_a_repository_behind_a_link_is_given_too(folders):
+    """As at /app/model_repository, which is a link in the images."""
+    (folders / "repository").rename(folders / "mounted")
+    (folders / "repository").symlink_to("mounted")
+    assert run(folders) == "1000:1000 1000"
+    assert owner(folders / "mounted") == (1000, 1000)
+
+
+@as_root
 def test_a_container_of_another_user_changes_nothing(folders):
     """As with `--user`: nothing is given away, and the command runs at once."""
     os.chown(folders / "repository", 4321, 4321)
