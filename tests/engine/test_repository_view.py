@@ -147,6 +147,19 @@ async def test_a_graph_that_another_server_has_sent_is_neither_served_nor_unload
             await check_vector(engine)
 
 
+async def test_a_graph_of_the_repository_that_triton_sees_is_not_another_servers_to_unload(tmp_path):
+    """One server shares its folder with Triton; another has a different graph under the same name."""
+    with machine(tmp_path, "repository/triton") as there:
+        ours, theirs = there.repository(), there.repository("theirs")
+        graph = add_graph(ours, seed=0)
+        async with there.engine(ours) as engine, there.engine(theirs) as other:
+            await engine.load(graph)
+            await other.unload(NAME)
+            with pytest.raises(EngineError, match="another graph"):
+                await other.load(add_graph(theirs, seed=1))
+            await check_vector(engine)
+
+
 async def test_a_graph_that_is_too_large_to_be_sent_is_told_with_what_to_share(tmp_path, monkeypatch, caplog):
     """At the start for what is stored, and when it is loaded; the limit itself is Triton's."""
     monkeypatch.setattr(repository_view, "MESSAGE_LIMIT_BYTES", repository_view._REQUEST_BYTES + 100)

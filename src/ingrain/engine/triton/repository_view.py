@@ -99,7 +99,10 @@ class RepositoryView:
 
     async def lists(self, name: str) -> bool:
         """Return whether Triton sees the graph's folder under its name."""
-        return self._root != "elsewhere" and name in await self._names()
+        if self._root == "elsewhere":
+            return False
+        names = await self._names()
+        return name in names or not names  # an index without our marks cannot be read now
 
     async def is_current(self, graph: Graph) -> bool:
         """Return whether a graph that is ready in Triton is the given one; False: it is an older one of this server.
@@ -120,14 +123,14 @@ class RepositoryView:
         )
 
     async def may_unload(self, name: str) -> bool:
-        """Return whether the graph in Triton is this server's, and not one that another server has sent."""
+        """Return whether the graph in Triton is this server's, and not one that another server has loaded."""
         if await self.lists(name):
             return True
         try:
             origin, _ = await self._origin(name)
         except (InferenceError, ModelNotLoadedError, EngineUnavailableError):
             return True  # Triton does not know it, or has unloaded it
-        return origin in (None, self._identity)
+        return origin == self._identity
 
     async def load_request(self, graph: Graph) -> Any:
         """Return the request that loads a graph: by its name, or with its files if Triton does not see them.
@@ -164,8 +167,8 @@ class RepositoryView:
     async def _origin(self, name: str) -> tuple[str | None, str | None]:
         """Return the id of the repository that a loaded graph was sent from, and its checksum; None if not sent."""
         answer = await self._call("ModelConfig", service_pb2.ModelConfigRequest(name=name), _TIMEOUT_S)
-        found = answer.config.parameters
-        return tuple(found[key].string_value if key in found else None for key in (_REPOSITORY, _CHECKSUM))  # type: ignore[return-value]
+        found = {key: str(parameter.string_value) for key, parameter in answer.config.parameters.items()}
+        return found.get(_REPOSITORY), found.get(_CHECKSUM)
 
 
 def _mark(graphs: Path) -> str:
