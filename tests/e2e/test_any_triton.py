@@ -39,7 +39,10 @@ def build_and_embed(folder: Path) -> list[np.ndarray]:
 
     for seed, name in enumerate(MODELS):
         build_family("BERT", folder / name, seed=seed)
-    return [SentenceTransformer(str(folder / name), device="cpu").encode(TEXTS) for name in MODELS]
+    return [
+        SentenceTransformer(str(folder / name), device="cpu").encode(TEXTS, normalize_embeddings=True)
+        for name in MODELS
+    ]
 
 
 @dataclass
