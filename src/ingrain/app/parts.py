@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,12 +23,15 @@ from ingrain.export.process.exporter import Exporter
 from ingrain.install_hint import install_hint
 from ingrain.models.loaded import check_model, open_model
 from ingrain.registry.registry import Registry
+from ingrain.repository.foreign import foreign_graphs
 from ingrain.repository.graph_folder import prepare_graph_folder
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Repository
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
+
+log = logging.getLogger("ingrain.repository")
 
 
 @dataclass(slots=True)
@@ -81,6 +85,8 @@ def build_parts(settings: Settings) -> Parts:
     tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
     repository = repository_of(settings)
     repository.prepare()
+    if foreign := foreign_graphs(repository.root):
+        log.info("Graphs of another program in the repository are left alone: %s", ", ".join(foreign))
     startup = Startup()
     services = _services(settings, placement, engine, repository, startup)
     return Parts(

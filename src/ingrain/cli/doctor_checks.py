@@ -25,6 +25,7 @@ from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
 from ingrain.install_hint import install_hint
 from ingrain.python_backend import cuda
+from ingrain.repository.foreign import foreign_graphs
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.settings import Settings
 
@@ -166,6 +167,8 @@ def check_repository(settings: Settings) -> Iterator[Finding]:
         f"{folder}, {free / 1e9:.1f} GB free",
         cure=None if is_enough else "Converting a model takes several times its size; free some room.",
     )
+    if foreign := foreign_graphs(folder):
+        yield Finding("other graphs", "note", f"left alone in the repository, of another program: {', '.join(foreign)}")
     if settings.local_models_dir is not None and not settings.local_models_dir.is_dir():
         yield Finding(
             "local models",

@@ -11,6 +11,7 @@ from ingrain.errors import SettingsError
 from ingrain.python_backend import cuda
 from ingrain.repository.execution_policy import ExecutionPolicy, InstanceKind
 
+_MOST_REMOTE_INSTANCES = 4
 _BATCH_ITEMS = 32
 # A GPU computes many short texts in the time of a few. A batch of 64 images still fits the memory of a small GPU.
 _BATCH_ITEMS_ON_THIS_GPU = 64
@@ -113,7 +114,8 @@ def place(
     Under load two batches with one thread each have 1.5 times the throughput of one with two threads (triton-notes.md),
     so an engine on this machine's CPU runs one batch per core. On this machine's GPU a copy needs one
     thread, which feeds the GPU. The hardware of a remote engine is unknown: it gets one copy, and ONNX Runtime chooses
-    the number of threads.
+    the number of threads. Only if the settings say that it has no GPU, it gets what this machine's CPU would: it is
+    often the same machine, and a copy with as many threads as ONNX Runtime chooses took up to twice the time there.
 
     Args:
         engines: All engines.
@@ -133,14 +135,16 @@ def place(
         kind = "KIND_CPU" if gpu_problem is not None else "KIND_GPU"
     on_this_gpu = spec.on_this_machine and gpu_problem is None and kind == "KIND_GPU"
     on_this_cpu = spec.on_this_machine and not on_this_gpu
-    cores = usable_cores() if on_this_cpu else 1
-    copies = given.instances or max(1, cores // max(1, given.threads))
+    on_a_cpu = on_this_cpu or given.instance_kind == "KIND_CPU"
+    cores = usable_cores() if on_a_cpu else 1
+    default_copies = max(1, cores // max(1, given.threads))
+    # Each copy in a remote Triton has its own weights.
+    copies = given.instances or (default_copies if on_this_cpu else min(default_copies, _MOST_REMOTE_INSTANCES))
     # For a remote engine 0 means that ONNX Runtime chooses.
-    default_threads = max(1, cores // copies) if on_this_cpu else (1 if on_this_gpu else 0)
+    default_threads = max(1, cores // copies) if on_a_cpu else (1 if on_this_gpu else 0)
     threads = given.threads or default_threads
     lone_threads = given.lone_threads or cores
     items = given.max_batch_size or (_BATCH_ITEMS_ON_THIS_GPU if on_this_gpu else _BATCH_ITEMS)
-    on_a_cpu = on_this_cpu or given.instance_kind == "KIND_CPU"
     policy = replace(
         given,
         instance_kind=kind,

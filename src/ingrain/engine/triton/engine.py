@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,11 +17,13 @@ from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.connection import CallError, TritonConnection
+from ingrain.engine.triton.repository_view import RepositoryView
 from ingrain.engine.triton.stub_statistics import decode_stub_statistics, statistics_request
 from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_infer
 from ingrain.errors import (
     DeadlineExceededError,
     EngineError,
+    EngineSetupError,
     EngineUnavailableError,
     InferenceError,
     IngrainError,
@@ -49,6 +52,7 @@ class TritonEngine:
         url: ``host:port``, with or without ``grpc://``.
         backend: Triton backend in the graphs' ``config.pbtxt``.
         instances: How many batches of one graph Triton runs at the same time.
+        graphs: Folder of the graphs, ``<repository>/triton``, which Triton may see or not; None if it is Triton's root.
         start_timeout_s: Seconds that ``start`` waits for Triton.
         load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes the first time.
         watch_interval_s: Seconds between two checks of Triton; 0 for no checks.
@@ -61,6 +65,7 @@ class TritonEngine:
         *,
         backend: Backend = "onnxruntime",
         instances: int = 1,
+        graphs: Path | None = None,
         start_timeout_s: float = 30.0,
         load_timeout_s: float = 600.0,
         watch_interval_s: float = 1.0,
@@ -74,6 +79,7 @@ class TritonEngine:
         self._watch_interval_s = watch_interval_s
         self._has_dead_stubs = has_dead_stubs
         self._connection: TritonConnection | None = None
+        self._view = RepositoryView(graphs, self._call, self._index) if graphs is not None else None
         self._loaded: set[str] = set()
         # Triton's statistics right after each load: warm-up batches, which are subtracted from what users see.
         self._warmups: dict[str, GraphStatistics] = {}
@@ -93,6 +99,7 @@ class TritonEngine:
 
         Raises:
             EngineUnavailableError: Triton did not respond in time.
+            EngineSetupError: Triton was started without explicit model control.
         """
         self.connect()
         deadline = time.monotonic() + self._start_timeout_s
@@ -105,6 +112,14 @@ class TritonEngine:
                     retry_after_s=_RETRY_AFTER_S,
                 )
             await asyncio.sleep(_POLL_S)
+        if self._view is not None:
+            try:
+                await self._view.look()
+            except EngineError as error:
+                await self.close()
+                if isinstance(error, EngineUnavailableError):
+                    raise
+                raise EngineUnavailableError(error.message, retry_after_s=_RETRY_AFTER_S) from error
         if self._watch_interval_s > 0:
             self._watcher = asyncio.create_task(self._watch(), name="watch triton")
 
@@ -142,13 +157,16 @@ class TritonEngine:
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; see ``Engine.load``. Triton reads the layout from ``config.pbtxt``.
 
+        A graph that Triton does not see in its own repository is sent.
+
         Raises:
+            EngineError: Triton refuses the graph, or it is too large to be sent.
             DeadlineExceededError: Triton took longer than ``load_timeout_s``.
         """
         del layout
         async with self._locks.setdefault(graph.name, asyncio.Lock()):
-            if not await self._is_ready(graph.name):
-                request = service_pb2.RepositoryModelLoadRequest(model_name=graph.name)
+            if not await self._has(graph):
+                request = await self._load_request(graph)
                 try:
                     await self._call("RepositoryModelLoad", request, self._load_timeout_s)
                 except (InferenceError, ModelNotLoadedError) as error:
@@ -170,13 +188,9 @@ class TritonEngine:
         """
         async with self._locks.setdefault(name, asyncio.Lock()):
             self._loaded.discard(name)
-            request = service_pb2.RepositoryModelUnloadRequest(model_name=name)
-            await self._call("RepositoryModelUnload", request, self._load_timeout_s)
-            deadline = time.monotonic() + self._load_timeout_s
-            while await self._state(name) not in _GONE:
-                if time.monotonic() > deadline:
-                    raise DeadlineExceededError(f"Triton did not unload {name!r} within {self._load_timeout_s:g} s")
-                await asyncio.sleep(_POLL_S)
+            if self._view is not None and not await self._view.may_unload(name):
+                return
+            await self._unload(name)
 
     async def ready(self, name: str) -> bool:
         """Return whether the graph can run batches now."""
@@ -226,6 +240,20 @@ class TritonEngine:
             return ModelNotLoadedError(f"graph {name!r} is not loaded")
         return _translate(error, f"graph {name!r}", timeout_s)
 
+    async def _has(self, graph: Graph) -> bool:
+        """Return whether Triton has this very graph ready; unload an older one of this server."""
+        if not await self._is_ready(graph.name):
+            return False
+        if self._view is None or await self._view.is_current(graph):
+            return True
+        await self._unload(graph.name)
+        return False
+
+    async def _load_request(self, graph: Graph) -> Any:
+        if self._view is None:
+            return service_pb2.RepositoryModelLoadRequest(model_name=graph.name)
+        return await self._view.load_request(graph)
+
     async def _is_ready(self, name: str) -> bool:
         request = service_pb2.ModelReadyRequest(name=name)
         try:
@@ -239,6 +267,15 @@ class TritonEngine:
             return not await self._is_ready(name)
         except EngineError:
             return False
+
+    async def _unload(self, name: str) -> None:
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=name)
+        await self._call("RepositoryModelUnload", request, self._load_timeout_s)
+        deadline = time.monotonic() + self._load_timeout_s
+        while not await self._is_gone(name):
+            if time.monotonic() > deadline:
+                raise DeadlineExceededError(f"Triton did not unload {name!r} within {self._load_timeout_s:g} s")
+            await asyncio.sleep(_POLL_S)
 
     async def _statistics(self, name: str = "") -> list[GraphStatistics]:
         request = service_pb2.ModelStatisticsRequest(name=name)
@@ -263,11 +300,20 @@ class TritonEngine:
         (content,) = decode_infer(service_pb2.ModelInferResponse.FromString(answer)).values()
         return decode_stub_statistics(found.name, found.version, content)
 
-    async def _state(self, name: str) -> str:
-        index = await self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), _CONTROL_TIMEOUT_S)
+    async def _is_gone(self, name: str) -> bool:
         # The index has one line per version of a model; an unloaded model has one line without a version.
-        states = [str(model.state) for model in index.models if model.name == name]
-        return next((state for state in states if state not in _GONE), "")
+        lines = await self._index(_CONTROL_TIMEOUT_S)
+        return all(line.state in _GONE for line in lines if line.name == name) and not await self._is_ready(name)
+
+    async def _index(self, timeout_s: float, *, only_ready: bool = False) -> list[Any]:
+        """Return the lines of Triton's index; none if Triton cannot read a part of its root, such as a broken link."""
+        try:
+            answer = await self._call(
+                "RepositoryIndex", service_pb2.RepositoryIndexRequest(ready=only_ready), timeout_s
+            )
+        except InferenceError:
+            return []
+        return list(answer.models)
 
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         """Call a method of Triton, and translate gRPC errors into Ingrain errors by status code."""
@@ -284,6 +330,8 @@ class TritonEngine:
             await asyncio.sleep(self._watch_interval_s)
             live, lost = await self._look()
             if live and (lost or not was_live):
+                live = await self._look_at_repository()
+            if live and (lost or not was_live):
                 logger.warning("Triton at %s was restarted or lost graphs: %s", self._target, sorted(lost) or "none")
                 self._loaded -= lost
                 for callback in self._callbacks:
@@ -295,14 +343,29 @@ class TritonEngine:
     async def _look(self) -> tuple[bool, set[str]]:
         """Return whether Triton responds, and which of the loaded graphs it has lost."""
         expected = frozenset(self._loaded)
-        request = service_pb2.RepositoryIndexRequest(ready=True)
         try:
-            index = await self._call("RepositoryIndex", request, _LIVE_TIMEOUT_S)
+            ready = {model.name for model in await self._index(_LIVE_TIMEOUT_S, only_ready=True)}
+            # Graphs that were sent are not in the index.
+            missing = {name for name in expected - ready if not await self._is_ready(name)}
         except EngineError:
             return False, set()
-        ready = {model.name for model in index.models}
-        # Exclude graphs that are being loaded or were unloaded during the call.
-        return True, {name for name in expected - ready if name in self._loaded and not self._locks[name].locked()}
+        # Exclude graphs that are being loaded or were unloaded during the calls.
+        return True, {name for name in missing if name in self._loaded and not self._locks[name].locked()}
+
+    async def _look_at_repository(self) -> bool:
+        """Find out again what Triton sees, which may differ after a restart; return whether that was possible."""
+        try:
+            if self._view is not None:
+                await self._view.look()
+        except EngineSetupError as error:
+            logger.error("%s", error.message)
+            return False
+        except EngineError:
+            return False
+        except OSError as error:
+            logger.error("The model repository cannot be read: %s", error)
+            return False
+        return True
 
 
 def _closed() -> EngineUnavailableError:
