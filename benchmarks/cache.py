@@ -23,11 +23,9 @@ _FILLING_S = 2.0
 
 def main() -> None:
     options = _options()
-    requests = [
-        http_request("/embed_text", {"name": options.model, "text": text})
-        for text in make_texts("query", options.texts)
-    ]
-    numbers = random.Random(7)  # noqa: S311 - the same draws in every run
+    texts = make_texts("query", options.texts)
+    requests = [http_request("/embed_text", {"name": options.model, "text": text}) for text in texts]
+    numbers = random.Random(7)
     weights = list(itertools.accumulate(1 / rank**options.exponent for rank in range(1, len(requests) + 1)))
     results: dict[str, list[LoadResult]] = {"on": [], "off": []}
     hit_shares, stolen = [], StolenTime()

@@ -190,9 +190,8 @@ async def test_a_tuned_model_keeps_its_rows(planes):
 
 async def test_equal_ids_with_different_prompts_left_out_of_pooling_are_different_rows(planes):
     """`red` + ` w1 w2` and `red w1` + ` w2` are the same token ids; pooling leaves out two or three of them."""
-    planes.export.text = msgspec.structs.replace(
-        TEXT, prompts={"short": "red ", "long": "red w1 "}, include_prompt=False
-    )
+    prompts = {"short": "red ", "long": "red w1 "}
+    planes.export.text = msgspec.structs.replace(TEXT, prompts=prompts, include_prompt=False)
     await planes.load("org/prompted")
     for _ in range(2):
         await native(planes, "w1 w2", name="org/prompted", promptName="short")
