@@ -81,7 +81,10 @@ class CachedQueue(Generic[P]):
         return request.cancel
 
     def is_small(self, payloads: Sequence[P]) -> bool:
-        """Return whether others may wait for the items of a request: it is one item, or fits into one batch."""
+        """Return whether others may wait for the items of a request.
+
+        Not if it has several items that need several batches: it gives way to small requests, and would hold them up.
+        """
         return len(payloads) == 1 or self.batcher.fits_one_batch(payloads)
 
     def keep(self, keys: Sequence[RowKey], rows: Rows) -> list[bytes]:
@@ -179,7 +182,7 @@ class _Request(msgspec.Struct, eq=False):
     def begin(self, timeout_s: float) -> None:
         """Wait for items that another request computes, and compute the others.
 
-        Only for a request that ends in time: so nobody waits for an answer beyond his own deadline.
+        A computation that may end after this request's deadline is not waited for, so that no timer is needed.
 
         Raises:
             IngrainError: As ``Batcher.put``.
