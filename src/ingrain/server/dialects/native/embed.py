@@ -32,6 +32,7 @@ _VECTOR_NOTES = (
     "X-Embeddings-Dtype; if it prefers application/x-npy, a file for numpy.load. X-Truncated-Texts is the number of "
     "truncated texts, if there are any."
 )
+_CACHE_NOTES = " With `Cache-Control: no-store` every text is computed, whatever the cache holds."
 
 
 def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
@@ -94,7 +95,7 @@ ROUTES = (
         "Embed texts.",
         types.EmbedTextRequest,
         types.EmbeddingsAnswer,
-        notes=_VECTOR_NOTES,
+        notes=_VECTOR_NOTES + _CACHE_NOTES,
         media=VECTOR_MEDIA,
     ),
     inference_route(
