@@ -239,8 +239,8 @@ ROUTES = (
         types.OpenAIEmbeddingsAnswer,
         path="/v1/embeddings",
         notes="X-Token-Ids is the encoding that was used for token ids, if the input has any. X-Truncated-Texts is the "
-        "number of truncated texts, if there are any. With `Cache-Control: no-store` every text is computed, whatever the "
-        "cache holds.",
+        "number of truncated texts, if there are any. With `Cache-Control: no-store` every text is computed, whatever "
+        "the cache holds.",
     ),
     Route(
         name="openai_models",
