@@ -92,6 +92,7 @@ def serve(options: argparse.Namespace, ports: list[int]) -> None:
             inference_port=ports[0],
             model_port=ports[1],
             log_level="warning",
+            cache_bytes=options.cache_bytes,
         )
     )
 
@@ -191,6 +192,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0)
+    parser.add_argument("--cache-bytes", type=int, default=0, help="INGRAIN_CACHE_BYTES of the server")
     parser.add_argument(
         "--answers", choices=get_args(Answers), default="json", help="format of the front end's vectors"
     )

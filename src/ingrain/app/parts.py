@@ -104,6 +104,7 @@ def _services(
     settings: Settings, placement: Placement, engine: Engine, repository: Repository, startup: Startup
 ) -> ModelServices:
     images = image_input(settings)
+    limits = queue_limits(settings, placement)
     exporter = Exporter(
         custom_models_dir=repository.custom.folder,
         local_models_dir=settings.local_models_dir,
@@ -124,7 +125,7 @@ def _services(
         open_model=partial(
             open_model if settings.workers == 1 else check_model,
             engine=engine,
-            limits=queue_limits(settings, placement),
+            limits=limits,
             images=images.preprocessor,
         ),
         max_loaded_models=settings.max_loaded_models,
@@ -134,7 +135,15 @@ def _services(
         place=tuning_machine(settings, placement),
         tune_at_load=settings.tune_at_load,
     )
-    return model_services(settings, placement, engine=engine, registry=registry, images=images, starting=startup.reason)
+    return model_services(
+        settings,
+        placement,
+        engine=engine,
+        registry=registry,
+        images=images,
+        starting=startup.reason,
+        row_cache=limits.row_cache,
+    )
 
 
 def check_workers(settings: Settings, placement: Placement, engine: Engine) -> None:

@@ -12,6 +12,7 @@ from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
 from ingrain.batching.request import Rows
+from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import NotFiniteError
 from ingrain.preprocess.image import Pixels
@@ -35,6 +36,7 @@ class QueueLimits:
         few_lengths: Whether to pad batches to one of a few lengths, so that Triton can merge batches of front ends.
         in_flight: Counts the batches of all graphs in the engine.
         devices: Number of processors on which the engine creates each copy of a graph.
+        row_cache: Cache of the rows of texts; None for none.
     """
 
     max_batch_size: int = 32
@@ -46,6 +48,12 @@ class QueueLimits:
     few_lengths: bool = False
     in_flight: EngineInFlight = field(default_factory=EngineInFlight)
     devices: int = 1
+    row_cache: RowCache | None = None
+
+
+def row_key(number: int, item: TokenizedText) -> RowKey:
+    """Return the key of a text's row: all that a graph gets of a text, and the number of the cached graph."""
+    return number, item.packed_ids, item.packed_type_ids, item.prompt_tokens
 
 
 def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:

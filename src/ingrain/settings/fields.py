@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting(
             "INGRAIN_WORKERS",
             "Number of processes that serve the inference plane on its port and share one engine; 1: the server's own "
-            "process. Limits of queues, requests and fetches are divided among the processes.",
+            "process. Limits of queues, requests, fetches and the cache are divided among the processes.",
         ),
     ] = 1
     repository: Annotated[
@@ -196,6 +196,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive,
         _setting("INGRAIN_MAX_QUEUE_TOKENS", "Maximum tokens that wait for one graph; requests beyond it get 429."),
     ] = 1_000_000
+    cache_bytes: Annotated[
+        NotNegative,
+        _setting(
+            "INGRAIN_CACHE_BYTES",
+            "Maximum bytes for the vectors of texts that are kept in memory, for all models together; a text that "
+            "comes again is then not computed again (docs/cache.md). 0: no cache.",
+        ),
+    ] = 64 * 1024 * 1024
     max_requests: Annotated[
         Positive, _setting("INGRAIN_MAX_REQUESTS", "Maximum inference requests in progress; further ones get 429.")
     ] = 2048
