@@ -31,7 +31,7 @@ class BatchLimits:
 
     max_items: int = 32
     max_tokens: int = 4096
-    overhead_tokens: int = 16
+    overhead_tokens: int = 8
     equal_lengths_only: bool = False
     few_lengths_to: int | None = None
 

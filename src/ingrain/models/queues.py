@@ -39,7 +39,7 @@ class QueueLimits:
 
     max_batch_size: int = 32
     max_batch_tokens: int = 4096
-    overhead_tokens: int = 16
+    overhead_tokens: int = 8
     max_queue_tokens: int = 1_000_000
     engine_timeout_s: float = 60.0
     shared_in_flight: Callable[[str], SharedInFlight] | None = None
