@@ -199,7 +199,6 @@ def make_place(
         default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096),
         given=given or {},
         most_items=64,
-        enough_items=8,
         sweeps_layouts=True,
         free_bytes=lambda: free,
     )

@@ -26,7 +26,7 @@ def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
     return QueueLimits(
         max_batch_size=placement.batch_items,
         max_batch_tokens=placement.batch_tokens,
-        enough_items=placement.enough_items,
+        overhead_tokens=placement.overhead_tokens,
         max_queue_tokens=settings.max_queue_tokens,
         engine_timeout_s=settings.request_timeout_s,
         few_lengths=settings.dynamic_batching and is_shared,

@@ -180,15 +180,18 @@ class Batcher(Generic[P]):
         self._deadlines.add(request)
         return partial(self._discard, request)
 
-    def retune(self, *, max_items: int, max_tokens: int, in_flight: int) -> None:
+    def retune(self, *, max_items: int, max_tokens: int, overhead_tokens: int, in_flight: int) -> None:
         """Change the limits of the next batches; waiting requests, running batches and statistics stay.
 
         Args:
             max_items: Largest number of items in a batch.
             max_tokens: Largest number of tokens in a batch, padding included.
+            overhead_tokens: As in ``BatchLimits``.
             in_flight: Batches in the engine at the same time.
         """
-        self._queue.limits = replace(self._queue.limits, max_items=max_items, max_tokens=max_tokens)
+        self._queue.limits = replace(
+            self._queue.limits, max_items=max_items, max_tokens=max_tokens, overhead_tokens=overhead_tokens
+        )
         self._in_flight = in_flight
         self._forecast.resize(max(1, in_flight - 1))
         self._schedule()

@@ -21,10 +21,9 @@ class BatchLimits:
     Attributes:
         max_items: Largest number of items.
         max_tokens: Largest number of tokens, padding included; a longer single item still gets a batch of its own.
-        max_padding: Largest share of padding in the padded tokens.
-        free_padding_tokens: Difference in length that is always accepted, so that very short texts share batches.
-        enough_items: A batch of this many items takes only further items that need no padding. On a CPU eight items
-            reach full throughput, so more padding only costs time.
+        overhead_tokens: Time that a batch takes whatever its size, as the number of tokens that take as long: on a CPU
+            reading the weights, on a GPU also computing on cores that would be idle. Items of other lengths join a
+            batch as long as its time per token, overhead included and padding excluded, becomes shorter.
         equal_lengths_only: True if a vector depends on the padding in its batch.
         few_lengths_to: Pad batches to one of few lengths, of at most so many tokens, so that Triton can merge batches
             of several front ends; None to pad to the longest item.
@@ -32,9 +31,7 @@ class BatchLimits:
 
     max_items: int = 32
     max_tokens: int = 4096
-    max_padding: float = 0.10
-    free_padding_tokens: int = 1
-    enough_items: int = 32
+    overhead_tokens: int = 8
     equal_lengths_only: bool = False
     few_lengths_to: int | None = None
 
@@ -107,13 +104,14 @@ class _Batch(Generic[T]):
     def fits(self, length: int, most_tokens: int | None) -> bool:
         """Return True if an item of this length may join the batch."""
         count, limits, longest = len(self.payloads), self.limits, self.longest
-        if count >= limits.max_items or (length != longest and count >= limits.enough_items):
+        if count >= limits.max_items:
             return False
         padded = (count + 1) * limits.padded(longest if longest > length else length)
         if padded > limits.max_tokens or (most_tokens and padded > most_tokens):
             return False
-        padding = padded - self.tokens - length
-        return padding <= limits.max_padding * padded or padding <= limits.free_padding_tokens * (count + 1)
+        # The time of a batch is proportional to `overhead + padded`.
+        overhead, before = limits.overhead_tokens, count * limits.padded(longest)
+        return (self.tokens + length) * (overhead + before) >= self.tokens * (overhead + padded)
 
 
 class BatchQueue(Generic[T]):

@@ -103,6 +103,7 @@ class LoadedModel:
                 queue.retune(
                     max_items=execution.max_items,
                     max_tokens=ROLES[role].batch_tokens(execution.max_items, execution.max_tokens),
+                    overhead_tokens=execution.overhead_tokens,
                     in_flight=execution.layout.copies * self.devices + 1,
                 )
 

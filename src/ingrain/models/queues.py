@@ -28,7 +28,7 @@ class QueueLimits:
     Attributes:
         max_batch_size: Maximum items in a batch.
         max_batch_tokens: Maximum tokens in a batch of token sequences, including padding.
-        enough_items: Number of items that use the engine well; more are only added if they need no padding.
+        overhead_tokens: As in ``BatchLimits``.
         max_queue_tokens: Maximum tokens that wait for one graph.
         engine_timeout_s: Seconds that one batch may take in the engine.
         shared_in_flight: Returns, for a graph's name, the counter of the graph's batches in flight over all processes;
@@ -41,7 +41,7 @@ class QueueLimits:
 
     max_batch_size: int = 32
     max_batch_tokens: int = 4096
-    enough_items: int = 32
+    overhead_tokens: int = 8
     max_queue_tokens: int = 1_000_000
     engine_timeout_s: float = 60.0
     shared_in_flight: Callable[[str], SharedInFlight] | None = None
@@ -64,7 +64,7 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
     batches = BatchLimits(
         max_items=limits.max_batch_size,
         max_tokens=limits.max_batch_tokens,
-        enough_items=limits.enough_items,
+        overhead_tokens=limits.overhead_tokens,
         equal_lengths_only=graph.equal_lengths_only,
         few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
     )

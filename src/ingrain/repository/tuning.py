@@ -28,11 +28,14 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         layout: Copies and threads.
         max_items: Largest number of items in a batch.
         max_tokens: Largest number of tokens in a batch, padding included; 0 for image graphs.
+        overhead_tokens: Tokens that take as long as the part of a batch's time that does not depend on its size; 0 for
+            image graphs, and in tunings that did not measure it.
     """
 
     layout: Layout
     max_items: int
     max_tokens: int = 0
+    overhead_tokens: int = 0
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
