@@ -431,9 +431,10 @@ async def test_layouts_that_do_not_fit_the_memory_are_not_loaded(tmp_path):
     )
     async with Server(tmp_path, place=place) as server:
         await server.registry.load(A)
-        await server.tune()
-        assert server.layout() == Layout(1, 4)
-        assert len(server.engine.loads) == 1
+        manifest = await server.tune()
+    # Copies with one thread share their weights, so any number of them fits.
+    measured = {point.execution.layout for point in manifest.tunings[0].graphs[0].curve if point.step == "layout"}
+    assert measured == {Layout(1, 4), Layout(4, 1)}
 
 
 # --- at load ---------------------------------------------------------------------------------------------------------

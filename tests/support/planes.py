@@ -196,7 +196,7 @@ def make_place(
     """Make what a server knows of its machine, by default two cores and an engine of two copies; ``free`` in bytes."""
     return TuningMachine(
         machine=Machine(engine="fake", instance_kind="KIND_CPU", cores=cores),
-        default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096),
+        default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096, overhead_tokens=8),
         given=given or {},
         most_items=64,
         sweeps_layouts=True,
