@@ -67,7 +67,6 @@ async def test_arrays_beyond_grpcs_own_limit_of_4_mib_pass(embedded, tmp_path, w
 async def behind_a_proxy(tmp_path, write_graph):
     """A tritonserver, the proxy before it, and an engine that reaches it through the proxy and has a graph."""
     server = TritonServer(tmp_path, tcp_port=free_port())
-    engine = None
     try:
         async with WireTap(f"http://{server.target}") as tap:
             engine = TritonEngine(tap.url.removeprefix("http://"), backend="python", watch_interval_s=0)
@@ -76,7 +75,6 @@ async def behind_a_proxy(tmp_path, write_graph):
             yield server, tap, engine
             await engine.close()
     finally:
-        server.kill()
         await server.stop(10)
 
 
