@@ -39,19 +39,27 @@ COPY src src
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-reinstall .
 
 FROM python AS runtime
-# A named volume takes the owner of the folder that it is mounted over.
+# A named volume takes the owner of the folder that it is mounted over. What is mounted at the links in /app, where the
+# first generation of Ingrain had its folders, is found at their targets.
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /cache ingrain \
-    && install --directory --owner=ingrain --group=ingrain /repository /repository/triton /cache
+    && install --directory --owner=ingrain --group=ingrain /repository /repository/triton /cache /cache/huggingface \
+    && install --directory /app \
+    && ln --symbolic /repository /app/model_repository \
+    && ln --symbolic /cache/huggingface /app/model_cache
 COPY --chmod=755 docker/health.py /usr/local/bin/ingrain-health
+COPY --chmod=755 docker/entrypoint.sh /usr/local/bin/ingrain-entrypoint
 ENV INGRAIN_HOST=0.0.0.0 \
     INGRAIN_REPOSITORY=/repository \
     HF_HOME=/cache/huggingface \
+    HOME=/cache \
     PYTHONUNBUFFERED=1
-USER 1000:1000
+# The entry point gives mounted folders to a user that is not root, and runs the server as that user.
+# hadolint ignore=DL3002
+USER 0:0
 EXPOSE 8686 8687
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["ingrain-health"]
-ENTRYPOINT ["ingrain"]
+ENTRYPOINT ["ingrain-entrypoint", "ingrain"]
 CMD ["serve"]
 
 FROM runtime AS serve

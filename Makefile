@@ -79,9 +79,10 @@ bench: install ## measure the server against its yardsticks (half an hour; memor
 	@$(TOOLS) benchmarks/image_throughput.py $(ARGS)
 	@$(TOOLS) benchmarks/text_length.py
 
-docs: install ## write the generated pages of docs/, and the client that is made of the asynchronous one
+docs: install ## write what is generated: pages of docs/, the synchronous client, the index of published models
 	@$(BIN)/python -m ingrain.cli.docs $(ARGS)
 	@$(BIN)/python scripts/sync_client.py
+	@$(BIN)/python scripts/published_names.py
 
 compat: install ## convert every supported architecture and write the tables of differences (hours)
 	@$(TOOLS) -m compat.text_models $(ARGS)

@@ -163,6 +163,7 @@ def _null_server(options: argparse.Namespace, source: Path, ports: list[int]) ->
         "models-dir": options.models_dir,
         "model": options.model,
         "max-batch-size": options.max_batch_size,
+        "cache-bytes": options.cache_bytes,
     }
     process = subprocess.Popen(
         [
@@ -185,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--answers", choices=get_args(Answers), default="json", help="format of the front end's vectors"
     )
+    parser.add_argument("--cache-bytes", type=int, default=0, help="INGRAIN_CACHE_BYTES of the server")
     parser.add_argument("--texts", type=int, default=1, help="texts a request")
     parser.add_argument("--mix", choices=get_args(Mix), default="query", help="kind of texts, as in `ingrain bench`")
     parser.add_argument("--max-batch-size", type=int, default=0, help="largest batch; 0 for the server's default")

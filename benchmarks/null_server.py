@@ -65,7 +65,10 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--ports", type=int, nargs=2, required=True, help="of the inference and the model plane")
     parser.add_argument("--max-batch-size", type=int, default=0, help="largest batch; 0 for the server's default")
+    parser.add_argument("--cache-bytes", type=int, default=0, help="INGRAIN_CACHE_BYTES of the server")
     options = parser.parse_args()
+    # Earlier versions, which this script may run too, have no cache.
+    cache = {"cache_bytes": options.cache_bytes} if "cache_bytes" in Settings.__struct_fields__ else {}
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     parts.make_engine = lambda *_: NullEngine()
     run.run(
@@ -77,6 +80,7 @@ def main() -> None:
             model_port=options.ports[1],
             max_batch_size=options.max_batch_size,
             log_level="warning",
+            **cache,
         )
     )
 

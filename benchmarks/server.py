@@ -67,7 +67,7 @@ def _seconds(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def running_server(repository: Path, models_dir: Path, model: str, **environment: str) -> Iterator[Server]:
-    """Start ``ingrain serve`` with one model and yield it when it is ready."""
+    """Start ``ingrain serve`` with one model, without a cache of vectors, and yield it when it is ready."""
     ports = free_ports(2)
     flags = {
         "repository": repository,
@@ -80,7 +80,7 @@ def running_server(repository: Path, models_dir: Path, model: str, **environment
     arguments = [f"--{flag}={value}" for flag, value in flags.items()]
     process = subprocess.Popen(
         [sys.executable, "-m", "ingrain", "serve", *arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, "INGRAIN_CACHE_BYTES": "0", **environment},
         stdout=subprocess.DEVNULL,
     )
     server = Server(ports[0], ports[1], process)

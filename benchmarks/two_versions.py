@@ -11,10 +11,11 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from bare import median
 from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
-from ingrain.bench.texts import make_texts
+from ingrain.bench.texts import Mix, make_texts
 from measure import StolenTime, common_options, print_report, run_facts, run_loop
 from server import Server, running_server
 
@@ -55,9 +56,10 @@ class Version:
 def main() -> None:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, rounds=9)
     parser.add_argument("--other", type=Path, required=True, help="`src` of the other checkout")
+    parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="query")
     options = parser.parse_args()
     requests = [
-        http_request("/embed_text", {"name": options.model, "text": text}) for text in make_texts("query", 20_000)
+        http_request("/embed_text", {"name": options.model, "text": text}) for text in make_texts(options.mix, 20_000)
     ]
     stolen = StolenTime()
     with contextlib.ExitStack() as stack:

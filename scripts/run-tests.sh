@@ -8,6 +8,11 @@ python=$1 processes=$2
 shift 2
 nothing_selected=5
 
+# What the first part converts for several tests, the second does not convert again.
+INGRAIN_TESTS_MADE_ONCE=$(mktemp -d)
+export INGRAIN_TESTS_MADE_ONCE
+trap 'rm -rf "$INGRAIN_TESTS_MADE_ONCE"' EXIT
+
 "$python" -m pytest --part=shared -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
 shared=$?
 if [ "$shared" -gt 1 ] && [ "$shared" -ne "$nothing_selected" ]; then

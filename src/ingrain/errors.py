@@ -18,6 +18,7 @@
     │   └── QueueFullError
     ├── EngineError                     the operator; the caller may try again
     │   ├── EngineUnavailableError, ModelLoadingError, DeadlineExceededError
+    │   │   └── EngineSetupError
     │   └── InferenceError, NotFiniteError, TuningError
     ├── SettingsError                   the operator
     ├── SourceError                     the operator, or the model's publisher
@@ -184,6 +185,10 @@ class EngineError(IngrainError, code="engine_error"):
 
 class EngineUnavailableError(EngineError, code="engine_unavailable"):
     """The engine cannot be reached, or is being restarted."""
+
+
+class EngineSetupError(EngineUnavailableError, code="engine_setup"):
+    """The engine answers, but the options it was started with do not let it serve; the message says what to change."""
 
 
 class ModelLoadingError(EngineError, code="model_loading"):

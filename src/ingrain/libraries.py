@@ -41,7 +41,7 @@ class LibraryFacts:
         weights_file: Name of a model's weights in a single safetensors file.
         hub_prefixes: Name prefixes of models on the hub.
         local_prefix: Name prefix of models in a local folder, None if the library has no such prefix.
-        has_registry: Whether the library has a registry of architecture names; a look-up imports the library.
+        has_registry: Whether the library has a list of published models under names of its own.
         has_pretrained_tag: Whether an architecture and a tag (``pretrained``) name the weights.
         task_can_be_chosen: Whether the same weights can embed or classify.
         precisions: Supported precisions of its graphs.

@@ -22,5 +22,5 @@ DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
 Plane = Literal["inference", "model"]
 """A port of the server: ``inference`` runs models, ``model`` loads, deletes and describes them."""
 
-TuningStep = Literal["layout", "tokens", "items", "check"]
+TuningStep = Literal["layout", "tokens", "items", "padding", "check"]
 """Stage of a tuning: copies and threads, tokens of a batch, items of a batch, or the final comparison."""

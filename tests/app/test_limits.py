@@ -11,9 +11,12 @@ from ingrain.settings import Settings, load_settings
 
 
 def test_limits_of_all_requests_together_are_divided_and_rounded_up():
-    settings = Settings(workers=3, max_queue_tokens=100, max_requests=7, max_fetches=2, image_threads=8)
+    settings = Settings(
+        workers=3, max_queue_tokens=100, max_requests=7, max_fetches=2, image_threads=8, cache_bytes=100
+    )
     share = worker_share(settings)
     assert (share.max_queue_tokens, share.max_requests, share.max_fetches, share.image_threads) == (34, 3, 1, 3)
+    assert share.cache_bytes == 33
     assert share.max_items == settings.max_items
     assert worker_share(Settings(workers=2)).image_threads == -(-usable_cores() // 2)
 

@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-# Read by the client, by the hub's own library or by Compose, not by our settings.
+# Read by the client, by the exporter, by the hub's own library or by Compose, not by our settings.
 OTHER_VARIABLES = {
     "INGRAIN_API_KEY",
     "INGRAIN_BIND",
+    "INGRAIN_EXPORT_THREADS",
     "INGRAIN_INFERENCE_URL",
     "INGRAIN_MATCH_REQUEST_IDS",
     "INGRAIN_MODEL_API_KEY",

@@ -336,7 +336,7 @@ async def test_other_limits_hold_for_what_waits_already_and_no_count_goes_back()
     waiting = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(40)]
     await asyncio.sleep(0.01)
     assert [len(batch) for batch in graph.batches] == [8, 8]
-    batcher.retune(max_items=4, max_tokens=1000, in_flight=4)
+    batcher.retune(max_items=4, max_tokens=1000, overhead_tokens=16, in_flight=4)
     await asyncio.sleep(0.01)
     assert [len(batch) for batch in graph.batches] == [8, 8, 4, 4]
     graph.gate.set()
@@ -353,7 +353,7 @@ async def test_fewer_batches_in_flight_hold_once_those_that_run_have_ended():
     waiting = [asyncio.create_task(batcher.submit([n], timeout_s=5)) for n in range(8)]
     await asyncio.sleep(0.01)
     assert len(graph.batches) == 4
-    batcher.retune(max_items=1, max_tokens=1000, in_flight=2)
+    batcher.retune(max_items=1, max_tokens=1000, overhead_tokens=16, in_flight=2)
     graph.gate.set()
     assert len(await asyncio.gather(*waiting)) == 8
 

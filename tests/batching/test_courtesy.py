@@ -17,7 +17,7 @@ def make(engine: SlowEngine, instances: int = 2) -> Batcher[int]:
     return Batcher(
         engine.run,
         lambda lengths: lengths,
-        limits=BatchLimits(max_items=32, enough_items=8),
+        limits=BatchLimits(max_items=32, overhead_tokens=5),  # as in SlowEngine: `call_s / token_s`
         in_flight=instances + 1,
         max_queue_tokens=10_000_000,
         clock=asyncio.get_running_loop().time,

@@ -10,7 +10,7 @@ limits = st.builds(
     BatchLimits,
     max_items=st.integers(1, 64),
     max_tokens=st.integers(1, 4096),
-    max_padding=st.floats(0, 0.5),
+    overhead_tokens=st.integers(1, 4096),
     equal_lengths_only=st.booleans(),
 )
 
@@ -52,8 +52,9 @@ def test_every_item_leaves_exactly_once_within_the_limits(requests, limits, bulk
         assert len(sizes) == 1 or padded <= limits.max_tokens
         if limits.equal_lengths_only:
             assert len(set(sizes)) == 1
-        allowed = max(limits.max_padding * padded, limits.free_padding_tokens * len(sizes))
-        assert padded - sum(sizes) <= allowed + 1e-9
+        # Time per token, overhead included: no more than that of the first item alone.
+        alone = (limits.overhead_tokens + sizes[0]) / sizes[0]
+        assert (limits.overhead_tokens + padded) / sum(sizes) <= alone + 1e-9
 
 
 @given(st.integers(100, 2000), st.integers(1, 64))
@@ -86,7 +87,7 @@ def test_an_item_longer_than_the_budget_gets_a_batch_of_its_own():
 
 
 def test_similar_lengths_share_a_batch_and_different_ones_do_not():
-    queue = ItemQueue(BatchLimits(max_padding=0.1))
+    queue = ItemQueue(BatchLimits(overhead_tokens=16))
     queue.add([("a", 10), ("b", 100), ("c", 10), ("d", 98)])
     assert sorted(queue.take()) == ["a", "c"]
     assert sorted(queue.take()) == ["b", "d"]
@@ -188,11 +189,18 @@ def test_forgetting_thousands_costs_no_look_at_each_of_the_others():
     assert queue._small.size == len(queue)
 
 
-def test_enough_items_are_joined_only_by_items_of_the_same_length():
-    queue = ItemQueue(BatchLimits(max_items=32, enough_items=4))
-    queue.add([("ten", 10)] * 6 + [("eleven", 11)] * 6)
-    assert queue.take() == ["ten"] * 6
-    assert queue.take() == ["eleven"] * 6
+def test_a_batch_that_pays_for_its_overhead_is_not_padded_and_a_small_one_is():
+    """Ten tokens beside eleven: padding costs a token each, and saves a part of the overhead of another batch."""
+    for count, batches in ((2, [4]), (30, [30, 30])):
+        queue = ItemQueue(BatchLimits(max_items=32, overhead_tokens=16))
+        queue.add([("ten", 10)] * count + [("eleven", 11)] * count)
+        assert [len(batch) for batch in drain(queue)] == batches
+
+
+def test_where_a_batch_takes_as_long_whatever_its_size_everything_is_merged():
+    queue = ItemQueue(BatchLimits(max_items=32, max_tokens=4096, overhead_tokens=4096))
+    queue.add([("item", length) for length in range(1, 33)])
+    assert len(queue.take()) == 32
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), min_size=1, max_size=80), st.integers(0, 200))

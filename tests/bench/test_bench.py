@@ -29,7 +29,7 @@ from planes import WIDTH, running_planes
 
 @contextlib.asynccontextmanager
 async def loaded(tmp_path, settings=None):
-    async with running_planes(tmp_path, settings) as planes:
+    async with running_planes(tmp_path, settings or Settings(cache_bytes=0)) as planes:
         await planes.load()
         yield planes, Target("127.0.0.1", planes.inference.base_url.port)
 
@@ -89,7 +89,7 @@ async def test_an_open_loop_counts_latency_from_the_intended_moment(tmp_path):
 
 
 async def test_refused_requests_and_lost_ones_are_counted_apart(tmp_path):
-    async with loaded(tmp_path, Settings(max_requests=2)) as (planes, target):
+    async with loaded(tmp_path, Settings(max_requests=2, cache_bytes=0)) as (planes, target):
         planes.engine.latency_s = 0.05
         refused = await closed_loop(target, requests(), clients=6, seconds=0.4)
     assert refused.statuses[200] > 0
@@ -129,6 +129,18 @@ async def test_the_report_tells_rates_batches_and_padding(tmp_path):
     assert report["tokensPerS"] > 3 * report["requestsPerS"]
     assert report["loadGeneratorCpuShare"] > 0
     assert report["errors"] == 0
+
+
+@pytest.mark.parametrize(("cache", "share"), [(True, pytest.approx(1, abs=0.2)), (False, None)])
+async def test_texts_are_computed_each_time_unless_the_cache_may_answer(tmp_path, cache, share):
+    async with loaded(tmp_path, Settings()) as (planes, _):
+        url = str(planes.inference.base_url)
+        options = BenchOptions(url=url, model="org/model", clients=2, seconds=0.3, warm_up_s=0.1, texts=3, cache=cache)
+        report, result = await asyncio.to_thread(run_bench, options)
+        computed = sum(shape[0] for _, shape in planes.engine.batches)
+    assert report["cache"] is cache
+    assert report.get("cacheHitShare") == share
+    assert (computed >= len(result.latencies_s)) is not cache
 
 
 async def test_what_the_server_refuses_is_told_before_the_load(tmp_path):

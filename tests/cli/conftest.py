@@ -5,13 +5,15 @@ import pytest
 
 from client_api import in_thread
 from ingrain.cli.main import main
+from ingrain.settings import Settings
 from planes import running_planes
 
 
 @pytest.fixture
 async def planes(tmp_path, monkeypatch):
     """Both planes in this process, with a model of each library; commands find them through the environment."""
-    async with running_planes(tmp_path / "root") as planes:
+    # Without a cache, so that a command that is run again takes as long and asks the engine for as much.
+    async with running_planes(tmp_path / "root", Settings(cache_bytes=0)) as planes:
         for name, library in (("org/model", "sentence_transformers"), ("clip", "open_clip"), ("net", "timm")):
             await planes.load(name, library)
         monkeypatch.setenv("INGRAIN_INFERENCE_URL", str(planes.inference.base_url))

@@ -63,6 +63,17 @@ def test_a_repository_that_cannot_be_written_is_a_failure(doctor, tmp_path):
     assert "INGRAIN_REPOSITORY" in found["repository"]["cure"]
 
 
+def test_graphs_of_another_program_are_told_of(doctor, tmp_path):
+    """Those of Ingrain are not, nor links to them."""
+    for folder in ("intfloat_e5-small-v2", "triton/resnet", "triton/e5-0123456789.text_encoder"):
+        (tmp_path / "repository" / folder).mkdir(parents=True)
+        (tmp_path / "repository" / folder / "config.pbtxt").touch()
+    (tmp_path / "repository" / "e5-0123456789.text_encoder").symlink_to("triton/e5-0123456789.text_encoder")
+    status, found = doctor()
+    assert (status, found["other graphs"]["status"]) == (0, "note")
+    assert found["other graphs"]["detail"].endswith(": intfloat_e5-small-v2, resnet")
+
+
 def test_a_triton_that_does_not_listen_is_a_failure(doctor):
     status, found = doctor(TRITON_GRPC_URL="127.0.0.1:1")
     assert (status, found["engine"]["status"]) == (1, "failure")

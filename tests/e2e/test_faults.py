@@ -79,17 +79,12 @@ def test_a_server_killed_during_an_export_takes_the_export_along_and_leaves_no_t
         assert server.load(MINILM).status_code == 200
 
 
-def test_what_was_loaded_is_loaded_again_after_a_restart(ready_repository):
-    with serve(ready_repository) as server:
-        server.wait_until_ready()
-        assert server.embed("again").status_code == 200
-        assert server.stop() == 0
-
-
-def test_stopping_lets_running_requests_finish_and_leaves_no_process(ready_repository):
+def test_what_was_loaded_is_loaded_again_and_stopping_lets_running_requests_finish(ready_repository):
+    """A server on the repository of one that was stopped; it leaves no process."""
     texts = TEXTS * 20
     with serve(ready_repository, "--shutdown-timeout-s=90") as server:
         server.wait_until_ready()
+        assert server.embed("again").status_code == 200
         answers = []
         request = threading.Thread(target=lambda: answers.append(server.embed(texts)))
         request.start()

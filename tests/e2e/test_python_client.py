@@ -42,7 +42,7 @@ def test_a_server_that_is_killed_and_started_again_in_the_middle_of_a_call_costs
     """Half of a call's requests are answered when the server dies; the call ends complete, in order, and right."""
     texts = [f"sentence number {n} about rivers and {'markets' if n % 3 else 'stones'}" for n in range(4000)]
     done = []
-    with serve(ready_repository) as server:
+    with serve(ready_repository, "--cache-bytes=0") as server:
         server.wait_until_ready()
         ports = free_ports(server)
         with ingrain.Client(server.inference, server.model, return_numpy=True) as client:

@@ -126,8 +126,8 @@ def test_unloading_under_load_answers_each_request_with_its_vector_or_404(many):
 def test_metrics_are_of_all_workers_whichever_is_asked(many):
     with every_worker(many) as clients:
         before = counters(many)
-        for client in clients:
-            assert post(client, ["one", "two"]).status_code == 200
+        for number, client in enumerate(clients):  # texts that no worker has in its cache
+            assert post(client, [f"one {number}", f"two {number}"]).status_code == 200
         for client in clients:
             samples = client.get("/metrics", headers={"Accept": "text/plain"}).text
             found = dict(re.findall(r"^(\w\S*) (\S+)$", samples, re.MULTILINE))

@@ -115,7 +115,7 @@ async def test_stubs_end_when_the_server_is_killed_and_nothing_is_left_in_shared
     await embedded.load(graph)
     stubs = children(embedded.pid)
     before = list(owned_names.SHARED_MEMORY.glob(f"ingrain-triton-*-{os.getpid()}-*"))
-    assert len(stubs) == 2
+    assert len(stubs) == 1
     assert before
     os.kill(embedded.pid, signal.SIGKILL)
     await until(lambda: not any(map(running, stubs)), 2)
@@ -141,6 +141,16 @@ async def test_a_killed_stub_is_a_restart_and_never_a_wrong_vector(embedded, tmp
     await embedded.load(graph)
     outputs = await embedded.infer("tiny", inputs)
     np.testing.assert_allclose(outputs["sentence_embedding"], expected, atol=1e-6)
+
+
+async def test_a_batch_in_flight_is_answered_when_its_stub_dies(embedded, tmp_path, write_graph):
+    """Triton itself would never answer it, because the stub has taken it over."""
+    await embedded.load(write_graph(tmp_path, "python", iterations=1500))
+    running_batch = asyncio.create_task(embedded.infer("tiny", ones(2, 4)))
+    await asyncio.sleep(0.2)
+    os.kill(children(embedded.pid)[0], signal.SIGKILL)
+    with pytest.raises(EngineUnavailableError):
+        await asyncio.wait_for(running_batch, 15)
 
 
 async def test_unloading_is_not_taken_for_a_death(embedded, tmp_path, write_graph):
@@ -250,3 +260,32 @@ async def test_packages_that_pythonpath_leads_to_come_first(tmp_path, write_grap
     finally:
         await engine.close()
     assert marker.exists()
+
+
+async def test_eight_batches_of_a_graph_run_at_once_in_one_process(embedded, tmp_path, write_graph):
+    """Triton has one stub with one copy of the weights, and none of the batches waits for another."""
+    graph = write_graph(tmp_path, "python", iterations=300, instances=8)
+    await embedded.load(graph)
+    assert len(children(embedded.pid)) == 1
+    batches = [ones(1 + number, 4 + number) for number in range(8)]  # of different shapes, so that none are merged
+    answers = await asyncio.gather(*(embedded.infer("tiny", inputs, timeout_s=60) for inputs in batches))
+    for answer, inputs in zip(answers, batches, strict=True):
+        np.testing.assert_allclose(answer["sentence_embedding"], graphs.expected_embedding(*inputs.values()), atol=1e-6)
+    (found,) = await embedded.statistics()
+    assert (found.execution_count, found.inference_count) == (8, sum(range(1, 9)))
+    # One after the other, the batches would wait 3.5 times as long as they run.
+    assert found.durations["queue"].ns < found.durations["compute_infer"].ns / 4
+
+
+async def test_unloading_waits_for_the_batches_that_run(embedded, tmp_path, write_graph):
+    graph = write_graph(tmp_path, "python", iterations=1500, instances=2)
+    await embedded.load(graph)
+    inputs = ones(2, 4)
+    running = [asyncio.create_task(embedded.infer("tiny", inputs, timeout_s=60)) for _ in range(2)]
+    await asyncio.sleep(0.2)
+    await embedded.unload("tiny")
+    for task in running:
+        answer = await task
+        expected = graphs.expected_embedding(*inputs.values())
+        np.testing.assert_allclose(answer["sentence_embedding"], expected, atol=1e-6)
+    assert children(embedded.pid) == []

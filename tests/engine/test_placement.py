@@ -90,6 +90,13 @@ def test_what_a_triton_elsewhere_has_is_for_it_to_say(two_gpus):
     assert (placement.policy.instances, placement.policy.threads) == (1, 0)
 
 
+def test_a_triton_elsewhere_without_a_gpu_is_used_as_this_machines_cpu(monkeypatch):
+    """One thread for each of as many copies as there are cores, so that no copy takes the others' cores."""
+    monkeypatch.setattr("ingrain.engine.placement.usable_cores", lambda: 4)
+    placement = placement_of(Settings(engine="triton", triton_grpc_url="triton:8001", instance_kind="KIND_CPU"))
+    assert (placement.policy.instances, placement.policy.threads) == (4, 1)
+
+
 def test_a_gpu_that_cannot_be_used_is_told_of(gpu_without_provider, tmp_path, caplog):
     settings = Settings(engine="onnxruntime", repository=tmp_path)
     placement = placement_of(settings)

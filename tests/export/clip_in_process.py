@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import runpy
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -299,18 +300,22 @@ def many_texts(special_tokens: list[str]) -> list[str]:
 
 
 def resolve_published(name: str, pretrained: str | None) -> tuple[str, str, dict[str, Any]]:
-    """Return where the weights of an architecture and a tag are looked for."""
+    """Return where OpenCLIP itself, not the index of its names, says that weights are."""
+    from ingrain.sources import published_names
     from ingrain.sources.pretrained_weights import clip_weights
 
-    found = clip_weights(name, pretrained)
+    with mock.patch.object(published_names, "is_indexed", return_value=False):
+        found = clip_weights(name, pretrained)
     return found.repo_id, found.file, found.config
 
 
 def resolve_timm(name: str) -> str:
-    """Return where timm's own weights are looked for."""
+    """Return where timm itself, not the index of its names, says that weights are."""
+    from ingrain.sources import published_names
     from ingrain.sources.pretrained_weights import timm_repo
 
-    return timm_repo(name)
+    with mock.patch.object(published_names, "is_indexed", return_value=False):
+        return timm_repo(name)
 
 
 def every_published_tag() -> list[tuple[str, str, str, str]]:
@@ -318,6 +323,20 @@ def every_published_tag() -> list[tuple[str, str, str, str]]:
     import open_clip
 
     return [(name, tag, *resolve_published(name, tag)[:2]) for name, tag in open_clip.list_pretrained()]
+
+
+def indexes_of_published_names() -> dict[str, str]:
+    """Return the indexes that `make docs` would write, by library."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "published_names.py"))
+    indexes: dict[str, str] = script["indexes"]()
+    return indexes
+
+
+def clip_architectures() -> dict[str, Any]:
+    """Return OpenCLIP's configuration of every architecture, from OpenCLIP itself."""
+    import open_clip
+
+    return {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
 
 
 def build_timm(architecture: str, folder: Path, **arguments: Any) -> None:

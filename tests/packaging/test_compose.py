@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ingrain.app.placement import placement_of
 from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.settings import describe, load_settings
 
@@ -18,6 +19,12 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 CPU_OVERRIDE = ROOT / "docker-compose.cpu.yml"
 CPU_LINE = re.compile(r"^(    )(<<: \*gpu .*comment this line out)$", re.MULTILINE)
+
+
+# Fixed inside the container: Compose maps the ports and mounts the volumes.
+INSIDE = {"INGRAIN_HOST", "INGRAIN_INFERENCE_PORT", "INGRAIN_MODEL_PORT", "INGRAIN_REPOSITORY"}
+# Read by the exporter and by the hub's client.
+NOT_SETTINGS = {"INGRAIN_EXPORT_THREADS", "HF_ENDPOINT"}
 
 
 class ComposeLoader(yaml.SafeLoader):
@@ -63,7 +70,7 @@ def test_the_gpu_is_the_default_and_one_line_takes_it_away():
     assert lines == 1
     assert "deploy" not in read(without)["services"]["triton"]
     override = read(CPU_OVERRIDE.read_text(encoding="utf-8"))
-    assert override == {"services": {"triton": {"deploy": None}}}
+    assert override["services"]["triton"] == {"deploy": None}
     assert "deploy: !reset" in CPU_OVERRIDE.read_text(encoding="utf-8")
 
 
@@ -95,12 +102,27 @@ def test_the_folders_exist_and_belong_to_the_user_before_anything_starts(service
 
 
 def test_the_environment_is_what_the_server_reads(services):
-    """Each variable is one of our settings, and those with a value give usable settings that lead to Triton."""
+    """Every setting is passed on, and those with a value give usable settings that lead to Triton."""
     given = services["ingrain"]["environment"]
-    assert set(given) <= {setting.env for setting in describe()}
+    known = {setting.env for setting in describe()}
+    assert set(given) == known - INSIDE | NOT_SETTINGS
     settings = load_settings(environ={name: str(value) for name, value in given.items() if value is not None})
     assert settings.triton_grpc_url == "triton:8001"
     assert settings.max_batch_size == 0  # what a tuning has found, else 32
+
+
+def test_without_a_gpu_a_copy_of_a_graph_gets_one_thread(monkeypatch):
+    """The CPU file says KIND_CPU; then each copy gets one thread, as in the embedded Triton."""
+    monkeypatch.setattr("ingrain.engine.placement.usable_cores", lambda: 2)
+    services = read(CPU_OVERRIDE.read_text(encoding="utf-8"))["services"]
+    variables = {"TRITON_GRPC_URL": "triton:8001", **services["ingrain"]["environment"]}
+    policy = placement_of(load_settings(environ=variables)).policy
+    assert (policy.instance_kind, policy.instances, policy.threads) == ("KIND_CPU", 2, 1)
+
+
+def test_the_server_starts_as_the_user_whom_the_first_service_gives_the_folders(services):
+    """Without capabilities the entry point could not change the user."""
+    assert services["ingrain"]["user"] == "1000:1000"
 
 
 @pytest.mark.parametrize("name", ["triton", "ingrain"])

@@ -42,10 +42,11 @@ def test_every_image_from_outside_is_pinned_to_a_patch_release():
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_the_image_runs_as_a_user_that_owns_what_it_writes(image):
-    """The last USER is numeric and not root, and the folders of repository and cache are made for it."""
+    """It starts as root, whose entry point drops to uid 1000; the folders of repository and cache are made for it."""
     built = lineage(STAGES, image)
     users = [user for stage in built for user in stage.values("USER")]
-    assert users[-1] == "1000:1000"
+    assert users[-1] == "0:0"
+    assert "image_user=1000\n" in (ROOT / "docker" / "entrypoint.sh").read_text(encoding="utf-8")
     made = " ".join(text for stage in built for text in stage.values("RUN"))
     assert "useradd --uid 1000" in made
     variables = environment(built, {})
@@ -61,8 +62,19 @@ def test_the_image_serves_both_planes_and_stops_when_told(image):
     assert steps["EXPOSE"] == "8686 8687"
     assert environment(built, {})["INGRAIN_HOST"] == "0.0.0.0"
     assert steps["STOPSIGNAL"] == "SIGTERM"
-    assert (steps["ENTRYPOINT"], steps["CMD"]) == ('["ingrain"]', '["serve"]')
+    assert (steps["ENTRYPOINT"], steps["CMD"]) == ('["ingrain-entrypoint", "ingrain"]', '["serve"]')
     assert 'CMD ["ingrain-health"]' in steps["HEALTHCHECK"]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_folders_of_the_first_generation_lead_to_repository_and_cache(image):
+    """What a Compose file mounts in /app is found; a mount over a link lands at the link's target."""
+    built = lineage(STAGES, image)
+    variables = environment(built, {})
+    made = " ".join(text for stage in built for text in stage.values("RUN"))
+    for folder, link in ((variables["INGRAIN_REPOSITORY"], "model_repository"), (variables["HF_HOME"], "model_cache")):
+        assert f"ln --symbolic {folder} /app/{link}" in made
+        assert re.search(rf"install --directory --owner=ingrain [^&]*{folder}\b", made)
 
 
 def test_what_is_copied_is_in_the_build_context():

@@ -190,6 +190,7 @@ def test_both_parts_of_the_tests_run_once_and_either_may_fail(tmp_path, shared, 
     pytest_stand_in = tmp_path / "python"
     pytest_stand_in.write_text(
         f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n'
+        f'test -d "$INGRAIN_TESTS_MADE_ONCE" && echo "$INGRAIN_TESTS_MADE_ONCE" >> {tmp_path}/folders\n'
         f'case "$*" in *--part=alone*) exit {alone};; *) exit {shared};; esac\n'
     )
     pytest_stand_in.chmod(0o755)
@@ -198,4 +199,7 @@ def test_both_parts_of_the_tests_run_once_and_either_may_fail(tmp_path, shared, 
     lines = (tmp_path / "calls").read_text().splitlines()
     assert len(lines) == calls
     assert all(line.endswith("-k a b") for line in lines)
+    # One folder for what is made once, which both parts share and nobody keeps.
+    folders = (tmp_path / "folders").read_text().splitlines()
+    assert (len(folders), len(set(folders)), Path(folders[0]).exists()) == (calls, 1, False)
     assert "-n 2" in lines[0]

@@ -87,7 +87,10 @@ async def test_what_is_fastest_is_found_kept_and_in_force(tmp_path):
         (tuning,) = manifest.tunings
         (found,) = tuning.graphs
         assert (found.default.layout, found.chosen.layout) == (DEFAULT, OTHER)
-        assert found.ratio == 4.0
+        assert {point.execution.layout: point.ratio for point in found.curve if point.step == "layout"}[OTHER] == 4.0
+        # A batch of this engine takes as long whatever its size: texts of all lengths share batches.
+        assert found.chosen.overhead_tokens == 4096
+        assert found.ratio > 4.0
         assert server.layout() == OTHER
         assert server.registry.get("org/a").manifest == manifest
         assert (await server.embed()).shape == (1, 8)
@@ -428,9 +431,10 @@ async def test_layouts_that_do_not_fit_the_memory_are_not_loaded(tmp_path):
     )
     async with Server(tmp_path, place=place) as server:
         await server.registry.load(A)
-        await server.tune()
-        assert server.layout() == Layout(1, 4)
-        assert len(server.engine.loads) == 1
+        manifest = await server.tune()
+    # Copies with one thread share their weights, so any number of them fits.
+    measured = {point.execution.layout for point in manifest.tunings[0].graphs[0].curve if point.step == "layout"}
+    assert measured == {Layout(1, 4), Layout(4, 1)}
 
 
 # --- at load ---------------------------------------------------------------------------------------------------------

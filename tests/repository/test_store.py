@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from entries import stage
 
 from ingrain.errors import DamagedEntryError, ModelConflictError, NewerFormatError, RepositoryError
+from ingrain.repository.graph_links import link_graph
 from ingrain.repository.models_to_load import ModelRef, read_desired, write_desired
 from ingrain.repository.names import key_of_graph, model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
@@ -134,6 +136,22 @@ def test_starting_removes_graphs_without_a_manifest_but_nothing_that_is_not_ours
     (own / "model.onnx").write_bytes(b"theirs")
     repository.prepare()
     assert [folder.name for folder in repository.triton.iterdir()] == ["resnet"]
+
+
+def test_a_link_in_the_root_goes_with_its_graph(repository):
+    """A link to a missing folder would make Triton's index fail, if the repository is Triton's root."""
+    deleted, orphaned = publish(repository), publish(repository, "org/orphan")
+    links = []
+    for entry in (deleted, orphaned):
+        (graph,) = entry.manifest.graphs
+        link_graph(repository.triton, graph.name)
+        link_graph(repository.triton, graph.name)
+        links.append(repository.root / graph.name)
+    assert all((link / "1" / "model.onnx").is_file() for link in links)
+    repository.delete(deleted.key)
+    shutil.rmtree(orphaned.folder)
+    repository.prepare()
+    assert not any(link.is_symlink() for link in links)
 
 
 def test_a_process_killed_while_exporting_leaves_nothing_after_the_next_start(tmp_path, repository):

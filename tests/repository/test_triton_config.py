@@ -1,5 +1,6 @@
 """config.pbtxt says what was meant, read back as Triton reads it."""
 
+import dataclasses
 import os
 import sys
 import time
@@ -31,6 +32,7 @@ IMAGE = Graph(
     outputs=(Tensor(name="embedding", dtype="FP16", shape=(-1, 512)),),
     files=(),
 )
+SOURCES = ("model.py", "runs.py", "sessions.py", "lone.py", "cuda.py")
 CPU = ExecutionPolicy(instance_kind="KIND_CPU", instances=2, threads=3, max_batch_size=48)
 GPU = ExecutionPolicy(instance_kind="KIND_GPU", tensorrt=True, fp16=True, max_batch_size=64)
 
@@ -51,9 +53,21 @@ def test_both_backends_say_the_same_of_the_graph(backend):
     assert [(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.output] == [
         ("sentence_embedding", model_config_pb2.TYPE_FP32, [384])
     ]
-    (group,) = config.instance_group
-    assert (group.count, group.kind) == (2, model_config_pb2.ModelInstanceGroup.KIND_CPU)
     assert config.HasField("dynamic_batching")
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind", "instances", "runs"),
+    [("onnxruntime", "KIND_CPU", 2, None), ("python", "KIND_CPU", 1, "2"), ("python", "KIND_GPU", 2, "1")],
+)
+def test_pythons_backend_has_one_instance_on_a_cpu_which_runs_several_batches(backend, kind, instances, runs):
+    """Each instance of Triton's is a process with its own weights."""
+    config = read_back(TEXT, backend, dataclasses.replace(CPU, instance_kind=kind))
+    (group,) = config.instance_group
+    assert (group.count, group.kind) == (instances, model_config_pb2.ModelInstanceGroup.Kind.Value(kind))
+    assert (
+        config.parameters["concurrent_runs"].string_value if "concurrent_runs" in config.parameters else None
+    ) == runs
 
 
 def test_images_keep_their_fixed_axes():
@@ -162,14 +176,14 @@ def test_a_graph_without_a_dynamic_batch_axis_is_refused(shape):
 def test_folder_is_written_once_and_equal_files_are_left_alone(tmp_path):
     folder = tmp_path / "text"
     assert write_graph_folder(folder, TEXT, "python", CPU)
-    files = [folder / "config.pbtxt", *(folder / "1" / name for name in ("model.py", "lone.py", "cuda.py"))]
+    files = [folder / "config.pbtxt", *(folder / "1" / name for name in SOURCES)]
     old = time.time() - 1000
     for path in files:
         assert path.stat().st_mode & 0o777 == 0o644
         os.utime(path, (old, old))
     assert not write_graph_folder(folder, TEXT, "python", CPU)
     assert all(abs(path.stat().st_mtime - old) < 1 for path in files)
-    assert sorted(path.name for path in folder.rglob("*")) == ["1", "config.pbtxt", "cuda.py", "lone.py", "model.py"]
+    assert sorted(path.name for path in folder.rglob("*")) == sorted(["1", "config.pbtxt", *SOURCES])
 
 
 def test_folder_changes_with_policy_and_backend(tmp_path):
@@ -185,9 +199,10 @@ def test_folder_changes_with_policy_and_backend(tmp_path):
 def test_the_pythons_model_needs_numpy_and_onnx_runtime_alone(tmp_path):
     """The stub's environment need not have Ingrain."""
     write_graph_folder(tmp_path, TEXT, "python", CPU)
-    sources = [(tmp_path / "1" / name).read_text().splitlines() for name in ("model.py", "lone.py", "cuda.py")]
+    sources = [(tmp_path / "1" / name).read_text().splitlines() for name in SOURCES]
     imports = [line.split()[1] for line in chain(*sources) if line.startswith(("import ", "from "))]
-    imported = {name.split(".")[0] for name in imports if name not in (".", ".lone")}
+    imported = {name.split(".")[0] for name in imports if not name.startswith(".")}
+    assert {f"{name[1:]}.py" for name in imports if name.startswith(".") and name != "."} <= set(SOURCES)
     ours = {"numpy", "onnxruntime", "triton_python_backend_utils"}
     assert imported - set(sys.stdlib_module_names) == ours
     assert np.__name__ in ours

@@ -1,4 +1,5 @@
 import ast
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 
@@ -106,6 +107,9 @@ def test_revisions_that_could_climb_are_refused(revision: str) -> None:
         ("open_clip", "local-dir:model", False),
     ],
 )
-def test_a_library_is_imported_only_for_names_of_its_own(library: Library, name: str, expected: bool) -> None:
+def test_a_library_without_an_index_is_imported_only_for_names_of_its_own(
+    library: Library, name: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Importing torch takes seconds, in which nobody is told that the hub cannot be reached."""
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0.1")
     assert needs_registry(SourceSpec(name=name, library=library, output="-")) is expected

@@ -8,7 +8,7 @@ from ingrain.repository.manifest import Graph, Manifest, StoredFile, TextPreproc
 from ingrain.repository.tuning import Execution, GraphTuning, Layout, Machine, Tuning
 from ingrain.tuning.machine import TuningMachine, graphs_digest
 
-CHOSEN = Execution(layout=Layout(1, 2), max_items=64, max_tokens=1024)
+CHOSEN = Execution(layout=Layout(1, 2), max_items=64, max_tokens=1024, overhead_tokens=40)
 
 
 def manifest() -> Manifest:
@@ -26,8 +26,14 @@ def manifest() -> Manifest:
     )
 
 
-def tuned(place: TuningMachine, *, machine: Machine | None = None, given: dict[str, int] | None = None) -> Manifest:
-    """Return that manifest with a tuning to ``CHOSEN``."""
+def tuned(
+    place: TuningMachine,
+    *,
+    machine: Machine | None = None,
+    given: dict[str, int] | None = None,
+    chosen: Execution = CHOSEN,
+) -> Manifest:
+    """Return that manifest with a tuning."""
     plain = manifest()
     tuning = Tuning(
         machine=machine or place.machine,
@@ -35,6 +41,6 @@ def tuned(place: TuningMachine, *, machine: Machine | None = None, given: dict[s
         given=given or {},
         tuned_at="2026-11-25T00:00:00+00:00",
         seconds=30.0,
-        graphs=(GraphTuning(role="text_encoder", default=place.default, chosen=CHOSEN, ratio=1.2),),
+        graphs=(GraphTuning(role="text_encoder", default=place.default, chosen=chosen, ratio=1.2),),
     )
     return msgspec.structs.replace(plain, tunings=(tuning,))

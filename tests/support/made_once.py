@@ -1,4 +1,7 @@
-"""What takes long to make, and which several processes of one test run want: the first makes it, the others wait."""
+"""What takes long to make, and which several processes of one test run want: the first makes it, the others wait.
+
+``scripts/run-tests.sh`` names a folder in ``INGRAIN_TESTS_MADE_ONCE``, so that both of its parts share what is made.
+"""
 
 import fcntl
 import os
@@ -16,9 +19,12 @@ def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path
         name: Of the folder.
         make: Fills it.
     """
-    root = temporary.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
+    if shared := os.environ.get("INGRAIN_TESTS_MADE_ONCE"):
+        root = Path(shared)
+    else:
+        root = temporary.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            root = root.parent
     folder = root / name
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

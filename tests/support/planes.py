@@ -17,6 +17,7 @@ from ingrain.app.limits import http_limits
 from ingrain.app.listen import open_socket
 from ingrain.app.placement import placement_of
 from ingrain.app.services import image_input, model_services
+from ingrain.batching.row_cache import RowCache
 from ingrain.errors import IngrainError
 from ingrain.models.loaded import open_model
 from ingrain.models.queues import QueueLimits
@@ -195,10 +196,9 @@ def make_place(
     """Make what a server knows of its machine, by default two cores and an engine of two copies; ``free`` in bytes."""
     return TuningMachine(
         machine=Machine(engine="fake", instance_kind="KIND_CPU", cores=cores),
-        default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096),
+        default=Execution(layout=Layout(copies, 1), max_items=32, max_tokens=4096, overhead_tokens=8),
         given=given or {},
         most_items=64,
-        enough_items=8,
         sweeps_layouts=True,
         free_bytes=lambda: free,
     )
@@ -248,6 +248,7 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
     settings = settings or Settings()
     engine, export, images = FakeEngine(instances=2), FakeExport(), make_images(settings)
     engine.poison_id, engine.nan_id = POISON_ID, NAN_ID
+    row_cache = RowCache(settings.cache_bytes) if settings.cache_bytes else None
     registry = make_registry(
         root,
         engine,
@@ -255,11 +256,13 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
         place=make_place(),
         clock=lambda: engine.computed_s,
         images=images,
-        queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens),
+        queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens, row_cache=row_cache),
         max_loaded_models=settings.max_loaded_models,
         default_precision=settings.precision,
     )
-    services = model_services(settings, placement_of(settings), engine=engine, registry=registry, images=images)
+    services = model_services(
+        settings, placement_of(settings), engine=engine, registry=registry, images=images, row_cache=row_cache
+    )
     await engine.start()
     await registry.start(models)
     limits = http_limits(settings)

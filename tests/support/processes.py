@@ -116,15 +116,27 @@ def counters(server: ServerProcess) -> dict[str, float]:
 
 @contextlib.contextmanager
 def serve(
-    root: Path, *flags: str, command: Sequence[str] = ("-m", "ingrain", "serve"), **environment: str
+    root: Path,
+    *flags: str,
+    program: Sequence[str] = (sys.executable,),
+    command: Sequence[str] = ("-m", "ingrain", "serve"),
+    **environment: str,
 ) -> Iterator[ServerProcess]:
-    """Run `ingrain serve`, or another command of Python, with repository and log below ``root``."""
+    """Run `ingrain serve`, or another command of Python, with repository and log below ``root``.
+
+    Args:
+        root: The folder.
+        flags: Flags of the command.
+        program: How Python is started.
+        command: Arguments of Python.
+        environment: Variables besides this process's.
+    """
     root.mkdir(parents=True, exist_ok=True)
     log = root / f"serve-{time.monotonic_ns()}.log"
     arguments = [f"--repository={root / 'repository'}", "--inference-port=0", "--model-port=0", *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *command, *arguments],
+            [*program, *command, *arguments],
             env={**os.environ, "INGRAIN_EXPORT_THREADS": "2", **environment},
             stdout=output,
             stderr=output,

@@ -22,6 +22,7 @@ class WireTap:
         change: Makes of an answer, by its number from 1 on and its bytes, what is handed on instead.
         cut: Tells by the number of an answer, from 1 on, whether it is cut off in the middle.
         is_down: While True, every connection is closed at once, as by a machine without a server.
+        is_frozen: While True, nothing is forwarded on new connections.
     """
 
     def __init__(self, server_url: str = "", *, answer: bytes | None = None) -> None:
@@ -33,6 +34,8 @@ class WireTap:
         self.cut: Callable[[int], bool] = lambda number: False
         self.change: Callable[[int, bytes], bytes] = lambda number, data: data
         self.is_down = False
+        self.is_frozen = False
+        self._flows: set[asyncio.Event] = set()
         self._answers = 0
         self._waiting: set[object] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,6 +55,16 @@ class WireTap:
         """Return how often clients sent these bytes."""
         return bytes(self.sent).count(words)
 
+    def freeze(self) -> None:
+        """Forward nothing more on the connections that are open now, and keep them open. New ones work."""
+        for flow in self._flows:
+            flow.clear()
+
+    def thaw(self) -> None:
+        """Forward on all connections again, beginning with what has piled up."""
+        for flow in self._flows:
+            flow.set()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._connect(reader, writer))
         self._tasks.add(task)
@@ -69,25 +82,38 @@ class WireTap:
             parts = urlsplit(self.server_url)
             back_reader, back_writer = await asyncio.open_connection(parts.hostname, parts.port)
             async with _closing(back_writer):
-                there = asyncio.ensure_future(self._carry_requests(reader, back_writer, writer))
-                back = asyncio.ensure_future(self._carry_answers(back_reader, writer))
+                flow = asyncio.Event()
+                if not self.is_frozen:
+                    flow.set()
+                self._flows.add(flow)
+                there = asyncio.ensure_future(self._carry_requests(reader, back_writer, writer, flow))
+                back = asyncio.ensure_future(self._carry_answers(back_reader, writer, flow))
                 await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
                 self._waiting.discard(writer)
+                self._flows.discard(flow)
                 for task in (there, back):
                     task.cancel()
                 await asyncio.gather(there, back, return_exceptions=True)
 
     async def _carry_requests(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caller: asyncio.StreamWriter
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        caller: asyncio.StreamWriter,
+        flow: asyncio.Event,
     ) -> None:
         while data := await reader.read(1 << 16):
+            await flow.wait()
             self.sent += data
             self._waiting.add(caller)
             self.most_waiting = max(self.most_waiting, len(self._waiting))
             writer.write(data)
 
-    async def _carry_answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry_answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: asyncio.Event
+    ) -> None:
         while data := await reader.read(1 << 16):
+            await flow.wait()
             self._answers += 1
             self._waiting.discard(writer)
             if self.is_down or self.cut(self._answers):

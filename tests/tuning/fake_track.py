@@ -21,6 +21,7 @@ class FakeTrack:
         self.served_in: list[Layout | None] = []
         self.now = 0.0
         self.alike: set[int] = set()
+        self.overhead = 0
 
     def clock(self) -> float:
         return self.now
@@ -38,6 +39,10 @@ class FakeTrack:
 
     async def is_alike(self, one: Execution, other: Execution) -> bool:
         return one.max_tokens == other.max_tokens and other.max_items in self.alike
+
+    async def overhead_tokens(self, execution: Execution) -> int:
+        assert execution.layout == self.layout
+        return self.overhead
 
     async def run(self, execution: Execution) -> float:
         assert execution.layout == self.layout

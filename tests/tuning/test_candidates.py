@@ -34,17 +34,23 @@ def test_layouts_use_the_cores_and_those_like_the_default_come_first(cores, defa
 
 
 def test_copies_that_do_not_fit_the_memory_are_not_tried():
-    """Each copy has weights of its own, twice while they are loaded; what the default has is loaded already."""
-    default = Layout(2, 2)
+    """A copy with several threads has its own weights, twice while they load; the default's are loaded already."""
+    default = Layout(2, 4)
     assert most_copies(graph(), default, 0) == 2
     assert most_copies(graph(), default, GB) == 2
     assert most_copies(graph(), default, 3 * GB) == 4
-    assert Layout(4, 1) not in layouts(4, default, most_copies=most_copies(graph(), default, GB))
-    assert Layout(4, 1) in layouts(4, default, most_copies=most_copies(graph(), default, 3 * GB))
+    assert Layout(4, 2) not in layouts(8, default, most_copies=most_copies(graph(), default, GB))
+    assert Layout(4, 2) in layouts(8, default, most_copies=most_copies(graph(), default, 3 * GB))
+
+
+def test_copies_of_one_thread_share_their_weights():
+    assert Layout(8, 1) in layouts(8, Layout(2, 4), most_copies=2)
+    assert most_copies(graph(), Layout(8, 1), 0) == 1
+    assert most_copies(graph(), Layout(8, 1), 3 * GB) == 3
 
 
 def test_where_nobody_knows_the_memory_no_more_copies_are_tried():
-    assert most_copies(graph(), Layout(3, 1), None) == 3
+    assert most_copies(graph(), Layout(3, 2), None) == 3
 
 
 def test_batches_stay_within_what_the_graph_was_loaded_for():

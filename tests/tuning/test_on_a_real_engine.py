@@ -97,6 +97,9 @@ async def test_a_tuning_is_found_applied_and_still_there_after_a_reload(registry
     assert found.chosen.max_tokens > found.default.max_tokens
     assert found.ratio > 1.03
     assert {point.step for point in found.curve} >= {"tokens", "check"}
+    # The graph takes about as long for any batch: all of the time is overhead.
+    overheads = {point.execution.overhead_tokens for point in found.curve if point.step == "padding"}
+    assert max(overheads, default=0) > 64
     assert (await registry.get("org/slow").queues["text_encoder"].submit(texts, timeout_s=60) == before).all()
     await registry.unload("org/slow")
     await registry.load(REF)

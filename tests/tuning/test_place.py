@@ -42,10 +42,16 @@ def test_a_tuning_of_other_graphs_does_not_hold():
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"MODEL_INSTANCES": 2}, Execution(layout=Layout(2, 1), max_items=64, max_tokens=1024)),
-        ({"INGRAIN_THREADS_PER_INSTANCE": 1}, Execution(layout=Layout(2, 1), max_items=64, max_tokens=1024)),
-        ({"MAX_BATCH_SIZE": 32}, Execution(layout=Layout(1, 2), max_items=32, max_tokens=1024)),
-        ({"INGRAIN_MAX_BATCH_TOKENS": 4096}, Execution(layout=Layout(1, 2), max_items=64, max_tokens=4096)),
+        ({"MODEL_INSTANCES": 2}, Execution(layout=Layout(2, 1), max_items=64, max_tokens=1024, overhead_tokens=40)),
+        (
+            {"INGRAIN_THREADS_PER_INSTANCE": 1},
+            Execution(layout=Layout(2, 1), max_items=64, max_tokens=1024, overhead_tokens=40),
+        ),
+        ({"MAX_BATCH_SIZE": 32}, Execution(layout=Layout(1, 2), max_items=32, max_tokens=1024, overhead_tokens=40)),
+        (
+            {"INGRAIN_MAX_BATCH_TOKENS": 4096},
+            Execution(layout=Layout(1, 2), max_items=64, max_tokens=4096, overhead_tokens=40),
+        ),
     ],
 )
 def test_what_is_set_wins_and_the_rest_of_the_tuning_holds(given, expected):
@@ -76,3 +82,10 @@ def test_a_new_tuning_takes_the_place_of_the_one_made_alike_and_leaves_those_of_
     newer = msgspec.structs.replace(mine, seconds=9.0)
     assert place.with_tuning((mine, other), newer) == (other, newer)
     assert place.without_tunings((mine, other)) == (other,)
+
+
+def test_a_tuning_that_did_not_measure_the_overhead_keeps_the_default_of_it():
+    place = make_place()
+    before = msgspec.structs.replace(CHOSEN, overhead_tokens=0)
+    old = tuned(place, chosen=before)
+    assert place.executions(old)["text_encoder"].overhead_tokens == place.default.overhead_tokens

@@ -12,7 +12,7 @@ from ingrain.tuning.candidates import Candidates
 from ingrain.tuning.choice import is_faster_for_certain
 from ingrain.tuning.sweep import Sweep
 
-DEFAULT = Execution(layout=Layout(2, 1), max_items=32, max_tokens=512)
+DEFAULT = Execution(layout=Layout(2, 1), max_items=32, max_tokens=512, overhead_tokens=16)
 CANDIDATES = Candidates(layouts=[Layout(1, 2)], tokens=[1024, 256, 2048], items=[8, 16, 64])
 
 
@@ -38,7 +38,7 @@ def speed(execution: Execution) -> float:
 
 async def test_the_fastest_of_each_is_found_and_the_curve_has_all_that_was_measured():
     found = await sweep(FakeTrack(speed))
-    assert found.chosen == Execution(layout=Layout(1, 2), max_items=16, max_tokens=1024)
+    assert found.chosen == Execution(layout=Layout(1, 2), max_items=16, max_tokens=1024, overhead_tokens=16)
     assert found.ratio == pytest.approx(1.3 * 1.2 * 1.1, abs=1e-3)
     assert found.default == DEFAULT
     steps = [(step, len(list(points))) for step, points in itertools.groupby(found.curve, lambda point: point.step)]
@@ -49,6 +49,15 @@ async def test_the_fastest_of_each_is_found_and_the_curve_has_all_that_was_measu
         256: 1.0,
         2048: 1.1,
     }
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(1.1, 300), (1.01, DEFAULT.overhead_tokens)])
+async def test_the_measured_overhead_is_taken_where_batches_padded_by_it_are_faster(gain, chosen):
+    track = FakeTrack(lambda execution: 100.0 * (gain if execution.overhead_tokens == 300 else 1.0))
+    track.overhead = 300
+    found = await sweep(track)
+    assert found.chosen.overhead_tokens == chosen
+    assert [point.execution.overhead_tokens for point in found.curve if point.step == "padding"] == [16, 300]
 
 
 async def test_where_nothing_is_faster_the_default_stays_and_no_check_is_needed():

@@ -24,7 +24,7 @@ def published(root: Path, ref: ModelRef):
 def test_texts_fill_batches_within_their_limits(tmp_path, items, tokens):
     manifest = published(tmp_path, ModelRef(name="a"))
     execution = Execution(layout=Layout(2, 1), max_items=items, max_tokens=tokens)
-    batches = make_batches(manifest, manifest.graphs[0], execution, 256, enough_items=8)
+    batches = make_batches(manifest, manifest.graphs[0], execution, 256)
     assert sum(len(batch["input_ids"]) for batch in batches) == 256
     for batch in batches:
         assert set(batch) == {"input_ids", "attention_mask"}
@@ -45,7 +45,7 @@ def test_lengths_are_those_of_queries_and_of_passages_and_always_the_same():
 def test_pictures_are_sent_in_batches_of_the_items_alone(tmp_path):
     manifest = published(tmp_path, ModelRef(name="net", library="timm"))
     execution = Execution(layout=Layout(2, 1), max_items=8)
-    batches = make_batches(manifest, manifest.graphs[0], execution, 20, enough_items=8)
+    batches = make_batches(manifest, manifest.graphs[0], execution, 20)
     shapes = [batch["pixel_values"].shape for batch in batches]
     assert shapes == [(8, 16, 16, 3), (8, 16, 16, 3), (4, 16, 16, 3)]
     assert batches[0]["pixel_values"].dtype == np.uint8

@@ -22,12 +22,17 @@ class TuneModelRequest(ModelRequest, frozen=True, kw_only=True):
 
 
 class Execution(Answer, frozen=True, kw_only=True):
-    """Execution settings of a graph; ``threads`` 0 is ONNX Runtime's choice, ``maxTokens`` is null for images."""
+    """Execution settings of a graph; ``threads`` 0 is ONNX Runtime's choice.
+
+    ``overheadTokens`` are the tokens that take as long as the part of a batch's time that does not depend on its size:
+    the more, the more padding pays. It and ``maxTokens`` are null for images.
+    """
 
     copies: int
     threads: int
     max_items: int
     max_tokens: int | None
+    overhead_tokens: int | None
 
 
 class TuningPoint(Answer, frozen=True, kw_only=True):

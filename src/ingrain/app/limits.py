@@ -7,6 +7,7 @@ from math import ceil
 
 import msgspec
 
+from ingrain.batching.row_cache import RowCache
 from ingrain.cores import usable_cores
 from ingrain.engine.placement import Placement
 from ingrain.fetch.policy import FetchPolicy, read_exception
@@ -19,17 +20,18 @@ from ingrain.settings import Settings
 
 
 def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
-    """Return the limits of model queues."""
+    """Return the limits of model queues, with a new cache of rows."""
     # Several front ends may send batches of one graph to the same Triton, which can merge them.
     is_shared = settings.workers > 1 or not placement.on_this_machine
     return QueueLimits(
         max_batch_size=placement.batch_items,
         max_batch_tokens=placement.batch_tokens,
-        enough_items=placement.enough_items,
+        overhead_tokens=placement.overhead_tokens,
         max_queue_tokens=settings.max_queue_tokens,
         engine_timeout_s=settings.request_timeout_s,
         few_lengths=settings.dynamic_batching and is_shared,
         devices=placement.devices,
+        row_cache=RowCache(settings.cache_bytes) if settings.cache_bytes else None,
     )
 
 
@@ -86,6 +88,7 @@ def worker_share(settings: Settings) -> Settings:
         settings,
         max_queue_tokens=ceil(settings.max_queue_tokens / workers),
         max_requests=ceil(settings.max_requests / workers),
+        cache_bytes=settings.cache_bytes // workers,
         max_fetches=ceil(settings.max_fetches / workers),
         image_threads=ceil((settings.image_threads or usable_cores()) / workers),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,12 +23,15 @@ from ingrain.export.process.exporter import Exporter
 from ingrain.install_hint import install_hint
 from ingrain.models.loaded import check_model, open_model
 from ingrain.registry.registry import Registry
+from ingrain.repository.foreign import foreign_graphs
 from ingrain.repository.graph_folder import prepare_graph_folder
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Repository
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
+
+log = logging.getLogger("ingrain.repository")
 
 
 @dataclass(slots=True)
@@ -81,6 +85,8 @@ def build_parts(settings: Settings) -> Parts:
     tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
     repository = repository_of(settings)
     repository.prepare()
+    if foreign := foreign_graphs(repository.root):
+        log.info("Graphs of another program in the repository are left alone: %s", ", ".join(foreign))
     startup = Startup()
     services = _services(settings, placement, engine, repository, startup)
     return Parts(
@@ -98,6 +104,7 @@ def _services(
     settings: Settings, placement: Placement, engine: Engine, repository: Repository, startup: Startup
 ) -> ModelServices:
     images = image_input(settings)
+    limits = queue_limits(settings, placement)
     exporter = Exporter(
         custom_models_dir=repository.custom.folder,
         local_models_dir=settings.local_models_dir,
@@ -118,7 +125,7 @@ def _services(
         open_model=partial(
             open_model if settings.workers == 1 else check_model,
             engine=engine,
-            limits=queue_limits(settings, placement),
+            limits=limits,
             images=images.preprocessor,
         ),
         max_loaded_models=settings.max_loaded_models,
@@ -128,7 +135,15 @@ def _services(
         place=tuning_machine(settings, placement),
         tune_at_load=settings.tune_at_load,
     )
-    return model_services(settings, placement, engine=engine, registry=registry, images=images, starting=startup.reason)
+    return model_services(
+        settings,
+        placement,
+        engine=engine,
+        registry=registry,
+        images=images,
+        starting=startup.reason,
+        row_cache=limits.row_cache,
+    )
 
 
 def check_workers(settings: Settings, placement: Placement, engine: Engine) -> None:

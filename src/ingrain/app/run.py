@@ -15,7 +15,7 @@ from ingrain.app.listen import open_socket, stop_on_signals
 from ingrain.app.logs import configure_logs
 from ingrain.app.parts import Parts, build_parts
 from ingrain.app.workers.supervisor import Supervisor
-from ingrain.errors import EngineUnavailableError
+from ingrain.errors import EngineSetupError, EngineUnavailableError
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
 from ingrain.settings import Settings
@@ -84,7 +84,8 @@ async def _start(parts: Parts, stop: asyncio.Event) -> None:
                 break
             except EngineUnavailableError as error:
                 log.warning("%s Trying again in %g s.", error.message, _ENGINE_RETRY_S)
-                parts.startup.waiting_for = "The engine does not answer yet."
+                is_setup = isinstance(error, EngineSetupError)
+                parts.startup.waiting_for = error.message if is_setup else "The engine does not answer yet."
                 await asyncio.sleep(_ENGINE_RETRY_S)
         await parts.services.registry.start(parts.models)
         parts.startup.waiting_for = None

@@ -8,6 +8,7 @@ from functools import partial
 
 from ingrain.app.limits import fetch_policy, image_limits, plane_limits, request_limits
 from ingrain.app.precision import why_not
+from ingrain.batching.row_cache import RowCache
 from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
 from ingrain.fetch.fetcher import Fetcher
@@ -38,11 +39,12 @@ def inference_services(
     starting: Callable[[], str | None],
     statistics: Callable[[], Awaitable[list[GraphStatistics]]],
     totals: Callable[[], Awaitable[Counts]] | None = None,
+    row_cache: RowCache | None = None,
 ) -> Services:
     """Build the services of the inference plane.
 
-    ``totals`` returns the counts of all processes, if there are several. The other arguments are described in
-    ``Services``.
+    ``totals`` returns the counts of all processes, if there are several; ``row_cache`` is this process's cache. The
+    other arguments are described in ``Services``.
     """
     load = Load()
     return Services(
@@ -50,7 +52,7 @@ def inference_services(
         engine=engine,
         registry=registry,
         pipeline=Pipeline(registry, images, request_limits(settings)),
-        telemetry=Telemetry(registry, load, totals),
+        telemetry=Telemetry(registry, load, totals, row_cache),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
         load=load,
         starting=starting,
@@ -67,6 +69,7 @@ def model_services(
     registry: Registry,
     images: ImageInput,
     starting: Callable[[], str | None] = lambda: None,
+    row_cache: RowCache | None = None,
 ) -> ModelServices:
     """Build the services of both planes, for the process that owns engine and registry."""
     services = inference_services(
@@ -77,6 +80,7 @@ def model_services(
         images=images,
         starting=starting,
         statistics=registry.statistics,
+        row_cache=row_cache,
     )
     downloads = Downloads.make(
         registry.repository,

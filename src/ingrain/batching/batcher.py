@@ -16,7 +16,7 @@ from ingrain.batching.deadlines import Deadlines
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import Batch, BatchLimits, BatchQueue, places_by_length
-from ingrain.batching.request import BatchedRequest, FutureWaiter, Rows, Waiter
+from ingrain.batching.request import BatchedRequest, Rows, Waiter, submit
 from ingrain.batching.statistics import BatcherStatistics
 from ingrain.errors import DeadlineExceededError, InferenceError, IngrainError, NotFiniteError
 
@@ -64,6 +64,8 @@ class Batcher(Generic[P]):
         clock: Monotonic seconds.
     """
 
+    looks_up_first = False
+
     def __init__(
         self,
         run: RunBatch[P],
@@ -103,6 +105,16 @@ class Batcher(Generic[P]):
         """Waiting tokens, without those of running batches."""
         return self._queue.tokens
 
+    @property
+    def limits(self) -> BatchLimits:
+        """Limits of batch size and padding."""
+        return self._queue.limits
+
+    def fits_one_batch(self, payloads: Sequence[P]) -> bool:
+        """Return whether a request of these items may be sent as one batch; otherwise it is a bulk request."""
+        limits = self._queue.limits
+        return len(payloads) <= limits.max_items and sum(self._lengths(payloads)) <= limits.max_tokens
+
     async def submit(self, payloads: Sequence[P], *, timeout_s: float) -> Rows:
         """Compute the rows of one request.
 
@@ -118,16 +130,7 @@ class Batcher(Generic[P]):
             DeadlineExceededError: The timeout passed, or the remaining time does not suffice.
             EngineError: The engine failed on the request's items.
         """
-        future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
-        cancel = self.put(payloads, FutureWaiter(future), timeout_s=timeout_s)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            cancel()
-            raise
-        finally:
-            # The error's traceback references this frame; break the reference cycle through the future.
-            del future, cancel
+        return await submit(self, payloads, timeout_s=timeout_s)
 
     def put(
         self, payloads: Sequence[P], waiter: Waiter, *, timeout_s: float, is_let_in: bool = False
@@ -176,15 +179,18 @@ class Batcher(Generic[P]):
         self._deadlines.add(request)
         return partial(self._discard, request)
 
-    def retune(self, *, max_items: int, max_tokens: int, in_flight: int) -> None:
+    def retune(self, *, max_items: int, max_tokens: int, overhead_tokens: int, in_flight: int) -> None:
         """Change the limits of the next batches; waiting requests, running batches and statistics stay.
 
         Args:
             max_items: Largest number of items in a batch.
             max_tokens: Largest number of tokens in a batch, padding included.
+            overhead_tokens: As in ``BatchLimits``.
             in_flight: Batches in the engine at the same time.
         """
-        self._queue.limits = replace(self._queue.limits, max_items=max_items, max_tokens=max_tokens)
+        self._queue.limits = replace(
+            self._queue.limits, max_items=max_items, max_tokens=max_tokens, overhead_tokens=overhead_tokens
+        )
         self._in_flight = in_flight
         self._forecast.resize(max(1, in_flight - 1))
         self._schedule()

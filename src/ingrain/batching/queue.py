@@ -23,10 +23,9 @@ class BatchLimits:
     Attributes:
         max_items: Largest number of items.
         max_tokens: Largest number of tokens, padding included; a longer single item still gets a batch of its own.
-        max_padding: Largest share of padding in the padded tokens.
-        free_padding_tokens: Difference in length that is always accepted, so that very short texts share batches.
-        enough_items: A batch of this many items takes only further items that need no padding. On a CPU eight items
-            reach full throughput, so more padding only costs time.
+        overhead_tokens: Time that a batch takes whatever its size, as the number of tokens that take as long: on a CPU
+            reading the weights, on a GPU also computing on cores that would be idle. Items of other lengths join a
+            batch as long as its time per token, overhead included and padding excluded, becomes shorter.
         equal_lengths_only: True if a vector depends on the padding in its batch.
         few_lengths_to: Pad batches to one of few lengths, of at most so many tokens, so that Triton can merge batches
             of several front ends; None to pad to the longest item.
@@ -34,9 +33,7 @@ class BatchLimits:
 
     max_items: int = 32
     max_tokens: int = 4096
-    max_padding: float = 0.10
-    free_padding_tokens: int = 1
-    enough_items: int = 32
+    overhead_tokens: int = 8
     equal_lengths_only: bool = False
     few_lengths_to: int | None = None
 
@@ -138,7 +135,7 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
 
     def room(self, length: int, waiting: int, most_tokens: int | None) -> int:
         """Return how many of ``waiting`` items of this length may join the batch."""
-        if length == self.longest or not self.count:  # the share of padding does not rise
+        if length == self.longest or not self.count:  # a batch never becomes slower by the token through these
             limits = self.limits
             most = min(limits.max_tokens, most_tokens or limits.max_tokens) // limits.padded(length)
             return max(0, min(waiting, min(most, limits.max_items) - self.count))
@@ -152,13 +149,14 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
         limits, count, tokens, longest = self.limits, self.count, self.tokens, self.longest
         if joined:
             count, tokens, longest = count + joined, tokens + joined * length, max(longest, length)
-        if count >= limits.max_items or (count >= limits.enough_items and length != longest):
+        if count >= limits.max_items:
             return False
         padded = (count + 1) * limits.padded(longest if longest > length else length)
         if padded > limits.max_tokens or (most_tokens and padded > most_tokens):
             return False
-        padding = padded - tokens - length
-        return padding <= limits.max_padding * padded or padding <= limits.free_padding_tokens * (count + 1)
+        # The time of a batch is proportional to `overhead + padded`.
+        overhead, before = limits.overhead_tokens, count * limits.padded(longest)
+        return (tokens + length) * (overhead + before) >= tokens * (overhead + padded)
 
 
 def places_by_length(lengths: Sequence[int]) -> dict[int, list[int]]:

@@ -1,9 +1,9 @@
-"""One request in a batcher: its items, the rows computed so far, and the waiter for them."""
+"""One request in a queue: how it is put there, its items, the rows computed so far, and the waiter for them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ingrain.errors import IngrainError
 
 P = TypeVar("P")
+Payload = TypeVar("Payload", contravariant=True)
 Rows = NDArray[np.float32]
 
 
@@ -24,6 +25,42 @@ class Waiter(Protocol):
 
     def failed(self, error: IngrainError) -> None:
         """Handle the error of the request."""
+
+
+class Queue(Protocol[Payload]):
+    """Takes the items of requests for one graph; see ``Batcher``, whose methods these are."""
+
+    @property
+    def looks_up_first(self) -> bool:
+        """True if some requests never wait in the queue, so that only ``put`` knows which ones to refuse."""
+
+    @property
+    def refuse_when_late(self) -> Callable[[int, float], None]:
+        """Refuses a request of some items if the queue before it takes too long for its timeout in seconds."""
+
+    def put(
+        self, payloads: Sequence[Payload], waiter: Waiter, *, timeout_s: float, is_let_in: bool = False
+    ) -> Callable[[], None]:
+        """Compute the rows of one request and pass them to a waiter."""
+        ...
+
+    async def submit(self, payloads: Sequence[Payload], *, timeout_s: float) -> Rows:
+        """Compute the rows of one request."""
+        ...
+
+
+async def submit(queue: Queue[P], payloads: Sequence[P], *, timeout_s: float) -> Rows:
+    """Put a request into a queue and return its rows; cancel it there if the caller is cancelled."""
+    future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+    cancel = queue.put(payloads, FutureWaiter(future), timeout_s=timeout_s)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        cancel()
+        raise
+    finally:
+        # The error's traceback references this frame; break the reference cycle through the future.
+        del future, cancel
 
 
 class FutureWaiter:

@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class BatcherStatistics:
-    """Counts since the batcher was created; ``tokens`` excludes padding."""
+    """Counts since the batcher was created; ``tokens`` excludes padding.
+
+    The items that were looked up in the cache of rows are counted as hits, as joins (another request was computing the
+    same item) or as misses.
+    """
 
     batches: int = 0
     items: int = 0
     tokens: int = 0
     padded_tokens: int = 0
+    cache_hits: int = 0
+    cache_joins: int = 0
+    cache_misses: int = 0
     batch_sizes: dict[int, int] = field(default_factory=dict)
 
     def count(self, items: int, tokens: int, padded: int) -> None:

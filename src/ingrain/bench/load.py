@@ -149,7 +149,9 @@ class Connection(asyncio.Protocol):
             self._lost(self)
 
 
-def http_request(path: str, body: object, *, api_key: str | None = None, accept: str | None = None) -> bytes:
+def http_request(
+    path: str, body: object, *, api_key: str | None = None, accept: str | None = None, cached: bool = True
+) -> bytes:
     """Encode a POST request with a JSON body.
 
     Args:
@@ -157,6 +159,7 @@ def http_request(path: str, body: object, *, api_key: str | None = None, accept:
         body: The body, to be encoded as JSON.
         api_key: API key of the server.
         accept: ``Accept`` header; omitted if None.
+        cached: False to have the server compute what it has in its cache.
     """
     content = orjson.dumps(body)
     lines = [
@@ -167,12 +170,16 @@ def http_request(path: str, body: object, *, api_key: str | None = None, accept:
     ]
     if accept is not None:
         lines.append(f"Accept: {accept}")
+    if not cached:
+        lines.append("Cache-Control: no-store")
     if api_key is not None:
         lines.append(f"Authorization: Bearer {api_key}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + content
 
 
-def embedding_request(path: str, body: Mapping[str, object], answers: Answers, *, api_key: str | None = None) -> bytes:
+def embedding_request(
+    path: str, body: Mapping[str, object], answers: Answers, *, api_key: str | None = None, cached: bool = True
+) -> bytes:
     """Encode a request for vectors.
 
     Args:
@@ -180,11 +187,12 @@ def embedding_request(path: str, body: Mapping[str, object], answers: Answers, *
         body: Fields of the request.
         answers: Format of the vectors in the response.
         api_key: API key of the server.
+        cached: As in ``http_request``.
     """
     if answers == "base64":
         body = {**body, "encodingFormat": "base64"}
     accept = "application/octet-stream" if answers == "raw" else None
-    return http_request(path, body, api_key=api_key, accept=accept)
+    return http_request(path, body, api_key=api_key, accept=accept, cached=cached)
 
 
 async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int, seconds: float) -> LoadResult:

@@ -25,6 +25,8 @@ def summarize(
         "errors": result.failed,
         "loadGeneratorCpuShare": round(result.cpu_s / result.seconds / usable_cores(), 3),
     }
+    if counted is not None and counted.looked_up:
+        report["cacheHitShare"] = round(counted.cache_hits / counted.looked_up, 4)
     if counted is not None and counted.batches:
         report["tokensPerS"] = round(counted.tokens / result.seconds, 1)
         report["meanBatch"] = round(counted.items / counted.batches, 2)

@@ -40,6 +40,7 @@ class BenchOptions:
         images: Image files to embed instead of texts.
         batch: Items per request.
         answers: Format of vectors in responses.
+        cache: Whether the server may answer from its cache of vectors.
         api_key: API key with the scope ``infer``; the report has batch sizes only if it has the scope ``metrics``, too.
     """
 
@@ -55,6 +56,7 @@ class BenchOptions:
     images: Sequence[Path] = ()
     batch: int = 1
     answers: Answers = "json"
+    cache: bool = False
     api_key: str | None = None
 
 
@@ -100,6 +102,7 @@ def _describe(options: BenchOptions) -> dict[str, object]:
         "items": "images" if options.images else f"texts, {options.mix}",
         "itemsPerRequest": options.batch,
         "answers": options.answers,
+        "cache": options.cache,
     }
 
 
@@ -121,7 +124,7 @@ def _requests(options: BenchOptions) -> Iterator[bytes]:
     for first in range(0, max(1, len(items) - options.batch + 1), options.batch):
         chunk = items[first : first + options.batch]
         body = {"name": options.model, field: chunk[0] if options.batch == 1 else chunk}
-        yield embedding_request(path, body, options.answers, api_key=options.api_key)
+        yield embedding_request(path, body, options.answers, api_key=options.api_key, cached=options.cache)
 
 
 def _picture(path: Path) -> str:

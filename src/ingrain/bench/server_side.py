@@ -8,7 +8,11 @@ from typing import Any
 
 import httpx
 
-_SAMPLE = re.compile(r'^(ingrain_batch\w*)_total\{model="(?P<model>(?:[^"\\]|\\.)*)"\} (?P<value>\S+)$', re.MULTILINE)
+_SAMPLE = re.compile(
+    r'^(ingrain_(?:batch\w*|cache_items))_total\{model="(?P<model>(?:[^"\\]|\\.)*)"'
+    r'(?:,result="(?P<result>\w+)")?\} (?P<value>\S+)$',
+    re.MULTILINE,
+)
 
 _WORKER = "ingrain.app.workers.worker"
 
@@ -22,6 +26,8 @@ class ServerCounts:
         items: Items in these batches.
         tokens: Tokens in these batches, without padding.
         padded_tokens: Tokens in these batches, with padding.
+        cache_hits: Items that were in the cache, or that another request was computing.
+        looked_up: Items that were looked up in the cache.
         cpu_s: CPU seconds by process name, if the server runs on this machine.
     """
 
@@ -29,6 +35,8 @@ class ServerCounts:
     items: float = 0
     tokens: float = 0
     padded_tokens: float = 0
+    cache_hits: float = 0
+    looked_up: float = 0
     cpu_s: dict[str, float] = field(default_factory=dict)
 
     def since(self, before: ServerCounts) -> ServerCounts:
@@ -38,6 +46,8 @@ class ServerCounts:
             self.items - before.items,
             self.tokens - before.tokens,
             self.padded_tokens - before.padded_tokens,
+            self.cache_hits - before.cache_hits,
+            self.looked_up - before.looked_up,
             {name: self.cpu_s[name] - before.cpu_s.get(name, 0.0) for name in self.cpu_s},
         )
 
@@ -51,14 +61,18 @@ def read_counts(client: httpx.Client, model: str, port: int, *, is_local: bool) 
     for match in _SAMPLE.finditer(answer.text):
         # A tower of a CLIP model is counted as NAME/text_encoder or NAME/image_encoder.
         if match["model"].split("/text_encoder")[0].split("/image_encoder")[0] == model:
-            values[match[1]] = values.get(match[1], 0.0) + float(match["value"])
+            name = f"{match[1]} {match['result']}" if match["result"] else match[1]
+            values[name] = values.get(name, 0.0) + float(match["value"])
     if not values:
         return None
+    hits, joined, missed = (values.get(f"ingrain_cache_items {result}", 0.0) for result in ("hit", "joined", "miss"))
     return ServerCounts(
         batches=values.get("ingrain_batches", 0.0),
         items=values.get("ingrain_batch_items", 0.0),
         tokens=values.get("ingrain_batch_tokens", 0.0),
         padded_tokens=values.get("ingrain_batch_padded_tokens", 0.0),
+        cache_hits=hits + joined,
+        looked_up=hits + joined + missed,
         cpu_s=cpu_by_process(port) if is_local else {},
     )
 

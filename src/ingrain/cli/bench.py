@@ -50,6 +50,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="how vectors are answered: numbers or base64 in JSON, or float32 as they are. Default: json.",
     )
     add(
+        "--cache",
+        action="store_true",
+        help="let the server answer from its cache of vectors; without it every text is computed.",
+    )
+    add(
         "--mix",
         choices=get_args(Mix),
         default="query",

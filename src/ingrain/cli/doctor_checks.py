@@ -25,6 +25,7 @@ from ingrain.cores import usable_cores
 from ingrain.errors import SettingsError
 from ingrain.install_hint import install_hint
 from ingrain.python_backend import cuda
+from ingrain.repository.foreign import foreign_graphs
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.settings import Settings
 
@@ -106,12 +107,12 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
             else "Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
         )
         return
-    copies = f"{placement.policy.instances} copies of a graph, {placement.policy.threads} threads each"
+    batches = f"{placement.policy.instances} batches of a graph at a time, {placement.policy.threads} threads each"
     reason = placement.passed_over
     yield Finding(
         "engine",
         "note" if reason else "ok",
-        f"{placement.description}, {copies}" + (f", for {reason}" if reason else ""),
+        f"{placement.description}, {batches}" + (f", for {reason}" if reason else ""),
         cure=f"{install_hint('triton')}: on Linux it brings the embedded Triton." if reason else None,
     )
 
@@ -166,6 +167,8 @@ def check_repository(settings: Settings) -> Iterator[Finding]:
         f"{folder}, {free / 1e9:.1f} GB free",
         cure=None if is_enough else "Converting a model takes several times its size; free some room.",
     )
+    if foreign := foreign_graphs(folder):
+        yield Finding("other graphs", "note", f"left alone in the repository, of another program: {', '.join(foreign)}")
     if settings.local_models_dir is not None and not settings.local_models_dir.is_dir():
         yield Finding(
             "local models",

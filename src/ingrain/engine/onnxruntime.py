@@ -23,15 +23,14 @@ from ingrain.errors import (
     ModelNotLoadedError,
 )
 from ingrain.python_backend import cuda
-from ingrain.python_backend.lone import LoneSession, use_all_cores
+from ingrain.python_backend.lone import LoneSession
+from ingrain.python_backend.sessions import open_cpu_sessions, session_options
 from ingrain.repository.execution_policy import Backend, lone_threads_of
 from ingrain.repository.manifest import Graph
 from ingrain.repository.tuning import Layout
 from ingrain.roles import ROLES
 
 logger = logging.getLogger(__name__)
-
-_CPU = "CPUExecutionProvider"
 
 # A batch on all cores that is expected to finish within this time runs in the event loop's thread. A switch to another
 # thread and back takes time, and other requests would wait for a free core anyway.
@@ -180,24 +179,18 @@ class OnnxRuntimeEngine:
     def _open(
         self, path: Path, graph: Graph, layout: Layout
     ) -> tuple[list[onnxruntime.InferenceSession], LoneSession | None]:
-        # A session with one thread runs in the caller's thread, so that one session serves any number of runs at once.
-        count = 1 if layout.threads == 1 else layout.copies
-        sessions = [self._open_one(path, graph, _options(layout.threads)) for _ in range(count)]
-        lone_threads = 0 if self._on_gpu else lone_threads_of(graph, self._lone_threads, layout.threads)
-        if not lone_threads:
-            return sessions, None
-        options = _options(layout.threads)
-        use_all_cores(options, lone_threads, spin_us=_SPIN_US)
-        return sessions, LoneSession(self._open_one(path, graph, options))
-
-    def _open_one(self, path: Path, graph: Graph, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         if self._on_gpu:
-            return cuda.open_session(path, options)
-        return onnxruntime.InferenceSession(
-            str(path),
-            sess_options=options,
-            providers=[_CPU],
-            disabled_optimizers=list(ROLES[graph.role].disabled_cpu_optimizers),
+            count = 1 if layout.threads == 1 else layout.copies
+            return [cuda.open_session(path, session_options(layout.threads)) for _ in range(count)], None
+        role = ROLES[graph.role]
+        return open_cpu_sessions(
+            path,
+            copies=layout.copies,
+            threads=layout.threads,
+            lone_threads=lone_threads_of(graph, self._lone_threads, layout.threads),
+            lone_spin_us=_SPIN_US,
+            disabled_optimizers=role.disabled_cpu_optimizers,
+            has_fixed_shapes=not role.takes_token_sequences,
         )
 
     def _run_here(self, graph: _Loaded, lone: LoneSession, inputs: Arrays, begun: int) -> dict[str, Array]:
@@ -249,13 +242,4 @@ def _failed(error: Exception) -> InferenceError:
 def _quiet_run() -> onnxruntime.RunOptions:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
-    return options
-
-
-def _options(threads: int) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors come as exceptions
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -11,7 +11,7 @@ from ingrain.errors import SettingsError
 from ingrain.python_backend import cuda
 from ingrain.repository.execution_policy import ExecutionPolicy, InstanceKind
 
-_MOST_INSTANCES = 4
+_MOST_REMOTE_INSTANCES = 4
 _BATCH_ITEMS = 32
 # A GPU computes many short texts in the time of a few. A batch of 64 images still fits the memory of a small GPU.
 _BATCH_ITEMS_ON_THIS_GPU = 64
@@ -21,8 +21,10 @@ _LOADED_ITEMS_ON_A_CPU = 64
 _BATCH_TOKENS = 4096
 # The activations of a larger batch no longer fit the caches of a core: measured, 256 to 512 tokens are the fastest.
 _BATCH_TOKENS_ON_A_CPU = 512
-# This many items keep a core busy; adding more only pays if they need no padding.
-_ENOUGH_ITEMS_ON_A_CPU = 8
+# As in `BatchLimits`. Measured with all-MiniLM-L6-v2: reading the weights takes as long as 7 tokens if the cores share
+# one copy of them, and 16 if each has its own. A GPU computes hundreds of tokens in the time of one.
+_OVERHEAD_TOKENS_ON_A_CPU = 8
+_OVERHEAD_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Placement:
         policy: How graphs are executed. Graphs are loaded for batches of up to its ``max_batch_size``.
         batch_items: Maximum items in a batch if there is no tuning.
         batch_tokens: Maximum tokens in a batch if there is no tuning.
-        enough_items: Number of items from which a batch uses the engine well.
+        overhead_tokens: As in ``BatchLimits``, if there is no tuning.
     """
 
     engine: str
@@ -59,7 +61,7 @@ class Placement:
     policy: ExecutionPolicy
     batch_items: int
     batch_tokens: int
-    enough_items: int
+    overhead_tokens: int
 
     @property
     def instance_kind(self) -> InstanceKind:
@@ -111,10 +113,11 @@ def place(
 ) -> Placement:
     """Decide where graphs run and how.
 
-    Under load two copies with one thread each have 1.5 times the throughput of one copy with two threads
-    (triton-notes.md), so an engine on this machine's CPU gets one copy per core. On this machine's GPU a copy needs one
+    Under load two batches with one thread each have 1.5 times the throughput of one with two threads (triton-notes.md),
+    so an engine on this machine's CPU runs one batch per core. On this machine's GPU a copy needs one
     thread, which feeds the GPU. The hardware of a remote engine is unknown: it gets one copy, and ONNX Runtime chooses
-    the number of threads.
+    the number of threads. Only if the settings say that it has no GPU, it gets what this machine's CPU would: it is
+    often the same machine, and a copy with as many threads as ONNX Runtime chooses took up to twice the time there.
 
     Args:
         engines: All engines.
@@ -134,14 +137,16 @@ def place(
         kind = "KIND_CPU" if gpu_problem is not None else "KIND_GPU"
     on_this_gpu = spec.on_this_machine and gpu_problem is None and kind == "KIND_GPU"
     on_this_cpu = spec.on_this_machine and not on_this_gpu
-    cores = usable_cores() if on_this_cpu else 1
-    copies = given.instances or min(cores, _MOST_INSTANCES)
+    on_a_cpu = on_this_cpu or given.instance_kind == "KIND_CPU"
+    cores = usable_cores() if on_a_cpu else 1
+    default_copies = max(1, cores // max(1, given.threads))
+    # Each copy in a remote Triton has its own weights.
+    copies = given.instances or (default_copies if on_this_cpu else min(default_copies, _MOST_REMOTE_INSTANCES))
     # For a remote engine 0 means that ONNX Runtime chooses.
-    default_threads = max(1, cores // copies) if on_this_cpu else (1 if on_this_gpu else 0)
+    default_threads = max(1, cores // copies) if on_a_cpu else (1 if on_this_gpu else 0)
     threads = given.threads or default_threads
     lone_threads = given.lone_threads or cores
     items = given.max_batch_size or (_BATCH_ITEMS_ON_THIS_GPU if on_this_gpu else _BATCH_ITEMS)
-    on_a_cpu = on_this_cpu or given.instance_kind == "KIND_CPU"
     policy = replace(
         given,
         instance_kind=kind,
@@ -164,5 +169,5 @@ def place(
         policy=policy,
         batch_items=items,
         batch_tokens=batch_tokens or (_BATCH_TOKENS_ON_A_CPU if on_this_cpu else _BATCH_TOKENS),
-        enough_items=_ENOUGH_ITEMS_ON_A_CPU if on_this_cpu else items,
+        overhead_tokens=_OVERHEAD_TOKENS_ON_A_CPU if on_a_cpu else _OVERHEAD_TOKENS,
     )

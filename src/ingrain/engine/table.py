@@ -73,6 +73,7 @@ def _make_triton(options: EngineOptions, policy: ExecutionPolicy, gpus: int) -> 
         options.triton_grpc_url,
         backend=options.triton_backend,
         instances=policy.instances,
+        graphs=options.graphs,
         load_timeout_s=options.load_timeout_s,
     )
 

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher
+from ingrain.batching.cached_queue import CachedQueue
+from ingrain.batching.request import Queue
+from ingrain.batching.row_cache import RowCache
 from ingrain.engine.protocol import GraphRunner
 from ingrain.errors import IngrainError, ModalityError
-from ingrain.models.queues import QueueLimits, queue_of
+from ingrain.models.queues import QueueLimits, queue_of, row_key
 from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.text import TextPreprocessor
@@ -34,6 +37,8 @@ class LoadedModel:
         text: Tokenizer; None if the model takes no text.
         image: Image preprocessing; None if the model takes no images.
         calibration: Ranges of text vectors; None if they were not measured.
+        row_cache: Cache of rows that all models share; None for none.
+        cached_queues: Queues behind the cache, by the graph's role and the group of requests that share rows.
         label_vectors: Cache of the text vectors of label sets, most recently used last.
         devices: Number of processors on which the engine creates each copy of a graph.
     """
@@ -43,6 +48,8 @@ class LoadedModel:
     text: TextPreprocessor | None = None
     image: ImagePreprocessor | None = None
     calibration: CalibrationRanges | None = None
+    row_cache: RowCache | None = None
+    cached_queues: dict[tuple[Role, int], CachedQueue[Any]] = field(default_factory=dict)
     label_vectors: OrderedDict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=OrderedDict)
     devices: int = 1
 
@@ -62,10 +69,32 @@ class LoadedModel:
             raise ModalityError(f"Model {self.manifest.name!r} does not {what}.", param=param)
         return queue
 
+    def text_queue(self, param: str, cache_group: int | None) -> Queue[Any]:
+        """Return the queue of the text encoder.
+
+        Args:
+            param: Request field with the texts, for the error.
+            cache_group: Group of requests that share cached rows; None to compute all rows.
+
+        Raises:
+            ModalityError: The model takes no text.
+        """
+        if cache_group is not None:
+            cached = self.cached_queues.get(("text_encoder", cache_group))
+            if cached is not None:
+                return cached
+        queue = self.queue("text_encoder", param, "take text")
+        if cache_group is None or self.row_cache is None:
+            return queue
+        cached = self.cached_queues["text_encoder", cache_group] = CachedQueue(queue, self.row_cache, row_key)
+        return cached
+
     def close(self, error: IngrainError) -> None:
-        """Fail all waiting requests with this error."""
+        """Fail all waiting requests with this error, and free the cached rows."""
         for queue in self.queues.values():
             queue.close(error)
+        for cached in self.cached_queues.values():
+            cached.close()
 
     def retune(self, executions: Mapping[Role, Execution]) -> None:
         """Apply new layouts and batch limits to the queues."""
@@ -74,6 +103,7 @@ class LoadedModel:
                 queue.retune(
                     max_items=execution.max_items,
                     max_tokens=ROLES[role].batch_tokens(execution.max_items, execution.max_tokens),
+                    overhead_tokens=execution.overhead_tokens,
                     in_flight=execution.layout.copies * self.devices + 1,
                 )
 
@@ -96,6 +126,7 @@ def open_model(
         text=TextPreprocessor(manifest.text, entry.folder) if manifest.text is not None else None,
         image=images(manifest.image) if manifest.image is not None else None,
         calibration=_calibration(entry),
+        row_cache=limits.row_cache,
         devices=limits.devices,
     )
 

@@ -13,6 +13,7 @@ from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
 from ingrain.batching.request import Rows
+from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import NotFiniteError
 from ingrain.preprocess.image import Pixels
@@ -28,7 +29,7 @@ class QueueLimits:
     Attributes:
         max_batch_size: Maximum items in a batch.
         max_batch_tokens: Maximum tokens in a batch of token sequences, including padding.
-        enough_items: Number of items that use the engine well; more are only added if they need no padding.
+        overhead_tokens: As in ``BatchLimits``.
         max_queue_tokens: Maximum tokens that wait for one graph.
         engine_timeout_s: Seconds that one batch may take in the engine.
         shared_in_flight: Returns, for a graph's name, the counter of the graph's batches in flight over all processes;
@@ -36,17 +37,24 @@ class QueueLimits:
         few_lengths: Whether to pad batches to one of a few lengths, so that Triton can merge batches of front ends.
         in_flight: Counts the batches of all graphs in the engine.
         devices: Number of processors on which the engine creates each copy of a graph.
+        row_cache: Cache of the rows of texts; None for none.
     """
 
     max_batch_size: int = 32
     max_batch_tokens: int = 4096
-    enough_items: int = 32
+    overhead_tokens: int = 8
     max_queue_tokens: int = 1_000_000
     engine_timeout_s: float = 60.0
     shared_in_flight: Callable[[str], SharedInFlight] | None = None
     few_lengths: bool = False
     in_flight: EngineInFlight = field(default_factory=EngineInFlight)
     devices: int = 1
+    row_cache: RowCache | None = None
+
+
+def row_key(number: int, item: TokenizedText) -> RowKey:
+    """Return the key of a text's row: all that a graph gets of a text, and the number of the cached graph."""
+    return number, item.packed_ids, item.packed_type_ids, item.prompt_tokens
 
 
 def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:
@@ -57,7 +65,7 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
     batches = BatchLimits(
         max_items=limits.max_batch_size,
         max_tokens=limits.max_batch_tokens,
-        enough_items=limits.enough_items,
+        overhead_tokens=limits.overhead_tokens,
         equal_lengths_only=graph.equal_lengths_only,
         few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
     )

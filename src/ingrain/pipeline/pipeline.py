@@ -13,7 +13,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 import numpy as np
 
-from ingrain.batching.batcher import Batcher
+from ingrain.batching.request import Queue
 from ingrain.errors import DeadlineExceededError, EngineUnavailableError, IngrainError, ModelNotLoadedError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Caller, Groups, ModelName, RequestLimits, Rows, Task
@@ -81,10 +81,15 @@ class Pipeline:
             return _call_later(self._run_refreshed(task, started or time.monotonic()), caller)
         queue = task.admit(model, self.limits)
         timeout_s = self.limits.timeout_s if started is None else self._time_left_s(started)
-        queue.refuse_when_late(len(task), timeout_s)
+        looks_up_first = queue.looks_up_first
+        if not looks_up_first:
+            queue.refuse_when_late(len(task), timeout_s)
         inputs = task.prepare(model, self.images)
         if isinstance(inputs, (list, Sequence)):  # a list first, because the other check takes long
-            return queue.put(inputs, _Waiter(self, task, model, caller), timeout_s=timeout_s, is_let_in=True)
+            waiter = _Waiter(self, task, model, caller)
+            return queue.put(inputs, waiter, timeout_s=timeout_s, is_let_in=not looks_up_first)
+        if looks_up_first:  # preparing these inputs takes long, so refuse the request before it is known what is cached
+            queue.refuse_when_late(len(task), timeout_s)
         return _call_later(self._run_groups(task, model, queue, inputs, started or time.monotonic()), caller)
 
     async def model(self, name: ModelName) -> LoadedModel:
@@ -100,7 +105,7 @@ class Pipeline:
         return await self.run(task, started=started)
 
     async def _run_groups(
-        self, task: Task[R], model: LoadedModel, queue: Batcher[Any], groups: Groups, started: float
+        self, task: Task[R], model: LoadedModel, queue: Queue[Any], groups: Groups, started: float
     ) -> R:
         """Compute a group of inputs while the next group is prepared, so that at most two are in memory."""
         running: asyncio.Task[Rows] | None = None

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.batching.batcher import Batcher
+from ingrain.batching.request import Queue
 from ingrain.models.loaded import LoadedModel
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.vocabulary import Library
@@ -70,7 +70,7 @@ class Task(Protocol[Result_co]):
             RequestError: The request is invalid.
         """
 
-    def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Any]:
+    def admit(self, model: LoadedModel, limits: RequestLimits) -> Queue[Any]:
         """Return the queue of the graph that computes the task.
 
         Raises:

@@ -21,9 +21,6 @@ _REMEMBERED = 15
 _LATEST = 3
 # All cores are used if they take less than this share of the other session's time.
 _WORTH_IT = 0.9
-# Microseconds that a waiting thread spins: usually enough until the next operator, but short after the run, when
-# tritonserver and the front end need the cores.
-_SPIN_US = 50
 
 
 class LoneSession:
@@ -131,16 +128,3 @@ class _Times:
 
 def _median(seconds: deque[float]) -> float:
     return sorted(seconds)[len(seconds) // 2]
-
-
-def use_all_cores(options: Any, threads: int, *, spin_us: int = _SPIN_US) -> None:
-    """Change session options to those of a lone session. They do not affect how ONNX Runtime optimizes the graph.
-
-    Args:
-        options: ``onnxruntime.SessionOptions``.
-        threads: Number of threads of the session.
-        spin_us: Microseconds that a waiting thread spins.
-    """
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))

@@ -1,6 +1,6 @@
 """Runs ``model.onnx`` on ONNX Runtime inside Triton's Python backend.
 
-The file is copied next to each graph, with ``lone.py`` and ``cuda.py``. Triton's stub process imports it; that process
+The file is copied next to each graph, with the modules that it imports. Triton's stub process imports it; that process
 has numpy and onnxruntime but maybe not Ingrain, so the file imports nothing else.
 """
 
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
-from . import cuda  # relative, because both are copied to the same folder
-from .lone import LoneSession, use_all_cores
+from . import cuda  # relative, because all are copied to the same folder
+from .runs import Arrays, ConcurrentRuns, Job, run_together
+from .sessions import open_cpu_sessions, session_options
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+# Microseconds that a thread of a lone batch spins while it waits: usually enough until the next operator, but short
+# after the run, when tritonserver and the front end need the cores.
+_SPIN_US = 50
 
 
 class TritonPythonModel:
-    """One instance of a graph; Triton calls ``execute`` with all requests that its batcher merged."""
+    """One instance of a graph. On a CPU it is the only one, and runs several batches at the same time."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the graph.
@@ -46,45 +50,69 @@ class TritonPythonModel:
         self.input_names = [tensor["name"] for tensor in config["input"]]
         self.output_names = [tensor["name"] for tensor in config["output"]]
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        on_gpu = args["model_instance_kind"] == "GPU" and cuda.has_provider()
-        disabled = [name for name in parameters["disabled_optimizers"].split(",") if name]
+        threads = int(parameters["threads"])
+        self.runs: ConcurrentRuns | None = None
+        if args["model_instance_kind"] == "GPU" and cuda.has_provider():
+            self.session = cuda.open_session(path, session_options(threads), args["model_instance_device_id"])
+            return
+        count = int(parameters["concurrent_runs"])
+        sessions, self.lone = open_cpu_sessions(
+            path,
+            copies=count,
+            threads=threads,
+            lone_threads=int(parameters["lone_threads"]),
+            lone_spin_us=_SPIN_US,
+            disabled_optimizers=[name for name in parameters["disabled_optimizers"].split(",") if name],
+            has_fixed_shapes=all(int(size) > 0 for tensor in config["input"] for size in tensor["dims"]),
+        )
+        self.session = sessions[0]
+        runs = [partial(self._run, sessions[number % len(sessions)]) for number in range(count)]
+        self.runs = ConcurrentRuns(runs, max_items=config["max_batch_size"])
 
-        def open_session(options: ort.SessionOptions) -> ort.InferenceSession:
-            if on_gpu:
-                return cuda.open_session(path, options, args["model_instance_device_id"])
-            return ort.InferenceSession(
-                os.fspath(path),
-                sess_options=options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=disabled,
-            )
+    def execute(self, requests: Sequence[Any]) -> list[Any] | None:
+        """Run requests, merging those of equal shape.
 
-        self.session = open_session(session_options(int(parameters["threads"])))
-        self.lone: LoneSession | None = None
-        lone_threads = int(parameters.get("lone_threads", "0"))
-        if lone_threads and not on_gpu:
-            options = session_options(lone_threads)
-            use_all_cores(options, lone_threads)
-            self.lone = LoneSession(open_session(options))
-
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Run the requests, merging those of equal shape.
+        On a CPU this method only queues them, so that Triton calls it again at once with the next ones.
 
         Args:
             requests: ``pb_utils.InferenceRequest`` objects; axis 0 of each input is the batch.
 
         Returns:
-            One ``pb_utils.InferenceResponse`` per request, in the same order.
+            One ``pb_utils.InferenceResponse`` per request, in the same order; None on a CPU, where each request is
+            answered when its batch has run.
         """
-        inputs = [self._inputs(request) for request in requests]
-        if len(requests) == 1 and self.lone is not None and is_alone(requests[0]):
-            return [respond(self._run(inputs[0], self.lone), requests[0].requested_output_names())]
+        if self.runs is None:
+            return self._execute_now(requests)
+        for request in requests:
+            parameters, sender = request.parameters(), request.get_response_sender()
+            if '"statistics"' in parameters:
+                content = np.frombuffer(json.dumps(self.runs.statistics()).encode(), np.uint8)
+                send(sender, pb_utils.InferenceResponse([pb_utils.Tensor(self.output_names[0], content)]))
+                continue
+            is_alone = '"alone"' in parameters and self.lone is not None
+            self.runs.submit(
+                Job(
+                    inputs=self._inputs(request),
+                    finish=partial(self._finish, request, sender),
+                    alone=self._run_alone if is_alone else None,
+                    is_given_up=request.is_cancelled,
+                )
+            )
+        return None
+
+    def finalize(self) -> None:
+        """Finish all batches before Triton ends this process."""
+        if self.runs is not None:
+            self.runs.close()
+
+    def _execute_now(self, requests: Sequence[Any]) -> list[Any]:
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        inputs = [self._inputs(request) for request in requests]
         for position, arrays in enumerate(inputs):
             groups.setdefault(tuple(array.shape[1:] for array in arrays.values()), []).append(position)
         responses: list[Any] = [None] * len(requests)
         for positions in groups.values():
-            results = self._run_group([inputs[position] for position in positions])
+            results = run_together(partial(self._run, self.session), [inputs[position] for position in positions])
             for position, result in zip(positions, results, strict=True):
                 responses[position] = respond(result, requests[position].requested_output_names())
         return responses
@@ -93,36 +121,17 @@ class TritonPythonModel:
         """Return views of the request's arrays in the memory shared with Triton."""
         return {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.input_names}
 
-    def _run_group(self, group: list[Arrays]) -> list[Arrays | Exception]:
-        """Run requests of equal shape as one batch; if that fails, run them one by one, so that only bad ones fail."""
-        if len(group) == 1:
-            return [self._run(group[0])]
-        merged = {name: np.concatenate([arrays[name] for arrays in group]) for name in self.input_names}
-        outputs = self._run(merged)
-        if isinstance(outputs, Exception):
-            return [self._run(arrays) for arrays in group]
-        results: list[Arrays | Exception] = []
-        start = 0
-        for arrays in group:
-            stop = start + len(arrays[self.input_names[0]])
-            results.append({name: output[start:stop] for name, output in outputs.items()})
-            start = stop
-        return results
+    def _finish(self, request: Any, sender: Any, result: Arrays | Exception) -> None:
+        send(sender, respond(result, request.requested_output_names()))
 
-    def _run(self, inputs: Arrays, lone: LoneSession | None = None) -> Arrays | Exception:
-        try:
-            if lone is None:
-                outputs = self.session.run(self.output_names, inputs)
-            else:
-                outputs = lone.run(self.session, self.output_names, inputs)
-        except Exception as error:  # ONNX Runtime's exceptions have no common base; return any of them as a response.
-            return error
+    def _run(self, session: ort.InferenceSession, inputs: Arrays) -> Arrays:
+        return dict(zip(self.output_names, session.run(self.output_names, inputs), strict=True))
+
+    def _run_alone(self, inputs: Arrays) -> Arrays:
+        """Run a batch that is alone in the engine."""
+        assert self.lone is not None
+        outputs = self.lone.run(self.session, self.output_names, inputs)
         return dict(zip(self.output_names, outputs, strict=True))
-
-
-def is_alone(request: Any) -> bool:
-    """Return whether the request has the parameter ``alone``: no other batch is in the engine."""
-    return '"alone"' in request.parameters()
 
 
 def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:
@@ -134,17 +143,18 @@ def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:
     return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
-def session_options(threads: int) -> ort.SessionOptions:
-    """Return session options for threads that do not spin while idle.
+def send(sender: Any, response: Any) -> None:
+    """Answer a request.
 
-    Spinning threads would occupy cores that other instances and the HTTP front end need.
+    If that fails, for example because shared memory is full, the request would wait for ever, and Triton lets no second
+    answer follow. So this process ends, which the server notices and heals.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options
+    try:
+        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    except Exception as error:
+        sys.stderr.write(f"A response could not be sent: {error}\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def end_with_server() -> None:

@@ -131,7 +131,6 @@ class Tuner:
             graph,
             lay_out=partial(layouts.change, graph),
             serve=layouts.serve,
-            enough_items=self.place.enough_items,
             devices=self.place.devices,
             timeout_s=_BATCH_TIMEOUT_S,
             clock=self.clock,

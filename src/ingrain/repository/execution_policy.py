@@ -24,8 +24,9 @@ class ExecutionPolicy:
         max_batch_size: Largest batch of one call; Triton refuses larger ones.
         dynamic_batching: Let Triton merge calls of equal shape.
         instance_kind: Device of the instances. ``KIND_AUTO`` is the GPU if Triton finds one.
-        instances: Copies of the graph, each with its own weights; with several GPUs, copies per GPU.
-        threads: Intra-op threads of one instance.
+        instances: Batches of the graph that run at the same time; with several GPUs, on each GPU. On the CPU of the
+            embedded engines those with one thread share one copy of the weights; otherwise each has its own.
+        threads: Intra-op threads of one batch.
         lone_threads: Threads for a batch that runs alone. 0: as many as any other batch gets.
         tensorrt: Run supported parts of the graph on TensorRT (GPU and native backend only).
         fp16: Let TensorRT compute in half precision.
@@ -46,12 +47,12 @@ class ExecutionPolicy:
 def lone_threads_of(graph: Graph, lone_threads: int, threads: int) -> int:
     """Return the threads for a graph's batches that run alone; 0: as many as any other batch gets.
 
-    0 if a copy has as many threads anyway, and for a large graph, whose weights would take memory twice.
+    0 if any batch has as many threads anyway, and for a large graph, whose weights would take memory twice.
 
     Args:
         graph: The graph.
         lone_threads: The policy's value.
-        threads: Threads of one copy.
+        threads: Threads of any other batch.
     """
     is_small = sum(file.size_bytes for file in graph.files) <= _LARGEST_LONE_BYTES
     return lone_threads if is_small and lone_threads > threads else 0

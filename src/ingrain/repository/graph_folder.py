@@ -15,7 +15,7 @@ from ingrain.repository.triton_config import graph_config, to_pbtxt
 from ingrain.repository.tuning import Layout
 
 VERSION = "1"
-_PYTHON_MODEL = ("model.py", "lone.py", "cuda.py")
+_PYTHON_MODEL = ("model.py", "runs.py", "sessions.py", "lone.py", "cuda.py")
 
 
 def write_graph_folder(

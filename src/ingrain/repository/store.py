@@ -9,6 +9,7 @@
     <root>/claims/                        empty files, locked while a process exports, loads or unloads that model
     <root>/desired.json                   the list of models that should be loaded
     <root>/lock                           held during every change
+    <root>/<graph>                        links to graphs, only for a Triton whose root is <root> (graph_links.py)
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ingrain.errors import MachineError, ModelConflictError, RepositoryError
 from ingrain.repository.checksums import check_files
 from ingrain.repository.custom import CustomSources
 from ingrain.repository.durable import sync, sync_tree, write_json
+from ingrain.repository.graph_links import unlink_graph
 from ingrain.repository.lock import exclusive, if_free
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.manifest_file import MANIFEST_FILE, read_manifest, read_name
@@ -234,6 +236,8 @@ class Repository:
 
     def _remove_entry(self, key: str, graphs: list[str]) -> None:
         """Remove the manifest first, so that the model no longer exists even if the removal is interrupted."""
+        for graph in graphs:
+            unlink_graph(self.triton, graph)
         self._discard(self.models / key, *(self.triton / graph for graph in graphs))
 
     def _discard(self, *folders: Path) -> None:
@@ -259,4 +263,5 @@ class Repository:
         for folder in self.triton.iterdir():
             key = key_of_graph(folder.name)
             if key is not None and key not in keys:
+                unlink_graph(self.triton, folder.name)
                 shutil.rmtree(folder, ignore_errors=True)

@@ -43,7 +43,10 @@ def graph_config(
         ValueError: A tensor has no dynamic batch axis, or only the batch axis.
     """
     config = model_config_pb2.ModelConfig(
-        name=graph.name, backend=backend, max_batch_size=policy.max_batch_size, instance_group=[_instances(policy)]
+        name=graph.name,
+        backend=backend,
+        max_batch_size=policy.max_batch_size,
+        instance_group=[_instances(backend, policy)],
     )
     for tensor in graph.inputs:
         config.input.add(name=tensor.name, data_type=_data_type(tensor), dims=_dims(tensor))
@@ -59,9 +62,15 @@ def graph_config(
     return config
 
 
-def _instances(policy: ExecutionPolicy) -> model_config_pb2.ModelInstanceGroup:
+def _instances(backend: Backend, policy: ExecutionPolicy) -> model_config_pb2.ModelInstanceGroup:
     kind = model_config_pb2.ModelInstanceGroup.Kind.Value(policy.instance_kind)
-    return model_config_pb2.ModelInstanceGroup(count=policy.instances, kind=kind)
+    count = 1 if _runs_concurrently(backend, policy) else policy.instances
+    return model_config_pb2.ModelInstanceGroup(count=count, kind=kind)
+
+
+def _runs_concurrently(backend: Backend, policy: ExecutionPolicy) -> bool:
+    """Return whether one instance of a graph runs several batches at the same time (``python_backend/runs.py``)."""
+    return backend == "python" and policy.instance_kind == "KIND_CPU"
 
 
 def _data_type(tensor: Tensor) -> int:
@@ -85,6 +94,7 @@ def _parameters(graph: Graph, backend: Backend, policy: ExecutionPolicy) -> dict
         }
     return {
         "threads": str(policy.threads),
+        "concurrent_runs": str(policy.instances if _runs_concurrently(backend, policy) else 1),
         "lone_threads": str(lone_threads_of(graph, policy.lone_threads, policy.threads)),
         "disabled_optimizers": ",".join(ROLES[graph.role].disabled_cpu_optimizers),
         # Ingrain's Python model reads inputs as numpy arrays.

@@ -8,7 +8,14 @@ from ingrain.vocabulary import Role, TuningStep
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The number of parallel copies of a graph, and of CPU threads per copy (0: ONNX Runtime's choice)."""
+    """The number of batches of a graph that run at the same time, and of CPU threads for each.
+
+    On this machine's CPU batches with one thread share one copy of the weights; otherwise each has its own.
+
+    Attributes:
+        copies: Batches at the same time.
+        threads: CPU threads of each; 0: ONNX Runtime's choice.
+    """
 
     copies: int
     threads: int
@@ -21,11 +28,14 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         layout: Copies and threads.
         max_items: Largest number of items in a batch.
         max_tokens: Largest number of tokens in a batch, padding included; 0 for image graphs.
+        overhead_tokens: Tokens that take as long as the part of a batch's time that does not depend on its size; 0 for
+            image graphs, and in tunings that did not measure it.
     """
 
     layout: Layout
     max_items: int
     max_tokens: int = 0
+    overhead_tokens: int = 0
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):

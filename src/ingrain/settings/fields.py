@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting(
             "INGRAIN_WORKERS",
             "Number of processes that serve the inference plane on its port and share one engine; 1: the server's own "
-            "process. Limits of queues, requests and fetches are divided among the processes.",
+            "process. Limits of queues, requests, fetches and the cache are divided among the processes.",
         ),
     ] = 1
     repository: Annotated[
@@ -130,24 +130,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         NotNegative,
         _setting(
             "MODEL_INSTANCES",
-            "Copies of a graph that run in parallel, on each GPU if there are several; 0: the tuned value, or without "
-            "a tuning one per core (at most four) on this machine's CPU and one elsewhere.",
+            "Batches of a graph that run at the same time, on each GPU if there are several; 0: the tuned value, or "
+            "without a tuning one per core on this machine's CPU, one per core (at most four) with "
+            "INSTANCE_KIND=KIND_CPU on another machine, and one elsewhere. On this machine's CPU batches of one thread "
+            "share one copy of the weights; elsewhere, and with more threads, each has its own.",
         ),
     ] = 0
     threads_per_instance: Annotated[
         NotNegative,
         _setting(
             "INGRAIN_THREADS_PER_INSTANCE",
-            "CPU threads of one copy; 0: the tuned value, or without a tuning the cores divided by the copies, and one "
-            "on a GPU of this machine.",
+            "CPU threads of one batch; 0: the tuned value, or without a tuning the cores divided by the batches that "
+            "run at the same time, and one on a GPU of this machine.",
         ),
     ] = 0
     lone_request_threads: Annotated[
         NotNegative,
         _setting(
             "INGRAIN_LONE_REQUEST_THREADS",
-            "CPU threads for a batch that runs alone in the engine, used if they measure faster than those of one "
-            "copy. Each copy of a graph of up to 256 MiB then holds its weights twice. 0: all cores if graphs run on "
+            "CPU threads for a batch that runs alone in the engine, used if they measure faster than those of "
+            "any other batch. Graphs of up to 256 MiB then hold their weights twice. 0: all cores if graphs run on "
             "this machine's CPU; 1: off.",
         ),
     ] = 0
@@ -194,6 +196,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive,
         _setting("INGRAIN_MAX_QUEUE_TOKENS", "Maximum tokens that wait for one graph; requests beyond it get 429."),
     ] = 1_000_000
+    cache_bytes: Annotated[
+        NotNegative,
+        _setting(
+            "INGRAIN_CACHE_BYTES",
+            "Maximum bytes for the vectors of texts that are kept in memory, for all models together; a text that "
+            "comes again is then not computed again (docs/cache.md). 0: no cache.",
+        ),
+    ] = 64 * 1024 * 1024
     max_requests: Annotated[
         Positive, _setting("INGRAIN_MAX_REQUESTS", "Maximum inference requests in progress; further ones get 429.")
     ] = 2048

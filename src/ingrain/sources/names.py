@@ -12,6 +12,7 @@ from ingrain.errors import InvalidRequestError
 from ingrain.libraries import LIBRARIES
 from ingrain.sources.model_source import SourceSpec, quoted
 from ingrain.sources.pretrained_weights import timm_repo
+from ingrain.sources.published_names import is_indexed
 from ingrain.vocabulary import Library
 
 MAX_REVISION_CHARS = 255
@@ -62,11 +63,12 @@ def hub_id(name: str, library: Library) -> str:
 
 
 def needs_registry(spec: SourceSpec) -> bool:
-    """Return True if the name may be in the library's own list of models, so that the library must be imported."""
+    """Return True if the name may be in the library's own list of models, and only the library can tell."""
     facts = LIBRARIES[spec.library]
     has_prefix = spec.name.startswith((*facts.hub_prefixes, facts.local_prefix or "://"))
     # `ViT-B/32` is an architecture of OpenCLIP; timm's architectures have no slash.
-    return facts.has_registry and not has_prefix and ("/" not in spec.name or facts.has_pretrained_tag)
+    may_be_own = facts.has_registry and not has_prefix and ("/" not in spec.name or facts.has_pretrained_tag)
+    return may_be_own and not is_indexed(spec.library)
 
 
 def without_hub_prefix(name: str, library: Library) -> str:

@@ -18,10 +18,10 @@ from ingrain.sources.hub import Hub, Snapshot, fetch_model
 from ingrain.sources.local import link_files, list_files, local_folder
 from ingrain.sources.model_source import ResolvedSource, SourceSpec
 from ingrain.sources.names import check_repo_id, check_revision, without_hub_prefix
-from ingrain.sources.pretrained_weights import clip_weights
+from ingrain.sources.pretrained_weights import CLIP_PICKLED, CLIP_WEIGHTS, clip_weights
 
 _FACTS = LIBRARIES["open_clip"]
-CONFIG, _WEIGHTS, _PICKLED = _FACTS.config_file, _FACTS.weights_file, "open_clip_pytorch_model.bin"
+CONFIG = _FACTS.config_file
 # The export reads the configuration of a text tower from transformers here.
 TEXT_CONFIG = Path("text_config") / "config.json"
 # Folder of links below the spec's output, for a model whose parts come from several folders.
@@ -72,7 +72,7 @@ def resolve_custom_clip(spec: SourceSpec, folder: Path) -> Path:
     """
     config = _read_config(folder)
     own_tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-    return _assemble(spec, _Parts(config, folder / _WEIGHTS, folder if own_tokenizer else None))
+    return _assemble(spec, _Parts(config, folder / CLIP_WEIGHTS, folder if own_tokenizer else None))
 
 
 def _local(spec: SourceSpec) -> Path | None:
@@ -87,7 +87,7 @@ def _from_hub(spec: SourceSpec, progress: Report) -> ResolvedSource:
     rules = file_rules("open_clip", pickled_weights=spec.pickled_weights)
     snapshot = _fetch(spec, repo_id, rules, progress, revision=spec.revision)
     config = _read_config(snapshot.folder)
-    return _downloaded(spec, config, repo_id, snapshot, (_WEIGHTS, _PICKLED))
+    return _downloaded(spec, config, repo_id, snapshot, (CLIP_WEIGHTS, CLIP_PICKLED))
 
 
 def _published(spec: SourceSpec, progress: Report) -> ResolvedSource:
@@ -132,7 +132,7 @@ def _assemble(spec: SourceSpec, parts: _Parts) -> Path:
     folder = Path(spec.output) / LINKED_FOLDER
     folder.mkdir()
     (folder / CONFIG).write_text(json.dumps(parts.config))
-    name = _WEIGHTS if parts.weights.suffix == ".safetensors" else _PICKLED
+    name = CLIP_WEIGHTS if parts.weights.suffix == ".safetensors" else CLIP_PICKLED
     (folder / name).symlink_to(parts.weights.resolve())
     text = _text_config(parts.config)
     if tokenizer_name := text.get("hf_tokenizer_name"):

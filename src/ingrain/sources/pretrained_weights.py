@@ -1,4 +1,4 @@
-"""Looks up the hub repository of a model that OpenCLIP or timm has in its own list; imports them, and so torch."""
+"""Looks up the hub repository of a model that OpenCLIP or timm has in its own list."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingrain.errors import InvalidRequestError, SourceNotFoundError, UnsupportedModelError
+from ingrain.libraries import LIBRARIES
 from ingrain.sources.model_source import quoted
+from ingrain.sources.published_names import PREPROCESSING, clip_architecture, clip_names, timm_names
 
 logger = logging.getLogger("ingrain.sources")
 
+# OpenCLIP's names of the weight files in a repository, unless its list has another one.
+CLIP_WEIGHTS = LIBRARIES["open_clip"].weights_file
+CLIP_PICKLED = "open_clip_pytorch_model.bin"
+
 _MOST_NAMES_TOLD = 12
-_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color", "size", "mode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,19 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
         InvalidRequestError: The tag is missing, or the architecture has no such tag.
         UnsupportedModelError: The weights are not on the hub.
     """
-    import open_clip
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
     architecture = name.replace("/", "-")
-    model = open_clip.get_model_config(architecture) if ":" not in architecture else None
+    model = clip_architecture(architecture)
     if model is None:
         raise SourceNotFoundError(
             f"{quoted(name)} is neither a folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR) nor an "
             "architecture of OpenCLIP; a model on the hub is written 'hf-hub:organization/name'.",
             param="name",
         )
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    published = open_clip.get_pretrained_cfg(architecture, pretrained) if pretrained else {}
-    if not published:
-        raise InvalidRequestError(_no_weights(architecture, pretrained, tags), param="pretrained")
+    tags = clip_names().get(architecture, {})
+    # As in OpenCLIP, neither case nor the kind of dash matters.
+    published = tags.get(pretrained.lower().replace("-", "_")) if pretrained else None
+    if published is None:
+        raise InvalidRequestError(_no_weights(architecture, pretrained, list(tags)), param="pretrained")
     if bool(published.get("quick_gelu")) != bool(model.get("quick_gelu")):
         # Like OpenCLIP, warn and use the architecture's own activation.
         logger.warning(
@@ -73,9 +76,9 @@ def clip_weights(name: str, pretrained: str | None) -> ClipWeights:
             f"The weights {pretrained!r} of {architecture!r} are not on the hub, so they cannot be fetched.",
             param="pretrained",
         )
-    pickled = file or HF_WEIGHTS_NAME
-    file = HF_SAFE_WEIGHTS_NAME if pickled == HF_WEIGHTS_NAME else re.sub(r"\.(bin|pth?)$", ".safetensors", pickled)
-    preprocess = {key: published[key] for key in _PREPROCESSING if published.get(key) is not None}
+    pickled = file or CLIP_PICKLED
+    file = CLIP_WEIGHTS if pickled == CLIP_PICKLED else re.sub(r"\.(bin|pth?)$", ".safetensors", pickled)
+    preprocess = {key: published[key] for key in PREPROCESSING if key in published}
     return ClipWeights(repo_id, file, pickled, {"model_cfg": model, "preprocess_cfg": preprocess})
 
 
@@ -86,24 +89,20 @@ def timm_repo(name: str) -> str:
         SourceNotFoundError: timm has no such architecture or tag.
         UnsupportedModelError: The weights are not on the hub.
     """
-    import timm
-
-    try:
-        config = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
-    except RuntimeError:  # the architecture has no such tag
-        config = None
-    if config is None:
+    names = timm_names()
+    if name not in names:
         raise SourceNotFoundError(
             f"{quoted(name)} is neither a folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR) nor a "
             "timm model; a model on the hub is written 'organization/name'.",
             param="name",
         )
-    if not config.hf_hub_id:
+    repo_id = names[name]
+    if not repo_id:
         raise UnsupportedModelError(
             f"timm has no weights of {name!r} on the hub, so they cannot be fetched.",
             param="name",
         )
-    return str(config.hf_hub_id)
+    return repo_id
 
 
 def _no_weights(architecture: str, pretrained: str | None, tags: list[str]) -> str:

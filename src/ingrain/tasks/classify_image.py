@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ingrain.batching.batcher import Batcher
 from ingrain.errors import ModalityError
 from ingrain.models.loaded import LoadedModel
-from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
+from ingrain.pipeline.task import RequestLimits, Rows
 from ingrain.postprocess.probabilities import softmax
 from ingrain.preprocess.image import Pixels
-from ingrain.preprocess.image_input import ImageInput
-from ingrain.tasks.images import Images, check_images, prepare_images
+from ingrain.tasks.images import ImagesTask
 
 
-class ClassifyImages(msgspec.Struct, eq=False):
+class ClassifyImages(ImagesTask):
     """Classifies images; the result is probabilities, ``float32 [N, K]``, by image and by the model's labels."""
-
-    model: ModelName
-    images: Images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def check(self, limits: RequestLimits) -> None:
-        """Refuse too many images."""
-        check_images(limits, self.images)
 
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Pixels]:
         """Return the queue of the classifier."""
@@ -35,10 +22,6 @@ class ClassifyImages(msgspec.Struct, eq=False):
             hint = " Send label names to /classify_image_zero_shot." if model.manifest.similarity else ""
             raise ModalityError(f"Model {model.manifest.name!r} is not a classifier.{hint}", param="name")
         return queue
-
-    def prepare(self, model: LoadedModel, images: ImageInput) -> Groups:
-        """Fetch, decode and resize the images."""
-        return prepare_images(self.images, model, images)
 
     def finish(self, model: LoadedModel, rows: Rows) -> Rows:
         """Turn logits into probabilities."""

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.batching.batcher import Batcher
+from ingrain.batching.request import Queue
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.quantize import AnyVectors
@@ -61,9 +61,9 @@ class EmbedTexts(msgspec.Struct, eq=False):
         """Refuse too many texts and too long texts."""
         check_texts(limits, self.texts)
 
-    def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[TokenizedText]:
+    def admit(self, model: LoadedModel, limits: RequestLimits) -> Queue[TokenizedText]:
         """Check the form of the vectors, choose the prompt and return the queue of the text encoder."""
-        queue = model.queue("text_encoder", self.texts.param, "take text")
+        queue = model.text_queue(self.texts.param, self.texts.cache_group)
         # Almost every request has neither; a call less is a hundredth of what the front end spends on a short text.
         if self.form.dimensions is not None or self.form.dtype != "float":
             self._ranges = check_form(self.form, model)

@@ -1,12 +1,14 @@
-"""The images of a request: their limits and their conversion to pixels."""
+"""What the tasks on images share: the images of a request, their limits, and their conversion to pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from ingrain.models.loaded import LoadedModel
-from ingrain.pipeline.task import Groups, RequestLimits
+from ingrain.pipeline.task import Groups, ModelName, RequestLimits
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.tasks.item_limit import check_count
@@ -40,11 +42,24 @@ def check_images(limits: RequestLimits, images: Images) -> None:
     check_count(len(images), limits.max_items, images.param, "images")
 
 
-def prepare_images(images: Images, model: LoadedModel, source: ImageInput) -> Groups:
-    """Check the images and return a generator of groups of their pixels, each ``uint8 [H, W, 3]``."""
-    assert model.image is not None
-    source.check(images.images, param=images.param)
-    return _load_pixels(images, model.image, source)
+class ImagesTask(msgspec.Struct, eq=False):
+    """The first steps of a task whose items are images."""
+
+    model: ModelName
+    images: Images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def check(self, limits: RequestLimits) -> None:
+        """Refuse too many images."""
+        check_images(limits, self.images)
+
+    def prepare(self, model: LoadedModel, images: ImageInput) -> Groups:
+        """Check the images and return a generator of groups of their pixels, each ``uint8 [H, W, 3]``."""
+        assert model.image is not None
+        images.check(self.images.images, param=self.images.param)
+        return _load_pixels(self.images, model.image, images)
 
 
 async def _load_pixels(images: Images, preprocessor: ImagePreprocessor, source: ImageInput) -> Groups:

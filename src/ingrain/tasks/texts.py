@@ -37,6 +37,7 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
         param: Name of the request field, for errors.
         places: Index of each text in the request field; None if ``texts`` is the whole field.
         is_list: False if the field is a single text, not a list.
+        cache_group: Group of requests that share cached rows; None to compute all rows.
     """
 
     texts: Sequence[str] = ()
@@ -47,6 +48,7 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
     param: str = "text"
     places: Sequence[int] | None = None
     is_list: bool = True
+    cache_group: int | None = 0
 
     def __len__(self) -> int:
         return len(self.texts if self.token_ids is None else self.token_ids)

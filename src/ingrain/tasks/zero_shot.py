@@ -27,10 +27,17 @@ _UNIT_LENGTH = VectorForm()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Candidate labels, and templates that make a sentence from a label, which replaces ``{}``."""
+    """Candidate labels, and templates that make a sentence from a label, which replaces ``{}``.
+
+    Attributes:
+        names: The labels.
+        templates: The templates.
+        cache_group: As in ``Texts``.
+    """
 
     names: tuple[str, ...]
     templates: tuple[str, ...] = ("{}",)
+    cache_group: int | None = 0
 
 
 async def classify_zero_shot(pipeline: Pipeline, name: ModelName, images: Images, labels: Labels) -> Rows:
@@ -62,16 +69,17 @@ async def _label_vectors(
     pipeline: Pipeline, name: ModelName, model: LoadedModel, labels: Labels, started: float
 ) -> Rows:
     """Return a unit vector for each label, ``float32 [K, D]``, from an LRU cache of label sets."""
-    key, kept = (*labels.templates, "\0", *labels.names), model.label_vectors
-    if key in kept:
+    group, kept = labels.cache_group, model.label_vectors
+    key = (str(group), *labels.templates, "\0", *labels.names)
+    if group is not None and key in kept:
         kept.move_to_end(key)
         return kept[key]
     sentences = [template.replace("{}", label) for label in labels.names for template in labels.templates]
-    texts = Texts(texts=sentences, param="labels")
+    texts = Texts(texts=sentences, param="labels", cache_group=group)
     rows = (await pipeline.run(EmbedTexts(name, texts, _UNIT_LENGTH), started=started)).vectors
     means = rows.reshape(len(labels.names), len(labels.templates), -1).mean(axis=1)
     vectors = finish(means, dimensions=None, normalize=True)
-    if vectors.nbytes + sum(map(len, key)) <= _LABEL_SET_KEPT_BYTES:
+    if group is not None and vectors.nbytes + sum(map(len, key)) <= _LABEL_SET_KEPT_BYTES:
         kept[key] = vectors
         while sum(rows.nbytes for rows in kept.values()) > _LABEL_VECTORS_KEPT_BYTES:
             kept.popitem(last=False)

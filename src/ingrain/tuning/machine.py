@@ -30,7 +30,6 @@ class TuningMachine:
         default: Execution of a graph of token sequences without a tuning, with the settings applied.
         given: Values that the operator has set, by environment variable; they override every tuning.
         most_items: Maximum batch size for which graphs are loaded.
-        enough_items: As in ``QueueLimits``.
         sweeps_layouts: Whether to try layouts: the engine runs on this machine's CPU.
         free_bytes: Returns the free memory; reads files.
         lone_threads: As in ``ExecutionPolicy``.
@@ -41,7 +40,6 @@ class TuningMachine:
     default: Execution
     given: Mapping[str, int]
     most_items: int
-    enough_items: int
     sweeps_layouts: bool
     free_bytes: Callable[[], int | None]
     lone_threads: int = 0
@@ -51,7 +49,7 @@ class TuningMachine:
         """Return the execution of a graph without a tuning."""
         if ROLES[graph.role].takes_token_sequences:
             return self.default
-        return msgspec.structs.replace(self.default, max_tokens=0)
+        return msgspec.structs.replace(self.default, max_tokens=0, overhead_tokens=0)
 
     def executions(self, manifest: Manifest) -> dict[Role, Execution]:
         """Return the execution of each graph of a model: the tuned one, overridden by the settings."""
@@ -67,6 +65,7 @@ class TuningMachine:
             layout=default.layout if self._gives_layout() else chosen.layout,
             max_items=default.max_items if ITEMS_SETTING in self.given else min(chosen.max_items, self.most_items),
             max_tokens=default.max_tokens if TOKENS_SETTING in self.given else chosen.max_tokens,
+            overhead_tokens=chosen.overhead_tokens or default.overhead_tokens,
         )
 
     def fitting(self, manifest: Manifest) -> Tuning | None:
@@ -83,7 +82,7 @@ class TuningMachine:
         default = self.default_of(graph)
         tried: list[Layout] = []
         if self.sweeps_layouts and not self._gives_layout():
-            most = most_copies(graph, default.layout, self.free_bytes(), lone_threads=self.lone_threads)
+            most = most_copies(graph, default.layout, self.free_bytes())
             tried = layouts(self.machine.cores, default.layout, most_copies=most)
         return Candidates(
             layouts=tried,

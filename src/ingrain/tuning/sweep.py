@@ -1,4 +1,4 @@
-"""Tunes one graph: measures layouts, then token and item limits of a batch, then compares the best with the default."""
+"""Tunes one graph: measures layouts, then limits and padding of a batch, then compares the best with the default."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class Track(Protocol):
 
     async def is_alike(self, one: Execution, other: Execution) -> bool:
         """Return whether both produce the same batches, so that any difference is noise."""
+        ...
+
+    async def overhead_tokens(self, execution: Execution) -> int:
+        """Measure the execution's ``overhead_tokens`` in the current layout; 0 if the graph takes no texts."""
         ...
 
     async def run(self, execution: Execution) -> float:
@@ -82,7 +86,7 @@ class Sweep:
         self._most_passes = _ROUNDS * sum(
             1 + len(tried) for tried in (candidates.layouts, candidates.tokens, candidates.items) if tried
         )
-        self._most_passes += 2 * _CHECK_ROUNDS
+        self._most_passes += 2 * _ROUNDS + 2 * _CHECK_ROUNDS
 
     async def run(self) -> GraphTuning:
         """Measure, and return the choice; the graph keeps the layout that was measured last."""
@@ -94,6 +98,7 @@ class Sweep:
         best = await self._best_batch("tokens", best, tokens)
         items = [msgspec.structs.replace(best, max_items=size) for size in self._candidates.items]
         best = await self._best_batch("items", best, items)
+        best = await self._best_padding(best)
         chosen, gain = await self._check(best)
         alike = msgspec.structs.replace(best, layout=self._default.layout)
         if chosen == self._default and best.layout != alike.layout and not self._is_over(_SECOND_CHECK_UNTIL):
@@ -138,6 +143,12 @@ class Sweep:
             self._note(step, execution, measured, rates[0])
         fastest = max(range(len(executions)), key=lambda index: median(rates[index]))
         return executions[fastest] if is_faster_for_certain(rates[fastest], rates[0]) else base
+
+    async def _best_padding(self, base: Execution) -> Execution:
+        """Measure the overhead of a batch, and whether padding that it justifies makes batches faster."""
+        if self._is_over(_BATCHES_UNTIL) or not (tokens := await self._track.overhead_tokens(base)):
+            return base
+        return await self._best_batch("padding", base, [msgspec.structs.replace(base, overhead_tokens=tokens)])
 
     async def _check(self, best: Execution) -> tuple[Execution, float]:
         """Compare the best execution with the default in alternation; return the choice and its speed-up."""

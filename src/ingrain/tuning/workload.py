@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ingrain.batching.queue import BatchLimits, BatchQueue
 from ingrain.engine.protocol import Arrays
 from ingrain.preprocess.tokenized import TokenizedText, collate
-from ingrain.repository.manifest import Graph, Manifest
+from ingrain.repository.manifest import Graph, Manifest, TextPreprocess
 from ingrain.repository.tuning import Execution
 from ingrain.roles import ROLES
 
@@ -46,9 +46,7 @@ def text_batches(lengths: list[int], limits: BatchLimits) -> Iterator[list[int]]
             yield [length for _, _, length in queue.take().slices]
 
 
-def make_batches(
-    manifest: Manifest, graph: Graph, execution: Execution, count: int, *, enough_items: int
-) -> list[Arrays]:
+def make_batches(manifest: Manifest, graph: Graph, execution: Execution, count: int) -> list[Arrays]:
     """Create the inputs of a pass; too slow for the event loop.
 
     Args:
@@ -56,7 +54,6 @@ def make_batches(
         graph: One of the model's graphs.
         execution: Execution with the limits of a batch.
         count: Total number of items.
-        enough_items: As in ``QueueLimits``.
 
     Returns:
         For each batch, arrays by input name.
@@ -66,16 +63,19 @@ def make_batches(
     limits = BatchLimits(
         max_items=execution.max_items,
         max_tokens=execution.max_tokens,
-        enough_items=enough_items,
+        overhead_tokens=execution.overhead_tokens,
         equal_lengths_only=graph.equal_lengths_only,
     )
-    names = [tensor.name for tensor in graph.inputs]
     lengths = text_lengths(count, manifest.text.max_tokens)
+    return [text_batch(manifest.text, graph, batch) for batch in text_batches(lengths, limits)]
+
+
+def text_batch(config: TextPreprocess, graph: Graph, lengths: Sequence[int]) -> Arrays:
+    """Create the inputs of one batch of texts with these lengths in tokens."""
     # The ids do not affect the time, and every vocabulary has the id 0.
-    return [
-        collate([TokenizedText.of([0] * length) for length in batch], manifest.text, names)
-        for batch in text_batches(lengths, limits)
-    ]
+    return collate(
+        [TokenizedText.of([0] * length) for length in lengths], config, [tensor.name for tensor in graph.inputs]
+    )
 
 
 def _image_batches(graph: Graph, items: int, count: int) -> Iterator[Arrays]:

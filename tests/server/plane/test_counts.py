@@ -9,7 +9,12 @@ def counted(times: int) -> Counts:
         in_progress=times,
         answers={"/a": {200: times}, f"/only{times}": {404: 1}},
         latencies={"/a": LatencyCounts([times] * (len(_LATENCY_BUCKETS_S) + 1), 0.5 * times)},
-        queues={"m": QueueCounts(waiting_tokens=7, batches=times, items=2, tokens=3, padded_tokens=4)},
+        queues={
+            "m": QueueCounts(
+                waiting_tokens=7, batches=times, items=2, tokens=3, padded_tokens=4, cache_hits=times, cache_misses=5
+            )
+        },
+        cache_bytes=100,
     )
 
 
@@ -21,14 +26,17 @@ def test_a_sum_leaves_its_parts_alone_and_can_be_taken_again():
         assert summed.answers == {"/a": {200: 3}, "/only1": {404: 1}, "/only2": {404: 1}}
         assert summed.latencies["/a"].buckets == [3] * 16
         assert summed.latencies["/a"].total_s == 1.5
-        assert summed.queues["m"] == QueueCounts(waiting_tokens=14, batches=3, items=4, tokens=6, padded_tokens=8)
+        assert summed.queues["m"] == QueueCounts(
+            waiting_tokens=14, batches=3, items=4, tokens=6, padded_tokens=8, cache_hits=3, cache_misses=10
+        )
+        assert summed.cache_bytes == 200
     assert parts == [counted(1), counted(2)]
 
 
 def test_of_the_dead_what_was_counted_stays_and_what_was_going_on_does_not():
     kept = counted(3).of_the_dead()
     assert kept.in_progress == 0
-    assert kept.queues["m"].waiting_tokens == 0
+    assert kept.queues["m"].waiting_tokens == kept.cache_bytes == 0
     assert (kept.queues["m"].batches, kept.answers["/a"]) == (3, {200: 3})
 
 
@@ -54,6 +62,10 @@ async def test_prometheus_gets_what_all_processes_counted():
         'ingrain_request_seconds_sum{route="/a"} 1.5',
         'ingrain_batches_total{model="m"} 3.0',
         'ingrain_queue_tokens{model="m"} 14.0',
+        'ingrain_cache_items_total{model="m",result="hit"} 3.0',
+        'ingrain_cache_items_total{model="m",result="joined"} 0.0',
+        'ingrain_cache_items_total{model="m",result="miss"} 10.0',
+        "ingrain_cache_bytes 200.0",
         "ingrain_requests_in_progress 3.0",
         "ingrain_workers 2.0",
         "ingrain_worker_restarts_total 5.0",

@@ -82,6 +82,7 @@ class Worker:
             starting=lambda: self._starting,
             statistics=self._engine.statistics,
             totals=self._questions.totals,
+            row_cache=limits.row_cache,
         )
         self._http = HttpServer(
             PlaneApplication("inference", self._services, load_tables(settings.extensions).dialects),

@@ -157,6 +157,8 @@ def environment(files: TritonFiles) -> dict[str, str]:
     variables["PATH"] = os.pathsep.join(
         filter(None, [os.fspath(Path(sys.executable).parent), variables.get("PATH", "")])
     )
+    # By default each of Triton's hundred threads has a heap, and keeps the memory that it once needed.
+    variables.setdefault("MALLOC_ARENA_MAX", "2")
     site_packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     elsewhere = [folder for folder in _folders_of("numpy", "onnxruntime") if folder not in site_packages]
     if elsewhere:

@@ -6,21 +6,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
 
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
-from ingrain.engine.triton.grpc_channel import UnaryChannel
-from ingrain.engine.triton.grpc_connection import CallError
+from ingrain.engine.triton.connection import CallError, TritonConnection
+from ingrain.engine.triton.repository_view import RepositoryView
+from ingrain.engine.triton.stub_statistics import decode_stub_statistics, statistics_request
 from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_infer
 from ingrain.errors import (
     DeadlineExceededError,
     EngineError,
+    EngineSetupError,
     EngineUnavailableError,
     InferenceError,
     IngrainError,
@@ -32,23 +35,6 @@ from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)
 
-_CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # Reconnect to a restarted Triton within a second.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # Detect a host that disappears without closing the connection. Triton tolerates few pings without data, so ping
-    # rarely, and only during calls.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.http2.max_pings_without_data", 2),
-    # Connect to Triton directly, even if the environment sets an HTTP proxy.
-    ("grpc.enable_http_proxy", 0),
-]
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _CONTROL_TIMEOUT_S = 5.0
 _LIVE_TIMEOUT_S = 2.0
 _POLL_S = 0.05
@@ -66,6 +52,7 @@ class TritonEngine:
         url: ``host:port``, with or without ``grpc://``.
         backend: Triton backend in the graphs' ``config.pbtxt``.
         instances: How many batches of one graph Triton runs at the same time.
+        graphs: Folder of the graphs, ``<repository>/triton``, which Triton may see or not; None if it is Triton's root.
         start_timeout_s: Seconds that ``start`` waits for Triton.
         load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes the first time.
         watch_interval_s: Seconds between two checks of Triton; 0 for no checks.
@@ -78,6 +65,7 @@ class TritonEngine:
         *,
         backend: Backend = "onnxruntime",
         instances: int = 1,
+        graphs: Path | None = None,
         start_timeout_s: float = 30.0,
         load_timeout_s: float = 600.0,
         watch_interval_s: float = 1.0,
@@ -90,12 +78,13 @@ class TritonEngine:
         self._load_timeout_s = load_timeout_s
         self._watch_interval_s = watch_interval_s
         self._has_dead_stubs = has_dead_stubs
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: Any = None
-        self._infer = UnaryChannel(self._target, _INFER)
+        self._connection: TritonConnection | None = None
+        self._view = RepositoryView(graphs, self._call, self._index) if graphs is not None else None
         self._loaded: set[str] = set()
         # Triton's statistics right after each load: warm-up batches, which are subtracted from what users see.
         self._warmups: dict[str, GraphStatistics] = {}
+        # Requests for the statistics of graphs whose stub keeps its own.
+        self._questions: dict[str, bytes] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._watcher: asyncio.Task[None] | None = None
@@ -110,6 +99,7 @@ class TritonEngine:
 
         Raises:
             EngineUnavailableError: Triton did not respond in time.
+            EngineSetupError: Triton was started without explicit model control.
         """
         self.connect()
         deadline = time.monotonic() + self._start_timeout_s
@@ -122,26 +112,31 @@ class TritonEngine:
                     retry_after_s=_RETRY_AFTER_S,
                 )
             await asyncio.sleep(_POLL_S)
+        if self._view is not None:
+            try:
+                await self._view.look()
+            except EngineError as error:
+                await self.close()
+                if isinstance(error, EngineUnavailableError):
+                    raise
+                raise EngineUnavailableError(error.message, retry_after_s=_RETRY_AFTER_S) from error
         if self._watch_interval_s > 0:
             self._watcher = asyncio.create_task(self._watch(), name="watch triton")
 
     def connect(self) -> None:
-        """Open the channel, without waiting for Triton."""
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
-            self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-            self._infer = UnaryChannel(self._target, _INFER)
+        """Prepare the connection, without waiting for Triton."""
+        if self._connection is None:
+            self._connection = TritonConnection(self._target)
 
     async def close(self) -> None:
-        """Close the channel. Triton keeps running, with its graphs loaded."""
-        channel, self._channel = self._channel, None
+        """Close the connection. Triton keeps running, with its graphs loaded."""
+        connection, self._connection = self._connection, None
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
             self._watcher = None
-        if channel is not None:
-            await self._infer.close()
-            await channel.close()
+        if connection is not None:
+            await connection.close()
 
     async def live(self) -> bool:
         """Return whether Triton responds."""
@@ -162,20 +157,26 @@ class TritonEngine:
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; see ``Engine.load``. Triton reads the layout from ``config.pbtxt``.
 
+        A graph that Triton does not see in its own repository is sent.
+
         Raises:
+            EngineError: Triton refuses the graph, or it is too large to be sent.
             DeadlineExceededError: Triton took longer than ``load_timeout_s``.
         """
         del layout
         async with self._locks.setdefault(graph.name, asyncio.Lock()):
-            if not await self._is_ready(graph.name):
-                request = service_pb2.RepositoryModelLoadRequest(model_name=graph.name)
+            if not await self._has(graph):
+                request = await self._load_request(graph)
                 try:
                     await self._call("RepositoryModelLoad", request, self._load_timeout_s)
                 except (InferenceError, ModelNotLoadedError) as error:
                     raise EngineError(
                         f"Triton refused to load graph {graph.name!r}; its log says why", facts=error.facts
                     ) from error
+                await self._learn_to_ask(graph.name)
                 self._warmups |= {found.name: found for found in await self._statistics(graph.name)}
+            elif graph.name not in self._questions:
+                await self._learn_to_ask(graph.name)
             self._loaded.add(graph.name)
 
     async def unload(self, name: str) -> None:
@@ -187,13 +188,9 @@ class TritonEngine:
         """
         async with self._locks.setdefault(name, asyncio.Lock()):
             self._loaded.discard(name)
-            request = service_pb2.RepositoryModelUnloadRequest(model_name=name)
-            await self._call("RepositoryModelUnload", request, self._load_timeout_s)
-            deadline = time.monotonic() + self._load_timeout_s
-            while await self._state(name) not in _GONE:
-                if time.monotonic() > deadline:
-                    raise DeadlineExceededError(f"Triton did not unload {name!r} within {self._load_timeout_s:g} s")
-                await asyncio.sleep(_POLL_S)
+            if self._view is not None and not await self._view.may_unload(name):
+                return
+            await self._unload(name)
 
     async def ready(self, name: str) -> bool:
         """Return whether the graph can run batches now."""
@@ -206,14 +203,14 @@ class TritonEngine:
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
     ) -> dict[str, Array]:
         """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
-        if self._channel is None:
+        if self._connection is None:
             raise _closed()
         try:
             request = encode_infer(name, inputs, alone=alone)
         except ValueError as error:
             raise InferenceError(f"graph {name!r} got an input whose dtype Triton does not support") from error
         try:
-            answer = await self._infer.call(request, timeout_s=timeout_s)
+            answer = await self._connection.infer(request, timeout_s)
         except CallError as error:
             explained = await self._explain(error, name, timeout_s)
             if isinstance(explained, InferenceError) and self._has_dead_stubs():
@@ -241,9 +238,21 @@ class TritonEngine:
         # Triton also returns UNAVAILABLE for a graph that was unloaded.
         if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
             return ModelNotLoadedError(f"graph {name!r} is not loaded")
-        if self._channel is None:
-            return _closed()
-        return _translate(error.code, error.details, f"graph {name!r}", timeout_s)
+        return _translate(error, f"graph {name!r}", timeout_s)
+
+    async def _has(self, graph: Graph) -> bool:
+        """Return whether Triton has this very graph ready; unload an older one of this server."""
+        if not await self._is_ready(graph.name):
+            return False
+        if self._view is None or await self._view.is_current(graph):
+            return True
+        await self._unload(graph.name)
+        return False
+
+    async def _load_request(self, graph: Graph) -> Any:
+        if self._view is None:
+            return service_pb2.RepositoryModelLoadRequest(model_name=graph.name)
+        return await self._view.load_request(graph)
 
     async def _is_ready(self, name: str) -> bool:
         request = service_pb2.ModelReadyRequest(name=name)
@@ -259,38 +268,69 @@ class TritonEngine:
         except EngineError:
             return False
 
+    async def _unload(self, name: str) -> None:
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=name)
+        await self._call("RepositoryModelUnload", request, self._load_timeout_s)
+        deadline = time.monotonic() + self._load_timeout_s
+        while not await self._is_gone(name):
+            if time.monotonic() > deadline:
+                raise DeadlineExceededError(f"Triton did not unload {name!r} within {self._load_timeout_s:g} s")
+            await asyncio.sleep(_POLL_S)
+
     async def _statistics(self, name: str = "") -> list[GraphStatistics]:
         request = service_pb2.ModelStatisticsRequest(name=name)
-        return decode_statistics(await self._call("ModelStatistics", request, _CONTROL_TIMEOUT_S))
+        found = decode_statistics(await self._call("ModelStatistics", request, _CONTROL_TIMEOUT_S))
+        return [one for one in await asyncio.gather(*map(self._from_stub, found)) if one is not None]
 
-    async def _state(self, name: str) -> str:
-        index = await self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), _CONTROL_TIMEOUT_S)
+    async def _learn_to_ask(self, name: str) -> None:
+        request = service_pb2.ModelConfigRequest(name=name)
+        question = statistics_request((await self._call("ModelConfig", request, _CONTROL_TIMEOUT_S)).config)
+        if question is not None:
+            self._questions[name] = question.SerializeToString()
+
+    async def _from_stub(self, found: GraphStatistics) -> GraphStatistics | None:
+        """Return the statistics of a graph's stub if it keeps its own; None if the graph has been unloaded."""
+        question = self._questions.get(found.name)
+        if question is None:
+            return found
+        try:
+            answer = await self._call("ModelInfer", question, _CONTROL_TIMEOUT_S)
+        except (InferenceError, ModelNotLoadedError):
+            return None
+        (content,) = decode_infer(service_pb2.ModelInferResponse.FromString(answer)).values()
+        return decode_stub_statistics(found.name, found.version, content)
+
+    async def _is_gone(self, name: str) -> bool:
         # The index has one line per version of a model; an unloaded model has one line without a version.
-        states = [str(model.state) for model in index.models if model.name == name]
-        return next((state for state in states if state not in _GONE), "")
+        lines = await self._index(_CONTROL_TIMEOUT_S)
+        return all(line.state in _GONE for line in lines if line.name == name) and not await self._is_ready(name)
+
+    async def _index(self, timeout_s: float, *, only_ready: bool = False) -> list[Any]:
+        """Return the lines of Triton's index; none if Triton cannot read a part of its root, such as a broken link."""
+        try:
+            answer = await self._call(
+                "RepositoryIndex", service_pb2.RepositoryIndexRequest(ready=only_ready), timeout_s
+            )
+        except InferenceError:
+            return []
+        return list(answer.models)
 
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         """Call a method of Triton, and translate gRPC errors into Ingrain errors by status code."""
-        if self._channel is None:
+        if self._connection is None:
             raise _closed()
         try:
-            return await getattr(self._stub, method)(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise _translate(error.code(), error.details(), method, timeout_s) from error
-        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            # Closing a channel makes gRPC cancel its calls, even if the waiting task is not cancelled.
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and (
-                self._channel is not None or (task and task.cancelling())
-            ):
-                raise
-            raise _closed() from error
+            return await self._connection.call(method, request, timeout_s)
+        except CallError as error:
+            raise _translate(error, method, timeout_s) from error
 
     async def _watch(self) -> None:
         was_live = True
         while True:
             await asyncio.sleep(self._watch_interval_s)
             live, lost = await self._look()
+            if live and (lost or not was_live):
+                live = await self._look_at_repository()
             if live and (lost or not was_live):
                 logger.warning("Triton at %s was restarted or lost graphs: %s", self._target, sorted(lost) or "none")
                 self._loaded -= lost
@@ -303,27 +343,44 @@ class TritonEngine:
     async def _look(self) -> tuple[bool, set[str]]:
         """Return whether Triton responds, and which of the loaded graphs it has lost."""
         expected = frozenset(self._loaded)
-        request = service_pb2.RepositoryIndexRequest(ready=True)
         try:
-            index = await self._call("RepositoryIndex", request, _LIVE_TIMEOUT_S)
+            ready = {model.name for model in await self._index(_LIVE_TIMEOUT_S, only_ready=True)}
+            # Graphs that were sent are not in the index.
+            missing = {name for name in expected - ready if not await self._is_ready(name)}
         except EngineError:
             return False, set()
-        ready = {model.name for model in index.models}
-        # Exclude graphs that are being loaded or were unloaded during the call.
-        return True, {name for name in expected - ready if name in self._loaded and not self._locks[name].locked()}
+        # Exclude graphs that are being loaded or were unloaded during the calls.
+        return True, {name for name in missing if name in self._loaded and not self._locks[name].locked()}
+
+    async def _look_at_repository(self) -> bool:
+        """Find out again what Triton sees, which may differ after a restart; return whether that was possible."""
+        try:
+            if self._view is not None:
+                await self._view.look()
+        except EngineSetupError as error:
+            logger.error("%s", error.message)
+            return False
+        except EngineError:
+            return False
+        except OSError as error:
+            logger.error("The model repository cannot be read: %s", error)
+            return False
+        return True
 
 
 def _closed() -> EngineUnavailableError:
     return EngineUnavailableError("the engine is closed", retry_after_s=_RETRY_AFTER_S)
 
 
-def _translate(code: grpc.StatusCode, details: str | None, what: str, timeout_s: float | None) -> IngrainError:
-    if code == grpc.StatusCode.UNAVAILABLE:
+def _translate(error: CallError, what: str, timeout_s: float | None) -> IngrainError:
+    if error.code == grpc.StatusCode.CANCELLED:
+        return _closed()
+    if error.code == grpc.StatusCode.UNAVAILABLE:
         return EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=_RETRY_AFTER_S)
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+    if error.code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceededError(f"{what}: no answer within {timeout_s:g} s")
-    if code == grpc.StatusCode.NOT_FOUND:
+    if error.code == grpc.StatusCode.NOT_FOUND:
         return ModelNotLoadedError(f"{what} is not loaded")
     # Triton's message is only for the operator, so it goes to the log.
-    logger.warning("Triton answered %s for %s: %s", code.name, what, details)
-    return InferenceError(f"{what}: the engine answered {code.name}", facts={"engineStatus": code.name})
+    logger.warning("Triton answered %s for %s: %s", error.code.name, what, error.details)
+    return InferenceError(f"{what}: the engine answered {error.code.name}", facts={"engineStatus": error.code.name})

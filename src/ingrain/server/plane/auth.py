@@ -42,6 +42,18 @@ class KeyRing:
         if scope not in scopes:
             raise PermissionDeniedError(f"The API key lacks the scope {scope!r}.")
 
+    def number(self, scope: Scope, authorization: bytes | None) -> int:
+        """Return the number of a request's key, from 1; 0 if the scope needs no key.
+
+        Args:
+            scope: The scope that the route requires.
+            authorization: The ``Authorization`` header of a request that ``check`` has accepted.
+        """
+        if scope not in self._guarded:
+            return 0
+        given = (authorization or b"").partition(b" ")[2].strip()
+        return sum(number for number, key in enumerate(self._keys, 1) if hmac.compare_digest(key, given))
+
     def _find(self, given: bytes) -> frozenset[Scope] | None:
         """Return the scopes of a key. Compares with every key in constant time, against timing attacks."""
         found = None

@@ -20,13 +20,16 @@ class LatencyCounts(msgspec.Struct):
 
 
 class QueueCounts(msgspec.Struct):
-    """The queue of one graph: tokens that wait now, and totals of what was sent to the engine."""
+    """The queue of one graph: tokens that wait now, and totals of what was sent to the engine or was in the cache."""
 
     waiting_tokens: int = 0
     batches: int = 0
     items: int = 0
     tokens: int = 0
     padded_tokens: int = 0
+    cache_hits: int = 0
+    cache_joins: int = 0
+    cache_misses: int = 0
 
     def add(self, other: QueueCounts) -> None:
         """Add another process's counters."""
@@ -35,6 +38,9 @@ class QueueCounts(msgspec.Struct):
         self.items += other.items
         self.tokens += other.tokens
         self.padded_tokens += other.padded_tokens
+        self.cache_hits += other.cache_hits
+        self.cache_joins += other.cache_joins
+        self.cache_misses += other.cache_misses
 
 
 class Counts(msgspec.Struct):
@@ -45,6 +51,7 @@ class Counts(msgspec.Struct):
         answers: Number of answered requests by route and status.
         latencies: Latencies of the answered requests by route.
         queues: Counters of the queues, by the user's name of the graph.
+        cache_bytes: Bytes in the cache of rows.
         workers: Number of running worker processes; None if the server has no worker processes.
         worker_restarts: Number of restarts of worker processes.
     """
@@ -53,12 +60,14 @@ class Counts(msgspec.Struct):
     answers: dict[str, dict[int, int]] = {}
     latencies: dict[str, LatencyCounts] = {}
     queues: dict[str, QueueCounts] = {}
+    cache_bytes: int = 0
     workers: int | None = None
     worker_restarts: int = 0
 
     def add(self, other: Counts) -> None:
         """Add another process's counters; ``workers`` and ``worker_restarts`` describe the whole server and stay."""
         self.in_progress += other.in_progress
+        self.cache_bytes += other.cache_bytes
         for route, statuses in other.answers.items():
             mine = self.answers.setdefault(route, {})
             for status, count in statuses.items():

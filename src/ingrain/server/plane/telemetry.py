@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from ingrain.api.metrics import BatchStat, DurationStat, InferenceStat, ModelStat
+from ingrain.batching.row_cache import RowCache
 from ingrain.engine.protocol import Duration, GraphStatistics
 from ingrain.registry.protocol import Models
 from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts
@@ -56,12 +57,16 @@ class Telemetry:
         registry: Holds the queues.
         load: Numbers of requests in progress.
         gather: Returns the summed counters of all processes; None if this process is the only one.
+        cache: Cache of rows of this process; None for none.
     """
 
-    def __init__(self, registry: Models, load: Load, gather: Gather | None = None) -> None:
+    def __init__(
+        self, registry: Models, load: Load, gather: Gather | None = None, cache: RowCache | None = None
+    ) -> None:
         self._registry = registry
         self._load = load
         self._gather = gather
+        self._cache = cache
         self._answers: dict[tuple[str, int], int] = {}
         self._latencies: dict[str, Latencies] = {}
 
@@ -93,9 +98,13 @@ class Telemetry:
                     items=queue.statistics.items,
                     tokens=queue.statistics.tokens,
                     padded_tokens=queue.statistics.padded_tokens,
+                    cache_hits=queue.statistics.cache_hits,
+                    cache_joins=queue.statistics.cache_joins,
+                    cache_misses=queue.statistics.cache_misses,
                 )
                 for name, queue in self._registry.queues()
             },
+            cache_bytes=self._cache.bytes if self._cache is not None else 0,
         )
 
     async def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
@@ -174,13 +183,22 @@ def _queue_metrics(counts: Counts) -> Iterator[Metric]:
     padded = CounterMetricFamily(
         "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
     )
+    cached = CounterMetricFamily(
+        "ingrain_cache_items",
+        "Items looked up in the cache: found, computed by another request at that time, or not found.",
+        labels=["model", "result"],
+    )
     for name, queue in counts.queues.items():
         waiting.add_metric([name], queue.waiting_tokens)
         batches.add_metric([name], queue.batches)
         items.add_metric([name], queue.items)
         tokens.add_metric([name], queue.tokens)
         padded.add_metric([name], queue.padded_tokens)
-    yield from (waiting, batches, items, tokens, padded)
+        cached.add_metric([name, "hit"], queue.cache_hits)
+        cached.add_metric([name, "joined"], queue.cache_joins)
+        cached.add_metric([name, "miss"], queue.cache_misses)
+    yield from (waiting, batches, items, tokens, padded, cached)
+    yield GaugeMetricFamily("ingrain_cache_bytes", "Bytes in the cache of vectors.", value=counts.cache_bytes)
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""Where the weights lie of models that OpenCLIP and timm know by a name of their own."""
+"""Where the weights lie of models that OpenCLIP and timm know by a name of their own, by the libraries themselves."""
 
 from concurrent.futures import ProcessPoolExecutor
 
@@ -6,8 +6,22 @@ import clip_in_process as in_process
 import pytest
 
 from ingrain.errors import InvalidRequestError, SourceNotFoundError
+from ingrain.sources.published_names import INDEX_FOLDER, clip_architecture, is_indexed
 
 pytestmark = pytest.mark.slow
+
+
+def test_the_indexes_of_published_names_say_what_the_libraries_say(exporting: ProcessPoolExecutor) -> None:
+    found = exporting.submit(in_process.indexes_of_published_names).result()
+    for library, text in found.items():
+        assert (INDEX_FOLDER / f"{library}.json").read_text("utf-8") == text, "run `make docs`"
+
+
+def test_architectures_are_read_as_openclip_reads_them(exporting: ProcessPoolExecutor) -> None:
+    assert is_indexed("open_clip")
+    found = exporting.submit(in_process.clip_architectures).result()
+    assert len(found) > 100
+    assert {name: clip_architecture(name) for name in found} == found
 
 
 def test_an_architecture_and_a_tag_lead_to_safetensors_on_the_hub(exporting: ProcessPoolExecutor) -> None:

@@ -8,6 +8,7 @@ from ingrain.api import types
 from ingrain.server.dialects.native.fields import images_of, model_name
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, milliseconds_since
+from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.route import inference_route
 from ingrain.server.plane.services import Services
 from ingrain.server.plane.uploads import read_image_body
@@ -25,7 +26,11 @@ async def _classify_image(services: Services, request: Request) -> Response:
 async def _classify_image_zero_shot(services: Services, request: Request) -> Response:
     body, files = await read_image_body(request, types.ZeroShotRequest, services.limits)
     started = time.perf_counter()
-    labels = Labels(names=tuple(body.labels), templates=tuple(body.templates or ("{}",)))
+    labels = Labels(
+        names=tuple(body.labels),
+        templates=tuple(body.templates or ("{}",)),
+        cache_group=cache_group(services, request),
+    )
     images = images_of(body, files, body.image)
     rows = await classify_zero_shot(services.pipeline, model_name(body), images, labels)
     return array_answer({"labels": body.labels, "probabilities": rows, "processingTimeMs": milliseconds_since(started)})

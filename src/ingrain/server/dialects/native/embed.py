@@ -19,6 +19,7 @@ from ingrain.server.plane.answers import (
     vectors_answer,
 )
 from ingrain.server.plane.bodies import decode
+from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.route import Work, inference_route
 from ingrain.server.plane.services import Services
 from ingrain.server.plane.uploads import read_image_body
@@ -31,11 +32,11 @@ _VECTOR_NOTES = (
     "X-Embeddings-Dtype; if it prefers application/x-npy, a file for numpy.load. X-Truncated-Texts is the number of "
     "truncated texts, if there are any."
 )
+_CACHE_NOTES = " With `Cache-Control: no-store` every text is computed, whatever the cache holds."
 
 
 def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
     """Embed texts."""
-    del services
     body = decode(request.body, types.EmbedTextRequest)
     started = time.perf_counter()
 
@@ -49,7 +50,8 @@ def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
             with_counts=body.token_counts is True,
         )
 
-    return Work(EmbedTexts(model_name(body), texts_of(body, body.text), vector_form(body)), respond)
+    texts = texts_of(body, body.text, cache_group(services, request))
+    return Work(EmbedTexts(model_name(body), texts, vector_form(body)), respond)
 
 
 async def embed_image(services: Services, request: Request) -> Response:
@@ -69,7 +71,9 @@ async def embed(services: Services, request: Request) -> Response:
     started = time.perf_counter()
     name, form = model_name(body), vector_form(body)
     images = EmbedImages(name, images_of(body, files, body.image), form) if body.image is not None else None
-    texts = EmbedTexts(name, texts_of(body, body.text), form) if body.text is not None else None
+    texts = None
+    if body.text is not None:
+        texts = EmbedTexts(name, texts_of(body, body.text, cache_group(services, request)), form)
     done, image_rows = await embed_both(services.pipeline, texts, images)
     answer: dict[str, object] = {
         "textEmbeddings": _written(body, done.vectors if done is not None else None),
@@ -91,7 +95,7 @@ ROUTES = (
         "Embed texts.",
         types.EmbedTextRequest,
         types.EmbeddingsAnswer,
-        notes=_VECTOR_NOTES,
+        notes=_VECTOR_NOTES + _CACHE_NOTES,
         media=VECTOR_MEDIA,
     ),
     inference_route(

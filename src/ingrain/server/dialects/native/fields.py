@@ -22,12 +22,14 @@ def vector_form(body: types.EmbedTextRequest | types.EmbedImageRequest | types.E
     return VectorForm(normalize=body.normalize is not False, dimensions=body.n_dims, dtype=body.output_dtype or "float")
 
 
-def texts_of(body: types.EmbedTextRequest | types.EmbedRequest, given: str | list[str]) -> Texts:
-    """Return the texts of a body with their prompt and truncation."""
+def texts_of(
+    body: types.EmbedTextRequest | types.EmbedRequest, given: str | list[str], cache_group: int | None
+) -> Texts:
+    """Return the texts of a body with their prompt and truncation, and the group that shares their cached rows."""
     prompt = None
     if body.prompt is not None or body.prompt_name is not None or body.input_type is not None:
         prompt = PromptChoice(text=body.prompt, name=body.prompt_name, input_type=body.input_type)
-    return Texts(texts=_list(given), prompt=prompt, truncate=body.truncate is not False)
+    return Texts(texts=_list(given), prompt=prompt, truncate=body.truncate is not False, cache_group=cache_group)
 
 
 def images_of(body: BodyWithImages, files: list[bytes], given: str | list[str]) -> Images:

@@ -85,6 +85,7 @@ def _execution(execution: Execution) -> wire.Execution:
         threads=execution.layout.threads,
         max_items=execution.max_items,
         max_tokens=execution.max_tokens or None,
+        overhead_tokens=execution.overhead_tokens or None,
     )
 
 

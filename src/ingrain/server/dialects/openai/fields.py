@@ -73,6 +73,7 @@ class EmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
         prompt: Prompt for the texts; None for the model's default prompt.
         truncate: False to refuse too long texts instead of truncating them.
         cut_side: Side on which texts are truncated; None for the source library's side.
+        cache_group: Group of requests that share cached rows; None to compute all rows.
     """
 
     form: VectorForm
@@ -80,10 +81,15 @@ class EmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompt: PromptChoice | None
     truncate: bool = True
     cut_side: CutSide | None = None
+    cache_group: int | None = 0
 
 
-def read_options(body: OpenAIEmbeddingsRequest) -> EmbeddingOptions:
+def read_options(body: OpenAIEmbeddingsRequest, cache_group: int | None = 0) -> EmbeddingOptions:
     """Read the options from the fields of OpenAI, of Ingrain and of other APIs.
+
+    Args:
+        body: Body of the request.
+        cache_group: Group of requests that share cached rows; it follows from the headers.
 
     Raises:
         InvalidRequestError: Two fields for one option differ, or a value is not supported.
@@ -96,7 +102,8 @@ def read_options(body: OpenAIEmbeddingsRequest) -> EmbeddingOptions:
             dimensions_param="dimensions",
         )
         prompt = _prompt(body, "input_type", body.input_type)
-        return EmbeddingOptions(form=form, as_base64=_as_base64(body, body.output_dtype), prompt=prompt)
+        as_base64 = _as_base64(body, body.output_dtype)
+        return EmbeddingOptions(form=form, as_base64=as_base64, prompt=prompt, cache_group=cache_group)
     _refuse_unsupported(body)
     dimensions_param, dimensions = _agreed(body, _given(body, _DIMENSIONS)) or ("dimensions", None)
     dtype_param, dtype = _dtype(body)
@@ -116,6 +123,7 @@ def read_options(body: OpenAIEmbeddingsRequest) -> EmbeddingOptions:
         prompt=_prompt(body, input_type_param, input_type),
         truncate=truncate,
         cut_side=cut_side,
+        cache_group=cache_group,
     )
 
 

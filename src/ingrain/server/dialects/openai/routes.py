@@ -21,6 +21,7 @@ from ingrain.server.dialects.openai.input import Input, Modality, read_input
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated, struct_answer
 from ingrain.server.plane.bodies import decode_open
+from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.route import Route, Work, inference_route
 from ingrain.server.plane.services import Services
 from ingrain.tasks.embed_both import embed_both
@@ -41,7 +42,7 @@ Answering = Work[EmbeddedTexts] | Awaitable[Response]
 def _embeddings(services: Services, request: Request) -> Answering:
     """Embed texts, token ids and images."""
     body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
-    options = read_options(body)
+    options = read_options(body, cache_group(services, request))
     given = read_input(body.input, body.modality)
     _check_count(len(given), services.limits.openai_max_items)
     if given.token_ids is None:
@@ -178,6 +179,7 @@ def _texts(options: EmbeddingOptions, given: Input) -> Texts:
         param="input",
         places=given.text_places if given.images else None,
         is_list=given.is_list,
+        cache_group=options.cache_group,
     )
 
 
@@ -237,7 +239,8 @@ ROUTES = (
         types.OpenAIEmbeddingsAnswer,
         path="/v1/embeddings",
         notes="X-Token-Ids is the encoding that was used for token ids, if the input has any. X-Truncated-Texts is the "
-        "number of truncated texts, if there are any.",
+        "number of truncated texts, if there are any. With `Cache-Control: no-store` every text is computed, whatever "
+        "the cache holds.",
     ),
     Route(
         name="openai_models",

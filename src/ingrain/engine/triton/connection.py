@@ -1,0 +1,194 @@
+"""A gRPC connection to Triton that is replaced when it goes silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+import grpc
+from grpc import StatusCode
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+logger = logging.getLogger(__name__)
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # Reconnect to a restarted Triton within a second, also at a new IP address.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # By default gRPC shares connections between channels, so a new channel would get the silent one's connection.
+    ("grpc.use_local_subchannel_pool", 1),
+    # Connect to Triton directly, even if the environment sets an HTTP proxy.
+    ("grpc.enable_http_proxy", 0),
+]
+_MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
+# HTTP/2 pings cannot find a silent connection within seconds: Triton closes connections that ping more than once in
+# five minutes. So ask for ServerLive, if nothing was received for this long while calls wait.
+_SILENT_S = 1.0
+_PROBE_TIMEOUT_S = 2.0
+_PROBE_AGAIN_S = 0.5
+
+
+class CallError(Exception):
+    """A call that failed.
+
+    Attributes:
+        code: gRPC's status. ``CANCELLED`` if the connection was closed by ``close``.
+        details: Triton's message, for the log.
+    """
+
+    def __init__(self, code: StatusCode, details: str = "") -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+        self.details = details
+
+
+class _SilentError(CallError):
+    """The connection went silent while the call waited."""
+
+
+class _Channel:
+    """A gRPC channel and the calls that wait on it."""
+
+    def __init__(self, target: str) -> None:
+        self.grpc = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self.grpc)
+        self._model_infer = self.grpc.unary_unary(_MODEL_INFER)
+        self.waiting = 0
+        self.last_answer = 0.0
+        self.is_left = False
+
+    def method(self, name: str) -> Any:
+        """Return a method of Triton. ``ModelInfer`` takes and returns bytes, the others take and return messages."""
+        return self._model_infer if name == "ModelInfer" else getattr(self._stub, name)
+
+
+class TritonConnection:
+    """Calls Triton, on one HTTP/2 connection at a time, which is opened on demand.
+
+    All calls share the connection, so that a health check tells what batches will meet. If a call waits, nothing was
+    received for a second, and a ``ServerLive`` is not answered within two more, then the connection is silent: a proxy
+    stopped forwarding, the host is gone, or Triton hangs. It is closed, and a new one is probed until Triton answers.
+    Meanwhile calls fail at once with ``UNAVAILABLE``. Batches that waited on the silent connection are sent once more
+    if the new one is answered.
+
+    Must be created in an event loop.
+
+    Args:
+        target: ``host:port``, ``[address]:port``, or ``unix:`` and a path.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._channel = _Channel(target)
+        self._guard: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._answers = asyncio.Event()
+        self._answers.set()
+
+    async def infer(self, message: bytes, timeout_s: float | None) -> bytes:
+        """Send a serialized ``ModelInferRequest`` and return the serialized response.
+
+        Args:
+            message: The request.
+            timeout_s: Seconds to wait; None for no limit.
+
+        Raises:
+            CallError: Triton returned an error, is gone, or did not respond in time.
+        """
+        began = time.monotonic()
+        try:
+            answer: bytes = await self.call("ModelInfer", message, timeout_s)
+        except _SilentError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                    await self._answers.wait()
+            if timeout_s is not None:
+                timeout_s -= time.monotonic() - began
+            answer = await self.call("ModelInfer", message, timeout_s)
+        return answer
+
+    async def call(self, method: str, request: Any, timeout_s: float | None) -> Any:
+        """Call a method of Triton; see ``infer``."""
+        if not self._answers.is_set():
+            raise CallError(StatusCode.UNAVAILABLE, "Triton does not answer")
+        return await self._call(method, request, timeout_s)
+
+    async def close(self) -> None:
+        """Cancel all calls; they fail with ``CANCELLED``, and so do later ones."""
+        self._is_closed = True
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.wait([self._guard])
+        await self._leave(self._channel)
+
+    async def _call(self, method: str, request: Any, timeout_s: float | None) -> Any:
+        if self._is_closed:
+            raise CallError(StatusCode.CANCELLED, "the connection was closed")
+        channel = self._channel
+        channel.waiting += 1
+        if self._guard is None:
+            self._guard = asyncio.create_task(self._watch_for_silence(), name="watch the connection to triton")
+        try:
+            answer = await channel.method(method)(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
+                channel.last_answer = time.monotonic()
+            raise CallError(error.code(), error.details() or "") from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            # Closing a channel makes gRPC cancel its calls, even if the waiting task is not cancelled.
+            task = asyncio.current_task()
+            if not channel.is_left or (task is not None and task.cancelling()):
+                raise
+            if self._is_closed:
+                raise CallError(StatusCode.CANCELLED, "the connection was closed") from error
+            raise _SilentError(StatusCode.UNAVAILABLE, "the connection went silent") from error
+        finally:
+            channel.waiting -= 1
+        channel.last_answer = time.monotonic()
+        return answer
+
+    async def _watch_for_silence(self) -> None:
+        """While calls wait, replace the connection when it is silent, until Triton answers on a new one."""
+        try:
+            while self._channel.waiting or not self._answers.is_set():
+                if not self._answers.is_set():
+                    await self._probe()
+                    await asyncio.sleep(_PROBE_AGAIN_S)
+                    continue
+                await asyncio.sleep(_SILENT_S)
+                if self._channel.waiting and self._channel.last_answer < time.monotonic() - _SILENT_S:
+                    await self._probe()
+        finally:
+            self._guard = None
+
+    async def _probe(self) -> None:
+        """Ask whether Triton answers; leave the connection if it does not."""
+        channel, began = self._channel, time.monotonic()
+        try:
+            await self._call("ServerLive", service_pb2.ServerLiveRequest(), _PROBE_TIMEOUT_S)
+        except CallError as error:
+            if error.code == StatusCode.UNAVAILABLE:
+                return  # gRPC is connecting again by itself
+            if error.code == StatusCode.DEADLINE_EXCEEDED:
+                if channel.last_answer < began:
+                    await self._replace(channel)
+                return
+        self._answers.set()
+
+    async def _replace(self, channel: _Channel) -> None:
+        if self._answers.is_set():
+            logger.error("Triton at %s does not answer; trying a new connection", self._target)
+        self._answers.clear()
+        self._channel = _Channel(self._target)
+        await self._leave(channel)
+
+    async def _leave(self, channel: _Channel) -> None:
+        channel.is_left = True
+        await channel.grpc.close()

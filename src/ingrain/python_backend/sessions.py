@@ -1,0 +1,96 @@
+"""Opens the ONNX Runtime sessions of a graph on a CPU, with as little memory as they need.
+
+Like ``model.py`` this file is copied next to each graph and also runs in Triton's stub process, so it only imports the
+standard library and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+
+import onnxruntime
+
+from .lone import LoneSession
+
+# glibc's parameter for the number of heaps. By default each thread gets its own, and each keeps what it once needed.
+_M_ARENA_MAX = -8
+_HEAPS = 2
+
+
+def open_cpu_sessions(
+    path: str | os.PathLike[str],
+    *,
+    copies: int,
+    threads: int,
+    lone_threads: int,
+    lone_spin_us: int,
+    disabled_optimizers: Sequence[str],
+    has_fixed_shapes: bool,
+) -> tuple[list[onnxruntime.InferenceSession], LoneSession | None]:
+    """Open a graph.
+
+    Args:
+        path: ``model.onnx``.
+        copies: How many batches run at the same time.
+        threads: Threads of each of them.
+        lone_threads: Threads of a batch that is alone in the engine; 0: no session of its own.
+        lone_spin_us: Microseconds for which those threads spin.
+        disabled_optimizers: ONNX Runtime's graph optimizers not to use.
+        has_fixed_shapes: Whether all items have the same shape.
+
+    Returns:
+        The sessions, one for all copies if it has a single thread, and the session for lone batches.
+    """
+    _use_few_heaps()
+
+    def open_one(options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        # With an arena and memory patterns each session keeps memory for the largest batch, for each of its threads and
+        # each shape. They only pay for large activations of one shape.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = has_fixed_shapes
+        return onnxruntime.InferenceSession(
+            os.fspath(path),
+            sess_options=options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(disabled_optimizers),
+        )
+
+    # A session with one thread runs in the caller's thread, so that one session serves any number of runs at once.
+    sessions = [open_one(session_options(threads)) for _ in range(1 if threads == 1 else copies)]
+    lone = LoneSession(open_one(session_options(lone_threads, spin_us=lone_spin_us))) if lone_threads else None
+    _return_free_memory()
+    return sessions, lone
+
+
+def session_options(threads: int, *, spin_us: int = 0) -> onnxruntime.SessionOptions:
+    """Return session options. They do not affect how ONNX Runtime optimizes the graph.
+
+    Args:
+        threads: Threads of one batch.
+        spin_us: Microseconds that a waiting thread spins. Spinning threads occupy cores that other batches and the HTTP
+            front end need.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin_us else "0")
+    if spin_us:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
+    options.log_severity_level = 4  # errors come as exceptions
+    return options
+
+
+def _use_few_heaps() -> None:
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
+    except AttributeError:
+        pass  # another C library
+
+
+def _return_free_memory() -> None:
+    """Give the kernel what loading has freed: the file's contents, and weights that were repacked."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:
+        pass  # another C library
