@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -71,12 +70,7 @@ class WorkerProcess:
         self.is_up = False
         self.channel.close()
         self.sender.close()
-        try:
-            async with asyncio.timeout(_LAST_WAIT_S):
-                return await asyncio.shield(self.process.exited)
-        except TimeoutError:
-            self.process.signal(signal.SIGKILL)
-            return await asyncio.shield(self.process.exited)
+        return await self.process.wait_or_kill(_LAST_WAIT_S)
 
 
 async def start_worker(number: int, workers: int, table: SharedTable, table_descriptor: int) -> WorkerProcess:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+
+logger = logging.getLogger(__name__)
+
+# Longest wait for a killed process, which an unresponsive disk can keep in the kernel.
+_KILLED_S = 10.0
+# Longest wait for the rest of the output: a process that has left the group may hold the pipe open for ever.
+_OUTPUT_S = 2.0
 
 # A separate Python process runs this and then executes the command. A preexec_fn of ours could deadlock on locks that
 # other threads (gRPC's) held at the fork. Linux sends the signal when the thread that forked ends.
@@ -65,6 +74,9 @@ class ChildProcess:
             pass_fds=pass_fds,
         )
         self.pid = self._process.pid
+        # Only the waiting thread reaps the command. `Popen.send_signal` would reap it too, and take it from the thread.
+        self._reaping = threading.Lock()
+        self._is_reaped = False
         self._reader: threading.Thread | None = None
         if on_line is not None:
             self._reader = threading.Thread(
@@ -76,16 +88,23 @@ class ChildProcess:
     async def stop(self, deadline_s: float) -> int:
         """Send SIGTERM, then SIGKILL after ``deadline_s`` seconds; return the exit code."""
         self.signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(deadline_s):
-                return await asyncio.shield(self.exited)
-        except TimeoutError:
+        return await self.wait_or_kill(deadline_s)
+
+    async def wait_or_kill(self, deadline_s: float) -> int:
+        """Wait until the command ends, and send SIGKILL after ``deadline_s`` seconds; return the exit code."""
+        for wait_s in (deadline_s, _KILLED_S):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    return await asyncio.shield(self.exited)
             self.signal(signal.SIGKILL)
-            return await asyncio.shield(self.exited)
+        logger.error("Process %d did not end within %g s after SIGKILL", self.pid, _KILLED_S)
+        return -signal.SIGKILL
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the command, if it still runs."""
-        self._process.send_signal(number)
+        with self._reaping:
+            if not self._is_reaped:
+                os.kill(self.pid, number)
 
     def _read(self, on_line: Callable[[str], None]) -> None:
         assert self._process.stdout is not None
@@ -96,17 +115,15 @@ class ChildProcess:
     def _wait(self) -> None:
         # WNOWAIT leaves the dead command unreaped, so that no other process can reuse its group's id before the kill.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        try:
+        with contextlib.suppress(ProcessLookupError):  # the group died with its leader
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # the group died with its leader
-        code = self._process.wait()
+        with self._reaping:
+            code = self._process.wait()
+            self._is_reaped = True
         if self._reader is not None:
-            self._reader.join()
-        try:
+            self._reader.join(_OUTPUT_S)
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody awaits the future
             self._loop.call_soon_threadsafe(self._set_exited, code)
-        except RuntimeError:
-            pass  # the event loop is closed, so nobody awaits the future
 
     def _set_exited(self, code: int) -> None:
         if not self.exited.done():
