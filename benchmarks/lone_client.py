@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from bare import median, open_sessions, tokenize
 from bare_triton import BareTriton
 from ingrain.bench.load import http_request
@@ -91,7 +93,7 @@ def main() -> None:
             ways[engine] = Client(server.inference_port, requests)
             if engine == "embedded":
                 ways["triton"] = BareTriton(server.process.pid, entry, items).run
-        report = measure(ways, len(texts), options.seconds)
+        report = measure(ways, [len(item) for item in items], options.seconds)
     facts = {"mix": options.mix, "meanTokens": round(sum(map(len, items)) / len(items), 1)}
     print_report({**run_facts(options.model), **facts, **report}, options.output)
 
@@ -104,14 +106,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(ways: dict[str, Way], texts: int, seconds: float) -> dict[str, Any]:
-    """Compute blocks of texts each way in turn for so many seconds; return times, and ratios to the faster bare way."""
+def measure(ways: dict[str, Way], lengths: list[int], seconds: float) -> dict[str, Any]:
+    """Compute blocks of texts each way in turn for so many seconds.
+
+    Args:
+        ways: Functions to compare, by name; among them the two bare ones.
+        lengths: Tokens of each text.
+        seconds: Duration.
+
+    Returns:
+        Times, ratios to the faster bare way, and the time that each way adds to it, as a constant and a part per token.
+    """
     times: dict[str, list[float]] = {name: [] for name in ways}
+    tokens: list[int] = []
     stolen, until = StolenTime(), time.monotonic() + seconds
     order, start = list(ways), 0
     while time.monotonic() < until:
+        block = [number % len(lengths) for number in range(start, start + _BLOCK)]
         is_warm = start >= _WARM_UP_BLOCKS * _BLOCK
-        block = [number % texts for number in range(start, start + _BLOCK)]
         start += _BLOCK
         random.shuffle(order)
         for name in order:
@@ -119,18 +131,21 @@ def measure(ways: dict[str, Way], texts: int, seconds: float) -> dict[str, Any]:
             if is_warm:
                 times[name].append(took)
             time.sleep(_PAUSE_S)  # lets spinning threads go to sleep before the next measurement
-    sums = {name: sum(found) for name, found in times.items()}
-    bare = min((SPINNING, SLEEPING), key=lambda name: sums[name])
-    return {
-        "texts": len(times[bare]) * _BLOCK,
-        "stealShare": round(stolen.share(), 3),
-        "msPerText": {name: round(1e3 * total / len(times[name]) / _BLOCK, 2) for name, total in sums.items()},
-        "ratioOfSumsToBare": {name: round(sums[bare] / total, 3) for name, total in sums.items()},
-        "medianRatioToBare": {
-            name: round(median([b / t for b, t in zip(times[bare], found, strict=True)]), 3)
-            for name, found in times.items()
-        },
-    }
+        if is_warm:
+            tokens.append(sum(lengths[number] for number in block))
+    per_text = {name: 1e3 * np.array(found) / _BLOCK for name, found in times.items()}
+    bare = min((SPINNING, SLEEPING), key=lambda name: sum(times[name]))
+    report: dict[str, Any] = {"texts": len(tokens) * _BLOCK, "stealShare": round(stolen.share(), 3), "ways": {}}
+    for name, found in per_text.items():
+        token_ms, text_ms = np.polyfit(np.array(tokens) / _BLOCK, found - per_text[bare], 1)
+        report["ways"][name] = {
+            "msPerText": round(found.mean(), 2),
+            "ratioToBare": round(per_text[bare].mean() / found.mean(), 3),
+            "medianRatioToBare": round(median(per_text[bare] / found), 3),
+            "addsMsPerText": round(text_ms, 2),
+            "addsUsPerToken": round(1e3 * token_ms, 1),
+        }
+    return report
 
 
 def _time(way: Way, block: list[int]) -> float:
