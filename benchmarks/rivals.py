@@ -1,7 +1,7 @@
 """Compares Ingrain with other servers, same model, fp32, same cores: short and mixed texts, 1 / 32 / 256 clients.
 
 The other servers are FastAPI with sentence-transformers, and infinity-emb with its torch and its ONNX engine; on
-request also sie-server and vLLM. The first run installs each kind into an environment of its own (``rival_servers.py``).
+request also sie-server and vLLM. The first run installs each kind into an environment of its own.
 All servers run all the time and get the load in turn; each cell compares medians. The benchmark first checks that all
 return the same vectors.
 """
