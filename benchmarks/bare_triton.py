@@ -38,10 +38,14 @@ class BareTriton:
         """Send one request after another, and return the latency of each."""
         found, until = [], time.perf_counter() + seconds
         while (started := time.perf_counter()) < until:
-            self._infer(self._messages[self._next % len(self._messages)], timeout=_TIMEOUT_S)
+            self.run(self._next % len(self._messages))
             self._next += 1
             found.append(time.perf_counter() - started)
         return found
+
+    def run(self, number: int) -> None:
+        """Send the request of the text with this number, and wait for the response."""
+        self._infer(self._messages[number], timeout=_TIMEOUT_S)
 
 
 def _target_of(server: int) -> str:

@@ -1,8 +1,9 @@
 """Compares Ingrain with other servers, same model, fp32, same cores: short and mixed texts, 1 / 32 / 256 clients.
 
-The other servers are FastAPI with sentence-transformers, and infinity-emb with its torch and its ONNX engine. The first
-run installs them into a separate environment (a download of some hundred megabytes). All servers run all the time and
-get the load in turn; each cell compares medians. The benchmark first checks that all return the same vectors.
+The other servers are FastAPI with sentence-transformers, and infinity-emb with its torch and its ONNX engine; on
+request also sie-server and vLLM. The first run installs each kind into an environment of its own.
+All servers run all the time and get the load in turn; each cell compares medians. The benchmark first checks that all
+return the same vectors.
 """
 
 from __future__ import annotations
@@ -10,12 +11,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,9 @@ from bare import median
 from ingrain.bench.load import LoadResult, Target, closed_loop, http_request
 from ingrain.bench.texts import Mix, make_texts
 from measure import common_options, print_report, run_facts, run_loop, statuses
-from server import free_ports, running_server
+from rival_servers import RIVALS, prepare, running
+from server import running_server
 
-_HERE = Path(__file__).parent
-_START_S = 300.0
 _SECONDS: dict[Mix, float] = {"query": 4.0, "lognormal": 12.0}
 _WARM_UP_SHARE = 0.25
 _IDLE_LOOK_S = 3.0
@@ -93,21 +90,23 @@ class Rival:
 
 def main() -> None:
     options = _options()
-    python = _environment(options.environment, options.pip_args.split())
-    model = (options.models_dir / options.model).resolve()
-    onnx = _onnx_folder(python, model, options.environment)
+    folder, model = options.environment.resolve(), (options.models_dir / options.model).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        prepared = {name: prepare(folder, name, model, options.pip_args.split()) for name in options.rivals}
         server = stack.enter_context(running_server(options.repository, options.models_dir, options.model))
-        ours = Rival(
-            "ingrain",
-            server.inference_port,
-            psutil.Process(server.process.pid),
-            "/embed_text",
-            lambda text: {"name": options.model, "text": text},
-            lambda answer: answer["embeddings"][0],
-        )
-        commands = _commands(python, model, onnx)
-        rivals = [ours, *(stack.enter_context(_running(*commands[name], name=name)) for name in options.rivals)]
+        rivals = [
+            Rival(
+                "ingrain",
+                server.inference_port,
+                psutil.Process(server.process.pid),
+                "/embed_text",
+                lambda text: {"name": options.model, "text": text},
+                lambda answer: answer["embeddings"][0],
+            )
+        ]
+        for name, models in prepared.items():
+            rivals.append(_rival(name, *stack.enter_context(running(folder, name, models))))
         _check_equality(rivals)
         idle = _idle_cpu(rivals)
         cells = [_cell(rivals, mix, clients, options) for mix in options.mixes for clients in options.client_counts]
@@ -118,103 +117,27 @@ def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=0, seconds=None, rounds=3)
     parser.add_argument("--client-counts", type=int, nargs="+", default=[1, 32, 256])
     parser.add_argument("--mixes", nargs="+", choices=list(_SECONDS), default=list(_SECONDS))
-    names = ["plain", "infinity torch", "infinity torch, BetterTransformer", "infinity onnx"]
-    parser.add_argument("--rivals", nargs="*", choices=names, default=names)
+    usual = [name for name, rival in RIVALS.items() if rival.environment == "infinity"]
+    parser.add_argument("--rivals", nargs="*", choices=list(RIVALS), default=usual)
     parser.add_argument(
-        "--environment", type=Path, default=Path(".run/rivals"), help="environment of the other servers"
+        "--environment", type=Path, default=Path(".run/rivals"), help="folder of the other servers' environments"
     )
     parser.add_argument("--pip-args", default="", help="passed to pip, for a mirror or a proxy of your own")
     return parser.parse_args()
 
 
-def _environment(folder: Path, pip_args: list[str]) -> Path:
-    """Return the Python of the other servers' environment; create the environment if missing."""
-    python, stamp = folder.resolve() / "env" / "bin" / "python", folder / "stamp"
-    wanted = (_HERE / "rivals-requirements.txt").read_text()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"installing the other servers into {folder} ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder / "env"], check=True)
-        install = [python, "-m", "pip", "install", "-q", "--no-input", *pip_args]
-        subprocess.run([*install, "-r", _HERE / "rivals-requirements.txt"], check=True)
-        stamp.write_text(wanted)
-    return python
-
-
-def _onnx_folder(python: Path, model: Path, folder: Path) -> Path:
-    target = folder.resolve() / f"{model.name}-onnx"
-    if not target.exists():
-        print("exporting the model for infinity-emb's ONNX engine ...", flush=True)
-        subprocess.run([python, _HERE / "rival_onnx.py", model, target], check=True)
-    return target
-
-
-def _commands(python: Path, model: Path, onnx: Path) -> dict[str, tuple[list[str], str]]:
-    """Return the command, without the port, and the API of each server."""
-    infinity = [str(python.with_name("infinity_emb")), "v2", "--served-model-name=model", "--device=cpu"]
-    infinity += ["--dtype=float32", "--host=127.0.0.1", "--log-level=warning"]
-    torch = [*infinity, f"--model-id={model}", "--engine=torch"]
-    return {
-        "plain": ([str(python), str(_HERE / "plain_server.py"), str(model)], "/embed"),
-        "infinity torch": ([*torch, "--no-bettertransformer"], "/embeddings"),
-        "infinity torch, BetterTransformer": ([*torch, "--bettertransformer"], "/embeddings"),
-        "infinity onnx": (
-            # The default would pool the first token, and use a quantized graph if there is one.
-            [
-                *infinity,
-                f"--model-id={onnx}",
-                "--engine=optimum",
-                "--pooling-method=mean",
-                "--onnx-do-not-prefer-quantized",
-            ],
-            "/embeddings",
-        ),
-    }
-
-
-@contextlib.contextmanager
-def _running(command: list[str], path: str, *, name: str) -> Iterator[Rival]:
-    (port,) = free_ports(1)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
-    environment.pop("PYTHONPATH", None)  # belongs to Ingrain's environment
-    process = subprocess.Popen(
-        [*command, f"--port={port}"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+def _rival(name: str, port: int, process: psutil.Process) -> Rival:
+    rival = RIVALS[name]
+    if rival.path == "/embed":
+        return Rival(name, port, process, rival.path, lambda text: {"input": [text]}, lambda it: it["embeddings"][0])
+    return Rival(
+        name,
+        port,
+        process,
+        rival.path,
+        lambda text: {"model": rival.model, "input": [text]},
+        lambda answer: answer["data"][0]["embedding"],
     )
-    try:
-        deadline = time.monotonic() + _START_S
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{name} did not start: {' '.join(command)}")
-            time.sleep(0.5)
-        print(f"{name} runs", flush=True)
-        if path == "/embed":
-            yield Rival(
-                name,
-                port,
-                psutil.Process(process.pid),
-                path,
-                lambda text: {"input": [text]},
-                lambda answer: answer["embeddings"][0],
-            )
-        else:
-            yield Rival(
-                name,
-                port,
-                psutil.Process(process.pid),
-                path,
-                lambda text: {"model": "model", "input": [text]},
-                lambda answer: answer["data"][0]["embedding"],
-            )
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def _check_equality(rivals: list[Rival]) -> None:

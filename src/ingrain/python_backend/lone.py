@@ -11,16 +11,25 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Both sessions are compared by alternating them, this many times each, for the first batches of a size and then again
-# every so many batches, because the load of other programs changes.
-_LOOK_PAIRS = 3
-_LOOK_EVERY = 50
-# Number of latest runs per session that are compared: those of five comparisons, since one is noisy.
-_REMEMBERED = 15
-# Number of latest runs on all cores that predict the time of the next one.
-_LATEST = 3
 # All cores are used if they take less than this share of the other session's time.
 _WORTH_IT = 0.9
+# To compare the sessions, two batches in a row run on the one that is not used: the first only brings its weights into
+# the processors' caches. Comparisons may cost this share of the time.
+_LOOK_RUNS = 2
+_LOOK_SHARE = 0.01
+# Number of latest comparisons that count, since a single one is noisy.
+_REMEMBERED = 5
+# Runs between two comparisons: few at first and after a comparison that contradicts the choice, then four times as many
+# each time, up to what may be lost, within limits. Few threads are often faster only while other programs run, so that
+# the choice of few is checked sooner.
+_FIRST_GAP = 2
+_GROWTH = 4
+_LEAST_FULL_GAP = 50
+_LONGEST_GAP_OF_FEW, _LONGEST_GAP_OF_ALL = 150, 500
+# After so many runs in a row that were slow enough to contradict the choice, the sessions are compared at once.
+_SLOW_RUNS = 3
+# Number of latest runs on all cores that predict the time of the next one.
+_LATEST = 3
 
 
 class LoneSession:
@@ -83,48 +92,68 @@ class FasterWay:
         return self._times(size).choose()
 
     def is_surely_short(self, size: int, seconds: float) -> bool:
-        """Return whether the next batch will run on all cores, where the latest took at most ``seconds``."""
-        return self._times(size).is_surely_short(seconds)
+        """Return whether the next batch will run on all cores, and is expected to take at most ``seconds``."""
+        return self._times(size).is_surely_short(seconds / max(1, size))
 
     def learn(self, size: int, seconds: float, *, on_all_cores: bool) -> None:
         """Record the time of a batch."""
-        self._times(size).learn(seconds, on_all_cores=on_all_cores)
+        self._times(size).learn(seconds / max(1, size), on_all_cores=on_all_cores)
 
     def _times(self, size: int) -> _Times:
-        # Sizes between two powers of two count as one.
+        # Sizes between two powers of two count as one; their times are compared by element.
         return self._sizes.setdefault(size.bit_length(), _Times())
 
 
 class _Times:
-    """Times of batches of one size, with few threads and on all cores."""
+    """Compares seconds per element of batches of about one size, with few threads and on all cores."""
 
-    __slots__ = ("_count", "_is_faster", "_is_look", "_latest", "_seconds")
+    __slots__ = ("_gap", "_latest", "_left", "_looks", "_seconds", "_shares", "_slow", "_uses_all_cores")
 
     def __init__(self) -> None:
-        self._count = 0
-        self._is_look = self._is_faster = False
-        self._seconds: tuple[deque[float], deque[float]] = deque(maxlen=_REMEMBERED), deque(maxlen=_REMEMBERED)
+        self._uses_all_cores = True
+        self._gap = self._left = _FIRST_GAP  # runs between comparisons, and until the next one
+        self._looks = self._slow = 0
+        self._seconds = [0.0, 0.0]  # of the latest run with few threads, and of that on all cores
+        self._shares: deque[float] = deque(maxlen=_REMEMBERED)
         self._latest: deque[float] = deque(maxlen=_LATEST)
 
     def choose(self) -> bool:
-        place = self._count % _LOOK_EVERY
-        self._count += 1
-        self._is_look = place < 2 * _LOOK_PAIRS
-        return place % 2 == 0 if self._is_look else self._is_faster
+        return self._uses_all_cores if self._left > 0 else not self._uses_all_cores
 
     def is_surely_short(self, seconds: float) -> bool:
-        is_look = self._count % _LOOK_EVERY < 2 * _LOOK_PAIRS
-        return self._is_faster and not is_look and len(self._latest) == _LATEST and max(self._latest) <= seconds
+        is_known = len(self._latest) == _LATEST
+        return self._uses_all_cores and self._left > 0 and is_known and max(self._latest) <= seconds
 
     def learn(self, seconds: float, *, on_all_cores: bool) -> None:
+        self._seconds[on_all_cores] = seconds
         if on_all_cores:
             self._latest.append(seconds)
-        if self._is_look:
-            self._seconds[on_all_cores].append(seconds)
-            few, all_cores = self._seconds
-            # Either may be empty, because failed runs are not recorded.
-            self._is_faster = bool(few and all_cores) and _median(all_cores) < _WORTH_IT * _median(few)
+        is_look = on_all_cores != self._uses_all_cores
+        self._looks += is_look
+        self._left -= not is_look
+        few, all_cores = self._seconds
+        if not few or not all_cores:
+            return
+        share = all_cores / few
+        contradicts = (share < _WORTH_IT) != self._uses_all_cores
+        if self._looks >= _LOOK_RUNS:
+            self._compare(share, contradicts=contradicts)
+        elif not is_look:
+            self._slow = self._slow + 1 if contradicts else 0
+            if self._slow >= _SLOW_RUNS:
+                self._left = 0
+
+    def _compare(self, share: float, *, contradicts: bool) -> None:
+        self._shares.append(share)
+        if contradicts:
+            self._gap = _FIRST_GAP
+        else:
+            lost = _LOOK_RUNS * ((1 / share if self._uses_all_cores else share) - 1)  # in runs
+            longest = _LONGEST_GAP_OF_ALL if self._uses_all_cores else _LONGEST_GAP_OF_FEW
+            self._gap = min(_GROWTH * self._gap, longest, max(_LEAST_FULL_GAP, round(lost / _LOOK_SHARE)))
+        self._left, self._looks, self._slow = self._gap, 0, 0
+        self._uses_all_cores = _median(self._shares) < _WORTH_IT
 
 
-def _median(seconds: deque[float]) -> float:
-    return sorted(seconds)[len(seconds) // 2]
+def _median(values: deque[float]) -> float:
+    return sorted(values)[len(values) // 2]
