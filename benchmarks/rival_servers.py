@@ -89,7 +89,7 @@ def _infinity(*arguments: str) -> Callable[[Path, Models], list[str]]:
 ENVIRONMENTS = {
     "infinity": Environment("rivals-requirements.txt"),
     "sie": Environment("rivals-sie-requirements.txt", python="python3.12", with_dependencies=False),
-    "vllm": Environment("rivals-vllm-requirements.txt", python="python3.12"),
+    "vllm": Environment("rivals-vllm-requirements.txt"),
 }
 
 RIVALS = {
