@@ -38,7 +38,7 @@ class Environment:
         requirements: File in this folder with the packages and their versions.
         python: Program that creates the environment; None for the Python of this program.
         with_dependencies: Whether pip installs what the packages require. False: the file has all packages, because
-            the server's package asks for versions that this machine cannot have.
+            what the server's package asks for cannot be had together.
     """
 
     requirements: str
@@ -89,7 +89,7 @@ def _infinity(*arguments: str) -> Callable[[Path, Models], list[str]]:
 ENVIRONMENTS = {
     "infinity": Environment("rivals-requirements.txt"),
     "sie": Environment("rivals-sie-requirements.txt", python="python3.12", with_dependencies=False),
-    "vllm": Environment("rivals-vllm-requirements.txt"),
+    "vllm": Environment("rivals-vllm-requirements.txt", with_dependencies=False),
 }
 
 RIVALS = {
@@ -122,11 +122,13 @@ RIVALS = {
     ),
     "vllm": RivalServer(
         "vllm",
+        # The program `vllm` of the build for CPUs looks for a package of another name, and does not start.
         lambda programs, models: [
-            *(str(programs / "vllm"), "serve", str(models.source), "--served-model-name=model", "--runner=pooling"),
-            *("--dtype=float32", "--host=127.0.0.1"),
+            *(str(programs / "python"), "-m", "vllm.entrypoints.openai.api_server", f"--model={models.source}"),
+            *("--served-model-name=model", "--runner=pooling", "--dtype=float32", "--host=127.0.0.1"),
         ],
         path="/v1/embeddings",
+        variables={"VLLM_CPU_KVCACHE_SPACE": "1"},
     ),
 }
 
