@@ -27,8 +27,6 @@ _STOP_S = 30.0
 # The name and the revision under which sie-server looks for the model in the hub's cache.
 _HUB_NAME, _HUB_REVISION = "sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
 
-Json = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Environment:
@@ -55,6 +53,7 @@ class RivalServer:
         arguments: Returns the command from the environment's folder of programs and the models' folders.
         path: Route for embeddings.
         model: Name of the model in requests.
+        fields: Further fields of a request.
         health: Route that answers 200 when the server is ready.
         variables: Further environment variables; ``{folder}`` is the folder of all environments.
     """
@@ -63,6 +62,7 @@ class RivalServer:
     arguments: Callable[[Path, Models], list[str]]
     path: str = "/embeddings"
     model: str = "model"
+    fields: dict[str, Any] = field(default_factory=dict)
     health: str = "/health"
     variables: dict[str, str] = field(default_factory=dict)
 
@@ -126,8 +126,10 @@ RIVALS = {
         lambda programs, models: [
             *(str(programs / "python"), "-m", "vllm.entrypoints.openai.api_server", f"--model={models.source}"),
             *("--served-model-name=model", "--runner=pooling", "--dtype=float32", "--host=127.0.0.1"),
+            "--max-model-len=256",
         ],
         path="/v1/embeddings",
+        fields={"truncate_prompt_tokens": -1},  # to the longest that the model takes, as the others do
         variables={"VLLM_CPU_KVCACHE_SPACE": "1"},
     ),
 }

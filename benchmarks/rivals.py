@@ -135,7 +135,7 @@ def _rival(name: str, port: int, process: psutil.Process) -> Rival:
         port,
         process,
         rival.path,
-        lambda text: {"model": rival.model, "input": [text]},
+        lambda text: {"model": rival.model, "input": [text], **rival.fields},
         lambda answer: answer["data"][0]["embedding"],
     )
 
