@@ -16,9 +16,9 @@ METHODS = [name for name, member in inspect.getmembers(Engine, inspect.isfunctio
 def null_engine(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
-    import front_end
+    import null_server
 
-    yield front_end.NullEngine
+    yield null_server.NullEngine
     for name in set(sys.modules) - before:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(BENCHMARKS):
             del sys.modules[name]

@@ -290,7 +290,7 @@ async def test_a_full_server_is_tried_again_no_sooner_than_it_says(kind, tmp_pat
             planes.engine.latency_s = 0.6
             once = Api(kind, tap.url, batch_size=1, retry=ingrain.RetryPolicy(most=0))
             with pytest.raises(ingrain.QueueFullError) as raised:
-                await once.embed_text("org/model", texts(8))
+                await once.embed_text("org/model", texts(16)[8:])  # not in the cache
             await once.close()
     np.testing.assert_allclose(answer.embeddings, truth(*texts(8)), atol=1e-6)
     assert refused >= 6
