@@ -127,6 +127,7 @@ def variables_of(host: Host, ingrain: Path, port: int) -> dict[str, str]:
         "HOME": str(ingrain / "cache"),
         "HF_ENDPOINT": host.hub.url,
         "INGRAIN_EXPORT_THREADS": "1",
+        "INGRAIN_CACHE_BYTES": "0",  # the cache would answer without Triton
     }
 
 
