@@ -25,7 +25,7 @@ from ingrain.bench.load import LoadResult, Target, closed_loop, embedding_reques
 from ingrain.bench.texts import make_texts
 from ingrain.cores import usable_cores
 from ingrain.preprocess.image import ImagePreprocessor
-from ingrain.preprocess.text import collate
+from ingrain.preprocess.tokenized import collate
 from ingrain.python_backend import cuda
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository

@@ -21,7 +21,7 @@ from bare import median, open_sessions, tokenize
 from bare_triton import BareTriton
 from ingrain.bench.load import http_request
 from ingrain.bench.texts import make_texts
-from ingrain.preprocess.text import collate
+from ingrain.preprocess.tokenized import collate
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 from measure import CORES, StolenTime, common_options, print_report, run_facts
