@@ -132,8 +132,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "MODEL_INSTANCES",
             "Batches of a graph that run at the same time, on each GPU if there are several; 0: the tuned value, or "
             "without a tuning one per core on this machine's CPU, one per core (at most four) with "
-            "INSTANCE_KIND=KIND_CPU on another machine, and one elsewhere. On this machine's CPU batches of one thread "
-            "share one copy of the weights; elsewhere, and with more threads, each has its own.",
+            "INSTANCE_KIND=KIND_CPU in a Triton at TRITON_GRPC_URL, and one elsewhere. On this machine's CPU batches "
+            "of one thread share one copy of the weights; elsewhere, and with more threads, each has its own.",
         ),
     ] = 0
     threads_per_instance: Annotated[
