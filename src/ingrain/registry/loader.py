@@ -147,7 +147,7 @@ class Loader:
             self._failed(slot, machine_fault(broken) or IngrainError(message), served)
         else:
             slot.state, slot.progress, slot.retries = "READY", None, 0
-            slot.pinned = True
+            slot.pinned, slot.is_awaited = True, False
             log.info("Model %r is ready", slot.ref.name)
 
     async def _make_and_load(self, slot: Slot) -> None:
@@ -180,6 +180,7 @@ class Loader:
         await self.graphs.unload(slot.ref.name, model.manifest.graphs)
 
     def _failed(self, slot: Slot, error: IngrainError, served: ModelRef | None) -> None:
+        slot.is_awaited = False
         if served is not None and slot.state == "READY":
             slot.ref, slot.error, slot.progress = served, error, None
             log.error("Model %r was not replaced and is served as before: %s", slot.ref.name, error.message)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ingrain.errors import IngrainError
+from ingrain.errors import EngineUnavailableError, IngrainError
 from ingrain.models.loaded import LoadedModel
 from ingrain.registry.graphs import EngineGraphs
 from ingrain.registry.loader import Loader
@@ -47,6 +47,8 @@ class Reconciler:
         for ref in wanted.values():
             if self.slots.of(ref) is None:
                 self.loader.begin_if_allowed(ref)
+        for slot in self.slots:
+            slot.is_awaited = True
         self.slots.is_started = True
         self._loop = asyncio.create_task(self._run(), name="reconcile models")
 
@@ -96,6 +98,8 @@ class Reconciler:
         for slot in self.slots:
             if slot.state == "READY":
                 slot.state = "LOADING"
+            elif slot.state == "UNAVAILABLE" and isinstance(slot.error, EngineUnavailableError):
+                slot.retry_at = asyncio.get_running_loop().time()
         self.graphs.ledger.forget()
         self.wake()
 
@@ -116,14 +120,23 @@ class Reconciler:
                 log.exception("Models could not be compared with the engine")
 
     async def _retry_and_repair(self) -> None:
+        is_live = await self.graphs.engine.live()
+        if not is_live:
+            self.slots.await_engine()
         now = asyncio.get_running_loop().time()
+        checked = []
         for slot in self.slots:
             if slot not in self.slots:
                 continue  # unloaded while this loop was awaiting
             if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
                 self.loader.begin(slot.ref, slot)
-            elif slot.model is not None and slot.task_is_done and await self.graphs.engine.live():
+            elif slot.model is not None and slot.task_is_done and is_live:
                 await self._repair(slot, slot.model)
+                checked.append(slot)
+        if checked and not any(slot.state == "READY" for slot in checked):
+            # The engine has lost every model, so it has restarted: this server cannot serve until they are back.
+            for slot in checked:
+                slot.is_awaited = not slot.task_is_done
 
     async def _repair(self, slot: Slot, model: LoadedModel) -> None:
         """Load a model again if graphs are missing in the engine, unless another process has unloaded it on purpose."""
@@ -131,7 +144,7 @@ class Reconciler:
         if slot.state not in ("READY", "LOADING") or not slot.task_is_done:
             return
         if all(present) and not slot.is_displaced:
-            slot.state = "READY"
+            slot.state, slot.is_awaited = "READY", False
             return
         await self.refresh()
         if slot in self.slots:

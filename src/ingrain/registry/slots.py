@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ingrain.errors import IngrainError, ModelConflictError, ModelLoadingError, ModelNotLoadedError
+from ingrain.errors import (
+    EngineUnavailableError,
+    IngrainError,
+    ModelConflictError,
+    ModelLoadingError,
+    ModelNotLoadedError,
+)
 from ingrain.models.loaded import LoadedModel
 from ingrain.progress import Progress
 from ingrain.repository.custom import CustomSource
@@ -41,6 +47,8 @@ class Slot:
         progress: Progress of an export or a tuning.
         executions: Execution of each graph, once known.
         is_displaced: True while graphs may be loaded in a layout that a tuning tried.
+        is_awaited: True while ``/ready`` waits for the model: from the start of the server, or from a restart of the
+            engine, until the model serves or a load has failed.
         retries: Failed attempts since the model was last ready.
         retry_at: Event-loop time of the next attempt.
     """
@@ -56,6 +64,7 @@ class Slot:
     progress: Progress | None = None
     executions: dict[Role, Execution] = field(default_factory=dict)
     is_displaced: bool = False
+    is_awaited: bool = False
     retries: int = 0
     retry_at: float = math.inf
 
@@ -123,6 +132,12 @@ class SlotTable:
         if slot.model is not None:
             slot.model.close(error)
             slot.model = None
+
+    def await_engine(self) -> None:
+        """Have ``/ready`` wait for the models that the engine must load again, because it does not answer."""
+        for slot in self:
+            if slot.state == "READY" or (slot.state == "UNAVAILABLE" and isinstance(slot.error, EngineUnavailableError)):
+                slot.is_awaited = True
 
     def matching(self, name: str, library: Library | None, pretrained: str | None) -> list[Slot]:
         """Return the slots that match the fields of a request."""
