@@ -62,7 +62,10 @@ async def test_models_of_the_start_are_awaited_until_they_are_loaded_or_have_fai
         assert (status, body["reasons"]) == (503, [error.message])
         text = (await planes.inference.get("/metrics", headers={"accept": "text/plain"})).text
         assert "ingrain_ready 1.0" in text
-        assert f'ingrain_model_state{{library="sentence_transformers",model="{NAME}",pretrained="",state="READY"}} 1' in text
+        assert (
+            f'ingrain_model_state{{library="sentence_transformers",model="{NAME}",pretrained="",state="READY"}} 1'
+            in text
+        )
         stale = 'ingrain_model_state{library="sentence_transformers",model="org/stale",pretrained="",state='
         assert f'{stale}"UNAVAILABLE"}} 1.0' in text
         assert f'{stale}"READY"}} 0.0' in text
@@ -134,7 +137,12 @@ async def test_a_model_is_named_in_the_query_with_its_slashes_escaped_or_not(pla
         answer = await planes.inference.get(f"/ready?{query}")
         assert answer.status_code == 200, query
         assert [model["name"] for model in answer.json()["models"]] == [NAME]
-    for query, status in (("model=org/absent", 404), ("model=", 404), ("name=org/model", 400), ("library=x&model=a", 400)):
+    for query, status in (
+        ("model=org/absent", 404),
+        ("model=", 404),
+        ("name=org/model", 400),
+        ("library=x&model=a", 400),
+    ):
         answer = await planes.inference.get(f"/ready?{query}")
         assert answer.status_code == status, query
         assert answer.json()["error"]["message"]

@@ -40,12 +40,13 @@ class Maker:
         self._default_precision = default_precision
         self._turn = asyncio.Semaphore(1)
 
-    async def obtain(self, slot: Slot) -> Entry:
+    async def obtain(self, slot: Slot, *, as_stored: bool) -> Entry:
         """Return the model's entry; export the model first if the repository has none that meets the slot's reference.
 
         Args:
             slot: The slot to load. Updates its progress, and sets the precision of its reference to fp32 if the model
                 does not support the default precision.
+            as_stored: True if the default precision is only for a model that is not stored yet.
 
         Raises:
             ModelConflictError: The repository holds another revision under this name.
@@ -58,6 +59,8 @@ class Maker:
             stored = await asyncio.to_thread(self._repository.find, slot.key)
             if stored is not None:
                 was = stored.manifest
+                if as_stored:
+                    wanted = slot.ref
                 check_revision(slot.ref, was)
                 await asyncio.to_thread(self._repository.check, stored)
                 if wanted.is_met_by(was):
@@ -66,8 +69,8 @@ class Maker:
             stored = None
             # Export it again in the same precision, if the manifest is still readable.
             was = await asyncio.to_thread(self._repository.read_manifest, slot.key)
-            if was is not None and wanted.precision is None:
-                wanted = msgspec.structs.replace(wanted, precision=was.precision)
+            if was is not None and (wanted.precision is None or as_stored):
+                wanted = msgspec.structs.replace(wanted, precision=slot.ref.precision or was.precision)
             log.warning("Model %r is damaged in the repository; exporting it again: %s", slot.ref.name, error.message)
         try:
             return await self._make(slot, was, wanted.precision)

@@ -34,6 +34,11 @@ class DesiredModels:
         self._stamp, self.keys = stamp, set(models)
         return models
 
+    async def lists(self, key: str) -> bool:
+        """Return whether the list has a model now."""
+        models = await asyncio.to_thread(read_desired, self._repository.root)
+        return any(ref.key == key for ref in models)
+
     async def remember(self, key: str, ref: ModelRef) -> None:
         """Add a model to the list, or replace its reference."""
         await asyncio.to_thread(self._edit, key, ref)

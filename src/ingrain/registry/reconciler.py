@@ -128,8 +128,10 @@ class Reconciler:
         for slot in self.slots:
             if slot not in self.slots:
                 continue  # unloaded while this loop was awaiting
-            if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
-                self.loader.begin(slot.ref, slot)
+            if slot.state == "UNAVAILABLE":
+                # A damaged entry may have been restored.
+                if slot.retry_at <= now or await self._entry_has_changed(slot):
+                    self.loader.begin(slot.ref, slot)
             elif slot.model is not None and slot.task_is_done and is_live:
                 await self._repair(slot, slot.model)
                 checked.append(slot)
@@ -145,8 +147,30 @@ class Reconciler:
             return
         if all(present) and not slot.is_displaced:
             slot.state, slot.is_awaited = "READY", False
+            if self.graphs.are_shared:
+                await self._follow_others(slot, model)
             return
         await self.refresh()
         if slot in self.slots:
             log.warning("Model %r is missing in the engine; loading it again", slot.ref.name)
             self.loader.begin(slot.ref, slot)
+
+    async def _follow_others(self, slot: Slot, model: LoadedModel) -> None:
+        """Follow another server that has loaded a model's graphs into a shared engine with other limits, or others."""
+        if await self._entry_has_changed(slot):
+            slot.stamp = await asyncio.to_thread(self.loader.repository.stamp, slot.key)
+            stored = await asyncio.to_thread(self.loader.repository.read_manifest, slot.key)
+            is_replaced = stored is not None and stored.untuned != model.manifest.untuned
+            if is_replaced and self._is_idle(slot, model):
+                self.loader.begin(slot.ref, slot)
+                return
+        executions = await self.graphs.within(model.manifest, self.loader.place.executions(model.manifest))
+        if executions != slot.executions and self._is_idle(slot, model):
+            slot.executions = executions
+            model.retune(executions)
+
+    async def _entry_has_changed(self, slot: Slot) -> bool:
+        return slot.stamp != await asyncio.to_thread(self.loader.repository.stamp, slot.key)
+
+    def _is_idle(self, slot: Slot, model: LoadedModel) -> bool:
+        return slot in self.slots and slot.model is model and slot.task_is_done

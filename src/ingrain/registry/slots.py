@@ -49,6 +49,7 @@ class Slot:
         is_displaced: True while graphs may be loaded in a layout that a tuning tried.
         is_awaited: True while ``/ready`` waits for the model: from the start of the server, or from a restart of the
             engine, until the model serves or a load has failed.
+        stamp: ``Repository.stamp`` of the model when it was loaded, or when loading failed.
         retries: Failed attempts since the model was last ready.
         retry_at: Event-loop time of the next attempt.
     """
@@ -65,6 +66,7 @@ class Slot:
     executions: dict[Role, Execution] = field(default_factory=dict)
     is_displaced: bool = False
     is_awaited: bool = False
+    stamp: tuple[tuple[int, ...], ...] = ()
     retries: int = 0
     retry_at: float = math.inf
 
@@ -136,7 +138,9 @@ class SlotTable:
     def await_engine(self) -> None:
         """Have ``/ready`` wait for the models that the engine must load again, because it does not answer."""
         for slot in self:
-            if slot.state == "READY" or (slot.state == "UNAVAILABLE" and isinstance(slot.error, EngineUnavailableError)):
+            if slot.state == "READY" or (
+                slot.state == "UNAVAILABLE" and isinstance(slot.error, EngineUnavailableError)
+            ):
                 slot.is_awaited = True
 
     def matching(self, name: str, library: Library | None, pretrained: str | None) -> list[Slot]:

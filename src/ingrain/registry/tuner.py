@@ -136,7 +136,7 @@ class Tuner:
             clock=self.clock,
         )
         started = self.clock()
-        await layouts.change(graph, default.layout)
+        await layouts.apply_settings(graph, default.layout)
         # After loading the default layout: the candidates depend on the memory that it leaves free.
         candidates = await asyncio.to_thread(self.place.candidates, graph)
         await track.prepare(default, _SHARE_OF_PASSES * seconds / PASSES_A_SWEEP)

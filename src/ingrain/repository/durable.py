@@ -17,6 +17,15 @@ def write_json(path: Path, value: object) -> None:
     sync(path.parent)
 
 
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return a value that changes when a file is replaced or written; () if it is missing or cannot be reached."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -26,7 +26,7 @@ import msgspec
 from ingrain.errors import MachineError, ModelConflictError, RepositoryError
 from ingrain.repository.checksums import check_files
 from ingrain.repository.custom import CustomSources
-from ingrain.repository.durable import sync, sync_tree, write_json
+from ingrain.repository.durable import stamp_of, sync, sync_tree, write_json
 from ingrain.repository.graph_links import unlink_graph
 from ingrain.repository.lock import exclusive, if_free
 from ingrain.repository.manifest import Graph, Manifest
@@ -177,6 +177,12 @@ class Repository:
         check_files(entry.folder, entry.manifest.files, contents=contents)
         for graph in entry.manifest.graphs:
             check_files(self.graph_folder(graph.name), graph.files, contents=contents)
+
+    def stamp(self, key: str) -> tuple[tuple[int, ...], ...]:
+        """Return a value that changes when a model's manifest or graphs are replaced, go away or come back."""
+        files = [self.models / key / MANIFEST_FILE]
+        files += sorted(self.triton.glob(f"{key}.*/1/model.onnx"))
+        return tuple(stamp_of(file) for file in files)
 
     def entries(self) -> list[Entry | BrokenEntry]:
         """Return all entries, including those that cannot be served."""

@@ -171,7 +171,9 @@ def _readiness_metrics(statuses: Iterable[ModelStatus], *, is_ready: bool) -> It
     )
     for status in statuses:
         for state in get_args(State):
-            states.add_metric([status.name, status.library or "", status.pretrained or "", state], status.state == state)
+            states.add_metric(
+                [status.name, status.library or "", status.pretrained or "", state], status.state == state
+            )
     yield states
 
 

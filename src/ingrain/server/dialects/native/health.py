@@ -48,9 +48,7 @@ async def _ready(services: Services, request: Request) -> Response:
     return response
 
 
-async def _status(
-    services: Services, name: str, library: Library | None, pretrained: str | None
-) -> ModelStatus | None:
+async def _status(services: Services, name: str, library: Library | None, pretrained: str | None) -> ModelStatus | None:
     """Return the status of a model that should be loaded; None if the server is starting and may not know it yet.
 
     Raises:
