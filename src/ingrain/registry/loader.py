@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 
 from ingrain.errors import (
     IngrainError,
+    MachineError,
     ModelLimitError,
     RequestError,
     UnsupportedModelError,
 )
-from ingrain.machine_faults import machine_fault
+from ingrain.machine_faults import machine_fault, naming_repository_faults
 from ingrain.models.loaded import LoadedModel
 from ingrain.registry.graphs import EngineGraphs, Occasion, too_slow
 from ingrain.registry.maker import Maker
@@ -101,14 +102,20 @@ class Loader:
             log.error("%s", error.message)
 
     async def unload(self, slot: Slot) -> None:
-        """Unload a model, or stop loading it, and remove it from the list of models."""
+        """Unload a model, or stop loading it, and remove it from the list of models.
+
+        Raises:
+            MachineError: The list cannot be written; the model stays as it was.
+        """
+        await self.desired.forget(slot.key)
         graphs = self._take_out(slot)
         if slot.task is not None and not slot.task.done():
             await asyncio.wait([slot.task])
         async with self.locks.hold(slot.key):
             if self.slots.of(slot.ref) is not None:
                 return  # another request has loaded the model again meanwhile
-            await self.desired.forget(slot.key)
+            if slot.key in self.desired.keys:  # the load in progress has listed it again
+                await self.desired.forget(slot.key)
             if not graphs:  # a cancelled load may have loaded some graphs
                 stored = await asyncio.to_thread(self.repository.read_manifest, slot.key)
                 graphs = stored.graphs if stored is not None else ()
@@ -146,8 +153,9 @@ class Loader:
             by_command: True if a user asks for the load.
         """
         try:
-            async with self.locks.hold(slot.key):
-                await self._make_and_load(slot, by_command=by_command)
+            with naming_repository_faults():
+                async with self.locks.hold(slot.key):
+                    await self._make_and_load(slot, by_command=by_command)
             await self.tunings.tune_first(slot)
         except TimeoutError:
             self._failed(slot, too_slow(), served)
@@ -198,8 +206,24 @@ class Loader:
                 "/load_model on this server loads it with them",
                 slot.ref.name,
             )
-        if slot.key not in self.desired.keys or slot.ref.precision or slot.ref.task:
+        await self._remember(slot, manifest)
+
+    async def _remember(self, slot: Slot, manifest: Manifest) -> None:
+        """List a loaded model; unload it if that fails.
+
+        Raises:
+            MachineError: The list cannot be written.
+        """
+        is_listed = slot.key in self.desired.keys
+        if is_listed and not slot.ref.precision and not slot.ref.task:
+            return
+        try:
             await self.desired.remember(slot.key, slot.ref)
+        except MachineError as error:
+            if not is_listed:
+                await self.graphs.unload(slot.ref.name, manifest.graphs)
+                raise
+            log.error("Model %r is loaded, but its precision or task is not listed: %s", slot.ref.name, error.message)
 
     async def _retire(self, slot: Slot, model: LoadedModel, new: Manifest) -> None:
         """Stop serving a model whose entry was replaced; fail its waiting requests with 503."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ingrain.errors import EngineUnavailableError, IngrainError
+from ingrain.errors import IngrainError
 from ingrain.models.loaded import LoadedModel
 from ingrain.registry.graphs import EngineGraphs
 from ingrain.registry.loader import Loader
@@ -35,11 +35,17 @@ class Reconciler:
     _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _refreshing: asyncio.Task[bool] | None = field(default=None, init=False)
     _loop: asyncio.Task[None] | None = field(default=None, init=False)
+    # The last message that the list of models cannot be read.
+    _told: str = field(default="", init=False)
 
     async def start(self, models: Iterable[ModelRef]) -> None:
         """Start to load the given models and those in the list, and start to check for changes."""
         self.graphs.engine.on_restart(self._engine_came_back)
-        wanted = await self.desired.read()
+        wanted: dict[str, ModelRef] = {}
+        try:
+            wanted = await self.desired.read()
+        except IngrainError as error:  # it is read again at each check
+            log.error("The models of the last run are not loaded yet: %s", error.message)
         for ref in models:
             known = wanted.get(ref.key, ref)
             precision, task = ref.precision or known.precision, ref.task or known.task
@@ -98,7 +104,7 @@ class Reconciler:
         for slot in self.slots:
             if slot.state == "READY":
                 slot.state = "LOADING"
-            elif slot.state == "UNAVAILABLE" and isinstance(slot.error, EngineUnavailableError):
+            elif slot.lacks_engine:
                 slot.retry_at = asyncio.get_running_loop().time()
         self.graphs.ledger.forget()
         self.wake()
@@ -111,13 +117,23 @@ class Reconciler:
             except TimeoutError:
                 pass  # the regular check
             self._wake.clear()
-            try:
-                await self.refresh()
-                await self._retry_and_repair()
-            except IngrainError as error:
-                log.warning("Models could not be compared with the engine: %s", error.message)
-            except Exception:  # the next check may succeed, so the loop must not end
-                log.exception("Models could not be compared with the engine")
+            for step in (self._try_refresh, self._retry_and_repair):
+                try:
+                    await step()
+                except IngrainError as error:
+                    log.warning("Models could not be compared with the engine: %s", error.message)
+                except Exception:  # the next check may succeed, so the loop must not end
+                    log.exception("Models could not be compared with the engine")
+
+    async def _try_refresh(self) -> None:
+        """Apply changes of the list if it can be read; a disk that fails does not keep models from being repaired."""
+        try:
+            await self.refresh()
+            self._told = ""
+        except IngrainError as error:
+            if error.message != self._told:
+                log.error("The list of models cannot be read, and what is loaded stays: %s", error.message)
+            self._told = error.message
 
     async def _retry_and_repair(self) -> None:
         is_live = await self.graphs.engine.live()
@@ -150,7 +166,7 @@ class Reconciler:
             if self.graphs.are_shared:
                 await self._follow_others(slot, model)
             return
-        await self.refresh()
+        await self._try_refresh()
         if slot in self.slots:
             log.warning("Model %r is missing in the engine; loading it again", slot.ref.name)
             self.loader.begin(slot.ref, slot)

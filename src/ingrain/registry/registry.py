@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ingrain.engine.protocol import Engine, GraphStatistics
+from ingrain.machine_faults import naming_repository_faults
 from ingrain.progress import Progress
 from ingrain.registry.graphs import EngineGraphs, Settle
 from ingrain.registry.loader import Loader, OpenModel, WhyNot
@@ -151,6 +152,10 @@ class Registry(Models):
             slot = self.slots.of(ref)
         by_command = slot is None or slot.task_is_done
         if slot is None or by_command:
+            await asyncio.to_thread(self.repository.check_writable)
+            slot = self.slots.of(ref)
+            if slot is not None and not slot.task_is_done:
+                return await self.load(ref)
             slot = self._loader.begin(ref, slot, by_command=True)
         assert slot.task is not None
         # Shielded: the model is loaded even if the caller is cancelled.
@@ -172,6 +177,8 @@ class Registry(Models):
             ModelNotLoadedError: The model is not loaded.
         """
         await self.refresh()
+        self.slots.one(name, library, pretrained)
+        await asyncio.to_thread(self.repository.check_writable)
         await self._loader.unload(self.slots.one(name, library, pretrained))
 
     async def delete(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
@@ -184,10 +191,12 @@ class Registry(Models):
         slots = list(self.slots.matching(name, library, pretrained))
         loaded = {slot.key for slot in slots}
         key = await asyncio.to_thread(self._stored.key, name, library, pretrained, besides=loaded)
-        for slot in slots:
-            await self._loader.unload(slot)
-        async with self._locks.hold(key):
-            await asyncio.to_thread(self.repository.delete, key)
+        await asyncio.to_thread(self.repository.check_writable)
+        with naming_repository_faults():
+            for slot in slots:
+                await self._loader.unload(slot)
+            async with self._locks.hold(key):
+                await asyncio.to_thread(self.repository.delete, key)
 
     async def tune(
         self,
@@ -218,7 +227,10 @@ class Registry(Models):
             TuningError: The engine failed; the model is executed as before.
         """
         await self.refresh()
-        return await self._tunings.tune(self.slots.one(name, library, pretrained), seconds)
+        slot = self.slots.one(name, library, pretrained)
+        await asyncio.to_thread(self.repository.check_writable)
+        with naming_repository_faults():
+            return await self._tunings.tune(slot, seconds)
 
     async def reset_tuning(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> bool:
         """Remove a model's tunings for this machine, and restore the default execution; return True if it had any.
@@ -230,6 +242,7 @@ class Registry(Models):
             EngineError: The engine could not load a graph.
         """
         await self.refresh()
+        await asyncio.to_thread(self.repository.check_writable)
         slot = self.slots.one(name, library, pretrained) if self.slots.matching(name, library, pretrained) else None
         if slot is not None and slot.state != "UNAVAILABLE":
             return await self._tunings.reset(slot)

@@ -75,6 +75,11 @@ class Slot:
         """Whether neither a load nor a tuning is in progress."""
         return self.task is None or self.task.done()
 
+    @property
+    def lacks_engine(self) -> bool:
+        """Whether the model could not be loaded because the engine did not answer."""
+        return self.state == "UNAVAILABLE" and isinstance(self.error, EngineUnavailableError)
+
     def describe_progress(self) -> str:
         """Return the progress of a load or a tuning, as the end of a sentence."""
         if self.progress is None:
@@ -138,9 +143,7 @@ class SlotTable:
     def await_engine(self) -> None:
         """Have ``/ready`` wait for the models that the engine must load again, because it does not answer."""
         for slot in self:
-            if slot.state == "READY" or (
-                slot.state == "UNAVAILABLE" and isinstance(slot.error, EngineUnavailableError)
-            ):
+            if slot.state == "READY" or slot.lacks_engine:
                 slot.is_awaited = True
 
     def matching(self, name: str, library: Library | None, pretrained: str | None) -> list[Slot]:

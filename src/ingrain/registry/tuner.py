@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from ingrain.errors import IngrainError, ModelConflictError, TuningError
+from ingrain.machine_faults import machine_fault
 from ingrain.progress import Progress
 from ingrain.registry.graphs import EngineGraphs, too_slow
 from ingrain.registry.layouts import ModelLayouts
@@ -154,6 +155,8 @@ class Tuner:
 def _ended(slot: Slot, error: Exception | None) -> IngrainError:
     if isinstance(error, ModelConflictError):
         return error
+    if isinstance(error, OSError) and (fault := machine_fault(error)) is not None:
+        return fault
     why = "it took too long, or broke; the log says more"
     if isinstance(error, IngrainError):
         why = error.message.rstrip(".")

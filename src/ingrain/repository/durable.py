@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -11,10 +13,23 @@ import msgspec
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON atomically: readers see either the old file or the new one."""
     temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
-    sync(temporary)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
+        sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
     sync(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, so that it does no more harm and can still be looked at; return the new path."""
+    kept = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+    path.rename(kept)
+    sync(path.parent)
+    return kept
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:

@@ -17,13 +17,14 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from ingrain.errors import MachineError, ModelConflictError, RepositoryError
+from ingrain.errors import DamagedEntryError, MachineError, ModelConflictError, RepositoryError
+from ingrain.machine_faults import naming_repository_faults, raise_if_machines
 from ingrain.repository.checksums import check_files
 from ingrain.repository.custom import CustomSources
 from ingrain.repository.durable import stamp_of, sync, sync_tree, write_json
@@ -33,6 +34,8 @@ from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.manifest_file import MANIFEST_FILE, read_manifest, read_name
 from ingrain.repository.names import key_of_graph, model_key
 from ingrain.repository.tuning import Tuning
+
+_PROBE_BYTES = 16 * 1024
 
 ChangeTunings = Callable[[tuple[Tuning, ...]], tuple[Tuning, ...]]
 
@@ -84,6 +87,22 @@ class Repository:
                 f"The model repository cannot be written ({error.strerror}). "
                 "Give a writable folder as INGRAIN_REPOSITORY."
             ) from error
+
+    def check_writable(self) -> None:
+        """Check that models can be changed, before anything of them is changed: write and remove files.
+
+        Raises:
+            MachineError: The disk is full, read-only or broken.
+        """
+        with naming_repository_faults():
+            for folder in (self.root, self.triton, self.models, self._staging, self._claims):
+                probe = folder / f".probe-{uuid.uuid4().hex}"
+                try:
+                    probe.write_bytes(bytes(_PROBE_BYTES))
+                    sync(probe)
+                finally:
+                    with suppress(OSError):
+                        probe.unlink(missing_ok=True)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the repository's lock, which every change needs."""
@@ -153,12 +172,17 @@ class Repository:
         Raises:
             DamagedEntryError: The manifest cannot be read, or files are missing.
             NewerFormatError: A newer Ingrain wrote the entry.
+            MachineError: The machine's fault keeps the entry from being read.
         """
         folder = self.models / key
-        if not folder.is_dir():
-            return None
-        entry = Entry(key=key, folder=folder, manifest=read_manifest(folder))
-        self.check(entry, contents=False)
+        try:
+            if not folder.is_dir():
+                return None
+            entry = Entry(key=key, folder=folder, manifest=read_manifest(folder))
+            self.check(entry, contents=False)
+        except OSError as error:
+            raise_if_machines(error)
+            raise DamagedEntryError("The folder of the model cannot be read.") from error
         return entry
 
     def read_manifest(self, key: str) -> Manifest | None:
@@ -258,7 +282,7 @@ class Repository:
     def _remove_abandoned_staging(self) -> None:
         for folder in self._staging.iterdir():
             lock = folder.with_suffix(".lock")
-            with if_free(lock) as free:
+            with suppress(IsADirectoryError), if_free(lock) as free:
                 if free:
                     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)

@@ -142,7 +142,8 @@ class RouteExchange:
             return self.refuse(error)
         log.error("Request %s to %s failed", self._request_id, self._endpoint.route.path, exc_info=error)
         return self.refuse(
-            IngrainError("The server failed on this request; its log has the cause under this request id.")
+            machine_fault(error)
+            or IngrainError("The server failed on this request; its log has the cause under this request id.")
         )
 
     def refuse(self, error: IngrainError) -> Response:
