@@ -64,6 +64,10 @@ class RetryingClients:
                 self.answered += 1
 
 
+def ready_model(server) -> bool:
+    return httpx.get(f"{server.inference}/ready", params={"model": MINILM}, timeout=10).status_code == 200
+
+
 def largest_batches(triton) -> list[str]:
     lines = next(triton.glob("*/config.pbtxt")).read_text().splitlines()
     return [line for line in lines if line.startswith("max_batch_size")]
@@ -99,6 +103,7 @@ def test_a_rolling_deploy_from_batches_of_8_to_32_loses_no_request(ready_reposit
             assert largest_batches(triton) == ["max_batch_size: 8"], "nobody has asked for other settings"
             before = clients.answered
             assert running[0].load(MINILM).json()["message"].endswith("loaded successfully.")
+            running[1].wait_until(lambda: ready_model(running[1]), 60)
             assert running[1].load(MINILM).json()["message"].endswith("already loaded.")
             assert largest_batches(triton) == ["max_batch_size: 32"]
             running[1].wait_until(lambda: clients.answered > before + 40, 60)

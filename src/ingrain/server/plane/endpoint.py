@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ingrain.errors import IngrainError, QueueFullError
+from ingrain.machine_faults import machine_fault
 from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.errors import error_response
