@@ -9,6 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""Errors of decoding a damaged JSON file: no JSON, no UTF-8, values of other types, or too deep."""
+
 
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON atomically: readers see either the old file or the new one."""

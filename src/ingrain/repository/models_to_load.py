@@ -9,7 +9,7 @@ import msgspec
 
 from ingrain.errors import DamagedEntryError
 from ingrain.machine_faults import raise_if_machines
-from ingrain.repository.durable import write_json
+from ingrain.repository.durable import UNREADABLE, write_json
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
 from ingrain.vocabulary import Library, Precision, Task
@@ -81,7 +81,7 @@ def _read(root: Path) -> list[ModelRef | msgspec.Raw | None]:
         return [_entry(line) for line in lines]
     except FileNotFoundError:
         return []
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise_if_machines(error)
         raise DamagedEntryError("The list of models that should be loaded (desired.json) is damaged.") from error
 

@@ -26,6 +26,7 @@ import msgspec
 from ingrain.errors import DamagedEntryError, MachineError, ModelConflictError, RepositoryError
 from ingrain.machine_faults import naming_repository_faults, raise_if_machines
 from ingrain.repository.checksums import check_files
+from ingrain.repository.contained import check_entry_links, check_links
 from ingrain.repository.custom import CustomSources
 from ingrain.repository.durable import stamp_of, sync, sync_tree, write_json
 from ingrain.repository.graph_links import unlink_graph
@@ -141,7 +142,7 @@ class Repository:
             check_files(staged / graph.name, graph.files, contents=True)
         sync_tree(staged)
         with self.locked():
-            self._remove_entry(key, [graph.name for graph in manifest.graphs])
+            self._remove_entry(key)
             for graph in manifest.graphs:
                 (staged / graph.name).rename(self.triton / graph.name)
             (staged / "model").rename(self.models / key)
@@ -178,7 +179,7 @@ class Repository:
         try:
             if not folder.is_dir():
                 return None
-            entry = Entry(key=key, folder=folder, manifest=read_manifest(folder))
+            entry = Entry(key=key, folder=folder, manifest=self._manifest_of(key))
             self.check(entry, contents=False)
         except OSError as error:
             raise_if_machines(error)
@@ -188,9 +189,15 @@ class Repository:
     def read_manifest(self, key: str) -> Manifest | None:
         """Return an entry's manifest, even if other files are damaged; None if the manifest cannot be read."""
         try:
-            return read_manifest(self.models / key)
+            return self._manifest_of(key)
         except (RepositoryError, MachineError):
             return None
+
+    def _manifest_of(self, key: str) -> Manifest:
+        manifest = read_manifest(self.models / key)
+        if model_key(manifest.name, manifest.library, manifest.pretrained) != key:
+            raise DamagedEntryError("The manifest is that of another model.")
+        return manifest
 
     def check(self, entry: Entry, *, contents: bool = True) -> None:
         """Compare an entry's files with its manifest: checksums, or only sizes if not ``contents``.
@@ -198,8 +205,10 @@ class Repository:
         Raises:
             DamagedEntryError: A file is missing or differs.
         """
+        check_entry_links(entry.folder, entry.manifest)
         check_files(entry.folder, entry.manifest.files, contents=contents)
         for graph in entry.manifest.graphs:
+            check_links(self.graph_folder(graph.name), [file.path for file in graph.files])
             check_files(self.graph_folder(graph.name), graph.files, contents=contents)
 
     def stamp(self, key: str) -> tuple[tuple[int, ...], ...]:
@@ -224,12 +233,7 @@ class Repository:
     def delete(self, key: str) -> None:
         """Remove a model and its custom source, damaged or not, if they exist."""
         with self.locked():
-            manifest = self.read_manifest(key)
-            if manifest is not None:
-                graphs = [graph.name for graph in manifest.graphs]
-            else:
-                graphs = [folder.name for folder in self.triton.glob(f"{key}.*")]
-            self._remove_entry(key, graphs)
+            self._remove_entry(key)
             self._discard(self.custom.folder / key)
 
     def change_tunings(self, key: str, manifest: Manifest, change: ChangeTunings) -> Entry:
@@ -264,8 +268,12 @@ class Repository:
         """Return the path of a graph's ONNX file."""
         return self.triton / graph.name / "1" / "model.onnx"
 
-    def _remove_entry(self, key: str, graphs: list[str]) -> None:
-        """Remove the manifest first, so that the model no longer exists even if the removal is interrupted."""
+    def _remove_entry(self, key: str) -> None:
+        """Remove the manifest first, so that the model no longer exists even if the removal is interrupted.
+
+        The graphs are found by the key: a manifest may have been tampered with.
+        """
+        graphs = [folder.name for folder in self.triton.glob(f"{key}.*")]
         for graph in graphs:
             unlink_graph(self.triton, graph)
         self._discard(self.models / key, *(self.triton / graph for graph in graphs))
@@ -275,7 +283,7 @@ class Repository:
         trash = self._staging / uuid.uuid4().hex
         trash.mkdir()
         for folder in folders:
-            if folder.exists():
+            if folder.exists() or folder.is_symlink():
                 folder.rename(trash / folder.name)
         shutil.rmtree(trash, ignore_errors=True)
 
