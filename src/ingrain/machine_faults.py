@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ingrain.errors import (
     DiskFullError,
@@ -27,6 +28,10 @@ _FULL = (
 _READ_ONLY = f"The disk is read-only; look at {_WHERE}. Make it writable."
 _FORBIDDEN = f"The system does not permit reading or writing a file; check the owner and mode of {_WHERE}."
 _BROKEN = f"The disk failed to read or write; look at the system's log and at {_WHERE}."
+_GONE = (
+    "A file or folder on the disk of the model repository (INGRAIN_REPOSITORY) is missing or of the wrong kind. Is the "
+    "disk mounted? The server's log has the details."
+)
 _MEMORY = "There was too little memory. Give the server more memory, unload other models, or load a smaller one."
 _FILES = "Too many files are open. Raise the limit of open files (ulimit -n) of the server's process."
 _PROCESSES = (
@@ -99,6 +104,16 @@ def raise_if_machines(error: BaseException) -> None:
         raise error
     if fault is not None:
         raise fault from error
+
+
+@contextmanager
+def naming_repository_faults() -> Iterator[None]:
+    """Raise a MachineError that names the disk in place of an OSError of code that works on the model repository."""
+    try:
+        yield
+    except OSError as error:
+        raise_if_machines(error)
+        raise DiskUnusableError(_GONE, retry_after_s=RETRY_AFTER_S) from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

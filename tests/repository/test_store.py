@@ -202,7 +202,7 @@ def test_the_list_of_models_survives_and_a_broken_one_says_what_to_do(tmp_path):
     write_desired(tmp_path, models)
     assert read_desired(tmp_path) == models
     (tmp_path / "desired.json").write_text("[{")
-    with pytest.raises(RepositoryError, match="remove it"):
+    with pytest.raises(RepositoryError, match="damaged"):
         read_desired(tmp_path)
 
 

@@ -25,6 +25,8 @@ from ingrain.preprocess.image_input import ImageInput
 from ingrain.progress import Progress
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
+from ingrain.repository.execution_policy import Backend, ExecutionPolicy
+from ingrain.repository.graph_folder import GraphFolders
 from ingrain.repository.manifest import (
     Calibration,
     CenterCrop,
@@ -225,9 +227,11 @@ def make_registry(
     images: ImageInput | None = None,
     queue_limits: QueueLimits = QueueLimits(),  # noqa: B008 - frozen
     place: TuningMachine | None = None,
+    backend: Backend | None = None,
+    policy: ExecutionPolicy = ExecutionPolicy(),  # noqa: B008 - frozen
     **changes,
 ) -> Registry:
-    """Make a registry on a prepared repository."""
+    """Make a registry on a prepared repository; without a backend it writes no configurations."""
     images = images or make_images(Settings())
     repository = Repository(root)
     repository.prepare()
@@ -235,7 +239,7 @@ def make_registry(
         repository=repository,
         engine=engine,
         export=export,
-        prepare_graph=lambda manifest, graph, layout: False,
+        folders=GraphFolders(folder_of=repository.graph_folder, backend=backend, policy=policy),
         open_model=lambda entry: open_model(entry, engine, queue_limits, images.preprocessor),
         place=place or make_place(copies=engine.instances),
         **changes,

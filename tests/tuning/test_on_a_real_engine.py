@@ -13,7 +13,7 @@ from ingrain.models.queues import QueueLimits
 from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.execution_policy import ExecutionPolicy
-from ingrain.repository.graph_folder import write_graph_folder
+from ingrain.repository.graph_folder import GraphFolders
 from ingrain.repository.manifest import Manifest, TextPreprocess
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import graph_name, model_key
@@ -57,16 +57,13 @@ async def registry(tmp_path):
     # Batches of 64 tokens hold one or two texts; 256 tokens, which the sweep tries, four times as many.
     small = Execution(layout=Layout(2, 1), max_items=32, max_tokens=64)
     place = dataclasses.replace(make_place(given={"MAX_BATCH_SIZE": 32}), default=small)
-
-    def prepare(manifest: Manifest, graph, layout: Layout | None) -> bool:
-        policy = ExecutionPolicy(instances=layout.copies, threads=layout.threads)
-        return write_graph_folder(repository.graph_folder(graph.name), graph, engine.backend, policy)
+    folders = GraphFolders(folder_of=repository.graph_folder, backend=engine.backend, policy=ExecutionPolicy())
 
     registry = Registry(
         repository=repository,
         engine=engine,
         export=export,
-        prepare_graph=prepare,
+        folders=folders,
         open_model=lambda entry: open_model(entry, engine, QueueLimits(), images.preprocessor),
         place=place,
     )

@@ -178,13 +178,6 @@ class MessageAnswer(Answer, frozen=True, kw_only=True):
     message: str
 
 
-class ReadyAnswer(Answer, frozen=True, kw_only=True):
-    """Whether the server is ready, and the reasons if not."""
-
-    ready: bool
-    reasons: list[str]
-
-
 Vectors = Annotated[
     list[list[float] | str],
     Meta(description="One vector for each item, in order: numbers, or base64 if `encodingFormat` is `base64`."),
@@ -241,6 +234,14 @@ class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     pretrained: str | None = None
     precision: Precision = "fp32"
     reason: str | None = None
+
+
+class ReadyAnswer(Answer, frozen=True, kw_only=True):
+    """Whether the server, or the model that was asked for, is ready; the reasons if not; and the states of models."""
+
+    ready: bool
+    reasons: list[str]
+    models: list[RepositoryModel]
 
 
 class RepositoryModelsAnswer(Answer, frozen=True, kw_only=True):

@@ -20,11 +20,9 @@ async def announce(settings: Settings, services: ModelServices, listeners: list[
     """Wait until the server is ready, then print its addresses and an example request."""
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        if services.starting() is None:
-            states = [(status.name, status.state) for status in services.registry.statuses()]
-            if all(state in ("READY", "UNAVAILABLE") for _, state in states) and not await _engine_reasons(services):
-                break
-    ready = [name for name, state in states if state == "READY"]
+        if not await reasons_not_ready(services):
+            break
+    ready = [status.name for status in services.registry.statuses() if status.state == "READY"]
     say(_text(plane_urls(settings, listeners), ready))
 
 
@@ -55,10 +53,6 @@ def say(text: str) -> None:
     """Print a text to standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-async def _engine_reasons(services: ModelServices) -> list[str]:
-    return [reason for reason in await reasons_not_ready(services) if not reason.startswith("Model ")]
 
 
 def plane_urls(settings: Settings, listeners: list[socket.socket]) -> list[str]:

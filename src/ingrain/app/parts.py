@@ -24,7 +24,7 @@ from ingrain.install_hint import install_hint
 from ingrain.models.loaded import check_model, open_model
 from ingrain.registry.registry import Registry
 from ingrain.repository.foreign import foreign_graphs
-from ingrain.repository.graph_folder import prepare_graph_folder
+from ingrain.repository.graph_folder import GraphFolders
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Repository
 from ingrain.server.http.tls import TlsCertificate
@@ -121,7 +121,7 @@ def _services(
         repository=repository,
         engine=engine,
         export=exporter.export,
-        prepare_graph=partial(prepare_graph_folder, repository.graph_folder, engine.backend, placement.policy),
+        folders=GraphFolders(folder_of=repository.graph_folder, backend=engine.backend, policy=placement.policy),
         open_model=partial(
             open_model if settings.workers == 1 else check_model,
             engine=engine,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,3 +142,23 @@ class Engine(GraphRunner, Protocol):
 
     def on_restart(self, callback: Callable[[], None]) -> None:
         """Register a callback that runs in the event loop each time the engine has restarted and lost its graphs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedAs:
+    """How a graph is loaded: its layout, and the largest number of items of a batch."""
+
+    layout: Layout
+    max_items: int
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """An engine that other servers use too: what is loaded is served as it is, whichever server has loaded it."""
+
+    async def loaded_as(self, name: str) -> LoadedAs | None:
+        """Return how a graph is loaded; None if it is not.
+
+        Raises:
+            EngineError: The engine does not respond.
+        """

@@ -56,6 +56,9 @@ class FollowedRegistry(Models):
             slot = known.get(number) or self.slots.add(model.ref, pinned=True, number=number)
             slot.ref, slot.state, slot.progress = model.ref, model.state, model.progress
             slot.error = IngrainError(model.error) if model.error is not None else None
+            # A model that the owner has loaded is awaited further until every process serves it.
+            is_opened = slot.state != "READY" or (slot.model is not None and number in everywhere)
+            slot.is_awaited = model.is_awaited or (slot.is_awaited and not is_opened)
             if slot.executions != model.executions:
                 slot.executions = model.executions
                 if slot.model is not None:
@@ -83,11 +86,8 @@ class FollowedRegistry(Models):
         """Have the owner compare its models with the engine."""
         self._suspect()
 
-    def statuses(self) -> list[ModelStatus]:
-        """Return the models that should be loaded; a model is LOADING until every process serves it."""
-        return [self._status(slot) for slot in self.slots]
-
     def _status(self, slot: Slot) -> ModelStatus:
+        """Return the status of a model; it is LOADING until every process serves it."""
         status = status_of(slot)
         if slot.state == "READY" and (slot.model is None or slot.number not in self._everywhere):
             return dataclasses.replace(status, state="LOADING", reason="it is being loaded.")

@@ -51,9 +51,20 @@ class ModelLayouts:
             self.slot.state = "LOADING"
             await self._graphs.settle(None)
         self._current[graph.name] = None
-        await self._graphs.load(self.manifest, graph, layout)
+        await self._graphs.load_anew(self.manifest, graph, layout)
         self._current[graph.name] = layout
         return True
+
+    async def apply_settings(self, graph: Graph, layout: Layout) -> None:
+        """Load a graph in a layout and with this server's settings, which a shared engine may not have it with.
+
+        Raises:
+            EngineError: The engine failed.
+            TimeoutError: It took too long.
+        """
+        if await self._graphs.differ(self.manifest, graph, layout):
+            self._current[graph.name] = None
+        await self.change(graph, layout)
 
     async def change_all(self, manifest: Manifest) -> None:
         """Load every graph in the layout that a manifest has for this machine."""
@@ -69,7 +80,8 @@ class ModelLayouts:
     async def adopt(self, entry: Entry) -> None:
         """Execute the model according to its stored manifest."""
         await self.change_all(entry.manifest)
-        slot, executions = self.slot, self._place.executions(entry.manifest)
+        slot = self.slot
+        executions = await self._graphs.within(entry.manifest, self._place.executions(entry.manifest))
         slot.model = dataclasses.replace(self._model, manifest=entry.manifest)
         slot.executions = executions
         slot.model.retune(executions)

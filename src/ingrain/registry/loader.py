@@ -6,23 +6,24 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingrain.errors import (
     IngrainError,
+    MachineError,
     ModelLimitError,
     RequestError,
     UnsupportedModelError,
 )
-from ingrain.machine_faults import machine_fault
+from ingrain.machine_faults import machine_fault, naming_repository_faults
 from ingrain.models.loaded import LoadedModel
-from ingrain.registry.graphs import EngineGraphs, too_slow
+from ingrain.registry.graphs import EngineGraphs, Occasion, too_slow
 from ingrain.registry.maker import Maker
 from ingrain.registry.model_locks import ModelLocks
 from ingrain.registry.models_to_load import DesiredModels
 from ingrain.registry.slots import Slot, SlotTable, not_loaded, not_ready
 from ingrain.registry.tunings import Tunings
-from ingrain.repository.manifest import Graph
+from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Entry, Repository
 from ingrain.tuning.machine import TuningMachine
@@ -68,7 +69,7 @@ class Loader:
     # Keys of models that were removed while their graphs may have been in a layout that a tuning tried.
     _displaced: set[str] = field(default_factory=set, init=False)
 
-    def begin(self, ref: ModelRef, slot: Slot | None = None, *, pinned: bool = False) -> Slot:
+    def begin(self, ref: ModelRef, slot: Slot | None = None, *, pinned: bool = False, by_command: bool = False) -> Slot:
         """Start to load a model, and return its slot.
 
         A slot that serves the model in another precision or task continues to serve it until the new one is exported.
@@ -77,6 +78,7 @@ class Loader:
             ref: The model.
             slot: The model's slot, whose task is done; None for a new slot.
             pinned: True to keep a new slot in the table when loading fails.
+            by_command: True if a user asks for the load, and so for this server's settings.
 
         Raises:
             ModelLimitError: The limit of loaded models is reached.
@@ -89,7 +91,7 @@ class Loader:
             slot.state, served = "LOADING", None
         slot.ref = ref
         slot.error, slot.retry_at = None, math.inf
-        slot.task = asyncio.create_task(self._load(slot, served), name=f"load {slot.key}")
+        slot.task = asyncio.create_task(self._load(slot, served, by_command=by_command), name=f"load {slot.key}")
         return slot
 
     def begin_if_allowed(self, ref: ModelRef) -> None:
@@ -100,14 +102,20 @@ class Loader:
             log.error("%s", error.message)
 
     async def unload(self, slot: Slot) -> None:
-        """Unload a model, or stop loading it, and remove it from the list of models."""
+        """Unload a model, or stop loading it, and remove it from the list of models.
+
+        Raises:
+            MachineError: The list cannot be written; the model stays as it was.
+        """
+        await self.desired.forget(slot.key)
         graphs = self._take_out(slot)
         if slot.task is not None and not slot.task.done():
             await asyncio.wait([slot.task])
         async with self.locks.hold(slot.key):
             if self.slots.of(slot.ref) is not None:
                 return  # another request has loaded the model again meanwhile
-            await self.desired.forget(slot.key)
+            if slot.key in self.desired.keys:  # the load in progress has listed it again
+                await self.desired.forget(slot.key)
             if not graphs:  # a cancelled load may have loaded some graphs
                 stored = await asyncio.to_thread(self.repository.read_manifest, slot.key)
                 graphs = stored.graphs if stored is not None else ()
@@ -119,23 +127,35 @@ class Loader:
 
         async def unload() -> None:
             async with self.locks.hold(slot.key):
-                if self.slots.of(slot.ref) is None:
+                # In a shared engine the process that has loaded a model again must keep it.
+                if self.slots.of(slot.ref) is None and not await self.desired.lists(slot.key):
                     await self.graphs.unload(slot.ref.name, graphs)
 
         task = asyncio.create_task(unload(), name=f"unload {slot.key}")
         self.unloads.add(task)
         task.add_done_callback(self.unloads.discard)
 
-    async def _load(self, slot: Slot, served: ModelRef | None) -> None:
+    async def has_other_settings(self, slot: Slot) -> bool:
+        """Return whether a shared engine has a loaded model with other settings than this server's."""
+        if slot.model is None:
+            return False
+        manifest = slot.model.manifest
+        executions = self.place.executions(manifest)
+        differ = [await self.graphs.differ(manifest, graph, executions[graph.role].layout) for graph in manifest.graphs]
+        return any(differ)
+
+    async def _load(self, slot: Slot, served: ModelRef | None, *, by_command: bool) -> None:
         """Bring a slot to READY, or store the error in it; raise only CancelledError.
 
         Args:
             slot: The slot.
             served: Reference of the model that the slot serves until the new one is exported; None if it serves none.
+            by_command: True if a user asks for the load.
         """
         try:
-            async with self.locks.hold(slot.key):
-                await self._make_and_load(slot)
+            with naming_repository_faults():
+                async with self.locks.hold(slot.key):
+                    await self._make_and_load(slot, by_command=by_command)
             await self.tunings.tune_first(slot)
         except TimeoutError:
             self._failed(slot, too_slow(), served)
@@ -147,39 +167,78 @@ class Loader:
             self._failed(slot, machine_fault(broken) or IngrainError(message), served)
         else:
             slot.state, slot.progress, slot.retries = "READY", None, 0
-            slot.pinned = True
+            slot.pinned, slot.is_awaited = True, False
             log.info("Model %r is ready", slot.ref.name)
 
-    async def _make_and_load(self, slot: Slot) -> None:
-        entry = await self.maker.obtain(slot)
+    async def _make_and_load(self, slot: Slot, *, by_command: bool) -> None:
+        # Another server's precision is left alone like its other settings, unless a user asks for this server's.
+        as_stored = not by_command and (self.graphs.are_shared or slot.model is not None)
+        slot.stamp = await asyncio.to_thread(self.repository.stamp, slot.key)
+        entry = await self.maker.obtain(slot, as_stored=as_stored)
+        slot.stamp = await asyncio.to_thread(self.repository.stamp, slot.key)
         slot.progress = None  # the conversion is done; loading into the engine has no progress
-        if reason := self.why_not(entry.manifest.precision):
+        manifest = entry.manifest
+        if reason := self.why_not(manifest.precision):
             raise UnsupportedModelError(
-                f"Model {slot.ref.name!r} is stored in {entry.manifest.precision!r}, {reason}", param="precision"
+                f"Model {slot.ref.name!r} is stored in {manifest.precision!r}, {reason}", param="precision"
             )
-        if slot.model is not None and slot.model.manifest != entry.manifest:
-            await self._retire(slot, slot.model)
-        executions = self.place.executions(entry.manifest)
+        occasion: Occasion = "command" if by_command else "again" if slot.model is not None else "first"
+        if slot.model is not None and slot.model.manifest.untuned != manifest.untuned:
+            await self._retire(slot, slot.model, manifest)
+        executions = self.place.executions(manifest)
         is_displaced = slot.is_displaced or slot.key in self._displaced
-        for graph in entry.manifest.graphs:
-            await self.graphs.load(entry.manifest, graph, executions[graph.role].layout, anew=is_displaced)
-        slot.executions, slot.is_displaced = executions, False
+        for graph in manifest.graphs:
+            layout = executions[graph.role].layout
+            if is_displaced:
+                await self.graphs.load_anew(manifest, graph, layout)
+            else:
+                await self.graphs.load(manifest, graph, layout, occasion)
+        slot.executions, slot.is_displaced = await self.graphs.within(manifest, executions), False
         self._displaced.discard(slot.key)
         if slot.model is None:
-            model = await asyncio.to_thread(self.open_model, entry)
-            model.retune(executions)
-            slot.model = model
-        if slot.key not in self.desired.keys or slot.ref.precision or slot.ref.task:
-            await self.desired.remember(slot.key, slot.ref)
+            slot.model = await asyncio.to_thread(self.open_model, entry)
+        elif slot.model.manifest != manifest:
+            slot.model = replace(slot.model, manifest=manifest)  # another server may have tuned it
+        slot.model.retune(slot.executions)
+        if await self.has_other_settings(slot):
+            log.warning(
+                "Model %r is served as Triton has loaded it, which differs from this server's settings; POST "
+                "/load_model on this server loads it with them",
+                slot.ref.name,
+            )
+        await self._remember(slot, manifest)
 
-    async def _retire(self, slot: Slot, model: LoadedModel) -> None:
+    async def _remember(self, slot: Slot, manifest: Manifest) -> None:
+        """List a loaded model; unload it if that fails.
+
+        Raises:
+            MachineError: The list cannot be written.
+        """
+        is_listed = slot.key in self.desired.keys
+        if is_listed and not slot.ref.precision and not slot.ref.task:
+            return
+        try:
+            await self.desired.remember(slot.key, slot.ref)
+        except MachineError as error:
+            if not is_listed:
+                await self.graphs.unload(slot.ref.name, manifest.graphs)
+                raise
+            log.error("Model %r is loaded, but its precision or task is not listed: %s", slot.ref.name, error.message)
+
+    async def _retire(self, slot: Slot, model: LoadedModel, new: Manifest) -> None:
         """Stop serving a model whose entry was replaced; fail its waiting requests with 503."""
         slot.state, slot.model = "LOADING", None
         self.slots.renumber(slot)
         model.close(not_ready(slot))
-        await self.graphs.unload(slot.ref.name, model.manifest.graphs)
+        graphs = model.manifest.graphs
+        if self.graphs.are_shared:
+            # The server that replaced the entry may have loaded the new graphs, which have the names of the old ones.
+            kept = {graph.name for graph in new.graphs}
+            graphs = tuple(graph for graph in graphs if graph.name not in kept)
+        await self.graphs.unload(slot.ref.name, graphs)
 
     def _failed(self, slot: Slot, error: IngrainError, served: ModelRef | None) -> None:
+        slot.is_awaited = False
         if served is not None and slot.state == "READY":
             slot.ref, slot.error, slot.progress = served, error, None
             log.error("Model %r was not replaced and is served as before: %s", slot.ref.name, error.message)

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import msgspec
 
-from ingrain.errors import DamagedEntryError, ModelConflictError, UnsupportedModelError
+from ingrain.errors import (
+    DamagedEntryError,
+    MachineError,
+    ModelConflictError,
+    RepositoryError,
+    UnsupportedModelError,
+)
 from ingrain.libraries import LIBRARIES
 from ingrain.progress import Progress
 from ingrain.registry.slots import Slot
@@ -20,6 +26,8 @@ from ingrain.vocabulary import Precision, Task
 
 Export = Callable[[ModelRef, Path, Callable[[Progress], None]], Awaitable[None]]
 """Fetches, converts and verifies a model into an empty folder."""
+
+_LOOK_AGAIN_S = 1.0
 
 log = logging.getLogger("ingrain.registry")
 
@@ -40,12 +48,13 @@ class Maker:
         self._default_precision = default_precision
         self._turn = asyncio.Semaphore(1)
 
-    async def obtain(self, slot: Slot) -> Entry:
+    async def obtain(self, slot: Slot, *, as_stored: bool) -> Entry:
         """Return the model's entry; export the model first if the repository has none that meets the slot's reference.
 
         Args:
             slot: The slot to load. Updates its progress, and sets the precision of its reference to fp32 if the model
                 does not support the default precision.
+            as_stored: True if the default precision is only for a model that is not stored yet.
 
         Raises:
             ModelConflictError: The repository holds another revision under this name.
@@ -58,6 +67,8 @@ class Maker:
             stored = await asyncio.to_thread(self._repository.find, slot.key)
             if stored is not None:
                 was = stored.manifest
+                if as_stored:
+                    wanted = slot.ref
                 check_revision(slot.ref, was)
                 await asyncio.to_thread(self._repository.check, stored)
                 if wanted.is_met_by(was):
@@ -66,9 +77,38 @@ class Maker:
             stored = None
             # Export it again in the same precision, if the manifest is still readable.
             was = await asyncio.to_thread(self._repository.read_manifest, slot.key)
-            if was is not None and wanted.precision is None:
-                wanted = msgspec.structs.replace(wanted, precision=was.precision)
+            if was is not None and (wanted.precision is None or as_stored):
+                wanted = msgspec.structs.replace(wanted, precision=slot.ref.precision or was.precision)
             log.warning("Model %r is damaged in the repository; exporting it again: %s", slot.ref.name, error.message)
+            return await self._make_unless_restored(slot, was, wanted)
+        return await self._make_in_default(slot, stored, was, wanted)
+
+    async def _make_unless_restored(self, slot: Slot, was: Manifest | None, wanted: ModelRef) -> Entry:
+        """Export a damaged model again; if its files come back meanwhile, end the export and return the entry."""
+        making = asyncio.create_task(self._make_in_default(slot, None, was, wanted))
+        try:
+            while not making.done():
+                await asyncio.wait([making], timeout=_LOOK_AGAIN_S)
+                if not making.done() and (restored := await asyncio.to_thread(self._restored, slot.key, wanted)):
+                    log.info("Model %r is whole in the repository again", slot.ref.name)
+                    return restored
+            return making.result()
+        finally:
+            making.cancel()
+            await asyncio.wait([making])
+
+    def _restored(self, key: str, wanted: ModelRef) -> Entry | None:
+        try:
+            entry = self._repository.find(key)
+            if entry is None or not wanted.is_met_by(entry.manifest):
+                return None
+            self._repository.check(entry)
+        except (RepositoryError, MachineError):
+            return None
+        return entry
+
+    async def _make_in_default(self, slot: Slot, stored: Entry | None, was: Manifest | None, wanted: ModelRef) -> Entry:
+        """Export a model in the wanted precision, or in fp32 if it does not support the default precision."""
         try:
             return await self._make(slot, was, wanted.precision)
         except UnsupportedModelError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from ingrain.batching.batcher import Batcher
 from ingrain.errors import ModelLoadingError
 from ingrain.models.loaded import LoadedModel
-from ingrain.registry.slots import RETRY_AFTER_S, SlotTable, not_ready
+from ingrain.registry.slots import RETRY_AFTER_S, Slot, SlotTable, not_ready
 from ingrain.registry.status import ModelStatus, status_of
 from ingrain.vocabulary import Library
 
@@ -44,7 +44,28 @@ class Models(ABC):
 
     def statuses(self) -> list[ModelStatus]:
         """Return the models that should be loaded, ready or not."""
-        return [status_of(slot) for slot in self.slots]
+        return [self._status(slot) for slot in self.slots]
+
+    def _status(self, slot: Slot) -> ModelStatus:
+        return status_of(slot)
+
+    def awaited(self) -> list[str]:
+        """Return a sentence for each model for which ``/ready`` waits."""
+        return [f"Model {slot.ref.name!r}: {slot.describe_progress()}" for slot in self.slots if slot.is_awaited]
+
+    def engine_is_away(self) -> None:
+        """Note that the engine does not answer: ``/ready`` then waits until the engine has the models again."""
+        self.slots.await_engine()
+        self.suspect()
+
+    def status(self, name: str, library: Library | None, pretrained: str | None) -> ModelStatus:
+        """Return the status of the model that matches the fields of a request.
+
+        Raises:
+            ModelNotLoadedError: No model that should be loaded matches.
+            ModelConflictError: Several match.
+        """
+        return self._status(self.slots.one(name, library, pretrained))
 
     def user_names(self) -> dict[str, str]:
         """Return the user's name of each graph: the model's name, plus the role if a model has several graphs."""

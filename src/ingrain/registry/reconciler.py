@@ -35,11 +35,17 @@ class Reconciler:
     _refresh_turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _refreshing: asyncio.Task[bool] | None = field(default=None, init=False)
     _loop: asyncio.Task[None] | None = field(default=None, init=False)
+    # The last message that the list of models cannot be read.
+    _told: str = field(default="", init=False)
 
     async def start(self, models: Iterable[ModelRef]) -> None:
         """Start to load the given models and those in the list, and start to check for changes."""
         self.graphs.engine.on_restart(self._engine_came_back)
-        wanted = await self.desired.read()
+        wanted: dict[str, ModelRef] = {}
+        try:
+            wanted = await self.desired.read()
+        except IngrainError as error:  # it is read again at each check
+            log.error("The models of the last run are not loaded yet: %s", error.message)
         for ref in models:
             known = wanted.get(ref.key, ref)
             precision, task = ref.precision or known.precision, ref.task or known.task
@@ -47,6 +53,8 @@ class Reconciler:
         for ref in wanted.values():
             if self.slots.of(ref) is None:
                 self.loader.begin_if_allowed(ref)
+        for slot in self.slots:
+            slot.is_awaited = True
         self.slots.is_started = True
         self._loop = asyncio.create_task(self._run(), name="reconcile models")
 
@@ -96,6 +104,8 @@ class Reconciler:
         for slot in self.slots:
             if slot.state == "READY":
                 slot.state = "LOADING"
+            elif slot.lacks_engine:
+                slot.retry_at = asyncio.get_running_loop().time()
         self.graphs.ledger.forget()
         self.wake()
 
@@ -107,23 +117,44 @@ class Reconciler:
             except TimeoutError:
                 pass  # the regular check
             self._wake.clear()
-            try:
-                await self.refresh()
-                await self._retry_and_repair()
-            except IngrainError as error:
-                log.warning("Models could not be compared with the engine: %s", error.message)
-            except Exception:  # the next check may succeed, so the loop must not end
-                log.exception("Models could not be compared with the engine")
+            for step in (self._try_refresh, self._retry_and_repair):
+                try:
+                    await step()
+                except IngrainError as error:
+                    log.warning("Models could not be compared with the engine: %s", error.message)
+                except Exception:  # the next check may succeed, so the loop must not end
+                    log.exception("Models could not be compared with the engine")
+
+    async def _try_refresh(self) -> None:
+        """Apply changes of the list if it can be read; a disk that fails does not keep models from being repaired."""
+        try:
+            await self.refresh()
+            self._told = ""
+        except IngrainError as error:
+            if error.message != self._told:
+                log.error("The list of models cannot be read, and what is loaded stays: %s", error.message)
+            self._told = error.message
 
     async def _retry_and_repair(self) -> None:
+        is_live = await self.graphs.engine.live()
+        if not is_live:
+            self.slots.await_engine()
         now = asyncio.get_running_loop().time()
+        checked = []
         for slot in self.slots:
             if slot not in self.slots:
                 continue  # unloaded while this loop was awaiting
-            if slot.state == "UNAVAILABLE" and slot.retry_at <= now:
-                self.loader.begin(slot.ref, slot)
-            elif slot.model is not None and slot.task_is_done and await self.graphs.engine.live():
+            if slot.state == "UNAVAILABLE":
+                # A damaged entry may have been restored.
+                if slot.retry_at <= now or await self._entry_has_changed(slot):
+                    self.loader.begin(slot.ref, slot)
+            elif slot.model is not None and slot.task_is_done and is_live:
                 await self._repair(slot, slot.model)
+                checked.append(slot)
+        if checked and not any(slot.state == "READY" for slot in checked):
+            # The engine has lost every model, so it has restarted: this server cannot serve until they are back.
+            for slot in checked:
+                slot.is_awaited = not slot.task_is_done
 
     async def _repair(self, slot: Slot, model: LoadedModel) -> None:
         """Load a model again if graphs are missing in the engine, unless another process has unloaded it on purpose."""
@@ -131,9 +162,31 @@ class Reconciler:
         if slot.state not in ("READY", "LOADING") or not slot.task_is_done:
             return
         if all(present) and not slot.is_displaced:
-            slot.state = "READY"
+            slot.state, slot.is_awaited = "READY", False
+            if self.graphs.are_shared:
+                await self._follow_others(slot, model)
             return
-        await self.refresh()
+        await self._try_refresh()
         if slot in self.slots:
             log.warning("Model %r is missing in the engine; loading it again", slot.ref.name)
             self.loader.begin(slot.ref, slot)
+
+    async def _follow_others(self, slot: Slot, model: LoadedModel) -> None:
+        """Follow another server that has loaded a model's graphs into a shared engine with other limits, or others."""
+        if await self._entry_has_changed(slot):
+            slot.stamp = await asyncio.to_thread(self.loader.repository.stamp, slot.key)
+            stored = await asyncio.to_thread(self.loader.repository.read_manifest, slot.key)
+            is_replaced = stored is not None and stored.untuned != model.manifest.untuned
+            if is_replaced and self._is_idle(slot, model):
+                self.loader.begin(slot.ref, slot)
+                return
+        executions = await self.graphs.within(model.manifest, self.loader.place.executions(model.manifest))
+        if executions != slot.executions and self._is_idle(slot, model):
+            slot.executions = executions
+            model.retune(executions)
+
+    async def _entry_has_changed(self, slot: Slot) -> bool:
+        return slot.stamp != await asyncio.to_thread(self.loader.repository.stamp, slot.key)
+
+    def _is_idle(self, slot: Slot, model: LoadedModel) -> bool:
+        return slot in self.slots and slot.model is model and slot.task_is_done

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ingrain.engine.protocol import Engine, GraphStatistics
+from ingrain.machine_faults import naming_repository_faults
 from ingrain.progress import Progress
-from ingrain.registry.graphs import EngineGraphs, PrepareGraph, Settle
+from ingrain.registry.graphs import EngineGraphs, Settle
 from ingrain.registry.loader import Loader, OpenModel, WhyNot
 from ingrain.registry.maker import Export, Maker, check_revision
 from ingrain.registry.model_locks import ModelLocks
@@ -22,6 +23,7 @@ from ingrain.registry.status import ModelStatus, status_of
 from ingrain.registry.stored import StoredModels
 from ingrain.registry.tuner import Tuner
 from ingrain.registry.tunings import Tunings, shutting_down
+from ingrain.repository.graph_folder import GraphFolders
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import model_key
@@ -48,7 +50,7 @@ class Registry(Models):
         repository: The model repository.
         engine: Runs the graphs.
         export: Exports a model that is missing in the repository.
-        prepare_graph: Writes a graph's configuration before the engine loads it.
+        folders: Writes the configurations of graphs before the engine loads them.
         open_model: Opens a model whose graphs are loaded.
         place: Describes this machine for tunings.
         max_loaded_models: Limit of loaded models; 0 for no limit.
@@ -67,7 +69,7 @@ class Registry(Models):
         repository: Repository,
         engine: Engine,
         export: Export,
-        prepare_graph: PrepareGraph,
+        folders: GraphFolders,
         open_model: OpenModel,
         place: TuningMachine,
         max_loaded_models: int = 0,
@@ -86,7 +88,7 @@ class Registry(Models):
         self._stored = StoredModels(repository)
         self._locks = ModelLocks(repository)
         self._graphs = EngineGraphs(
-            engine=engine, prepare=prepare_graph, timeout_s=load_timeout_s, settle=lambda number: self.settle(number)
+            engine=engine, folders=folders, timeout_s=load_timeout_s, settle=lambda number: self.settle(number)
         )
         self._tunings = Tunings(
             tuner=Tuner(repository=repository, graphs=self._graphs, place=place, clock=clock),
@@ -130,6 +132,7 @@ class Registry(Models):
     async def load(self, ref: ModelRef) -> bool:
         """Load a model; export it first if it is missing in the repository or stored in another precision or task.
 
+        A model that a shared engine has loaded with other settings than this server's is loaded again with these.
         A model that is loaded in another precision or task serves until the new one is exported, and if that fails.
 
         Returns:
@@ -143,11 +146,17 @@ class Registry(Models):
         slot = self.slots.of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
             check_revision(ref, slot.model.manifest)
-            if ref.is_met_by(slot.model.manifest):
+            if ref.is_met_by(slot.model.manifest) and not await self._loader.has_other_settings(slot):
                 await self.settle(slot.number)
                 return False
-        if slot is None or slot.task_is_done:
-            slot = self._loader.begin(ref, slot)
+            slot = self.slots.of(ref)
+        by_command = slot is None or slot.task_is_done
+        if slot is None or by_command:
+            await asyncio.to_thread(self.repository.check_writable)
+            slot = self.slots.of(ref)
+            if slot is not None and not slot.task_is_done:
+                return await self.load(ref)
+            slot = self._loader.begin(ref, slot, by_command=True)
         assert slot.task is not None
         # Shielded: the model is loaded even if the caller is cancelled.
         await asyncio.shield(asyncio.wait([slot.task]))
@@ -156,8 +165,8 @@ class Registry(Models):
         if slot.task.cancelled() or slot.model is None:
             raise shutting_down() if self._tunings.is_stopping else not_loaded(ref.name)
         check_revision(ref, slot.model.manifest)
-        if not ref.is_met_by(slot.model.manifest):
-            return await self.load(ref)  # the awaited task loaded another precision or task; load this one now
+        if not ref.is_met_by(slot.model.manifest) or (not by_command and await self._loader.has_other_settings(slot)):
+            return await self.load(ref)  # the awaited task loaded another precision, task or settings; load these now
         await self.settle(slot.number)
         return True
 
@@ -168,6 +177,8 @@ class Registry(Models):
             ModelNotLoadedError: The model is not loaded.
         """
         await self.refresh()
+        self.slots.one(name, library, pretrained)
+        await asyncio.to_thread(self.repository.check_writable)
         await self._loader.unload(self.slots.one(name, library, pretrained))
 
     async def delete(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
@@ -180,10 +191,12 @@ class Registry(Models):
         slots = list(self.slots.matching(name, library, pretrained))
         loaded = {slot.key for slot in slots}
         key = await asyncio.to_thread(self._stored.key, name, library, pretrained, besides=loaded)
-        for slot in slots:
-            await self._loader.unload(slot)
-        async with self._locks.hold(key):
-            await asyncio.to_thread(self.repository.delete, key)
+        await asyncio.to_thread(self.repository.check_writable)
+        with naming_repository_faults():
+            for slot in slots:
+                await self._loader.unload(slot)
+            async with self._locks.hold(key):
+                await asyncio.to_thread(self.repository.delete, key)
 
     async def tune(
         self,
@@ -214,7 +227,10 @@ class Registry(Models):
             TuningError: The engine failed; the model is executed as before.
         """
         await self.refresh()
-        return await self._tunings.tune(self.slots.one(name, library, pretrained), seconds)
+        slot = self.slots.one(name, library, pretrained)
+        await asyncio.to_thread(self.repository.check_writable)
+        with naming_repository_faults():
+            return await self._tunings.tune(slot, seconds)
 
     async def reset_tuning(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> bool:
         """Remove a model's tunings for this machine, and restore the default execution; return True if it had any.
@@ -226,6 +242,7 @@ class Registry(Models):
             EngineError: The engine could not load a graph.
         """
         await self.refresh()
+        await asyncio.to_thread(self.repository.check_writable)
         slot = self.slots.one(name, library, pretrained) if self.slots.matching(name, library, pretrained) else None
         if slot is not None and slot.state != "UNAVAILABLE":
             return await self._tunings.reset(slot)

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ingrain.errors import IngrainError, ModelConflictError, ModelLoadingError, ModelNotLoadedError
+from ingrain.errors import (
+    EngineUnavailableError,
+    IngrainError,
+    ModelConflictError,
+    ModelLoadingError,
+    ModelNotLoadedError,
+)
 from ingrain.models.loaded import LoadedModel
 from ingrain.progress import Progress
 from ingrain.repository.custom import CustomSource
@@ -41,6 +47,9 @@ class Slot:
         progress: Progress of an export or a tuning.
         executions: Execution of each graph, once known.
         is_displaced: True while graphs may be loaded in a layout that a tuning tried.
+        is_awaited: True while ``/ready`` waits for the model: from the start of the server, or from a restart of the
+            engine, until the model serves or a load has failed.
+        stamp: ``Repository.stamp`` of the model when it was loaded, or when loading failed.
         retries: Failed attempts since the model was last ready.
         retry_at: Event-loop time of the next attempt.
     """
@@ -56,6 +65,8 @@ class Slot:
     progress: Progress | None = None
     executions: dict[Role, Execution] = field(default_factory=dict)
     is_displaced: bool = False
+    is_awaited: bool = False
+    stamp: tuple[tuple[int, ...], ...] = ()
     retries: int = 0
     retry_at: float = math.inf
 
@@ -63,6 +74,11 @@ class Slot:
     def task_is_done(self) -> bool:
         """Whether neither a load nor a tuning is in progress."""
         return self.task is None or self.task.done()
+
+    @property
+    def lacks_engine(self) -> bool:
+        """Whether the model could not be loaded because the engine did not answer."""
+        return self.state == "UNAVAILABLE" and isinstance(self.error, EngineUnavailableError)
 
     def describe_progress(self) -> str:
         """Return the progress of a load or a tuning, as the end of a sentence."""
@@ -123,6 +139,12 @@ class SlotTable:
         if slot.model is not None:
             slot.model.close(error)
             slot.model = None
+
+    def await_engine(self) -> None:
+        """Have ``/ready`` wait for the models that the engine must load again, because it does not answer."""
+        for slot in self:
+            if slot.state == "READY" or slot.lacks_engine:
+                slot.is_awaited = True
 
     def matching(self, name: str, library: Library | None, pretrained: str | None) -> list[Slot]:
         """Return the slots that match the fields of a request."""

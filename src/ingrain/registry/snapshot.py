@@ -19,6 +19,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
         ref: The reference that is being loaded, or that was loaded last.
         state: State of the model.
         is_open: True once the owner has loaded the graphs and opened the side files, so that workers may open them.
+        is_awaited: True while ``/ready`` waits for the model.
         error: Why the model is not ready, as a sentence.
         progress: Progress of an export or a tuning.
         executions: Execution of each graph, by role.
@@ -28,6 +29,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     ref: ModelRef
     state: State
     is_open: bool
+    is_awaited: bool = False
     error: str | None = None
     progress: Progress | None = None
     executions: dict[Role, Execution] = {}
@@ -50,6 +52,7 @@ def view_of(slots: SlotTable) -> RegistryView:
                 ref=slot.ref,
                 state=slot.state,
                 is_open=slot.model is not None,
+                is_awaited=slot.is_awaited,
                 error=slot.error.message if slot.error is not None else None,
                 progress=slot.progress,
                 executions=slot.executions,

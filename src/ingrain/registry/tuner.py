@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from ingrain.errors import IngrainError, ModelConflictError, TuningError
+from ingrain.machine_faults import machine_fault
 from ingrain.progress import Progress
 from ingrain.registry.graphs import EngineGraphs, too_slow
 from ingrain.registry.layouts import ModelLayouts
@@ -136,7 +137,7 @@ class Tuner:
             clock=self.clock,
         )
         started = self.clock()
-        await layouts.change(graph, default.layout)
+        await layouts.apply_settings(graph, default.layout)
         # After loading the default layout: the candidates depend on the memory that it leaves free.
         candidates = await asyncio.to_thread(self.place.candidates, graph)
         await track.prepare(default, _SHARE_OF_PASSES * seconds / PASSES_A_SWEEP)
@@ -154,6 +155,8 @@ class Tuner:
 def _ended(slot: Slot, error: Exception | None) -> IngrainError:
     if isinstance(error, ModelConflictError):
         return error
+    if isinstance(error, OSError) and (fault := machine_fault(error)) is not None:
+        return fault
     why = "it took too long, or broke; the log says more"
     if isinstance(error, IngrainError):
         why = error.message.rstrip(".")

@@ -118,7 +118,7 @@ class Tunings:
         identity = slot.key, graphs_digest(manifest)
         if identity in self._untunable or self.place.fitting(manifest) is not None:
             return
-        if not await self._has_candidates(manifest) or self.is_stopping:
+        if not await self._has_candidates(manifest) or self.is_stopping or await self._has_other_settings(manifest):
             return
         slot.progress = Progress(phase="tune")
         try:
@@ -148,6 +148,14 @@ class Tunings:
 
     async def _has_candidates(self, manifest: Manifest) -> bool:
         return any(await asyncio.to_thread(lambda: [bool(self.place.candidates(one)) for one in manifest.graphs]))
+
+    async def _has_other_settings(self, manifest: Manifest) -> bool:
+        """Return whether a shared engine has a graph with other settings than this server's, which stay as they are."""
+        executions = self.place.executions(manifest)
+        differ = [
+            await self.tuner.graphs.differ(manifest, graph, executions[graph.role].layout) for graph in manifest.graphs
+        ]
+        return any(differ)
 
     def _forget_failures(self, key: str) -> None:
         self._untunable = {one for one in self._untunable if one[0] != key}

@@ -16,7 +16,8 @@ import msgspec
 from ingrain.errors import DamagedEntryError, MachineError
 from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.checksums import check_files, describe_file
-from ingrain.repository.durable import write_json
+from ingrain.repository.contained import check_links, check_paths
+from ingrain.repository.durable import UNREADABLE, write_json
 from ingrain.repository.manifest import StoredFile
 from ingrain.vocabulary import Library
 
@@ -62,9 +63,12 @@ class CustomSources:
             return None
         try:
             source = msgspec.json.decode((self.folder / key / DESCRIPTION_FILE).read_bytes(), type=CustomSource)
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise_if_machines(error)
             raise DamagedEntryError("The description of a custom model cannot be read.") from error
+        paths = [file.path for file in source.files]
+        check_paths(paths)
+        check_links(self.folder / key, [FILES_FOLDER, *(f"{FILES_FOLDER}/{path}" for path in paths)])
         check_files(self.files_of(key), source.files, contents=False)
         return source
 

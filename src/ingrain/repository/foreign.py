@@ -19,8 +19,11 @@ def foreign_graphs(root: Path) -> list[str]:
         root: The repository.
     """
     folders = [folder for parent in (root, root / "triton") if parent.is_dir() for folder in parent.iterdir()]
-    return sorted(
-        folder.name
-        for folder in folders
-        if key_of_graph(folder.name) is None and any((folder / sign).is_file() for sign in _SIGNS)
-    )
+    return sorted(folder.name for folder in folders if key_of_graph(folder.name) is None and _has_sign(folder))
+
+
+def _has_sign(folder: Path) -> bool:
+    try:
+        return any((folder / sign).is_file() for sign in _SIGNS)
+    except OSError:  # a folder that this server may not enter
+        return False

@@ -5,17 +5,67 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from ingrain.repository.execution_policy import Backend, ExecutionPolicy
 from ingrain.repository.manifest import Graph, Manifest
-from ingrain.repository.triton_config import graph_config, to_pbtxt
+from ingrain.repository.triton_config import from_pbtxt, graph_config, to_pbtxt
 from ingrain.repository.tuning import Layout
 
 VERSION = "1"
+CONFIGURATION = "config.pbtxt"
 _PYTHON_MODEL = ("model.py", "runs.py", "sessions.py", "lone.py", "cuda.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFolders:
+    """Writes the folders of graphs for one engine.
+
+    Attributes:
+        folder_of: Returns the folder by the graph's name.
+        backend: Triton's backend for the graphs; None if the engine is not Triton, and nothing is written.
+        policy: How graphs are executed.
+    """
+
+    folder_of: Callable[[str], Path]
+    backend: Backend | None
+    policy: ExecutionPolicy
+
+    def write(self, manifest: Manifest, graph: Graph, layout: Layout | None) -> bool:
+        """Write the folder of a model's graph; return True if a file changed.
+
+        Args:
+            manifest: The model's manifest.
+            graph: One of the model's graphs.
+            layout: Copies and threads that a tuning chose; None for those of the policy.
+        """
+        if self.backend is None:
+            return False
+        policy, max_tokens = self._policy(layout), _max_tokens(manifest)
+        return write_graph_folder(self.folder_of(graph.name), graph, self.backend, policy, max_tokens=max_tokens)
+
+    def differ(self, manifest: Manifest, graph: Graph, layout: Layout | None) -> bool:
+        """Return whether ``write`` would change a file."""
+        if self.backend is None:
+            return False
+        wanted = _contents(graph, self.backend, self._policy(layout), _max_tokens(manifest))
+        folder = self.folder_of(graph.name)
+        return any(_read(folder / path) != content for path, content in wanted.items())
+
+    def are_written(self, graph: Graph) -> bool:
+        """Return whether the folder has a configuration of this graph for this backend, whichever server wrote it."""
+        written = _read(self.folder_of(graph.name) / CONFIGURATION)
+        config = from_pbtxt(written) if written is not None else None
+        if config is None or config.backend != self.backend:
+            return False
+        return [tensor.name for tensor in config.input] == [tensor.name for tensor in graph.inputs]
+
+    def _policy(self, layout: Layout | None) -> ExecutionPolicy:
+        if layout is None:
+            return self.policy
+        return replace(self.policy, instances=layout.copies, threads=layout.threads)
 
 
 def write_graph_folder(
@@ -35,43 +85,25 @@ def write_graph_folder(
     Returns:
         True if a file changed; a loaded graph must then be unloaded and loaded again.
     """
-    config = to_pbtxt(graph_config(graph, backend, policy, max_tokens=max_tokens))
-    version = folder / VERSION
-    version.mkdir(parents=True, exist_ok=True)
+    contents = _contents(graph, backend, policy, max_tokens)
+    (folder / VERSION).mkdir(parents=True, exist_ok=True)
     changed = False
-    for name in _PYTHON_MODEL:
-        if backend == "python":
-            changed |= _replace(version / name, _source(name))
-        elif (version / name).exists():
-            (version / name).unlink()
-            changed = True
-    return _replace(folder / "config.pbtxt", config.encode()) or changed
+    for path, content in contents.items():
+        changed |= _replace(folder / path, content)
+    return changed
 
 
-def prepare_graph_folder(
-    folder_of: Callable[[str], Path],
-    backend: Backend | None,
-    policy: ExecutionPolicy,
-    manifest: Manifest,
-    graph: Graph,
-    layout: Layout | None,
-) -> bool:
-    """Write the folder of a model's graph with ``write_graph_folder``.
+def _contents(
+    graph: Graph, backend: Backend, policy: ExecutionPolicy, max_tokens: int | None
+) -> dict[str, bytes | None]:
+    """Return the files of a graph's folder besides ``model.onnx``, the configuration last; None for no such file."""
+    config = to_pbtxt(graph_config(graph, backend, policy, max_tokens=max_tokens))
+    code = {f"{VERSION}/{name}": _source(name) if backend == "python" else None for name in _PYTHON_MODEL}
+    return {**code, CONFIGURATION: config.encode()}
 
-    Args:
-        folder_of: Returns the folder by the graph's name.
-        backend: Triton's backend for the graph; None if the engine is not Triton, and nothing is written.
-        policy: How graphs are executed.
-        manifest: The model's manifest.
-        graph: One of the model's graphs.
-        layout: Copies and threads that a tuning chose; None for those of the policy.
-    """
-    if backend is None:
-        return False
-    if layout is not None:
-        policy = replace(policy, instances=layout.copies, threads=layout.threads)
-    max_tokens = manifest.text.max_tokens if manifest.text is not None else None
-    return write_graph_folder(folder_of(graph.name), graph, backend, policy, max_tokens=max_tokens)
+
+def _max_tokens(manifest: Manifest) -> int | None:
+    return manifest.text.max_tokens if manifest.text is not None else None
 
 
 def _source(name: str) -> bytes:
@@ -79,12 +111,21 @@ def _source(name: str) -> bytes:
     return (files("ingrain") / "python_backend" / name).read_bytes()
 
 
-def _replace(path: Path, content: bytes) -> bool:
+def _read(path: Path) -> bytes | None:
+    """Return a file's content; None if it is missing."""
     try:
-        if path.read_bytes() == content:
-            return False
+        return path.read_bytes()
     except FileNotFoundError:
-        pass
+        return None
+
+
+def _replace(path: Path, content: bytes | None) -> bool:
+    """Give a file this content, or remove it if that is None; return True if it was another one."""
+    if _read(path) == content:
+        return False
+    if content is None:
+        path.unlink()
+        return True
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:

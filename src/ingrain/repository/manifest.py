@@ -299,6 +299,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int = MANIFEST_FORMAT
 
     @property
+    def untuned(self) -> Manifest:
+        """The manifest as it was published."""
+        return msgspec.structs.replace(self, tunings=())
+
+    @property
     def task(self) -> Task:
         """``classify`` if a graph is a classifier, else ``embed``."""
         return "classify" if any(graph.role == "classifier" for graph in self.graphs) else "embed"

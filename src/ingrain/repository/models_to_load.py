@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from ingrain.errors import DamagedEntryError
-from ingrain.repository.durable import write_json
+from ingrain.machine_faults import raise_if_machines
+from ingrain.repository.durable import UNREADABLE, write_json
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
 from ingrain.vocabulary import Library, Precision, Task
@@ -35,24 +37,58 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
         return self.precision in (None, manifest.precision) and self.task in (None, manifest.task)
 
 
+class _Named(msgspec.Struct):
+    name: str
+
+
 def read_desired(root: Path) -> tuple[ModelRef, ...]:
-    """Return the models that should be loaded, in the order in which they were added.
+    """Return the models that should be loaded, in the order in which they were added; none if there is no list.
 
     Raises:
-        DamagedEntryError: The file cannot be read.
+        DamagedEntryError: The content is not a list of models.
+        MachineError: The file cannot be read now.
     """
-    try:
-        content = (root / DESIRED_FILE).read_bytes()
-    except FileNotFoundError:
-        return ()
-    try:
-        return msgspec.json.decode(content, type=tuple[ModelRef, ...])
-    except msgspec.MsgspecError as error:
-        raise DamagedEntryError(
-            "desired.json in the model repository cannot be read; remove it to start with an empty list."
-        ) from error
+    return tuple(ref for ref in _read(root) if isinstance(ref, ModelRef))
 
 
-def write_desired(root: Path, models: tuple[ModelRef, ...]) -> None:
+def write_desired(root: Path, models: Sequence[ModelRef]) -> None:
     """Replace the list atomically; the caller holds the repository's lock."""
     write_json(root / DESIRED_FILE, models)
+
+
+def change_desired(root: Path, key: str, ref: ModelRef | None) -> None:
+    """Add a model, replace its reference, or remove it if ``ref`` is None; the caller holds the repository's lock.
+
+    Entries of a newer Ingrain stay as they are.
+
+    Raises:
+        DamagedEntryError: The content is not a list of models.
+        OSError, MachineError: The file cannot be read or written.
+    """
+    before = _read(root)
+    after = [ref if isinstance(one, ModelRef) and one.key == key else one for one in before]
+    if ref is not None and ref not in after:
+        after.append(ref)
+    after = [one for one in after if one is not None]
+    if after != before:
+        write_json(root / DESIRED_FILE, after)
+
+
+def _read(root: Path) -> list[ModelRef | msgspec.Raw | None]:
+    """Return the entries of the list; as they are written where only a newer Ingrain can know what they mean."""
+    try:
+        lines = msgspec.json.decode((root / DESIRED_FILE).read_bytes(), type=list[msgspec.Raw])
+        return [_entry(line) for line in lines]
+    except FileNotFoundError:
+        return []
+    except (OSError, *UNREADABLE) as error:
+        raise_if_machines(error)
+        raise DamagedEntryError("The list of models that should be loaded (desired.json) is damaged.") from error
+
+
+def _entry(line: msgspec.Raw) -> ModelRef | msgspec.Raw:
+    try:
+        return msgspec.json.decode(line, type=ModelRef)
+    except msgspec.ValidationError:
+        msgspec.json.decode(line, type=_Named)
+        return line.copy()

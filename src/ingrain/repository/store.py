@@ -17,22 +17,26 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from ingrain.errors import MachineError, ModelConflictError, RepositoryError
+from ingrain.errors import DamagedEntryError, MachineError, ModelConflictError, RepositoryError
+from ingrain.machine_faults import naming_repository_faults, raise_if_machines
 from ingrain.repository.checksums import check_files
+from ingrain.repository.contained import check_entry_links, check_links
 from ingrain.repository.custom import CustomSources
-from ingrain.repository.durable import sync, sync_tree, write_json
+from ingrain.repository.durable import stamp_of, sync, sync_tree, write_json
 from ingrain.repository.graph_links import unlink_graph
 from ingrain.repository.lock import exclusive, if_free
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.manifest_file import MANIFEST_FILE, read_manifest, read_name
 from ingrain.repository.names import key_of_graph, model_key
 from ingrain.repository.tuning import Tuning
+
+_PROBE_BYTES = 16 * 1024
 
 ChangeTunings = Callable[[tuple[Tuning, ...]], tuple[Tuning, ...]]
 
@@ -85,6 +89,22 @@ class Repository:
                 "Give a writable folder as INGRAIN_REPOSITORY."
             ) from error
 
+    def check_writable(self) -> None:
+        """Check that models can be changed, before anything of them is changed: write and remove files.
+
+        Raises:
+            MachineError: The disk is full, read-only or broken.
+        """
+        with naming_repository_faults():
+            for folder in (self.root, self.triton, self.models, self._staging, self._claims):
+                probe = folder / f".probe-{uuid.uuid4().hex}"
+                try:
+                    probe.write_bytes(bytes(_PROBE_BYTES))
+                    sync(probe)
+                finally:
+                    with suppress(OSError):
+                        probe.unlink(missing_ok=True)
+
     def locked(self) -> AbstractContextManager[None]:
         """Hold the repository's lock, which every change needs."""
         return exclusive(self._lock)
@@ -122,7 +142,7 @@ class Repository:
             check_files(staged / graph.name, graph.files, contents=True)
         sync_tree(staged)
         with self.locked():
-            self._remove_entry(key, [graph.name for graph in manifest.graphs])
+            self._remove_entry(key)
             for graph in manifest.graphs:
                 (staged / graph.name).rename(self.triton / graph.name)
             (staged / "model").rename(self.models / key)
@@ -153,20 +173,31 @@ class Repository:
         Raises:
             DamagedEntryError: The manifest cannot be read, or files are missing.
             NewerFormatError: A newer Ingrain wrote the entry.
+            MachineError: The machine's fault keeps the entry from being read.
         """
         folder = self.models / key
-        if not folder.is_dir():
-            return None
-        entry = Entry(key=key, folder=folder, manifest=read_manifest(folder))
-        self.check(entry, contents=False)
+        try:
+            if not folder.is_dir():
+                return None
+            entry = Entry(key=key, folder=folder, manifest=self._manifest_of(key))
+            self.check(entry, contents=False)
+        except OSError as error:
+            raise_if_machines(error)
+            raise DamagedEntryError("The folder of the model cannot be read.") from error
         return entry
 
     def read_manifest(self, key: str) -> Manifest | None:
         """Return an entry's manifest, even if other files are damaged; None if the manifest cannot be read."""
         try:
-            return read_manifest(self.models / key)
+            return self._manifest_of(key)
         except (RepositoryError, MachineError):
             return None
+
+    def _manifest_of(self, key: str) -> Manifest:
+        manifest = read_manifest(self.models / key)
+        if model_key(manifest.name, manifest.library, manifest.pretrained) != key:
+            raise DamagedEntryError("The manifest is that of another model.")
+        return manifest
 
     def check(self, entry: Entry, *, contents: bool = True) -> None:
         """Compare an entry's files with its manifest: checksums, or only sizes if not ``contents``.
@@ -174,9 +205,17 @@ class Repository:
         Raises:
             DamagedEntryError: A file is missing or differs.
         """
+        check_entry_links(entry.folder, entry.manifest)
         check_files(entry.folder, entry.manifest.files, contents=contents)
         for graph in entry.manifest.graphs:
+            check_links(self.graph_folder(graph.name), [file.path for file in graph.files])
             check_files(self.graph_folder(graph.name), graph.files, contents=contents)
+
+    def stamp(self, key: str) -> tuple[tuple[int, ...], ...]:
+        """Return a value that changes when a model's manifest or graphs are replaced, go away or come back."""
+        files = [self.models / key / MANIFEST_FILE]
+        files += sorted(self.triton.glob(f"{key}.*/1/model.onnx"))
+        return tuple(stamp_of(file) for file in files)
 
     def entries(self) -> list[Entry | BrokenEntry]:
         """Return all entries, including those that cannot be served."""
@@ -194,12 +233,7 @@ class Repository:
     def delete(self, key: str) -> None:
         """Remove a model and its custom source, damaged or not, if they exist."""
         with self.locked():
-            manifest = self.read_manifest(key)
-            if manifest is not None:
-                graphs = [graph.name for graph in manifest.graphs]
-            else:
-                graphs = [folder.name for folder in self.triton.glob(f"{key}.*")]
-            self._remove_entry(key, graphs)
+            self._remove_entry(key)
             self._discard(self.custom.folder / key)
 
     def change_tunings(self, key: str, manifest: Manifest, change: ChangeTunings) -> Entry:
@@ -234,8 +268,12 @@ class Repository:
         """Return the path of a graph's ONNX file."""
         return self.triton / graph.name / "1" / "model.onnx"
 
-    def _remove_entry(self, key: str, graphs: list[str]) -> None:
-        """Remove the manifest first, so that the model no longer exists even if the removal is interrupted."""
+    def _remove_entry(self, key: str) -> None:
+        """Remove the manifest first, so that the model no longer exists even if the removal is interrupted.
+
+        The graphs are found by the key: a manifest may have been tampered with.
+        """
+        graphs = [folder.name for folder in self.triton.glob(f"{key}.*")]
         for graph in graphs:
             unlink_graph(self.triton, graph)
         self._discard(self.models / key, *(self.triton / graph for graph in graphs))
@@ -245,14 +283,14 @@ class Repository:
         trash = self._staging / uuid.uuid4().hex
         trash.mkdir()
         for folder in folders:
-            if folder.exists():
+            if folder.exists() or folder.is_symlink():
                 folder.rename(trash / folder.name)
         shutil.rmtree(trash, ignore_errors=True)
 
     def _remove_abandoned_staging(self) -> None:
         for folder in self._staging.iterdir():
             lock = folder.with_suffix(".lock")
-            with if_free(lock) as free:
+            with suppress(IsADirectoryError), if_free(lock) as free:
                 if free:
                     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)

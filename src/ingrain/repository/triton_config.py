@@ -9,6 +9,7 @@ from tritonclient.grpc import model_config_pb2
 
 from ingrain.repository.execution_policy import Backend, ExecutionPolicy, lone_threads_of
 from ingrain.repository.manifest import Graph, Tensor
+from ingrain.repository.tuning import Layout
 from ingrain.roles import ROLES
 
 _SHORT_TOKENS = 8
@@ -24,6 +25,22 @@ def to_pbtxt(config: model_config_pb2.ModelConfig) -> str:
     """Return a configuration as the text that Triton reads."""
     text: str = text_format.MessageToString(config)
     return text
+
+
+def from_pbtxt(content: bytes) -> model_config_pb2.ModelConfig | None:
+    """Return the configuration in a file; None if it cannot be read."""
+    try:
+        return text_format.Parse(content.decode(), model_config_pb2.ModelConfig())
+    except (UnicodeDecodeError, text_format.ParseError):
+        return None
+
+
+def layout_of(config: model_config_pb2.ModelConfig) -> Layout:
+    """Return the copies and threads of a configuration that ``graph_config`` has built."""
+    values = {key: parameter.string_value for key, parameter in config.parameters.items()}
+    runs, threads = values.get("concurrent_runs", ""), values.get("threads", values.get("intra_op_thread_count", ""))
+    copies = sum(group.count for group in config.instance_group) * (int(runs) if runs.isdecimal() else 1)
+    return Layout(max(1, copies), int(threads) if threads.isdecimal() else 0)
 
 
 def graph_config(

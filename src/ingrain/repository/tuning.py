@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from ingrain.vocabulary import Role, TuningStep
+
+_MOST_COPIES = 4096
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -17,8 +22,8 @@ class Layout(msgspec.Struct, frozen=True):
         threads: CPU threads of each; 0: ONNX Runtime's choice.
     """
 
-    copies: int
-    threads: int
+    copies: Annotated[int, Meta(ge=1, le=_MOST_COPIES)]
+    threads: Annotated[int, Meta(ge=0, le=_MOST_COPIES)]
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,9 +38,9 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     layout: Layout
-    max_items: int
-    max_tokens: int = 0
-    overhead_tokens: int = 0
+    max_items: Annotated[int, Meta(ge=1)]
+    max_tokens: Annotated[int, Meta(ge=0)] = 0
+    overhead_tokens: Annotated[int, Meta(ge=0)] = 0
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):

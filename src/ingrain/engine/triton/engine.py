@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
-from ingrain.engine.protocol import Array, Arrays, GraphStatistics
+from ingrain.engine.protocol import Array, Arrays, GraphStatistics, LoadedAs
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.connection import CallError, TritonConnection
@@ -31,6 +31,7 @@ from ingrain.errors import (
 )
 from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
+from ingrain.repository.triton_config import layout_of
 from ingrain.repository.tuning import Layout
 
 logger = logging.getLogger(__name__)
@@ -198,6 +199,13 @@ class TritonEngine:
             return await self._is_ready(name)
         except EngineError:
             return False
+
+    async def loaded_as(self, name: str) -> LoadedAs | None:
+        """Return how Triton has loaded a graph, for this server or another one; None if it is not ready."""
+        if not await self._is_ready(name):
+            return None
+        config = (await self._call("ModelConfig", service_pb2.ModelConfigRequest(name=name), _CONTROL_TIMEOUT_S)).config
+        return LoadedAs(layout=layout_of(config), max_items=config.max_batch_size)
 
     async def infer(
         self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False

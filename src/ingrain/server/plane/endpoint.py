@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ingrain.errors import IngrainError, QueueFullError
+from ingrain.machine_faults import machine_fault
 from ingrain.server.http.application import Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.errors import error_response
@@ -142,7 +143,8 @@ class RouteExchange:
             return self.refuse(error)
         log.error("Request %s to %s failed", self._request_id, self._endpoint.route.path, exc_info=error)
         return self.refuse(
-            IngrainError("The server failed on this request; its log has the cause under this request id.")
+            machine_fault(error)
+            or IngrainError("The server failed on this request; its log has the cause under this request id.")
         )
 
     def refuse(self, error: IngrainError) -> Response:

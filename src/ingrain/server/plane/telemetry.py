@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -15,6 +16,8 @@ from ingrain.api.metrics import BatchStat, DurationStat, InferenceStat, ModelSta
 from ingrain.batching.row_cache import RowCache
 from ingrain.engine.protocol import Duration, GraphStatistics
 from ingrain.registry.protocol import Models
+from ingrain.registry.slots import State
+from ingrain.registry.status import ModelStatus
 from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -107,7 +110,9 @@ class Telemetry:
             cache_bytes=self._cache.bytes if self._cache is not None else 0,
         )
 
-    async def prometheus(self, accept: str, statistics: Iterable[GraphStatistics]) -> tuple[bytes, str]:
+    async def prometheus(
+        self, accept: str, statistics: Iterable[GraphStatistics], *, is_ready: bool
+    ) -> tuple[bytes, str]:
         """Return the metrics and their media type, in the format that the ``Accept`` header prefers."""
         counts = await self._gather() if self._gather is not None else self.counts()
         try:
@@ -115,6 +120,7 @@ class Telemetry:
         except (TypeError, ValueError):  # the header has a version that is not a number
             encode, media_type = choose_encoder("")
         collectors = CollectorRegistry()
+        collectors.register(_Fixed(_readiness_metrics(self._registry.statuses(), is_ready=is_ready)))
         collectors.register(_Fixed(_request_metrics(counts)))
         collectors.register(_Fixed(_queue_metrics(counts)))
         collectors.register(_Fixed(_engine_metrics(statistics, self._registry.user_names())))
@@ -154,6 +160,21 @@ def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str])
 
 def _duration_stat(duration: Duration) -> DurationStat:
     return DurationStat(count=str(duration.count), ns=str(duration.ns))
+
+
+def _readiness_metrics(statuses: Iterable[ModelStatus], *, is_ready: bool) -> Iterator[Metric]:
+    yield GaugeMetricFamily("ingrain_ready", "1 if /ready answers 200, else 0.", value=is_ready)
+    states = GaugeMetricFamily(
+        "ingrain_model_state",
+        "1 for the state in which a model is, 0 for the others.",
+        labels=["model", "library", "pretrained", "state"],
+    )
+    for status in statuses:
+        for state in get_args(State):
+            states.add_metric(
+                [status.name, status.library or "", status.pretrained or "", state], status.state == state
+            )
+    yield states
 
 
 def _request_metrics(counts: Counts) -> Iterator[Metric]:

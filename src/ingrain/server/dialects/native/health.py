@@ -7,17 +7,25 @@ from typing import get_args
 
 from ingrain.api import types
 from ingrain.api.metrics import MetricsAnswer
+from ingrain.errors import EngineUnavailableError, ModelNotLoadedError
+from ingrain.registry.status import ModelStatus
+from ingrain.server.dialects.native.models import checked_query, library_of, model_state
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
 from ingrain.server.plane.answers import struct_answer
-from ingrain.server.plane.readiness import reasons_not_ready
-from ingrain.server.plane.route import Route
+from ingrain.server.plane.readiness import reasons_not_ready, why_not_serving
+from ingrain.server.plane.route import Parameter, Route
 from ingrain.server.plane.services import Services
 from ingrain.server.plane.telemetry import model_stats
-from ingrain.vocabulary import Plane
+from ingrain.vocabulary import Library, Plane
 
 _PLANES: tuple[Plane, ...] = get_args(Plane)
 _PROMETHEUS = ("text/plain", "application/openmetrics-text")
+_READY_QUERY = (
+    Parameter(name="model", description="Name of a model: 200 if it can serve, 404 if it is not loaded."),
+    Parameter(name="library", description="Its source library; needed if several models share a name."),
+    Parameter(name="pretrained", description="Weight tag of an OpenCLIP model."),
+)
 
 
 async def _health(plane: Plane, services: Services, request: Request) -> Response:
@@ -26,21 +34,57 @@ async def _health(plane: Plane, services: Services, request: Request) -> Respons
 
 
 async def _ready(services: Services, request: Request) -> Response:
-    del request
-    reasons = await reasons_not_ready(services)
-    answer = struct_answer(types.ReadyAnswer(ready=not reasons, reasons=reasons), 503 if reasons else 200)
+    query = checked_query(request, _READY_QUERY)
+    name = query.get("model")
+    if name is None:
+        statuses, reasons = services.registry.statuses(), await reasons_not_ready(services)
+    else:
+        status = await _status(services, name, library_of(query.get("library")), query.get("pretrained"))
+        statuses, reasons = [] if status is None else [status], await _reasons_of(services, status)
+    answer = types.ReadyAnswer(ready=not reasons, reasons=reasons, models=[model_state(one) for one in statuses])
+    response = struct_answer(answer, 503 if reasons else 200)
     if reasons:
-        answer.headers["retry-after"] = "1"
-    return answer
+        response.headers["retry-after"] = "1"
+    return response
+
+
+async def _status(services: Services, name: str, library: Library | None, pretrained: str | None) -> ModelStatus | None:
+    """Return the status of a model that should be loaded; None if the server is starting and may not know it yet.
+
+    Raises:
+        ModelNotLoadedError: No such model should be loaded.
+        ModelConflictError: Several have this name.
+    """
+    try:
+        return services.registry.status(name, library, pretrained)
+    except ModelNotLoadedError:
+        if services.starting() is not None:
+            return None
+    await services.registry.refresh()  # another server on this repository may have loaded it
+    return services.registry.status(name, library, pretrained)
+
+
+async def _reasons_of(services: Services, status: ModelStatus | None) -> list[str]:
+    """Return a sentence if a model cannot serve; none if it can."""
+    if reason := await why_not_serving(services):
+        return [reason]
+    if status is None or status.state != "READY":
+        return ["It is being loaded." if status is None else status.reason or "It is being loaded."]
+    return []
 
 
 async def _metrics(services: Services, request: Request) -> Response:
-    statistics = await services.statistics()
     accept = request.header("accept")
-    if preferred(accept, ("application/json", *_PROMETHEUS)) in _PROMETHEUS:
-        text, media_type = await services.telemetry.prometheus(accept, statistics)
-        return Response(text, media_type=media_type)
-    return struct_answer(MetricsAnswer(model_stats=model_stats(statistics, services.registry.user_names())))
+    if preferred(accept, ("application/json", *_PROMETHEUS)) not in _PROMETHEUS:
+        statistics = await services.statistics()
+        return struct_answer(MetricsAnswer(model_stats=model_stats(statistics, services.registry.user_names())))
+    is_ready = not await reasons_not_ready(services)
+    try:
+        statistics = await services.statistics()
+    except EngineUnavailableError:
+        statistics = []  # the other metrics say that the engine is away, and how the server bears it
+    text, media_type = await services.telemetry.prometheus(accept, statistics, is_ready=is_ready)
+    return Response(text, media_type=media_type)
 
 
 ROUTES = (
@@ -63,9 +107,12 @@ ROUTES = (
             method="GET",
             path="/ready",
             handler=_ready,
-            summary="Readiness: whether the engine answers and all configured models are loaded; 503 says why not.",
+            summary="Readiness of the server, or of one model; 503 says why not.",
+            notes="Without `model` it is 200 when the engine answers and the models of the start are loaded or have "
+            "failed; the states of models are in the body and do not change the status.",
             answer=types.ReadyAnswer,
-            errors=(503,),
+            query=_READY_QUERY,
+            errors=(400, 404, 503),
         )
         for plane in _PLANES
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast, get_args
 
 import msgspec
@@ -10,6 +11,7 @@ from ingrain.api import types
 from ingrain.api.custom_models import DownloadCustomModelRequest
 from ingrain.errors import InvalidRequestError, ModalityError
 from ingrain.libraries import LIBRARIES
+from ingrain.registry.status import ModelStatus
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.http.message import Request, Response
@@ -92,17 +94,7 @@ async def _loaded_models(services: ModelServices, request: Request) -> Response:
 
 async def _repository_models(services: ModelServices, request: Request) -> Response:
     del request
-    models = [
-        types.RepositoryModel(
-            name=status.name,
-            library=status.library,
-            state=status.state,
-            pretrained=status.pretrained,
-            precision=status.precision,
-            reason=status.reason,
-        )
-        for status in await services.registry.repository_statuses()
-    ]
+    models = [model_state(status) for status in await services.registry.repository_statuses()]
     models += [
         types.RepositoryModel(
             name=download.request.name,
@@ -114,6 +106,18 @@ async def _repository_models(services: ModelServices, request: Request) -> Respo
         for download in services.downloads.in_progress()
     ]
     return struct_answer(types.RepositoryModelsAnswer(models=models))
+
+
+def model_state(status: ModelStatus) -> types.RepositoryModel:
+    """Return a model's status as it is sent."""
+    return types.RepositoryModel(
+        name=status.name,
+        library=status.library,
+        state=status.state,
+        pretrained=status.pretrained,
+        precision=status.precision,
+        reason=status.reason,
+    )
 
 
 async def _model_embedding_size(services: ModelServices, request: Request) -> Response:
@@ -138,22 +142,32 @@ async def _model_image_geometry(services: ModelServices, request: Request) -> Re
 
 async def queried_manifest(services: ModelServices, request: Request) -> Manifest:
     """Return the manifest of the model that the query parameters name."""
-    known = ("name", "library", "pretrained")
-    query = request.query
-    for field in query:
-        if field not in known:
-            raise InvalidRequestError(
-                f"Unknown query parameter {field!r}. The parameters are {', '.join(known)}.", param=field
-            )
+    query = checked_query(request, MODEL_QUERY)
     name = query.get("name")
     if not name:
         raise InvalidRequestError("Query parameter 'name' is missing.", param="name")
     return await services.registry.manifest(
-        name, library=_library(query.get("library")), pretrained=query.get("pretrained")
+        name, library=library_of(query.get("library")), pretrained=query.get("pretrained")
     )
 
 
-def _library(given: str | None) -> Library | None:
+def checked_query(request: Request, parameters: Sequence[Parameter]) -> dict[str, str]:
+    """Return the query parameters of a request.
+
+    Raises:
+        InvalidRequestError: The route has no such parameter.
+    """
+    known = [parameter.name for parameter in parameters]
+    for field in request.query:
+        if field not in known:
+            raise InvalidRequestError(
+                f"Unknown query parameter {field!r}. The parameters are {', '.join(known)}.", param=field
+            )
+    return request.query
+
+
+def library_of(given: str | None) -> Library | None:
+    """Return the source library in a query, None if it is not given."""
     if given and given not in get_args(Library):
         raise InvalidRequestError(
             f"library is {given!r}; it must be one of {', '.join(get_args(Library))}.", param="library"
