@@ -41,7 +41,7 @@ class AttachedEngine:
                 address.target,
                 instances=self.instances,
                 watch_interval_s=0,  # the owner monitors Triton and sends its new address
-                has_dead_stubs=lambda: stubs is not None and bool(stubs.dead()),
+                has_faulty_stubs=lambda: stubs is not None and bool(stubs.faults()),
             )
             self._triton.connect()
 

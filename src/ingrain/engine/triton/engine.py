@@ -56,7 +56,7 @@ class TritonEngine:
         start_timeout_s: Seconds that ``start`` waits for Triton.
         load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes the first time.
         watch_interval_s: Seconds between two checks of Triton; 0 for no checks.
-        has_dead_stubs: Returns whether a Python stub of Triton has died, so that a failed batch may be retried.
+        has_faulty_stubs: Returns whether a Python stub of Triton has died or hangs, so that a failed batch may be retried.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TritonEngine:
         start_timeout_s: float = 30.0,
         load_timeout_s: float = 600.0,
         watch_interval_s: float = 1.0,
-        has_dead_stubs: Callable[[], bool] = lambda: False,
+        has_faulty_stubs: Callable[[], bool] = lambda: False,
     ) -> None:
         self.backend: Backend = backend
         self.instances = instances
@@ -77,7 +77,7 @@ class TritonEngine:
         self._start_timeout_s = start_timeout_s
         self._load_timeout_s = load_timeout_s
         self._watch_interval_s = watch_interval_s
-        self._has_dead_stubs = has_dead_stubs
+        self._has_faulty_stubs = has_faulty_stubs
         self._connection: TritonConnection | None = None
         self._view = RepositoryView(graphs, self._call, self._index) if graphs is not None else None
         self._loaded: set[str] = set()
@@ -213,8 +213,8 @@ class TritonEngine:
             answer = await self._connection.infer(request, timeout_s)
         except CallError as error:
             explained = await self._explain(error, name, timeout_s)
-            if isinstance(explained, InferenceError) and self._has_dead_stubs():
-                explained = EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S)
+            if isinstance(explained, InferenceError) and self._has_faulty_stubs():
+                explained = EngineUnavailableError("a part of the engine died or hangs", retry_after_s=_RETRY_AFTER_S)
             raise explained from error
         try:
             return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
