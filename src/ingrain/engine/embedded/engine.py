@@ -82,7 +82,7 @@ class EmbeddedEngine:
         """Address of tritonserver for other processes, None while it is not running."""
         if self._triton is None or self._server is None:
             return None
-        return EngineAddress(target=self._server.target, pid=self._server.pid)
+        return EngineAddress(target=self._server.target, backend=self.backend, pid=self._server.pid)
 
     async def start(self) -> None:
         """Start tritonserver and wait until it responds.

@@ -92,7 +92,7 @@ class TritonEngine:
     @property
     def address(self) -> EngineAddress:
         """Address of Triton for other processes."""
-        return EngineAddress(target=self._target)
+        return EngineAddress(target=self._target, backend=self.backend)
 
     async def start(self) -> None:
         """Connect to Triton and wait until it responds.
@@ -213,7 +213,9 @@ class TritonEngine:
             answer = await self._connection.infer(request, timeout_s)
         except CallError as error:
             explained = await self._explain(error, name, timeout_s)
-            if isinstance(explained, InferenceError) and self._has_faulty_stubs():
+            # Our Python model answers INVALID_ARGUMENT for a failed batch; INTERNAL is Triton's, about the stub.
+            is_stubs = self.backend == "python" and error.code == grpc.StatusCode.INTERNAL
+            if isinstance(explained, InferenceError) and (is_stubs or self._has_faulty_stubs()):
                 explained = EngineUnavailableError("a part of the engine died or hangs", retry_after_s=_RETRY_AFTER_S)
             raise explained from error
         try:
