@@ -13,11 +13,13 @@ from pathlib import Path
 
 import onnxruntime
 
+from ingrain.engine.memory import is_memory_failure
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import Recorder
 from ingrain.errors import (
     DeadlineExceededError,
     EngineError,
+    EngineMemoryError,
     EngineUnavailableError,
     InferenceError,
     ModelNotLoadedError,
@@ -38,6 +40,7 @@ _HERE_S = 0.015
 # A single client sends its next request about a millisecond after the response. The threads spin until then, because
 # waking them costs up to a tenth of a short batch.
 _SPIN_US = 1500
+_RETRY_AFTER_S = 5.0
 
 
 @dataclass(slots=True)
@@ -160,7 +163,7 @@ class OnnxRuntimeEngine:
         except TimeoutError as error:
             graph.recorder.failed(time.perf_counter_ns() - arrived)
             raise DeadlineExceededError(f"graph {name!r}: no answer within {timeout_s:g} s") from error
-        except InferenceError:
+        except (InferenceError, EngineMemoryError):
             graph.recorder.failed(time.perf_counter_ns() - arrived)
             raise
 
@@ -234,8 +237,10 @@ def _succeeded(graph: _Loaded, inputs: Arrays, outputs: list[Array], *, arrived:
     return dict(zip(graph.outputs, outputs, strict=True))
 
 
-def _failed(error: Exception) -> InferenceError:
+def _failed(error: Exception) -> EngineError:
     logger.warning("ONNX Runtime failed on a batch: %s", error)
+    if is_memory_failure(f"{type(error).__name__}: {error}"):
+        return EngineMemoryError("ONNX Runtime has too little memory for the batch", retry_after_s=_RETRY_AFTER_S)
     return InferenceError("ONNX Runtime refused the batch or failed on it; the log says why")
 
 

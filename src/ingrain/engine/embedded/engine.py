@@ -41,8 +41,8 @@ class EmbeddedEngine:
     """Runs graphs on a tritonserver in a child process.
 
     When tritonserver or one of its Python stubs dies or hangs, the engine restarts tritonserver with exponential
-    backoff, then runs the ``on_restart`` callbacks. Calls during the restart raise ``EngineUnavailableError``. tritonserver ends when
-    this process ends, even by SIGKILL.
+    backoff, then runs the ``on_restart`` callbacks. Calls during the restart raise ``EngineUnavailableError``.
+    tritonserver ends when this process ends, even by SIGKILL.
 
     Args:
         repository: Triton's model repository (``<root>/triton``).

@@ -56,7 +56,7 @@ class TritonEngine:
         start_timeout_s: Seconds that ``start`` waits for Triton.
         load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes the first time.
         watch_interval_s: Seconds between two checks of Triton; 0 for no checks.
-        has_faulty_stubs: Returns whether a Python stub of Triton has died or hangs, so that a failed batch may be retried.
+        has_faulty_stubs: Returns whether a Python stub of Triton has died or hangs, so a failed batch may be retried.
     """
 
     def __init__(
