@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
+from ingrain.engine.memory import is_memory_failure
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
@@ -23,6 +24,7 @@ from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_i
 from ingrain.errors import (
     DeadlineExceededError,
     EngineError,
+    EngineMemoryError,
     EngineSetupError,
     EngineUnavailableError,
     InferenceError,
@@ -172,6 +174,10 @@ class TritonEngine:
                 except (InferenceError, ModelNotLoadedError) as error:
                     raise EngineError(
                         f"Triton refused to load graph {graph.name!r}; its log says why", facts=error.facts
+                    ) from error
+                except EngineMemoryError as error:
+                    raise EngineMemoryError(
+                        f"The engine has too little memory to load graph {graph.name!r}", retry_after_s=_RETRY_AFTER_S
                     ) from error
                 await self._learn_to_ask(graph.name)
                 self._warmups |= {found.name: found for found in await self._statistics(graph.name)}
@@ -385,4 +391,6 @@ def _translate(error: CallError, what: str, timeout_s: float | None) -> IngrainE
         return ModelNotLoadedError(f"{what} is not loaded")
     # Triton's message is only for the operator, so it goes to the log.
     logger.warning("Triton answered %s for %s: %s", error.code.name, what, error.details)
+    if is_memory_failure(error.details):
+        return EngineMemoryError(f"{what}: the engine has too little memory", retry_after_s=_RETRY_AFTER_S)
     return InferenceError(f"{what}: the engine answered {error.code.name}", facts={"engineStatus": error.code.name})
