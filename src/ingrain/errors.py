@@ -19,7 +19,7 @@
     ├── EngineError                     the operator; the caller may try again
     │   ├── EngineUnavailableError, ModelLoadingError, DeadlineExceededError
     │   │   └── EngineSetupError
-    │   └── InferenceError, NotFiniteError, TuningError
+    │   └── InferenceError, EngineMemoryError, NotFiniteError, TuningError
     ├── SettingsError                   the operator
     ├── SourceError                     the operator, or the model's publisher
     │   └── SourceForbiddenError, SourceUnavailableError
@@ -201,6 +201,10 @@ class DeadlineExceededError(EngineError, code="deadline_exceeded"):
 
 class InferenceError(EngineError, code="inference_failed"):
     """The engine failed on the batch."""
+
+
+class EngineMemoryError(EngineError, code="engine_out_of_memory"):
+    """The engine has too little memory for the batch; a batch of one item is not divided further."""
 
 
 class NotFiniteError(EngineError, code="not_finite"):

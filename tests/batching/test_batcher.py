@@ -9,7 +9,13 @@ import pytest
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight
 from ingrain.batching.queue import BatchLimits
-from ingrain.errors import DeadlineExceededError, EngineUnavailableError, InferenceError, QueueFullError
+from ingrain.errors import (
+    DeadlineExceededError,
+    EngineMemoryError,
+    EngineUnavailableError,
+    InferenceError,
+    QueueFullError,
+)
 from parts import payloads_of
 
 
@@ -429,3 +435,74 @@ async def test_nobody_is_told_of_what_nobody_wants():
     assert graph.batches == [[1]]
     assert waiting.at is None
     assert batcher.queued_tokens == 0
+
+
+async def test_a_batch_that_hangs_is_given_up_and_is_not_measured(monkeypatch, caplog):
+    """Its callers may send it again in seconds; how long it hung says nothing about how long others take."""
+    monkeypatch.setattr("ingrain.batching.batcher._LEAST_PATIENCE_S", 0.3)
+    monkeypatch.setattr("ingrain.batching.batcher._PATIENCE", 2)
+    graph = Graph()
+    batcher = make(graph)
+    for number in range(3):
+        await batcher.submit([number], timeout_s=5)
+    graph.gate.clear()
+    with pytest.raises(EngineUnavailableError) as caught:
+        await batcher.submit([4], timeout_s=30)
+    assert 0 < caught.value.retry_after_s <= 10
+    assert "not returned a batch" in caplog.text
+    graph.gate.set()
+    assert batcher._pace.away_s < 0.1
+    assert batcher._forecast.times.seconds(4) < 0.1
+    assert (await batcher.submit([5], timeout_s=5)).tolist() == [[5, 10]]
+
+
+class LittleMemory(Graph):
+    """Has no memory for batches of more than some items."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    async def run(self, parts, *, alone=False):
+        rows = await super().run(parts, alone=alone)
+        if len(rows) > self.most:
+            raise EngineMemoryError("too little memory")
+        return rows
+
+
+async def test_a_batch_without_memory_is_halved_until_it_fits_and_later_ones_are_as_small(caplog):
+    graph = LittleMemory(3)
+    batcher = make(graph)
+    rows = await batcher.submit(list(range(8)), timeout_s=5)
+    assert rows.tolist() == [[n, 2 * n] for n in range(8)]
+    assert [len(batch) for batch in graph.batches] == [8, 4, 2, 2, 4, 2, 2]
+    assert batcher.limits.max_tokens == 2 * 4
+    assert batcher.statistics.memory_failures == 3
+    assert "at most 8 tokens" in caplog.text
+    graph.batches.clear()
+    await asyncio.gather(*(batcher.submit([n] * 5, timeout_s=5) for n in range(5)))
+    assert max(map(len, graph.batches)) == 2
+    assert batcher.statistics.memory_failures == 3
+
+
+async def test_an_item_without_memory_fails_alone_and_keeps_no_other_small():
+    graph = LittleMemory(0)
+    batcher = make(graph)
+    with pytest.raises(EngineMemoryError):
+        await batcher.submit([1], timeout_s=5)
+    assert batcher.limits.max_tokens == BatchLimits().max_tokens
+
+
+async def test_batches_become_larger_again_when_memory_is_back():
+    now = 0.0
+    graph = LittleMemory(2)
+    batcher = make(graph, clock=lambda: now)
+    await batcher.submit(list(range(8)), timeout_s=5)
+    graph.most = 100
+    for minutes, most in ((9, 2), (11, 4), (12, 4), (22, 8), (100, 8)):
+        now = 60.0 * minutes
+        graph.batches.clear()
+        await batcher.submit(list(range(8)), timeout_s=5)
+        assert max(map(len, graph.batches)) == most, minutes
+    batcher.retune(max_items=8, max_tokens=4096, overhead_tokens=8, in_flight=2)
+    assert batcher.limits.max_tokens == 4096

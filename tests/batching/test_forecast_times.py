@@ -11,7 +11,7 @@ def test_nothing_is_expected_before_anything_is_known():
     times = BatchTimes()
     assert times.seconds(100) == 0
     assert times.tokens_within(1.0) == float("inf")
-    assert EnginePace().expect(1_000_000) == 0
+    assert EnginePace().expect(1_000_000, 0.0) == 0
     assert EnginePace().away_s == 0
 
 
@@ -60,7 +60,7 @@ def test_pace_counts_only_the_time_in_which_the_engine_was_busy():
         pace.end(100, now, now + 0.1)
     assert pace.tokens_per_s == pytest.approx(2_000, rel=0.05)
     assert pace.away_s == pytest.approx(0.1, rel=0.05)
-    assert pace.expect(4_000) == pytest.approx(2.1, rel=0.05)
+    assert pace.expect(4_000, 0.0) == pytest.approx(2.1, rel=0.05)
 
 
 def test_a_batch_is_expected_back_after_the_time_that_nearly_all_needed():
@@ -73,3 +73,24 @@ def test_a_batch_is_expected_back_after_the_time_that_nearly_all_needed():
         pace.end(100, 0.0, seconds)
     assert on_time > 0.85 * len(away)
     assert pace.away_s < 0.3
+
+
+def test_an_engine_that_hung_is_not_taken_for_a_slow_one():
+    """A batch that comes back after half a minute counts as one that was slow, and not for long."""
+    times, pace = BatchTimes(), EnginePace()
+
+    def run(seconds: float, count: int) -> None:
+        for _ in range(count):
+            times.learn(100, seconds)
+            pace.begin(0.0)
+            pace.end(100, 0.0, seconds)
+
+    run(0.1, 50)
+    run(30, 1)
+    assert times.seconds(100) < 0.2
+    assert pace.away_s < 1
+    assert pace.expect(10_000, 0.0) < 20
+    run(0.1, 20)
+    assert pace.expect(10_000, 0.0) == pytest.approx(10.1, rel=0.2)
+    run(1.0, 20)
+    assert pace.expect(10_000, 0.0) > 60, "an engine that has become slower is known after a few batches"

@@ -1,6 +1,7 @@
 """What only the engine in this process does."""
 
 import asyncio
+import threading
 import time
 
 import numpy as np
@@ -113,3 +114,27 @@ async def test_a_damaged_graph_is_refused_and_others_serve(engine, tmp_path, wri
         await engine.load(broken)
     assert not await engine.ready("broken")
     await engine.infer("tiny", ones(1, 1))
+
+
+async def test_a_run_that_never_ends_is_left_and_told_by_live(engine, tmp_path, write_graph, monkeypatch):
+    """Its caller gets an error, the other slot works on, and the engine is live again when the run has ended."""
+    monkeypatch.setattr("ingrain.engine.onnxruntime._HUNG_S", 0.1)
+    await engine.load(write_graph(tmp_path, "onnxruntime"))
+    goes_on = threading.Event()
+
+    class Hanging:
+        def run(self, *arguments):
+            goes_on.wait(60)
+            return [np.zeros((1, 8), np.float32)]
+
+    engine._graphs["tiny"].free.append(Hanging())
+    with pytest.raises(DeadlineExceededError):
+        await asyncio.wait_for(engine.infer("tiny", ones(1, 1), timeout_s=0.2), 20)
+    assert engine._graphs["tiny"].free == engine._graphs["tiny"].sessions * 2
+    await asyncio.sleep(0.2)
+    assert not await engine.live()
+    await engine.infer("tiny", ones(1, 1), timeout_s=20)
+    goes_on.set()
+    async with asyncio.timeout(20):
+        while not await engine.live():
+            await asyncio.sleep(0.01)

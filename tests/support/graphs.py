@@ -41,7 +41,9 @@ def expected_embedding(
     return mean
 
 
-def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0, products: bool = False) -> None:
+def write_text_graph(
+    path: Path, *, seed: int = 0, iterations: int = 0, products: bool = False, most_items: int | None = None
+) -> None:
     """Write a graph ``input_ids, attention_mask`` (int64 ``[B, T]``) to ``sentence_embedding`` (float32 ``[B, D]``).
 
     Args:
@@ -49,6 +51,7 @@ def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0, products
         seed: Seed of the table.
         iterations: Multiplications of 256×256 matrices that do nothing but take time, about 0.3 ms each.
         products: Whether the tokens pass through a feed-forward pair of products with weights, which can be quantized.
+        most_items: A batch of more items needs 256 TiB, which no process can have; None for no such limit.
     """
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["embedded" if products else "tokens"]),
@@ -58,7 +61,9 @@ def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0, products
         helper.make_node("ReduceSum", ["masked", "token_axis"], ["total"], keepdims=0),
         helper.make_node("ReduceSum", ["mask", "token_axis"], ["count"], keepdims=0),
         helper.make_node("Max", ["count", "one"], ["divisor"]),
-        helper.make_node("Div", ["total", "divisor"], ["mean" if iterations else "sentence_embedding"]),
+        helper.make_node(
+            "Div", ["total", "divisor"], ["mean" if iterations or most_items is not None else "sentence_embedding"]
+        ),
     ]
     constants: dict[str, NDArray[np.generic]] = {
         "table": embedding_table(seed),
@@ -69,6 +74,10 @@ def write_text_graph(path: Path, *, seed: int = 0, iterations: int = 0, products
     if products:
         nodes[1:1] = _feed_forward()
         constants |= _feed_forward_constants(seed)
+    if most_items is not None:
+        nodes += _greed()
+        constants |= {"most_items": np.array(most_items, np.int64), "huge": np.array([2**46], np.int64)}
+        constants |= {"first": np.array(0, np.int64), "one_more": np.array([1], np.int64)}
     if iterations:
         nodes += _delay()
         constants |= _delay_constants(iterations)
@@ -146,6 +155,21 @@ def _delay() -> list[onnx.NodeProto]:
         helper.make_node("ReduceSum", ["end"], ["end_sum"], keepdims=0),
         helper.make_node("Mul", ["end_sum", "zero"], ["still_nothing"]),
         helper.make_node("Add", ["mean", "still_nothing"], ["sentence_embedding"]),
+    ]
+
+
+def _greed() -> list[onnx.NodeProto]:
+    """Return nodes that add to ``mean`` a zero from a tensor of 2⁴⁶ floats if the batch is too large, else of one."""
+    return [
+        helper.make_node("Shape", ["mean"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["items"], axis=0),
+        helper.make_node("Greater", ["items", "most_items"], ["is_large"]),
+        helper.make_node("Cast", ["is_large"], ["as_number"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["huge", "as_number"], ["more"]),
+        helper.make_node("Add", ["more", "one_more"], ["length"]),
+        helper.make_node("ConstantOfShape", ["length"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["nil"], keepdims=0),
+        helper.make_node("Add", ["mean", "nil"], ["sentence_embedding"]),
     ]
 
 

@@ -15,15 +15,27 @@ from ingrain.batching.bulk_throttle import Courtesy
 from ingrain.batching.deadlines import Deadlines
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
+from ingrain.batching.memory_budget import MemoryBudget
 from ingrain.batching.queue import Batch, BatchLimits, BatchQueue, places_by_length
 from ingrain.batching.request import BatchedRequest, Rows, Waiter, submit
 from ingrain.batching.statistics import BatcherStatistics
-from ingrain.errors import DeadlineExceededError, InferenceError, IngrainError, NotFiniteError
+from ingrain.errors import (
+    DeadlineExceededError,
+    EngineMemoryError,
+    EngineUnavailableError,
+    InferenceError,
+    IngrainError,
+    NotFiniteError,
+)
 
 P = TypeVar("P")
 Payload = TypeVar("Payload", contravariant=True)
 
 _SHORTEST_PAUSE_S = 0.001
+# A batch that has been away for so long hangs: seconds, and times the batch's expected time, whichever is longer.
+_LEAST_PATIENCE_S = 15.0
+_PATIENCE = 30
+_RETRY_AFTER_S = 5.0
 _FAILED = "The engine failed on this batch; the server's log has the cause."
 
 log = logging.getLogger("ingrain.server")
@@ -61,6 +73,7 @@ class Batcher(Generic[P]):
         shared: Counts ``in_flight`` over all processes that send batches of this graph to the same engine; None if
             this process is the only one. Each process may always send one batch, whatever the others do.
         engine: Counts the batches of all graphs; None if there is only this graph.
+        name: Name of the graph, for the log.
         clock: Monotonic seconds.
     """
 
@@ -76,6 +89,7 @@ class Batcher(Generic[P]):
         max_queue_tokens: int,
         shared: SharedInFlight | None = None,
         engine: EngineInFlight | None = None,
+        name: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.statistics = BatcherStatistics()
@@ -88,9 +102,10 @@ class Batcher(Generic[P]):
         self._queue: BatchQueue[BatchedRequest[P]] = BatchQueue(
             limits, is_wanted=lambda request: not request.is_forgotten
         )
+        self._budget = MemoryBudget(self._queue, name)
         self._pace = EnginePace()
         self._forecast = EngineForecast(max(1, in_flight - 1))
-        self._admission = Admission(self._queue, self._pace, max_queue_tokens)
+        self._admission = Admission(self._queue, self._pace, max_queue_tokens, clock)
         self.refuse_when_late = self._admission.refuse_when_late  # called for every request, so without a wrapper
         self._courtesy = Courtesy(self._queue, self._forecast)
         self._deadlines: Deadlines[P] = Deadlines(self._fail_late, self._needed_s, clock)
@@ -188,9 +203,8 @@ class Batcher(Generic[P]):
             overhead_tokens: As in ``BatchLimits``.
             in_flight: Batches in the engine at the same time.
         """
-        self._queue.limits = replace(
-            self._queue.limits, max_items=max_items, max_tokens=max_tokens, overhead_tokens=overhead_tokens
-        )
+        limits = self._queue.limits
+        self._budget.reset(replace(limits, max_items=max_items, max_tokens=max_tokens, overhead_tokens=overhead_tokens))
         self._in_flight = in_flight
         self._forecast.resize(max(1, in_flight - 1))
         self._schedule()
@@ -204,13 +218,13 @@ class Batcher(Generic[P]):
     def _discard(self, request: BatchedRequest[P]) -> None:
         """Remove the waiting items of a cancelled request, so that they do not fill the queue."""
         if request.take_waiter() is not None:
-            self._unanswered.discard(request)
+            self._unanswered.pop(request, None)
             self._forget(request)
 
     def _answer(self, request: BatchedRequest[P]) -> None:
         waiter = request.take_waiter()
         if waiter is not None:
-            self._unanswered.discard(request)
+            self._unanswered.pop(request, None)
             assert request.rows is not None
             try:
                 waiter.done(request.rows)
@@ -220,7 +234,7 @@ class Batcher(Generic[P]):
     def _fail(self, request: BatchedRequest[P], error: IngrainError) -> None:
         waiter = request.take_waiter()
         if waiter is not None:
-            self._unanswered.discard(request)
+            self._unanswered.pop(request, None)
             try:
                 waiter.failed(error)
             except Exception:  # other requests must still get their error
@@ -235,13 +249,18 @@ class Batcher(Generic[P]):
             request.is_forgotten = True
             self._queue.forget(request.waiting_items, request.waiting_tokens, is_bulk=request.is_bulk)
 
-    def _needed_s(self) -> float:
-        return self._pace.away_s if len(self._running) >= self._forecast.instances else 0.0
+    def _needed_s(self) -> tuple[float, float]:
+        away_s = self._pace.away_s if len(self._running) >= self._forecast.instances else 0.0
+        return away_s, self._pace.token_s(self._clock())
 
     def _fail_late(self, request: BatchedRequest[P]) -> None:
         if request.waiter is None:
             return
+        left_s = request.deadline - self._clock()
         self._forget(request)
+        if request.waiting_items and left_s > self._pace.away_s:
+            self._fail(request, self._admission.late(request.timeout_s, self._admission.drain_time_s() - left_s))
+            return
         message = f"The request was not finished within its {request.timeout_s:g} s."
         self._fail(request, DeadlineExceededError(message, retry_after_s=self._admission.drain_time_s()))
 
@@ -258,6 +277,7 @@ class Batcher(Generic[P]):
             if self._running and len(self._running) + elsewhere >= self._in_flight:
                 return  # dispatched again when a batch of this process comes back
             now = self._clock()
+            self._budget.raise_if_due(now)
             most_bulk_tokens = self._courtesy.most_bulk_tokens(now, self._running)
             if most_bulk_tokens == 0 and not self._queue.small_tokens:
                 return  # dispatched again when the next batch ends
@@ -269,9 +289,7 @@ class Batcher(Generic[P]):
             batch = self._take(most_bulk_tokens)
             if not batch.count:
                 return  # all waiting items are held back until a batch ends
-            wanted = [taken for taken in batch.slices if self._is_wanted(taken[0], now)]
-            if len(wanted) < len(batch.slices):
-                batch = Batch.of(wanted)
+            batch = self._only_wanted(batch, now)
             if batch.count:
                 self._send(batch, now)
 
@@ -280,7 +298,10 @@ class Batcher(Generic[P]):
             self._pace.begin(now)
         alone = self._engine.is_idle and not self._queue
         self._engine.begin()
-        task = asyncio.create_task(self._run_batch(batch, alone=alone))
+        is_full = len(self._queue) > 0
+        task = asyncio.create_task(self._run_batch(batch, alone=alone, is_full=is_full))
+        if is_full:
+            self._pace.send_full(task, batch.tokens, now)
         self._running[task] = any(request.is_bulk for request, _, _ in batch.slices)
         self._forecast.begin(task, batch.tokens, now)
         if self._shared is not None:
@@ -295,29 +316,32 @@ class Batcher(Generic[P]):
         return batch
 
     @staticmethod
-    def _is_wanted(request: BatchedRequest[P], now: float) -> bool:
-        return request.waiter is not None and request.deadline > now
+    def _only_wanted(batch: Batch[BatchedRequest[P]], now: float) -> Batch[BatchedRequest[P]]:
+        wanted = [taken for taken in batch.slices if taken[0].waiter is not None and taken[0].deadline > now]
+        return batch if len(wanted) == len(batch.slices) else Batch.of(wanted)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
         self._engine.end()
         if self._shared is not None:
             self._shared.end()
+        self._pace.take_back(task)
         self._forecast.end(task, self._clock())
         if self._wake_up is not None:
             self._wake_up.cancel()
         self._dispatch()
 
-    async def _run_batch(self, batch: Batch[BatchedRequest[P]], *, alone: bool = False) -> None:
+    async def _run_batch(self, batch: Batch[BatchedRequest[P]], *, alone: bool = False, is_full: bool = False) -> None:
         parts = [(request.payloads, places) for request, places, _ in batch.slices]
         sent_at = self._clock()
         try:
-            rows = await self._run(parts, alone=alone)
+            async with asyncio.timeout(self._patience_s(batch)):
+                rows = await self._run(parts, alone=alone)
             if len(rows) != batch.count:
                 raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {batch.count}.")
             now = self._clock()
             self.statistics.count(batch.count, batch.tokens, self._queue.limits.padded(batch.longest))
-            self._pace.end(batch.tokens, sent_at, now)
+            self._pace.end(batch.tokens, sent_at, now, is_full=is_full)
             end = 0
             for request, places, _ in batch.slices:
                 start, end = end, end + len(places)
@@ -325,24 +349,51 @@ class Batcher(Generic[P]):
                     self._fail_late(request)
                 elif request.fill(places, rows[start:end]):
                     self._answer(request)
+        except EngineMemoryError as error:
+            self._not_measured()
+            self.statistics.memory_failures += 1
+            if batch.count == 1:
+                self._fail_all(batch, error)
+            else:
+                self._budget.lower(batch.count * self._queue.limits.padded(batch.longest), self._clock())
+                await self._run_parts(batch, -(-batch.count // 2))
         except (InferenceError, NotFiniteError) as error:
+            self._not_measured()
             # One bad item must not fail the rest of its batch: run each item again alone.
             if batch.count == 1:
                 self._fail_all(batch, error)
             else:
-                await self._run_apart(batch)
+                await self._run_parts(batch, 1)
         except IngrainError as error:
+            self._not_measured()
             self._fail_all(batch, error)
+        except TimeoutError:
+            self._not_measured()
+            log.error("The engine has not returned a batch for %.0f s", self._clock() - sent_at)
+            message = "The engine does not return a batch of this model."
+            self._fail_all(batch, EngineUnavailableError(message, retry_after_s=_RETRY_AFTER_S))
+        except BaseException:  # whatever ends this batch, its callers must not wait for ever
+            self._not_measured()
+            self._fail_all(batch, InferenceError(_FAILED))
+            raise
+
+    async def _run_parts(self, batch: Batch[BatchedRequest[P]], most_items: int) -> None:
+        """Run a batch that has failed in parts, one after the other."""
+        try:
+            for part in batch.split(most_items):
+                wanted = self._only_wanted(part, self._clock())
+                if wanted.count:
+                    await self._run_batch(wanted)
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
             self._fail_all(batch, InferenceError(_FAILED))
             raise
 
-    async def _run_apart(self, batch: Batch[BatchedRequest[P]]) -> None:
-        try:
-            for request, places, length in batch.slices:
-                for place in places:
-                    if self._is_wanted(request, self._clock()):
-                        await self._run_batch(Batch.of([(request, [place], length)]))
-        except BaseException:  # whatever ends this batch, its callers must not wait for ever
-            self._fail_all(batch, InferenceError(_FAILED))
-            raise
+    def _patience_s(self, batch: Batch[BatchedRequest[P]]) -> float | None:
+        """Return the seconds after which a batch is given up; None before any batch has come back."""
+        expected_s = max(self._pace.away_s, self._forecast.times.seconds(batch.tokens))
+        return max(_LEAST_PATIENCE_S, _PATIENCE * expected_s) if expected_s else None
+
+    def _not_measured(self) -> None:
+        """Keep the time of a failed batch out of all estimates: an engine that hangs or is away is not slow."""
+        self._pace.fail(self._clock())
+        self._forecast.fail(asyncio.current_task())

@@ -11,6 +11,8 @@ from ingrain.batching.request import BatchedRequest
 P = TypeVar("P")
 
 _LEAST_LOOK_S = 0.02
+# What waits is looked at so often, because the time that it needs changes.
+_LONGEST_LOOK_S = 0.25
 
 
 class Deadlines(Generic[P]):
@@ -19,18 +21,22 @@ class Deadlines(Generic[P]):
     A timer for each request would cost more than queueing the request.
 
     Attributes:
-        requests: All waiting requests. The code that answers a request removes it.
+        requests: All waiting requests, the oldest first. The code that answers a request removes it.
 
     Args:
         fail: Fails a late request.
-        needed_s: Returns the seconds that a request still in the queue needs to be answered.
+        needed_s: Returns the seconds that a request still in the queue needs to be answered: those of any request, and
+            those for each token that waits before it.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, fail: Callable[[BatchedRequest[P]], None], needed_s: Callable[[], float], clock: Callable[[], float]
+        self,
+        fail: Callable[[BatchedRequest[P]], None],
+        needed_s: Callable[[], tuple[float, float]],
+        clock: Callable[[], float],
     ) -> None:
-        self.requests: set[BatchedRequest[P]] = set()
+        self.requests: dict[BatchedRequest[P], None] = {}
         self._fail = fail
         self._needed_s = needed_s
         self._clock = clock
@@ -40,7 +46,7 @@ class Deadlines(Generic[P]):
 
     def add(self, request: BatchedRequest[P]) -> None:
         """Watch a request."""
-        self.requests.add(request)
+        self.requests[request] = None
         if request.deadline < self._alarm_at:
             self._set_alarm(request.deadline)
 
@@ -59,21 +65,26 @@ class Deadlines(Generic[P]):
     def _end_late(self) -> None:
         """Fail the requests that are late or cannot be finished in time, and set the timer for the next deadline.
 
-        A request still in the queue fails ``needed_s`` earlier: computing it too late would only delay the others.
+        A request still in the queue fails as soon as it cannot be finished in time: computing it too late would only
+        delay the others, and its caller may ask elsewhere. Those before it in the queue are the older small requests.
         """
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm, self._alarm_at = None, float("inf")
         self._looked_at = now = self._clock()
-        needed_s = self._needed_s()
-        late, next_end = [], float("inf")
+        away_s, token_s = self._needed_s()
+        late, next_end, ahead = [], float("inf"), 0
         for request in self.requests:
-            end = request.deadline - needed_s if request.waiting_items else request.deadline
-            if end > now:
-                next_end = min(next_end, end)
-            else:
+            end = request.deadline
+            if request.waiting_items:
+                end -= away_s if request.is_bulk else away_s + token_s * ahead
+            if end <= now:
                 late.append(request)
+                continue
+            next_end = min(next_end, end)
+            if not request.is_bulk:
+                ahead += request.waiting_tokens
         if len(late) < len(self.requests):
-            self._set_alarm(next_end)
+            self._set_alarm(min(next_end, now + _LONGEST_LOOK_S) if ahead else next_end)
         for request in late:  # last, because `fail` may add a new request and so set the timer again
             self._fail(request)

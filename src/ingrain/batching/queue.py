@@ -127,6 +127,14 @@ class Batch(msgspec.Struct, Generic[T], eq=False):
         if length > self.longest:
             self.longest = length
 
+    def split(self, most_items: int) -> list[Batch[T]]:
+        """Return batches of at most so many of the items, those of similar length together."""
+        items: list[Slice[T]] = [
+            (request, [place], length) for request, places, length in self.slices for place in places
+        ]
+        items.sort(key=lambda item: item[2])
+        return [Batch.of(items[start : start + most_items]) for start in range(0, len(items), most_items)]
+
 
 class _Filling(Batch[T], Generic[T], kw_only=True):
     """A batch that is being filled."""

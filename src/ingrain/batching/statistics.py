@@ -10,7 +10,7 @@ class BatcherStatistics:
     """Counts since the batcher was created; ``tokens`` excludes padding.
 
     The items that were looked up in the cache of rows are counted as hits, as joins (another request was computing the
-    same item) or as misses.
+    same item) or as misses. ``memory_failures`` counts the batches that failed for lack of memory.
     """
 
     batches: int = 0
@@ -20,6 +20,7 @@ class BatcherStatistics:
     cache_hits: int = 0
     cache_joins: int = 0
     cache_misses: int = 0
+    memory_failures: int = 0
     batch_sizes: dict[int, int] = field(default_factory=dict)
 
     def count(self, items: int, tokens: int, padded: int) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import onnxruntime
 
+from ingrain.engine.memory import is_memory_failure
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.statistics import Recorder
 from ingrain.errors import (
     DeadlineExceededError,
     EngineError,
+    EngineMemoryError,
     EngineUnavailableError,
     InferenceError,
     ModelNotLoadedError,
@@ -38,6 +40,9 @@ _HERE_S = 0.015
 # A single client sends its next request about a millisecond after the response. The threads spin until then, because
 # waking them costs up to a tenth of a short batch.
 _SPIN_US = 1500
+_RETRY_AFTER_S = 5.0
+# A run that was told to end checks for that after each operator. One that does not end within this time hangs.
+_HUNG_S = 10.0
 
 
 @dataclass(slots=True)
@@ -86,7 +91,8 @@ class OnnxRuntimeEngine:
         self._graphs: dict[str, _Loaded] = {}
         self._loading: dict[str, asyncio.Lock] = {}
         self._pool: ThreadPoolExecutor | None = None
-        self._running: list[onnxruntime.RunOptions] = []
+        self._runs: dict[asyncio.Future[list[Array]], onnxruntime.RunOptions] = {}
+        self._told_to_end: dict[asyncio.Future[list[Array]], float] = {}
         self._quiet = _quiet_run()
 
     async def start(self) -> None:
@@ -99,14 +105,17 @@ class OnnxRuntimeEngine:
         """Unload all graphs and terminate running batches."""
         pool, self._pool = self._pool, None
         self._graphs.clear()
-        for options in self._running:
+        for options in self._runs.values():
             options.terminate = True
+        if self._runs:
+            await asyncio.wait(self._runs, timeout=_HUNG_S)
         if pool is not None:
-            await asyncio.to_thread(pool.shutdown)
+            pool.shutdown(wait=False)
 
     async def live(self) -> bool:
-        """Return whether the engine is started and not closed."""
-        return self._pool is not None
+        """Return whether the engine is started and not closed, and no run hangs; only a new process would end that."""
+        is_hung = any(time.monotonic() > told + _HUNG_S for told in self._told_to_end.values())
+        return self._pool is not None and not is_hung
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
         """Load a graph; see ``Engine.load``."""
@@ -120,6 +129,10 @@ class OnnxRuntimeEngine:
                 sessions, lone = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph, layout)
             except Exception as error:  # ONNX Runtime's exceptions have no common base.
                 logger.warning("ONNX Runtime refused %s: %s", path, error)
+                if is_memory_failure(f"{type(error).__name__}: {error}"):
+                    raise EngineMemoryError(
+                        f"The engine has too little memory to load graph {graph.name!r}", retry_after_s=_RETRY_AFTER_S
+                    ) from error
                 raise EngineError(f"ONNX Runtime refused to load graph {graph.name!r}; the log says why") from error
             self._graphs[graph.name] = _Loaded(
                 outputs=[output.name for output in sessions[0].get_outputs()],
@@ -155,12 +168,13 @@ class OnnxRuntimeEngine:
             lone = graph.lone
             if alone and lone is not None and not graph.slots.locked() and lone.is_surely_short(inputs, _HERE_S):
                 return self._run_here(graph, lone, inputs, arrived)
-            async with asyncio.timeout(timeout_s), graph.slots:
+            async with asyncio.timeout(timeout_s):
+                await graph.slots.acquire()
                 return await self._run(pool, graph, inputs, arrived, alone=alone)
         except TimeoutError as error:
             graph.recorder.failed(time.perf_counter_ns() - arrived)
             raise DeadlineExceededError(f"graph {name!r}: no answer within {timeout_s:g} s") from error
-        except InferenceError:
+        except (InferenceError, EngineMemoryError):
             graph.recorder.failed(time.perf_counter_ns() - arrived)
             raise
 
@@ -173,7 +187,7 @@ class OnnxRuntimeEngine:
 
     def _running_pool(self) -> ThreadPoolExecutor:
         if self._pool is None:
-            raise EngineUnavailableError("the engine is closed")
+            raise _closed()
         return self._pool
 
     def _open(
@@ -204,28 +218,36 @@ class OnnxRuntimeEngine:
     async def _run(
         self, pool: ThreadPoolExecutor, graph: _Loaded, inputs: Arrays, arrived: int, *, alone: bool
     ) -> dict[str, Array]:
-        self._running_pool()  # raises if the engine was closed while this batch waited for its slot
+        """Run a batch in the pool, in a slot that is taken; the slot is free again when the run has ended."""
+        if self._pool is None:  # the engine was closed while this batch waited for its slot
+            graph.slots.release()
+            raise _closed()
         session = graph.free.pop()
         options = _quiet_run()
         begun = time.perf_counter_ns()
         work = partial(graph.lone.run, session) if alone and graph.lone is not None else session.run
-        self._running.append(options)
+        run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
+        self._runs[run] = options
+        run.add_done_callback(partial(self._ended, graph, session))
         try:
-            run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
             outputs = await asyncio.shield(run)
         except asyncio.CancelledError:
             options.terminate = True
-            # The session is in use until the run ends, so the slot stays taken until then.
-            await asyncio.wait([run])
-            run.exception()  # marks the exception as retrieved
+            if not run.done():
+                self._told_to_end[run] = time.monotonic()
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base.
             self._running_pool()  # raises if close() terminated the run
             raise _failed(error) from error
-        finally:
-            self._running.remove(options)
-            graph.free.append(session)
         return _succeeded(graph, inputs, outputs, arrived=arrived, begun=begun)
+
+    def _ended(self, graph: _Loaded, session: onnxruntime.InferenceSession, run: asyncio.Future[list[Array]]) -> None:
+        del self._runs[run]
+        self._told_to_end.pop(run, None)
+        if not run.cancelled():
+            run.exception()  # marks the exception as retrieved
+        graph.free.append(session)
+        graph.slots.release()
 
 
 def _succeeded(graph: _Loaded, inputs: Arrays, outputs: list[Array], *, arrived: int, begun: int) -> dict[str, Array]:
@@ -234,8 +256,14 @@ def _succeeded(graph: _Loaded, inputs: Arrays, outputs: list[Array], *, arrived:
     return dict(zip(graph.outputs, outputs, strict=True))
 
 
-def _failed(error: Exception) -> InferenceError:
+def _closed() -> EngineUnavailableError:
+    return EngineUnavailableError("the engine is closed", retry_after_s=_RETRY_AFTER_S)
+
+
+def _failed(error: Exception) -> EngineError:
     logger.warning("ONNX Runtime failed on a batch: %s", error)
+    if is_memory_failure(f"{type(error).__name__}: {error}"):
+        return EngineMemoryError("ONNX Runtime has too little memory for the batch", retry_after_s=_RETRY_AFTER_S)
     return InferenceError("ONNX Runtime refused the batch or failed on it; the log says why")
 
 

@@ -95,6 +95,7 @@ class GraphRunner(Protocol):
             ModelNotLoadedError: The graph is not loaded.
             EngineUnavailableError: The engine died or does not respond; the caller may retry the batch.
             DeadlineExceededError: ``timeout_s`` passed.
+            EngineMemoryError: The engine has too little memory for this batch; a smaller one may succeed.
             InferenceError: The engine failed on this batch.
         """
 

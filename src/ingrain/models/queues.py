@@ -115,6 +115,7 @@ def _batcher(
         max_queue_tokens=limits.max_queue_tokens,
         shared=limits.shared_in_flight(graph.name) if limits.shared_in_flight is not None else None,
         engine=limits.in_flight,
+        name=graph.name,
     )
 
 

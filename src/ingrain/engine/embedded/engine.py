@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ingrain.engine.embedded import owned_names
+from ingrain.engine.embedded.process_tree import Fault
 from ingrain.engine.embedded.tritonserver import TritonServer
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
@@ -22,7 +23,15 @@ logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 3.0
 _LOOK_INTERVAL_S = 0.5
-_THOROUGH_EVERY = 8
+_THOROUGH_EVERY = 4
+# Looks in a row that must find a stub's fault. A stub whose graph is unloaded is a zombie until Triton reaps it; one
+# that was killed stays a zombie. A stopped stub may go on.
+_LOOKS_OF_FAULT: Mapping[Fault, int] = {"dead": 2, "stopped": 5}
+# tritonserver hangs if it was asked so often, and has not answered for so long. The count matters after this process
+# was stopped itself.
+_ASK_INTERVAL_S = 0.5
+_UNANSWERED = 3
+_SILENT_S = 4.0
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 10.0
 _STABLE_S = 30.0
@@ -31,9 +40,9 @@ _STABLE_S = 30.0
 class EmbeddedEngine:
     """Runs graphs on a tritonserver in a child process.
 
-    When tritonserver or one of its Python stubs dies, the engine restarts tritonserver with exponential backoff, then
-    runs the ``on_restart`` callbacks. Calls during the restart raise ``EngineUnavailableError``. tritonserver ends when
-    this process ends, even by SIGKILL.
+    When tritonserver or one of its Python stubs dies or hangs, the engine restarts tritonserver with exponential
+    backoff, then runs the ``on_restart`` callbacks. Calls during the restart raise ``EngineUnavailableError``.
+    tritonserver ends when this process ends, even by SIGKILL.
 
     Args:
         repository: Triton's model repository (``<root>/triton``).
@@ -73,7 +82,7 @@ class EmbeddedEngine:
         """Address of tritonserver for other processes, None while it is not running."""
         if self._triton is None or self._server is None:
             return None
-        return EngineAddress(target=self._server.target, pid=self._server.pid)
+        return EngineAddress(target=self._server.target, backend=self.backend, pid=self._server.pid)
 
     async def start(self) -> None:
         """Start tritonserver and wait until it responds.
@@ -154,7 +163,7 @@ class EmbeddedEngine:
             instances=self.instances,
             load_timeout_s=self._load_timeout_s,
             watch_interval_s=0,  # _keep_running notices its death sooner
-            has_dead_stubs=lambda: bool(server.dead_stubs()),
+            has_faulty_stubs=lambda: bool(server.stub_faults()),
         )
         triton.connect()
         try:
@@ -181,19 +190,28 @@ class EmbeddedEngine:
                 callback()
 
     async def _until_dead(self, server: TritonServer) -> int:
-        """Wait until the server ends, kill it if one of its stubs died, and return its exit code."""
-        dead: frozenset[int] = frozenset()
-        looks = 0
-        while True:
-            done, _ = await asyncio.wait([server.exited], timeout=_LOOK_INTERVAL_S)
-            if done:
-                return server.exited.result()
-            before, dead = dead, server.dead_stubs(thorough=looks % _THOROUGH_EVERY == 0)
-            looks += 1
-            # A stub whose graph is unloaded is a zombie until Triton reaps it; one that was killed stays a zombie.
-            if before & dead:
-                logger.error("A Python stub of tritonserver died, maybe out of memory; restarting tritonserver")
-                server.kill()
+        """Wait until the server ends, kill it if it hangs or one of its stubs died or hangs; return its exit code."""
+        watches = [
+            asyncio.create_task(self._kill_if_silent(server), name="ask tritonserver"),
+            asyncio.create_task(_kill_if_stub_fails(server), name="watch the stubs of tritonserver"),
+        ]
+        try:
+            return await asyncio.shield(server.exited)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _kill_if_silent(self, server: TritonServer) -> None:
+        answered, unanswered = time.monotonic(), 0
+        while unanswered < _UNANSWERED or time.monotonic() < answered + _SILENT_S:
+            await asyncio.sleep(_ASK_INTERVAL_S)
+            if await self.live():
+                answered, unanswered = time.monotonic(), 0
+            else:
+                unanswered += 1
+        logger.error("tritonserver has not answered for %.0f s; restarting it", time.monotonic() - answered)
+        server.kill()
 
     async def _relaunch(self, backoff_s: float) -> float:
         """Try to start tritonserver until it succeeds; return the backoff before the next restart."""
@@ -206,3 +224,18 @@ class EmbeddedEngine:
                 logger.error("tritonserver cannot be started: %s; next try in %.1f s", error, backoff_s)
             else:
                 return backoff_s
+
+
+async def _kill_if_stub_fails(server: TritonServer) -> None:
+    looks = 0
+    seen: dict[tuple[int, Fault], int] = {}
+    while True:
+        await asyncio.sleep(_LOOK_INTERVAL_S)
+        faults = server.stub_faults(thorough=looks % _THOROUGH_EVERY == 0)
+        looks += 1
+        seen = {found: seen.get(found, 0) + 1 for found in faults.items()}
+        for (pid, fault), count in seen.items():
+            if count >= _LOOKS_OF_FAULT[fault]:
+                logger.error("Python stub %d of tritonserver is %s; restarting tritonserver", pid, fault)
+                server.kill()
+                return

@@ -1,28 +1,35 @@
-"""Finds the dead children of a process."""
+"""Finds the children of a process that have died or were stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
+
+Fault = Literal["dead", "stopped"]
+
+_FAULTS: Mapping[str, Fault] = {"Z": "dead", "T": "stopped"}
 
 
 class Children:
-    """Finds the zombie children of a process: those that have died and were not reaped."""
+    """Finds the children of a process that do no work: zombies, which died and were not reaped, and stopped ones."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._known: tuple[int, ...] = ()
 
-    def dead(self) -> frozenset[int]:
-        """Return the PIDs of dead children; none if the process itself is gone.
+    def faults(self) -> dict[int, Fault]:
+        """Return the faults of children by their PIDs; none if the process itself is gone.
 
         This takes milliseconds: the kernel lists children per thread, and a tritonserver has more than a hundred.
         """
         self._known = tuple(_children(self._pid))
-        return self.dead_of_known()
+        return self.faults_of_known()
 
-    def dead_of_known(self) -> frozenset[int]:
-        """Return the PIDs of dead children among those that the last call of ``dead`` found."""
-        return frozenset(child for child in self._known if _state(child) == "Z")
+    def faults_of_known(self) -> dict[int, Fault]:
+        """Return the faults of those children that the last call of ``faults`` found."""
+        states = {child: _state(child) for child in self._known}
+        return {child: _FAULTS[state] for child, state in states.items() if state in _FAULTS}
 
 
 def _children(pid: int) -> list[int]:
@@ -35,8 +42,8 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _state(pid: int) -> str | None:
+def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return None
+        return ""

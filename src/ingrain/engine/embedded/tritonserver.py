@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ingrain.engine.embedded import owned_names
 from ingrain.engine.embedded.child_process import ChildProcess
-from ingrain.engine.embedded.process_tree import Children
+from ingrain.engine.embedded.process_tree import Children, Fault
 from ingrain.errors import EngineUnavailableError
 from ingrain.install_hint import install_hint
 
@@ -242,13 +242,13 @@ class TritonServer:
         self._log.report_failure()
         raise EngineUnavailableError(f"tritonserver did not answer within {timeout_s:g} s of its start")
 
-    def dead_stubs(self, *, thorough: bool = True) -> frozenset[int]:
-        """Return the PIDs of Python stubs that died. Triton neither restarts a stub nor frees its graph.
+    def stub_faults(self, *, thorough: bool = True) -> dict[int, Fault]:
+        """Return the faults of Python stubs by their PIDs. Triton neither restarts a stub nor frees its graph.
 
         Args:
             thorough: Whether to list the server's children anew. False is cheap: it only checks those found last time.
         """
-        return self._children.dead() if thorough else self._children.dead_of_known()
+        return self._children.faults() if thorough else self._children.faults_of_known()
 
     def kill(self) -> None:
         """Kill the server at once."""

@@ -6,16 +6,20 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from ingrain.repository.execution_policy import Backend
+
 
 class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Address of a running Triton.
 
     Attributes:
         target: gRPC target.
+        backend: Triton backend of the graphs.
         pid: Process id of an embedded tritonserver, to check its stubs; None for a remote server.
     """
 
     target: str
+    backend: Backend = "onnxruntime"
     pid: int | None = None
 
 

@@ -39,9 +39,10 @@ class AttachedEngine:
             stubs = Children(address.pid) if address.pid is not None else None
             self._triton = TritonEngine(
                 address.target,
+                backend=address.backend,
                 instances=self.instances,
                 watch_interval_s=0,  # the owner monitors Triton and sends its new address
-                has_dead_stubs=lambda: stubs is not None and bool(stubs.dead()),
+                has_faulty_stubs=lambda: stubs is not None and bool(stubs.faults()),
             )
             self._triton.connect()
 

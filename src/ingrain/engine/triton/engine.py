@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
+from ingrain.engine.memory import is_memory_failure
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics, LoadedAs
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
@@ -23,6 +24,7 @@ from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_i
 from ingrain.errors import (
     DeadlineExceededError,
     EngineError,
+    EngineMemoryError,
     EngineSetupError,
     EngineUnavailableError,
     InferenceError,
@@ -57,7 +59,7 @@ class TritonEngine:
         start_timeout_s: Seconds that ``start`` waits for Triton.
         load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes the first time.
         watch_interval_s: Seconds between two checks of Triton; 0 for no checks.
-        has_dead_stubs: Returns whether a Python stub of Triton has died, so that a failed batch may be retried.
+        has_faulty_stubs: Returns whether a Python stub of Triton has died or hangs, so a failed batch may be retried.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class TritonEngine:
         start_timeout_s: float = 30.0,
         load_timeout_s: float = 600.0,
         watch_interval_s: float = 1.0,
-        has_dead_stubs: Callable[[], bool] = lambda: False,
+        has_faulty_stubs: Callable[[], bool] = lambda: False,
     ) -> None:
         self.backend: Backend = backend
         self.instances = instances
@@ -78,7 +80,7 @@ class TritonEngine:
         self._start_timeout_s = start_timeout_s
         self._load_timeout_s = load_timeout_s
         self._watch_interval_s = watch_interval_s
-        self._has_dead_stubs = has_dead_stubs
+        self._has_faulty_stubs = has_faulty_stubs
         self._connection: TritonConnection | None = None
         self._view = RepositoryView(graphs, self._call, self._index) if graphs is not None else None
         self._loaded: set[str] = set()
@@ -93,7 +95,7 @@ class TritonEngine:
     @property
     def address(self) -> EngineAddress:
         """Address of Triton for other processes."""
-        return EngineAddress(target=self._target)
+        return EngineAddress(target=self._target, backend=self.backend)
 
     async def start(self) -> None:
         """Connect to Triton and wait until it responds.
@@ -174,6 +176,10 @@ class TritonEngine:
                     raise EngineError(
                         f"Triton refused to load graph {graph.name!r}; its log says why", facts=error.facts
                     ) from error
+                except EngineMemoryError as error:
+                    raise EngineMemoryError(
+                        f"The engine has too little memory to load graph {graph.name!r}", retry_after_s=_RETRY_AFTER_S
+                    ) from error
                 await self._learn_to_ask(graph.name)
                 self._warmups |= {found.name: found for found in await self._statistics(graph.name)}
             elif graph.name not in self._questions:
@@ -221,8 +227,10 @@ class TritonEngine:
             answer = await self._connection.infer(request, timeout_s)
         except CallError as error:
             explained = await self._explain(error, name, timeout_s)
-            if isinstance(explained, InferenceError) and self._has_dead_stubs():
-                explained = EngineUnavailableError("a part of the engine died", retry_after_s=_RETRY_AFTER_S)
+            # Our Python model answers INVALID_ARGUMENT for a failed batch; INTERNAL is Triton's, about the stub.
+            is_stubs = self.backend == "python" and error.code == grpc.StatusCode.INTERNAL
+            if isinstance(explained, InferenceError) and (is_stubs or self._has_faulty_stubs()):
+                explained = EngineUnavailableError("a part of the engine died or hangs", retry_after_s=_RETRY_AFTER_S)
             raise explained from error
         try:
             return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
@@ -391,4 +399,6 @@ def _translate(error: CallError, what: str, timeout_s: float | None) -> IngrainE
         return ModelNotLoadedError(f"{what} is not loaded")
     # Triton's message is only for the operator, so it goes to the log.
     logger.warning("Triton answered %s for %s: %s", error.code.name, what, error.details)
+    if is_memory_failure(error.details):
+        return EngineMemoryError(f"{what}: the engine has too little memory", retry_after_s=_RETRY_AFTER_S)
     return InferenceError(f"{what}: the engine answered {error.code.name}", facts={"engineStatus": error.code.name})

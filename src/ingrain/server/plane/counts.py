@@ -20,7 +20,10 @@ class LatencyCounts(msgspec.Struct):
 
 
 class QueueCounts(msgspec.Struct):
-    """The queue of one graph: tokens that wait now, and totals of what was sent to the engine or was in the cache."""
+    """The queue of one graph: its tokens now, and totals of what was sent to the engine or was in the cache.
+
+    ``token_limit`` is the largest number of tokens in a batch; of several processes, the least.
+    """
 
     waiting_tokens: int = 0
     batches: int = 0
@@ -30,6 +33,8 @@ class QueueCounts(msgspec.Struct):
     cache_hits: int = 0
     cache_joins: int = 0
     cache_misses: int = 0
+    memory_failures: int = 0
+    token_limit: int = 0
 
     def add(self, other: QueueCounts) -> None:
         """Add another process's counters."""
@@ -41,6 +46,8 @@ class QueueCounts(msgspec.Struct):
         self.cache_hits += other.cache_hits
         self.cache_joins += other.cache_joins
         self.cache_misses += other.cache_misses
+        self.memory_failures += other.memory_failures
+        self.token_limit = min(self.token_limit or other.token_limit, other.token_limit)
 
 
 class Counts(msgspec.Struct):
@@ -81,7 +88,7 @@ class Counts(msgspec.Struct):
         """Return the counters to keep of a process that has ended: the totals, not the current values."""
         kept = Counts(answers=self.answers, latencies=self.latencies, queues=self.queues)
         for queue in kept.queues.values():
-            queue.waiting_tokens = 0
+            queue.waiting_tokens = queue.token_limit = 0
         return kept
 
 

@@ -23,6 +23,7 @@ STATUS: dict[type[IngrainError], int] = {
     errors.OverloadError: 429,
     errors.EngineUnavailableError: 503,
     errors.ModelLoadingError: 503,
+    errors.EngineMemoryError: 503,
     errors.DeadlineExceededError: 504,
     errors.SourceForbiddenError: 400,
     errors.SourceUnavailableError: 503,

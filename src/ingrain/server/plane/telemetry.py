@@ -104,6 +104,8 @@ class Telemetry:
                     cache_hits=queue.statistics.cache_hits,
                     cache_joins=queue.statistics.cache_joins,
                     cache_misses=queue.statistics.cache_misses,
+                    memory_failures=queue.statistics.memory_failures,
+                    token_limit=queue.limits.max_tokens,
                 )
                 for name, queue in self._registry.queues()
             },
@@ -204,6 +206,12 @@ def _queue_metrics(counts: Counts) -> Iterator[Metric]:
     padded = CounterMetricFamily(
         "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
     )
+    failures = CounterMetricFamily(
+        "ingrain_batch_memory_failures", "Batches that failed for lack of memory and were divided.", labels=["model"]
+    )
+    limit = GaugeMetricFamily(
+        "ingrain_batch_token_limit", "Largest number of tokens in a batch, padding included.", labels=["model"]
+    )
     cached = CounterMetricFamily(
         "ingrain_cache_items",
         "Items looked up in the cache: found, computed by another request at that time, or not found.",
@@ -215,10 +223,12 @@ def _queue_metrics(counts: Counts) -> Iterator[Metric]:
         items.add_metric([name], queue.items)
         tokens.add_metric([name], queue.tokens)
         padded.add_metric([name], queue.padded_tokens)
+        failures.add_metric([name], queue.memory_failures)
+        limit.add_metric([name], queue.token_limit)
         cached.add_metric([name, "hit"], queue.cache_hits)
         cached.add_metric([name, "joined"], queue.cache_joins)
         cached.add_metric([name, "miss"], queue.cache_misses)
-    yield from (waiting, batches, items, tokens, padded, cached)
+    yield from (waiting, batches, items, tokens, padded, failures, limit, cached)
     yield GaugeMetricFamily("ingrain_cache_bytes", "Bytes in the cache of vectors.", value=counts.cache_bytes)
 
 
