@@ -43,9 +43,10 @@ def decode(body: bytes, kind: type[R]) -> R:
     """
     if type(body) is DecodedBody:
         return cast(R, body.value)
+    strict: type[R] = _strict(kind)
     try:
         try:
-            decoder: msgspec.json.Decoder[R] = _decoder(_strict(kind))
+            decoder: msgspec.json.Decoder[R] = _decoder(strict)
             return decoder.decode(body)
         except msgspec.ValidationError:  # an error, or a field in another spelling
             return _merge(_decoder(_any_spelling(kind)).decode(body), kind)
@@ -136,7 +137,7 @@ def _strict(kind: type[R]) -> type[R]:
 
 @cache
 def _any_spelling(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """Return a type with a field for each spelling of each field, all optional; it refuses unknown fields as ``kind``."""
+    """Return a type with an optional field for each spelling of each field; it refuses unknown fields like ``kind``."""
     types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     return msgspec.defstruct(
         f"AnySpelling{kind.__name__}",

@@ -26,9 +26,9 @@ async def _health(plane: Plane, services: Services, request: Request) -> Respons
 
 
 async def _ready(services: Services, request: Request) -> Response:
-    del request
     reasons = await reasons_not_ready(services)
-    answer = struct_answer(types.ReadyAnswer(ready=not reasons, reasons=reasons), 503 if reasons else 200)
+    shown = reasons if services.keys.knows(request.headers.get(b"authorization")) else []
+    answer = struct_answer(types.ReadyAnswer(ready=not reasons, reasons=shown), 503 if reasons else 200)
     if reasons:
         answer.headers["retry-after"] = "1"
     return answer

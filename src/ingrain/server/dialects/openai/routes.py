@@ -239,6 +239,7 @@ ROUTES = (
         types.OpenAIEmbeddingsRequest,
         types.OpenAIEmbeddingsAnswer,
         path="/v1/embeddings",
+        takes_images=True,
         notes="X-Token-Ids is the encoding that was used for token ids, if the input has any. X-Truncated-Texts is the "
         "number of truncated texts, if there are any. With `Cache-Control: no-store` every text is computed, whatever "
         "the cache holds.",
