@@ -57,4 +57,6 @@ def error_response(error: IngrainError, request_id: str, dialect: Dialect) -> Re
     response.headers["x-request-id"] = request_id
     if isinstance(error, errors.AuthenticationError):
         response.headers["www-authenticate"] = "Bearer"
+    if isinstance(error, errors.UnsupportedMediaError):
+        response.headers["accept-encoding"] = "gzip"
     return response

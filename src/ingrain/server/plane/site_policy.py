@@ -60,8 +60,8 @@ class SitePolicy:
             return {}
         is_allowed = bool(origin) and not self.origins.isdisjoint((origin, ANY))
         if request.method not in _SAFE_METHODS:
-            is_own = fetch_site != "cross-site" and origin.partition("://")[2] in ("", host) and origin != "null"
-            if not is_allowed and not is_own:
+            is_own = not origin or (bool(host) and origin.partition("://")[2] == host)
+            if not is_allowed and (not is_own or fetch_site == "cross-site"):
                 raise ForeignSiteError(
                     "A browser sent this request for a page of another site. Add the page's origin to "
                     "INGRAIN_CORS_ORIGINS to allow it.",
