@@ -75,7 +75,9 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
         mode=settings.image_fetch,
         hosts=frozenset(host.lower() for host in settings.fetch_hosts),
         exceptions=frozenset(map(read_exception, settings.fetch_allow)),
+        read_timeout_s=settings.fetch_timeout_s,
         total_timeout_s=settings.fetch_timeout_s,
+        ca_file=settings.fetch_ca_file,
         max_at_once=settings.max_fetches,
     )
 

@@ -329,6 +329,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds,
         _setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, including redirects."),
     ] = 10.0
+    fetch_ca_file: Annotated[
+        Path | None,
+        _setting(
+            "INGRAIN_FETCH_CA_FILE",
+            "PEM file with certificate authorities of your own, trusted besides the public ones when URLs of images "
+            "and custom models are fetched.",
+        ),
+    ] = None
     max_fetches: Annotated[Positive, _setting("INGRAIN_MAX_FETCHES", "Maximum concurrent fetches of all requests.")] = (
         64
     )
