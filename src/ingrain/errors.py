@@ -13,7 +13,10 @@
     │   ├── MethodNotAllowedError, TuningInProgressError
     │   ├── TooLargeError
     │   │   └── HeadersTooLargeError
+    │   ├── UnsupportedMediaError, RequestTimeoutError
     │   └── AuthenticationError, PermissionDeniedError
+    │       └── ForeignSiteError
+    ├── UnsupportedTransferCodingError  the caller: send the body in another way
     ├── OverloadError                   the caller: try again later
     │   └── QueueFullError
     ├── EngineError                     the operator; the caller may try again
@@ -163,12 +166,28 @@ class HeadersTooLargeError(TooLargeError, code="headers_too_large"):
     """The request line and headers are over the limit."""
 
 
+class UnsupportedMediaError(RequestError, code="unsupported_media"):
+    """The body has a ``Content-Type`` or ``Content-Encoding`` that the route does not take."""
+
+
+class RequestTimeoutError(RequestError, code="request_timeout"):
+    """The request did not arrive in time."""
+
+
 class AuthenticationError(RequestError, code="invalid_api_key"):
     """The key is missing or wrong."""
 
 
 class PermissionDeniedError(RequestError, code="permission_denied"):
     """The key is valid, but lacks the scope."""
+
+
+class ForeignSiteError(PermissionDeniedError, code="foreign_site"):
+    """A browser sent the request for a page of another site, or under a host name that this server does not have."""
+
+
+class UnsupportedTransferCodingError(IngrainError, code="unsupported_transfer_coding"):
+    """The body has a ``Transfer-Encoding`` other than ``chunked``."""
 
 
 class OverloadError(IngrainError, code="overloaded"):

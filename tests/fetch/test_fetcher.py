@@ -17,6 +17,7 @@ from ingrain.app.limits import fetch_policy
 from ingrain.errors import FetchFailedError, FetchRefusedError, InvalidRequestError, SettingsError, TooLargeError
 from ingrain.fetch.headers import check_download_headers
 from ingrain.fetch.policy import FetchPolicy
+from ingrain.fetch.tls import client_context
 from ingrain.settings import load_settings
 from picture_server import PictureServer
 
@@ -75,6 +76,50 @@ async def test_a_hostile_host_costs_little_and_is_a_request_error(case: str, pic
     assert failure.value.param == "image[2]"
     assert took_s < 5
     assert peak_bytes < 8 * MIB
+
+
+@pytest.mark.parametrize("status", [100, 102, 103, 199])
+async def test_interim_answers_have_an_end_long_before_the_deadline(status: int, pictures: PictureServer) -> None:
+    pictures.replies["/"] = hosts.endless_interim_answers(status)
+    fetcher = make_fetcher(_policy(pictures, read_timeout_s=600, total_timeout_s=600))
+    with pytest.raises(FetchFailedError, match="broke off"):
+        await fetcher.fetch(pictures.url(), max_bytes=MIB)
+    await fetcher.aclose()
+
+
+async def test_a_few_interim_answers_are_passed_over_and_connections_are_used_again(pictures: PictureServer) -> None:
+    """The bound is for one answer, not for all of a connection."""
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" * 100)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"a" * 70_000)
+        await writer.drain()
+
+    pictures.replies["/"] = reply
+    fetcher = make_fetcher(_policy(pictures))
+    for _ in range(2):
+        assert await fetcher.fetch(pictures.url(), max_bytes=MIB) == b"a" * 70_000
+    await fetcher.aclose()
+
+
+async def test_a_body_of_tiny_chunks_leaves_the_loop_to_others_and_is_refused(pictures: PictureServer) -> None:
+    pictures.replies["/"] = hosts.tiny_chunks()
+    fetcher = make_fetcher(_policy(pictures, read_timeout_s=600, total_timeout_s=600))
+    turns, is_over = 0, False
+
+    async def others() -> None:
+        nonlocal turns
+        while not is_over:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(others())
+    with pytest.raises(FetchFailedError, match="too few bytes"):
+        await fetcher.fetch(pictures.url(), max_bytes=MIB)
+    is_over = True
+    await counting
+    await fetcher.aclose()
+    assert turns > 10_000 / 64
 
 
 async def test_three_redirects_are_followed_and_a_fourth_is_not(pictures: PictureServer) -> None:
@@ -288,16 +333,36 @@ async def test_https_keeps_the_name_for_sni_host_and_certificate(certificate: tu
     server_tls.load_cert_chain(*certificate)
     asked: list[str | None] = []
     server_tls.sni_callback = lambda _socket, name, _context: asked.append(name)
-    client_tls = ssl.create_default_context(cafile=str(certificate[0]))
+    client_tls = client_context(certificate[0])
     async with PictureServer({"/": hosts.answer(b"here")}, tls=server_tls) as server:
         network = PublicNetwork(server)
         names = FakeNames(pictures_example=[[PUBLIC]], other_example=[[PUBLIC]])
         fetcher = make_fetcher(resolver=names, network=network, tls=client_tls)
         assert await fetcher.fetch("https://pictures.example/", max_bytes=10) == b"here"
         assert server.hits[0].headers["host"] == "pictures.example"
-        with pytest.raises(FetchFailedError):
+        with pytest.raises(FetchFailedError, match=r"certificate of host 'other\.example'.*for another host name"):
             await fetcher.fetch("https://other.example/", max_bytes=10)
         await fetcher.aclose()
-        assert asked == ["pictures.example", "other.example"]
+        stranger = make_fetcher(resolver=FakeNames(pictures_example=[[PUBLIC]]), network=PublicNetwork(server))
+        with pytest.raises(FetchFailedError, match=r"no trusted authority has issued it \(INGRAIN_FETCH_CA_FILE"):
+            await stranger.fetch("https://pictures.example/", max_bytes=10)
+        await stranger.aclose()
+        assert asked == ["pictures.example", "other.example", "pictures.example"]
         assert network.dialled == [PUBLIC, PUBLIC]
         assert len(server.hits) == 1
+
+
+def test_settings_reach_the_fetcher(tmp_path: Path) -> None:
+    settings = load_settings({"fetch_timeout_s": "33", "fetch_ca_file": str(tmp_path / "ca.pem")}, {})
+    policy = fetch_policy(settings)
+    assert (policy.read_timeout_s, policy.total_timeout_s, policy.ca_file) == (33, 33, tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), (b"", "no certificate"), (b"x", "no certificate")]
+)
+def test_a_file_of_authorities_that_cannot_be_used_is_told(tmp_path: Path, content: bytes | None, why: str) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_bytes(content)
+    with pytest.raises(SettingsError, match=f"INGRAIN_FETCH_CA_FILE.*{why}"):
+        client_context(tmp_path / "ca.pem")

@@ -1,4 +1,4 @@
-"""Keys: needed on every route of the table once one exists for its scope, and nowhere before."""
+"""Keys: needed on every route but health and readiness once one exists, and nowhere before."""
 
 import pytest
 
@@ -42,9 +42,30 @@ async def test_a_key_opens_its_scopes_only(tmp_path):
             assert (admin.status_code == 403) is (route.scope != "models")
 
 
-async def test_a_scope_without_any_key_stays_open(tmp_path):
+async def test_a_scope_without_any_key_is_closed_too(tmp_path):
     async with running_planes(tmp_path, Settings(api_keys=("admin:models",))) as planes:
-        assert (await planes.inference.get("/metrics")).status_code == 200
+        assert (await planes.inference.get("/metrics")).status_code == 401
+        assert (await planes.inference.get("/metrics", headers={"authorization": "Bearer admin"})).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])
+async def test_pages_need_a_key_of_any_scope(tmp_path, path):
+    async with running_planes(tmp_path, Settings(api_keys=("admin:models",))) as planes:
+        for client in (planes.inference, planes.model):
+            assert (await client.get(path)).status_code == 401
+            assert (await client.get(path, headers={"authorization": "Bearer admin"})).status_code == 200
+    async with running_planes(tmp_path) as planes:
+        assert (await planes.inference.get(path)).status_code == 200
+
+
+async def test_readiness_tells_details_only_with_a_key(tmp_path):
+    async with running_planes(tmp_path, Settings(api_keys=("good:infer",))) as planes:
+        planes.engine.die()
+        without = await planes.inference.get("/ready")
+        with_key = await planes.inference.get("/ready", headers={"authorization": "Bearer good"})
+    assert without.status_code == with_key.status_code == 503
+    assert without.json()["reasons"] == []
+    assert with_key.json()["reasons"] == ["The engine does not answer."]
 
 
 def test_keys_are_read_from_a_file_too(tmp_path):

@@ -130,6 +130,29 @@ def endless_chunks() -> Reply:
     return reply
 
 
+def endless_interim_answers(status: int) -> Reply:
+    """Send answers that precede the answer, and never that."""
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 %d Word\r\n\r\n" % status * 1000)
+            await writer.drain()
+
+    return reply
+
+
+def tiny_chunks() -> Reply:
+    """Send a body in chunks of one byte that never end, thousands of them at a time."""
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        await _head(writer, 200, {"Transfer-Encoding": "chunked"})
+        while True:
+            writer.write(b"1\r\na\r\n" * 10_000)
+            await writer.drain()
+
+    return reply
+
+
 def endless_headers() -> Reply:
     """Send header fields that never end."""
 

@@ -45,6 +45,7 @@ from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.application import Application
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
@@ -272,8 +273,8 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
     limits = http_limits(settings)
     try:
         async with (
-            serving(PlaneApplication("inference", services, DIALECTS), limits) as inference_url,
-            serving(PlaneApplication("model", services, DIALECTS), limits) as model_url,
+            serving(PlaneApplication("inference", services, DIALECTS), limits, services.bodies) as inference_url,
+            serving(PlaneApplication("model", services, DIALECTS), limits, services.bodies) as model_url,
             httpx.AsyncClient(base_url=inference_url, timeout=30) as inference,
             httpx.AsyncClient(base_url=model_url, timeout=30) as model,
         ):
@@ -286,9 +287,9 @@ async def running_planes(root: Path, settings: Settings | None = None, models=()
 
 
 @asynccontextmanager
-async def serving(app: Application, limits: HttpLimits) -> AsyncIterator[str]:
+async def serving(app: Application, limits: HttpLimits, bodies: BodyBudget) -> AsyncIterator[str]:
     """Serve an application on a free port of the loopback, and yield its URL."""
-    server, listener = HttpServer(app, limits), open_socket("127.0.0.1", 0, "a test's port")
+    server, listener = HttpServer(app, limits, bodies), open_socket("127.0.0.1", 0, "a test's port")
     await server.start(listener)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -51,7 +51,6 @@ def http_limits(settings: Settings) -> HttpLimits:
     """Return the limits of a connection and its requests."""
     return HttpLimits(
         max_header_bytes=settings.max_header_bytes,
-        max_body_bytes=settings.max_body_bytes,
         read_timeout_s=settings.request_timeout_s,
     )
 
@@ -76,7 +75,9 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
         mode=settings.image_fetch,
         hosts=frozenset(host.lower() for host in settings.fetch_hosts),
         exceptions=frozenset(map(read_exception, settings.fetch_allow)),
+        read_timeout_s=settings.fetch_timeout_s,
         total_timeout_s=settings.fetch_timeout_s,
+        ca_file=settings.fetch_ca_file,
         max_at_once=settings.max_fetches,
     )
 
@@ -88,6 +89,7 @@ def worker_share(settings: Settings) -> Settings:
         settings,
         max_queue_tokens=ceil(settings.max_queue_tokens / workers),
         max_requests=ceil(settings.max_requests / workers),
+        max_bodies_bytes=ceil(settings.max_bodies_bytes / workers),
         cache_bytes=settings.cache_bytes // workers,
         max_fetches=ceil(settings.max_fetches / workers),
         image_threads=ceil((settings.image_threads or usable_cores()) / workers),

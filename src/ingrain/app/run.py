@@ -14,6 +14,7 @@ from ingrain.app.limits import http_limits
 from ingrain.app.listen import open_socket, stop_on_signals
 from ingrain.app.logs import configure_logs
 from ingrain.app.parts import Parts, build_parts
+from ingrain.app.sites import warn_if_open
 from ingrain.app.workers.supervisor import Supervisor
 from ingrain.errors import EngineSetupError, EngineUnavailableError
 from ingrain.server.http.server import HttpServer
@@ -35,6 +36,7 @@ def run(settings: Settings) -> None:
     # Child processes never use gRPC channels of this process; with fork support gRPC warns at each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     configure_logs(settings.log_level, settings.log_format)
+    warn_if_open(settings)
     parts = build_parts(settings)
     listeners = [
         open_socket(settings.host, settings.inference_port, "INGRAIN_INFERENCE_PORT"),
@@ -51,7 +53,7 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     application = PlaneApplication("model", services, parts.tables.dialects)
-    model_plane = HttpServer(application, http_limits(settings), tls=parts.tls)
+    model_plane = HttpServer(application, http_limits(settings), services.bodies, tls=parts.tls)
     servers = [_inference_front(parts), model_plane]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
@@ -100,7 +102,7 @@ def _inference_front(parts: Parts) -> HttpServer | Supervisor:
     settings, services, startup = parts.settings, parts.services, parts.startup
     if settings.workers == 1:
         application = PlaneApplication("inference", services, parts.tables.dialects)
-        return HttpServer(application, http_limits(settings), tls=parts.tls)
+        return HttpServer(application, http_limits(settings), services.bodies, tls=parts.tls)
     supervisor = Supervisor(settings, parts.placement, services, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import partial
 
 from ingrain.app.limits import fetch_policy, image_limits, plane_limits, request_limits
 from ingrain.app.precision import why_not
+from ingrain.app.sites import site_policy
 from ingrain.batching.row_cache import RowCache
 from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
@@ -16,6 +18,7 @@ from ingrain.pipeline.pipeline import Pipeline
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.registry.protocol import Models
 from ingrain.registry.registry import Registry
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.plane.auth import parse_keys
 from ingrain.server.plane.counts import Counts
 from ingrain.server.plane.services import ModelServices, Services
@@ -49,11 +52,14 @@ def inference_services(
     load = Load()
     return Services(
         limits=plane_limits(settings),
+        bodies=BodyBudget(settings.max_bodies_bytes),
+        parsing=ThreadPoolExecutor(1, "parse"),
         engine=engine,
         registry=registry,
         pipeline=Pipeline(registry, images, request_limits(settings)),
         telemetry=Telemetry(registry, load, totals, row_cache),
         keys=parse_keys(settings.api_keys, settings.api_keys_file),
+        sites=site_policy(settings),
         load=load,
         starting=starting,
         statistics=statistics,

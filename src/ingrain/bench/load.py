@@ -164,7 +164,7 @@ def http_request(
     content = orjson.dumps(body)
     lines = [
         f"POST {path} HTTP/1.1",
-        "Host: bench",
+        "Host: localhost",
         "Content-Type: application/json",
         f"Content-Length: {len(content)}",
     ]

@@ -10,19 +10,21 @@ from typing import BinaryIO
 
 import anyio
 import httpcore
-import httpx
 
 from ingrain import __version__
 from ingrain.errors import FetchFailedError, RepositoryError, TooLargeError
-from ingrain.fetch.network import GuardedNetwork, NotPublicError, Resolver, resolve
+from ingrain.fetch.network import GuardedNetwork, GuardedStream, NotPublicError, Resolver, resolve
 from ingrain.fetch.policy import FetchPolicy, refused_address
 from ingrain.fetch.targets import Target, refused
+from ingrain.fetch.tls import client_context, why_refused
 from ingrain.machine_faults import machine_fault
 
 Sink = Callable[[bytes], Awaitable[None]]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WRITE_BYTES = 4 * 1024 * 1024
+# Parsing a piece takes about 20 µs, however small it is.
+_PIECES_A_TURN, _MANY_PIECES, _LEAST_PIECE_BYTES = 32, 10_000, 64
 _BROKEN = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -41,7 +43,10 @@ class Fetcher:
         policy: Allowed hosts and limits.
         resolver: Resolves host names; by default the system's resolver.
         network: Opens connections to checked addresses; by default TCP.
-        tls: SSL context with the trusted certificate authorities; by default those of httpx.
+        tls: SSL context with the trusted certificate authorities; by default the public ones and the policy's.
+
+    Raises:
+        SettingsError: The policy's file of authorities cannot be used.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class Fetcher:
         self._at_once = asyncio.Semaphore(policy.max_at_once)
         # A client of httpx would add proxies, cookies, redirects, authentication and decompression.
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or httpx.create_ssl_context(),
+            ssl_context=tls or client_context(policy.ca_file),
             max_connections=policy.max_at_once,
             max_keepalive_connections=16,
             keepalive_expiry=2.0,
@@ -153,6 +158,9 @@ class Fetcher:
             except httpcore.TimeoutException as error:
                 raise _failed(param, f"host {target.host!r}, or a host that it redirects to, is too slow") from error
             except _BROKEN as error:
+                if why := why_refused(error):
+                    certificate = f"the TLS certificate of host {target.host!r}, or of a host that it redirects to"
+                    raise _failed(param, f"{certificate}, is refused: {why}") from error
                 raise _failed(param, f"host {target.host!r}, or a host that it redirects to, broke off") from error
 
     async def _follow(self, first: Target, sink: Sink, max_bytes: int, headers: Mapping[str, str], param: str) -> None:
@@ -187,16 +195,24 @@ class Fetcher:
                 headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in request_headers.items()],
                 extensions={"timeout": timeout},
             ) as response:
+                stream = response.extensions["network_stream"]
+                assert isinstance(stream, GuardedStream)
+                stream.end_head()
                 fields = {name.lower(): value for name, value in response.headers}
                 if response.status in _REDIRECTS and b"location" in fields:
                     return fields[b"location"].decode("utf-8")
                 _check_answer(response.status, fields, target, max_bytes, param)
-                received = 0
+                received = pieces = 0
                 async for piece in response.aiter_stream():
                     received += len(piece)
+                    pieces += 1
                     if received > max_bytes:
                         raise _too_large(param, max_bytes)
+                    if pieces > _MANY_PIECES and received < pieces * _LEAST_PIECE_BYTES:
+                        raise _failed(param, f"host {target.host!r} sent its body in pieces of too few bytes")
                     await sink(piece)
+                    if pieces % _PIECES_A_TURN == 0:
+                        await asyncio.sleep(0)  # the event loop gets no turn while pieces lie in the buffer
         except NotPublicError as error:
             raise refused_address(param, target.host) from error
         return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 import httpcore
 
@@ -15,6 +17,8 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a host name, best first; raises OSError if there are none."""
 
 _MAX_ADDRESSES_TRIED = 3
+_MOST_HEAD_BYTES = 65_536
+_HEAD_READ_BYTES = 2048
 
 
 class NotPublicError(Exception):
@@ -30,6 +34,59 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class GuardedStream(httpcore.AsyncNetworkStream):
+    """A connection that bounds what comes before the body of a response, interim responses (103) included.
+
+    httpcore takes any number of interim responses, and parses all that one read returns without giving the event loop
+    a turn. So reads are short until ``end_head`` is called, and fail once too much has come. The next request, which
+    is a write, starts over.
+    """
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._left_of_head: int | None = _MOST_HEAD_BYTES
+
+    def end_head(self) -> None:
+        """Remove the bound, because the response's head has been read."""
+        self._left_of_head = None
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as httpcore's
+        """Read at most so many bytes.
+
+        Raises:
+            httpcore.RemoteProtocolError: The head of the response is too long.
+        """
+        if self._left_of_head is None:
+            return await self._inner.read(max_bytes, timeout)
+        data = await self._inner.read(min(max_bytes, _HEAD_READ_BYTES), timeout)
+        self._left_of_head -= len(data)
+        if self._left_of_head < 0:
+            raise httpcore.RemoteProtocolError("The head of the response is too long.")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as httpcore's
+        """Write a request."""
+        self._left_of_head = _MOST_HEAD_BYTES
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as httpcore's
+    ) -> httpcore.AsyncNetworkStream:
+        """Start TLS; return the connection to use from now on."""
+        return GuardedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return information about the connection."""
+        return self._inner.get_extra_info(info)
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
@@ -72,7 +129,9 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
                     # Split the timeout, so that an address that never responds leaves time for the next address.
                     share = None if timeout is None else timeout / (left + 1)
                     try:
-                        return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
+                        return GuardedStream(
+                            await self._inner.connect_tcp(address, port, share, local_address, socket_options)
+                        )
                     except (httpcore.ConnectError, httpcore.ConnectTimeout):
                         if not left:
                             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Literal
 
 from ingrain.errors import SettingsError
@@ -24,6 +25,7 @@ class FetchPolicy:
         total_timeout_s: Timeout of a whole fetch, including redirects.
         max_redirects: Limit of redirects per fetch.
         max_at_once: Limit of concurrent fetches of all requests together.
+        ca_file: PEM file with certificate authorities to trust besides the public ones; None for none.
     """
 
     mode: Literal["off", "allowlist", "public"] = "public"
@@ -34,6 +36,7 @@ class FetchPolicy:
     total_timeout_s: float = 10.0
     max_redirects: int = 3
     max_at_once: int = 64
+    ca_file: Path | None = None
 
     def check(self, target: Target, *, param: str) -> None:
         """Check a target by its URL alone; ``GuardedNetwork`` checks the resolved addresses on connecting.

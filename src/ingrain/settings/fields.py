@@ -167,8 +167,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         NotNegative, _setting("MAX_LOADED_MODELS", "Maximum number of loaded models; 0: no limit.")
     ] = 0
     max_body_bytes: Annotated[
-        Positive, _setting("INGRAIN_MAX_BODY_BYTES", "Maximum size of a request body in bytes.")
+        Positive,
+        _setting(
+            "INGRAIN_MAX_BODY_BYTES",
+            "Maximum size of a request body in bytes, except on routes that take images. A body in gzip format is "
+            "measured without its compression.",
+        ),
+    ] = 16 * 1024 * 1024
+    max_image_body_bytes: Annotated[
+        Positive,
+        _setting(
+            "INGRAIN_MAX_IMAGE_BODY_BYTES", "Maximum size of a request body in bytes, on routes that take images."
+        ),
     ] = 64 * 1024 * 1024
+    max_bodies_bytes: Annotated[
+        Positive,
+        _setting(
+            "INGRAIN_MAX_BODIES_BYTES",
+            "Maximum bytes of all request bodies that are held at the same time; further ones get 429.",
+        ),
+    ] = 512 * 1024 * 1024
     max_header_bytes: Annotated[
         Positive, _setting("INGRAIN_MAX_HEADER_BYTES", "Maximum size of request line and headers in bytes.")
     ] = 65_536
@@ -256,13 +274,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting(
             "INGRAIN_API_KEYS",
             "API keys, separated by commas: `key` (all scopes) or `key:scope+scope` with scopes `infer`, `models`, "
-            "`metrics`. A scope that no key has is open without a key.",
+            "`metrics`. Once there is a key, all routes but `/health` and `/ready` need one.",
             secret=True,
         ),
     ] = ()
     api_keys_file: Annotated[
         Path | None, _setting("INGRAIN_API_KEYS_FILE", "File with one key per line, in the format of INGRAIN_API_KEYS.")
     ] = None
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_ALLOWED_HOSTS",
+            "Further host names, separated by commas, under which clients address the server; `*`: any. On the "
+            "loopback interface without TLS only `localhost`, `127.0.0.1` and `::1` are accepted otherwise, on other "
+            "addresses any name.",
+        ),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_CORS_ORIGINS",
+            "Origins, such as `https://app.example.com`, separated by commas, whose pages may send requests from a "
+            "browser and read the responses; `*`: all. Without it only pages of the server's own origin may.",
+        ),
+    ] = ()
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _setting("INGRAIN_LOG_LEVEL", "Minimum level of log messages.")
     ] = "info"
@@ -294,6 +329,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds,
         _setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, including redirects."),
     ] = 10.0
+    fetch_ca_file: Annotated[
+        Path | None,
+        _setting(
+            "INGRAIN_FETCH_CA_FILE",
+            "PEM file with certificate authorities of your own, trusted besides the public ones when URLs of images "
+            "and custom models are fetched.",
+        ),
+    ] = None
     max_fetches: Annotated[Positive, _setting("INGRAIN_MAX_FETCHES", "Maximum concurrent fetches of all requests.")] = (
         64
     )

@@ -12,7 +12,8 @@ import pytest
 from ingrain.app.listen import open_socket
 from ingrain.errors import SettingsError
 from ingrain.server.dialects.native.dialect import NATIVE
-from ingrain.server.http.application import Started
+from ingrain.server.http.application import BodyLimit, Started
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.http.message import Request, Response
 from ingrain.server.http.server import HttpServer
@@ -28,7 +29,11 @@ class Echo:
     ends: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     answer_bytes: int = 0
+    max_body_bytes: int = 67_108_864
     way: ClassVar[str] = "delivered"
+
+    def admit(self, request: Request):
+        return {}
 
     def begin(self, request: Request):
         self.begun += 1
@@ -45,6 +50,10 @@ class EchoExchange:
     app: Echo
     request: Request
     delivering: asyncio.Task | None = None
+
+    @property
+    def body_limit(self) -> BodyLimit:
+        return BodyLimit(self.app.max_body_bytes, "INGRAIN_MAX_BODY_BYTES")
 
     def start(self, deliver) -> Response | Started:
         if self.app.way == "at once" and self.app.gate.is_set():
@@ -89,12 +98,13 @@ def way(request, monkeypatch):
 
 
 @contextlib.asynccontextmanager
-async def serving(app=None, **limits):
+async def serving(app=None, max_bodies_bytes=2**30, **limits):
     """Serve an application whose gate is open, and yield the server and its port."""
     if app is None:
         app = Echo()
         app.gate.set()
-    server, listener = HttpServer(app, HttpLimits(**limits)), open_socket("127.0.0.1", 0, "a test's port")
+    server = HttpServer(app, HttpLimits(**limits), BodyBudget(max_bodies_bytes))
+    listener = open_socket("127.0.0.1", 0, "a test's port")
     await server.start(listener)
     try:
         yield server, listener.getsockname()[1]
@@ -152,7 +162,9 @@ async def test_a_request_is_read_in_one_piece_and_byte_by_byte():
 
 async def test_a_chunked_body_is_put_together():
     request = (
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nT: t\r\n\r\n"
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        + CLOSE
+        + b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nT: t\r\n\r\n"
     )
     async with serving() as (_, port):
         assert body(await exchange(port, request)) == b"POST /? abcdefg"
@@ -161,7 +173,8 @@ async def test_a_chunked_body_is_put_together():
 @pytest.mark.usefixtures("way")
 async def test_pipelined_requests_are_answered_in_their_order():
     count = 40
-    requests = [b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(count)] + [b"GET /last HTTP/1.1\r\n" + CLOSE]
+    requests = [b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(count)]
+    requests.append(b"GET /last HTTP/1.1\r\nHost: x\r\n" + CLOSE)
     app = Echo(refused={"/7", "/8"})
     app.gate.set()
     async with serving(app) as (_, port):
@@ -181,14 +194,14 @@ async def test_a_connection_is_kept_or_closed_as_the_caller_says():
         writer.write(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
         assert b"connection: keep-alive" in await asyncio.wait_for(reader.readuntil(b"GET /? "), 30)
         for _ in range(3):
-            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"GET /? "), 30)
         writer.close()
 
 
 async def test_the_answer_to_head_has_the_length_and_no_body():
     async with serving() as (_, port):
-        said = await exchange(port, b"HEAD /abc HTTP/1.1\r\n" + CLOSE)
+        said = await exchange(port, b"HEAD /abc HTTP/1.1\r\nHost: x\r\n" + CLOSE)
     assert body(said) == b""
     assert b"content-length: 11\r\n" in said
 
@@ -196,7 +209,7 @@ async def test_the_answer_to_head_has_the_length_and_no_body():
 async def test_a_caller_that_waits_for_leave_to_send_gets_it():
     async with serving() as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n" + CLOSE)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n" + CLOSE)
         assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30) == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"body")
         assert body(await reader.read()) == b"POST /? body"
@@ -204,8 +217,9 @@ async def test_a_caller_that_waits_for_leave_to_send_gets_it():
 
 
 async def test_a_caller_that_waits_for_leave_is_refused_instead():
-    async with serving(max_body_bytes=1_000) as (_, port):
-        said = await exchange(port, b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n")
+    async with serving(Echo(max_body_bytes=1_000)) as (_, port):
+        waiting = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n"
+        said = await exchange(port, waiting)
     assert statuses(said) == [413]
 
 
@@ -223,13 +237,13 @@ async def test_a_wish_for_another_protocol_is_passed_over():
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET\r\n\r\n",
         b"GET / HTTP/3.7\r\n\r\n",
-        b"BREW / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.1\r\nA : b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: b\r\n c: d\r\n\r\n",
+        b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c: d\r\n\r\n",
     ],
 )
 async def test_what_is_not_http_is_refused_and_cut_off(bytes_):
@@ -243,11 +257,11 @@ async def test_what_is_not_http_is_refused_and_cut_off(bytes_):
 
 async def test_headers_trailers_and_request_lines_have_an_end():
     endless = [
-        [b"GET / HTTP/1.1\r\nX-Long: ", *[b"a" * 50_000] * 40],
-        [b"GET / HTTP/1.1\r\n", *[b"X-Many: a\r\n" * 5_000] * 40],
+        [b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ", *[b"a" * 50_000] * 40],
+        [b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X-Many: a\r\n" * 5_000] * 40],
         [b"GET /", *[b"a" * 50_000] * 40],
-        [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX: ", *[b"a" * 50_000] * 40],
-        [b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;", *[b"a" * 50_000] * 40],
+        [b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX: ", *[b"a" * 50_000] * 40],
+        [b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2;", *[b"a" * 50_000] * 40],
     ]
     async with serving(max_header_bytes=10_000) as (_, port):
         for pieces in endless:
@@ -260,7 +274,7 @@ async def test_large_bodies_on_one_connection_are_served():
         content = b"b" * 3_000_000
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(3):
-            writer.write(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
             await writer.drain()
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
             assert b"200 OK" in head
@@ -270,12 +284,12 @@ async def test_large_bodies_on_one_connection_are_served():
 
 @pytest.mark.both_loops
 async def test_bodies_over_the_limit_are_refused_before_they_have_come():
-    app = Echo()
-    async with serving(app, max_body_bytes=5_000) as (_, port):
-        announced = b"POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n"
+    app = Echo(max_body_bytes=5_000)
+    async with serving(app) as (_, port):
+        announced = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
         said = await exchange(port, announced, *[b"a" * 10_000] * 100)
         chunked = [
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
             *[b"3e8\r\n" + b"a" * 1000 + b"\r\n"] * 1000,
         ]
         said_chunked = await exchange(port, *chunked)
@@ -289,8 +303,8 @@ async def test_a_short_body_that_is_not_wanted_does_not_cost_the_connection():
     app = Echo(refused={"/closed"})
     app.gate.set()
     async with serving(app) as (_, port):
-        refused = b"POST /closed HTTP/1.1\r\nContent-Length: 5\r\n\r\n12345"
-        said = await exchange(port, refused, b"GET /open HTTP/1.1\r\n" + CLOSE)
+        refused = b"POST /closed HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345"
+        said = await exchange(port, refused, b"GET /open HTTP/1.1\r\nHost: x\r\n" + CLOSE)
     assert statuses(said) == [403, 200]
 
 
@@ -298,8 +312,8 @@ async def test_a_short_body_that_is_not_wanted_does_not_cost_the_connection():
     "pieces",
     [
         [b"GET / HTT", *[b"P"] * 50],
-        [b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", *[b" "] * 50],
-        [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 50],
+        [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", *[b" "] * 50],
+        [b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X: y\r\n"] * 50],
     ],
 )
 @pytest.mark.usefixtures("way")
@@ -309,7 +323,7 @@ async def test_what_drips_is_cut_off_at_the_deadline(pieces):
     async with serving(read_timeout_s=0.4) as (_, port):
         started = loop.time()
         said = await exchange(port, *pieces, pause_s=0.1)
-    assert statuses(said) in ([504], [400])
+    assert statuses(said) in ([408], [400])
     assert loop.time() - started < 15
 
 
@@ -317,7 +331,7 @@ async def test_what_drips_is_cut_off_at_the_deadline(pieces):
 async def test_an_idle_connection_is_closed_after_a_while_and_not_before():
     loop = asyncio.get_running_loop()
     async with serving(keep_alive_s=0.4) as (server, port):
-        for pieces in ([], [b"GET / HTTP/1.1\r\n\r\n"]):
+        for pieces in ([], [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]):
             started = loop.time()
             await exchange(port, *pieces)
             assert 0.3 < loop.time() - started < 15
@@ -330,7 +344,8 @@ async def test_a_caller_that_goes_away_ends_its_own_request_and_those_behind_it(
     app = Echo()
     async with serving(app) as (server, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\nContent-Length: 5\r\n\r\n1")
+        writer.write(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"POST /3 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1")
         while app.begun < 3:
             await asyncio.sleep(0.01)
         writer.transport.abort()
@@ -347,7 +362,7 @@ async def test_a_caller_that_does_not_read_is_cut_off():
     app.gate.set()
     async with serving(app, read_timeout_s=0.4) as (server, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 3)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
         async with asyncio.timeout(60):
             while not app.ends:
                 await asyncio.sleep(0.01)
@@ -361,8 +376,8 @@ async def test_a_caller_that_does_not_read_is_cut_off():
 async def test_posts_that_wish_for_another_protocol_keep_their_bodies():
     """What `curl --http2` and Java's client send over plain HTTP."""
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
-    announced = b"POST /up HTTP/1.1\r\n" + wish + b"Content-Length: 5000\r\n\r\n" + b"b" * 5000
-    chunked = b"POST /up HTTP/1.1\r\n" + wish + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    announced = b"POST /up HTTP/1.1\r\nHost: x\r\n" + wish + b"Content-Length: 5000\r\n\r\n" + b"b" * 5000
+    chunked = b"POST /up HTTP/1.1\r\nHost: x\r\n" + wish + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     async with serving() as (_, port):
         assert body(await exchange(port, announced)) == b"POST /up? " + b"b" * 5000
         assert body(await exchange(port, chunked)) == b"POST /up? abc"
@@ -372,7 +387,7 @@ async def test_posts_that_wish_for_another_protocol_keep_their_bodies():
 
 async def test_a_body_in_thousands_of_pieces_is_put_together():
     pieces = [b"%x\r\n" % 2 + b"%02d" % (n % 100) + b"\r\n" for n in range(20_000)]
-    request = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"".join(pieces) + b"0\r\n\r\n"
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"".join(pieces) + b"0\r\n\r\n"
     async with serving() as (_, port):
         assert body(await exchange(port, request)) == b"POST /? " + b"".join(b"%02d" % (n % 100) for n in range(20_000))
 
@@ -382,7 +397,7 @@ async def test_a_caller_that_waits_for_leave_learns_at_once_that_it_is_not_wante
     app.gate.set()
     async with serving(app) as (_, port):
         said = await exchange(
-            port, b"POST /no HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", wait_s=1
+            port, b"POST /no HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", wait_s=1
         )
     assert statuses(said) == [403]
 
@@ -390,8 +405,8 @@ async def test_a_caller_that_waits_for_leave_learns_at_once_that_it_is_not_wante
 @pytest.mark.usefixtures("way")
 async def test_leave_to_send_is_given_in_turn_and_not_to_http_1_0():
     app = Echo()
-    first = b"GET /1 HTTP/1.1\r\n\r\n"
-    second = b"POST /2 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n" + CLOSE
+    first = b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    second = b"POST /2 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n" + CLOSE
     async with serving(app) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(first + second)
@@ -410,7 +425,7 @@ async def test_leave_to_send_is_given_in_turn_and_not_to_http_1_0():
 @pytest.mark.parametrize("headers", [b"X: " + b"a" * 20_000 + b"\r\n", b"A: b\r\n" * 300])
 async def test_headers_are_limited_in_length_and_number(headers):
     async with serving(max_header_bytes=15_000) as (server, port):
-        assert statuses(await exchange(port, b"GET / HTTP/1.1\r\n" + headers + b"\r\n")) == [431]
+        assert statuses(await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n")) == [431]
         assert server.application.ends == []
 
 
@@ -428,7 +443,7 @@ async def test_one_connection_takes_few_requests_at_a_time():
     app = Echo()
     async with serving(app) as (_, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\n\r\n" * 5_000)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
         await asyncio.sleep(0.3)
         assert app.begun < 100
         app.gate.set()
@@ -449,7 +464,7 @@ async def test_a_rest_that_nobody_reads_does_not_keep_the_connection():
             with socket.socket() as caller:
                 caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
                 caller.connect(("127.0.0.1", port))
-                caller.sendall((b"GET / HTTP/1.1\r\n" + end) * 60)
+                caller.sendall((b"GET / HTTP/1.1\r\nHost: x\r\n" + end) * 60)
                 async with asyncio.timeout(60):
                     await asyncio.sleep(0.1)
                     while server.connections:
@@ -459,7 +474,7 @@ async def test_a_rest_that_nobody_reads_does_not_keep_the_connection():
 async def test_an_upload_that_goes_on_is_not_cut_off():
     async with serving(read_timeout_s=0.4) as (_, port):
         pieces = [b"b" * 20_000] * 10
-        head = b"POST / HTTP/1.1\r\nContent-Length: 200000\r\n" + CLOSE
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n" + CLOSE
         said = await exchange(port, head, *pieces, pause_s=0.1)
     assert statuses(said) == [200]
 
@@ -470,7 +485,7 @@ async def test_a_fault_of_the_application_is_a_500_and_told_to_the_operator(capl
             raise ValueError("broken")
 
     async with serving(Broken()) as (_, port):
-        assert statuses(await exchange(port, b"GET / HTTP/1.1\r\n\r\n")) == [500]
+        assert statuses(await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == [500]
     assert "Receiving a request failed" in caplog.text
 
 
@@ -493,7 +508,7 @@ async def test_one_connection_that_cannot_be_looked_after_does_not_end_the_clock
 async def test_stopping_waits_for_a_body_that_is_on_its_way():
     async with serving() as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbo")
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbo")
         while not server.application.begun:
             await asyncio.sleep(0.01)
         stopping = asyncio.create_task(server.stop(3))
@@ -510,7 +525,7 @@ async def test_stopping_closes_idle_connections_and_lets_answers_finish():
     app = Echo()
     async with serving(app) as (server, port):
         idle = asyncio.create_task(exchange(port))
-        busy = asyncio.create_task(exchange(port, b"GET /busy HTTP/1.1\r\n\r\n"))
+        busy = asyncio.create_task(exchange(port, b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n"))
         while app.begun < 1:
             await asyncio.sleep(0.01)
         stopping = asyncio.create_task(server.stop(5))
@@ -529,7 +544,7 @@ async def test_stopping_closes_idle_connections_and_lets_answers_finish():
 async def test_stopping_does_not_wait_for_ever():
     app = Echo()
     async with serving(app) as (server, port):
-        busy = asyncio.create_task(exchange(port, b"GET /busy HTTP/1.1\r\n\r\n"))
+        busy = asyncio.create_task(exchange(port, b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n"))
         while app.begun < 1:
             await asyncio.sleep(0.01)
         await asyncio.wait_for(server.stop(0.2), 20)
@@ -556,7 +571,9 @@ async def test_requests_answered_at_once_let_others_have_a_turn():
 
     async with serving(app) as (_, port):
         looking = asyncio.create_task(look())
-        said = await exchange(port, b"GET / HTTP/1.1\r\n\r\n" * 4_000 + b"GET /last HTTP/1.1\r\n" + CLOSE, wait_s=30)
+        said = await exchange(
+            port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 4_000 + b"GET /last HTTP/1.1\r\nHost: x\r\n" + CLOSE, wait_s=30
+        )
         stop = True
         await looking
     assert said.count(b"HTTP/1.1 200") == 4_001
@@ -577,9 +594,12 @@ async def test_a_request_that_cannot_be_started_ends_its_connection_and_nothing_
     start = EchoExchange.start
     monkeypatch.setattr(EchoExchange, "start", panic)
     async with serving() as (server, port):
-        for data in (b"GET /panic HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\nGET /panic HTTP/1.1\r\n\r\n"):
+        for data in (
+            b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /panic HTTP/1.1\r\nHost: x\r\n\r\n",
+        ):
             assert b"/panic" not in await exchange(port, data)
-        assert body(await exchange(port, b"GET /a HTTP/1.1\r\n" + CLOSE)) == b"GET /a? "
+        assert body(await exchange(port, b"GET /a HTTP/1.1\r\nHost: x\r\n" + CLOSE)) == b"GET /a? "
         assert not server.connections
     assert server.application.ends.count("abandoned") == 2
     assert "Starting a request failed" in caplog.text

@@ -58,9 +58,9 @@ def test_only_plain_requests_are_learnt():
     ):
         assert learnt(data, **different).find(data) is None
     assert learnt(data + b"more").find(data) is None
-    two = b"GET /a HTTP/1.1\nHost: x\n\nGET /b HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd"
+    two = b"GET /a HTTP/1.1\nHost: x\n\nGET /b HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd"
     assert learnt(two).find(two) is None
-    long = b"POST /a?b=c HTTP/1.1\r\nX: " + b"x" * 3000 + b"\r\nContent-Length: 4\r\n\r\nabcd"
+    long = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 3000 + b"\r\nContent-Length: 4\r\n\r\nabcd"
     assert learnt(long).find(long) is None
 
 
@@ -69,7 +69,7 @@ def test_heads_that_never_come_again_do_not_keep_out_those_that_do():
     request = parse_request(b"GET", b"/", {})
     assert request is not None
     for number in range(2000):
-        data = b"GET / HTTP/1.1\r\nX-Request-Id: %d\r\n\r\n" % number
+        data = b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-Id: %d\r\n\r\n" % number
         heads.learn(data, IncomingRequest(request, keep_alive=True))
         assert heads.find(data) is not None
     assert len(heads._heads) <= 512
@@ -87,7 +87,7 @@ async def test_known_and_unknown_requests_are_answered_alike_and_in_order():
                 size = numbers.choice([len(whole(b"ttt")), len(whole(b"")), 40, 1000])
                 pieces.append(data[at : at + size])
                 at += size
-            said = await exchange(port, *pieces, b"GET /last HTTP/1.1\r\n" + CLOSE, pause_s=0.0005)
+            said = await exchange(port, *pieces, b"GET /last HTTP/1.1\r\nHost: x\r\n" + CLOSE, pause_s=0.0005)
             assert statuses(said) == [200] * 31
             answers = [body(part) for part in said.split(b"HTTP/1.1 200")[1:]]
             assert answers == [b"POST /a?b=c " + text for text in texts] + [b"GET /last? "]
@@ -98,7 +98,7 @@ async def test_a_known_request_is_refused_where_the_application_says_so_and_not_
     app = Echo()
     app.gate.set()
     async with serving(app) as (_, port):
-        ask = b"GET /7 HTTP/1.1\r\n\r\n"
+        ask = b"GET /7 HTTP/1.1\r\nHost: x\r\n\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
         async def status() -> int:
@@ -112,7 +112,7 @@ async def test_a_known_request_is_refused_where_the_application_says_so_and_not_
             assert await status() == expected
         begun = app.begun
         app.gate.clear()
-        writer.write(b"GET /7 HTTP/1.1\r\n" + CLOSE)
+        writer.write(b"GET /7 HTTP/1.1\r\nHost: x\r\n" + CLOSE)
         while app.begun == begun:
             await asyncio.sleep(0.01)
         writer.write(ask)

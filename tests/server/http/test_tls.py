@@ -12,6 +12,8 @@ import trustme
 from ingrain.app.listen import open_socket
 from ingrain.errors import SettingsError
 from ingrain.server.http import server as server_module
+from ingrain.server.http.application import BodyLimit
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.http.message import Response
 from ingrain.server.http.server import HttpServer
@@ -25,16 +27,23 @@ CA.configure_trust(TRUSTING)
 class Echo:
     """Answers every request at once with its path and body."""
 
+    def __init__(self, max_body_bytes=67_108_864) -> None:
+        self.body_limit = BodyLimit(max_body_bytes, "INGRAIN_MAX_BODY_BYTES")
+
+    def admit(self, request):
+        return {}
+
     def begin(self, request):
-        return EchoExchange(request)
+        return EchoExchange(request, self.body_limit)
 
     def refuse(self, error):
         return Response(error.message.encode(), 400)
 
 
 class EchoExchange:
-    def __init__(self, request) -> None:
+    def __init__(self, request, body_limit) -> None:
         self.request = request
+        self.body_limit = body_limit
 
     def start(self, deliver):
         return Response(self.request.path.encode() + self.request.body)
@@ -54,9 +63,10 @@ def write_certificate(folder, *names, ca=CA):
 
 
 @contextlib.asynccontextmanager
-async def serving(folder, **limits):
+async def serving(folder, app=None, **limits):
     tls = TlsCertificate(*write_certificate(folder))
-    server, listener = HttpServer(Echo(), HttpLimits(**limits), tls=tls), open_socket("127.0.0.1", 0, "a test's port")
+    server = HttpServer(app or Echo(), HttpLimits(**limits), BodyBudget(2**30), tls=tls)
+    listener = open_socket("127.0.0.1", 0, "a test's port")
     await server.start(listener)
     try:
         yield server, listener.getsockname()[1]
@@ -70,7 +80,7 @@ async def connect(port, context=TRUSTING):
 
 async def get(reader, writer, path, body=b"") -> bytes:
     """Send a request and return the body of the response; the connection stays open."""
-    writer.write(b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (path, len(body)) + body)
+    writer.write(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, len(body)) + body)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     return await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
 
@@ -91,7 +101,7 @@ async def test_an_accepted_socket_gets_its_handshake_and_is_counted_when_it_clos
     """As a worker gets its connections: accepted by another process, with the handshake still to come."""
     closed = []
     tls = TlsCertificate(*write_certificate(tmp_path))
-    server = HttpServer(Echo(), HttpLimits(), on_closed=lambda: closed.append(1), tls=tls)
+    server = HttpServer(Echo(), HttpLimits(), BodyBudget(2**30), on_closed=lambda: closed.append(1), tls=tls)
     await server.start(None)
     with open_socket("127.0.0.1", 0, "a test's port") as listener:
         loop = asyncio.get_running_loop()
@@ -104,7 +114,7 @@ async def test_an_accepted_socket_gets_its_handshake_and_is_counted_when_it_clos
         assert await get(reader, writer, b"/a") == b"/a"
         writer.close()
         (_, plain), _ = await asyncio.gather(asyncio.open_connection("127.0.0.1", port), accept())
-        plain.write(b"GET / HTTP/1.1\r\n\r\n")
+        plain.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(30):
             while len(closed) < 2:
                 await asyncio.sleep(0.01)
@@ -117,9 +127,9 @@ async def test_an_accepted_socket_gets_its_handshake_and_is_counted_when_it_clos
 
 
 async def test_a_refused_body_is_answered_before_it_has_come(tmp_path):
-    async with serving(tmp_path, max_body_bytes=1_000) as (_, port):
+    async with serving(tmp_path, Echo(max_body_bytes=1_000)) as (_, port):
         reader, writer = await connect(port)
-        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n" + b"b" * 300_000)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b"b" * 300_000)
         assert b" 413 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         assert b"INGRAIN_MAX_BODY_BYTES" in await asyncio.wait_for(reader.read(), 30)
         writer.close()
@@ -129,7 +139,7 @@ async def test_plain_http_and_distrust_end_the_connection_and_leave_no_trace_in_
     caplog.set_level(logging.INFO)
     async with serving(tmp_path) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             assert b"HTTP" not in await asyncio.wait_for(reader.read(), 30)
         writer.close()

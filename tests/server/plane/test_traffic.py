@@ -17,6 +17,7 @@ CALLERS, CONNECTIONS = 12, 25
 def post(path: str, body: bytes, *headers: bytes, length: int | None = None) -> bytes:
     lines = [
         b"POST %s HTTP/1.1" % path.encode(),
+        b"Host: localhost",
         *headers,
         b"Content-Length: %d" % (len(body) if length is None else length),
     ]
@@ -29,7 +30,7 @@ def embed(text, *headers: bytes) -> bytes:
 
 def piece(numbers: random.Random) -> bytes:
     """Return a request, a few, a part of one, or something else."""
-    chunked = b"POST /embed_text HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = b"POST /embed_text HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     choices = [
         *[embed(numbers.choice(["red", "red green w1", "poison", "broken", ["red"] * 9])) for _ in range(6)],
         embed("red") * numbers.randrange(1, 60),
@@ -40,13 +41,13 @@ def piece(numbers: random.Random) -> bytes:
         post("/embed_text", b"x" * 10, length=numbers.choice([10, 3_000, 300_000, 10**9])),
         post("/nope", b"abc", length=numbers.choice([3, 100, 10**6])),
         chunked + numbers.choice([b"zz\r\n", b"2\r\n{}\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\nA: b\r\n\r\n", b"5\r\nab"]),
-        b"GET /health HTTP/1.1\r\n\r\n",
-        b"HEAD /ready HTTP/1.1\r\n\r\n",
-        b"GET /openapi.json HTTP/1.1\r\n\r\n" * numbers.randrange(1, 30),
-        b"GET /metrics HTTP/1.1\r\nAccept: text/plain;version=a.b.c\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"HEAD /ready HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * numbers.randrange(1, 30),
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain;version=a.b.c\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
         b"GET /" + b"a" * numbers.randrange(100_000),
-        numbers.choice([b"GARBAGE\r\n\r\n", b"\x00\x01", b"BREW / HTTP/1.1\r\n\r\n", b"\r\n\r\n"]),
+        numbers.choice([b"GARBAGE\r\n\r\n", b"\x00\x01", b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\r\n\r\n"]),
     ]
     return numbers.choice(choices)
 
@@ -104,6 +105,7 @@ async def test_every_request_that_is_begun_ends_once_and_nothing_is_left(tmp_pat
                 await asyncio.sleep(0.05)
         telemetry = planes.services.telemetry
         assert (load.requests, load.in_progress) == (0, 0)
+        assert planes.services.bodies.held_bytes == 0
         assert begun > 300
         assert sum(telemetry._answers.values()) == begun
         for _, queue in planes.services.registry.queues():

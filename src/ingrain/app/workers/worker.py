@@ -87,6 +87,7 @@ class Worker:
         self._http = HttpServer(
             PlaneApplication("inference", self._services, load_tables(settings.extensions).dialects),
             http_limits(settings),
+            self._services.bodies,
             on_closed=lambda: table.count_closed(number),
             tls=TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file),
         )

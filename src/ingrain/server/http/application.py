@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from ingrain.errors import IngrainError
@@ -17,12 +18,30 @@ class Started(enum.Enum):
     NEEDS_A_TASK = enum.auto()
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """Limit of a request body.
+
+    Attributes:
+        max_bytes: The limit.
+        setting: The setting that determines it, for error messages.
+    """
+
+    max_bytes: int
+    setting: str
+
+
 class Exchange(Protocol):
     """A request that the application has accepted.
 
     The server calls one of ``start``, ``refuse`` and ``abandon``. After ``start``, the request ends with a response or
     with ``abandon``.
     """
+
+    @property
+    def body_limit(self) -> BodyLimit:
+        """Limit of the request's body."""
+        ...
 
     def start(self, deliver: Callable[[Response], None]) -> Response | Started:
         """Start answering the request, whose body is complete. Raises no exception.
@@ -51,6 +70,14 @@ class Exchange(Protocol):
 
 class Application(Protocol):
     """Answers requests."""
+
+    def admit(self, request: Request) -> Response | Mapping[str, str]:
+        """Check a request head. Called once for each distinct head, as the server caches heads that are admitted.
+
+        Returns:
+            An error response, or headers to add to the response.
+        """
+        ...
 
     def begin(self, request: Request) -> Exchange | Response:
         """Accept a request by its head, before its body is read, or return an error response."""

@@ -7,6 +7,8 @@ import logging
 from collections import deque
 from typing import cast
 
+import msgspec
+
 from ingrain.errors import IngrainError
 from ingrain.server.http.application import Exchange, Started
 from ingrain.server.http.incoming import IncomingRequest, announced_length
@@ -17,6 +19,7 @@ from ingrain.server.http.refusals import body_too_large, too_slow
 
 _MOST_PIPELINED = 16
 _SHORT_BODY = 262_144
+_NOT_COUNTED = 16_384  # bodies that arrive whole with their head and are no larger are not counted in the budget
 _LINGER_S = 2.0
 _LEAST_BYTES_PER_S = 16_384
 _LARGE_BODY = 65_536  # copying a larger body behind its head takes longer than another buffer in the call
@@ -38,6 +41,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, host: ConnectionHost) -> None:
         self._host = host
         self._limits = host.limits
+        self._bodies = host.bodies
         self._parser = RequestParser(self, host.limits.max_header_bytes)
         self._transport: asyncio.Transport
         self._unparsed = b""
@@ -73,6 +77,7 @@ class Connection(asyncio.Protocol):
         for message in (*self._waiting, self._current, self._incoming):
             if message is not None:
                 message.abandon()
+                self._release(message)
         # Free the bodies now, before the garbage collector finds the reference cycle of connection and parser.
         self._waiting.clear()
         self._incoming = self._current = self._task = None
@@ -110,7 +115,12 @@ class Connection(asyncio.Protocol):
         request = self._host.known_heads.find(data)
         if request is None or len(self._waiting) >= _MOST_PIPELINED:
             return False
+        size = len(request.body)
+        if size > _NOT_COUNTED and not self._bodies.has_room(size):
+            return False
         message = IncomingRequest(request, keep_alive=True)
+        if size > _NOT_COUNTED:
+            self._hold(message, size)
         begun = self._host.application.begin(request)
         if isinstance(begun, Response):
             message.refusal = begun
@@ -164,13 +174,22 @@ class Connection(asyncio.Protocol):
         if self._is_lingering:
             return
         self._incoming = message
-        begun = self._host.application.begin(message.request)
+        begun: Exchange | Response
+        admitted = self._host.application.admit(message.request)
+        if isinstance(admitted, Response):
+            begun, message.may_be_cached = admitted, False
+        else:
+            message.added_headers, message.may_be_cached = admitted, not admitted
+            begun = self._host.application.begin(message.request)
         if isinstance(begun, Response):
             self._refuse_body(message, begun, at_once=message.expects_continue)
             return
         message.exchange = begun
-        if announced_length(message.request) > self._limits.max_body_bytes:
-            self._refuse_body(message, begun.refuse(body_too_large(self._limits.max_body_bytes)), at_once=True)
+        length = announced_length(message.request)
+        if length > begun.body_limit.max_bytes:
+            self._refuse_body(message, begun.refuse(body_too_large(begun.body_limit)), at_once=True)
+        elif not self._bodies.has_room(length):
+            self._refuse_body(message, begun.refuse(self._bodies.full()), at_once=True)
         elif message.expects_continue:
             self._send_continue()
 
@@ -180,11 +199,13 @@ class Connection(asyncio.Protocol):
         if message is None or message.exchange is None or message.refusal is not None or self._is_lingering:
             return
         message.size += len(piece)
-        if message.size > self._limits.max_body_bytes:
-            self._refuse_body(
-                message, message.exchange.refuse(body_too_large(self._limits.max_body_bytes)), at_once=True
-            )
+        limit = message.exchange.body_limit
+        if message.size > limit.max_bytes:
+            self._refuse_body(message, message.exchange.refuse(body_too_large(limit)), at_once=True)
+        elif not self._bodies.has_room(len(piece)):
+            self._refuse_body(message, message.exchange.refuse(self._bodies.full()), at_once=True)
         else:
+            self._hold(message, len(piece))
             message.add(piece)
 
     def request_parsed(self) -> None:
@@ -250,13 +271,25 @@ class Connection(asyncio.Protocol):
             message.expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def _hold(self, message: IncomingRequest, size: int) -> None:
+        self._bodies.take(size)
+        message.held_bytes += size
+
+    def _release(self, message: IncomingRequest) -> None:
+        if message.held_bytes:
+            self._bodies.give_back(message.held_bytes)
+            message.held_bytes = 0
+
     def _write(self, message: IncomingRequest, response: Response) -> None:
         self._current = None
+        self._release(message)
         if self._transport.is_closing():
             return
         stays = message.keep_alive and not self._host.is_closing
         connection = ("keep-alive" if message.is_http_1_0 else "") if stays else "close"
         self._idle_since = self._host.now
+        if message.added_headers:
+            response = msgspec.structs.replace(response, headers={**response.headers, **message.added_headers})
         head = encode_head(response, date=self._host.date, connection=connection)
         if message.request.method == "HEAD":
             self._transport.write(head)
@@ -269,13 +302,13 @@ class Connection(asyncio.Protocol):
 
     def _hang_up(self) -> None:
         """Close after the written bytes are sent; linger if the client is still sending."""
-        for message in self._waiting:
-            message.abandon()
+        for message in (*self._waiting, self._incoming):
+            if message is not None:
+                message.abandon()
+                self._release(message)
         self._waiting.clear()
+        self._incoming = None
         must_linger = self._is_reading or bool(self._unparsed)
-        if self._incoming is not None:
-            self._incoming.abandon()
-            self._incoming = None
         self._is_lingering, self._unparsed = True, b""
         if not must_linger:
             self._transport.close()
@@ -313,6 +346,7 @@ class Connection(asyncio.Protocol):
     def _enqueue_last(self, message: IncomingRequest) -> None:
         message.keep_alive = False
         message.first, message.rest = b"", None
+        self._release(message)
         self._is_lingering = True
         self._idle_since = self._host.now
         self._waiting.append(message)

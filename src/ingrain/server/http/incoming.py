@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
+from collections.abc import Mapping
 
 import httptools
 import msgspec
 
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
+
+_AUTHORITY_END = re.compile(rb"[/?#]")
 
 
 class IncomingRequest(msgspec.Struct, eq=False):
@@ -22,6 +26,9 @@ class IncomingRequest(msgspec.Struct, eq=False):
         is_begun: Whether a task answers the request.
         exchange: The application's exchange, if it accepted the request.
         refusal: The error response, if the request is refused.
+        added_headers: Headers to add to the response.
+        may_be_cached: Whether another request with the same head needs no new check of the head.
+        held_bytes: Bytes of the body that the budget of bodies counts.
         size: Bytes of the body received so far.
         first: First piece of the body.
         rest: The other pieces of the body, joined.
@@ -34,6 +41,9 @@ class IncomingRequest(msgspec.Struct, eq=False):
     is_begun: bool = False
     exchange: Exchange | None = None
     refusal: Response | None = None
+    added_headers: Mapping[str, str] = {}
+    may_be_cached: bool = True
+    held_bytes: int = 0
     size: int = 0
     first: bytes = b""
     rest: bytearray | None = None
@@ -59,12 +69,15 @@ class IncomingRequest(msgspec.Struct, eq=False):
 
 
 def parse_request(method: bytes, url: bytes, headers: dict[bytes, bytes]) -> Request | None:
-    """Build a request from its parsed head; None if the URL is invalid."""
+    """Build a request from its parsed head; None if the URL is invalid. The host of a whole URL replaces ``Host``."""
     if not url.startswith(b"/") and b"://" in url:
         try:
             parsed = httptools.parse_url(url)
         except httptools.HttpParserInvalidURLError:
             return None
+        if parsed.schema.lower() not in (b"http", b"https"):
+            return None
+        headers[b"host"] = _AUTHORITY_END.split(url.partition(b"://")[2], maxsplit=1)[0]
         url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
     path, _, query = url.decode("latin-1").partition("?")
     if "%" in path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ingrain.server.http.application import Application
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.known_heads import KnownHeads
 
 
@@ -16,13 +17,11 @@ class HttpLimits:
 
     Attributes:
         max_header_bytes: Limit for request line and headers together.
-        max_body_bytes: Limit for a request body.
         read_timeout_s: Timeout for receiving a request, and for a client that does not read its response.
         keep_alive_s: Timeout of an idle connection.
     """
 
     max_header_bytes: int = 65_536
-    max_body_bytes: int = 67_108_864
     read_timeout_s: float = 60.0
     keep_alive_s: float = 75.0
 
@@ -49,6 +48,7 @@ class ConnectionHost(Protocol):
     Attributes:
         application: Answers the requests.
         limits: Limits of each connection.
+        bodies: Counts the bytes of all request bodies.
         known_heads: Cache of parsed request heads, shared by all connections.
         loop: The event loop.
         now: Time of the event loop, updated about once a second.
@@ -58,6 +58,7 @@ class ConnectionHost(Protocol):
 
     application: Application
     limits: HttpLimits
+    bodies: BodyBudget
     known_heads: KnownHeads
     loop: asyncio.AbstractEventLoop
     now: float

@@ -60,7 +60,9 @@ class KnownHeads:
             return  # httptools also accepts a bare newline, so the head may end elsewhere
         if end < 0 or len(data) != end + len(_END) + length or message.size != length:
             return
-        if not message.keep_alive or message.is_http_1_0 or not _OTHER_FRAMING.isdisjoint(request.headers):
+        if not message.may_be_cached or not message.keep_alive or message.is_http_1_0:
+            return
+        if not _OTHER_FRAMING.isdisjoint(request.headers):
             return
         if len(self._heads) >= _MOST:
             self._heads.clear()  # start over, so that heads seen only once do not fill the cache for ever

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Protocol
 
 import httptools
 
 from ingrain.errors import IngrainError
 from ingrain.server.http.incoming import IncomingRequest, announced_length, parse_request
-from ingrain.server.http.refusals import headers_too_large, malformed
+from ingrain.server.http.refusals import headers_too_large, host_missing, malformed, unknown_transfer_coding
 
 # Bytes passed to httptools at a time outside a body of known length. Small slices, because one slice may start several
 # requests, and the connection counts them only between slices.
 _HEAD_SLICE, _CHUNKED_SLICE = 1024, 4096
 _MOST_HEADERS = 256
+# RFC 9110 allows any registered name in Host, even an empty one and commas, by which two headers would be joined.
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?")
 
 log = logging.getLogger("ingrain.server")
 
@@ -149,8 +152,14 @@ class RequestParser:
         parser, headers = self._parser, self._headers
         version = parser.get_http_version()
         request = parse_request(parser.get_method(), self._url, headers)
-        if request is None or version not in ("1.0", "1.1") or b"," in headers.get(b"host", b""):
+        if request is None or version not in ("1.0", "1.1"):
             raise malformed()
+        host = headers.get(b"host")
+        if not (_HOST.fullmatch(host) if host is not None else version == "1.0"):
+            raise host_missing()
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
+            raise unknown_transfer_coding() if version == "1.1" else malformed()
         self._message = IncomingRequest(
             request,
             keep_alive=parser.should_keep_alive(),

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ingrain.errors import DeadlineExceededError, HeadersTooLargeError, InvalidRequestError, TooLargeError
+from ingrain.errors import (
+    HeadersTooLargeError,
+    InvalidRequestError,
+    RequestTimeoutError,
+    TooLargeError,
+    UnsupportedTransferCodingError,
+)
+from ingrain.server.http.application import BodyLimit
 
 
 def malformed() -> InvalidRequestError:
@@ -19,14 +26,26 @@ def headers_too_large(max_bytes: int, max_headers: int) -> HeadersTooLargeError:
     )
 
 
-def body_too_large(max_bytes: int) -> TooLargeError:
+def body_too_large(limit: BodyLimit) -> TooLargeError:
     """Build the error for a body above the size limit."""
     return TooLargeError(
-        f"The body is larger than {max_bytes} bytes, the limit of this server (INGRAIN_MAX_BODY_BYTES).",
-        facts={"limit": max_bytes},
+        f"The body is larger than {limit.max_bytes} bytes, the limit of this server ({limit.setting}).",
+        facts={"limit": limit.max_bytes},
     )
 
 
-def too_slow(timeout_s: float) -> DeadlineExceededError:
+def too_slow(timeout_s: float) -> RequestTimeoutError:
     """Build the error for a request that does not arrive in time."""
-    return DeadlineExceededError(f"The request did not arrive within {timeout_s:g} s (INGRAIN_REQUEST_TIMEOUT_S).")
+    return RequestTimeoutError(f"The request did not arrive within {timeout_s:g} s (INGRAIN_REQUEST_TIMEOUT_S).")
+
+
+def host_missing() -> InvalidRequestError:
+    """Build the error for an HTTP/1.1 request without a valid ``Host`` header."""
+    return InvalidRequestError("The request needs one Host header with a host name or address.", param="Host")
+
+
+def unknown_transfer_coding() -> UnsupportedTransferCodingError:
+    """Build the error for a body in a transfer coding other than chunked."""
+    return UnsupportedTransferCodingError(
+        "Transfer-Encoding must be chunked; this server takes no other transfer coding.", param="Transfer-Encoding"
+    )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ingrain.server.http.application import Application
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.connection import Connection
 from ingrain.server.http.interfaces import HostedConnection, HttpLimits
 from ingrain.server.http.known_heads import KnownHeads
@@ -30,6 +31,7 @@ class HttpServer:
     Args:
         application: Answers the requests.
         limits: Limits of each connection.
+        bodies: Counts the bytes of the request bodies of all servers in this process.
         on_closed: Called after each connection that closes.
         tls: Certificate for TLS; plain HTTP if None.
     """
@@ -38,11 +40,13 @@ class HttpServer:
         self,
         application: Application,
         limits: HttpLimits,
+        bodies: BodyBudget,
         on_closed: Callable[[], None] | None = None,
         tls: TlsCertificate | None = None,
     ) -> None:
         self.application = application
         self.limits = limits
+        self.bodies = bodies
         self.known_heads = KnownHeads()
         self.connections: set[HostedConnection] = set()
         self.is_closing = False

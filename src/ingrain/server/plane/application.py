@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ingrain.api import types
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
+from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.docs_page import docs_page
 from ingrain.server.plane.endpoint import Endpoint, request_id_of
 from ingrain.server.plane.errors import error_response
@@ -28,6 +30,7 @@ class PlaneApplication:
 
     def __init__(self, plane: Plane, services: Services, dialects: Sequence[Dialect]) -> None:
         self._dialects = dialects
+        self._services = services
         self._endpoints: dict[tuple[str, str], Endpoint] = {
             (route.method, route.path): Endpoint(route, dialect, services)
             for dialect in dialects
@@ -35,7 +38,9 @@ class PlaneApplication:
             if route.plane == plane
         }
         self._open_ended = [(path.partition("{")[0], path) for _, path in self._endpoints if path.endswith("}")]
+        welcome = types.MessageAnswer(message=f"This is the {plane} plane of Ingrain. GET /docs lists the routes.")
         self._pages = {
+            "/": struct_answer(welcome),
             "/openapi.json": Response(openapi_json(dialects)),
             "/docs": Response(docs_page(dialects), media_type="text/html; charset=utf-8"),
         }
@@ -43,22 +48,53 @@ class PlaneApplication:
         for method, path in self._endpoints:
             self._methods.setdefault(path, set()).add(method)
 
+    def admit(self, request: Request) -> Response | Mapping[str, str]:
+        """Return the error response to a request that a browser may not send, else headers to add to the response."""
+        endpoint = self._endpoint(request)
+        takes_forms = endpoint is not None and endpoint.route.takes_images
+        try:
+            return self._services.sites.check(request, takes_forms=takes_forms)
+        except IngrainError as error:
+            return self._refuse(error, request)
+
     def begin(self, request: Request) -> Exchange | Response:
         """Return the exchange of an accepted request, or the response to any other."""
-        method = "GET" if request.method == "HEAD" else request.method
-        endpoint = self._endpoints.get((method, request.path)) or self._endpoints.get((method, self._path(request)))
+        endpoint = self._endpoint(request)
         if endpoint is not None:
             exchange = endpoint.begin(request)
             return exchange.refusal or exchange
-        if method == "GET" and request.path in self._pages:
-            return self._pages[request.path]
+        if request.path in self._pages and request.method in ("GET", "HEAD"):
+            return self._page(request)
         methods = self._methods.get(self._path(request))
-        if methods is None:
+        if methods is None and request.path != "*":
             return self._refuse(RouteNotFoundError("There is no such route. GET /docs lists the routes."), request)
-        error = MethodNotAllowedError(f"This route does not take {request.method}. GET /docs lists the routes.")
-        response = self._refuse(error, request)
-        response.headers["allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+        methods = {"OPTIONS", *(methods or ("GET", "POST", "DELETE"))}
+        if "GET" in methods:
+            methods.add("HEAD")
+        if request.method == "OPTIONS":
+            response = Response(b"", media_type="text/plain")
+        else:
+            error = MethodNotAllowedError(f"This route does not take {request.method}. GET /docs lists the routes.")
+            response = self._refuse(error, request)
+        response.headers["allow"] = ", ".join(sorted(methods))
         return response
+
+    def _endpoint(self, request: Request) -> Endpoint | None:
+        """Return the endpoint of the matching route. Slashes at the end of the request's path are removed."""
+        method = "GET" if request.method == "HEAD" else request.method
+        endpoint = self._endpoints.get((method, request.path))
+        if endpoint is not None:
+            return endpoint
+        if request.path.endswith("/"):
+            request.path = request.path.rstrip("/") or "/"
+        return self._endpoints.get((method, self._path(request)))
+
+    def _page(self, request: Request) -> Response:
+        try:
+            self._services.keys.check_any(request.headers.get(b"authorization"))
+        except IngrainError as error:
+            return self._refuse(error, request)
+        return self._pages[request.path]
 
     def _path(self, request: Request) -> str:
         """Return the path of the matching route: an open-ended route's template, else the request's own path."""

@@ -14,11 +14,10 @@ _SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 class KeyRing:
-    """API keys with their scopes. A scope that no key has needs no key."""
+    """API keys with their scopes. Without any key every scope is open, with one every scope needs a key."""
 
     def __init__(self, keys: Mapping[str, frozenset[Scope]]) -> None:
         self._keys = {key.encode(): scopes for key, scopes in keys.items()}
-        self._guarded = frozenset().union(*keys.values())
 
     def check(self, scope: Scope | None, authorization: bytes | None) -> None:
         """Check that a request may use a route.
@@ -28,28 +27,52 @@ class KeyRing:
             authorization: The request's ``Authorization`` header.
 
         Raises:
-            AuthenticationError: The scope needs a key, and the key is missing or wrong.
+            AuthenticationError: The key is missing or wrong.
             PermissionDeniedError: The key lacks the scope.
         """
-        if scope is None or scope not in self._guarded:
+        if scope is None or not self._keys:
             return
+        if scope not in self._authenticate(authorization):
+            raise PermissionDeniedError(f"The API key lacks the scope {scope!r}.")
+
+    def knows(self, authorization: bytes | None) -> bool:
+        """Return whether a request has a key of any scope, or there are no keys."""
+        try:
+            self.check_any(authorization)
+        except AuthenticationError:
+            return False
+        return True
+
+    def check_any(self, authorization: bytes | None) -> None:
+        """Check that a request has a key of any scope, if there are keys.
+
+        Raises:
+            AuthenticationError: The key is missing or wrong.
+        """
+        if self._keys:
+            self._authenticate(authorization)
+
+    def _authenticate(self, authorization: bytes | None) -> frozenset[Scope]:
+        """Return the scopes of a request's key.
+
+        Raises:
+            AuthenticationError: The key is missing or wrong.
+        """
         kind, _, given = (authorization or b"").partition(b" ")
         if kind.lower() != b"bearer" or not given.strip():
             raise AuthenticationError("An API key is needed: send `Authorization: Bearer KEY`.")
         scopes = self._find(given.strip())
         if scopes is None:
             raise AuthenticationError("The API key is not valid.")
-        if scope not in scopes:
-            raise PermissionDeniedError(f"The API key lacks the scope {scope!r}.")
+        return scopes
 
-    def number(self, scope: Scope, authorization: bytes | None) -> int:
-        """Return the number of a request's key, from 1; 0 if the scope needs no key.
+    def number(self, authorization: bytes | None) -> int:
+        """Return the number of a request's key, from 1; 0 if there are no keys.
 
         Args:
-            scope: The scope that the route requires.
             authorization: The ``Authorization`` header of a request that ``check`` has accepted.
         """
-        if scope not in self._guarded:
+        if not self._keys:
             return 0
         given = (authorization or b"").partition(b" ")[2].strip()
         return sum(number for number, key in enumerate(self._keys, 1) if hmac.compare_digest(key, given))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -15,40 +15,45 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
+
+
+class DecodedBody(bytes):
+    """The body of a request that was decoded beforehand, in a thread; as bytes it is empty.
+
+    Attributes:
+        value: The decoded body.
+    """
+
+    value: Any
 
 
 def decode(body: bytes, kind: type[R]) -> R:
     """Decode a JSON body with field names in camelCase or snake_case.
 
+    Decoding stops at the first field that is unknown or has a wrong type, and builds no value of an unknown field. So
+    a body that is refused costs no more than one that is accepted.
+
+    Args:
+        body: The body.
+        kind: Type of the body. Unknown fields are ignored unless it has ``forbid_unknown_fields``.
+
     Raises:
         InvalidRequestError: The body is not JSON, or a field is unknown, missing, or of a wrong type or value.
     """
-    return _decode(body, kind, kind, ignore_unknown=False)
-
-
-def decode_open(body: bytes, kind: type[R]) -> R:
-    """Decode a JSON body with field names in snake_case or camelCase, and ignore unknown fields.
-
-    Raises:
-        InvalidRequestError: The body is not JSON, or a field is missing or of a wrong type or value.
-    """
+    if type(body) is DecodedBody:
+        return cast(R, body.value)
     strict: type[R] = _strict(kind)
-    return _decode(body, kind, strict, ignore_unknown=True)
-
-
-def _decode(body: bytes, kind: type[R], strict: type[R], *, ignore_unknown: bool) -> R:
-    """Decode with ``strict``; if validation fails, decode again to accept both spellings and to explain the error."""
     try:
         try:
             decoder: msgspec.json.Decoder[R] = _decoder(strict)
             return decoder.decode(body)
-        except msgspec.ValidationError:
-            raw = msgspec.json.decode(body)
+        except msgspec.ValidationError:  # an error, or a field in another spelling
+            return _merge(_decoder(_any_spelling(kind)).decode(body), kind)
+    except msgspec.ValidationError as error:
+        raise _explain(error, kind) from error
     except _NOT_JSON as error:
         raise InvalidRequestError("The body is not valid JSON.") from error
-    if not isinstance(raw, dict):
-        raise InvalidRequestError("The body must be a JSON object.")
-    return _convert(raw, kind, strict=True, ignore_unknown=ignore_unknown)
 
 
 def decode_form(fields: Mapping[str, object], kind: type[R]) -> R:
@@ -57,45 +62,52 @@ def decode_form(fields: Mapping[str, object], kind: type[R]) -> R:
     Raises:
         InvalidRequestError: As in ``decode``.
     """
-    return _convert(fields, kind, strict=False)
-
-
-def _convert(raw: Mapping[str, object], kind: type[R], *, strict: bool, ignore_unknown: bool = False) -> R:
-    names = _names(kind)
-    unknown = [field for field in raw if field not in names]
-    if unknown and ignore_unknown:
-        raw = {field: value for field, value in raw.items() if field in names}
-    elif unknown:
-        known = list(dict.fromkeys(names.values()))
-        raise InvalidRequestError(
-            f"Unknown field {unknown[0][:100]!r}. The fields are {', '.join(known)}.",
-            param=unknown[0][:100],
-            facts={"knownFields": known},
-        )
-    renamed: dict[str, object] = {}
-    for field, value in raw.items():
-        if names[field] in renamed:
-            raise InvalidRequestError(f"Field {names[field]!r} is given twice.", param=field)
-        renamed[names[field]] = value
-    missing = [name for name in _required(kind) if name not in renamed]
-    if missing:
-        raise InvalidRequestError(f"Field {missing[0]!r} is missing.", param=missing[0])
     try:
-        return msgspec.convert(renamed, kind, strict=strict)
+        return _merge(msgspec.convert(fields, _any_spelling(kind), strict=False), kind)
     except msgspec.ValidationError as error:
         raise _explain(error, kind) from error
+
+
+def _merge(given: msgspec.Struct, kind: type[R]) -> R:
+    """Build the body from a value of ``_any_spelling``.
+
+    Raises:
+        InvalidRequestError: A field is given in two spellings, or is missing.
+    """
+    values: dict[str, object] = {}
+    for spelling, name in _names(kind).items():
+        value = getattr(given, spelling)
+        if value is msgspec.UNSET:
+            continue
+        if name in values:
+            raise InvalidRequestError(f"Field {name!r} is given twice.", param=spelling)
+        values[name] = value
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    missing = [name for name, field in fields.items() if field.required and name not in values]
+    if missing:
+        raise InvalidRequestError(f"Field {missing[0]!r} is missing.", param=missing[0])
+    return kind(**{fields[name].name: value for name, value in values.items()})
 
 
 def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequestError:
     """Return an error that names the wrong field. msgspec documents where its message holds the path."""
     match = _PATH.match(str(error))
     assert match is not None
-    path = (match["path"] or "$").removeprefix("$").removeprefix(".")
-    what = match["what"].replace("`", "")
-    subject = f"Field {path!r}" if path else "The body"
-    allowed = _choices(kind).get(re.split(r"[.\[]", path, maxsplit=1)[0])
+    what, path = match["what"], match["path"]
+    if path is None and (unknown := _UNKNOWN.match(what)) is not None:
+        field, known = unknown["field"][:100], list(dict.fromkeys(_names(kind).values()))
+        return InvalidRequestError(
+            f"Unknown field {field!r}. The fields are {', '.join(known)}.", param=field, facts={"knownFields": known}
+        )
+    if path is None:
+        return InvalidRequestError("The body must be a JSON object.")
+    spelling, *rest = re.split(r"(?=[.\[])", path.removeprefix("$").removeprefix("."), maxsplit=1)
+    name = _names(kind).get(spelling, spelling)
+    allowed = _choices(kind).get(name)
     hint = f" Allowed: {', '.join(map(str, allowed))}." if allowed else ""
-    return InvalidRequestError(f"{subject} is not valid: {what[:1].lower()}{what[1:]}.{hint}", param=path or None)
+    what = what.replace("`", "")
+    path = name + "".join(rest)
+    return InvalidRequestError(f"Field {path!r} is not valid: {what[:1].lower()}{what[1:]}.{hint}", param=path)
 
 
 @cache
@@ -118,12 +130,24 @@ def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
 @cache
 def _strict(kind: type[R]) -> type[R]:
     """Return a subtype that refuses unknown fields: such a field may be a known one in the other spelling."""
+    if kind.__struct_config__.forbid_unknown_fields:
+        return kind
     return type(f"Strict{kind.__name__}", (kind,), {"__doc__": kind.__doc__}, frozen=True, forbid_unknown_fields=True)
 
 
 @cache
-def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(field.encode_name for field in msgspec.structs.fields(kind) if field.required)
+def _any_spelling(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Return a type with an optional field for each spelling of each field; it refuses unknown fields like ``kind``."""
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    return msgspec.defstruct(
+        f"AnySpelling{kind.__name__}",
+        [
+            (spelling, Union[types[name], msgspec.UnsetType], msgspec.UNSET)  # noqa: UP007 - the type is a value
+            for spelling, name in _names(kind).items()
+        ],
+        kw_only=True,
+        forbid_unknown_fields=kind.__struct_config__.forbid_unknown_fields,
+    )
 
 
 @cache

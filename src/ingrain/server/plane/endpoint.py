@@ -14,9 +14,10 @@ from typing import Any
 
 from ingrain.errors import IngrainError, QueueFullError
 from ingrain.machine_faults import machine_fault
-from ingrain.server.http.application import Started
+from ingrain.server.http.application import BodyLimit, Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.errors import error_response
+from ingrain.server.plane.prepare import decode_in_a_thread, decompressed, needs_preparation
 from ingrain.server.plane.route import Dialect, Route, Work
 from ingrain.server.plane.services import Services
 
@@ -43,6 +44,11 @@ class Endpoint:
         self.dialect = dialect
         self.services = services
         self._max_requests = services.limits.max_requests
+        self.body_limit = (
+            BodyLimit(services.limits.max_image_body_bytes, "INGRAIN_MAX_IMAGE_BODY_BYTES")
+            if route.takes_images
+            else BodyLimit(services.limits.max_body_bytes, "INGRAIN_MAX_BODY_BYTES")
+        )
 
     def begin(self, request: Request) -> RouteExchange:
         """Start an exchange; its ``refusal`` is set if the key or the limit refuses the request."""
@@ -68,6 +74,7 @@ class RouteExchange:
         "_deliver",
         "_endpoint",
         "_has_ended",
+        "_held_bytes",
         "_request",
         "_request_id",
         "_started",
@@ -78,6 +85,7 @@ class RouteExchange:
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
         self.refusal: Response | None = None
         self._has_ended = False
+        self._held_bytes = 0
         self._work: Work[Any] | Awaitable[Response] | None = None
         self._cancel: Callable[[], None] | None = None
         self._deliver: Callable[[Response], None]
@@ -89,10 +97,18 @@ class RouteExchange:
         load.in_progress += 1
         load.requests += endpoint.route.limited
 
+    @property
+    def body_limit(self) -> BodyLimit:
+        """Limit of the route."""
+        return self._endpoint.body_limit
+
     def start(self, deliver: Callable[[Response], None]) -> Response | Started:
         """Call the handler. Start its pipeline task at once, or report that its coroutine needs an asyncio task."""
         services = self._endpoint.services
         self._deliver = deliver
+        if needs_preparation(self._request):
+            self._work = self._prepare_and_handle()
+            return Started.NEEDS_A_TASK
         try:
             work = self._work = self._endpoint.route.handler(services, self._request)
             if not isinstance(work, Work):
@@ -101,6 +117,21 @@ class RouteExchange:
         except Exception as error:  # as in ``answer``
             return self._refuse_for(error)
         return Started.WILL_BE_DELIVERED
+
+    async def _prepare_and_handle(self) -> Response:
+        services, route, request = self._endpoint.services, self._endpoint.route, self._request
+        body = await decompressed(services.parsing, request, self._endpoint.body_limit)
+        if body is not request.body:
+            if not services.bodies.has_room(len(body)):
+                raise services.bodies.full()
+            services.bodies.take(len(body))
+            self._held_bytes, request.body = len(body), body
+        del body
+        await decode_in_a_thread(services.parsing, request, route, services.limits.max_items)
+        work = route.handler(services, request)
+        if isinstance(work, Work):
+            return work.respond(await services.pipeline.run(work.task))
+        return await work
 
     def done(self, result: Any) -> None:
         """Deliver the response for the result of the pipeline task."""
@@ -165,6 +196,8 @@ class RouteExchange:
         if self._has_ended:
             return
         self._has_ended = True
+        if self._held_bytes:
+            self._endpoint.services.bodies.give_back(self._held_bytes)
         self._cancel = None  # breaks the reference cycle between the exchange and its pipeline task
         endpoint = self._endpoint
         route, load = endpoint.route, endpoint.services.load

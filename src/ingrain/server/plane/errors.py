@@ -18,6 +18,9 @@ STATUS: dict[type[IngrainError], int] = {
     errors.TuningInProgressError: 409,
     errors.TooLargeError: 413,
     errors.HeadersTooLargeError: 431,
+    errors.RequestTimeoutError: 408,
+    errors.UnsupportedMediaError: 415,
+    errors.UnsupportedTransferCodingError: 501,
     errors.AuthenticationError: 401,
     errors.PermissionDeniedError: 403,
     errors.OverloadError: 429,
@@ -55,4 +58,6 @@ def error_response(error: IngrainError, request_id: str, dialect: Dialect) -> Re
     response.headers["x-request-id"] = request_id
     if isinstance(error, errors.AuthenticationError):
         response.headers["www-authenticate"] = "Bearer"
+    if isinstance(error, errors.UnsupportedMediaError):
+        response.headers["accept-encoding"] = "gzip"
     return response

@@ -13,6 +13,7 @@ class PlaneLimits:
     max_requests: int
     max_items: int
     max_body_bytes: int
+    max_image_body_bytes: int
     max_text_chars: int
     openai_max_items: int
     openai_token_ids: Literal["cl100k_base", "own", "refuse"]

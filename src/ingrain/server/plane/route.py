@@ -64,6 +64,7 @@ class Route:
         limited: True if requests count against INGRAIN_MAX_REQUESTS.
         errors: Error statuses besides 401, 403 and 500.
         media: Media types of the response besides JSON.
+        takes_images: True if the body may hold images, so that a larger limit holds for it.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Route:
     limited: bool = False
     errors: tuple[int, ...] = ()
     media: tuple[str, ...] = ()
+    takes_images: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
 from ingrain.pipeline.pipeline import Pipeline
 from ingrain.registry.protocol import Models
 from ingrain.registry.registry import Registry
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.plane.auth import KeyRing
 from ingrain.server.plane.limits import PlaneLimits
+from ingrain.server.plane.site_policy import SitePolicy
 from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.sources.custom.download import Downloads
 from ingrain.vocabulary import Library, Precision
@@ -22,11 +25,14 @@ class Services:
 
     Attributes:
         limits: Limits of requests.
+        bodies: Counts the bytes of all request bodies.
+        parsing: Thread that decodes large bodies, one after the other.
         engine: Runs the graphs.
         registry: Finds the loaded models.
         pipeline: Runs tasks.
         telemetry: Counts requests.
         keys: Checks API keys.
+        sites: Decides which requests of browsers are accepted.
         load: Numbers of requests in progress.
         starting: Returns why the server is still starting; None once it has started.
         statistics: Returns the engine's statistics of the graphs.
@@ -34,11 +40,14 @@ class Services:
     """
 
     limits: PlaneLimits
+    bodies: BodyBudget
+    parsing: Executor
     engine: GraphRunner
     registry: Models
     pipeline: Pipeline
     telemetry: Telemetry
     keys: KeyRing
+    sites: SitePolicy
     load: Load
     starting: Callable[[], str | None]
     statistics: Callable[[], Awaitable[list[GraphStatistics]]]

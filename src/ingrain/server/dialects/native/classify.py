@@ -17,14 +17,14 @@ from ingrain.tasks.zero_shot import Labels, classify_zero_shot
 
 
 async def _classify_image(services: Services, request: Request) -> Response:
-    body, files = await read_image_body(request, types.ClassifyImageRequest, services.limits)
+    body, files = await read_image_body(services, request, types.ClassifyImageRequest)
     started = time.perf_counter()
     rows = await services.pipeline.run(ClassifyImages(model_name(body), images_of(body, files, body.image)))
     return array_answer({"probabilities": rows, "processingTimeMs": milliseconds_since(started)})
 
 
 async def _classify_image_zero_shot(services: Services, request: Request) -> Response:
-    body, files = await read_image_body(request, types.ZeroShotRequest, services.limits)
+    body, files = await read_image_body(services, request, types.ZeroShotRequest)
     started = time.perf_counter()
     labels = Labels(
         names=tuple(body.labels),
@@ -43,6 +43,7 @@ ROUTES = (
         "Classify images with a model's own labels.",
         types.ClassifyImageRequest,
         types.ProbabilitiesAnswer,
+        takes_images=True,
     ),
     inference_route(
         "classify_image_zero_shot",
@@ -50,5 +51,6 @@ ROUTES = (
         "Classify images with labels from the request, by a model with a text and an image encoder.",
         types.ZeroShotRequest,
         types.ZeroShotAnswer,
+        takes_images=True,
     ),
 )

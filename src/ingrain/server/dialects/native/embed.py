@@ -56,7 +56,7 @@ def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
 
 async def embed_image(services: Services, request: Request) -> Response:
     """Embed images."""
-    body, files = await read_image_body(request, types.EmbedImageRequest, services.limits)
+    body, files = await read_image_body(services, request, types.EmbedImageRequest)
     started = time.perf_counter()
     task = EmbedImages(model_name(body), images_of(body, files, body.image), vector_form(body))
     rows = await services.pipeline.run(task)
@@ -65,7 +65,7 @@ async def embed_image(services: Services, request: Request) -> Response:
 
 async def embed(services: Services, request: Request) -> Response:
     """Embed texts and images in one request."""
-    body, files = await read_image_body(request, types.EmbedRequest, services.limits)
+    body, files = await read_image_body(services, request, types.EmbedRequest)
     if body.text is None and body.image is None:
         raise InvalidRequestError("Nothing to embed: give `text`, `image` or both.", param="text")
     started = time.perf_counter()
@@ -106,6 +106,14 @@ ROUTES = (
         types.EmbeddingsAnswer,
         notes=_VECTOR_NOTES,
         media=VECTOR_MEDIA,
+        takes_images=True,
     ),
-    inference_route("embed", embed, "Embed texts and images in one request.", types.EmbedRequest, types.EmbedAnswer),
+    inference_route(
+        "embed",
+        embed,
+        "Embed texts and images in one request.",
+        types.EmbedRequest,
+        types.EmbedAnswer,
+        takes_images=True,
+    ),
 )

@@ -34,14 +34,17 @@ async def _health(plane: Plane, services: Services, request: Request) -> Respons
 
 
 async def _ready(services: Services, request: Request) -> Response:
-    query = checked_query(request, _READY_QUERY)
-    name = query.get("model")
+    query, key = checked_query(request, _READY_QUERY), request.headers.get(b"authorization")
+    name, shows_details = query.get("model"), services.keys.knows(key)
+    if name is not None and not shows_details:
+        services.keys.check("infer", key)
     if name is None:
         statuses, reasons = services.registry.statuses(), await reasons_not_ready(services)
     else:
         status = await _status(services, name, library_of(query.get("library")), query.get("pretrained"))
         statuses, reasons = [] if status is None else [status], await _reasons_of(services, status)
-    answer = types.ReadyAnswer(ready=not reasons, reasons=reasons, models=[model_state(one) for one in statuses])
+    models = [model_state(one) for one in statuses] if shows_details else []
+    answer = types.ReadyAnswer(ready=not reasons, reasons=reasons if shows_details else [], models=models)
     response = struct_answer(answer, 503 if reasons else 200)
     if reasons:
         response.headers["retry-after"] = "1"

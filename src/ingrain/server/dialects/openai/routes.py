@@ -14,13 +14,14 @@ from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.pipeline import Pipeline
 from ingrain.pipeline.task import ModelName
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
-from ingrain.preprocess.cl100k_base import decode, is_loaded
+from ingrain.preprocess.cl100k_base import decode as decode_token_ids
+from ingrain.preprocess.cl100k_base import is_loaded
 from ingrain.preprocess.prompts import prompts_of
 from ingrain.server.dialects.openai.fields import EmbeddingOptions, read_options
 from ingrain.server.dialects.openai.input import Input, Modality, read_input
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated, struct_answer
-from ingrain.server.plane.bodies import decode_open
+from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.route import Route, Work, inference_route
 from ingrain.server.plane.services import Services
@@ -41,7 +42,7 @@ Answering = Work[EmbeddedTexts] | Awaitable[Response]
 
 def _embeddings(services: Services, request: Request) -> Answering:
     """Embed texts, token ids and images."""
-    body = decode_open(request.body, types.OpenAIEmbeddingsRequest)
+    body = decode(request.body, types.OpenAIEmbeddingsRequest)
     options = read_options(body, cache_group(services, request))
     given = read_input(body.input, body.modality)
     _check_count(len(given), services.limits.openai_max_items)
@@ -105,7 +106,7 @@ def _work(
 def _decoded(services: Services, body: types.OpenAIEmbeddingsRequest, given: Input) -> Input:
     """Decode OpenAI's token ids to texts, and read these like the texts of a request."""
     assert given.token_ids is not None
-    texts = decode(
+    texts = decode_token_ids(
         given.token_ids,
         name=Texts(token_ids=given.token_ids, param="input", is_list=given.is_list).name,
         most_chars=services.limits.max_text_chars,
@@ -238,6 +239,7 @@ ROUTES = (
         types.OpenAIEmbeddingsRequest,
         types.OpenAIEmbeddingsAnswer,
         path="/v1/embeddings",
+        takes_images=True,
         notes="X-Token-Ids is the encoding that was used for token ids, if the input has any. X-Truncated-Texts is the "
         "number of truncated texts, if there are any. With `Cache-Control: no-store` every text is computed, whatever "
         "the cache holds.",
