@@ -23,6 +23,7 @@
     │   ├── EngineUnavailableError, ModelLoadingError, DeadlineExceededError
     │   │   └── EngineSetupError
     │   └── InferenceError, EngineMemoryError, NotFiniteError, TuningError
+    ├── TokenizerError                  the operator, or the model's publisher
     ├── SettingsError                   the operator
     ├── SourceError                     the operator, or the model's publisher
     │   └── SourceForbiddenError, SourceUnavailableError
@@ -199,7 +200,13 @@ class QueueFullError(OverloadError, code="queue_full"):
 
 
 class EngineError(IngrainError, code="engine_error"):
-    """The engine that runs the graphs is at fault."""
+    """The engine that runs the graphs is at fault.
+
+    Attributes:
+        item: Index, among the request's items in a queue, of the item at fault; None if it is not known.
+    """
+
+    item: int | None = None
 
 
 class EngineUnavailableError(EngineError, code="engine_unavailable"):
@@ -232,6 +239,10 @@ class NotFiniteError(EngineError, code="not_finite"):
 
 class TuningError(EngineError, code="tuning_failed"):
     """A tuning failed; the model is executed as before."""
+
+
+class TokenizerError(IngrainError, code="tokenizer_failed"):
+    """The model's tokenizer failed on a text."""
 
 
 class SettingsError(IngrainError, code="invalid_setting"):

@@ -32,7 +32,10 @@ _GONE = (
     "A file or folder on the disk of the model repository (INGRAIN_REPOSITORY) is missing or of the wrong kind. Is the "
     "disk mounted? The server's log has the details."
 )
-_MEMORY = "There was too little memory. Give the server more memory, unload other models, or load a smaller one."
+_MEMORY = (
+    "There was too little memory. Give the server more memory, unload other models, or load a smaller one; an export "
+    "may use the share INGRAIN_EXPORT_MEMORY."
+)
 _FILES = "Too many files are open. Raise the limit of open files (ulimit -n) of the server's process."
 _PROCESSES = (
     "No further process or thread could be started. Raise the limit of processes (ulimit -u, pids of a container)."

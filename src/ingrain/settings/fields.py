@@ -243,6 +243,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Seconds that export and verification of a model may take, not counting the download.",
         ),
     ] = 1800.0
+    export_memory: Annotated[
+        Annotated[float, Meta(gt=0, le=1)],
+        _setting(
+            "INGRAIN_EXPORT_MEMORY",
+            "Share of the machine's memory, or of the container's if that has less, that an export may use; one that "
+            "needs more is ended.",
+        ),
+    ] = 0.8
     shutdown_timeout_s: Annotated[
         Seconds,
         _setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),
@@ -368,4 +376,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image_threads: Annotated[
         NotNegative,
         _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one per core."),
+    ] = 0
+    text_threads: Annotated[
+        NotNegative,
+        _setting(
+            "INGRAIN_TEXT_THREADS",
+            "Threads that tokenize long and many texts, in turns for all requests; 0: half of the cores.",
+        ),
     ] = 0

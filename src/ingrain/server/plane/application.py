@@ -41,8 +41,8 @@ class PlaneApplication:
         welcome = types.MessageAnswer(message=f"This is the {plane} plane of Ingrain. GET /docs lists the routes.")
         self._pages = {
             "/": struct_answer(welcome),
-            "/openapi.json": Response(openapi_json(dialects)),
-            "/docs": Response(docs_page(dialects), media_type="text/html; charset=utf-8"),
+            "/openapi.json": Response(openapi_json(dialects, plane)),
+            "/docs": Response(docs_page(dialects, plane), media_type="text/html; charset=utf-8"),
         }
         self._methods: dict[str, set[str]] = {path: {"GET"} for path in self._pages}
         for method, path in self._endpoints:
