@@ -1,9 +1,9 @@
 """Breaks a running server in every known way while clients that retry check every vector that they get.
 
-Each set-up runs on its own, with small models whose graphs are real. Every request is repeated until it is answered, with
+Each set-up runs on its own, with small models whose graphs are real. A request is repeated until it is answered, with
 Retry-After honoured, for at most a minute; its vectors are compared with those that the same server gave before. Prints
-what clients got, the longest outage and recovery of each fault, and the memory of each process. Exits with 1 if a vector
-was wrong, a request lost, an answer 500, or an outage too long.
+what clients got, the longest outage and recovery of each fault, and the memory of each process. Exits with 1 if a
+vector was wrong, a request lost, an answer 500, or an outage too long.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ SHORT = {
 
 
 def main() -> None:
+    """Run set-ups and faults as the command line says."""
     options = _options()
     limits: dict[Limit, float] = {
         "outage": options.limit,
@@ -56,7 +57,8 @@ async def _run(options: argparse.Namespace, folder: Path) -> list[Outcome]:
     outcomes = []
     for name in options.set_up:
         faults, seconds = (SHORT[name], None) if options.short else (options.faults, options.seconds)
-        outcomes.append(await run_set_up(name, folder / name, faults, options.seed, seconds, pictures=not options.short))
+        done = await run_set_up(name, folder / name, faults, options.seed, seconds, pictures=not options.short)
+        outcomes.append(done)
     return outcomes
 
 
@@ -65,9 +67,11 @@ def _options() -> argparse.Namespace:
         prog="python -m chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--set-up", type=_names_of(NAMES), default=NAMES, help=f"of {', '.join(NAMES)}; default: all")
-    parser.add_argument("--faults", type=_names_of(FAULTS), default=tuple(FAULTS), help="default: all; --list tells them")
+    parser.add_argument(
+        "--faults", type=_names_of(FAULTS), default=tuple(FAULTS), help="default: all; --list tells them"
+    )
     parser.add_argument("--seconds", type=float, default=600, help="for each set-up (default: 600)")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order of the faults and the victims")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order of faults and victims")
     parser.add_argument("--short", action="store_true", help="a few faults, each once: the form of `make check`")
     parser.add_argument("--limit", type=float, default=10, help="longest outage in seconds (default: 10)")
     parser.add_argument("--worker-limit", type=float, default=3, help="the same when one worker ends (default: 3)")

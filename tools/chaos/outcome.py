@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +46,7 @@ class Outcome:
     """
 
     set_up: str
-    asked: Sequence[Asked] = ()
+    asked: list[Asked] = field(default_factory=list)
     done: list[Done] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=dict)

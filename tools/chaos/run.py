@@ -36,32 +36,47 @@ async def run_set_up(
     """
     known = [FAULTS[one] for one in faults if name in FAULTS[one].set_ups]
     order = iter(known) if seconds is None else _in_random_order(known, random.Random(f"{seed} {name}"))
+    ends = time.monotonic() + (seconds if seconds is not None else float("inf"))
     outcome = Outcome(name)
-    async with running(name, folder, random.Random(seed), pictures=pictures) as set_up:
-        outcome.problems = set_up.problems
-        questions = await make_questions(set_up.addresses[0], random.Random(seed), pictures=pictures)
-        load = Load(set_up.addresses, questions, CLIENTS, seed)
-        load.start()
+    for number in itertools.count():
+        rng = random.Random(f"{seed} {name} {number}")
+        async with running(name, folder / str(number), rng, pictures=pictures) as set_up:
+            try:
+                is_whole = await _do_all(order, ends, set_up, outcome, seed, pictures=pictures)
+            finally:
+                outcome.problems += set_up.problems
+                set_up.problems = outcome.problems  # the end of the set-up may add to them
+        if is_whole:
+            return outcome
+    raise AssertionError
+
+
+async def _do_all(
+    order: Iterator[Fault], ends: float, set_up: SetUp, outcome: Outcome, seed: int, *, pictures: bool
+) -> bool:
+    """Do faults until the time is over; return False if the set-up did not recover from one and must be made anew."""
+    questions = await make_questions(set_up.addresses[0], set_up.rng, pictures=pictures)
+    load = Load(set_up.addresses, questions, CLIENTS, seed)
+    load.start()
+    is_whole = True
+    try:
         await asyncio.sleep(_CALM_S)
         before = resident_mib(set_up)
-        deadline = time.monotonic() + (seconds if seconds is not None else float("inf"))
-        for fault in order:
-            if time.monotonic() >= deadline:
-                break
+        while is_whole and time.monotonic() < ends and (fault := next(order, None)) is not None:
             done = await _do(fault, set_up, load)
             outcome.done.append(done)
             print(
-                f"{time.strftime('%H:%M:%S')} {name:<9} {fault.name:<24} outage {done.outage_s:5.1f} s, "
+                f"{time.strftime('%H:%M:%S')} {set_up.name:<9} {fault.name:<24} outage {done.outage_s:5.1f} s, "
                 f"recovery {done.recovery_s:5.1f} s",
                 flush=True,
             )
-            if not await _is_whole(set_up, fault):
-                break
-        await load.stop()
+            is_whole = await set_up.until_whole(TRY_TIMEOUT_S) is None
         after = resident_mib(set_up)
         outcome.memory = {part: [before[part], after[part]] for part in before if part in after}
-        outcome.asked = load.asked
-    return outcome
+    finally:
+        await load.stop()
+    outcome.asked += load.asked
+    return is_whole
 
 
 def resident_mib(set_up: SetUp) -> dict[str, float]:
@@ -89,14 +104,6 @@ async def _do(fault: Fault, set_up: SetUp, load: Load) -> Done:
     longest_s = max((asked.took_s for asked in load.since(began)), default=0.0)
     await asyncio.sleep(_CALM_S)
     return Done(fault, began, whole, max(0.0, longest_s - held_s), whole - healed)
-
-
-async def _is_whole(set_up: SetUp, fault: Fault) -> bool:
-    """Return whether the next fault can be done: the set-up has recovered from the last one."""
-    missing = await set_up.until_whole(TRY_TIMEOUT_S)
-    if missing:
-        set_up.problems.append(f"the run ends after {fault.name}: {missing}")
-    return missing is None
 
 
 def _in_random_order(faults: Sequence[Fault], rng: random.Random) -> Iterator[Fault]:

@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 from chaos.front_end import FrontEnd, descendants, role_of
-from chaos.models import MODELS, PICTURES, spare_names, write_repository
+from chaos.models import MODELS, PICTURES, write_repository
 from chaos.proxy import Proxy
 from chaos.triton import ExternalTriton
 
@@ -158,7 +158,7 @@ async def running(
     finally:
         await _close(set_up)
         if is_small_disk:
-            subprocess.run(["umount", "--lazy", str(repository)], check=False)
+            await asyncio.to_thread(subprocess.run, ["umount", "--lazy", str(repository)], check=False)
 
 
 async def load(set_up: SetUp, name: str, **fields: str) -> httpx.Response:

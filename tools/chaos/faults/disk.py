@@ -77,9 +77,7 @@ async def _load_and_unload(set_up: SetUp, what: str) -> None:
     for do in (load, unload):
         answer = await do(set_up, SPARE)
         if answer.status_code in _SERVER_ERRORS:
-            set_up.problems.append(
-                f"/{do.__name__}_model on {what} answered {answer.status_code}: {answer.text[:300]}"
-            )
+            set_up.problems.append(f"/{do.__name__}_model on {what} answered {answer.status_code}: {answer.text[:300]}")
 
 
 async def _must_work_again(set_up: SetUp) -> None:
