@@ -103,7 +103,7 @@ async def test_a_time_to_come_back_beyond_the_clients_patience_is_a_lost_request
     assert "lost after" in outcome.failures(LIMITS)[0]
 
 
-@pytest.mark.parametrize("status", [500, 404, 400])
+@pytest.mark.parametrize("status", [500, 404, 400, 503])
 async def test_an_answer_that_no_client_should_get_is_a_failure_even_if_the_next_is_right(status):
     outcome, _ = await outcome_of((status, {"message": "because"}, {}), RIGHT)
     assert outcome.lost() == outcome.wrong() == []

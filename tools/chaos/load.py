@@ -38,7 +38,8 @@ class Asked:
         answers: Status, or name of the client's error, of each attempt, with the time at which it ended.
         is_right: Whether the request was answered with the vectors of the reference.
         is_wrong: Whether it was answered with others.
-        refusal: The last body that was no success.
+        refusal: The last answer that no client should get: 500, 404, or 503 without Retry-After.
+        retry_after_s: Longest Retry-After.
     """
 
     began: float
@@ -47,6 +48,7 @@ class Asked:
     is_right: bool = False
     is_wrong: bool = False
     refusal: str = ""
+    retry_after_s: float = 0.0
 
     @property
     def took_s(self) -> float:
@@ -128,8 +130,8 @@ class Load:
             place += 1
             wait_s = rng.uniform(0.5, 1) * pause_s
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            if answer is not None and "retry-after" in answer.headers:
-                wait_s += float(answer.headers["retry-after"])
+            if answer is not None:
+                wait_s += float(answer.headers.get("retry-after", 0))
             if asked.took_s + wait_s > GIVE_UP_S:
                 return place
             await asyncio.sleep(wait_s)
@@ -147,7 +149,9 @@ async def attempt(client: httpx.AsyncClient, address: str, question: Question, a
     if answer.status_code == 200:
         asked.is_right = is_right(answer, question.vectors)
         asked.is_wrong = not asked.is_right
-    if asked.is_wrong or answer.status_code not in (200, *_RETRIED):
+    asked.retry_after_s = max(asked.retry_after_s, float(answer.headers.get("retry-after", 0)))
+    is_unexplained = answer.status_code in (429, 503) and "retry-after" not in answer.headers
+    if asked.is_wrong or is_unexplained or answer.status_code not in (200, *_RETRIED):
         asked.refusal = f"{answer.status_code} {answer.text[:300]}"
     return answer
 

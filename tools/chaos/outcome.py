@@ -77,7 +77,7 @@ class Outcome:
             statuses = Counter(str(answer) for _, answer in asked.answers)
             lines.append(f"lost after {asked.took_s:.1f} s: {dict(statuses)} {asked.refusal}")
         refused = [asked for asked in self.asked if not asked.is_wrong and asked.refusal]
-        lines += [f"an answer that is not retried: {asked.refusal}" for asked in refused[:_SHOWN]]
+        lines += [f"an answer that no client should get: {asked.refusal}" for asked in refused[:_SHOWN]]
         for done in self.done:
             limit_s = limits[done.fault.limit]
             if done.outage_s > limit_s:
@@ -92,6 +92,7 @@ class Outcome:
             "wrong": len(self.wrong()),
             "lost": len(self.lost()),
             "wrongWhileNumbersWereCorrupted": sum(asked.is_wrong for asked in self.asked) - len(self.wrong()),
+            "longestRetryAfterS": max((asked.retry_after_s for asked in self.asked), default=0.0),
             "answers": dict(sorted(self.answers().items())),
             "faults": {
                 name: {
@@ -110,7 +111,8 @@ class Outcome:
         report = self.report()
         answers = ", ".join(f"{count} x {answer}" for answer, count in report["answers"].items())
         lines = [
-            f"{self.set_up}: {report['requests']} requests, {report['wrong']} wrong, {report['lost']} lost; {answers}",
+            f"{self.set_up}: {report['requests']} requests, {report['wrong']} wrong, {report['lost']} lost; {answers}; "
+            f"longest Retry-After {report['longestRetryAfterS']:g} s",
             f"  {'fault':<24} {'times':>5} {'outage':>8} {'recovery':>9}",
         ]
         for name, row in report["faults"].items():

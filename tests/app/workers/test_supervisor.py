@@ -150,6 +150,21 @@ async def test_a_model_that_a_worker_cannot_open_fails_the_load_and_is_opened_wh
         assert await registry.load(B) is False
 
 
+async def test_a_new_worker_that_cannot_open_one_model_soon_serves_the_others(tmp_path, monkeypatch):
+    """One damaged model does not cost the place of a worker that was killed."""
+    monkeypatch.setattr(publisher, "_OPEN_WAIT_S", 0.5)
+    async with running_front(tmp_path) as front:
+        await front.services.registry.load(A)
+        await front.services.registry.load(B)
+        (damaged,) = (tmp_path / "models").glob(f"{B.key}*/tokenizer.json")
+        damaged.unlink()
+        front.supervisor._workers[0].process.signal(signal.SIGKILL)
+        await front.until_up(1)
+        await front.until_up(2)
+        assert await front.codes("org/a") == {"engine_unavailable"}
+        assert await front.codes("org/b") <= {"engine_unavailable", "model_loading"}
+
+
 async def test_keys_outlive_their_file_in_workers_that_are_started_later(tmp_path):
     file = tmp_path / "keys"
     file.write_text("# ours\nsecret:infer\n")

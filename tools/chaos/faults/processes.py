@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import psutil
 
@@ -73,6 +74,14 @@ async def kill_worker(set_up: SetUp) -> float:
     return 0
 
 
+@fault("workers")
+async def kill_all_workers(set_up: SetUp) -> float:
+    """Kill all workers at once."""
+    for process in set_up.front_ends[0].children("worker"):
+        process.kill()
+    return 0
+
+
 @fault("workers", limit="worker")
 async def kill_workers_one_by_one(set_up: SetUp) -> float:
     """Kill a worker six times, with less than a second in between."""
@@ -131,6 +140,15 @@ async def kill_worker_and_restart(set_up: SetUp) -> float:
     await asyncio.sleep(set_up.rng.choice((0.0, 0.01, 0.1, 0.5)))
     await _end_main(set_up)
     return 0
+
+
+@fault("workers")
+async def stop_worker_and_restart(set_up: SetUp) -> float:
+    """Stop a worker, and end the main process with SIGTERM right after it, which does not wait for the worker long."""
+    set_up.victim("worker").suspend()
+    began = time.monotonic()
+    await _end_main(set_up)
+    return time.monotonic() - began
 
 
 async def _end_main(set_up: SetUp) -> None:

@@ -34,6 +34,7 @@ class WorkerProcess:
         table: Counters that all workers share.
         is_up: Whether the worker serves the current state; only workers that are up get connections.
         applied: Version of the server's state that the worker has applied.
+        first_applied_at: Time of the event loop at which the worker had applied a version for the first time.
         missing: Numbers of models that the worker could not open.
         counts: Latest counts that the worker sent.
         asked: Number of ``Count`` messages sent to the worker.
@@ -48,6 +49,7 @@ class WorkerProcess:
     table: SharedTable
     is_up: bool = False
     applied: int = 0
+    first_applied_at: float | None = None
     missing: frozenset[int] = frozenset()
     counts: Counts = field(default_factory=Counts)
     asked: int = 0
