@@ -25,7 +25,7 @@ PACKAGES_STAMP := $(VENV)/.stamp-packages
 MODELS_STAMP := $(VENV)/.stamp-models
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-flags run test lint type bench docs compat pixels fuzz check lock clean
+.PHONY: help install check-flags run test lint type bench docs compat pixels fuzz chaos soak check lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,12 @@ pixels: install ## compare pixels with OpenCLIP's and timm's on Pillow's own tes
 
 fuzz: install ## send both planes whatever their documents allow, and much that they do not; ARGS="--cases 20000 --seed 1"
 	@$(TOOLS) -m fuzz $(ARGS)
+
+chaos: install ## break servers in every known way while clients check every vector (half an hour); ARGS="--list" tells the faults
+	@$(TOOLS) -m chaos $(ARGS)
+
+soak: install ## measure whether any process grows while models come and go (half an hour)
+	@$(TOOLS) -m chaos.soak $(ARGS)
 
 check: lint type ## all of CI: lint, type and every test, those of `make test` among them
 	@$(TESTS) $(ARGS)

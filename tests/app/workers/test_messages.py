@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingrain.app.placement import placement_of
+from ingrain.app.workers import requests_to_main
 from ingrain.app.workers.messages import (
     Applied,
     AskRefresh,
@@ -15,11 +16,14 @@ from ingrain.app.workers.messages import (
     Finish,
     Follow,
     FromWorker,
+    Refreshed,
     Setup,
     ToWorker,
 )
+from ingrain.app.workers.requests_to_main import Questions
 from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
+from ingrain.errors import EngineUnavailableError
 from ingrain.progress import Progress
 from ingrain.registry.snapshot import ModelView, RegistryView
 from ingrain.repository.models_to_load import ModelRef
@@ -105,3 +109,17 @@ async def test_the_end_of_the_other_side_is_none_even_in_the_middle_of_a_message
     assert await channel.receive() is None
     channel.send(AskRefresh(1))  # to the dead: nothing happens
     channel.close()
+
+
+async def test_a_main_process_that_hangs_is_waited_for_only_so_long(monkeypatch):
+    """The worker's caller gets an error with a time to come back; the late answer is dropped."""
+    monkeypatch.setattr(requests_to_main, "_ANSWER_WAIT_S", 0.05)
+    main, worker = await both_ends()
+    questions = Questions(worker)
+    with pytest.raises(EngineUnavailableError, match="main process does not answer") as caught:
+        await questions.refresh()
+    assert caught.value.retry_after_s
+    asked = await main.receive()
+    questions.answer(Refreshed(asked.number, changed=True))
+    main.close()
+    worker.close()

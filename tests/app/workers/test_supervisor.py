@@ -80,7 +80,7 @@ async def running_front(root, up=2, **changes):
 
 
 async def test_a_worker_that_hangs_is_killed_and_replaced_and_a_load_waits_for_that(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "_MOST_UNANSWERED", 2)
+    monkeypatch.setattr(supervisor, "_MOST_MISSED", 2)
     async with running_front(tmp_path) as front:
         hanging = front.supervisor._workers[0].process.pid
         os.kill(hanging, signal.SIGSTOP)
@@ -90,6 +90,35 @@ async def test_a_worker_that_hangs_is_killed_and_replaced_and_a_load_waits_for_t
         assert await front.codes("org/a") == {"engine_unavailable"}
         await front.until_up(2)
         assert await front.codes("org/a") == {"engine_unavailable"}
+
+
+async def test_a_worker_that_hangs_gets_no_new_connections_until_it_responds_again(tmp_path):
+    async with running_front(tmp_path) as front:
+        hanging = front.supervisor._workers[0]
+        os.kill(hanging.process.pid, signal.SIGSTOP)
+        async with asyncio.timeout(30):
+            while hanging.takes_connections:
+                await asyncio.sleep(0.02)
+            assert await front.codes("org/a", calls=8) == {"model_not_loaded"}
+            os.kill(hanging.process.pid, signal.SIGCONT)
+            while not hanging.takes_connections:
+                await asyncio.sleep(0.02)
+        assert hanging is front.supervisor._workers[0]
+
+
+async def test_connections_wait_while_every_worker_hangs_and_are_served_when_one_responds_again(tmp_path):
+    async with running_front(tmp_path) as front:
+        pids = [worker.process.pid for worker in front.supervisor._workers.values()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        async with asyncio.timeout(30):
+            while front.supervisor._takers():
+                await asyncio.sleep(0.02)
+            calls = asyncio.create_task(front.codes("org/a"))
+            await asyncio.sleep(0.1)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            assert await calls == {"model_not_loaded"}
 
 
 async def test_a_model_that_a_worker_cannot_open_fails_the_load_and_is_opened_when_that_is_mended(
@@ -119,6 +148,21 @@ async def test_a_model_that_a_worker_cannot_open_fails_the_load_and_is_opened_wh
             while await front.codes("org/b") != {"engine_unavailable"}:
                 await asyncio.sleep(0.1)
         assert await registry.load(B) is False
+
+
+async def test_a_new_worker_that_cannot_open_one_model_soon_serves_the_others(tmp_path, monkeypatch):
+    """One damaged model does not cost the place of a worker that was killed."""
+    monkeypatch.setattr(publisher, "_OPEN_WAIT_S", 0.5)
+    async with running_front(tmp_path) as front:
+        await front.services.registry.load(A)
+        await front.services.registry.load(B)
+        (damaged,) = (tmp_path / "models").glob(f"{B.key}*/tokenizer.json")
+        damaged.unlink()
+        front.supervisor._workers[0].process.signal(signal.SIGKILL)
+        await front.until_up(1)
+        await front.until_up(2)
+        assert await front.codes("org/a") == {"engine_unavailable"}
+        assert await front.codes("org/b") <= {"engine_unavailable", "model_loading"}
 
 
 async def test_keys_outlive_their_file_in_workers_that_are_started_later(tmp_path):

@@ -58,10 +58,16 @@ class Publisher:
         worker.channel.send(self._latest)
 
     def applied(self, worker: WorkerProcess, message: Applied) -> None:
-        """Record the version that a worker has applied; mark a new worker as up once it has all models open."""
+        """Record the version that a worker has applied; mark a new worker as up once it has all models open.
+
+        A worker that cannot open a model serves the others: at once if no other worker is up, else after a while.
+        """
         worker.applied, worker.missing = message.version, message.missing
-        # If no other worker is up, a worker that lacks a model is better than none.
-        if message.version == self._latest.version and (not message.missing or not self.up()):
+        now = asyncio.get_running_loop().time()
+        if worker.first_applied_at is None:
+            worker.first_applied_at = now
+        has_tried = now - worker.first_applied_at >= _OPEN_WAIT_S
+        if message.version == self._latest.version and (not message.missing or has_tried or not self.up()):
             worker.is_up = True
         self._pulse.beat()
         self.publish()

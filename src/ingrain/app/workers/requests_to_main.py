@@ -26,12 +26,14 @@ from ingrain.server.plane.counts import Counts
 
 _SUSPECT_EVERY_S = 0.1
 _RETRY_AFTER_S = 2.0
+# The main process bounds its own calls of the engine; this is longer.
+_ANSWER_WAIT_S = 15.0
 
 
 class Questions:
     """Sends questions and waits for the answers with the same numbers.
 
-    There are no timeouts: either the main process answers, or it is gone and the worker exits.
+    The worker exits when the main process is gone; a main process that hangs is waited for ``_ANSWER_WAIT_S`` seconds.
     """
 
     def __init__(self, channel: Channel[ToWorker]) -> None:
@@ -41,12 +43,20 @@ class Questions:
         self._has_suspected = False
 
     async def refresh(self) -> bool:
-        """Have the main process reread the list of models; return whether the list has changed."""
+        """Have the main process reread the list of models; return whether the list has changed.
+
+        Raises:
+            EngineUnavailableError: The main process does not answer.
+        """
         answer: Refreshed = await self._ask(AskRefresh)
         return answer.changed
 
     async def totals(self) -> Counts:
-        """Return the counts of all processes."""
+        """Return the counts of all processes.
+
+        Raises:
+            EngineUnavailableError: The main process does not answer.
+        """
         answer: Totals = await self._ask(AskTotals)
         return answer.counts
 
@@ -54,7 +64,7 @@ class Questions:
         """Return the engine's statistics.
 
         Raises:
-            EngineUnavailableError: The main process could not get them.
+            EngineUnavailableError: The main process could not get them, or does not answer.
         """
         answer: EngineStatistics = await self._ask(AskStatistics)
         if answer.error is not None:
@@ -79,7 +89,12 @@ class Questions:
         future = self._open[number] = asyncio.get_running_loop().create_future()
         try:
             self._channel.send(question(number))  # type: ignore[arg-type]  # a concrete subclass of Ask
-            return await future
+            async with asyncio.timeout(_ANSWER_WAIT_S):
+                return await future
+        except TimeoutError:
+            raise EngineUnavailableError(
+                "The server's main process does not answer.", retry_after_s=_RETRY_AFTER_S
+            ) from None
         finally:
             self._open.pop(number, None)
 

@@ -45,8 +45,9 @@ from ingrain.settings import Settings
 
 _TICK_S = 0.2
 _TICKS_A_HEARTBEAT = 5
-_MOST_UNANSWERED = 30
-_MOST_UNANSWERED_AT_START = 120
+# The connections of a worker that hangs are lost when it is killed; their clients then reach another worker.
+_MOST_MISSED = 8
+_MOST_MISSED_AT_START = 60
 _COUNTS_WAIT_S = 1.0
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 10.0
@@ -92,7 +93,7 @@ class Supervisor:
 
     async def start(self, listener: socket.socket) -> None:
         """Start the workers, and accept connections as soon as one worker is up."""
-        self._dispatcher = Dispatcher(listener, self._publisher.up)
+        self._dispatcher = Dispatcher(listener, self._takers)
         self._services.registry.settle = self._publisher.settle
         self._services.engine.on_restart(self._engine_came_back)
         self._keepers = {
@@ -204,9 +205,10 @@ class Supervisor:
                 if self._dispatcher is not None:
                     self._dispatcher.wake()
             case Counted():
-                worker.counts = message.counts
-                worker.told += 1
+                worker.counted(message.counts)
                 self._pulse.beat()
+                if self._dispatcher is not None:
+                    self._dispatcher.wake()
             case AskRefresh():
                 self._answer(self._refresh(worker, message.number))
             case AskTotals():
@@ -263,11 +265,15 @@ class Supervisor:
                 log.exception("Publishing the state to the workers failed")
 
     def _check_heartbeat(self, worker: WorkerProcess) -> None:
-        if worker.asked - worker.told > (_MOST_UNANSWERED if worker.is_up else _MOST_UNANSWERED_AT_START):
+        if worker.missed_heartbeats >= (_MOST_MISSED if worker.is_up else _MOST_MISSED_AT_START):
             log.error("Worker %d does not respond and is killed", worker.number)
             worker.process.signal(signal.SIGKILL)
         else:
             worker.ask_counts()
+            worker.missed_heartbeats += 1
+
+    def _takers(self) -> list[WorkerProcess]:
+        return [worker for worker in self._publisher.up() if worker.takes_connections]
 
     def _describe(self) -> Follow:
         engine = self._services.engine

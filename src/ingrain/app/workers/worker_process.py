@@ -18,6 +18,8 @@ from ingrain.server.plane.counts import Counts
 # -P excludes the current folder from the import path, as in the export process.
 _COMMAND = (sys.executable, "-P", "-m", "ingrain.app.workers.worker")
 _LAST_WAIT_S = 5.0
+# Heartbeats come every second, so a worker that hangs gets no new connections after one to two seconds.
+_SILENT_AFTER = 2
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -32,10 +34,12 @@ class WorkerProcess:
         table: Counters that all workers share.
         is_up: Whether the worker serves the current state; only workers that are up get connections.
         applied: Version of the server's state that the worker has applied.
+        first_applied_at: Time of the event loop at which the worker had applied a version for the first time.
         missing: Numbers of models that the worker could not open.
         counts: Latest counts that the worker sent.
         asked: Number of ``Count`` messages sent to the worker.
         told: Number of ``Counted`` messages from the worker.
+        missed_heartbeats: Number of heartbeats since its last ``Counted`` message.
     """
 
     number: int
@@ -45,15 +49,22 @@ class WorkerProcess:
     table: SharedTable
     is_up: bool = False
     applied: int = 0
+    first_applied_at: float | None = None
     missing: frozenset[int] = frozenset()
     counts: Counts = field(default_factory=Counts)
     asked: int = 0
     told: int = 0
+    missed_heartbeats: int = 0
 
     @property
     def open_connections(self) -> int:
         """Number of connections that the worker got and has not closed."""
         return self.sender.sent - self.table.closed(self.number)
+
+    @property
+    def takes_connections(self) -> bool:
+        """Whether new connections may go to the worker: it is up and has answered one of the last heartbeats."""
+        return self.is_up and self.missed_heartbeats < _SILENT_AFTER
 
     def give(self, connection: socket.socket) -> bool:
         """Pass an accepted connection to the worker; return False if it cannot take it now."""
@@ -64,6 +75,12 @@ class WorkerProcess:
         self.channel.send(Count())
         self.asked += 1
         return self.asked
+
+    def counted(self, counts: Counts) -> None:
+        """Store counts that the worker has sent; the worker responds, whichever question they answer."""
+        self.counts = counts
+        self.told += 1
+        self.missed_heartbeats = 0
 
     async def end(self) -> int:
         """Wait until a worker that has closed its channel exits, or kill it; return the exit code."""

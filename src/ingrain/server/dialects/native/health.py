@@ -37,7 +37,7 @@ async def _ready(services: Services, request: Request) -> Response:
     query, key = checked_query(request, _READY_QUERY), request.headers.get(b"authorization")
     name, shows_details = query.get("model"), services.keys.knows(key)
     if name is not None and not shows_details:
-        services.keys.check("infer", key)
+        services.keys.check_any(key)
     if name is None:
         statuses, reasons = services.registry.statuses(), await reasons_not_ready(services)
     else:
