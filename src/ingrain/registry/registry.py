@@ -227,10 +227,9 @@ class Registry(Models):
             TuningError: The engine failed; the model is executed as before.
         """
         await self.refresh()
-        slot = self.slots.one(name, library, pretrained)
         await asyncio.to_thread(self.repository.check_writable)
         with naming_repository_faults():
-            return await self._tunings.tune(slot, seconds)
+            return await self._tunings.tune(self.slots.one(name, library, pretrained), seconds)
 
     async def reset_tuning(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> bool:
         """Remove a model's tunings for this machine, and restore the default execution; return True if it had any.
