@@ -149,8 +149,9 @@ class Reconciler:
                 if slot.retry_at <= now or await self._entry_has_changed(slot):
                     self.loader.begin(slot.ref, slot)
             elif slot.model is not None and slot.task_is_done and is_live:
+                if not slot.is_displaced:
+                    checked.append(slot)
                 await self._repair(slot, slot.model)
-                checked.append(slot)
         if checked and not any(slot.state == "READY" for slot in checked):
             # The engine has lost every model, so it has restarted: this server cannot serve until they are back.
             for slot in checked:
