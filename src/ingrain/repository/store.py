@@ -299,7 +299,7 @@ class Repository:
     def _remove_orphaned_graphs(self) -> None:
         """Remove graphs without a manifest, left by an interrupted publish or delete.
 
-        A model that should be loaded keeps its graphs: a delete takes it off the list first, so its folder is only away.
+        A listed model keeps its graphs: a delete takes it off the list first, so its folder is only away.
         """
         keys = {folder.name for folder in self.models.iterdir()}
         try:
