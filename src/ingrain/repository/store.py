@@ -291,7 +291,7 @@ class Repository:
     def _remove_abandoned_staging(self) -> None:
         for folder in self._staging.iterdir():
             lock = folder.with_suffix(".lock")
-            with suppress(IsADirectoryError), if_free(lock) as free:
+            with if_free(lock) as free:
                 if free:
                     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)
