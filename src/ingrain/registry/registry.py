@@ -153,9 +153,8 @@ class Registry(Models):
         by_command = slot is None or slot.task_is_done
         if slot is None or by_command:
             await asyncio.to_thread(self.repository.check_writable)
-            slot = self.slots.of(ref)
-            if slot is not None and not slot.task_is_done:
-                return await self.load(ref)
+            if self.slots.of(ref) is not slot or (slot is not None and not slot.task_is_done):
+                return await self.load(ref)  # another call has begun to load it meanwhile
             slot = self._loader.begin(ref, slot, by_command=True)
         assert slot.task is not None
         # Shielded: the model is loaded even if the caller is cancelled.
