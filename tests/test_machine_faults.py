@@ -1,9 +1,7 @@
 """What the machine lacked is told from real faults, and from how libraries wrap them."""
 
+import errno
 import resource
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,20 +14,8 @@ from ingrain.errors import (
     OutOfMemoryError,
     VerificationError,
 )
-from ingrain.machine_faults import machine_fault, machine_fault_in, raise_if_machines
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """Mount a small file system of its own."""
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"file systems cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
+from ingrain.machine_faults import machine_fault, machine_fault_in, naming_repository_faults, raise_if_machines
+from small_disks import mounted
 
 
 def fill_a_full_disk(_: Path) -> None:
@@ -168,3 +154,19 @@ def test_an_error_that_is_one_already_is_raised_as_it_is():
     with pytest.raises(MachineError) as caught:
         raise_if_machines(error)
     assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(errno.ECONNRESET, "reset")])
+def test_an_error_that_is_no_disks_is_not_told_as_one(error):
+    """Both are OSErrors by class."""
+    with pytest.raises(type(error)), naming_repository_faults():
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("number", "cls"),
+    [(errno.ENOSPC, DiskFullError), (errno.ENOENT, DiskUnusableError), (errno.EROFS, DiskUnusableError)],
+)
+def test_any_other_fault_of_the_repositorys_files_names_the_disk(number, cls):
+    with pytest.raises(cls, match="disk"), naming_repository_faults():
+        raise OSError(number, "as the system says")

@@ -114,6 +114,8 @@ def naming_repository_faults() -> Iterator[None]:
     """Raise a MachineError that names the disk in place of an OSError of code that works on the model repository."""
     try:
         yield
+    except (TimeoutError, ConnectionError):
+        raise  # OSErrors by class, but not of a disk
     except OSError as error:
         raise_if_machines(error)
         raise DiskUnusableError(_GONE, retry_after_s=RETRY_AFTER_S) from error

@@ -73,7 +73,7 @@ def largest_batches(triton) -> list[str]:
     return [line for line in lines if line.startswith("max_batch_size")]
 
 
-def test_a_rolling_deploy_from_batches_of_8_to_32_loses_no_request(ready_repository, source_model):
+def test_a_rolling_deploy_from_batches_of_8_to_32_loses_no_request(ready_repository, source_model, record_property):
     """Two front ends that differed in MAX_BATCH_SIZE unloaded each other's graphs without end."""
     port = free_port()
     triton = ready_repository / "repository" / "triton"
@@ -99,6 +99,8 @@ def test_a_rolling_deploy_from_batches_of_8_to_32_loses_no_request(ready_reposit
                 each.close()
                 running[number] = server
             took = time.monotonic() - started
+            record_property("seconds", round(took, 1))
+            record_property("answered", clients.answered)
             assert took < 60
             assert largest_batches(triton) == ["max_batch_size: 8"], "nobody has asked for other settings"
             before = clients.answered

@@ -1,5 +1,7 @@
 """The wiring of Docker Compose without containers: a Triton of its own, several front ends, and a hub."""
 
+import time
+
 import httpx
 import numpy as np
 import pytest
@@ -26,10 +28,20 @@ def test_a_separate_triton_is_reached_through_its_url_and_may_restart(ready_repo
             server.wait_until_ready(60)
             assert np.abs(np.array(server.embed(texts).json()["embeddings"]) - truth).max() < 1e-4
         server.wait_until(lambda: server.embed(texts).status_code == 503, 10)
+        looks = []
+
+        def is_ready():
+            looks.append(not server.reasons())
+            return looks[-1]
+
         answers = []  # a second look at a Triton that has just come back may make a caller wait once more
         with triton_at(triton, port):
+            server.wait_until(is_ready, 30)
             server.wait_until(lambda: answers.append(server.embed(texts)) or answers[-1].status_code == 200, 30)
-            server.wait_until_ready(30)
+            for _ in range(30):
+                assert is_ready(), "it was ready before, and nothing has happened"
+                time.sleep(0.05)
+        assert not looks[0]
         assert np.abs(np.array(answers[-1].json()["embeddings"]) - truth).max() < 1e-4
         assert {answer.status_code for answer in answers} <= {200, 503}
         config = next(triton.glob("*/config.pbtxt")).read_text()

@@ -12,6 +12,7 @@ from ingrain.errors import DiskFullError, MachineError, SourceNotFoundError
 from ingrain.registry import reconciler
 from ingrain.repository.models_to_load import ModelRef, read_desired, write_desired
 from planes import running_planes
+from small_disks import full, mounted, read_only
 
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 
@@ -48,10 +49,24 @@ async def until(holds) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("disk", ["full", "gone"])
-async def test_a_change_fails_before_anything_changes(tmp_path, disk):
+@pytest.fixture
+def small_disk(tmp_path):
+    with mounted(tmp_path / "disk", "size=1m") as disk:
+        yield disk
+
+
+FAULTS = {
+    "full": (lambda root: full(root), "disk_full"),
+    "read-only": (lambda root: read_only(root.parent), "disk_unusable"),
+    "no byte to write": (lambda _: no_bytes_left(), "disk_full"),
+    "gone": (no_disk, "disk_unusable"),
+}
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS.values(), ids=FAULTS)
+async def test_a_change_fails_before_anything_changes(small_disk, fault, expected):
     """Unload dropped the model and answered 500 while the list still named it."""
-    root = tmp_path / "repository"
+    root = small_disk / "repository"
     root.mkdir()
     async with running_planes(root) as planes:
         await planes.load()
@@ -67,14 +82,13 @@ async def test_a_change_fails_before_anything_changes(tmp_path, disk):
             ("POST", "/load_model", {"name": "org/new", "library": "sentence_transformers"}),
         ]
         answers: list[httpx.Response] = []
-        with no_bytes_left() if disk == "full" else no_disk(root):
+        with fault(root):
             for method, path, body in calls:
                 answers.append(await planes.model.request(method, path, json=body))
                 assert (await planes.embed("red")).status_code == 200
         for answer, (_, path, _) in zip(answers, calls, strict=True):
-            code = answer.json()["error"]["code"]
-            expected = (507, "disk_full") if disk == "full" else (503, "disk_unusable")
-            assert (answer.status_code, code) == expected, (path, answer.text)
+            assert answer.json()["error"]["code"] == expected, (path, answer.text)
+            assert answer.status_code == (507 if expected == "disk_full" else 503)
             assert "disk" in answer.json()["message"]
         assert snapshot(root) == before
         assert planes.engine.loads == loads

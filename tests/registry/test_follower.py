@@ -176,3 +176,25 @@ async def test_the_reason_of_a_failure_is_told_here_too(tmp_path):
         assert pair.follower.statuses() == pair.owner.statuses()
         with pytest.raises(ModelLoadingError, match="refuses"):
             pair.follower.get("org/a")
+
+
+async def test_readiness_waits_until_what_the_engine_lost_is_served_everywhere_again(tmp_path):
+    """A worker that has seen the engine away is not ready because the engine answers again."""
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow(pair.numbers())
+        assert pair.follower.awaited() == []
+        pair.engine.die()
+        pair.follower.engine_is_away()
+        pair.owner.engine_is_away()
+        assert pair.suspicions == 1
+        await pair.follow(pair.numbers())
+        assert len(pair.follower.awaited()) == 1
+        pair.engine.come_back()
+        async with asyncio.timeout(30):
+            while pair.owner.awaited():
+                await asyncio.sleep(0.01)
+        await pair.follow()
+        assert len(pair.follower.awaited()) == 1, "other workers have not opened it"
+        await pair.follow(pair.numbers())
+        assert pair.follower.awaited() == []

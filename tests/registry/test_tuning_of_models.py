@@ -8,6 +8,7 @@ import pytest
 from registry_server import RegistryServer
 
 from ingrain.errors import (
+    DiskFullError,
     EngineUnavailableError,
     InvalidRequestError,
     ModelConflictError,
@@ -328,11 +329,13 @@ async def test_unloading_or_deleting_a_model_ends_its_tuning(tmp_path, end):
 async def test_a_model_that_is_unloaded_and_loaded_at_once_does_not_stay_in_a_layout_that_was_tried(tmp_path):
     async with Server(tmp_path) as server:
         await server.registry.load(A)
+        gate = hold_layout(server.engine, OTHER)
         tuning = asyncio.create_task(server.tune())
-        await server.until_tuning()
+        await server.until_held()
         unloading = asyncio.create_task(server.registry.unload("org/a"))
         while server.registry.statuses():
             await asyncio.sleep(0)  # the load is to come before the tuning has let go of the model
+        gate.set()
         await server.registry.load(A)
         await unloading
         with pytest.raises(ModelNotLoadedError):
@@ -382,7 +385,7 @@ async def test_a_disk_that_is_full_leaves_the_model_as_it_was(tmp_path):
             return write(key, manifest, change)
 
         repository.change_tunings = full
-        with pytest.raises(TuningError):
+        with pytest.raises(DiskFullError):
             await server.tune()
         assert server.layout() == DEFAULT
         assert (await server.registry.manifest("org/a")).tunings == ()

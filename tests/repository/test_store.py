@@ -138,6 +138,27 @@ def test_starting_removes_graphs_without_a_manifest_but_nothing_that_is_not_ours
     assert [folder.name for folder in repository.triton.iterdir()] == ["resnet"]
 
 
+@pytest.mark.parametrize("content", ['[{"name": "org/model"}]', "[{"])
+def test_a_listed_model_whose_folder_is_away_keeps_its_graphs(repository, content):
+    """It may come back; a damaged list leaves all graphs alone."""
+    entry = publish(repository)
+    (repository.root / "desired.json").write_text(content)
+    entry.folder.rename(repository.root / "away")
+    repository.prepare()
+    (repository.root / "away").rename(entry.folder)
+    assert repository.find(entry.key) == entry
+
+
+@pytest.mark.parametrize("name", ["lock", "claims/org-model-0123456789", "staging/odd.lock"])
+def test_a_folder_in_the_place_of_a_lock_is_set_aside(repository, name):
+    (repository.root / name).unlink(missing_ok=True)
+    (repository.root / name).mkdir()
+    repository.prepare()
+    with repository.try_changing("org-model-0123456789") as is_free:
+        assert is_free
+    publish(repository)
+
+
 def test_a_link_in_the_root_goes_with_its_graph(repository):
     """A link to a missing folder would make Triton's index fail, if the repository is Triton's root."""
     deleted, orphaned = publish(repository), publish(repository, "org/orphan")

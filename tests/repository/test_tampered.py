@@ -1,4 +1,4 @@
-"""A manifest is believed only as far as its own folder: anything else it names is damage, and stays."""
+"""A manifest is believed only as far as its own folder: what leads elsewhere is damage, and deletes nothing else."""
 
 import json
 import shutil

@@ -86,6 +86,10 @@ class FollowedRegistry(Models):
         """Have the owner compare its models with the engine."""
         self._suspect()
 
+    def engine_is_away(self) -> None:
+        """Have the owner look at the engine; its next view then says for which models to wait."""
+        self._suspect()
+
     def _status(self, slot: Slot) -> ModelStatus:
         """Return the status of a model; it is LOADING until every process serves it."""
         status = status_of(slot)

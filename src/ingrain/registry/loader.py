@@ -153,6 +153,7 @@ class Loader:
             by_command: True if a user asks for the load.
         """
         try:
+            slot.stamp = await asyncio.to_thread(self.repository.stamp, slot.key)
             with naming_repository_faults():
                 async with self.locks.hold(slot.key):
                     await self._make_and_load(slot, by_command=by_command)
@@ -173,7 +174,6 @@ class Loader:
     async def _make_and_load(self, slot: Slot, *, by_command: bool) -> None:
         # Another server's precision is left alone like its other settings, unless a user asks for this server's.
         as_stored = not by_command and (self.graphs.are_shared or slot.model is not None)
-        slot.stamp = await asyncio.to_thread(self.repository.stamp, slot.key)
         entry = await self.maker.obtain(slot, as_stored=as_stored)
         slot.stamp = await asyncio.to_thread(self.repository.stamp, slot.key)
         slot.progress = None  # the conversion is done; loading into the engine has no progress

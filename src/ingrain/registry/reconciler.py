@@ -146,11 +146,13 @@ class Reconciler:
                 continue  # unloaded while this loop was awaiting
             if slot.state == "UNAVAILABLE":
                 # A damaged entry may have been restored.
-                if slot.retry_at <= now or await self._entry_has_changed(slot):
+                is_due = slot.retry_at <= now or await self._entry_has_changed(slot)
+                if is_due and slot in self.slots and slot.state == "UNAVAILABLE":
                     self.loader.begin(slot.ref, slot)
             elif slot.model is not None and slot.task_is_done and is_live:
+                if not slot.is_displaced:
+                    checked.append(slot)
                 await self._repair(slot, slot.model)
-                checked.append(slot)
         if checked and not any(slot.state == "READY" for slot in checked):
             # The engine has lost every model, so it has restarted: this server cannot serve until they are back.
             for slot in checked:

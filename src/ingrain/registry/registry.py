@@ -153,9 +153,8 @@ class Registry(Models):
         by_command = slot is None or slot.task_is_done
         if slot is None or by_command:
             await asyncio.to_thread(self.repository.check_writable)
-            slot = self.slots.of(ref)
-            if slot is not None and not slot.task_is_done:
-                return await self.load(ref)
+            if self.slots.of(ref) is not slot or (slot is not None and not slot.task_is_done):
+                return await self.load(ref)  # another call has begun to load it meanwhile
             slot = self._loader.begin(ref, slot, by_command=True)
         assert slot.task is not None
         # Shielded: the model is loaded even if the caller is cancelled.
@@ -227,10 +226,9 @@ class Registry(Models):
             TuningError: The engine failed; the model is executed as before.
         """
         await self.refresh()
-        slot = self.slots.one(name, library, pretrained)
         await asyncio.to_thread(self.repository.check_writable)
         with naming_repository_faults():
-            return await self._tunings.tune(slot, seconds)
+            return await self._tunings.tune(self.slots.one(name, library, pretrained), seconds)
 
     async def reset_tuning(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> bool:
         """Remove a model's tunings for this machine, and restore the default execution; return True if it had any.

@@ -184,6 +184,8 @@ class Tunings:
         self._check_idle(slot)
         if self.is_stopping:
             raise shutting_down()
+        if slot not in self.slots:  # unloaded while the caller awaited
+            raise not_loaded(slot.ref.name)
         task = asyncio.create_task(in_turn(), name=f"tune {slot.key}")
         self._tasks[slot.key] = task
 

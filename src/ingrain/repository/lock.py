@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ingrain.repository.durable import set_aside
+
+log = logging.getLogger("ingrain.repository")
 
 
 @contextmanager
@@ -39,6 +44,9 @@ def if_free(path: Path) -> Iterator[bool]:
 def _open(path: Path) -> int:
     """Open a lock file, and create it if it is missing; one that exists can be locked on a read-only disk too."""
     try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except IsADirectoryError:
+        log.error("A folder is in the place of a lock; it is kept as %s", set_aside(path).name)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES):

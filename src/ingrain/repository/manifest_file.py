@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -13,6 +14,7 @@ from ingrain.repository.contained import check_names
 from ingrain.repository.durable import UNREADABLE
 from ingrain.repository.manifest import MANIFEST_FORMAT, Manifest
 from ingrain.repository.names import model_key
+from ingrain.vocabulary import Library
 
 MANIFEST_FILE = "manifest.json"
 
@@ -22,7 +24,6 @@ log = logging.getLogger("ingrain.repository")
 class _Head(msgspec.Struct):
     format: int
     name: str = ""
-    library: str = ""
     pretrained: str | None = None
 
 
@@ -67,8 +68,8 @@ def read_name(folder: Path) -> str:
     """Return the user's name of a model whose manifest is unusable; the folder's name if it cannot be read."""
     try:
         head = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes(), type=_Head)
-        key = model_key(head.name, head.library, head.pretrained)
+        keys = [model_key(head.name, library, head.pretrained) for library in get_args(Library)]
     except (OSError, *UNREADABLE):
         return folder.name
     # A tampered manifest must not take the name of another model.
-    return head.name if key == folder.name else folder.name
+    return head.name if folder.name in keys else folder.name

@@ -12,7 +12,7 @@ _DIGEST_LENGTH = 10
 _GRAPH_NAME = re.compile(rf"(?P<key>[a-z0-9-]+-[0-9a-f]{{{_DIGEST_LENGTH}}})\.[a-z_]+")
 
 
-def model_key(name: str, library: Library | str, pretrained: str | None = None) -> str:
+def model_key(name: str, library: Library, pretrained: str | None = None) -> str:
     """Return the folder name of a model: valid in any file system and in Triton, and unique per model.
 
     Args:

@@ -33,6 +33,7 @@ from ingrain.repository.graph_links import unlink_graph
 from ingrain.repository.lock import exclusive, if_free
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.manifest_file import MANIFEST_FILE, read_manifest, read_name
+from ingrain.repository.models_to_load import read_desired
 from ingrain.repository.names import key_of_graph, model_key
 from ingrain.repository.tuning import Tuning
 
@@ -290,14 +291,21 @@ class Repository:
     def _remove_abandoned_staging(self) -> None:
         for folder in self._staging.iterdir():
             lock = folder.with_suffix(".lock")
-            with suppress(IsADirectoryError), if_free(lock) as free:
+            with if_free(lock) as free:
                 if free:
                     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)
 
     def _remove_orphaned_graphs(self) -> None:
-        """Remove graphs without a manifest, left by an interrupted publish or delete."""
+        """Remove graphs without a manifest, left by an interrupted publish or delete.
+
+        A listed model keeps its graphs: a delete takes it off the list first, so its folder is only away.
+        """
         keys = {folder.name for folder in self.models.iterdir()}
+        try:
+            keys |= {ref.key for ref in read_desired(self.root)}
+        except (RepositoryError, MachineError):
+            return  # it is not known which models should be loaded
         for folder in self.triton.iterdir():
             key = key_of_graph(folder.name)
             if key is not None and key not in keys:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -211,9 +212,9 @@ def _checksum(graph: Graph) -> str:
 
 def _too_large(graphs: Path) -> list[tuple[str, int]]:
     """Return the graphs that cannot be sent, with their sizes in bytes."""
-    sizes = [
-        (folder.name, sum(path.stat().st_size for path in _files(folder)))
-        for folder in graphs.iterdir()
-        if key_of_graph(folder.name) is not None and (folder / VERSION).is_dir()
-    ]
+    sizes = []
+    for folder in graphs.iterdir():
+        if key_of_graph(folder.name) is not None:
+            with suppress(OSError):  # a damaged folder says so when its model is loaded
+                sizes.append((folder.name, sum(path.stat().st_size for path in _files(folder))))
     return [(name, size) for name, size in sizes if size > MESSAGE_LIMIT_BYTES - _REQUEST_BYTES]

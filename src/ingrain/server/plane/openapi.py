@@ -25,6 +25,7 @@ _STATUS_TEXT = {
     500: "The server failed on this request.",
     503: "The engine does not answer or the model is still loading; try again after `Retry-After` seconds.",
     504: "The request was not finished in time.",
+    507: "The disk of the model repository is full.",
 }
 _PLANES: dict[Plane, str] = {"inference": "inference plane, port 8686", "model": "model plane, port 8687"}
 

@@ -189,7 +189,7 @@ MODEL_QUERY = (
 
 def model_route(name: str, handler: Handler, summary: str, request: type, answer: type, **fields: Any) -> Route:
     """Return a route that changes a model: by default ``POST /name`` on the model plane."""
-    fields = {"method": "POST", "errors": (400, 404, 413)} | fields
+    fields = {"method": "POST", "errors": (400, 404, 413, 503, 507)} | fields
     return Route(
         name=name,
         plane="model",
@@ -205,7 +205,9 @@ def model_route(name: str, handler: Handler, summary: str, request: type, answer
 
 def load_route(name: str, handler: Handler, summary: str, request: type, **fields: Any) -> Route:
     """Return a route that loads a model."""
-    return model_route(name, handler, summary, request, types.MessageAnswer, errors=(400, 404, 413, 503, 504), **fields)
+    return model_route(
+        name, handler, summary, request, types.MessageAnswer, errors=(400, 404, 413, 503, 504, 507), **fields
+    )
 
 
 def query_route(
@@ -222,7 +224,7 @@ def query_route(
         answer=answer,
         query=query,
         scope="models",
-        errors=(400, 404) if query else (),
+        errors=(400, 404, 503) if query else (503,),
     )
 
 
@@ -239,7 +241,7 @@ ROUTES = (
         "Download a custom model from URLs; load it afterwards by /load_model with its name and library.",
         DownloadCustomModelRequest,
         types.MessageAnswer,
-        errors=(400, 413, 503, 504),
+        errors=(400, 413, 503, 504, 507),
     ),
     model_route(
         "unload_model",

@@ -96,7 +96,7 @@ ROUTES = (
         "Measure the fastest execution settings for a loaded model on this server, store them, and apply them.",
         wire.TuneModelRequest,
         wire.ModelTuningAnswer,
-        errors=(400, 404, 409, 413, 503),
+        errors=(400, 404, 409, 413, 503, 507),
     ),
     model_route(
         "reset_tuning",
@@ -104,7 +104,7 @@ ROUTES = (
         "Delete a model's tuning for this server; the model runs with the default settings again.",
         types.ModelRequest,
         types.MessageAnswer,
-        errors=(400, 404, 409, 413, 503),
+        errors=(400, 404, 409, 413, 503, 507),
     ),
     query_route(
         "model_tuning",
