@@ -184,7 +184,8 @@ class TritonConnection:
         if answer is None:  # gRPC's way to say that it cannot parse the message
             await self._renew(channel)
             raise CallError(StatusCode.DATA_LOSS, "the answer cannot be parsed")
-        channel.doubts = 0
+        if method == "ModelInfer":  # other methods may go on where one is garbled
+            channel.doubts = 0
         return answer
 
     async def _doubt(self, channel: _Channel) -> None:

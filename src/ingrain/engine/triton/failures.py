@@ -47,7 +47,8 @@ def translate(error: CallError, what: str, timeout_s: float | None) -> IngrainEr
         return DeadlineExceededError(f"{what}: no answer within {timeout_s:g} s")
     if error.code == StatusCode.NOT_FOUND:
         return ModelNotLoadedError(f"{what} is not loaded")
-    logger.warning("Triton answered %s for %s: %s", error.code.name, what, error.details)
+    if error.code != StatusCode.CANCELLED:  # by closing the connection
+        logger.warning("Triton answered %s for %s: %s", error.code.name, what, error.details)
     if error.code in _UNAVAILABLE:
         return EngineUnavailableError("the engine cannot be reached", retry_after_s=RETRY_AFTER_S)
     # A proxy or Triton may limit the size of a message.
