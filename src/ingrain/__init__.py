@@ -15,6 +15,7 @@ from ingrain.errors import (
     DiskFullError as DiskFullError,
     DiskUnusableError as DiskUnusableError,
     EngineError as EngineError,
+    EngineMemoryError as EngineMemoryError,
     EngineSetupError as EngineSetupError,
     EngineUnavailableError as EngineUnavailableError,
     ExportCrashedError as ExportCrashedError,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import grpc
@@ -14,38 +14,14 @@ from tritonclient.grpc import service_pb2
 
 from ingrain.engine.triton.connection import CallError, TritonConnection
 from processes import free_port
+from stand_in_triton import live, never, server
 from wire_tap import WireTap
 
-Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 FLOWS_AGAIN_S = 5
 
 
 async def echo(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
     return message
-
-
-async def never(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
-    await asyncio.sleep(300)
-    return message
-
-
-async def live(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
-    return service_pb2.ServerLiveResponse(live=True).SerializeToString()
-
-
-@contextlib.asynccontextmanager
-async def server(address: str, infer: Handler, *, health: Handler = live) -> AsyncIterator[grpc.aio.Server]:
-    served = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    methods = {
-        name: grpc.unary_unary_rpc_method_handler(run) for name, run in (("ModelInfer", infer), ("ServerLive", health))
-    }
-    served.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)])
-    served.add_insecure_port(address)
-    await served.start()
-    try:
-        yield served
-    finally:
-        await served.stop(None)
 
 
 @contextlib.asynccontextmanager
@@ -210,6 +186,38 @@ async def test_an_answer_that_is_cut_off_is_unavailable_and_the_next_call_works(
         assert await code_of(connection.infer(b"y" * 3_000_000, 60)) == StatusCode.UNAVAILABLE
         tap.cut = lambda number: False
         assert await seconds_until_it_flows(connection) < FLOWS_AGAIN_S
+
+
+async def test_an_answer_that_cannot_be_parsed_is_data_loss_and_costs_the_connection() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    answers = [b"\xff\xff", service_pb2.ServerLiveResponse(live=True).SerializeToString()]
+
+    async def health(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        return answers.pop(0)
+
+    async with server(address, echo, health=health), tap_before(address) as (tap, connection):
+        question = service_pb2.ServerLiveRequest()
+        assert await code_of(connection.call("ServerLive", question, 20)) == StatusCode.DATA_LOSS
+        assert (await connection.call("ServerLive", question, 20)).live
+        assert tap.connections == 2
+
+
+@pytest.mark.parametrize("code", [StatusCode.UNKNOWN, StatusCode.UNIMPLEMENTED, StatusCode.INVALID_ARGUMENT])
+async def test_a_connection_that_fails_again_and_again_by_statuses_of_grpc_is_replaced(
+    code: StatusCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed header garbles all later calls of its connection. A bad batch does not."""
+    monkeypatch.setattr("ingrain.engine.triton.connection._RENEW_AGAIN_S", 0.0)
+    address = f"127.0.0.1:{free_port()}"
+
+    async def refuse(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        await context.abort(code)
+        raise AssertionError
+
+    async with server(address, refuse), tap_before(address) as (tap, connection):
+        for _ in range(4):
+            assert await code_of(connection.infer(b"x", 60)) == code
+        assert tap.connections == (1 if code == StatusCode.INVALID_ARGUMENT else 2)
 
 
 async def test_a_server_of_another_protocol_is_unavailable() -> None:

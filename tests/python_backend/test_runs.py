@@ -1,6 +1,7 @@
 """Batches of one graph run on several threads, share its weights, and are merged by shape while they wait."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -209,3 +210,31 @@ def test_closing_finishes_what_waits(gate):
     gate.open()
     runs.close()
     assert len(answers.results) == 6
+
+
+def test_a_run_that_hangs_ends_the_process_and_a_slow_one_does_not(monkeypatch):
+    monkeypatch.setattr("ingrain.python_backend.runs._TICK_S", 0.02)
+    monkeypatch.setattr("ingrain.python_backend.runs._HANGS_AFTER_S", 0.4)
+    monkeypatch.setattr("ingrain.python_backend.runs._HANGS_AFTER_TIMES", 2)
+    ended, goes_on = threading.Event(), threading.Event()
+
+    def run(inputs):
+        seconds = float(inputs["x"][0])
+        goes_on.wait(60) if seconds < 0 else time.sleep(seconds)
+        return inputs
+
+    def submit(seconds):
+        done = threading.Event()
+        runs.submit(Job(inputs={"x": np.array([seconds])}, finish=lambda _: done.set()))
+        return done
+
+    runs = ConcurrentRuns([run, run], max_items=1, end=ended.set)
+    assert submit(0.5).wait(20), "the first runs may take long"
+    assert submit(0.5).wait(20)
+    assert not ended.is_set()
+    hanging = submit(-1)
+    assert submit(0.0).wait(20), "others run beside it"
+    assert ended.wait(20)
+    goes_on.set()
+    assert hanging.wait(20)
+    runs.close()

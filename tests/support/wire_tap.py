@@ -20,6 +20,7 @@ class WireTap:
         connections: How many were accepted.
         most_waiting: Most connections whose client waited for an answer at the same time.
         change: Makes of an answer, by its number from 1 on and its bytes, what is handed on instead.
+        change_sent: Makes of what a client sent what is handed on instead.
         cut: Tells by the number of an answer, from 1 on, whether it is cut off in the middle.
         is_down: While True, every connection is closed at once, as by a machine without a server.
         is_frozen: While True, nothing is forwarded on new connections.
@@ -33,6 +34,7 @@ class WireTap:
         self.most_waiting = 0
         self.cut: Callable[[int], bool] = lambda number: False
         self.change: Callable[[int, bytes], bytes] = lambda number, data: data
+        self.change_sent: Callable[[bytes], bytes] = lambda data: data
         self.is_down = False
         self.is_frozen = False
         self._flows: set[asyncio.Event] = set()
@@ -107,7 +109,7 @@ class WireTap:
             self.sent += data
             self._waiting.add(caller)
             self.most_waiting = max(self.most_waiting, len(self._waiting))
-            writer.write(data)
+            writer.write(self.change_sent(data))
 
     async def _carry_answers(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: asyncio.Event

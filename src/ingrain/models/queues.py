@@ -15,12 +15,15 @@ from ingrain.batching.queue import BatchLimits
 from ingrain.batching.request import Rows
 from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
-from ingrain.errors import NotFiniteError
+from ingrain.errors import EngineUnavailableError, NotFiniteError
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.tokenized import TokenizedText, gather, lengths_of, pad
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.roles import ROLES
+
+_DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
+_RETRY_AFTER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +145,20 @@ def _bytes_of_rows(array: NDArray[np.generic]) -> list[bytes]:
     return [joined[start : start + width] for start in range(0, len(joined), width)]
 
 
+def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    """Return whether a shape is the expected one, in which -1 stands for any size."""
+    return len(shape) == len(expected) and all(want in (-1, size) for size, want in zip(shape, expected, strict=True))
+
+
 async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits, *, alone: bool) -> Rows:
     answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone)
-    rows = np.asarray(answer[graph.outputs[0].name], np.float32)
+    output = graph.outputs[0]
+    found = answer.get(output.name)
+    shape = (len(next(iter(arrays.values()))), *output.shape[1:])
+    if found is None or found.dtype != _DTYPES[output.dtype] or not _fits(found.shape, shape):
+        # Bytes were changed on the way, or another program loaded another graph under this name.
+        raise EngineUnavailableError("The engine's answer does not fit the model.", retry_after_s=_RETRY_AFTER_S)
+    rows = np.asarray(found, np.float32)
     if not np.isfinite(rows).all():
         raise NotFiniteError("The model's output has values that are not finite (NaN or infinity).")
     return rows

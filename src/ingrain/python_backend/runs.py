@@ -6,6 +6,9 @@ standard library and numpy.
 
 from __future__ import annotations
 
+import itertools
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -20,6 +23,12 @@ Run = Callable[[Arrays], Arrays]
 
 # Asking Triton whether a caller has given up takes as long as a short batch, so only those that waited long are asked.
 _LONG_NS = 1_000_000_000
+# A run hangs if it takes so many times as long as the longest one before, and so many seconds. They are counted by a
+# thread of this process, so that a pause of the whole process does not count.
+_HANGS_AFTER_S = 30.0
+_HANGS_AFTER_TIMES = 50
+_FIRST_HANGS_AFTER_S = 300.0
+_TICK_S = 1.0
 
 
 class GivenUpError(Exception):
@@ -60,15 +69,21 @@ class ConcurrentRuns:
     A thread that becomes free takes the job that waits longest, and all other waiting jobs of its shape that fit in one
     batch. If the merged batch fails, its jobs run one by one, so that only bad ones fail.
 
+    A run that hangs can only be ended with this process, so that is what happens. The server notices and heals it.
+
     Args:
         runs: For each thread the function that runs a batch; it may raise any exception.
         max_items: Largest number of items in a merged batch.
+        end: Ends this process.
     """
 
-    def __init__(self, runs: Sequence[Run], *, max_items: int) -> None:
+    def __init__(self, runs: Sequence[Run], *, max_items: int, end: Callable[[], None] = lambda: os._exit(1)) -> None:
         self._max_items = max_items
         self._waiting: deque[Job] = deque()
-        self._running = 0
+        self._running: set[int] = set()
+        self._numbers = itertools.count()
+        self._longest_s = 0.0
+        self._end = end
         self._closed = False
         self._counts = Counts()
         self._changed = threading.Condition()
@@ -78,6 +93,7 @@ class ConcurrentRuns:
         ]
         for thread in self._threads:
             thread.start()
+        threading.Thread(target=self._watch, name="watch-runs", daemon=True).start()
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -110,10 +126,25 @@ class ConcurrentRuns:
                 return False
             jobs = self._take()
             is_alone = len(jobs) == 1 and not self._running and not self._waiting
-            self._running += 1
+            number = next(self._numbers)
+            self._running.add(number)
         alone = jobs[0].alone if is_alone else None
-        self._run(jobs, alone or run)
+        self._run(jobs, alone or run, number)
         return True
+
+    def _watch(self) -> None:
+        """End this process if a run hangs."""
+        ticks: dict[int, int] = {}
+        while not self._closed:
+            time.sleep(_TICK_S)
+            with self._changed:
+                ticks = {number: ticks.get(number, 0) + 1 for number in self._running}
+                longest_s = self._longest_s
+            patience_s = max(_HANGS_AFTER_S, _HANGS_AFTER_TIMES * longest_s) if longest_s else _FIRST_HANGS_AFTER_S
+            if max(ticks.values(), default=0) * _TICK_S > patience_s:
+                sys.stderr.write(f"A run has not ended within {patience_s:.0f} s.\n")
+                sys.stderr.flush()
+                self._end()
 
     def _take(self) -> list[Job]:
         """Remove and return the first job and those that are merged with it."""
@@ -126,7 +157,7 @@ class ConcurrentRuns:
                 items += job.items
         return jobs
 
-    def _run(self, jobs: list[Job], run: Run) -> None:
+    def _run(self, jobs: list[Job], run: Run, number: int) -> None:
         begun_ns = time.perf_counter_ns()
         wanted = [job for job in jobs if begun_ns - job.arrived_ns < _LONG_NS or not job.is_given_up()]
         executed: list[tuple[int, int]] = []
@@ -141,7 +172,8 @@ class ConcurrentRuns:
         compute_ns = time.perf_counter_ns() - begun_ns
         # Count before the answers, because a caller may send its next batch at once.
         with self._changed:
-            self._running -= 1
+            self._running.discard(number)
+            self._longest_s = max(self._longest_s, compute_ns / 1e9)
             for items, ns in executed:
                 self._counts.executed(items, ns)
             for job in jobs:

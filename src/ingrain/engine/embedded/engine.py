@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ingrain.engine.embedded import owned_names
+from ingrain.engine.embedded.crashes import Crashes
 from ingrain.engine.embedded.process_tree import Fault
 from ingrain.engine.embedded.tritonserver import TritonServer
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.engine import TritonEngine
-from ingrain.errors import EngineUnavailableError
+from ingrain.errors import EngineError, EngineUnavailableError
 from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
 from ingrain.repository.tuning import Layout
@@ -71,6 +72,7 @@ class EmbeddedEngine:
         self._triton: TritonEngine | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._callbacks: list[Callable[[], None]] = []
+        self._crashes = Crashes()
 
     @property
     def pid(self) -> int | None:
@@ -110,8 +112,21 @@ class EmbeddedEngine:
         return self._triton is not None and await self._triton.live()
 
     async def load(self, graph: Graph, layout: Layout | None = None) -> None:
-        """Load a graph; see ``Engine.load``. tritonserver reads the layout from ``config.pbtxt``."""
+        """Load a graph; see ``Engine.load``. tritonserver reads the layout from ``config.pbtxt``.
+
+        Raises:
+            EngineError: The graph cannot be loaded, or has ended its process so often that it must wait.
+        """
+        held_s = self._crashes.held_s(graph.name, time.monotonic())
+        if held_s:
+            raise EngineError(
+                f"Graph {graph.name!r} has crashed or hung again and again, and the other models with it. It is not "
+                f"loaded for another {held_s:.0f} s; the log says more.",
+                retry_after_s=held_s,
+            )
         await self._client().load(graph, layout)
+        if self._server is not None:
+            self._server.stub_faults()  # learns which stub runs the graph
 
     async def unload(self, name: str) -> None:
         """Unload a graph and wait until tritonserver has freed it; do nothing if it is not loaded.
@@ -193,7 +208,7 @@ class EmbeddedEngine:
         """Wait until the server ends, kill it if it hangs or one of its stubs died or hangs; return its exit code."""
         watches = [
             asyncio.create_task(self._kill_if_silent(server), name="ask tritonserver"),
-            asyncio.create_task(_kill_if_stub_fails(server), name="watch the stubs of tritonserver"),
+            asyncio.create_task(self._kill_if_stub_fails(server), name="watch the stubs of tritonserver"),
         ]
         try:
             return await asyncio.shield(server.exited)
@@ -225,17 +240,19 @@ class EmbeddedEngine:
             else:
                 return backoff_s
 
-
-async def _kill_if_stub_fails(server: TritonServer) -> None:
-    looks = 0
-    seen: dict[tuple[int, Fault], int] = {}
-    while True:
-        await asyncio.sleep(_LOOK_INTERVAL_S)
-        faults = server.stub_faults(thorough=looks % _THOROUGH_EVERY == 0)
-        looks += 1
-        seen = {found: seen.get(found, 0) + 1 for found in faults.items()}
-        for (pid, fault), count in seen.items():
-            if count >= _LOOKS_OF_FAULT[fault]:
-                logger.error("Python stub %d of tritonserver is %s; restarting tritonserver", pid, fault)
-                server.kill()
-                return
+    async def _kill_if_stub_fails(self, server: TritonServer) -> None:
+        looks = 0
+        seen: dict[tuple[int, Fault], int] = {}
+        while True:
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+            faults = server.stub_faults(thorough=looks % _THOROUGH_EVERY == 0)
+            looks += 1
+            seen = {found: seen.get(found, 0) + 1 for found in faults.items()}
+            for (stub, fault), count in seen.items():
+                if count >= _LOOKS_OF_FAULT[fault]:
+                    graph = server.graph_of(stub)
+                    logger.error("The Python stub of graph %s is %s; restarting tritonserver", graph, fault)
+                    if graph is not None:
+                        self._crashes.count(graph, time.monotonic())
+                    server.kill()
+                    return

@@ -16,20 +16,25 @@ class Children:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._known: tuple[int, ...] = ()
+        self._known: dict[int, tuple[str, ...]] = {}
 
     def faults(self) -> dict[int, Fault]:
         """Return the faults of children by their PIDs; none if the process itself is gone.
 
         This takes milliseconds: the kernel lists children per thread, and a tritonserver has more than a hundred.
         """
-        self._known = tuple(_children(self._pid))
+        # A zombie has no command line any more, so keep what was known of it.
+        self._known = {child: _command(child) or self._known.get(child, ()) for child in _children(self._pid)}
         return self.faults_of_known()
 
     def faults_of_known(self) -> dict[int, Fault]:
         """Return the faults of those children that the last call of ``faults`` found."""
         states = {child: _state(child) for child in self._known}
         return {child: _FAULTS[state] for child, state in states.items() if state in _FAULTS}
+
+    def command(self, child: int) -> tuple[str, ...]:
+        """Return the command line of a child that the last call of ``faults`` found; empty if it was never read."""
+        return self._known.get(child, ())
 
 
 def _children(pid: int) -> list[int]:
@@ -40,6 +45,13 @@ def _children(pid: int) -> list[int]:
         except OSError:
             continue  # the thread has ended
     return found
+
+
+def _command(pid: int) -> tuple[str, ...]:
+    try:
+        return tuple(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"))
+    except OSError:
+        return ()
 
 
 def _state(pid: int) -> str:

@@ -250,6 +250,12 @@ class TritonServer:
         """
         return self._children.faults() if thorough else self._children.faults_of_known()
 
+    def graph_of(self, stub: int) -> str | None:
+        """Return the name of the graph that a stub runs, None if ``stub_faults`` has not seen it alive."""
+        # The stub's arguments include the path of NAME/1/model.py.
+        paths = [Path(word) for word in self._children.command(stub) if word.endswith("/model.py")]
+        return paths[0].parent.parent.name if paths else None
+
     def kill(self) -> None:
         """Kill the server at once."""
         self._process.signal(signal.SIGKILL)

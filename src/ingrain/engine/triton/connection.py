@@ -1,4 +1,4 @@
-"""A gRPC connection to Triton that is replaced when it goes silent."""
+"""A gRPC connection to Triton that is replaced when it goes silent or garbles messages."""
 
 from __future__ import annotations
 
@@ -33,13 +33,29 @@ _MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _SILENT_S = 1.0
 _PROBE_TIMEOUT_S = 2.0
 _PROBE_AGAIN_S = 0.5
+# Statuses that gRPC itself gives if bytes were changed on the way. A changed header can garble all later calls of its
+# connection, so after so many of these without an answer in between, the connection is replaced, but not too often:
+# Triton gives them too.
+_DOUBTFUL = {
+    StatusCode.UNKNOWN,
+    StatusCode.INTERNAL,
+    StatusCode.UNIMPLEMENTED,
+    StatusCode.DATA_LOSS,
+    StatusCode.CANCELLED,
+    StatusCode.ABORTED,
+    StatusCode.UNAUTHENTICATED,
+    StatusCode.PERMISSION_DENIED,
+}
+_MOST_DOUBTS = 3
+_RENEW_AGAIN_S = 1.0
 
 
 class CallError(Exception):
     """A call that failed.
 
     Attributes:
-        code: gRPC's status. ``CANCELLED`` if the connection was closed by ``close``.
+        code: gRPC's status. ``CANCELLED`` if the connection was closed by ``close``; ``DATA_LOSS`` if Triton's answer
+            was changed on the way.
         details: Triton's message, for the log.
     """
 
@@ -62,6 +78,8 @@ class _Channel:
         self._model_infer = self.grpc.unary_unary(_MODEL_INFER)
         self.waiting = 0
         self.last_answer = 0.0
+        self.opened = time.monotonic()
+        self.doubts = 0
         self.is_left = False
 
     def method(self, name: str) -> Any:
@@ -76,7 +94,7 @@ class TritonConnection:
     received for a second, and a ``ServerLive`` is not answered within two more, then the connection is silent: a proxy
     stopped forwarding, the host is gone, or Triton hangs. It is closed, and a new one is probed until Triton answers.
     Meanwhile calls fail at once with ``UNAVAILABLE``. Batches that waited on the silent connection are sent once more
-    if the new one is answered.
+    if the new one is answered. A connection that garbles messages is replaced, too.
 
     Must be created in an event loop.
 
@@ -91,6 +109,11 @@ class TritonConnection:
         self._is_closed = False
         self._answers = asyncio.Event()
         self._answers.set()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the connection is a UNIX socket, which changes no bytes."""
+        return self._target.startswith("unix:")
 
     async def infer(self, message: bytes, timeout_s: float | None) -> bytes:
         """Send a serialized ``ModelInferRequest`` and return the serialized response.
@@ -120,6 +143,10 @@ class TritonConnection:
             raise CallError(StatusCode.UNAVAILABLE, "Triton does not answer")
         return await self._call(method, request, timeout_s)
 
+    async def distrust(self) -> None:
+        """Replace the connection, because it has garbled a message."""
+        await self._renew(self._channel)
+
     async def close(self) -> None:
         """Cancel all calls; they fail with ``CANCELLED``, and so do later ones."""
         self._is_closed = True
@@ -140,6 +167,8 @@ class TritonConnection:
         except grpc.aio.AioRpcError as error:
             if error.code() not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
                 channel.last_answer = time.monotonic()
+            if error.code() in _DOUBTFUL:
+                await self._doubt(channel)
             raise CallError(error.code(), error.details() or "") from error
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
             # Closing a channel makes gRPC cancel its calls, even if the waiting task is not cancelled.
@@ -152,7 +181,23 @@ class TritonConnection:
         finally:
             channel.waiting -= 1
         channel.last_answer = time.monotonic()
+        if answer is None:  # gRPC's way to say that it cannot parse the message
+            await self._renew(channel)
+            raise CallError(StatusCode.DATA_LOSS, "the answer cannot be parsed")
+        if method == "ModelInfer":  # other methods may go on where one is garbled
+            channel.doubts = 0
         return answer
+
+    async def _doubt(self, channel: _Channel) -> None:
+        channel.doubts += 1
+        if channel.doubts >= _MOST_DOUBTS and time.monotonic() > channel.opened + _RENEW_AGAIN_S:
+            await self._renew(channel)
+
+    async def _renew(self, channel: _Channel) -> None:
+        if channel is self._channel and not self._is_closed:
+            logger.warning("The connection to Triton at %s may garble messages; opening a new one", self._target)
+            self._channel = _Channel(self._target)
+            await self._leave(channel)
 
     async def _watch_for_silence(self) -> None:
         """While calls wait, replace the connection when it is silent, until Triton answers on a new one."""
@@ -180,6 +225,8 @@ class TritonConnection:
                 if channel.last_answer < began:
                     await self._replace(channel)
                 return
+            if error.code in _DOUBTFUL:
+                return  # the next probe uses a new connection if this goes on
         self._answers.set()
 
     async def _replace(self, channel: _Channel) -> None:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
-from ingrain.engine.memory import is_memory_failure
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics, LoadedAs
 from ingrain.engine.statistics import since
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.connection import CallError, TritonConnection
+from ingrain.engine.triton.failures import RETRY_AFTER_S, closed, translate
+from ingrain.engine.triton.inference import run_batch
 from ingrain.engine.triton.repository_view import RepositoryView
 from ingrain.engine.triton.stub_statistics import decode_stub_statistics, statistics_request
-from ingrain.engine.triton.wire import decode_infer, decode_statistics, encode_infer
+from ingrain.engine.triton.wire import decode_infer, decode_statistics
 from ingrain.errors import (
     DeadlineExceededError,
     EngineError,
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 _CONTROL_TIMEOUT_S = 5.0
 _LIVE_TIMEOUT_S = 2.0
 _POLL_S = 0.05
-_RETRY_AFTER_S = 2.0
 _GONE = {"UNAVAILABLE", ""}
 
 
@@ -112,7 +111,7 @@ class TritonEngine:
                 raise EngineUnavailableError(
                     f"Triton at {self._target!r} did not answer within {self._start_timeout_s:g} s; is TRITON_GRPC_URL "
                     "its gRPC port (8001)?",
-                    retry_after_s=_RETRY_AFTER_S,
+                    retry_after_s=RETRY_AFTER_S,
                 )
             await asyncio.sleep(_POLL_S)
         if self._view is not None:
@@ -122,7 +121,7 @@ class TritonEngine:
                 await self.close()
                 if isinstance(error, EngineUnavailableError):
                     raise
-                raise EngineUnavailableError(error.message, retry_after_s=_RETRY_AFTER_S) from error
+                raise EngineUnavailableError(error.message, retry_after_s=RETRY_AFTER_S) from error
         if self._watch_interval_s > 0:
             self._watcher = asyncio.create_task(self._watch(), name="watch triton")
 
@@ -178,7 +177,7 @@ class TritonEngine:
                     ) from error
                 except EngineMemoryError as error:
                     raise EngineMemoryError(
-                        f"The engine has too little memory to load graph {graph.name!r}", retry_after_s=_RETRY_AFTER_S
+                        f"The engine has too little memory to load graph {graph.name!r}", retry_after_s=RETRY_AFTER_S
                     ) from error
                 await self._learn_to_ask(graph.name)
                 self._warmups |= {found.name: found for found in await self._statistics(graph.name)}
@@ -218,24 +217,18 @@ class TritonEngine:
     ) -> dict[str, Array]:
         """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
         if self._connection is None:
-            raise _closed()
+            raise closed()
         try:
-            request = encode_infer(name, inputs, alone=alone)
+            return await run_batch(self._connection, name, inputs, timeout_s, alone=alone)
         except ValueError as error:
             raise InferenceError(f"graph {name!r} got an input whose dtype Triton does not support") from error
-        try:
-            answer = await self._connection.infer(request, timeout_s)
         except CallError as error:
             explained = await self._explain(error, name, timeout_s)
             # Our Python model answers INVALID_ARGUMENT for a failed batch; INTERNAL is Triton's, about the stub.
             is_stubs = self.backend == "python" and error.code == grpc.StatusCode.INTERNAL
             if isinstance(explained, InferenceError) and (is_stubs or self._has_faulty_stubs()):
-                explained = EngineUnavailableError("a part of the engine died or hangs", retry_after_s=_RETRY_AFTER_S)
+                explained = EngineUnavailableError("a part of the engine died or hangs", retry_after_s=RETRY_AFTER_S)
             raise explained from error
-        try:
-            return decode_infer(service_pb2.ModelInferResponse.FromString(answer))
-        except (ValueError, DecodeError) as error:
-            raise InferenceError(f"Triton's response for graph {name!r} cannot be decoded") from error
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return Triton's statistics of each loaded graph, without warm-up batches.
@@ -254,7 +247,7 @@ class TritonEngine:
         # Triton also returns UNAVAILABLE for a graph that was unloaded.
         if error.code == grpc.StatusCode.UNAVAILABLE and await self._is_without(name):
             return ModelNotLoadedError(f"graph {name!r} is not loaded")
-        return _translate(error, f"graph {name!r}", timeout_s)
+        return translate(error, f"graph {name!r}", timeout_s)
 
     async def _has(self, graph: Graph) -> bool:
         """Return whether Triton has this very graph ready; unload an older one of this server."""
@@ -334,11 +327,11 @@ class TritonEngine:
     async def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         """Call a method of Triton, and translate gRPC errors into Ingrain errors by status code."""
         if self._connection is None:
-            raise _closed()
+            raise closed()
         try:
             return await self._connection.call(method, request, timeout_s)
         except CallError as error:
-            raise _translate(error, method, timeout_s) from error
+            raise translate(error, method, timeout_s) from error
 
     async def _watch(self) -> None:
         was_live = True
@@ -382,23 +375,3 @@ class TritonEngine:
             logger.error("The model repository cannot be read: %s", error)
             return False
         return True
-
-
-def _closed() -> EngineUnavailableError:
-    return EngineUnavailableError("the engine is closed", retry_after_s=_RETRY_AFTER_S)
-
-
-def _translate(error: CallError, what: str, timeout_s: float | None) -> IngrainError:
-    if error.code == grpc.StatusCode.CANCELLED:
-        return _closed()
-    if error.code == grpc.StatusCode.UNAVAILABLE:
-        return EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=_RETRY_AFTER_S)
-    if error.code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceededError(f"{what}: no answer within {timeout_s:g} s")
-    if error.code == grpc.StatusCode.NOT_FOUND:
-        return ModelNotLoadedError(f"{what} is not loaded")
-    # Triton's message is only for the operator, so it goes to the log.
-    logger.warning("Triton answered %s for %s: %s", error.code.name, what, error.details)
-    if is_memory_failure(error.details):
-        return EngineMemoryError(f"{what}: the engine has too little memory", retry_after_s=_RETRY_AFTER_S)
-    return InferenceError(f"{what}: the engine answered {error.code.name}", facts={"engineStatus": error.code.name})

@@ -23,9 +23,11 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 # Field 7 of ModelInferRequest, raw_input_contents, as a length-delimited field.
 _RAW_INPUT_TAG = b"\x3a"
+# Field 3 of the same, id.
+_ID_TAG = b"\x1a"
 
 
-def encode_infer(name: str, inputs: Arrays, *, alone: bool = False) -> bytes:
+def encode_infer(name: str, inputs: Arrays, *, request_id: str = "", alone: bool = False) -> bytes:
     """Return a serialized ``ModelInferRequest``.
 
     Everything except the array contents is the same for all batches of one shape, and is cached. The contents are
@@ -34,6 +36,7 @@ def encode_infer(name: str, inputs: Arrays, *, alone: bool = False) -> bytes:
     Args:
         name: The graph's name.
         inputs: Arrays by input name.
+        request_id: ASCII text that the response must have too, of at most 127 characters.
         alone: Whether to tell the graph that no other batch is in the engine.
 
     Raises:
@@ -41,6 +44,8 @@ def encode_infer(name: str, inputs: Arrays, *, alone: bool = False) -> bytes:
     """
     tensors = tuple((key, array.dtype, array.shape) for key, array in inputs.items())
     parts: list[bytes | memoryview] = [_header(name, tensors, alone)]
+    if request_id:
+        parts += [_ID_TAG, _varint(len(request_id)), request_id.encode("ascii")]
     for array in inputs.values():
         content = np.ascontiguousarray(array)
         parts += [_RAW_INPUT_TAG, _varint(content.nbytes), content.reshape(-1).view(np.uint8).data]
@@ -71,12 +76,15 @@ def _varint(value: int) -> bytes:
     return bytes(parts)
 
 
-def decode_infer(response: service_pb2.ModelInferResponse) -> dict[str, Array]:
+def decode_infer(response: service_pb2.ModelInferResponse, request_id: str = "") -> dict[str, Array]:
     """Return read-only views of a response's arrays by output name.
 
     Raises:
-        ValueError: An output is not raw, its size does not match its shape, or its dtype is unknown.
+        ValueError: The response is that of another request, an output is not raw, its size does not match its shape,
+            or its dtype is unknown.
     """
+    if response.id != request_id:
+        raise ValueError("the response belongs to another request")
     if len(response.outputs) != len(response.raw_output_contents):
         raise ValueError("the response has outputs without raw contents")
     arrays: dict[str, Array] = {}

@@ -1,0 +1,64 @@
+"""Runs one batch on Triton, and again if a network may have changed its bytes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+from tritonclient.grpc import service_pb2
+
+from ingrain.engine.memory import is_memory_failure
+from ingrain.engine.protocol import Array, Arrays
+from ingrain.engine.triton.connection import CallError, TritonConnection
+from ingrain.engine.triton.wire import decode_infer, encode_infer
+
+_numbers = itertools.count(1)
+_NOT_GARBLED = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.NOT_FOUND}
+
+
+async def run_batch(
+    connection: TritonConnection, name: str, inputs: Arrays, timeout_s: float | None, *, alone: bool
+) -> dict[str, Array]:
+    """Run a batch; a second time if it failed and the network may be the cause.
+
+    An answer that cannot be decoded or belongs to another batch is never returned. Changed numbers within an answer
+    cannot be told from right ones; only TLS between the hosts protects from these.
+
+    Args:
+        connection: Connection to Triton.
+        name: The graph's name.
+        inputs: Arrays by input name.
+        timeout_s: Seconds to wait; None for no limit.
+        alone: Whether no other batch is in the engine.
+
+    Returns:
+        Read-only arrays by output name.
+
+    Raises:
+        ValueError: Triton does not support the dtype of an input.
+        CallError: The call failed.
+    """
+    request_id = str(next(_numbers))
+    request = encode_infer(name, inputs, request_id=request_id, alone=alone)
+    began = time.monotonic()
+    try:
+        return await _run(connection, request, request_id, timeout_s)
+    except CallError as error:
+        if connection.is_local or error.code in _NOT_GARBLED or is_memory_failure(error.details):
+            raise
+    if timeout_s is not None:
+        timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
+    return await _run(connection, request, request_id, timeout_s)
+
+
+async def _run(
+    connection: TritonConnection, request: bytes, request_id: str, timeout_s: float | None
+) -> dict[str, Array]:
+    answer = await connection.infer(request, timeout_s)
+    try:
+        return decode_infer(service_pb2.ModelInferResponse.FromString(answer), request_id)
+    except (ValueError, DecodeError) as error:
+        await connection.distrust()
+        raise CallError(StatusCode.DATA_LOSS, f"the answer cannot be decoded: {error}") from error
