@@ -24,6 +24,7 @@ from ingrain.errors import (
     ExportUnavailableError as ExportUnavailableError,
     FetchFailedError as FetchFailedError,
     FetchRefusedError as FetchRefusedError,
+    ForeignSiteError as ForeignSiteError,
     HeadersTooLargeError as HeadersTooLargeError,
     ImageError as ImageError,
     InferenceError as InferenceError,
@@ -47,6 +48,7 @@ from ingrain.errors import (
     QueueFullError as QueueFullError,
     RepositoryError as RepositoryError,
     RequestError as RequestError,
+    RequestTimeoutError as RequestTimeoutError,
     RouteNotFoundError as RouteNotFoundError,
     ServerUnreachableError as ServerUnreachableError,
     SettingsError as SettingsError,
@@ -59,7 +61,9 @@ from ingrain.errors import (
     TuningError as TuningError,
     TuningInProgressError as TuningInProgressError,
     UnexpectedAnswerError as UnexpectedAnswerError,
+    UnsupportedMediaError as UnsupportedMediaError,
     UnsupportedModelError as UnsupportedModelError,
+    UnsupportedTransferCodingError as UnsupportedTransferCodingError,
     VerificationError as VerificationError,
 )
 
