@@ -44,16 +44,15 @@ def decode(body: bytes, kind: type[R]) -> R:
     """
     if type(body) is DecodedBody:
         return cast(R, body.value)
-    strict: type[R] = _strict(kind)
     try:
         try:
-            decoder: msgspec.json.Decoder[R] = _decoder(strict)
+            decoder: msgspec.json.Decoder[R] = _strict_decoder(kind)
             return decoder.decode(body)
         except msgspec.ValidationError as error:
             if _AT in str(error):
                 raise
             # A field is missing or unknown: perhaps it is there in another spelling.
-            return _merge(_decoder(_any_spelling(kind)).decode(body), kind)
+            return _merge(msgspec.json.decode(body, type=_any_spelling(kind)), kind)
     except msgspec.ValidationError as error:
         raise _explain(error, kind) from error
     except _NOT_JSON as error:
@@ -126,16 +125,12 @@ def _literals(kind: Any) -> tuple[object, ...]:
 
 
 @cache
-def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
-    return msgspec.json.Decoder(kind)
-
-
-@cache
-def _strict(kind: type[R]) -> type[R]:
-    """Return a subtype that refuses unknown fields: such a field may be a known one in the other spelling."""
+def _strict_decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    """Return a decoder that refuses unknown fields: such a field may be a known one in the other spelling."""
     if kind.__struct_config__.forbid_unknown_fields:
-        return kind
-    return type(f"Strict{kind.__name__}", (kind,), {"__doc__": kind.__doc__}, frozen=True, forbid_unknown_fields=True)
+        return msgspec.json.Decoder(kind)
+    strict = type(f"Strict{kind.__name__}", (kind,), {"__doc__": kind.__doc__}, frozen=True, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(strict)
 
 
 @cache
