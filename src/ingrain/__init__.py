@@ -25,6 +25,7 @@ from ingrain.errors import (
     ExportUnavailableError as ExportUnavailableError,
     FetchFailedError as FetchFailedError,
     FetchRefusedError as FetchRefusedError,
+    ForeignSiteError as ForeignSiteError,
     HeadersTooLargeError as HeadersTooLargeError,
     ImageError as ImageError,
     InferenceError as InferenceError,
@@ -48,6 +49,7 @@ from ingrain.errors import (
     QueueFullError as QueueFullError,
     RepositoryError as RepositoryError,
     RequestError as RequestError,
+    RequestTimeoutError as RequestTimeoutError,
     RouteNotFoundError as RouteNotFoundError,
     ServerUnreachableError as ServerUnreachableError,
     SettingsError as SettingsError,
@@ -61,7 +63,9 @@ from ingrain.errors import (
     TuningError as TuningError,
     TuningInProgressError as TuningInProgressError,
     UnexpectedAnswerError as UnexpectedAnswerError,
+    UnsupportedMediaError as UnsupportedMediaError,
     UnsupportedModelError as UnsupportedModelError,
+    UnsupportedTransferCodingError as UnsupportedTransferCodingError,
     VerificationError as VerificationError,
 )
 

@@ -14,7 +14,8 @@
     │   ├── TooLargeError
     │   │   └── HeadersTooLargeError
     │   ├── UnsupportedMediaError, RequestTimeoutError
-    │   └── AuthenticationError, PermissionDeniedError
+    │   ├── AuthenticationError
+    │   └── PermissionDeniedError
     │       └── ForeignSiteError
     ├── UnsupportedTransferCodingError  the caller: send the body in another way
     ├── OverloadError                   the caller: try again later

@@ -61,7 +61,7 @@ def probe(package: str, names: list[str], path: Path | None = None) -> dict[str,
 def test_serving_imports_no_torch_and_no_source_library():
     """Every module outside export and testing is imported in one process, and none brings a source library along."""
     loaded = probe("ingrain", [name for name in modules() if serves(name)])["loaded"]
-    assert "starlette" in loaded
+    assert "httptools" in loaded
     assert "ingrain" in loaded
     assert not SOURCE_LIBRARIES & set(loaded)
 
@@ -69,7 +69,7 @@ def test_serving_imports_no_torch_and_no_source_library():
 def test_the_command_line_explains_itself_without_the_server():
     """`ingrain --help` must answer at once and on the bare install, so it imports neither the server nor an engine."""
     loaded = probe("ingrain", ["ingrain.cli.main"])["loaded"]
-    assert not {"starlette", "httptools", "onnxruntime", "tritonclient", "grpc"} & set(loaded)
+    assert not {"httptools", "onnxruntime", "tritonclient", "grpc"} & set(loaded)
 
 
 @pytest.mark.slow

@@ -56,6 +56,23 @@ def test_a_field_that_is_refused_is_not_built(body, kind, param):
     assert peak < 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"' + b"k" * 3_000_000 + b'": 1}', "k" * 100),
+        (b'{"' + b"` - at `$" * 300_000 + b'": 1}', None),
+        (b'{"name": "m", "text": "t", "library": "' + b"k" * 3_000_000 + b'"}', "library"),
+        (b'{"name": "m", "text": "t", "library": "' + b" - at `$.name`" * 200_000 + b'"}', "library"),
+        (b'{"name": "m", "text": "t", "nDims": ' + b"9" * 3_000_000 + b"}", "nDims"),
+    ],
+)
+def test_what_a_caller_sent_is_not_sent_back_at_length(body, param):
+    with pytest.raises(InvalidRequestError) as caught:
+        decode(body, types.EmbedTextRequest)
+    assert len(caught.value.message) < 500
+    assert param is None or caught.value.param == param
+
+
 def test_a_field_that_is_passed_over_is_not_built():
     body = with_junk("unknown", OpenAIEmbeddingsRequest)
     tracemalloc.start()

@@ -29,7 +29,7 @@ class Reply:
 
 
 @contextmanager
-def planes_in_a_thread(root: Path, settings: Settings | None = None, key: str = "") -> Iterator[dict[str, int]]:
+def planes_in_a_thread(root: Path, settings: Settings | None = None, key: str = "none") -> Iterator[dict[str, int]]:
     """Run both planes with a text model and a CLIP model, loaded with a key, and yield their ports by plane."""
     ports: dict[str, int] = {}
     ready, loops = threading.Event(), []

@@ -32,8 +32,18 @@ def open_socket(host: str, port: int, setting: str) -> socket.socket:
     return listener
 
 
-def stop_on_signals(stop: asyncio.Event) -> None:
-    """Set ``stop`` on SIGINT and SIGTERM."""
+def stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """Set ``stop`` on the first SIGTERM, SIGINT or SIGHUP, and ``hurry`` on the second one.
+
+    SIGHUP, which the end of a terminal sends, stays ignored if it is: nohup has asked for that.
+    """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+
+    def handle() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in numbers:
+        loop.add_signal_handler(number, handle)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Sequence
 
 from ingrain.app.banner import announce, plane_urls, watch_progress
 from ingrain.app.event_loop import loop_factory
@@ -22,12 +23,13 @@ from ingrain.server.plane.application import PlaneApplication
 from ingrain.settings import Settings
 
 _ENGINE_RETRY_S = 2.0
+_MODEL_PLANE_S = 5.0
 
 log = logging.getLogger("ingrain.server")
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGTERM, SIGINT or SIGHUP.
 
     Raises:
         SettingsError: A setting is invalid.
@@ -52,11 +54,11 @@ def run(settings: Settings) -> None:
 
 async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     settings, services = parts.settings, parts.services
-    stop = asyncio.Event()
-    stop_on_signals(stop)
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    stop_on_signals(stop, hurry)
     application = PlaneApplication("model", services, parts.tables.dialects)
     model_plane = HttpServer(application, http_limits(settings), services.bodies, tls=parts.tls)
-    servers = [_inference_front(parts), model_plane]
+    servers: list[HttpServer | Supervisor] = [_inference_front(parts), model_plane]
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
     starting = asyncio.create_task(_start(parts, stop))
@@ -65,7 +67,7 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     try:
         await stop.wait()
         services.registry.stop_tuning()  # otherwise the model plane would wait for its end
-        await asyncio.gather(*(server.stop(settings.shutdown_timeout_s) for server in servers))
+        await _stop_servers(servers, settings.shutdown_timeout_s, hurry)
     finally:
         for task in (starting, announcing, watching):
             task.cancel()
@@ -77,6 +79,18 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     failure = ended[0]
     if isinstance(failure, Exception):
         raise failure
+
+
+async def _stop_servers(servers: Sequence[HttpServer | Supervisor], timeout_s: float, hurry: asyncio.Event) -> None:
+    """Stop both planes: the model plane, whose conversions may take minutes, within few seconds."""
+    inference, model = servers
+    stopping = asyncio.gather(inference.stop(timeout_s), model.stop(min(timeout_s, _MODEL_PLANE_S)))
+    hurrying = asyncio.create_task(hurry.wait())
+    await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
+    for server in servers:
+        server.hurry()
+    hurrying.cancel()
+    await stopping
 
 
 async def _start(parts: Parts, stop: asyncio.Event) -> None:

@@ -548,8 +548,60 @@ async def test_stopping_does_not_wait_for_ever():
         while app.begun < 1:
             await asyncio.sleep(0.01)
         await asyncio.wait_for(server.stop(0.2), 20)
-        assert await busy == b""
-    assert app.ends == ["cancelled"]
+        said = await busy
+    assert statuses(said) == [503]
+    assert b"retry-after: 5\r\n" in said
+    assert b"The server is shutting down." in said
+    assert app.ends[0] == "refused"
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
+async def test_a_second_wish_to_stop_ends_the_wait_and_answers():
+    app = Echo()
+    async with serving(app) as (server, port):
+        busy = asyncio.create_task(exchange(port, b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n"))
+        half = asyncio.create_task(exchange(port, b"POST /half HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nbo"))
+        while app.begun < 2:
+            await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(server.stop(600))
+        await asyncio.sleep(0.1)
+        server.hurry()
+        await asyncio.wait_for(stopping, 30)
+        assert statuses(await busy) == statuses(await half) == [503]
+
+
+@pytest.mark.both_loops
+async def test_connections_that_wait_to_be_accepted_are_served_before_the_end():
+    async with serving() as (server, port):
+        callers = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]  # the loop has had no turn yet
+        for caller in callers:
+            caller.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % caller.fileno())
+        await server.stop(10)
+        for caller in callers:
+            caller.setblocking(False)
+            with caller:
+                assert body(caller.recv(65_536)) == b"GET /%d? " % caller.fileno()
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.both_loops
+async def test_a_request_that_is_on_its_way_to_a_stopping_server_is_answered():
+    """On a connection that was just made, and on one that was used before."""
+    request = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving() as (server, port):
+        new, used = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        used[1].write(request)
+        assert b"200 OK" in await asyncio.wait_for(used[0].readuntil(b"GET /a? "), 30)
+        stopping = asyncio.create_task(server.stop(10))
+        await asyncio.sleep(0.05)
+        for reader, writer in (new, used):
+            writer.write(request)
+            said = await asyncio.wait_for(reader.read(), 30)
+            assert statuses(said) == [200]
+            assert b"connection: close" in said
+            writer.close()
+        await stopping
 
 
 async def test_a_taken_port_is_told_with_its_setting():

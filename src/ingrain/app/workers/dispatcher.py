@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 _AT_A_TIME = 64
+_BACKLOG = 2048
 _PAUSE_S = 0.05
 _LONG_PAUSE_S = 1.0
 # Sent with each connection: its address family, which would take the receiver three system calls to determine.
@@ -54,15 +55,16 @@ class Dispatcher:
             self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Close the listener; the kernel refuses new connections."""
+        """Pass on the connections that wait in the backlog, and close the listener."""
         self._is_closed = True
+        self._accept(_BACKLOG)
         self._pause()
         self._listener.close()
         if self._held is not None:
             self._held.close()
 
-    def _accept(self) -> None:
-        for _ in range(_AT_A_TIME):
+    def _accept(self, most: int = _AT_A_TIME) -> None:
+        for _ in range(most):
             takers = self._takers()
             if not takers:
                 self._pause()

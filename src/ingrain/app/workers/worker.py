@@ -130,7 +130,9 @@ class Worker:
             case Count():
                 self._channel.send(Counted(self._services.telemetry.counts()))
             case Finish():
-                if not self._finish.done():
+                if self._finish.done():
+                    self._http.hurry()
+                else:
                     self._grace_s = message.grace_s
                     self._finish.set_result(None)
             case Setup():

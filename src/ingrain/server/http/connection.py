@@ -259,7 +259,8 @@ class Connection(asyncio.Protocol):
         try:
             response = await exchange.answer()
         except BaseException:  # disconnect, or the client would wait for ever
-            self._transport.abort()
+            if self._current is message:  # else it was answered by ``give_up``
+                self._transport.abort()
             raise
         self._task = None
         self._deliver(response)
@@ -380,6 +381,17 @@ class Connection(asyncio.Protocol):
         """Close an idle connection now, any other after its response."""
         if self._current is None and not self._waiting and self._incoming is None:
             self._transport.close()
+
+    def give_up(self, error: IngrainError) -> None:
+        """Answer the request in progress, or the one that is arriving, with an error; close after it."""
+        message = self._current
+        if message is None:
+            self._refuse(error)
+        elif message.exchange is not None:
+            task, self._task = self._task, None
+            self._write(message, message.exchange.refuse(error))
+            if task is not None:
+                task.cancel()
 
     def abort(self) -> None:
         """Close now."""

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from ingrain.errors import IngrainError
 from ingrain.server.http.application import Application
 from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.known_heads import KnownHeads
@@ -35,6 +36,10 @@ class HostedConnection(Protocol):
 
     def finish(self) -> None:
         """Close an idle connection now, any other after its response."""
+        ...
+
+    def give_up(self, error: IngrainError) -> None:
+        """Answer the request in progress with an error, and close after it."""
         ...
 
     def abort(self) -> None:

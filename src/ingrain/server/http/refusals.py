@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ingrain.errors import (
+    EngineUnavailableError,
     HeadersTooLargeError,
     InvalidRequestError,
     RequestTimeoutError,
@@ -10,6 +11,8 @@ from ingrain.errors import (
     UnsupportedTransferCodingError,
 )
 from ingrain.server.http.application import BodyLimit
+
+_RESTART_S = 5.0
 
 
 def malformed() -> InvalidRequestError:
@@ -37,6 +40,11 @@ def body_too_large(limit: BodyLimit) -> TooLargeError:
 def too_slow(timeout_s: float) -> RequestTimeoutError:
     """Build the error for a request that does not arrive in time."""
     return RequestTimeoutError(f"The request did not arrive within {timeout_s:g} s (INGRAIN_REQUEST_TIMEOUT_S).")
+
+
+def shutting_down() -> EngineUnavailableError:
+    """Build the error for a request that the server cannot finish before it ends."""
+    return EngineUnavailableError("The server is shutting down.", retry_after_s=_RESTART_S)
 
 
 def host_missing() -> InvalidRequestError:

@@ -14,8 +14,9 @@ from ingrain.errors import InvalidRequestError
 R = TypeVar("R", bound=msgspec.Struct)
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
-_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
+_AT = " - at `$"
+_UNKNOWN = "Object contains unknown field `"
+_MOST_CHARS = 200  # of a message, which may quote a value of the body
 
 
 class DecodedBody(bytes):
@@ -43,13 +44,15 @@ def decode(body: bytes, kind: type[R]) -> R:
     """
     if type(body) is DecodedBody:
         return cast(R, body.value)
-    strict: type[R] = _strict(kind)
     try:
         try:
-            decoder: msgspec.json.Decoder[R] = _decoder(strict)
+            decoder: msgspec.json.Decoder[R] = _strict_decoder(kind)
             return decoder.decode(body)
-        except msgspec.ValidationError:  # an error, or a field in another spelling
-            return _merge(_decoder(_any_spelling(kind)).decode(body), kind)
+        except msgspec.ValidationError as error:
+            if _AT in str(error):
+                raise
+            # A field is missing or unknown: perhaps it is there in another spelling.
+            return _merge(msgspec.json.decode(body, type=_any_spelling(kind)), kind)
     except msgspec.ValidationError as error:
         raise _explain(error, kind) from error
     except _NOT_JSON as error:
@@ -91,21 +94,20 @@ def _merge(given: msgspec.Struct, kind: type[R]) -> R:
 
 def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequestError:
     """Return an error that names the wrong field. msgspec documents where its message holds the path."""
-    match = _PATH.match(str(error))
-    assert match is not None
-    what, path = match["what"], match["path"]
-    if path is None and (unknown := _UNKNOWN.match(what)) is not None:
-        field, known = unknown["field"][:100], list(dict.fromkeys(_names(kind).values()))
+    message = str(error)
+    what, at, path = message.rpartition(_AT)
+    if not at and message.startswith(_UNKNOWN):
+        field, known = message[len(_UNKNOWN) : -1][:100], list(dict.fromkeys(_names(kind).values()))
         return InvalidRequestError(
             f"Unknown field {field!r}. The fields are {', '.join(known)}.", param=field, facts={"knownFields": known}
         )
-    if path is None:
+    if not at:
         return InvalidRequestError("The body must be a JSON object.")
-    spelling, *rest = re.split(r"(?=[.\[])", path.removeprefix("$").removeprefix("."), maxsplit=1)
+    spelling, *rest = re.split(r"(?=[.\[])", path.removeprefix(".").removesuffix("`"), maxsplit=1)
     name = _names(kind).get(spelling, spelling)
     allowed = _choices(kind).get(name)
     hint = f" Allowed: {', '.join(map(str, allowed))}." if allowed else ""
-    what = what.replace("`", "")
+    what = what[:_MOST_CHARS].replace("`", "")
     path = name + "".join(rest)
     return InvalidRequestError(f"Field {path!r} is not valid: {what[:1].lower()}{what[1:]}.{hint}", param=path)
 
@@ -123,16 +125,12 @@ def _literals(kind: Any) -> tuple[object, ...]:
 
 
 @cache
-def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
-    return msgspec.json.Decoder(kind)
-
-
-@cache
-def _strict(kind: type[R]) -> type[R]:
-    """Return a subtype that refuses unknown fields: such a field may be a known one in the other spelling."""
+def _strict_decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    """Return a decoder that refuses unknown fields: such a field may be a known one in the other spelling."""
     if kind.__struct_config__.forbid_unknown_fields:
-        return kind
-    return type(f"Strict{kind.__name__}", (kind,), {"__doc__": kind.__doc__}, frozen=True, forbid_unknown_fields=True)
+        return msgspec.json.Decoder(kind)
+    strict = type(f"Strict{kind.__name__}", (kind,), {"__doc__": kind.__doc__}, frozen=True, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(strict)
 
 
 @cache

@@ -17,11 +17,13 @@ _REF = "#/components/schemas/{name}"
 _STATUS_TEXT = {
     400: "A field is malformed, unknown, missing or has an invalid value.",
     401: "The API key is missing or wrong.",
-    403: "The API key lacks the scope.",
+    403: "The API key lacks the scope, or a browser sent the request for a page of another site.",
     404: "The model is not loaded, or does not exist.",
     409: "The model is being tuned; try again when the tuning has ended.",
+    408: "The request did not arrive in time.",
     413: "The body, the number of items or a text exceeds its limit.",
-    429: "The queue is full; try again after `Retry-After` seconds.",
+    415: "The body has a type or an encoding that the route does not take.",
+    429: "The queue is full, or the server holds too many bodies; try again after `Retry-After` seconds.",
     500: "The server failed on this request.",
     503: "The engine does not answer or the model is still loading; try again after `Retry-After` seconds.",
     504: "The request was not finished in time.",
@@ -118,7 +120,8 @@ def _operation(
             for parameter in route.query
         ]
     guarded = (401, 403) if route.scope is not None else ()
-    for status in sorted({*route.errors, *guarded, 500}):
+    with_body = (408, 413, 415, 429) if route.request is not None else ()
+    for status in sorted({*route.errors, *guarded, *with_body, 500}):
         # A failing readiness probe answers with its own type, not with an error.
         kind = route.answer if route.name == "ready" and status == 503 else dialect.error_type
         assert kind is not None
