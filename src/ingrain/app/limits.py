@@ -14,13 +14,14 @@ from ingrain.fetch.policy import FetchPolicy, read_exception
 from ingrain.models.queues import QueueLimits
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.image_input import ImageLimits
+from ingrain.preprocess.text_threads import TextThreads
 from ingrain.server.http.interfaces import HttpLimits
 from ingrain.server.plane.limits import PlaneLimits
 from ingrain.settings import Settings
 
 
 def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
-    """Return the limits of model queues, with a new cache of rows."""
+    """Return the limits of model queues, with a new cache of rows and new threads for texts."""
     # Several front ends may send batches of one graph to the same Triton, which can merge them.
     is_shared = settings.workers > 1 or not placement.on_this_machine
     return QueueLimits(
@@ -32,6 +33,7 @@ def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
         few_lengths=settings.dynamic_batching and is_shared,
         devices=placement.devices,
         row_cache=RowCache(settings.cache_bytes) if settings.cache_bytes else None,
+        text_threads=TextThreads(settings.text_threads),
     )
 
 
@@ -90,5 +92,6 @@ def worker_share(settings: Settings) -> Settings:
         max_requests=ceil(settings.max_requests / workers),
         cache_bytes=settings.cache_bytes // workers,
         max_fetches=ceil(settings.max_fetches / workers),
+        text_threads=ceil((settings.text_threads or usable_cores() // 2 or 1) / workers),
         image_threads=ceil((settings.image_threads or usable_cores()) / workers),
     )

@@ -34,6 +34,8 @@ def run(settings: Settings) -> None:
     """
     # Child processes never use gRPC channels of this process; with fork support gRPC warns at each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # A slice of texts is tokenized on its own thread; otherwise each would use all cores. Workers inherit this.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     configure_logs(settings.log_level, settings.log_format)
     parts = build_parts(settings)
     listeners = [

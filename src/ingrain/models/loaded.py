@@ -20,6 +20,7 @@ from ingrain.models.queues import QueueLimits, queue_of, row_key
 from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.text_threads import TextThreads
 from ingrain.repository.manifest import ImagePreprocess, Manifest
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Execution
@@ -35,6 +36,7 @@ class LoadedModel:
         manifest: The published manifest.
         queues: One queue per graph, by the graph's role; each returns ``float32 [N, …]``.
         text: Tokenizer; None if the model takes no text.
+        text_threads: Threads of this process for texts that take long to tokenize.
         image: Image preprocessing; None if the model takes no images.
         calibration: Ranges of text vectors; None if they were not measured.
         row_cache: Cache of rows that all models share; None for none.
@@ -46,6 +48,7 @@ class LoadedModel:
     manifest: Manifest
     queues: dict[Role, Batcher[Any]] = field(default_factory=dict)
     text: TextPreprocessor | None = None
+    text_threads: TextThreads = field(default_factory=TextThreads)
     image: ImagePreprocessor | None = None
     calibration: CalibrationRanges | None = None
     row_cache: RowCache | None = None
@@ -124,6 +127,7 @@ def open_model(
         manifest=manifest,
         queues={graph.role: queue_of(graph, manifest, engine, limits) for graph in manifest.graphs},
         text=TextPreprocessor(manifest.text, entry.folder) if manifest.text is not None else None,
+        text_threads=limits.text_threads,
         image=images(manifest.image) if manifest.image is not None else None,
         calibration=_calibration(entry),
         row_cache=limits.row_cache,

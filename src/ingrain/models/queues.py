@@ -17,6 +17,7 @@ from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import NotFiniteError
 from ingrain.preprocess.image import Pixels
+from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.tokenized import TokenizedText, gather, lengths_of, pad
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.roles import ROLES
@@ -38,6 +39,7 @@ class QueueLimits:
         in_flight: Counts the batches of all graphs in the engine.
         devices: Number of processors on which the engine creates each copy of a graph.
         row_cache: Cache of the rows of texts; None for none.
+        text_threads: Threads of this process for texts that take long to tokenize.
     """
 
     max_batch_size: int = 32
@@ -50,6 +52,7 @@ class QueueLimits:
     in_flight: EngineInFlight = field(default_factory=EngineInFlight)
     devices: int = 1
     row_cache: RowCache | None = None
+    text_threads: TextThreads = field(default_factory=TextThreads)
 
 
 def row_key(number: int, item: TokenizedText) -> RowKey:

@@ -15,12 +15,16 @@ from ingrain.preprocess.id_bytes import ID_BYTES
 from ingrain.preprocess.japanese import word_splitter
 from ingrain.preprocess.special_tokens import CutSide, find_special_tokens
 from ingrain.preprocess.text_cleaning import clean_texts
+from ingrain.preprocess.text_start import may_be_cut, start_of
 from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts
 from ingrain.preprocess.word_cache import WordCache
 from ingrain.repository.manifest import TextPreprocess
 
 # Texts that are looked up in the word cache in one call; a call holds the GIL for less than a millisecond.
 _LOOKED_UP_AT_ONCE = 512
+# A token of ordinary text has four to five characters. A longer start is tokenized if this one has too few tokens.
+_CHARS_A_TOKEN = 16
+_LONGER_START = 4
 
 
 class TextPreprocessor:
@@ -30,6 +34,8 @@ class TextPreprocessor:
         config: The model's text rules.
         default_prompt: Prompt that the source library's ``encode`` applies by default; empty if none.
         looks_up_words: Whether the ids of words are cached, so that tokenizing takes a fraction of the time.
+        may_be_cut: Whether the start of a long text suffices to tokenize it; see ``text_start``.
+        start_chars: Characters of a text that are tokenized first if ``may_be_cut``; they nearly always suffice.
     """
 
     def __init__(self, config: TextPreprocess, folder: Path) -> None:
@@ -47,9 +53,16 @@ class TextPreprocessor:
         self._special = find_special_tokens(self._tokenizer, config)
         self._word_cache = WordCache.for_tokenizer(self._tokenizer, self._special, zero=self._zero)
         self.looks_up_words = self._word_cache is not None
+        self.may_be_cut = self._split is None and may_be_cut(self._tokenizer)
+        self.start_chars = _CHARS_A_TOKEN * config.max_tokens
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        cut_side: CutSide | None = None,
+        counts_all: bool = True,
     ) -> list[TokenizedText]:
         """Tokenize texts; cut texts that are longer than ``max_tokens``, but keep the end token.
 
@@ -57,6 +70,8 @@ class TextPreprocessor:
             texts: Any number of texts, which may be empty.
             prompt: Prefix of every text; the model's default prompt if None.
             cut_side: Side to cut, like ``truncation_side`` of transformers; the tokenizer's own side if None.
+            counts_all: False if ``cut_tokens`` need not be exact: of a long text only the start is tokenized then, if
+                it provably has the same ids.
 
         Returns:
             One item per text, in order.
@@ -70,24 +85,30 @@ class TextPreprocessor:
         texts = clean_texts(texts, self.config.clean)
         cache = self._word_cache
         if cache is None:
-            return self._tokenize(texts, prompt_tokens, cut_side)
+            return self._tokenize(texts, prompt_tokens, cut_side, counts_all=counts_all)
         longest, items = self.config.max_tokens, []
         longest_bytes = ID_BYTES * longest
         for text in texts:
-            # A text with more words than max_tokens is certainly too long, and has too many words to cache.
-            ids = cache.encode(text) if text.count(" ") < longest else None
+            ids = None if self._is_very_long(text) else cache.encode(text)
             if ids is None or len(ids) >= longest_bytes:  # too long: the tokenizer must cut the text
-                items += self._tokenize([text], prompt_tokens, cut_side)
+                items += self._tokenize([text], prompt_tokens, cut_side, counts_all=counts_all)
             else:
                 items.append(TokenizedText(ids, b"", prompt_tokens, 0))
         return items
 
     def encode_many(
-        self, texts: Sequence[str], *, prompt: str | None = None, cut_side: CutSide | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        cut_side: CutSide | None = None,
+        counts_all: bool = True,
     ) -> Sequence[TokenizedText]:
         """Tokenize texts as ``encode`` does; faster if the texts are many and short."""
         found = self._look_up(texts, self.default_prompt if prompt is None else prompt)
-        return self.encode(texts, prompt=prompt, cut_side=cut_side) if found is None else found
+        if found is not None:
+            return found
+        return self.encode(texts, prompt=prompt, cut_side=cut_side, counts_all=counts_all)
 
     def _look_up(self, texts: Sequence[str], prompt: str) -> TokenizedTexts | None:
         """Return the texts' ids from the cache of words; None if many words are new, or a text may have to be cut."""
@@ -99,8 +120,7 @@ class TextPreprocessor:
         lengths: list[int] = []
         for first in range(0, len(texts), _LOOKED_UP_AT_ONCE):
             some = texts[first : first + _LOOKED_UP_AT_ONCE]
-            # A text with more words than max_tokens is certainly too long, and has too many words to cache.
-            if max(map(len, some)) > longest and max(text.count(" ") for text in some) >= longest:
+            if max(map(len, some)) > longest and any(map(self._is_very_long, some)):
                 return None
             found = cache.encode_many(some)
             if found is None or max(found[1]) >= longest:
@@ -118,12 +138,19 @@ class TextPreprocessor:
         known = self._prompt_tokens.get(prompt)
         return self._count_prompt_tokens(prompt) if known is None else known
 
+    def _is_very_long(self, text: str) -> bool:
+        """Return whether a text is so long that it is not worth while to look its words up."""
+        return text.count(" ") >= self.config.max_tokens or len(text) > self.start_chars
+
     def _tokenize(
-        self, texts: Sequence[str], prompt_tokens: int, cut_side: CutSide | None = None
+        self, texts: Sequence[str], prompt_tokens: int, cut_side: CutSide | None = None, *, counts_all: bool = True
     ) -> list[TokenizedText]:
         if self._split is not None:
             texts = [self._split(text) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
+        if counts_all or not self.may_be_cut or (cut_side or self._special.cut_side) == "left":
+            encodings = self._encode(texts)
+        else:
+            encodings = self._encode_starts(texts)
         longest, items = self.config.max_tokens, []
         for encoding in encodings:
             ids, type_ids = encoding.ids, encoding.type_ids
@@ -134,6 +161,24 @@ class TextPreprocessor:
                 TokenizedText.of(self._zero(ids), type_ids, prompt_tokens=prompt_tokens, cut_tokens=cut_tokens)
             )
         return items
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
+
+    def _encode_starts(self, texts: Sequence[str]) -> list[Encoding]:
+        """Encode the start of each text, and a longer one until it has more tokens than the model takes.
+
+        Then the tokens of the rest would all be cut off.
+        """
+        starts = [start_of(text, self.start_chars) for text in texts]
+        encodings = self._encode(starts)
+        for index, (text, start) in enumerate(zip(texts, starts, strict=True)):
+            chars = self.start_chars
+            while len(start) < len(text) and not encodings[index].overflowing:
+                chars *= _LONGER_START
+                start = start_of(text, chars)
+                (encodings[index],) = self._encode([start])
+        return encodings
 
     def _own_ids(self, encoding: Encoding) -> list[int]:
         """Return all ids of a text that the tokenizer has cut into pieces, without the special tokens of the pieces."""

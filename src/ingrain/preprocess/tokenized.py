@@ -80,9 +80,21 @@ class TokenizedTexts(Sequence[TokenizedText]):
         ids = self._ids[start : start + self.lengths[index]].tobytes()
         return TokenizedText(ids, b"", self.prompt_tokens)
 
+    @classmethod
+    def joined(cls, parts: Sequence[TokenizedTexts]) -> TokenizedTexts:
+        """Join parts of one request, which have the same prompt."""
+        lengths = [length for part in parts for length in part.lengths]
+        return cls(np.concatenate([part._ids for part in parts]), lengths, parts[0].prompt_tokens)
+
     def packed(self, places: Sequence[int]) -> bytes:
         """Return the packed ids of some texts of equal length, one text after the other."""
         return self._ids[self._starts[places][:, None] + np.arange(self.lengths[places[0]])].tobytes()
+
+
+def join(parts: Sequence[Sequence[TokenizedText]]) -> Sequence[TokenizedText]:
+    """Join tokenized texts of one request."""
+    many = [part for part in parts if type(part) is TokenizedTexts]
+    return TokenizedTexts.joined(many) if len(many) == len(parts) else [text for part in parts for text in part]
 
 
 # ``isinstance`` is slow for an abstract base class such as Sequence, and these functions serve single texts, too.

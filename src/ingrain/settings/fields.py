@@ -326,3 +326,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         NotNegative,
         _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one per core."),
     ] = 0
+    text_threads: Annotated[
+        NotNegative,
+        _setting(
+            "INGRAIN_TEXT_THREADS",
+            "Threads that tokenize long and many texts, in turns for all requests; 0: half of the cores.",
+        ),
+    ] = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -14,9 +13,8 @@ from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts, lengths_of
-from ingrain.tasks.texts import Texts, check_texts, choose_prompt, is_short, tokenize
+from ingrain.tasks.texts import Texts, check_texts, choose_prompt, is_short, tokenize, tokenize_in_slices
 from ingrain.tasks.vectors import VectorForm, check_form, finish_vectors
 
 
@@ -53,6 +51,7 @@ class EmbedTexts(msgspec.Struct, eq=False):
     _ranges: NDArray[np.float32] | None = None
     _prompt: str | None = None
     _items: Sequence[TokenizedText] = ()
+    _timeout_s: float = 0.0
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -60,6 +59,7 @@ class EmbedTexts(msgspec.Struct, eq=False):
     def check(self, limits: RequestLimits) -> None:
         """Refuse too many texts and too long texts."""
         check_texts(limits, self.texts)
+        self._timeout_s = limits.timeout_s
 
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Queue[TokenizedText]:
         """Check the form of the vectors, choose the prompt and return the queue of the text encoder."""
@@ -78,10 +78,13 @@ class EmbedTexts(msgspec.Struct, eq=False):
         if is_short(self.texts, self._prompt, model.text):
             self._items = tokenize(self.texts, self._prompt, model.text)
             return self._items
-        return self._tokenize_in_a_thread(model.text)
+        return self._tokenize_in_slices(model)
 
-    async def _tokenize_in_a_thread(self, tokenizer: TextPreprocessor) -> Groups:
-        self._items = await asyncio.to_thread(tokenize, self.texts, self._prompt, tokenizer)
+    async def _tokenize_in_slices(self, model: LoadedModel) -> Groups:
+        assert model.text is not None
+        self._items = await tokenize_in_slices(
+            self.texts, self._prompt, model.text, model.text_threads, timeout_s=self._timeout_s
+        )
         yield self._items
 
     def finish(self, model: LoadedModel, rows: Rows) -> EmbeddedTexts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -12,17 +13,21 @@ from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
 from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of, lengths_of
+from ingrain.preprocess.text_threads import Slice, TextThreads
+from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of, join, lengths_of
 from ingrain.tasks.item_limit import check_count
 
 MAX_ADDED_CHARS = 10_000_000
 """Maximum number of characters that prompts or templates may add to the texts of a request."""
 
-# Tokenizing at most so much takes less time than starting a thread.
+# Tokenizing at most so much takes less time than handing it to a thread.
 _INLINE_CHARS = 4_000
 _INLINE_TEXTS = 32
 # Looking up the words of a text takes about an eighth of the time of tokenizing it.
 _LOOK_UPS_INSTEAD = 8
+# A slice takes a thread about 10 ms, and other requests may wait for its end; handing it over takes 0.1 ms.
+_SLICE_CHARS = 16_000
+_SLICE_TEXTS = 1_024
 
 
 class Texts(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,13 +130,47 @@ def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> S
     items: Sequence[TokenizedText]
     if texts.token_ids is not None:
         items = tokenizer.take_ids(texts.token_ids, name=texts.name, cut_side=texts.cut_side)
-    elif len(texts.texts) > _INLINE_TEXTS:
-        items = tokenizer.encode_many(texts.texts, prompt=prompt, cut_side=texts.cut_side)
     else:
-        items = tokenizer.encode(texts.texts, prompt=prompt, cut_side=texts.cut_side)
+        encode = tokenizer.encode_many if len(texts.texts) > _INLINE_TEXTS else tokenizer.encode
+        items = encode(texts.texts, prompt=prompt, cut_side=texts.cut_side, counts_all=not texts.truncate)
     if not texts.truncate:
         _refuse_cut(texts, items, tokenizer.config.max_tokens)
     return items
+
+
+async def tokenize_in_slices(
+    texts: Texts, prompt: str | None, tokenizer: TextPreprocessor, threads: TextThreads, *, timeout_s: float
+) -> Sequence[TokenizedText]:
+    """Return the token ids of each text, as ``tokenize`` does, in turns with other requests.
+
+    Raises:
+        QueueFullError: The texts of other requests take too long for the timeout in seconds.
+    """
+    slices: list[Slice[Sequence[TokenizedText]]] = []
+    given = texts.texts if texts.token_ids is None else texts.token_ids
+    # Of a long text usually only the start is tokenized.
+    most = tokenizer.start_chars if tokenizer.may_be_cut and texts.truncate else None
+    chars = first = 0
+    for index, text in enumerate(given):
+        chars += len(prompt or "") + (len(text) if most is None else min(len(text), most))
+        end = index + 1
+        if chars >= _SLICE_CHARS or end - first >= _SLICE_TEXTS or end == len(given):
+            slices.append((partial(tokenize, _part(texts, first, end), prompt, tokenizer), chars))
+            chars, first = 0, end
+    done = await threads.run(slices, timeout_s=timeout_s)
+    return done[0] if len(done) == 1 else join(done)
+
+
+def _part(texts: Texts, first: int, end: int) -> Texts:
+    """Return some of the texts; their names for errors stay."""
+    if first == 0 and end == len(texts):
+        return texts
+    if texts.token_ids is None:
+        given = msgspec.structs.replace(texts, texts=texts.texts[first:end])
+    else:
+        given = msgspec.structs.replace(texts, token_ids=texts.token_ids[first:end])
+    places = range(first, end) if texts.places is None else texts.places[first:end]
+    return msgspec.structs.replace(given, places=places)
 
 
 def _refuse_cut(texts: Texts, items: Sequence[TokenizedText], limit: int) -> None:
