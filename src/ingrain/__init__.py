@@ -55,6 +55,7 @@ from ingrain.errors import (
     SourceNotFoundError as SourceNotFoundError,
     SourceUnavailableError as SourceUnavailableError,
     TextTooLongError as TextTooLongError,
+    TokenizerError as TokenizerError,
     TooLargeError as TooLargeError,
     TuningError as TuningError,
     TuningInProgressError as TuningInProgressError,

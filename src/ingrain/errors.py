@@ -20,6 +20,7 @@
     │   ├── EngineUnavailableError, ModelLoadingError, DeadlineExceededError
     │   │   └── EngineSetupError
     │   └── InferenceError, NotFiniteError, TuningError
+    ├── TokenizerError                  the operator, or the model's publisher
     ├── SettingsError                   the operator
     ├── SourceError                     the operator, or the model's publisher
     │   └── SourceForbiddenError, SourceUnavailableError
@@ -209,6 +210,10 @@ class NotFiniteError(EngineError, code="not_finite"):
 
 class TuningError(EngineError, code="tuning_failed"):
     """A tuning failed; the model is executed as before."""
+
+
+class TokenizerError(IngrainError, code="tokenizer_failed"):
+    """The model's tokenizer failed on a text."""
 
 
 class SettingsError(IngrainError, code="invalid_setting"):

@@ -86,8 +86,8 @@ PIECES = st.sampled_from(
         "\x01",
         "\u0600",
         "▁",
+        *("  ", "\n", "\t", "\u3000", "🙂", "'s", "<unk>", "a", "B"),
     ]
-    + ["  ", "\n", "\t", "\u3000", "🙂", "'s", "<unk>", "a", "B"]
 )
 TEXTS = st.lists(PIECES, max_size=30).flatmap(
     lambda pieces: st.lists(st.sampled_from(["", " ", " ", " "]), min_size=len(pieces), max_size=len(pieces)).map(

@@ -126,7 +126,7 @@ def open_model(
     return LoadedModel(
         manifest=manifest,
         queues={graph.role: queue_of(graph, manifest, engine, limits) for graph in manifest.graphs},
-        text=TextPreprocessor(manifest.text, entry.folder) if manifest.text is not None else None,
+        text=TextPreprocessor.open(manifest.text, entry.folder) if manifest.text is not None else None,
         text_threads=limits.text_threads,
         image=images(manifest.image) if manifest.image is not None else None,
         calibration=_calibration(entry),

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from ingrain.errors import InvalidRequestError
+from ingrain.errors import InvalidRequestError, RepositoryError, TokenizerError
 from ingrain.preprocess.id_bytes import ID_BYTES
 from ingrain.preprocess.japanese import word_splitter
 from ingrain.preprocess.special_tokens import CutSide, find_special_tokens
 from ingrain.preprocess.text_cleaning import clean_texts
 from ingrain.preprocess.text_start import may_be_cut, start_of
 from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts
+from ingrain.preprocess.tokenizer_faults import growth_fault, is_tokenizer_failure
 from ingrain.preprocess.word_cache import WordCache
 from ingrain.repository.manifest import TextPreprocess
 
@@ -25,6 +26,7 @@ _LOOKED_UP_AT_ONCE = 512
 # A token of ordinary text has four to five characters. A longer start is tokenized if this one has too few tokens.
 _CHARS_A_TOKEN = 16
 _LONGER_START = 4
+_FAILED = "The model's tokenizer failed on a text."
 
 
 class TextPreprocessor:
@@ -41,6 +43,8 @@ class TextPreprocessor:
     def __init__(self, config: TextPreprocess, folder: Path) -> None:
         self.config = config
         self._tokenizer = Tokenizer.from_file(str(folder / config.tokenizer))
+        if (fault := growth_fault(self._tokenizer)) is not None:
+            raise RepositoryError(f"The model's stored tokenizer {fault}. Delete the model.")
         self._tokenizer.no_padding()
         name = config.default_prompt_name
         self.default_prompt = config.prompts.get(name, "") if name is not None else ""
@@ -55,6 +59,22 @@ class TextPreprocessor:
         self.looks_up_words = self._word_cache is not None
         self.may_be_cut = self._split is None and may_be_cut(self._tokenizer)
         self.start_chars = _CHARS_A_TOKEN * config.max_tokens
+
+    @classmethod
+    def open(cls, config: TextPreprocess, folder: Path) -> TextPreprocessor:
+        """Create the preprocessor of a stored model.
+
+        Raises:
+            RepositoryError: The stored tokenizer fails, or makes texts far longer than they are.
+        """
+        try:
+            return cls(config, folder)
+        except BaseException as error:
+            if not is_tokenizer_failure(error):
+                raise
+            raise RepositoryError(
+                "The model's stored tokenizer cannot be used. Delete the model and load it again."
+            ) from error
 
     def encode(
         self,
@@ -75,7 +95,20 @@ class TextPreprocessor:
 
         Returns:
             One item per text, in order.
+
+        Raises:
+            TokenizerError: The tokenizer failed on one of the texts.
         """
+        try:
+            return self._encode_texts(texts, prompt, cut_side, counts_all=counts_all)
+        except BaseException as error:
+            if not is_tokenizer_failure(error):
+                raise
+            raise TokenizerError(_FAILED) from error
+
+    def _encode_texts(
+        self, texts: Sequence[str], prompt: str | None, cut_side: CutSide | None, *, counts_all: bool
+    ) -> list[TokenizedText]:
         if prompt is None:
             prompt = self.default_prompt
         prompt_tokens = 0
@@ -105,7 +138,12 @@ class TextPreprocessor:
         counts_all: bool = True,
     ) -> Sequence[TokenizedText]:
         """Tokenize texts as ``encode`` does; faster if the texts are many and short."""
-        found = self._look_up(texts, self.default_prompt if prompt is None else prompt)
+        try:
+            found = self._look_up(texts, self.default_prompt if prompt is None else prompt)
+        except BaseException as error:
+            if not is_tokenizer_failure(error):
+                raise
+            raise TokenizerError(_FAILED) from error
         if found is not None:
             return found
         return self.encode(texts, prompt=prompt, cut_side=cut_side, counts_all=counts_all)

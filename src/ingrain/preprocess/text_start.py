@@ -71,7 +71,7 @@ def may_be_cut(tokenizer: Tokenizer) -> bool:
 
 
 def start_of(text: str, chars: int) -> str:
-    """Return the start of a text up to the end of a word, of at least ``chars`` characters; the text if there is none."""
+    """Return the start of a text up to the end of a word, of more than ``chars`` characters; else the whole text."""
     found = _AFTER_WORD.search(text, chars) if len(text) > chars else None
     return text if found is None else text[: found.end()]
 
@@ -102,7 +102,7 @@ def _keeps_apart(normalizer: normalizers.Normalizer, character: str) -> bool:
 
 
 def _split_at_words(splitters: Sequence[dict[str, Any]]) -> bool:
-    """Return whether pre-tokenizers, applied one after the other, always split between a word and the space after it."""
+    """Return whether pre-tokenizers, one after the other, always split between a word and the space after it."""
     for splitter in splitters:
         if _splits_at_words(splitter):
             # The others see only pieces of what this one has split. They may not look at the text around.

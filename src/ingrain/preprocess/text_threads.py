@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -102,14 +103,15 @@ class TextThreads:
             if job.begun < len(job.slices):
                 self._wait(job)
             self._running += 1
-            began, loop = self._clock(), asyncio.get_running_loop()
             running = self._executor.submit(work)
+            running.add_done_callback(partial(self._hand_over, asyncio.get_running_loop(), job, number, self._clock()))
 
-            def end(ended: Future[Any], job: _Job = job, number: int = number, began: float = began) -> None:
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(self._end, job, number, ended, self._clock() - began)
-
-            running.add_done_callback(end)
+    def _hand_over(
+        self, loop: asyncio.AbstractEventLoop, job: _Job, number: int, began: float, ended: Future[Any]
+    ) -> None:
+        """Tell the event loop, from a thread, that a slice has ended."""
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._end, job, number, ended, self._clock() - began)
 
     def _end(self, job: _Job, number: int, ended: Future[Any], seconds: float) -> None:
         self._running -= 1

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from ingrain.errors import InvalidRequestError, TextTooLongError, TooLargeError
+from ingrain.errors import InvalidRequestError, TextTooLongError, TokenizerError, TooLargeError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
@@ -126,13 +126,17 @@ def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> S
     Raises:
         TextTooLongError: A text exceeds the model's maximum length and ``truncate`` is False.
         InvalidRequestError: A token id is not in the model's vocabulary.
+        TokenizerError: The tokenizer failed on a text.
     """
     items: Sequence[TokenizedText]
     if texts.token_ids is not None:
         items = tokenizer.take_ids(texts.token_ids, name=texts.name, cut_side=texts.cut_side)
     else:
         encode = tokenizer.encode_many if len(texts.texts) > _INLINE_TEXTS else tokenizer.encode
-        items = encode(texts.texts, prompt=prompt, cut_side=texts.cut_side, counts_all=not texts.truncate)
+        try:
+            items = encode(texts.texts, prompt=prompt, cut_side=texts.cut_side, counts_all=not texts.truncate)
+        except TokenizerError as error:
+            raise _named(error, texts, prompt, tokenizer) from error
     if not texts.truncate:
         _refuse_cut(texts, items, tokenizer.config.max_tokens)
     return items
@@ -171,6 +175,16 @@ def _part(texts: Texts, first: int, end: int) -> Texts:
         given = msgspec.structs.replace(texts, token_ids=texts.token_ids[first:end])
     places = range(first, end) if texts.places is None else texts.places[first:end]
     return msgspec.structs.replace(given, places=places)
+
+
+def _named(error: TokenizerError, texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> TokenizerError:
+    """Return the error with the name of the text that the tokenizer fails on, found by trying each."""
+    for index, text in enumerate(texts.texts):
+        try:
+            tokenizer.encode([text], prompt=prompt, cut_side=texts.cut_side, counts_all=not texts.truncate)
+        except TokenizerError:
+            return TokenizerError(f"The model's tokenizer failed on {texts.name(index)}.", param=texts.name(index))
+    return error
 
 
 def _refuse_cut(texts: Texts, items: Sequence[TokenizedText], limit: int) -> None:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from ingrain.errors import ExportUnavailableError, UnsupportedModelError
 from ingrain.export.huggingface import japanese_tokenizer
 from ingrain.export.model_files import unsupported
+from ingrain.preprocess.tokenizer_faults import failing_probe, growth_fault
 
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.model", "spiece.model", "spm.model", "tokenizer.model")
 _TIKTOKEN = "tiktoken.model"
@@ -97,10 +98,18 @@ def compare_with_sentencepiece(tokenizer: Any) -> None:
 
 
 def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
-    """Write a ``tokenizer.json`` that truncates texts to ``limit`` tokens on side ``direction`` and does not pad."""
+    """Write a ``tokenizer.json`` that truncates texts to ``limit`` tokens on side ``direction`` and does not pad.
+
+    Raises:
+        UnsupportedModelError: The tokenizer fails on a text, or makes texts far longer than they are.
+    """
     copy = Tokenizer.from_str(backend.to_str())
     copy.no_padding()
     copy.enable_truncation(limit, direction=direction)
+    if (fault := growth_fault(copy)) is not None:
+        raise unsupported(f"The model's tokenizer {fault}.")
+    if failing_probe(copy):
+        raise unsupported("The model's tokenizer fails on ordinary texts; the server's log has the details.")
     copy.save(str(folder / "tokenizer.json"))
 
 

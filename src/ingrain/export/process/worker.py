@@ -20,6 +20,7 @@ import msgspec
 from ingrain.errors import ExportError, ExportUnavailableError, IngrainError, MachineError
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
 from ingrain.machine_faults import machine_fault
+from ingrain.preprocess.tokenizer_faults import is_panic
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Manifest
 
@@ -42,7 +43,9 @@ def main() -> int:
         if isinstance(error, ExportError | MachineError) and not isinstance(error, ExportUnavailableError):
             traceback.print_exc()
         emit(Failed.of(error))
-    except Exception as error:  # the parent must get an end event, whatever a library raises
+    except BaseException as error:  # the parent must get an end event, whatever a library raises
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         traceback.print_exc()
         unexpected = ExportError(
             f"Exporting {job.name!r} failed with an unexpected {type(error).__name__}; "
