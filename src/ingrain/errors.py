@@ -181,7 +181,13 @@ class QueueFullError(OverloadError, code="queue_full"):
 
 
 class EngineError(IngrainError, code="engine_error"):
-    """The engine that runs the graphs is at fault."""
+    """The engine that runs the graphs is at fault.
+
+    Attributes:
+        item: Index, among the request's items in a queue, of the item at fault; None if it is not known.
+    """
+
+    item: int | None = None
 
 
 class EngineUnavailableError(EngineError, code="engine_unavailable"):

@@ -1,10 +1,12 @@
 """Errors on the wire: a clear 4xx for every mistake, nothing that should not leave the server."""
 
 import asyncio
+import base64
 
 import httpx
 import pytest
 
+from images import encode, scene
 from ingrain import errors
 from ingrain.server.plane.errors import STATUS, status_of
 from ingrain.settings import Settings
@@ -107,6 +109,8 @@ async def test_nan_is_never_answered(planes):
     answer = await planes.embed(["red", "broken"])
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "not_finite"
+    assert answer.json()["error"]["param"] == "text[1]"
+    assert answer.json()["message"].startswith("text[1]: ")
     assert "NaN" not in answer.text.replace("(NaN or infinity)", "")
 
 
@@ -174,3 +178,35 @@ async def test_what_the_machine_lacked_is_a_5xx_that_names_it_and_the_next_load_
     assert answer.headers["retry-after"] == "60"
     planes.export.error = None
     assert (await planes.model.post("/load_model", json=body)).status_code == 200
+
+
+@pytest.mark.parametrize("others", [1, 40])
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/embed_text", lambda items: {"name": "org/model", "text": items}, "text[{}]"),
+        ("/embed", lambda items: {"name": "org/model", "text": items}, "text[{}]"),
+        ("/infer_text", lambda items: {"name": "org/model", "text": items}, "text[{}]"),
+        ("/v1/embeddings", lambda items: {"model": "org/model", "input": items}, "input[{}]"),
+        ("/v1/embeddings", lambda items: {"model": "org/model", "input": items[-1]}, "input"),
+    ],
+)
+@pytest.mark.parametrize("bad", ["broken", "poison"])
+async def test_an_error_of_the_engine_names_the_item(planes, path, body, param, others, bad):
+    """Whether the item shares a batch with others, or its request needs several batches."""
+    planes.engine.latency_s = 0.001
+    await planes.embed(["w0", "w1"])  # these are in the cache
+    items = [*(f"w{number} w1" for number in range(others)), "w0", bad]
+    answer = await planes.inference.post(path, json=body(items))
+    assert answer.status_code == 500
+    error = answer.json()["error"]
+    assert error["param"] == param.format(others + 1)
+    assert error["param"] in error["message"]
+
+
+async def test_an_error_of_a_label_names_the_label(planes):
+    await planes.load("ViT-B-32", "open_clip")
+    picture = base64.b64encode(encode(scene(20, 16), "PNG")).decode()
+    body = {"name": "ViT-B-32", "image": picture, "labels": ["red", "broken"], "templates": ["a {}", "the {}"]}
+    answer = await planes.inference.post("/classify_image_zero_shot", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (500, "labels[1]")

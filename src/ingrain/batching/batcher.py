@@ -328,6 +328,7 @@ class Batcher(Generic[P]):
         except (InferenceError, NotFiniteError) as error:
             # One bad item must not fail the rest of its batch: run each item again alone.
             if batch.count == 1:
+                error.item = batch.slices[0][1][0]
                 self._fail_all(batch, error)
             else:
                 await self._run_apart(batch)

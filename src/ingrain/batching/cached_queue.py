@@ -13,7 +13,7 @@ import numpy as np
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.request import Rows, Waiter, submit
 from ingrain.batching.row_cache import RowCache, RowKey
-from ingrain.errors import DeadlineExceededError, IngrainError
+from ingrain.errors import DeadlineExceededError, EngineError, IngrainError
 
 P = TypeVar("P")
 
@@ -141,6 +141,8 @@ class _Computation(msgspec.Struct, eq=False):
         followers, self.followers = self.followers, []
         for _, follower, place in followers:
             asyncio.get_running_loop().call_soon(follower.compute_alone, place)
+        if isinstance(error, EngineError) and error.item is not None:
+            error.item = self.places[error.item]
         self.request.fail(error)
 
     def cancel(self) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ingrain.batching.request import Queue
-from ingrain.errors import DeadlineExceededError, EngineUnavailableError, IngrainError, ModelNotLoadedError
+from ingrain.errors import DeadlineExceededError, EngineError, EngineUnavailableError, IngrainError, ModelNotLoadedError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Caller, Groups, ModelName, RequestLimits, Rows, Task
 from ingrain.preprocess.image_input import ImageInput
@@ -122,6 +122,7 @@ class Pipeline:
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
+            _name_item(error, task, sum(map(len, done)))
             if isinstance(error, EngineUnavailableError):
                 self.registry.suspect()
             elif isinstance(error, ModelNotLoadedError):
@@ -186,7 +187,22 @@ class _Waiter(msgspec.Struct, Generic[R], eq=False):
             return
         if isinstance(error, EngineUnavailableError):
             self.pipeline.registry.suspect()
+        _name_item(error, self.task)
         self.caller.failed(error)
+
+
+def _name_item(error: BaseException, task: Task[Any], first: int = 0) -> None:
+    """Write the request's name of the item at fault, such as ``text[3]``, into an error of the engine.
+
+    Args:
+        error: Any error.
+        task: The task.
+        first: Index in the request of the first item that was in the queue.
+    """
+    name_of = getattr(task, "item_name", None)  # an extension's task need not have it
+    if name_of is not None and isinstance(error, EngineError) and error.item is not None and error.param is None:
+        error.param = name_of(first + error.item)
+        error.message = f"{error.param}: {error.message}"
 
 
 class _FutureCaller(Generic[R]):

@@ -53,7 +53,8 @@ class Task(Protocol[Result_co]):
     """The work of one request on one graph of a model.
 
     The pipeline calls the methods in the order of their definition. A task belongs to one request, so its methods may
-    store state for later ones.
+    store state for later ones. It may also have a method ``item_name(index)`` that returns the name of an item, such as
+    ``text[3]``; errors of the engine that concern a single item then name it.
     """
 
     @property

@@ -56,6 +56,10 @@ class EmbedTexts(msgspec.Struct, eq=False):
     def __len__(self) -> int:
         return len(self.texts)
 
+    def item_name(self, index: int) -> str:
+        """Return the name of a text for errors."""
+        return self.texts.name(index)
+
     def check(self, limits: RequestLimits) -> None:
         """Refuse too many texts and too long texts."""
         check_texts(limits, self.texts)

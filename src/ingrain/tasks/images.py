@@ -51,6 +51,11 @@ class ImagesTask(msgspec.Struct, eq=False):
     def __len__(self) -> int:
         return len(self.images)
 
+    def item_name(self, index: int) -> str:
+        """Return the name of an image for errors."""
+        places = self.images.places
+        return f"{self.images.param}[{index if places is None else places[index]}]"
+
     def check(self, limits: RequestLimits) -> None:
         """Refuse too many images."""
         check_images(limits, self.images)

@@ -75,7 +75,8 @@ async def _label_vectors(
         kept.move_to_end(key)
         return kept[key]
     sentences = [template.replace("{}", label) for label in labels.names for template in labels.templates]
-    texts = Texts(texts=sentences, param="labels", cache_group=group)
+    places = [place for place in range(len(labels.names)) for _ in labels.templates]
+    texts = Texts(texts=sentences, param="labels", places=places, cache_group=group)
     rows = (await pipeline.run(EmbedTexts(name, texts, _UNIT_LENGTH), started=started)).vectors
     means = rows.reshape(len(labels.names), len(labels.templates), -1).mean(axis=1)
     vectors = finish(means, dimensions=None, normalize=True)
