@@ -27,7 +27,10 @@ _FULL = (
 _READ_ONLY = f"The disk is read-only; look at {_WHERE}. Make it writable."
 _FORBIDDEN = f"The system does not permit reading or writing a file; check the owner and mode of {_WHERE}."
 _BROKEN = f"The disk failed to read or write; look at the system's log and at {_WHERE}."
-_MEMORY = "There was too little memory. Give the server more memory, unload other models, or load a smaller one."
+_MEMORY = (
+    "There was too little memory. Give the server more memory, unload other models, or load a smaller one; an export "
+    "may use the share INGRAIN_EXPORT_MEMORY."
+)
 _FILES = "Too many files are open. Raise the limit of open files (ulimit -n) of the server's process."
 _PROCESSES = (
     "No further process or thread could be started. Raise the limit of processes (ulimit -u, pids of a container)."

@@ -116,6 +116,7 @@ def _services(
         on_gpu=placement.on_this_gpu,
         extensions=settings.extensions,
         timeout_s=settings.export_timeout_s,
+        memory_share=settings.export_memory,
     )
     registry = Registry(
         repository=repository,

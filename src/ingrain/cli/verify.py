@@ -67,7 +67,12 @@ def verify(options: dict[str, object]) -> int:
     stored = _find(repository, ref.name, library, ref.pretrained)
     with tempfile.TemporaryDirectory(prefix="ingrain-verify-") as scratch:
         job = _job(stored, settings, repository, scratch)
-        export = run_export(job, timeout_s=settings.export_timeout_s, on_progress=_show)
+        export = run_export(
+            job,
+            timeout_s=settings.export_timeout_s,
+            on_progress=_show,
+            memory_share=settings.export_memory,
+        )
         manifest = asyncio.run(export)
     if sys.stderr.isatty():
         print(file=sys.stderr)

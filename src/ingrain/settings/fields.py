@@ -225,6 +225,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Seconds that export and verification of a model may take, not counting the download.",
         ),
     ] = 1800.0
+    export_memory: Annotated[
+        Annotated[float, Meta(gt=0, le=1)],
+        _setting(
+            "INGRAIN_EXPORT_MEMORY",
+            "Share of the machine's memory, or of the container's if that has less, that an export may use; one that "
+            "needs more is ended.",
+        ),
+    ] = 0.8
     shutdown_timeout_s: Annotated[
         Seconds,
         _setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),

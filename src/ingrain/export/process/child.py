@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from ingrain.export.process.memory import MemoryGuard
 from ingrain.machine_faults import raise_if_machines
 
 logger = logging.getLogger("ingrain.export")
@@ -31,7 +32,7 @@ _CHILD_ENVIRONMENT = {
 
 @asynccontextmanager
 async def running(
-    command: Sequence[str], lines: deque[str], *, token: str | None, grace_s: float
+    command: Sequence[str], lines: deque[str], *, token: str | None, grace_s: float, memory: MemoryGuard, on_gpu: bool
 ) -> AsyncIterator[Process]:
     """Start a process with pipes for stdin, stdout and stderr; end it and its descendants when the context closes.
 
@@ -40,6 +41,8 @@ async def running(
         lines: Receives the lines that the process writes to stderr.
         token: Secret to replace by asterisks in these lines.
         grace_s: Seconds to wait for the process to end before it is killed.
+        memory: Limits the memory of the process and its descendants; they are killed if they use more.
+        on_gpu: True if the process may use a GPU.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -54,11 +57,14 @@ async def running(
     except OSError as error:
         raise_if_machines(error)
         raise
+    memory.restrict(process.pid, on_gpu=on_gpu)
+    watcher = asyncio.create_task(_end_group_without_memory(process, memory))
     stderr = asyncio.create_task(_keep_stderr(process, lines, token))
     reaper = asyncio.create_task(_end_group_with_leader(process))
     try:
         yield process
     finally:
+        watcher.cancel()
         await _end(process, stderr, grace_s)
         reaper.cancel()
 
@@ -88,6 +94,11 @@ async def exit_code(process: Process) -> int:
 async def _end_group_with_leader(process: Process) -> None:
     """Kill the child's descendants when the child ends, because they may keep its output open."""
     await exit_code(process)
+    _signal_group(process, signal.SIGKILL)
+
+
+async def _end_group_without_memory(process: Process, memory: MemoryGuard) -> None:
+    await memory.watch(process.pid)
     _signal_group(process, signal.SIGKILL)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingrain.export.process.job import ExportJob
+from ingrain.export.process.memory import DEFAULT_SHARE
 from ingrain.export.process.runner import run_export
 from ingrain.progress import Progress
 from ingrain.repository.models_to_load import ModelRef
@@ -14,7 +15,7 @@ from ingrain.repository.models_to_load import ModelRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
-    """Options that all exports of a server share; ``ExportJob`` documents them."""
+    """Options that all exports of a server share; ``ExportJob`` and ``run_export`` document them."""
 
     custom_models_dir: Path
     local_models_dir: Path | None = None
@@ -25,6 +26,7 @@ class Exporter:
     on_gpu: bool = False
     extensions: tuple[str, ...] = ()
     timeout_s: float
+    memory_share: float = DEFAULT_SHARE
 
     async def export(self, ref: ModelRef, output: Path, on_progress: Callable[[Progress], None]) -> None:
         """Fetch, convert and prove a model into an empty folder.
@@ -49,4 +51,4 @@ class Exporter:
             on_gpu=self.on_gpu,
             extensions=self.extensions,
         )
-        await run_export(job, timeout_s=self.timeout_s, on_progress=on_progress)
+        await run_export(job, timeout_s=self.timeout_s, on_progress=on_progress, memory_share=self.memory_share)

@@ -25,6 +25,7 @@ from ingrain.errors import (
 )
 from ingrain.export.process.child import exit_code, running
 from ingrain.export.process.job import Event, ExportJob, Failed, Finished
+from ingrain.export.process.memory import DEFAULT_SHARE, MemoryGuard
 from ingrain.install_hint import install_hint
 from ingrain.machine_faults import RETRY_AFTER_S, machine_fault_in
 from ingrain.progress import Progress
@@ -65,6 +66,7 @@ async def run_export(
     command: Sequence[str] = WORKER,
     stall_s: float = STALL_S,
     grace_s: float = GRACE_S,
+    memory_share: float = DEFAULT_SHARE,
 ) -> Manifest:
     """Export a model in a child process.
 
@@ -78,6 +80,7 @@ async def run_export(
         command: The process to start.
         stall_s: Timeout for a download without progress.
         grace_s: Seconds to wait for the child to end before it is killed.
+        memory_share: Share of the machine's memory that the child and its descendants may use.
 
     Returns:
         The manifest of the exported model.
@@ -94,13 +97,17 @@ async def run_export(
     if command is WORKER and (reason := exporter_available()) is not None:
         raise ExportUnavailableError(reason)
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    clock = _Clock(timeout_s=timeout_s, stall_s=stall_s)
+    clock, memory = _Clock(timeout_s=timeout_s, stall_s=stall_s), MemoryGuard(memory_share)
     try:
-        async with running(command, lines, token=job.token, grace_s=grace_s) as process:
+        async with running(
+            command, lines, token=job.token, grace_s=grace_s, memory=memory, on_gpu=job.on_gpu
+        ) as process:
             await _send(process, job)
             manifest = await _follow(process, job, clock, on_progress)
     except BaseException as error:
         _log(job, lines, error)
+        if memory.was_exceeded and isinstance(error, IngrainError):
+            raise memory.error(job.name) from error
         if isinstance(error, ExportCrashedError):
             # Rust and C++ code aborts the process instead of raising; only the last lines say why.
             fault = machine_fault_in("\n".join(list(lines)[-_LAST_LINES:]))
