@@ -1,12 +1,13 @@
-"""Resolve every requirement of the project and write the versions to requirements/constraints.txt.
+"""Resolve every requirement of the project and write versions and hashes to the folder requirements/.
 
 Run it with the Python that the project is developed on (``make lock``): the result holds what pip picks for that
-interpreter and platform. Nothing is installed.
+interpreter and platform. Nothing is installed. With ``--hashes-alone`` the versions stay as they are.
 """
 
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,30 @@ HEADER = """\
 """
 
 
-def resolve() -> dict[str, str]:
-    """Ask pip which versions it would install into an empty environment.
+HASHES_HEADER = """\
+# The files of {what} for CPython {python} on Linux x86-64, each with its hash; other machines skip these lines.
+# PyTorch is missing: there are several builds of one version, and the machine's index chooses. Written by `make lock`.
+"""
+MARKER = 'python_version == "{python}" and sys_platform == "linux" and platform_machine == "x86_64"'
+BUILDS = ("torch", "torchvision")
+SETS = {
+    "hashes.txt": (
+        "everything that `make install` needs",
+        "--requirement",
+        str(REQUIREMENTS / "dev.txt"),
+        f"{ROOT}[all]",
+    ),
+    "hashes-serve.txt": ("the image `serve`", f"{ROOT}[serve]"),
+    "hashes-full.txt": ("the image `full`", f"{ROOT}[serve,export]"),
+}
+
+
+def resolve(constraints: Path, *requirements: str) -> dict[str, tuple[str, str]]:
+    """Ask pip what it would install into an empty environment.
 
     Returns:
-        Version by normalized package name, without Ingrain itself. A local version label (``+cpu``) is dropped, so
-        that the constraint holds for every build of that version.
+        Version and SHA-256 of the file by normalized package name, without Ingrain itself. A local version label
+        (``+cpu``) is dropped, so that the constraint holds for every build of that version.
 
     Raises:
         subprocess.CalledProcessError: pip found no set of versions that fits; it has said why on stderr.
@@ -35,26 +54,42 @@ def resolve() -> dict[str, str]:
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--quiet", "--quiet", "--dry-run", "--ignore-installed"),
-                *("--report", str(report_path), "--constraint", str(REQUIREMENTS / "pins.txt")),
-                *("--requirement", str(REQUIREMENTS / "dev.txt"), f"{ROOT}[all]"),
+                *("--report", str(report_path), "--constraint", str(constraints), *requirements),
             ],
             check=True,
         )
         report = json.loads(report_path.read_text(encoding="utf-8"))
-    found = (item["metadata"] for item in report["install"])
-    versions = {meta["name"].lower().replace("_", "-"): meta["version"].partition("+")[0] for meta in found}
-    versions.pop("ingrain")
-    return versions
+    found = {}
+    for item in report["install"]:
+        name = item["metadata"]["name"].lower().replace("_", "-").replace(".", "-")
+        if name != "ingrain":
+            version = item["metadata"]["version"].partition("+")[0]
+            found[name] = version, item["download_info"]["archive_info"]["hashes"]["sha256"]
+    return found
 
 
 def main() -> None:
-    """Write the constraints file and say how many packages it pins."""
-    versions = resolve()
-    lines = [f"{name}=={version}\n" for name, version in sorted(versions.items())]
+    """Write the constraints and the files of hashes, and say how many packages each has."""
     python = ".".join(map(str, sys.version_info[:2]))
-    target = REQUIREMENTS / "constraints.txt"
-    target.write_text(HEADER.format(python=python) + "".join(lines), encoding="utf-8")
-    print(f"{target.relative_to(ROOT)}: {len(lines)} packages")
+    constraints = REQUIREMENTS / "constraints.txt"
+    if "--hashes-alone" not in sys.argv:
+        versions = resolve(REQUIREMENTS / "pins.txt", *SETS["hashes.txt"][1:])
+        lines = [f"{name}=={version}\n" for name, (version, _) in sorted(versions.items())]
+        constraints.write_text(HEADER.format(python=python) + "".join(lines), encoding="utf-8")
+        print(f"{constraints.relative_to(ROOT)}: {len(lines)} packages")
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        print("The files of hashes are for Linux on x86-64 and stay as they are: run `make lock` there, too.")
+        return
+    for name, (what, *requirements) in SETS.items():
+        marker, files = MARKER.format(python=python), resolve(constraints, *requirements)
+        lines = [
+            f"{package}=={version} ; {marker} --hash=sha256:{digest}\n"
+            for package, (version, digest) in sorted(files.items())
+            if package not in BUILDS
+        ]
+        header = HASHES_HEADER.format(what=what, python=python)
+        (REQUIREMENTS / name).write_text(header + "".join(lines), encoding="utf-8")
+        print(f"requirements/{name}: {len(lines)} files")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 import re
 
+import msgspec
+import pytest
+
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.plane.openapi import openapi_document
 
@@ -33,12 +36,25 @@ def test_every_reference_leads_to_a_schema():
 
 
 async def test_the_document_and_the_page_are_served_on_both_planes(planes):
-    for client in (planes.inference, planes.model):
-        assert (await client.get("/openapi.json")).json() == openapi_document(DIALECTS)
+    for plane, client in (("inference", planes.inference), ("model", planes.model)):
+        document = (await client.get("/openapi.json")).json()
+        assert document == openapi_document(DIALECTS, plane)
+        assert set(document["paths"]) == {route.path for route in ROUTES if route.plane == plane}
+        assert document["servers"] == [{"url": "/", "description": document["servers"][0]["description"]}]
         page = (await client.get("/docs")).text
         for route in ROUTES:
-            assert route.path in page
+            assert (f">{route.path}<" in page) == (route.path in document["paths"])
         assert not re.findall(r'(?:src|href)="https?:', page), "the page must not need anything from outside"
+
+
+@pytest.mark.parametrize("plane", ["inference", "model"])
+def test_each_body_has_an_example_that_its_type_takes(plane):
+    document = openapi_document(DIALECTS, plane)
+    for route in ROUTES:
+        if route.plane == plane and route.request is not None and route.name != "download_custom_model":
+            operation = document["paths"][route.path][route.method.lower()]
+            example = operation["requestBody"]["content"]["application/json"]["example"]
+            assert msgspec.convert(dict(example), route.request)
 
 
 async def test_answers_have_the_fields_that_are_documented(planes):

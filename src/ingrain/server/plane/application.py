@@ -36,8 +36,8 @@ class PlaneApplication:
         }
         self._open_ended = [(path.partition("{")[0], path) for _, path in self._endpoints if path.endswith("}")]
         self._pages = {
-            "/openapi.json": Response(openapi_json(dialects)),
-            "/docs": Response(docs_page(dialects), media_type="text/html; charset=utf-8"),
+            "/openapi.json": Response(openapi_json(dialects, plane)),
+            "/docs": Response(docs_page(dialects, plane), media_type="text/html; charset=utf-8"),
         }
         self._methods: dict[str, set[str]] = {path: {"GET"} for path in self._pages}
         for method, path in self._endpoints:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ingrain.server.plane.openapi import openapi_document, type_name
 from ingrain.server.plane.route import Dialect
+from ingrain.vocabulary import Plane
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
@@ -20,9 +21,9 @@ code{font-family:ui-monospace,monospace;font-size:.92em}
 """
 
 
-def docs_page(dialects: Sequence[Dialect]) -> bytes:
-    """Render every operation of the OpenAPI document as HTML."""
-    document = openapi_document(dialects)
+def docs_page(dialects: Sequence[Dialect], plane: Plane) -> bytes:
+    """Render every operation of a plane's OpenAPI document as HTML."""
+    document = openapi_document(dialects, plane)
     schemas = document["components"]["schemas"]
     sections: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():

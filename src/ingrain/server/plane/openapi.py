@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from ingrain import __version__
+from ingrain.server.plane.examples import BODIES, PARAMETERS
 from ingrain.server.plane.route import Dialect, Route
 from ingrain.vocabulary import Plane
 
@@ -28,11 +29,16 @@ _STATUS_TEXT = {
 _PLANES: dict[Plane, str] = {"inference": "inference plane, port 8686", "model": "model plane, port 8687"}
 
 
-def openapi_document(dialects: Sequence[Dialect]) -> dict[str, Any]:
-    """Return the document as plain data."""
-    routes = [(route, dialect) for dialect in dialects for route in dialect.routes]
+def openapi_document(dialects: Sequence[Dialect], only: Plane | None = None) -> dict[str, Any]:
+    """Return the document as plain data.
+
+    Args:
+        dialects: The APIs.
+        only: The plane to describe; None for both together.
+    """
+    routes = [(route, dialect) for dialect in dialects for route in dialect.routes if only in (None, route.plane)]
     bodies = {kind for route, _ in routes for kind in (route.request, route.answer) if kind is not None}
-    errors = dict.fromkeys(dialect.error_type for dialect in dialects)
+    errors = dict.fromkeys(dialect.error_type for _, dialect in routes)
     kinds: list[type] = [*errors, *sorted(bodies, key=lambda kind: kind.__name__)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     references = dict(zip(kinds, schemas, strict=True))
@@ -49,6 +55,7 @@ def openapi_document(dialects: Sequence[Dialect]) -> dict[str, Any]:
             "description": "Embeddings of sentence-transformers, OpenCLIP and timm models through Triton. "
             "Request fields are accepted in camelCase and in snake_case; null means not given.",
         },
+        "servers": [{"url": "/", "description": f"This server's {_PLANES[only]}." if only else "Either plane."}],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -59,9 +66,9 @@ def openapi_document(dialects: Sequence[Dialect]) -> dict[str, Any]:
     }
 
 
-def openapi_json(dialects: Sequence[Dialect]) -> bytes:
-    """Return the document as JSON."""
-    return orjson.dumps(openapi_document(dialects))
+def openapi_json(dialects: Sequence[Dialect], plane: Plane) -> bytes:
+    """Return the document of one plane as JSON."""
+    return orjson.dumps(openapi_document(dialects, plane))
 
 
 def _operation(
@@ -84,6 +91,8 @@ def _operation(
         operation["security"] = [{}, {"key": [route.scope]}]
     if route.request is not None:
         operation["requestBody"] = {"required": True, **_json(references[route.request])}
+        if route.name in BODIES:
+            operation["requestBody"]["content"]["application/json"]["example"] = BODIES[route.name]
     if "{" in route.path:
         operation["parameters"] = [
             {
@@ -91,7 +100,8 @@ def _operation(
                 "in": "path",
                 "required": True,
                 "description": "Name of a model; its slashes need no escaping.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "minLength": 1},
+                "example": PARAMETERS["model"],
             }
         ]
     if route.query:
@@ -102,6 +112,7 @@ def _operation(
                 "required": parameter.required,
                 "description": parameter.description,
                 "schema": {"type": "string"},
+                **({"example": PARAMETERS[parameter.name]} if parameter.name in PARAMETERS else {}),
             }
             for parameter in route.query
         ]

@@ -1,0 +1,1 @@
+"""Sends a real server whatever its documents allow, and much that they do not."""
