@@ -15,7 +15,7 @@ ENV PATH=/opt/ingrain/bin:$PATH
 # only the name, the version and the requirements of Ingrain.
 FROM python AS serve-packages
 WORKDIR /build
-COPY requirements/constraints.txt requirements/
+COPY requirements/constraints.txt requirements/hashes-serve.txt requirements/hashes-full.txt requirements/
 COPY pyproject.toml README.md LICENSE ./
 COPY src/ingrain/__init__.py src/ingrain/
 # Newer versions of pip keep the constraints of the build's own environment apart.
@@ -25,10 +25,14 @@ ENV PIP_CONSTRAINT=/build/requirements/constraints.txt \
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 RUN python -m venv /opt/ingrain
-RUN --mount=type=cache,target=/root/.cache/pip pip install '.[serve]'
+# First all files of the lock, each checked by its hash. On another architecture than the lock's that is none, and the
+# next line installs the same versions.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --require-hashes -r requirements/hashes-serve.txt && pip install '.[serve]'
 
 FROM serve-packages AS full-packages
-RUN --mount=type=cache,target=/root/.cache/pip pip install '.[serve,export]'
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --require-hashes -r requirements/hashes-full.txt && pip install '.[serve,export]'
 
 FROM serve-packages AS serve-install
 COPY src src

