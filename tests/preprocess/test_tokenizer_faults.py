@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from ingrain.errors import RepositoryError, TokenizerError
+from ingrain.errors import RepositoryError, TokenizerError, UnsupportedModelError
+from ingrain.export.huggingface.tokenizer_files import write_tokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenizer_faults import failing_probe, growth_fault
 from ingrain.repository.manifest import TextPreprocess
@@ -95,3 +96,12 @@ def test_a_stored_tokenizer_that_panics_when_it_is_opened_is_an_error_of_the_rep
     path.write_text(json.dumps({**described, "pre_tokenizer": {"type": "Unheard of"}}))
     with pytest.raises(RepositoryError):
         TextPreprocessor.open(CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [tokenizer_of(splitter=PANICS), tokenizer_of(normalizers.Replace("a", "b" * 10**6))]
+)
+def test_a_conversion_refuses_such_a_tokenizer(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="tokenizer"):
+        write_tokenizer(tokenizer, tmp_path, 6, "right")
+    assert not list(tmp_path.iterdir())
