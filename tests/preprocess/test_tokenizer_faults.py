@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from ingrain.errors import RepositoryError, TokenizerError, UnsupportedModelError
+from ingrain.errors import MachineLimitError, RepositoryError, TokenizerError, UnsupportedModelError
 from ingrain.export.huggingface.tokenizer_files import write_tokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenizer_faults import failing_probe, growth_fault
@@ -105,3 +105,16 @@ def test_a_conversion_refuses_such_a_tokenizer(tokenizer: Tokenizer, tmp_path: P
     with pytest.raises(UnsupportedModelError, match="tokenizer"):
         write_tokenizer(tokenizer, tmp_path, 6, "right")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_the_machine_is_not_told_as_one_of_the_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer_of().save(str(tmp_path / "tokenizer.json"))
+
+    def fail(path: str) -> Tokenizer:
+        raise Exception("Too many open files (os error 24)")
+
+    monkeypatch.setattr("ingrain.preprocess.text.Tokenizer.from_file", fail)
+    with pytest.raises(MachineLimitError):
+        TextPreprocessor.open(CONFIG, tmp_path)
