@@ -62,7 +62,7 @@ def resolve(constraints: Path, *requirements: str) -> dict[str, tuple[str, str]]
         report = json.loads(report_path.read_text(encoding="utf-8"))
     found = {}
     for item in report["install"]:
-        name = item["metadata"]["name"].lower().replace("_", "-").replace(".", "-")
+        name = item["metadata"]["name"].lower().replace("_", "-")
         if name != "ingrain":
             version = item["metadata"]["version"].partition("+")[0]
             found[name] = version, item["download_info"]["archive_info"]["hashes"]["sha256"]

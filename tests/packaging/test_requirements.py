@@ -71,7 +71,7 @@ def test_no_index_is_named(name):
     assert not re.search(r"://|index-url|find-links|trusted-host", (REQUIREMENTS / name).read_text(encoding="utf-8"))
 
 
-HASHED = re.compile(r'([a-z0-9-]+)==(\S+) ; python_version == "3\.11" and .+ --hash=sha256:[0-9a-f]{64}')
+HASHED = re.compile(r'([a-z0-9.-]+)==(\S+) ; python_version == "3\.11" and .+ --hash=sha256:[0-9a-f]{64}')
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in REQUIREMENTS.glob("hashes*.txt")))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from ingrain.errors import RepositoryError, TokenizerError
+from ingrain.errors import MachineLimitError, RepositoryError, TokenizerError, UnsupportedModelError
+from ingrain.export.huggingface.tokenizer_files import write_tokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenizer_faults import failing_probe, growth_fault
 from ingrain.repository.manifest import TextPreprocess
@@ -94,4 +95,26 @@ def test_a_stored_tokenizer_that_panics_when_it_is_opened_is_an_error_of_the_rep
     described = json.loads(tokenizer_of().to_str())
     path.write_text(json.dumps({**described, "pre_tokenizer": {"type": "Unheard of"}}))
     with pytest.raises(RepositoryError):
+        TextPreprocessor.open(CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [tokenizer_of(splitter=PANICS), tokenizer_of(normalizers.Replace("a", "b" * 10**6))]
+)
+def test_a_conversion_refuses_such_a_tokenizer(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="tokenizer"):
+        write_tokenizer(tokenizer, tmp_path, 6, "right")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_the_machine_is_not_told_as_one_of_the_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer_of().save(str(tmp_path / "tokenizer.json"))
+
+    def fail(path: str) -> Tokenizer:
+        raise Exception("Too many open files (os error 24)")
+
+    monkeypatch.setattr("ingrain.preprocess.text.Tokenizer.from_file", fail)
+    with pytest.raises(MachineLimitError):
         TextPreprocessor.open(CONFIG, tmp_path)

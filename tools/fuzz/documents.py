@@ -59,9 +59,11 @@ def fuzz_document(url: str, folder: Path, cases: int, seed: int) -> Outcome:
     operations = [route for route, methods in document["paths"].items() for _ in methods]
     slow = sum(1 for route in operations if _SLOW.match(route))
     each = max(1, cases // max(1, len(operations) - slow))
-    parts = [_run(url, path, each, seed, ("--exclude-path-regex", _SLOW.pattern))]
+    phases = "examples,coverage,fuzzing"
+    parts = [_run(url, path, each, seed, phases, ("--exclude-path-regex", _SLOW.pattern))]
     if slow:
-        parts.append(_run(url, path, max(1, each // _SLOW_SHARE), seed, ("--include-path-regex", _SLOW.pattern)))
+        few = max(1, each // _SLOW_SHARE)
+        parts.append(_run(url, path, few, seed, "fuzzing", ("--include-path-regex", _SLOW.pattern)))
     return Outcome(sum(part.cases for part in parts), "\n".join(part.failure for part in parts if part.failure))
 
 
@@ -82,12 +84,12 @@ def _know_the_models(document: dict[str, Any]) -> None:
             content.get("application/json", {}).pop("example", None)
 
 
-def _run(url: str, document: Path, each: int, seed: int, chosen: tuple[str, ...]) -> Outcome:
+def _run(url: str, document: Path, each: int, seed: int, phases: str, chosen: tuple[str, ...]) -> Outcome:
     events = document.with_suffix(".ndjson")
     run = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", url),
-            *("--checks", ",".join(CHECKS), "--mode", "all", "--phases", "examples,coverage,fuzzing"),
+            *("--checks", ",".join(CHECKS), "--mode", "all", "--phases", phases),
             *("--max-examples", str(each), "--seed", str(seed), "--request-timeout", str(_LONGEST_ANSWER_S)),
             *("--suppress-health-check", "all", "--warnings", "off", "--continue-on-failure", "--no-color"),
             *("--report", "ndjson", "--report-ndjson-path", str(events), *chosen),

@@ -353,6 +353,7 @@ class Batcher(Generic[P]):
             self._not_measured()
             self.statistics.memory_failures += 1
             if batch.count == 1:
+                error.item = batch.slices[0][1][0]
                 self._fail_all(batch, error)
             else:
                 self._budget.lower(batch.count * self._queue.limits.padded(batch.longest), self._clock())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from ingrain.errors import InvalidRequestError, RepositoryError, TokenizerError
+from ingrain.machine_faults import raise_if_machines
 from ingrain.preprocess.id_bytes import ID_BYTES
 from ingrain.preprocess.japanese import word_splitter
 from ingrain.preprocess.special_tokens import CutSide, find_special_tokens
@@ -66,12 +67,14 @@ class TextPreprocessor:
 
         Raises:
             RepositoryError: The stored tokenizer fails, or makes texts far longer than they are.
+            MachineError: The machine lacks a resource.
         """
         try:
             return cls(config, folder)
         except BaseException as error:
             if not is_tokenizer_failure(error):
                 raise
+            raise_if_machines(error)
             raise RepositoryError(
                 "The model's stored tokenizer cannot be used. Delete the model and load it again."
             ) from error
