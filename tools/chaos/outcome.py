@@ -24,6 +24,7 @@ class Done:
         outage_s: Longest time that any request waited for its right answer, without the time for which the fault was
             kept up.
         recovery_s: Seconds from the end of the fault until all parts of the set-up served again.
+        not_ready: How often a front end was no more ready, or did not answer, of several the one with the most.
     """
 
     fault: Fault
@@ -31,6 +32,7 @@ class Done:
     whole: float
     outage_s: float
     recovery_s: float
+    not_ready: int = 0
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ class Outcome:
                     "times": len(found),
                     "longestOutageS": round(max(done.outage_s for done in found), 2),
                     "longestRecoveryS": round(max(done.recovery_s for done in found), 2),
+                    "mostTimesNotReady": max(done.not_ready for done in found),
                 }
                 for name, found in self._by_fault().items()
             },
@@ -113,11 +116,12 @@ class Outcome:
         lines = [
             f"{self.set_up}: {report['requests']} requests, {report['wrong']} wrong, {report['lost']} lost; {answers}; "
             f"longest Retry-After {report['longestRetryAfterS']:g} s",
-            f"  {'fault':<24} {'times':>5} {'outage':>8} {'recovery':>9}",
+            f"  {'fault':<24} {'times':>5} {'outage':>8} {'recovery':>9} {'not ready':>9}",
         ]
         for name, row in report["faults"].items():
             lines.append(
-                f"  {name:<24} {row['times']:>5} {row['longestOutageS']:>6.1f} s {row['longestRecoveryS']:>7.1f} s"
+                f"  {name:<24} {row['times']:>5} {row['longestOutageS']:>6.1f} s {row['longestRecoveryS']:>7.1f} s "
+                f"{row['mostTimesNotReady']:>9}"
             )
         for name, (start, end) in sorted(self.memory.items()):
             lines.append(f"  {name:<24} {start:6.0f} MiB at the start, {end:6.0f} MiB at the end")
