@@ -129,7 +129,7 @@ async def test_wrong_vectors_are_excused_only_while_numbers_were_corrupted():
     assert outcome.wrong() == [asked]
     outcome.done = [Done(FAULTS["flip_bits"], asked.began, asked.ended, 0, 0)]
     assert outcome.wrong() == []
-    assert outcome.report()["wrongWhileNumbersWereCorrupted"] == 1
+    assert outcome.report()["wrongWhileBytesWereCorrupted"] == 1
 
 
 async def test_a_client_that_gets_nothing_goes_to_the_next_front_end():

@@ -20,7 +20,7 @@ from pathlib import Path
 from chaos.faults import FAULTS
 from chaos.faults.registration import Limit
 from chaos.outcome import Outcome
-from chaos.run import run_set_up
+from chaos.run import end_on_sigterm, run_set_up
 from chaos.set_up import NAMES
 
 SHORT = {
@@ -54,6 +54,7 @@ def main() -> None:
 
 
 async def _run(options: argparse.Namespace, folder: Path) -> list[Outcome]:
+    end_on_sigterm()
     outcomes = []
     for name in options.set_up:
         faults, seconds = (SHORT[name], None) if options.short else (options.faults, options.seconds)

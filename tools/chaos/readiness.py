@@ -40,7 +40,9 @@ class ReadyWatch:
         async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_S) as client:
             while True:
                 try:
-                    is_ready = (await client.get(f"{address}/ready")).status_code == 200
+                    # A connection of its own each time, as orchestrators' probes have.
+                    answer = await client.get(f"{address}/ready", headers={"Connection": "close"})
+                    is_ready = answer.status_code == 200
                 except httpx.HTTPError:
                     is_ready = False
                 seen.append((time.monotonic(), is_ready))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,11 +76,19 @@ async def _do_all(
             is_whole = await set_up.until_whole(TRY_TIMEOUT_S) is None
         after = resident_mib(set_up)
         outcome.memory = {part: [before[part], after[part]] for part in before if part in after}
-    finally:
         await load.stop()
+    finally:
+        load.cancel()
         await watch.close()
     outcome.asked += load.asked
     return is_whole
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM cancel the running task, so that it closes what it has started."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def resident_mib(set_up: SetUp) -> dict[str, float]:
