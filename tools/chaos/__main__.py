@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a few faults, each once: the form of `make check`")
     parser.add_argument("--limit", type=float, default=10, help="longest outage in seconds (default: 10)")
     parser.add_argument("--worker-limit", type=float, default=3, help="the same when one worker ends (default: 3)")
-    parser.add_argument("--hang-limit", type=float, default=30, help="the same of a process that hangs (default: 30)")
+    parser.add_argument("--hang-limit", type=float, default=20, help="the same of a process that hangs (default: 20)")
     parser.add_argument("--output", type=Path, help="write the result to this file as JSON")
     parser.add_argument("--list", action="store_true", help="list the faults and end")
     options = parser.parse_args()
