@@ -129,7 +129,7 @@ async def test_wrong_vectors_are_excused_only_while_numbers_were_corrupted():
     assert outcome.wrong() == [asked]
     outcome.done = [Done(FAULTS["flip_bits"], asked.began, asked.ended, 0, 0)]
     assert outcome.wrong() == []
-    assert outcome.report()["wrongWhileNumbersWereCorrupted"] == 1
+    assert outcome.report()["wrongWhileBytesWereCorrupted"] == 1
 
 
 async def test_a_client_that_gets_nothing_goes_to_the_next_front_end():
@@ -158,7 +158,9 @@ async def test_a_server_that_never_answers_loses_the_request(monkeypatch):
 async def test_a_report_can_be_written(tmp_path):
     outcome, _ = await outcome_of(RIGHT)
     outcome.memory = {"main": [1.0, 2.0]}
-    outcome.done = [Done(FAULTS["reset"], 0, 1, 0.5, 0.25)]
+    outcome.done = [Done(FAULTS["reset"], 0, 1, 0.5, 0.25, not_ready=2)]
     report = msgspec.json.decode(msgspec.json.encode(outcome.report()))
-    assert report["faults"] == {"reset": {"times": 1, "longestOutageS": 0.5, "longestRecoveryS": 0.25}}
+    assert report["faults"] == {
+        "reset": {"times": 1, "longestOutageS": 0.5, "longestRecoveryS": 0.25, "mostTimesNotReady": 2}
+    }
     assert any("reset" in line for line in outcome.lines())

@@ -20,7 +20,7 @@ from pathlib import Path
 from chaos.faults import FAULTS
 from chaos.faults.registration import Limit
 from chaos.outcome import Outcome
-from chaos.run import run_set_up
+from chaos.run import end_on_sigterm, run_set_up
 from chaos.set_up import NAMES
 
 SHORT = {
@@ -54,6 +54,7 @@ def main() -> None:
 
 
 async def _run(options: argparse.Namespace, folder: Path) -> list[Outcome]:
+    end_on_sigterm()
     outcomes = []
     for name in options.set_up:
         faults, seconds = (SHORT[name], None) if options.short else (options.faults, options.seconds)
@@ -75,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a few faults, each once: the form of `make check`")
     parser.add_argument("--limit", type=float, default=10, help="longest outage in seconds (default: 10)")
     parser.add_argument("--worker-limit", type=float, default=3, help="the same when one worker ends (default: 3)")
-    parser.add_argument("--hang-limit", type=float, default=30, help="the same of a process that hangs (default: 30)")
+    parser.add_argument("--hang-limit", type=float, default=20, help="the same of a process that hangs (default: 20)")
     parser.add_argument("--output", type=Path, help="write the result to this file as JSON")
     parser.add_argument("--list", action="store_true", help="list the faults and end")
     options = parser.parse_args()

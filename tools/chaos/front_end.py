@@ -114,7 +114,7 @@ class FrontEnd:
         arguments = [f"--repository={self.repository}", *self.flags]
         arguments += [f"--inference-port={self.ports[0]}", f"--model-port={self.ports[1]}"]
         self._process = await asyncio.create_subprocess_exec(
-            *_without_root_rights(),
+            *_as_an_ordinary_child(),
             *(sys.executable, "-m", "ingrain", "serve", *arguments),
             env={**os.environ, "HF_HUB_OFFLINE": "1", "INGRAIN_CACHE_BYTES": "0", **self.environment},
             stdout=asyncio.subprocess.PIPE,
@@ -164,9 +164,14 @@ def role_of(process: psutil.Process) -> str:
     return "stub" if "stub" in name else "tritonserver" if name == "tritonserver" else ""
 
 
-def _without_root_rights() -> tuple[str, ...]:
-    """Return the words before a command that bind it to the permissions of files even if it runs as root."""
+def _as_an_ordinary_child() -> tuple[str, ...]:
+    """Return the words before a command that end it with this process, and bind it to the permissions of files.
+
+    Otherwise a server that runs as root could write whatever the permissions say.
+    """
     setpriv = shutil.which("setpriv")
-    if os.geteuid() != 0 or setpriv is None:
+    if setpriv is None:
         return ()
-    return (setpriv, "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+    root_rights = "-dac_override,-dac_read_search"
+    unprivileged = (f"--bounding-set={root_rights}", f"--inh-caps={root_rights}") if os.geteuid() == 0 else ()
+    return (setpriv, "--pdeathsig=TERM", *unprivileged)

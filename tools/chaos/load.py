@@ -96,6 +96,11 @@ class Load:
         self._is_stopping = True
         await asyncio.gather(*self._tasks)
 
+    def cancel(self) -> None:
+        """End the clients at once."""
+        for task in self._tasks:
+            task.cancel()
+
     def under_way(self) -> list[Asked]:
         """Return the requests that have not ended."""
         return list(self._under_way.values())

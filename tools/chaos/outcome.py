@@ -24,6 +24,7 @@ class Done:
         outage_s: Longest time that any request waited for its right answer, without the time for which the fault was
             kept up.
         recovery_s: Seconds from the end of the fault until all parts of the set-up served again.
+        not_ready: How often a front end was no more ready, or did not answer, of several the one with the most.
     """
 
     fault: Fault
@@ -31,6 +32,7 @@ class Done:
     whole: float
     outage_s: float
     recovery_s: float
+    not_ready: int = 0
 
 
 @dataclass(slots=True)
@@ -57,12 +59,12 @@ class Outcome:
 
     def wrong(self) -> list[Asked]:
         """Return the requests with wrong vectors, without those of faults that corrupt numbers."""
-        excused = [(done.began, done.whole) for done in self.done if done.fault.may_corrupt]
-        return [
-            asked
-            for asked in self.asked
-            if asked.is_wrong and not any(asked.ended >= began and asked.began <= whole for began, whole in excused)
-        ]
+        return [asked for asked in self.asked if asked.is_wrong and not self._is_excused(asked)]
+
+    def refused(self) -> list[Asked]:
+        """Return the requests with an answer that no client should get, without those of faults that corrupt bytes."""
+        found = (asked for asked in self.asked if asked.refusal and not asked.is_wrong)
+        return [asked for asked in found if not self._is_excused(asked)]
 
     def lost(self) -> list[Asked]:
         """Return the requests that were given up."""
@@ -76,8 +78,8 @@ class Outcome:
         for asked in self.lost()[:_SHOWN]:
             statuses = Counter(str(answer) for _, answer in asked.answers)
             lines.append(f"lost after {asked.took_s:.1f} s: {dict(statuses)} {asked.refusal}")
-        refused = [asked for asked in self.asked if not asked.is_wrong and asked.refusal]
-        lines += [f"an answer that no client should get: {asked.refusal}" for asked in refused[:_SHOWN]]
+        for asked in self.refused()[:_SHOWN]:
+            lines.append(f"an answer that no client should get, after {self._fault_at(asked)}: {asked.refusal}")
         for done in self.done:
             limit_s = limits[done.fault.limit]
             if done.outage_s > limit_s:
@@ -91,7 +93,7 @@ class Outcome:
             "requests": len(self.asked),
             "wrong": len(self.wrong()),
             "lost": len(self.lost()),
-            "wrongWhileNumbersWereCorrupted": sum(asked.is_wrong for asked in self.asked) - len(self.wrong()),
+            "wrongWhileBytesWereCorrupted": sum(asked.is_wrong for asked in self.asked) - len(self.wrong()),
             "longestRetryAfterS": max((asked.retry_after_s for asked in self.asked), default=0.0),
             "answers": dict(sorted(self.answers().items())),
             "faults": {
@@ -99,6 +101,7 @@ class Outcome:
                     "times": len(found),
                     "longestOutageS": round(max(done.outage_s for done in found), 2),
                     "longestRecoveryS": round(max(done.recovery_s for done in found), 2),
+                    "mostTimesNotReady": max(done.not_ready for done in found),
                 }
                 for name, found in self._by_fault().items()
             },
@@ -113,15 +116,25 @@ class Outcome:
         lines = [
             f"{self.set_up}: {report['requests']} requests, {report['wrong']} wrong, {report['lost']} lost; {answers}; "
             f"longest Retry-After {report['longestRetryAfterS']:g} s",
-            f"  {'fault':<24} {'times':>5} {'outage':>8} {'recovery':>9}",
+            f"  {'fault':<24} {'times':>5} {'outage':>8} {'recovery':>9} {'not ready':>9}",
         ]
         for name, row in report["faults"].items():
             lines.append(
-                f"  {name:<24} {row['times']:>5} {row['longestOutageS']:>6.1f} s {row['longestRecoveryS']:>7.1f} s"
+                f"  {name:<24} {row['times']:>5} {row['longestOutageS']:>6.1f} s {row['longestRecoveryS']:>7.1f} s "
+                f"{row['mostTimesNotReady']:>9}"
             )
         for name, (start, end) in sorted(self.memory.items()):
             lines.append(f"  {name:<24} {start:6.0f} MiB at the start, {end:6.0f} MiB at the end")
         return lines
+
+    def _is_excused(self, asked: Asked) -> bool:
+        return any(
+            done.fault.may_corrupt and asked.ended >= done.began and asked.began <= done.whole for done in self.done
+        )
+
+    def _fault_at(self, asked: Asked) -> str:
+        """Return the name of the last fault that began before a request ended."""
+        return next((done.fault.name for done in reversed(self.done) if done.began <= asked.ended), "the start")
 
     def _by_fault(self) -> dict[str, list[Done]]:
         found: dict[str, list[Done]] = {}

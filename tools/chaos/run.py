@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 from chaos.faults import FAULTS, Fault
 from chaos.load import GIVE_UP_S, TRY_TIMEOUT_S, Load, make_questions
 from chaos.outcome import Done, Outcome
+from chaos.readiness import ReadyWatch
 from chaos.set_up import SetUp, running
 
 CLIENTS = 8
@@ -58,25 +60,35 @@ async def _do_all(
     questions = await make_questions(set_up.addresses[0], set_up.rng, pictures=pictures)
     load = Load(set_up.addresses, questions, CLIENTS, seed)
     load.start()
+    watch = ReadyWatch(set_up.addresses)
     is_whole = True
     try:
         await asyncio.sleep(_CALM_S)
         before = resident_mib(set_up)
         while is_whole and time.monotonic() < ends and (fault := next(order, None)) is not None:
-            done = await _do(fault, set_up, load)
+            done = await _do(fault, set_up, load, watch)
             outcome.done.append(done)
             print(
                 f"{time.strftime('%H:%M:%S')} {set_up.name:<9} {fault.name:<24} outage {done.outage_s:5.1f} s, "
-                f"recovery {done.recovery_s:5.1f} s",
+                f"recovery {done.recovery_s:5.1f} s, not ready {done.not_ready} times",
                 flush=True,
             )
             is_whole = await set_up.until_whole(TRY_TIMEOUT_S) is None
         after = resident_mib(set_up)
         outcome.memory = {part: [before[part], after[part]] for part in before if part in after}
-    finally:
         await load.stop()
+    finally:
+        load.cancel()
+        await watch.close()
     outcome.asked += load.asked
     return is_whole
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM cancel the running task, so that it closes what it has started."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def resident_mib(set_up: SetUp) -> dict[str, float]:
@@ -90,7 +102,7 @@ def resident_mib(set_up: SetUp) -> dict[str, float]:
     return found
 
 
-async def _do(fault: Fault, set_up: SetUp, load: Load) -> Done:
+async def _do(fault: Fault, set_up: SetUp, load: Load, watch: ReadyWatch) -> Done:
     """Do one fault, and wait until the set-up is whole and all requests of that time are answered."""
     began = time.monotonic()
     held_s = await fault.inflict(set_up)
@@ -103,7 +115,8 @@ async def _do(fault: Fault, set_up: SetUp, load: Load) -> Done:
         await asyncio.sleep(0.1)
     longest_s = max((asked.took_s for asked in load.since(began)), default=0.0)
     await asyncio.sleep(_CALM_S)
-    return Done(fault, began, whole, max(0.0, longest_s - held_s), whole - healed)
+    outage_s = max(0.0, longest_s - held_s)
+    return Done(fault, began, whole, outage_s, whole - healed, watch.losses_since(began))
 
 
 def _in_random_order(faults: Sequence[Fault], rng: random.Random) -> Iterator[Fault]:

@@ -134,7 +134,8 @@ async def running(
     set_up = SetUp(name, repository, rng, is_small_disk=is_small_disk)
     try:
         write_repository(repository, spares)
-        flags = [f"--models={','.join(MODELS)}", "--shutdown-timeout-s=10"]
+        models = [*MODELS, f"timm:{PICTURES}"] if pictures else MODELS
+        flags = [f"--models={','.join(models)}", "--shutdown-timeout-s=10"]
         if name == "external":
             (port,) = _free_ports(1)
             set_up.triton = ExternalTriton(repository / "triton", port)
@@ -152,8 +153,6 @@ async def running(
             await front_end.start()
         if missing := await set_up.until_whole():
             raise SystemExit(f"{name}: {missing}; see {folder}")
-        if pictures:
-            await load(set_up, PICTURES, library="timm", task="embed")
         yield set_up
     finally:
         await _close(set_up)
@@ -161,9 +160,9 @@ async def running(
             await asyncio.to_thread(subprocess.run, ["umount", "--lazy", str(repository)], check=False)
 
 
-async def load(set_up: SetUp, name: str, **fields: str) -> httpx.Response:
+async def load(set_up: SetUp, name: str) -> httpx.Response:
     """Load a model by the first front end."""
-    body = {"library": "sentence_transformers", **fields, "name": name}
+    body = {"library": "sentence_transformers", "name": name}
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return await client.post(f"{set_up.front_ends[0].model}/load_model", json=body)
 

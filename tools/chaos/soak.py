@@ -26,6 +26,7 @@ import psutil
 from chaos.load import Load, make_questions
 from chaos.models import MODELS, PICTURES, spare_names
 from chaos.outcome import Outcome
+from chaos.run import end_on_sigterm
 from chaos.set_up import NAMES, SetUp, load, running, unload
 
 _SPARES = 6
@@ -59,6 +60,7 @@ def growth_of(samples: list[float]) -> tuple[float, float]:
 
 
 async def _soak(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    end_on_sigterm()
     rng = random.Random(options.seed)
     samples: dict[tuple[str, int], list[float]] = {}
     outcome = Outcome(options.set_up)

@@ -24,7 +24,8 @@ class Fault:
         inflict: The function.
         set_ups: Names of the set-ups that have what the fault needs.
         limit: The limit of its outage.
-        may_corrupt: Whether it changes bytes that nobody can check, so that wrong vectors are not the server's fault.
+        may_corrupt: Whether it changes bytes that nobody can check, so that wrong vectors and refused batches are not
+            the server's fault.
     """
 
     name: str
