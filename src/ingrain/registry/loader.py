@@ -153,6 +153,8 @@ class Loader:
             by_command: True if a user asks for the load.
         """
         try:
+            if by_command:
+                await asyncio.to_thread(self.repository.check_writable)
             slot.stamp = await asyncio.to_thread(self.repository.stamp, slot.key)
             with naming_repository_faults():
                 async with self.locks.hold(slot.key):

@@ -152,9 +152,10 @@ class Registry(Models):
             slot = self.slots.of(ref)
         by_command = slot is None or slot.task_is_done
         if slot is None or by_command:
-            await asyncio.to_thread(self.repository.check_writable)
-            if self.slots.of(ref) is not slot or (slot is not None and not slot.task_is_done):
-                return await self.load(ref)  # another call has begun to load it meanwhile
+            if slot is not None:  # what it serves must not be touched if the disk is faulty
+                await asyncio.to_thread(self.repository.check_writable)
+                if self.slots.of(ref) is not slot or not slot.task_is_done:
+                    return await self.load(ref)  # another call has begun to load it meanwhile
             slot = self._loader.begin(ref, slot, by_command=True)
         assert slot.task is not None
         # Shielded: the model is loaded even if the caller is cancelled.

@@ -47,6 +47,9 @@ class NoModels:
     def user_names(self):
         return {}
 
+    def statuses(self):
+        return []
+
 
 async def test_prometheus_gets_what_all_processes_counted():
     async def gather() -> Counts:
@@ -54,7 +57,7 @@ async def test_prometheus_gets_what_all_processes_counted():
         counts.workers, counts.worker_restarts = 2, 5
         return counts
 
-    text, _ = await Telemetry(NoModels(), Load(), gather).prometheus("", [])
+    text, _ = await Telemetry(NoModels(), Load(), gather).prometheus("", [], is_ready=True)
     lines = text.decode().splitlines()
     for line in [
         'ingrain_requests_total{route="/a",status="200"} 3.0',
@@ -71,5 +74,5 @@ async def test_prometheus_gets_what_all_processes_counted():
         "ingrain_worker_restarts_total 5.0",
     ]:
         assert line in lines
-    alone, _ = await Telemetry(NoModels(), Load()).prometheus("", [])
+    alone, _ = await Telemetry(NoModels(), Load()).prometheus("", [], is_ready=True)
     assert b"ingrain_workers" not in alone
