@@ -128,3 +128,10 @@ async def test_after_the_end_callers_are_refused():
         except ConnectionRefusedError:
             return
         raise AssertionError("somebody still listens")
+
+
+async def test_those_that_wait_at_the_end_are_passed_on():
+    async with Port(2) as port:
+        port.callers += [socket.create_connection(("127.0.0.1", port.port)) for _ in range(200)]  # no turn of the loop
+        port.dispatcher.close()
+        await port.until([100, 100])

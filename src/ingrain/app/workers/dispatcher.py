@@ -56,6 +56,8 @@ class Dispatcher:
 
     def close(self) -> None:
         """Pass on the connections that wait in the backlog, and close the listener."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._accept(_BACKLOG)
         self._pause()

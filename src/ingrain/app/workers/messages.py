@@ -74,7 +74,7 @@ class EngineStatistics(msgspec.Struct, frozen=True, tag="statistics"):
 class Finish(msgspec.Struct, frozen=True, tag="finish"):
     """Tells the worker to take no more connections, finish its requests within ``grace_s`` seconds, and exit.
 
-    A second one tells it to wait no longer for requests in progress.
+    A second one with no seconds tells it to wait no longer for requests in progress.
     """
 
     grace_s: float

@@ -130,11 +130,11 @@ class Worker:
             case Count():
                 self._channel.send(Counted(self._services.telemetry.counts()))
             case Finish():
-                if self._finish.done():
-                    self._http.hurry()
-                else:
+                if not self._finish.done():
                     self._grace_s = message.grace_s
                     self._finish.set_result(None)
+                elif message.grace_s == 0:
+                    self._http.hurry()
             case Setup():
                 log.error("The main process sent a second Setup message")
             case _:
