@@ -118,8 +118,9 @@ class Supervisor:
                 log.error("%d workers did not exit in time and are killed", len(late))
                 for worker in self._workers.values():
                     worker.process.signal(signal.SIGKILL)
-                await asyncio.wait(late)
-        tasks = [*self._answering, *([self._ticker] if self._ticker is not None else [])]
+                await asyncio.wait(late, timeout=_LAST_WAIT_S)
+        # An unresponsive disk can keep a killed worker in the kernel; its keeper is cancelled.
+        tasks = [*self._answering, *self._keepers.values(), *([self._ticker] if self._ticker is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -273,6 +274,8 @@ class Supervisor:
         if worker.missed_heartbeats >= (_MOST_MISSED if worker.is_up else _MOST_MISSED_AT_START):
             log.error("Worker %d does not respond and is killed", worker.number)
             worker.process.signal(signal.SIGKILL)
+            worker.is_up = False
+            self._pulse.beat()
         else:
             worker.ask_counts()
             worker.missed_heartbeats += 1
