@@ -32,6 +32,17 @@ def open_socket(host: str, port: int, setting: str) -> socket.socket:
     return listener
 
 
+def end_on_signals() -> None:
+    """End this process with the exit status 0 on SIGTERM or SIGHUP, as long as nothing is served."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
+
+
 def stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
     """Set ``stop`` on the first SIGTERM, SIGINT or SIGHUP, and ``hurry`` on the second one.
 

@@ -12,7 +12,7 @@ from ingrain.app.banner import announce, plane_urls, watch_progress
 from ingrain.app.event_loop import loop_factory
 from ingrain.app.garbage_collection import collect_seldom
 from ingrain.app.limits import http_limits
-from ingrain.app.listen import open_socket, stop_on_signals
+from ingrain.app.listen import end_on_signals, open_socket, stop_on_signals
 from ingrain.app.logs import configure_logs
 from ingrain.app.parts import Parts, build_parts
 from ingrain.app.sites import warn_if_open
@@ -35,6 +35,7 @@ def run(settings: Settings) -> None:
         SettingsError: A setting is invalid.
         RepositoryError: The model repository cannot be written.
     """
+    end_on_signals()
     # Child processes never use gRPC channels of this process; with fork support gRPC warns at each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     # A slice of texts is tokenized on its own thread; otherwise each would use all cores. Workers inherit this.
