@@ -18,6 +18,7 @@ from ingrain.settings import Settings
 from planes import running_planes
 
 JUNK = b"[" + b"[]," * 300_000 + b"[]]"
+NO_FORMS = ("/embed_text", "/infer_text", "/v1/embeddings")
 WORDS = [" ".join(f"w{(n + k) % 100}" for k in range(30)) for n in range(2_000)]
 
 
@@ -121,9 +122,13 @@ async def test_large_bodies_are_answered_as_small_ones(planes):
 
 @pytest.mark.parametrize("path", ["/embed_text", "/embed", "/infer_text", "/v1/embeddings", "/embed_image"])
 async def test_a_body_of_too_many_values_is_413_on_every_route(planes, path):
-    answer = await planes.inference.post(path, content=b'{"name": "m", "input": ' + JUNK + b"}")
-    assert answer.status_code == 413, answer.text
-    assert "INGRAIN_MAX_ITEMS" in answer.text
+    """Also where it says that it is a form, to a route that takes none."""
+    types = ["application/json"] + (["multipart/form-data; boundary=b"] if path in NO_FORMS else [])
+    for media_type in types:
+        headers = {"content-type": media_type}
+        answer = await planes.inference.post(path, content=b'{"name": "m", "input": ' + JUNK + b"}", headers=headers)
+        assert answer.status_code == 413, answer.text
+        assert "INGRAIN_MAX_ITEMS" in answer.text
 
 
 async def test_each_kind_of_route_has_its_limit(tmp_path):

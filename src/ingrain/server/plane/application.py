@@ -51,7 +51,7 @@ class PlaneApplication:
     def admit(self, request: Request) -> Response | Mapping[str, str]:
         """Return the error response to a request that a browser may not send, else headers to add to the response."""
         endpoint = self._endpoint(request)
-        takes_forms = endpoint is not None and endpoint.route.takes_images
+        takes_forms = endpoint is not None and endpoint.route.takes_forms
         try:
             return self._services.sites.check(request, takes_forms=takes_forms)
         except IngrainError as error:

@@ -62,7 +62,7 @@ async def decode_in_a_thread(executor: Executor, request: Request, route: Route,
         TooLargeError: The body has more values than a request with ``most_items`` items can have.
         InvalidRequestError: As in ``decode``.
     """
-    if route.request is None or is_form(request) or len(request.body) <= LARGE_BODY:
+    if len(request.body) <= LARGE_BODY or route.request is None or (route.takes_forms and is_form(request)):
         return
     body, request.body = request.body, b""
     request.body = await asyncio.get_running_loop().run_in_executor(executor, _decode, body, route.request, most_items)

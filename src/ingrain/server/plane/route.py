@@ -65,6 +65,7 @@ class Route:
         errors: Error statuses besides 401, 403 and 500.
         media: Media types of the response besides JSON.
         takes_images: True if the body may hold images, so that a larger limit holds for it.
+        takes_forms: True if the body may be multipart/form-data, which ``read_image_body`` reads.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Route:
     errors: tuple[int, ...] = ()
     media: tuple[str, ...] = ()
     takes_images: bool = False
+    takes_forms: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ ROUTES = (
         types.ClassifyImageRequest,
         types.ProbabilitiesAnswer,
         takes_images=True,
+        takes_forms=True,
     ),
     inference_route(
         "classify_image_zero_shot",
@@ -52,5 +53,6 @@ ROUTES = (
         types.ZeroShotRequest,
         types.ZeroShotAnswer,
         takes_images=True,
+        takes_forms=True,
     ),
 )

@@ -107,6 +107,7 @@ ROUTES = (
         notes=_VECTOR_NOTES,
         media=VECTOR_MEDIA,
         takes_images=True,
+        takes_forms=True,
     ),
     inference_route(
         "embed",
@@ -115,5 +116,6 @@ ROUTES = (
         types.EmbedRequest,
         types.EmbedAnswer,
         takes_images=True,
+        takes_forms=True,
     ),
 )
