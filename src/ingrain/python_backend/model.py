@@ -54,6 +54,7 @@ class TritonPythonModel:
         self.runs: ConcurrentRuns | None = None
         if args["model_instance_kind"] == "GPU" and cuda.has_provider():
             self.session = cuda.open_session(path, session_options(threads), args["model_instance_device_id"])
+            self._run_samples(config)
             return
         count = int(parameters["concurrent_runs"])
         sessions, self.lone = open_cpu_sessions(
@@ -66,6 +67,7 @@ class TritonPythonModel:
             has_fixed_shapes=all(int(size) > 0 for tensor in config["input"] for size in tensor["dims"]),
         )
         self.session = sessions[0]
+        self._run_samples(config)
         runs = [partial(self._run, sessions[number % len(sessions)]) for number in range(count)]
         self.runs = ConcurrentRuns(runs, max_items=config["max_batch_size"])
 
@@ -123,6 +125,22 @@ class TritonPythonModel:
 
     def _finish(self, request: Any, sender: Any, result: Arrays | Exception) -> None:
         send(sender, respond(result, request.requested_output_names()))
+
+    def _run_samples(self, config: dict[str, Any]) -> None:
+        """Run the batches with which Triton warms the graph up, before Triton does.
+
+        If a graph fails here, Triton refuses to load it. If it fails in Triton's own warm-up, Triton 2.51 mostly
+        crashes, and takes all other graphs along.
+        """
+        for sample in config.get("model_warmup", []):
+            inputs = {
+                name: np.zeros(
+                    [int(sample["batch_size"]), *map(int, tensor["dims"])],
+                    pb_utils.triton_string_to_numpy(tensor["data_type"]),
+                )
+                for name, tensor in sample["inputs"].items()
+            }
+            self.session.run(self.output_names, inputs)
 
     def _run(self, session: ort.InferenceSession, inputs: Arrays) -> Arrays:
         return dict(zip(self.output_names, session.run(self.output_names, inputs), strict=True))

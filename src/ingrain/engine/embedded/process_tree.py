@@ -49,7 +49,7 @@ def _children(pid: int) -> list[int]:
 
 def _command(pid: int) -> tuple[str, ...]:
     try:
-        return tuple(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"))
+        return tuple(filter(None, Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")))
     except OSError:
         return ()
 

@@ -33,6 +33,8 @@ _MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _SILENT_S = 1.0
 _PROBE_TIMEOUT_S = 2.0
 _PROBE_AGAIN_S = 0.5
+# A batch that waited on a silent connection waits so long for an answer on a new one before it fails.
+_SECOND_CHANCE_S = 1.0
 # Statuses that gRPC itself gives if bytes were changed on the way. A changed header can garble all later calls of its
 # connection, so after so many of these without an answer in between, the connection is replaced, but not too often:
 # Triton gives them too.
@@ -48,6 +50,10 @@ _DOUBTFUL = {
 }
 _MOST_DOUBTS = 3
 _RENEW_AGAIN_S = 1.0
+# Methods that Triton answers in another way as a rule.
+_TELLING = {"ModelInfer", "ServerLive"}
+# Calls that wait on a connection that was replaced for this reason may still be answered, for so long.
+_LEAVE_AFTER_S = 5.0
 
 
 class CallError(Exception):
@@ -107,6 +113,7 @@ class TritonConnection:
         self._channel = _Channel(target)
         self._guard: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._leaving: dict[_Channel, asyncio.Task[None]] = {}
         self._answers = asyncio.Event()
         self._answers.set()
 
@@ -130,7 +137,7 @@ class TritonConnection:
             answer: bytes = await self.call("ModelInfer", message, timeout_s)
         except _SilentError:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                async with asyncio.timeout(_SECOND_CHANCE_S):
                     await self._answers.wait()
             if timeout_s is not None:
                 timeout_s -= time.monotonic() - began
@@ -143,9 +150,9 @@ class TritonConnection:
             raise CallError(StatusCode.UNAVAILABLE, "Triton does not answer")
         return await self._call(method, request, timeout_s)
 
-    async def distrust(self) -> None:
+    def distrust(self) -> None:
         """Replace the connection, because it has garbled a message."""
-        await self._renew(self._channel)
+        self._renew(self._channel)
 
     async def close(self) -> None:
         """Cancel all calls; they fail with ``CANCELLED``, and so do later ones."""
@@ -153,6 +160,9 @@ class TritonConnection:
         if self._guard is not None:
             self._guard.cancel()
             await asyncio.wait([self._guard])
+        for channel, leaving in list(self._leaving.items()):
+            leaving.cancel()
+            await self._leave(channel)
         await self._leave(self._channel)
 
     async def _call(self, method: str, request: Any, timeout_s: float | None) -> Any:
@@ -167,8 +177,8 @@ class TritonConnection:
         except grpc.aio.AioRpcError as error:
             if error.code() not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
                 channel.last_answer = time.monotonic()
-            if error.code() in _DOUBTFUL:
-                await self._doubt(channel)
+            if error.code() in _DOUBTFUL and method in _TELLING:
+                self._doubt(channel)
             raise CallError(error.code(), error.details() or "") from error
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
             # Closing a channel makes gRPC cancel its calls, even if the waiting task is not cancelled.
@@ -182,22 +192,24 @@ class TritonConnection:
             channel.waiting -= 1
         channel.last_answer = time.monotonic()
         if answer is None:  # gRPC's way to say that it cannot parse the message
-            await self._renew(channel)
+            self._renew(channel)
             raise CallError(StatusCode.DATA_LOSS, "the answer cannot be parsed")
         if method == "ModelInfer":  # other methods may go on where one is garbled
             channel.doubts = 0
         return answer
 
-    async def _doubt(self, channel: _Channel) -> None:
+    def _doubt(self, channel: _Channel) -> None:
         channel.doubts += 1
         if channel.doubts >= _MOST_DOUBTS and time.monotonic() > channel.opened + _RENEW_AGAIN_S:
-            await self._renew(channel)
+            self._renew(channel)
 
-    async def _renew(self, channel: _Channel) -> None:
+    def _renew(self, channel: _Channel) -> None:
         if channel is self._channel and not self._is_closed:
             logger.warning("The connection to Triton at %s may garble messages; opening a new one", self._target)
             self._channel = _Channel(self._target)
-            await self._leave(channel)
+            leaving = asyncio.create_task(self._leave(channel, _LEAVE_AFTER_S), name="leave a connection to triton")
+            self._leaving[channel] = leaving
+            leaving.add_done_callback(lambda _: self._leaving.pop(channel))
 
     async def _watch_for_silence(self) -> None:
         """While calls wait, replace the connection when it is silent, until Triton answers on a new one."""
@@ -236,6 +248,6 @@ class TritonConnection:
         self._channel = _Channel(self._target)
         await self._leave(channel)
 
-    async def _leave(self, channel: _Channel) -> None:
+    async def _leave(self, channel: _Channel, grace_s: float | None = None) -> None:
         channel.is_left = True
-        await channel.grpc.close()
+        await channel.grpc.close(grace_s)

@@ -60,5 +60,5 @@ async def _run(
     try:
         return decode_infer(service_pb2.ModelInferResponse.FromString(answer), request_id)
     except (ValueError, DecodeError) as error:
-        await connection.distrust()
+        connection.distrust()
         raise CallError(StatusCode.DATA_LOSS, f"the answer cannot be decoded: {error}") from error
