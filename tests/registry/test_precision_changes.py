@@ -30,6 +30,11 @@ class Server(RegistryServer):
     def precision(self) -> str:
         return self.registry.get("org/a").manifest.precision
 
+    async def until_exporting(self, runs: int) -> None:
+        async with asyncio.timeout(60):
+            while len(self.export.runs) < runs:
+                await asyncio.sleep(0.01)
+
     def exported(self) -> list[str | None]:
         return [ref.precision for ref in self.export.runs]
 
@@ -66,7 +71,7 @@ async def test_a_model_serves_until_what_replaces_it_is_made(tmp_path):
         await server.registry.load(A)
         server.export.hold = asyncio.Event()
         load = asyncio.create_task(server.registry.load(INT8))
-        await asyncio.sleep(0.05)
+        await server.until_exporting(2)
         assert server.exported() == [None, "int8"]
         assert server.precision() == "fp32"
         assert not await server.registry.load(A)
@@ -104,7 +109,7 @@ async def test_unloading_stops_a_replacement_and_leaves_the_stored_model(tmp_pat
         await server.registry.load(A)
         server.export.hold = asyncio.Event()
         load = asyncio.create_task(server.registry.load(INT8))
-        await asyncio.sleep(0.05)
+        await server.until_exporting(2)
         await server.registry.unload("org/a")
         with pytest.raises(ModelNotLoadedError):
             await load

@@ -72,7 +72,8 @@ class Loader:
     def begin(self, ref: ModelRef, slot: Slot | None = None, *, pinned: bool = False, by_command: bool = False) -> Slot:
         """Start to load a model, and return its slot.
 
-        A slot that serves the model in another precision or task continues to serve it until the new one is exported.
+        A slot that serves the model in another precision, task or settings continues to serve it until the new one is
+        exported.
 
         Args:
             ref: The model.
@@ -87,7 +88,8 @@ class Loader:
             self._check_limit(ref)
             slot = self.slots.add(ref, pinned=pinned)
         served: ModelRef | None = slot.ref
-        if slot.state != "READY" or slot.model is None or ref.is_met_by(slot.model.manifest):
+        is_replaced = slot.model is not None and (by_command or not ref.is_met_by(slot.model.manifest))
+        if slot.state != "READY" or not is_replaced:
             slot.state, served = "LOADING", None
         slot.ref = ref
         slot.error, slot.retry_at = None, math.inf
@@ -187,6 +189,9 @@ class Loader:
         occasion: Occasion = "command" if by_command else "again" if slot.model is not None else "first"
         if slot.model is not None and slot.model.manifest.untuned != manifest.untuned:
             await self._retire(slot, slot.model, manifest)
+        if by_command and slot.state == "READY":
+            slot.state = "LOADING"
+            await self.graphs.settle(None)
         executions = self.place.executions(manifest)
         is_displaced = slot.is_displaced or slot.key in self._displaced
         for graph in manifest.graphs:

@@ -61,7 +61,7 @@ class DesiredModels:
         Raises:
             MachineError: The list cannot be written; it stays as it was.
         """
-        await asyncio.to_thread(self._edit, key, ref)
+        await self._write(key, ref)
 
     async def forget(self, key: str) -> None:
         """Remove a model from the list.
@@ -69,7 +69,16 @@ class DesiredModels:
         Raises:
             MachineError: The list cannot be written; it stays as it was.
         """
-        await asyncio.to_thread(self._edit, key, None)
+        await self._write(key, None)
+
+    async def _write(self, key: str, ref: ModelRef | None) -> None:
+        """Edit the list; a caller that is cancelled ends when the list is written, so that it knows what is listed."""
+        writing = asyncio.ensure_future(asyncio.to_thread(self._edit, key, ref))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
 
     def _read(self) -> tuple[tuple[int, ...], dict[str, ModelRef]]:
         """Return the stamp and the models of the list; mend it first if necessary."""

@@ -86,6 +86,7 @@ class Registry(Models):
         self.settle: Settle = _alone
         self.place = place
         self._stored = StoredModels(repository)
+        self._check_turn = asyncio.Lock()
         self._locks = ModelLocks(repository)
         self._graphs = EngineGraphs(
             engine=engine, folders=folders, timeout_s=load_timeout_s, settle=lambda number: self.settle(number)
@@ -152,10 +153,6 @@ class Registry(Models):
             slot = self.slots.of(ref)
         by_command = slot is None or slot.task_is_done
         if slot is None or by_command:
-            if slot is not None:  # what it serves must not be touched if the disk is faulty
-                await asyncio.to_thread(self.repository.check_writable)
-                if self.slots.of(ref) is not slot or not slot.task_is_done:
-                    return await self.load(ref)  # another call has begun to load it meanwhile
             slot = self._loader.begin(ref, slot, by_command=True)
         assert slot.task is not None
         # Shielded: the model is loaded even if the caller is cancelled.
@@ -178,7 +175,7 @@ class Registry(Models):
         """
         await self.refresh()
         self.slots.one(name, library, pretrained)
-        await asyncio.to_thread(self.repository.check_writable)
+        await self._check_writable()
         await self._loader.unload(self.slots.one(name, library, pretrained))
 
     async def delete(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
@@ -191,7 +188,7 @@ class Registry(Models):
         slots = list(self.slots.matching(name, library, pretrained))
         loaded = {slot.key for slot in slots}
         key = await asyncio.to_thread(self._stored.key, name, library, pretrained, besides=loaded)
-        await asyncio.to_thread(self.repository.check_writable)
+        await self._check_writable()
         with naming_repository_faults():
             for slot in slots:
                 await self._loader.unload(slot)
@@ -227,7 +224,7 @@ class Registry(Models):
             TuningError: The engine failed; the model is executed as before.
         """
         await self.refresh()
-        await asyncio.to_thread(self.repository.check_writable)
+        await self._check_writable()
         with naming_repository_faults():
             return await self._tunings.tune(self.slots.one(name, library, pretrained), seconds)
 
@@ -241,7 +238,7 @@ class Registry(Models):
             EngineError: The engine could not load a graph.
         """
         await self.refresh()
-        await asyncio.to_thread(self.repository.check_writable)
+        await self._check_writable()
         slot = self.slots.one(name, library, pretrained) if self.slots.matching(name, library, pretrained) else None
         if slot is not None and slot.state != "UNAVAILABLE":
             return await self._tunings.reset(slot)
@@ -253,6 +250,11 @@ class Registry(Models):
             slot.retry_at = asyncio.get_running_loop().time()
             self.suspect()
         return was_tuned
+
+    async def _check_writable(self) -> None:
+        """Check that the repository can be changed; calls go on in the order in which they came."""
+        async with self._check_turn:
+            await asyncio.to_thread(self.repository.check_writable)
 
     def stop_tuning(self) -> list[asyncio.Task[Any]]:
         """Cancel all tunings and start no more, before shutdown; return the cancelled tasks."""
