@@ -130,6 +130,7 @@ def test_make_lists_its_verbs():
             "docs",
             "compat",
             "pixels",
+            "fuzz",
             "check",
             "lock",
             "clean",
