@@ -131,6 +131,8 @@ def test_make_lists_its_verbs():
             "compat",
             "pixels",
             "fuzz",
+            "chaos",
+            "soak",
             "check",
             "lock",
             "clean",
