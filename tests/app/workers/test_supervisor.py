@@ -93,6 +93,18 @@ async def test_a_worker_that_hangs_is_killed_and_replaced_and_a_load_waits_for_t
         assert await front.codes("org/a") == {"engine_unavailable"}
 
 
+async def test_a_stop_does_not_wait_for_a_worker_that_is_still_starting(tmp_path):
+    async with running_front(tmp_path) as front:
+        killed = front.supervisor._workers[0]
+        killed.process.signal(signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while front.supervisor._workers.get(0, killed) is killed:
+                await asyncio.sleep(0)
+        starting = front.supervisor._workers[0]
+    assert starting.first_applied_at is None
+    assert await starting.process.wait_or_kill(0) == -signal.SIGKILL
+
+
 async def test_a_worker_that_hangs_gets_no_new_connections_until_it_responds_again(tmp_path):
     async with running_front(tmp_path) as front:
         hanging = front.supervisor._workers[0]

@@ -108,10 +108,13 @@ class Supervisor:
         if self._dispatcher is not None:
             self._dispatcher.close()
         for number, keeper in self._keepers.items():
-            if number in self._workers:
-                self._workers[number].channel.send(self._finish)
-            else:
+            if number not in self._workers:
                 keeper.cancel()
+            elif self._workers[number].first_applied_at is None:
+                # It is still starting, so it has no connections; on a busy machine its start takes seconds.
+                self._workers[number].process.signal(signal.SIGKILL)
+            else:
+                self._workers[number].channel.send(self._finish)
         if self._keepers:
             _, late = await asyncio.wait(self._keepers.values(), timeout=grace_s + _LAST_WAIT_S)
             if late:
