@@ -383,8 +383,7 @@ class Batcher(Generic[P]):
         """Run a batch that has failed in parts, one after the other."""
         try:
             for part in batch.split(most_items):
-                wanted = self._only_wanted(part, self._clock())
-                if wanted.count:
+                if (wanted := self._only_wanted(part, self._clock())).count:
                     await self._run_batch(wanted)
         except BaseException:  # whatever ends this batch, its callers must not wait for ever
             self._fail_all(batch, InferenceError(_FAILED))
