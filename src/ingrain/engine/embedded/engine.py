@@ -32,7 +32,7 @@ _LOOKS_OF_FAULT: Mapping[Fault, int] = {"dead": 2, "stopped": 5}
 # was stopped itself.
 _ASK_INTERVAL_S = 0.5
 _UNANSWERED = 3
-_SILENT_S = 4.0
+_SILENT_S = 6.0
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 10.0
 _STABLE_S = 30.0
