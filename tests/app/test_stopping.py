@@ -22,6 +22,14 @@ while True:
 """
 
 
+@pytest.fixture(autouse=True)
+def hangups_count():
+    """Let servers be ended by SIGHUP even if these tests were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def silent_hub():
     """A hub that takes connections and never answers, so that a load lasts."""

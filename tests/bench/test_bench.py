@@ -28,9 +28,9 @@ from planes import WIDTH, running_planes
 
 
 @contextlib.asynccontextmanager
-async def loaded(tmp_path, settings=None):
+async def loaded(tmp_path, settings=None, key=None):
     async with running_planes(tmp_path, settings or Settings(cache_bytes=0)) as planes:
-        await planes.load()
+        await planes.load(key=key)
         yield planes, Target("127.0.0.1", planes.inference.base_url.port)
 
 
@@ -159,7 +159,7 @@ async def test_what_the_server_refuses_is_told_before_the_load(tmp_path):
 
 
 async def test_the_command_prints_and_writes_its_report(tmp_path, capsys):
-    async with loaded(tmp_path, Settings(api_keys=["secret:infer+metrics"])) as (planes, _):
+    async with loaded(tmp_path, Settings(api_keys=["secret:infer+metrics", "operator"]), "operator") as (planes, _):
         command = ["bench", "--url", str(planes.inference.base_url), "--model", "org/model", "--seconds", "0.3"]
         assert await asyncio.to_thread(main, command) == 1
         assert "API key" in capsys.readouterr().err

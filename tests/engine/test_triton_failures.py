@@ -1,9 +1,6 @@
 """What a caller of Triton gets when a call fails, and when the network changes bytes."""
 
-import asyncio
 import contextlib
-import random
-import time
 
 import numpy as np
 import pytest
@@ -11,7 +8,6 @@ from grpc import StatusCode
 from tritonclient.grpc import service_pb2
 
 import graphs
-from ingrain.engine.embedded.tritonserver import TritonServer
 from ingrain.engine.triton.engine import TritonEngine
 from ingrain.errors import (
     DeadlineExceededError,
@@ -23,7 +19,6 @@ from ingrain.errors import (
 )
 from processes import free_port
 from stand_in_triton import server
-from wire_tap import WireTap
 
 INPUTS = {"input_ids": np.ones((3, 4), np.int64), "attention_mask": np.ones((3, 4), np.int64)}
 EXPECTED = graphs.expected_embedding(*INPUTS.values())
@@ -119,46 +114,3 @@ async def test_an_answer_to_another_batch_or_of_another_size_is_never_returned(c
         wrong = 2
         with pytest.raises(EngineUnavailableError):
             await engine.infer("tiny", INPUTS)
-
-
-@pytest.mark.slow
-async def test_a_network_that_changes_bits_is_served_again_when_it_stops(tmp_path, write_graph):
-    """Meanwhile every call ends in seconds, no error is that of a program, and health is asked on the same way."""
-    port, numbers = free_port(), random.Random(3)
-    graph = write_graph(tmp_path, "python")
-    triton = TritonServer(tmp_path, tcp_port=port)
-
-    def flip(data):
-        if numbers.random() < 0.7:
-            return data
-        place = numbers.randrange(len(data))
-        return data[:place] + bytes([data[place] ^ 1 << numbers.randrange(8)]) + data[place + 1 :]
-
-    async with WireTap(f"http://127.0.0.1:{port}") as tap:
-        engine = TritonEngine(tap.url.removeprefix("http://"), backend="python", watch_interval_s=0.3)
-        try:
-            await engine.start()
-            await engine.load(graph)
-            tap.change, tap.change_sent = lambda number, data: flip(data), flip
-            until = time.monotonic() + 6
-            while time.monotonic() < until:
-                began = time.monotonic()
-                with contextlib.suppress(EngineError, ModelNotLoadedError):
-                    await engine.infer("tiny", INPUTS, timeout_s=60)
-                assert time.monotonic() - began < 20
-                await engine.live()
-                await asyncio.sleep(0.02)
-            tap.change, tap.change_sent = lambda number, data: data, lambda data: data
-            stopped = time.monotonic()
-            while True:
-                try:
-                    found = (await engine.infer("tiny", INPUTS, timeout_s=60))["sentence_embedding"]
-                    break
-                except EngineUnavailableError:
-                    assert time.monotonic() - stopped < 15  # about 1 s on an idle machine
-                    await asyncio.sleep(0.05)
-            np.testing.assert_allclose(found, EXPECTED, atol=1e-6)
-            assert await engine.live()
-        finally:
-            await engine.close()
-            await triton.stop(1)

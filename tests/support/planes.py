@@ -180,8 +180,11 @@ class Planes:
     def openai_url(self) -> str:
         return f"{str(self.inference.base_url).rstrip('/')}/v1"
 
-    async def load(self, name: str = "org/model", library: str = "sentence_transformers") -> None:
-        answer = await self.model.post("/load_model", json={"name": name, "library": library})
+    async def load(
+        self, name: str = "org/model", library: str = "sentence_transformers", key: str | None = None
+    ) -> None:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        answer = await self.model.post("/load_model", json={"name": name, "library": library}, headers=headers)
         assert answer.status_code == 200, answer.text
 
     async def embed(self, text, name: str = "org/model", **fields) -> httpx.Response:
