@@ -125,7 +125,8 @@ class TextPreprocessor:
         longest, items = self.config.max_tokens, []
         longest_bytes = ID_BYTES * longest
         for text in texts:
-            ids = None if self._is_very_long(text) else cache.encode(text)
+            # The first check alone is enough for most texts.
+            ids = cache.encode(text) if len(text) <= longest or not self._is_very_long(text) else None
             if ids is None or len(ids) >= longest_bytes:  # too long: the tokenizer must cut the text
                 items += self._tokenize([text], prompt_tokens, cut_side, counts_all=counts_all)
             else:

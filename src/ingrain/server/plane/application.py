@@ -59,7 +59,7 @@ class PlaneApplication:
 
     def begin(self, request: Request) -> Exchange | Response:
         """Return the exchange of an accepted request, or the response to any other."""
-        endpoint = self._endpoint(request)
+        endpoint = self._endpoints.get((request.method, request.path)) or self._endpoint(request)
         if endpoint is not None:
             exchange = endpoint.begin(request)
             return exchange.refusal or exchange
