@@ -33,6 +33,21 @@ async def test_health_and_readiness_need_no_key(tmp_path):
             assert (await planes.inference.get(path)).status_code == 200
 
 
+async def test_the_readiness_of_a_model_needs_a_key_and_the_list_of_models_too(tmp_path):
+    async with running_planes(tmp_path, Settings(api_keys=("good",))) as planes:
+        await planes.load(key="good")
+        known = {"authorization": "Bearer good"}
+        for client in (planes.inference, planes.model):
+            assert (await client.get("/ready?model=org/model")).status_code == 401
+            assert (await client.get("/ready?model=nope")).status_code == 401
+            assert (await client.get("/ready?model=org/model", headers=known)).status_code == 200
+            assert (await client.get("/ready?model=nope", headers=known)).status_code == 404
+            assert (await client.get("/ready")).json()["models"] == []
+            assert [one["name"] for one in (await client.get("/ready", headers=known)).json()["models"]] == [
+                "org/model"
+            ]
+
+
 async def test_a_key_opens_its_scopes_only(tmp_path):
     keys = ("reader:infer+metrics", "admin:models")
     async with running_planes(tmp_path, Settings(api_keys=keys)) as planes:

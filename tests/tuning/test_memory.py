@@ -1,6 +1,6 @@
 """How much memory is free, by the machine and by the groups that confine this process."""
 
-from ingrain.tuning.memory import free_bytes
+from ingrain.machine_memory import free_bytes
 
 
 def machine(root, available_kb=8_000_000, group="/"):

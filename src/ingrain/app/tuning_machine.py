@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ingrain.cores import processor_name, usable_cores
 from ingrain.engine.placement import Placement
+from ingrain.machine_memory import free_bytes
 from ingrain.python_backend import cuda
 from ingrain.repository.tuning import Execution, Layout, Machine
 from ingrain.settings import Settings
 from ingrain.tuning.machine import ITEMS_SETTING, LAYOUT_SETTINGS, TOKENS_SETTING, TuningMachine
-from ingrain.tuning.memory import free_bytes
 
 
 def tuning_machine(settings: Settings, placement: Placement) -> TuningMachine:

@@ -16,10 +16,12 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer, normalizers
+
+from ingrain.preprocess.tokenizer_parts import parts_of
 
 # Only between ASCII letters and digits: they are no part of a grapheme of several characters, no normal form combines
 # them with a space, and every pre-tokenizer below takes them as letters and digits.
@@ -55,7 +57,7 @@ _CLASSES = re.compile(rf"(?:\[(?:{_CODE_POINTS})+\]\+?\|?)+")
 def may_be_cut(tokenizer: Tokenizer) -> bool:
     """Return whether ``start_of`` may be used with a tokenizer."""
     described = json.loads(tokenizer.to_str())
-    splitters = list(_steps(described["pre_tokenizer"], "pretokenizers"))
+    splitters = list(parts_of(described["pre_tokenizer"], "pretokenizers"))
     added = [token["content"] for token in described["added_tokens"]]
     normalizer = tokenizer.normalizer
     if normalizer is not None:
@@ -63,7 +65,7 @@ def may_be_cut(tokenizer: Tokenizer) -> bool:
     return (
         described["model"]["type"] in _MODELS
         and not described["model"].get("dropout")
-        and all(map(_is_local, _steps(described["normalizer"], "normalizers")))
+        and all(map(_is_local, parts_of(described["normalizer"], "normalizers")))
         and (normalizer is None or all(_keeps_apart(normalizer, character) for character in _WORD_CHARACTERS))
         and _split_at_words(splitters)
         and not any(map(re.compile(r"\s").search, added))
@@ -74,17 +76,6 @@ def start_of(text: str, chars: int) -> str:
     """Return the start of a text up to the end of a word, of more than ``chars`` characters; else the whole text."""
     found = _AFTER_WORD.search(text, chars) if len(text) > chars else None
     return text if found is None else text[: found.end()]
-
-
-def _steps(step: dict[str, Any] | None, members: str) -> Iterator[dict[str, Any]]:
-    """Yield the components of a normalizer or pre-tokenizer."""
-    if step is None:
-        return
-    if step["type"] != "Sequence":
-        yield step
-        return
-    for member in step[members]:
-        yield from _steps(member, members)
 
 
 def _is_local(normalizer: dict[str, Any]) -> bool:

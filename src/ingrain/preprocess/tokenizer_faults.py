@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import ceil, prod
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from ingrain.errors import IngrainError
+from ingrain.preprocess.tokenizer_parts import parts_of
 
 # How many times as long a text may become. Most normalizers of published models make none longer, some twice.
 _MOST_GROWTH = 100
@@ -48,7 +49,7 @@ def growth_fault(tokenizer: Tokenizer) -> str | None:
     Read from the tokenizer's description, because trying could take all memory.
     """
     described = json.loads(tokenizer.to_str())
-    steps = list(_steps(described["normalizer"]))
+    steps = list(parts_of(described["normalizer"], "normalizers"))
     growth = prod(map(_growth, steps))
     added = sum(len(step["prepend"]) for step in steps if step["type"] == "Prepend")
     model = described["model"]
@@ -80,16 +81,6 @@ def failing_probe(tokenizer: Tokenizer) -> bool:
                 raise
             return True
     return False
-
-
-def _steps(normalizer: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    if normalizer is None:
-        return
-    if normalizer["type"] != "Sequence":
-        yield normalizer
-        return
-    for member in normalizer["normalizers"]:
-        yield from _steps(member)
 
 
 def _growth(step: dict[str, Any]) -> int:

@@ -8,8 +8,8 @@ import pytest
 
 from ingrain.errors import OutOfMemoryError
 from ingrain.export.process.job import ExportJob
-from ingrain.export.process.memory import machine_bytes
 from ingrain.export.process.runner import run_export
+from ingrain.machine_memory import machine_bytes
 
 LIMIT = 400 << 20
 HOLD = """

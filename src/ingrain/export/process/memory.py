@@ -18,34 +18,13 @@ from pathlib import Path
 
 from ingrain.errors import OutOfMemoryError
 from ingrain.machine_faults import RETRY_AFTER_S
+from ingrain.machine_memory import machine_bytes, read
 
 DEFAULT_SHARE = 0.8
 
 _LOOK_S = 0.2
 _FIRST_TO_BE_KILLED = "1000"
 _IN_USE = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
-_GROUP_LIMITS = ("memory.max", "memory.limit_in_bytes")
-
-
-def machine_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the memory of the machine, or of the container if that has less; None if unknown.
-
-    Args:
-        proc: Mount point of procfs.
-        cgroups: Mount point of cgroups, version 1 or 2.
-    """
-    found = re.search(r"^MemTotal:\s+(\d+) kB", _read(proc / "meminfo"), re.MULTILINE)
-    limits = [int(found[1]) * 1024] if found else []
-    for line in _read(proc / "self" / "cgroup").splitlines():
-        _, controllers, own = line.split(":", 2)
-        if controllers in ("", "memory"):
-            root = cgroups / controllers
-            folder = root / own.strip("/")
-            for group in (folder, *folder.parents):
-                # In a container the path in /proc may be the host's; the container's own group is then the root.
-                if group.is_relative_to(root):
-                    limits += [int(text) for name in _GROUP_LIMITS if (text := _read(group / name).strip()).isdigit()]
-    return min(limits, default=None)
 
 
 class MemoryGuard:
@@ -102,19 +81,12 @@ class MemoryGuard:
 
 def _used_bytes(session: int) -> int:
     """Return the memory in use by all processes of a session, without files that are mapped."""
-    return sum(int(kib) * 1024 for folder in _members(session) for kib in _IN_USE.findall(_read(folder / "status")))
+    return sum(int(kib) * 1024 for folder in _members(session) for kib in _IN_USE.findall(read(folder / "status")))
 
 
 def _members(session: int) -> Iterator[Path]:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
-            fields = _read(Path(entry.path) / "stat").rpartition(")")[2].split()
+            fields = read(Path(entry.path) / "stat").rpartition(")")[2].split()
             if len(fields) > 3 and fields[3] == str(session):
                 yield Path(entry.path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""

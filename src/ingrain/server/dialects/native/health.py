@@ -115,7 +115,7 @@ ROUTES = (
             "failed; the states of models are in the body and do not change the status.",
             answer=types.ReadyAnswer,
             query=_READY_QUERY,
-            errors=(400, 404, 503),
+            errors=(400, 401, 404, 503),
         )
         for plane in _PLANES
     ),
