@@ -198,3 +198,18 @@ async def test_readiness_waits_until_what_the_engine_lost_is_served_everywhere_a
         assert len(pair.follower.awaited()) == 1, "other workers have not opened it"
         await pair.follow(pair.numbers())
         assert pair.follower.awaited() == []
+
+
+async def test_the_last_process_that_opens_a_model_is_ready_without_another_view(tmp_path):
+    """A worker that starts while the models are awaited may get its last view before it has opened them."""
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        pair.owner.engine_is_away()
+        pair.follower.follow(pair.owner.view(), frozenset(pair.numbers()))
+        async with asyncio.timeout(30):
+            while pair.owner.awaited():
+                await asyncio.sleep(0.01)
+        pair.follower.follow(pair.owner.view(), frozenset(pair.numbers()))
+        assert len(pair.follower.awaited()) == 1
+        assert await pair.follower.open_missing() == frozenset()
+        assert pair.follower.awaited() == []

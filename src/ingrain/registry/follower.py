@@ -37,6 +37,7 @@ class FollowedRegistry(Models):
         self._refresh = refresh
         self._suspect = suspect
         self._wanted: set[int] = set()
+        self._awaited: set[int] = set()
         self._everywhere: frozenset[int] = frozenset()
 
     def follow(self, view: RegistryView, everywhere: frozenset[int]) -> None:
@@ -57,13 +58,13 @@ class FollowedRegistry(Models):
             slot.ref, slot.state, slot.progress = model.ref, model.state, model.progress
             slot.error = IngrainError(model.error) if model.error is not None else None
             # A model that the owner has loaded is awaited further until every process serves it.
-            is_opened = slot.state != "READY" or (slot.model is not None and number in everywhere)
-            slot.is_awaited = model.is_awaited or (slot.is_awaited and not is_opened)
+            slot.is_awaited = model.is_awaited or (slot.is_awaited and self._is_opening(slot))
             if slot.executions != model.executions:
                 slot.executions = model.executions
                 if slot.model is not None:
                     slot.model.retune(slot.executions)
         self._wanted = {model.number for model in view.models if model.is_open}
+        self._awaited = {model.number for model in view.models if model.is_awaited}
 
     async def open_missing(self) -> frozenset[int]:
         """Open the models that are not open yet; return the numbers of the slots that failed."""
@@ -93,9 +94,13 @@ class FollowedRegistry(Models):
     def _status(self, slot: Slot) -> ModelStatus:
         """Return the status of a model; it is LOADING until every process serves it."""
         status = status_of(slot)
-        if slot.state == "READY" and (slot.model is None or slot.number not in self._everywhere):
+        if self._is_opening(slot):
             return dataclasses.replace(status, state="LOADING", reason="it is being loaded.")
         return status
+
+    def _is_opening(self, slot: Slot) -> bool:
+        """Return whether the owner has loaded the model, but not every process serves it."""
+        return slot.state == "READY" and (slot.model is None or slot.number not in self._everywhere)
 
     async def _open(self, slot: Slot) -> bool:
         try:
@@ -106,6 +111,8 @@ class FollowedRegistry(Models):
         if slot in self.slots:
             model.retune(slot.executions)
             slot.model = model
+            # No view may follow: to the other processes nothing has changed if this one is the last to open it.
+            slot.is_awaited = slot.number in self._awaited or (slot.is_awaited and self._is_opening(slot))
             log.debug("Model %r is open", slot.ref.name)
         else:
             model.close(not_loaded(slot.ref.name))
