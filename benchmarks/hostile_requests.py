@@ -1,8 +1,8 @@
 """Measures how much one client that sends the worst requests of a kind slows down eight ordinary clients.
 
-The ordinary clients send short texts in a closed loop. Rounds without and with the hostile client alternate; the hostile
-client is a process of its own that repeats one request as fast as it is answered. Reported are the medians of the
-ordinary clients' p99, and the front end's largest resident memory, which is counted from its start.
+The ordinary clients send short texts in a closed loop. Rounds without and with the hostile client alternate; the
+hostile client is a process of its own that repeats one request as fast as it is answered. Reported are the medians of
+the ordinary clients' p99, and the front end's largest resident memory, which is counted from its start.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _TEXT_BODY = 16 * 2**20
 _IMAGE_BODY = 64 * 2**20
 _LONGEST_TEXT = 198_000
 _CLIENT = r"""
-import http.client, sys, time
-port, path, body, headers = int(sys.argv[1]), sys.argv[2], open(sys.argv[3], "rb").read(), eval(sys.argv[4])
+import http.client, json, sys, time
+port, path, body, headers = int(sys.argv[1]), sys.argv[2], open(sys.argv[3], "rb").read(), json.loads(sys.argv[4])
 counts = {}
 end = time.monotonic() + float(sys.argv[5])
 while time.monotonic() < end:
@@ -144,7 +144,7 @@ def _measure(
             (path, body, headers), folder = hostile
             file = folder / "body"
             file.write_bytes(body)
-            arguments = [str(port), path, str(file), repr(headers), str(options.seconds)]
+            arguments = [str(port), path, str(file), orjson.dumps(headers).decode(), str(options.seconds)]
             process = subprocess.Popen([sys.executable, "-c", _CLIENT, *arguments], stdout=subprocess.PIPE, text=True)
             time.sleep(0.5)
         result = run_loop(
