@@ -13,7 +13,8 @@ from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
 
 _JOINED_BYTES = 65_536
-_PIECE_BYTES = 1_048_576
+_LARGE_PIECE = 65_536
+_TAIL_BYTES = 1_048_576
 
 _AUTHORITY_END = re.compile(rb"[/?#]")
 
@@ -34,7 +35,8 @@ class IncomingRequest(msgspec.Struct, eq=False):
         held_bytes: Bytes of the body that the budget of bodies counts.
         size: Bytes of the body received so far.
         first: First piece of the body.
-        rest: The other pieces of the body, joined to pieces of a megabyte, because a client may send single bytes.
+        rest: The other pieces of the body.
+        tail: Further small pieces, joined, because a client may send single bytes.
     """
 
     request: Request
@@ -49,26 +51,42 @@ class IncomingRequest(msgspec.Struct, eq=False):
     held_bytes: int = 0
     size: int = 0
     first: bytes = b""
-    rest: list[bytearray] = []
+    rest: list[bytes] = []
+    tail: bytearray | None = None
 
     def add(self, piece: bytes) -> None:
         """Add a piece of the body; a body of a single piece is not copied."""
         if not self.first:
             self.first = piece
-        elif not self.rest or len(self.rest[-1]) >= _PIECE_BYTES:
-            self.rest.append(bytearray(piece))
+        elif self.tail is None:
+            if len(piece) >= _LARGE_PIECE:
+                self.rest.append(piece)
+            else:
+                self.tail = bytearray(piece)
         else:
-            self.rest[-1] += piece
+            self.tail += piece
+            if len(self.tail) >= _TAIL_BYTES:
+                self._end_tail()
+
+    def _end_tail(self) -> None:
+        if self.tail is not None:
+            self.rest.append(bytes(self.tail))  # joining pieces lets other threads run if all are bytes
+            self.tail = None
 
     def close_body(self) -> None:
         """Set ``request.body`` to the complete body; ``request.pieces`` if joining it takes long."""
+        self._end_tail()
         if not self.rest:
             self.request.body = self.first
         elif self.size <= _JOINED_BYTES:
             self.request.body = b"".join((self.first, *self.rest))
         else:
             self.request.pieces = (self.first, *self.rest)
-        self.first, self.rest = b"", []
+        self.drop_body()
+
+    def drop_body(self) -> None:
+        """Free the pieces of the body."""
+        self.first, self.rest, self.tail = b"", [], None
 
     def abandon(self) -> None:
         """Abandon the exchange, unless the request was refused or a task answers it."""

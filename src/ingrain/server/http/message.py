@@ -32,7 +32,7 @@ class Request(msgspec.Struct, gc=False):
     query_string: str = ""
     headers: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     body: bytes = b""
-    pieces: tuple[bytes | bytearray, ...] = ()
+    pieces: tuple[bytes, ...] = ()
 
     def header(self, name: str) -> str:
         """Return a header's value, empty if absent."""
