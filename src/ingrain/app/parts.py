@@ -114,6 +114,7 @@ def _services(
         pickled_weights=settings.pickled_weights == "allow",
         # Not for a remote Triton: its GPU, ONNX Runtime or TensorRT may not support fused operators.
         on_gpu=placement.on_this_gpu,
+        packs_tokens=placement.on_a_cpu,
         extensions=settings.extensions,
         timeout_s=settings.export_timeout_s,
         memory_share=settings.export_memory,

@@ -199,7 +199,7 @@ class Batcher(Generic[P]):
 
         Args:
             max_items: Largest number of items in a batch.
-            max_tokens: Largest number of tokens in a batch, padding included.
+            max_tokens: As in ``BatchLimits``.
             overhead_tokens: As in ``BatchLimits``.
             in_flight: Batches in the engine at the same time.
         """
@@ -356,7 +356,8 @@ class Batcher(Generic[P]):
                 error.item = batch.slices[0][1][0]
                 self._fail_all(batch, error)
             else:
-                self._budget.lower(batch.count * self._queue.limits.padded(batch.longest), self._clock())
+                cost = self._queue.limits.cost(batch.count, batch.tokens, batch.longest)
+                self._budget.lower(round(cost), self._clock())
                 await self._run_parts(batch, -(-batch.count // 2))
         except (InferenceError, NotFiniteError) as error:
             self._not_measured()

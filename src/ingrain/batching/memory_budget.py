@@ -37,7 +37,7 @@ class MemoryBudget:
         """Allow half the tokens of a batch that has failed.
 
         Args:
-            tokens: Tokens of the batch, padding included.
+            tokens: The batch's cost, as in ``BatchLimits``.
             now: Monotonic seconds.
         """
         self._changed_at = now

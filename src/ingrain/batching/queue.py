@@ -14,6 +14,9 @@ from ingrain.batching.few_lengths import few_length
 T = TypeVar("T")
 
 _MOST_UNWANTED = 1024
+# Share of a token's time that padding takes where only attention runs on it. Measured with all-MiniLM-L6-v2: 0.06 in
+# texts of 8 to 32 tokens, 0.07 at 64, 0.12 at 128 and 0.17 at 256, copies included. Wider models have less.
+_PADDING_COST, _PADDING_COST_A_TOKEN = 0.06, 1 / 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +25,13 @@ class BatchLimits:
 
     Attributes:
         max_items: Largest number of items.
-        max_tokens: Largest number of tokens, padding included; a longer single item still gets a batch of its own.
+        max_tokens: Largest cost of a batch, in tokens; a longer single item still gets a batch of its own.
         overhead_tokens: Time that a batch takes whatever its size, as the number of tokens that take as long: on a CPU
             reading the weights, on a GPU also computing on cores that would be idle. Items of other lengths join a
             batch as long as its time per token, overhead included and padding excluded, becomes shorter.
         equal_lengths_only: True if a vector depends on the padding in its batch.
+        packs_tokens: True if only attention runs on padding, so that a padded place takes a small part of the time that
+            a token takes.
         few_lengths_to: Pad batches to one of few lengths, of at most so many tokens, so that Triton can merge batches
             of several front ends; None to pad to the longest item.
     """
@@ -35,11 +40,25 @@ class BatchLimits:
     max_tokens: int = 4096
     overhead_tokens: int = 8
     equal_lengths_only: bool = False
+    packs_tokens: bool = False
     few_lengths_to: int | None = None
 
     def padded(self, longest: int) -> int:
         """Return the padded length of a batch, from the length of its longest item."""
         return longest if self.few_lengths_to is None else few_length(longest, self.few_lengths_to)
+
+    def cost(self, count: int, tokens: int, longest: int) -> float:
+        """Return the number of tokens that take as long as a batch, ``overhead_tokens`` left out.
+
+        Args:
+            count: Number of items.
+            tokens: Tokens of all items, without padding.
+            longest: Tokens of the longest item.
+        """
+        padded = count * (longest if self.few_lengths_to is None else self.padded(longest))
+        if not self.packs_tokens:
+            return padded
+        return tokens + (padded - tokens) * (_PADDING_COST + _PADDING_COST_A_TOKEN * longest)
 
 
 Slice = tuple[T, Sequence[int], int]
@@ -145,8 +164,10 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
         """Return how many of ``waiting`` items of this length may join the batch."""
         if length == self.longest or not self.count:  # a batch never becomes slower by the token through these
             limits = self.limits
-            most = min(limits.max_tokens, most_tokens or limits.max_tokens) // limits.padded(length)
-            return max(0, min(waiting, min(most, limits.max_items) - self.count))
+            left = min(limits.max_tokens, most_tokens or limits.max_tokens)
+            left -= limits.cost(self.count, self.tokens, length)
+            most = int(left // limits.cost(1, length, length))
+            return max(0, min(waiting, most, limits.max_items - self.count))
         joined = 0
         while joined < waiting and self.fits(length, most_tokens, joined):
             joined += 1
@@ -159,12 +180,12 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
             count, tokens, longest = count + joined, tokens + joined * length, max(longest, length)
         if count >= limits.max_items:
             return False
-        padded = (count + 1) * limits.padded(longest if longest > length else length)
-        if padded > limits.max_tokens or (most_tokens and padded > most_tokens):
+        cost = limits.cost(count + 1, tokens + length, longest if longest > length else length)
+        if cost > limits.max_tokens or (most_tokens and cost > most_tokens):
             return False
-        # The time of a batch is proportional to `overhead + padded`.
-        overhead, before = limits.overhead_tokens, count * limits.padded(longest)
-        return (tokens + length) * (overhead + before) >= tokens * (overhead + padded)
+        # The time of a batch is proportional to `overhead + cost`.
+        overhead, before = limits.overhead_tokens, limits.cost(count, tokens, longest)
+        return (tokens + length) * (overhead + before) >= tokens * (overhead + cost)
 
 
 def places_by_length(lengths: Sequence[int]) -> dict[int, list[int]]:

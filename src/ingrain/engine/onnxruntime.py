@@ -26,7 +26,7 @@ from ingrain.errors import (
 )
 from ingrain.python_backend import cuda
 from ingrain.python_backend.lone import LoneSession
-from ingrain.python_backend.sessions import open_cpu_sessions, session_options
+from ingrain.python_backend.sessions import flush_denormals, open_cpu_sessions, session_options
 from ingrain.repository.execution_policy import Backend, lone_threads_of
 from ingrain.repository.manifest import Graph
 from ingrain.repository.tuning import Layout
@@ -99,7 +99,7 @@ class OnnxRuntimeEngine:
         """Create the thread pool."""
         if self._pool is None:
             # The pool starts threads on demand; the slots of each graph limit their number.
-            self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="onnxruntime")
+            self._pool = ThreadPoolExecutor(64, "onnxruntime", initializer=flush_denormals)
 
     async def close(self) -> None:
         """Unload all graphs and terminate running batches."""

@@ -74,6 +74,11 @@ class Placement:
         return self.on_this_machine and not self.on_this_gpu
 
     @property
+    def on_a_cpu(self) -> bool:
+        """Whether graphs are known to run on a CPU, of this machine or of a remote engine."""
+        return self.on_this_cpu or self.instance_kind == "KIND_CPU"
+
+    @property
     def on_a_gpu(self) -> bool:
         """Whether graphs are known to run on a GPU, of this machine or of a remote engine."""
         return self.on_this_gpu or (not self.on_this_machine and self.instance_kind == "KIND_GPU")

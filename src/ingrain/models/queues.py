@@ -73,6 +73,7 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
         max_tokens=limits.max_batch_tokens,
         overhead_tokens=limits.overhead_tokens,
         equal_lengths_only=graph.equal_lengths_only,
+        packs_tokens=graph.packs_tokens,
         few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
     )
 

@@ -40,6 +40,7 @@ class Graph(msgspec.Struct, frozen=True):
         files: ``model.onnx`` and, for large models, its external data.
         equal_lengths_only: True if a vector depends on the padding in its batch (MobileBERT, ConvBERT), so that only
             texts of the same token count may share a batch.
+        packs_tokens: True if most operators run on real tokens only, so that padding costs little.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Graph(msgspec.Struct, frozen=True):
     outputs: tuple[Tensor, ...]
     files: tuple[StoredFile, ...]
     equal_lengths_only: bool = False
+    packs_tokens: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

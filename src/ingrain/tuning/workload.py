@@ -65,6 +65,7 @@ def make_batches(manifest: Manifest, graph: Graph, execution: Execution, count: 
         max_tokens=execution.max_tokens,
         overhead_tokens=execution.overhead_tokens,
         equal_lengths_only=graph.equal_lengths_only,
+        packs_tokens=graph.packs_tokens,
     )
     lengths = text_lengths(count, manifest.text.max_tokens)
     return [text_batch(manifest.text, graph, batch) for batch in text_batches(lengths, limits)]

@@ -12,6 +12,7 @@ from ingrain.errors import ExportError
 from ingrain.export.families.output import describe_graph, describe_model, graph_folder, model_folder
 from ingrain.export.families.protocol import Candidate, Preparation, Report, Source, Tower
 from ingrain.export.onnx.onnx_file import describe_inputs, describe_outputs, open_session, write_onnx
+from ingrain.export.onnx.packed_tokens import try_packed
 from ingrain.export.precision.calibrate import calibrate
 from ingrain.export.precision.choose import INT8, choose_graph
 from ingrain.export.process.job import ExportJob
@@ -20,7 +21,7 @@ from ingrain.export.proof.compare import Arrays, Count, References, prove
 from ingrain.export.proof.deviation import Floors
 from ingrain.export.proof.first_proved import first_proved
 from ingrain.progress import Phase, Progress
-from ingrain.repository.manifest import Graph, Manifest, Verification
+from ingrain.repository.manifest import Graph, Manifest, Tensor, Verification
 
 
 def convert(job: ExportJob, source: Source, commit: str | None, report: Report, *, brief: bool = False) -> Manifest:
@@ -94,26 +95,37 @@ def _convert_tower(
         report(msgspec.structs.replace(progress, detail=f"{tower.label}, {candidate}"))
         cases = references.of_fixed_length() if candidate.fixed_length else references
         _write(source, candidate, tower, cases, path)
-        session = open_session(path, export_threads())
-        inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.width)
 
         def prove_session(session: Any, floors: Floors | None = None) -> Verification:
             return prove_tower(tower, session, cases, job.tolerance, floors, report)
 
+        def examine(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Verification]:
+            inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.width)
+            return inputs, outputs, prove_session(session)
+
         def sample() -> Iterable[Arrays]:
             return cases.calibration_batches(tower.inputs, _counter(report, "export", "ranges of values"))
 
-        proof = prove_session(session)
-        del session
+        packed = try_packed(path, examine, what=tower.title) if _may_pack(job, candidate, cases) else None
+        inputs, outputs, proof = packed or examine(open_session(path, export_threads()))
         if tower.int8 or job.precision not in INT8:
             if job.precision != "fp32" or job.on_gpu:
                 wanted = f"{job.precision}, for the GPU" if job.on_gpu else job.precision
                 report(msgspec.structs.replace(progress, detail=f"{tower.label}, {wanted}"))
             proof = choose_graph(path, job, proof, prove_session, what=tower.title, sample=sample)
-        graph = describe_graph(job, tower.role, inputs, outputs, equal_lengths_only=cases.equal_lengths_only)
+        graph = describe_graph(
+            job, tower.role, inputs, outputs,
+            equal_lengths_only=cases.equal_lengths_only, packs_tokens=packed is not None,
+        )  # fmt: skip
         return graph, proof, candidate
 
     return first_proved(tower.candidates, attempt, what=tower.title)
+
+
+def _may_pack(job: ExportJob, candidate: Candidate, references: References) -> bool:
+    """Return whether a graph is tried whose operators run on real tokens only."""
+    has_padding = not (references.equal_lengths_only or candidate.fixed_length)
+    return job.packs_tokens and job.precision == "fp32" and not job.on_gpu and has_padding
 
 
 def _write(source: Source, candidate: Candidate, tower: Tower, references: References, path: Path) -> None:

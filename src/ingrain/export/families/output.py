@@ -42,11 +42,12 @@ def describe_graph(
     outputs: tuple[Tensor, ...],
     *,
     equal_lengths_only: bool = False,
+    packs_tokens: bool = False,
 ) -> Graph:
     """Return a graph's manifest entry; its files must be complete."""
     name = _graph_name(job, role)
     files = _files(Path(job.output) / name)
-    return Graph(name, role, inputs, outputs, files, equal_lengths_only)
+    return Graph(name, role, inputs, outputs, files, equal_lengths_only, packs_tokens)
 
 
 def describe_model(job: ExportJob, commit: str | None, model: Description, **converted: Any) -> Manifest:

@@ -54,7 +54,8 @@ class GraphWriter:
         kept = [tensor for tensor in graph.initializer if tensor.name in read]
         del graph.initializer[:]
         graph.initializer.extend(kept)
-        if all(entry.domain != "com.microsoft" for entry in self._model.opset_import):
+        is_imported = any(entry.domain == "com.microsoft" for entry in self._model.opset_import)
+        if not is_imported and any(node.domain == "com.microsoft" for node in self.nodes):
             self._model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 

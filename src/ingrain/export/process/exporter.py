@@ -24,6 +24,7 @@ class Exporter:
     trust_remote_code: tuple[str, ...] = ()
     pickled_weights: bool = True
     on_gpu: bool = False
+    packs_tokens: bool = False
     extensions: tuple[str, ...] = ()
     timeout_s: float
     memory_share: float = DEFAULT_SHARE
@@ -49,6 +50,7 @@ class Exporter:
             precision=ref.precision or "fp32",
             task=ref.task,
             on_gpu=self.on_gpu,
+            packs_tokens=self.packs_tokens,
             extensions=self.extensions,
         )
         await run_export(job, timeout_s=self.timeout_s, on_progress=on_progress, memory_share=self.memory_share)

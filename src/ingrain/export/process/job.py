@@ -23,6 +23,8 @@ class ExportJob(SourceSpec, frozen=True, kw_only=True):
         task: Task of a timm model: ``embed`` removes the classifier layer, ``classify`` requires one; None: decided by
             the weights.
         on_gpu: True: the graphs will run on this machine's GPU, and are proved on it and optimized for it.
+        packs_tokens: True: float32 text encoders run most operators on real tokens only, where that is proved. For
+            graphs that will run on a CPU.
         tolerance: Largest allowed difference of float32 graphs to the source's vectors.
         stored_in: Root of a repository whose stored graphs are proved again; None: export.
         extensions: Extension modules whose ``FAMILIES`` are added to the table of model families.
@@ -32,6 +34,7 @@ class ExportJob(SourceSpec, frozen=True, kw_only=True):
     precision: Precision = "fp32"
     task: Task | None = None
     on_gpu: bool = False
+    packs_tokens: bool = False
     tolerance: float = 1e-4
     stored_in: str | None = None
     extensions: tuple[str, ...] = ()
