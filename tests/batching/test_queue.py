@@ -12,6 +12,7 @@ limits = st.builds(
     max_tokens=st.integers(1, 4096),
     overhead_tokens=st.integers(1, 4096),
     equal_lengths_only=st.booleans(),
+    packs_tokens=st.booleans(),
 )
 
 
@@ -47,14 +48,17 @@ def test_every_item_leaves_exactly_once_within_the_limits(requests, limits, bulk
     assert len(queue) == queue.tokens == 0
     for batch in batches:
         sizes = [length for _, _, length in batch]
-        padded = len(sizes) * max(sizes)
+        cost = limits.cost(len(sizes), sum(sizes), max(sizes))
+        assert sum(sizes) <= cost <= len(sizes) * max(sizes)
         assert len(sizes) <= limits.max_items
-        assert len(sizes) == 1 or padded <= limits.max_tokens
+        assert len(sizes) == 1 or cost <= limits.max_tokens
         if limits.equal_lengths_only:
             assert len(set(sizes)) == 1
-        # Time per token, overhead included: no more than that of the first item alone.
-        alone = (limits.overhead_tokens + sizes[0]) / sizes[0]
-        assert (limits.overhead_tokens + padded) / sum(sizes) <= alone + 1e-9
+        if limits.packs_tokens:
+            assert cost - sum(sizes) <= limits.overhead_tokens
+        else:  # time per token, overhead included: no more than that of the first item alone
+            alone = (limits.overhead_tokens + sizes[0]) / sizes[0]
+            assert (limits.overhead_tokens + cost) / sum(sizes) <= alone + 1e-9
 
 
 @given(st.integers(100, 2000), st.integers(1, 64))
@@ -91,6 +95,20 @@ def test_similar_lengths_share_a_batch_and_different_ones_do_not():
     queue.add([("a", 10), ("b", 100), ("c", 10), ("d", 98)])
     assert sorted(queue.take()) == ["a", "c"]
     assert sorted(queue.take()) == ["b", "d"]
+
+
+def test_texts_of_any_length_share_a_batch_of_a_graph_that_computes_only_real_tokens():
+    """As long as attention to padding takes no longer than another batch would take more."""
+    lengths = [6, 11, 8, 10, 7, 9] * 5
+    queue = ItemQueue(BatchLimits(max_items=32, max_tokens=260, packs_tokens=True))
+    queue.add([("short", length) for length in lengths])
+    assert [len(batch) for batch in drain(queue)] == [30]
+    queue.limits = BatchLimits(max_items=32, max_tokens=260)
+    queue.add([("short", length) for length in lengths])
+    assert len(drain(queue)) == 4
+    queue.limits = BatchLimits(max_items=32, max_tokens=512, packs_tokens=True)
+    queue.add([("short", 8)] * 20 + [("long", 250)])
+    assert [len(batch) for batch in drain(queue)] == [20, 1]
 
 
 def test_the_clock_only_moves_forward():

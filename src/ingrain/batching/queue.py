@@ -28,7 +28,8 @@ class BatchLimits:
         max_tokens: Largest cost of a batch, in tokens; a longer single item still gets a batch of its own.
         overhead_tokens: Time that a batch takes whatever its size, as the number of tokens that take as long: on a CPU
             reading the weights, on a GPU also computing on cores that would be idle. Items of other lengths join a
-            batch as long as its time per token, overhead included and padding excluded, becomes shorter.
+            batch as long as its time per token, overhead included and padding excluded, becomes shorter; with
+            ``packs_tokens`` as long as padding takes no longer than the overhead of another batch.
         equal_lengths_only: True if a vector depends on the padding in its batch.
         packs_tokens: True if only attention runs on padding, so that a padded place takes a small part of the time that
             a token takes.
@@ -184,7 +185,10 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
         if cost > limits.max_tokens or (most_tokens and cost > most_tokens):
             return False
         # The time of a batch is proportional to `overhead + cost`.
-        overhead, before = limits.overhead_tokens, limits.cost(count, tokens, longest)
+        overhead = limits.overhead_tokens
+        if limits.packs_tokens:  # padding may take as long as another batch would take more
+            return cost - (tokens + length) <= overhead
+        before = limits.cost(count, tokens, longest)
         return (tokens + length) * (overhead + before) >= tokens * (overhead + cost)
 
 
