@@ -165,8 +165,8 @@ class _Filling(Batch[T], Generic[T], kw_only=True):
         """Return how many of ``waiting`` items of this length may join the batch."""
         if length == self.longest or not self.count:  # a batch never becomes slower by the token through these
             limits = self.limits
-            left = min(limits.max_tokens, most_tokens or limits.max_tokens)
-            left -= limits.cost(self.count, self.tokens, length)
+            used = limits.cost(self.count, self.tokens, length)
+            left = min(limits.max_tokens, most_tokens or limits.max_tokens) - used
             most = int(left // limits.cost(1, length, length))
             return max(0, min(waiting, most, limits.max_items - self.count))
         joined = 0

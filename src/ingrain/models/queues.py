@@ -32,7 +32,7 @@ class QueueLimits:
 
     Attributes:
         max_batch_size: Maximum items in a batch.
-        max_batch_tokens: Maximum tokens in a batch of token sequences, including padding.
+        max_batch_tokens: Maximum tokens in a batch of token sequences; ``max_tokens`` of ``BatchLimits``.
         overhead_tokens: As in ``BatchLimits``.
         max_queue_tokens: Maximum tokens that wait for one graph.
         engine_timeout_s: Seconds that one batch may take in the engine.

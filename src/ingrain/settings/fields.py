@@ -112,7 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         NotNegative,
         _setting(
             "INGRAIN_MAX_BATCH_TOKENS",
-            "Maximum tokens in one batch, including padding; 0: the tuned value, or without a tuning 512 on this "
+            "Maximum tokens in one batch, padding at its cost; 0: the tuned value, or without a tuning 512 on this "
             "machine's CPU (larger batches are slower) and 4096 elsewhere.",
         ),
     ] = 0

@@ -29,6 +29,8 @@ _ONE_INPUT = frozenset(
      "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh"}
 )  # fmt: skip
 _MANY_INPUTS = frozenset({"Add", "Clip", "Div", "Max", "Min", "Mul", "Pow", "Sub"})
+# Operators on the last axis, which is an input of this number.
+_PLACES_OF_AXES = {"ReduceMean": 1, "Slice": 3}
 # Copying tokens to their places and back must be rare beside the large products that become smaller.
 _MOST_COPIES_A_PRODUCT = 1.0
 
@@ -153,21 +155,17 @@ class _Packer:
             return True
         if node.op_type in _MANY_INPUTS:
             return all(not name or self._is_by_feature(name) or self._is_packable(name) for name in node.input)
-        if node.op_type == "ReduceMean":
-            return bool(_attribute(node, "keepdims", 1)) and bool(others) and self._is_last_axis(others[0])
         if node.op_type == "Split":
             return _attribute(node, "axis", 0) in (-1, 2)
-        if node.op_type == "Slice":
-            return len(others) >= 3 and self._is_last_axis(others[2])
-        return False
+        place = _PLACES_OF_AXES.get(node.op_type, len(node.input))
+        return place < len(node.input) and self._is_last_axis(node.input[place])
 
     def _write_on_tokens(self, node: Any) -> None:
         self.products += node.op_type == "MatMul"
         inputs = [self._pack(name) if self._is_packable(name) else name for name in node.input]
-        axes = [place for place, name in enumerate(inputs) if place and self._is_last_axis(name)]
-        if node.op_type in ("ReduceMean", "Slice"):
+        if node.op_type in _PLACES_OF_AXES:  # rows have one axis less
             last = self._writer.constant(f"{_PREFIX}_last_axis", np.array([-1], np.int64))
-            inputs = [last if place in axes[-1:] else name for place, name in enumerate(inputs)]
+            inputs[_PLACES_OF_AXES[node.op_type]] = last
         for attribute in node.attribute:
             if attribute.name == "axis":
                 attribute.i = -1
@@ -206,11 +204,11 @@ class _Packer:
     def _is_sequence(self, name: str) -> bool:
         """Return whether a value has the shape ``[B, T, H]``."""
         shape = self._shapes.get(name, ())
-        return len(shape) == 3 and shape[:2] == self._axes and isinstance(shape[2], int) and shape[2] > 0
+        return len(shape) == 3 and shape[:2] == self._axes and isinstance(shape[2], int) and shape[2] != 0
 
     def _is_packable(self, name: str) -> bool:
         """Return whether a value is packed, or may be: not if it has one number a token, as a mask has."""
-        return name in self._packed or (self._is_sequence(name) and self._shapes[name][2] > 1)
+        return name in self._packed or (self._is_sequence(name) and self._shapes[name][2] != 1)
 
     def _is_by_feature(self, name: str) -> bool:
         """Return whether a value is a constant that is the same for all tokens."""
