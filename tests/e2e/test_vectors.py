@@ -7,6 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
+from ingrain.repository.store import Repository
 from processes import MINILM
 from texts import articles, sentences, word_pairs
 
@@ -35,6 +36,12 @@ async def embed_concurrently(server, texts, clients=32):
     async with httpx.AsyncClient(timeout=300, limits=limits) as client:
         await asyncio.gather(*(one(client, group) for group in groups))
     return np.array([vectors[index] for index in range(len(texts))], np.float32)
+
+
+def test_the_graph_computes_real_tokens_only(stored):
+    """The form of the graph that all vectors here come from."""
+    (entry,) = Repository(stored / "repository").entries()
+    assert [graph.packs_tokens for graph in entry.manifest.graphs] == [True]
 
 
 async def test_news_articles_and_sentences_equal_encode(server, source_model):

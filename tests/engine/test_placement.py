@@ -68,6 +68,7 @@ def test_a_gpu_that_can_be_used_is_used(two_gpus, tmp_path, engine):
     assert policy.max_batch_size == placement.batch_items == 64
     assert placement.on_a_gpu
     assert placement.on_this_gpu
+    assert not placement.on_a_cpu
     # Triton makes the copies on each GPU; in this process one is used.
     assert make_engine(settings, placement).instances == (2 if engine == "embedded" else 1)
     assert placement.devices == queue_limits(settings, placement).devices == (2 if engine == "embedded" else 1)
@@ -80,12 +81,14 @@ def test_the_cpu_is_used_where_it_is_asked_for(two_gpus):
     assert placement.policy.instance_kind == placement.instance_kind == "KIND_CPU"
     assert placement.batch_items == 32
     assert not placement.on_a_gpu
+    assert placement.on_a_cpu
 
 
 def test_what_a_triton_elsewhere_has_is_for_it_to_say(two_gpus):
     placement = placement_of(Settings(engine="triton", triton_grpc_url="triton:8001"))
     assert placement.instance_kind == "KIND_AUTO"
     assert not placement.on_a_gpu
+    assert not placement.on_a_cpu
     assert placement.batch_items == 32
     assert (placement.policy.instances, placement.policy.threads) == (1, 0)
 
@@ -95,6 +98,7 @@ def test_a_triton_elsewhere_without_a_gpu_is_used_as_this_machines_cpu(monkeypat
     monkeypatch.setattr("ingrain.engine.placement.usable_cores", lambda: 4)
     placement = placement_of(Settings(engine="triton", triton_grpc_url="triton:8001", instance_kind="KIND_CPU"))
     assert (placement.policy.instances, placement.policy.threads) == (4, 1)
+    assert placement.on_a_cpu
 
 
 def test_a_gpu_that_cannot_be_used_is_told_of(gpu_without_provider, tmp_path, caplog):

@@ -55,9 +55,11 @@ def test_a_graph_with_nothing_to_gain_is_left_as_it_is(tmp_path: Path) -> None:
     assert try_packed(tmp_path / "model.onnx", lambda _: "proved", what="It") is None
 
 
-def test_a_packed_graph_is_published_only_if_it_is_proved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("external", [False, True])
+def test_a_packed_graph_is_published_only_if_it_is_proved(tmp_path: Path, external: bool) -> None:
+    """Also with its weights in a file of their own, which both forms share."""
     path = tmp_path / "model.onnx"
-    _write_feed_forward(path)
+    _write_feed_forward(path, external=external)
     as_exported = path.read_bytes()
 
     def refuse(session: onnxruntime.InferenceSession) -> None:
@@ -68,17 +70,18 @@ def test_a_packed_graph_is_published_only_if_it_is_proved(tmp_path: Path) -> Non
     plain = _open(path)
     assert try_packed(path, lambda session: "proved", what="It") == "proved"
     assert path.read_bytes() != as_exported
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"][: 1 + external]
     # A text without tokens, also alone, is computed as one with a token that the mask leaves out.
     for lengths in ([3, 1, 5], [0], [0, 2]):
         inputs = _inputs(plain, lengths, on_the_left=False)
         np.testing.assert_allclose(_open(path).run(None, inputs)[0], plain.run(None, inputs)[0], atol=1e-6)
 
 
-def _write_feed_forward(path: Path) -> None:
+def _write_feed_forward(path: Path, *, external: bool) -> None:
     """Write the text graph with products, and the shapes of its values, as torch's exporter does."""
     write_text_graph(path, products=True)
-    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(str(path))), str(path))
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    onnx.save(model, str(path), save_as_external_data=external, location=f"{path.name}.data")
 
 
 def _open(path: Path) -> onnxruntime.InferenceSession:
