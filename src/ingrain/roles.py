@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingrain.vocabulary import Role
+from ingrain.vocabulary import Role, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,12 +12,14 @@ class RoleSpec:
     """Properties that all graphs of a role share.
 
     Attributes:
+        tasks: Tasks that a graph of this role serves, its main purpose first.
         tuned_batch_items: Batch sizes that a tuning tries.
         item_tokens: Tokens that a queue counts for one item; None for token sequences, ``[B, T]``, which count as many
             tokens as they have.
         disabled_cpu_optimizers: ONNX Runtime's graph optimizers that make graphs of this role slower on a CPU.
     """
 
+    tasks: tuple[Task, ...]
     tuned_batch_items: tuple[int, ...]
     item_tokens: int | None
     disabled_cpu_optimizers: tuple[str, ...] = ()
@@ -36,17 +38,37 @@ class RoleSpec:
 _IMAGE_TOKENS = 256
 _IMAGE_BATCHES = (2, 4, 8, 16, 32, 64)
 
-ROLES: dict[Role, RoleSpec] = {
-    "text_encoder": RoleSpec(
+
+def _of_texts(*tasks: Task) -> RoleSpec:
+    """Return the properties of a graph that takes token sequences."""
+    return RoleSpec(
+        tasks=tasks,
         item_tokens=None,
         tuned_batch_items=(8, 16, 32, 64),
         # On a CPU the fused operator is slower than Add and LayerNormalization.
         disabled_cpu_optimizers=("SkipLayerNormFusion",),
-    ),
-    "image_encoder": RoleSpec(item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES),
-    "classifier": RoleSpec(item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES),
+    )
+
+
+def _of_images(task: Task) -> RoleSpec:
+    return RoleSpec(tasks=(task,), item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES)
+
+
+ROLES: dict[Role, RoleSpec] = {
+    "text_encoder": _of_texts("embed"),
+    "image_encoder": _of_images("embed"),
+    "classifier": _of_images("classify"),
+    "text_scorer": _of_texts("rerank", "classify"),
+    "sparse_encoder": _of_texts("embed_sparse"),
+    "multi_vector_encoder": _of_texts("embed_multi_vector", "rerank"),
 }
 """Every role.
+
+- ``text_encoder``, ``image_encoder``: one vector per item, float32 ``[B, D]``.
+- ``classifier``: logits of an image, float32 ``[B, K]``.
+- ``text_scorer``: logits of a text or of a pair of texts, float32 ``[B, K]``; K is 1 for a reranker.
+- ``sparse_encoder``: weights of the vocabulary's tokens for a text.
+- ``multi_vector_encoder``: one vector per token of a text.
 
 A graph's first output has one row for each item. Triton needs an axis besides the batch axis: ``[B, 1]`` for a score.
 """

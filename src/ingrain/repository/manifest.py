@@ -199,7 +199,7 @@ class Verification(msgspec.Struct, frozen=True):
     """Differences to the source library, measured before the model was published.
 
     Attributes:
-        max_abs_diff: Largest difference of a vector element to the source library's, both vectors at unit length.
+        max_abs_diff: Largest difference of an element to the source library's, in what ``measured`` names.
         min_cosine: Smallest cosine between the graph's vector and the source library's.
         padding_diff: Largest difference between a row alone and the same row in a padded batch.
         cases: Number of compared vectors.
@@ -208,6 +208,10 @@ class Verification(msgspec.Struct, frozen=True):
         mean_cosine: Mean of the cosines between the graph's vectors and the source library's.
         mean_cosine_floor: Lower limit of ``mean_cosine``.
         min_cosine_floor: Lower limit of ``min_cosine``.
+        measured: What ``max_abs_diff``, ``padding_diff`` and ``tolerance`` are differences of: elements of vectors at
+            unit length, or others that the graph's role has instead (``probabilities``).
+        max_relative_diff: Largest difference of the raw outputs, as a share of their size; None if not measured.
+        relative_tolerance: Limit of ``max_relative_diff``.
     """
 
     max_abs_diff: float
@@ -219,6 +223,9 @@ class Verification(msgspec.Struct, frozen=True):
     mean_cosine: float | None = None
     mean_cosine_floor: float | None = None
     min_cosine_floor: float | None = None
+    measured: str = "unit_vectors"
+    max_relative_diff: float | None = None
+    relative_tolerance: float | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -304,6 +311,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, tunings=())
 
     @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that the model serves, its main purpose first; they follow from the roles of its graphs."""
+        served = dict.fromkeys(task for graph in self.graphs for task in ROLES[graph.role].tasks)
+        if len(self.labels) > 1:
+            served.pop("rerank", None)  # which needs one score per pair
+        return tuple(served)
+
+    @property
     def task(self) -> Task:
-        """``classify`` if a graph is a classifier, else ``embed``."""
-        return "classify" if any(graph.role == "classifier" for graph in self.graphs) else "embed"
+        """The model's main purpose."""
+        return self.tasks[0]

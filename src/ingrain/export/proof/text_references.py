@@ -210,7 +210,7 @@ def _source_padding_diff(source: TextSource) -> float:
     """Measure how much padding changes the source's own vectors."""
     short = [AWKWARD[4], "river", AWKWARD[10]]
     padded = source.embed([*short, " ".join(AWKWARD[4:12])], batch_size=len(short) + 1)
-    return max(compare(padded[row], source.embed([text])[0])[0] for row, text in enumerate(short))
+    return max(compare(padded[row], source.embed([text])[0]).absolute for row, text in enumerate(short))
 
 
 def _differing_rows(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:

@@ -93,7 +93,6 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
         UnsupportedModelError: A module, option or architecture cannot be converted, the weights exist only as pickle,
             or the model needs code that is not allowed to run.
     """
-    _refuse_other_model_types(folder)
     if not (folder / "modules.json").is_file():
         refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
         _check_transformer(folder, trust_remote_code)
@@ -149,20 +148,6 @@ def transformer_options(folder: Path) -> dict[str, Any]:
         if options := read_json(folder / name):
             return options
     return {}
-
-
-def _refuse_other_model_types(folder: Path) -> None:
-    model_type = read_json(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
-    if model_type != "SentenceTransformer":
-        kinds = {
-            "CrossEncoder": "a reranker, which scores pairs of texts",
-            "SparseEncoder": "a sparse encoder",
-            "MultiVectorEncoder": "a multi-vector encoder, which gives one vector per token",
-        }
-        raise unsupported(
-            f"The model is {kinds.get(model_type, f'of the type {model_type!r}')}; only models with one dense vector "
-            "per text can be served."
-        )
 
 
 def _known_kind(dotted: str) -> str | None:

@@ -41,15 +41,20 @@ def _task_of(body: types.LoadModelRequest) -> Task | None:
     """Return the requested task, from ``task`` or from ``numClasses``, its timm name.
 
     Raises:
-        InvalidRequestError: The library has no choice of tasks, or the two fields contradict each other.
+        InvalidRequestError: The library's models have no such task, or the two fields contradict each other.
     """
     field = "task" if body.task is not None else "numClasses" if body.num_classes is not None else None
     if field is None:
         return None
-    if not LIBRARIES[body.library].task_can_be_chosen:
+    if body.num_classes is not None and body.library != "timm":
         raise InvalidRequestError(
-            f"{field} is for timm models only; leave it out for {body.library!r}.",
-            param=field,
+            f"numClasses is for timm models only; leave it out for {body.library!r}.", param="numClasses"
+        )
+    tasks = LIBRARIES[body.library].tasks
+    if body.task is not None and body.task not in tasks:
+        known = f"it must be {' or '.join(map(repr, tasks))}" if tasks else "their task follows from the model"
+        raise InvalidRequestError(
+            f"task is {body.task!r}; for models of {body.library!r} {known}, or leave it out.", param="task"
         )
     if body.num_classes == 0 and body.task == "classify":
         raise InvalidRequestError(
