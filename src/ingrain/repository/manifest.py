@@ -195,6 +195,19 @@ class Similarity(msgspec.Struct, frozen=True):
     activation: Literal["softmax", "sigmoid"] = "softmax"
 
 
+class Scoring(msgspec.Struct, frozen=True):
+    """How the logits of a text scorer become scores and probabilities.
+
+    Attributes:
+        activation: What ``CrossEncoder.predict`` applies to the logits: to each by itself, or over all for ``softmax``.
+        problem: What the classes are: alternatives (``single_label``), independent of each other (``multi_label``), or
+            none but a quantity (``regression``).
+    """
+
+    activation: Literal["identity", "sigmoid", "softmax", "tanh", "relu"] = "identity"
+    problem: Literal["single_label", "multi_label", "regression"] = "single_label"
+
+
 class Verification(msgspec.Struct, frozen=True):
     """Differences to the source library, measured before the model was published.
 
@@ -212,6 +225,10 @@ class Verification(msgspec.Struct, frozen=True):
             unit length, or others that the graph's role has instead (``probabilities``).
         max_relative_diff: Largest difference of the raw outputs, as a share of their size; None if not measured.
         relative_tolerance: Limit of ``max_relative_diff``.
+        mean_abs_diff: Mean over the rows of the largest difference of an element; only of scores.
+        mean_abs_diff_limit: Limit of ``mean_abs_diff`` below float32.
+        rank_correlation: Spearman's rank correlation of the scores with the source's; only of scores.
+        rank_correlation_floor: Lower limit of ``rank_correlation`` below float32.
     """
 
     max_abs_diff: float
@@ -226,6 +243,10 @@ class Verification(msgspec.Struct, frozen=True):
     measured: str = "unit_vectors"
     max_relative_diff: float | None = None
     relative_tolerance: float | None = None
+    mean_abs_diff: float | None = None
+    mean_abs_diff_limit: float | None = None
+    rank_correlation: float | None = None
+    rank_correlation_floor: float | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -275,8 +296,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         graphs: The graphs of the model.
         text: Preprocessing of texts, if the model takes text.
         image: Preprocessing of images, if the model takes images.
-        labels: Names of the classes, if the model has a classifier.
+        labels: Names of the classes, if the model classifies; a reranker's single logit has a name, too.
         similarity: How text and image vectors are compared, if the model has both towers.
+        scoring: How logits become scores, if the model scores texts or pairs of texts.
         files: Side files (the tokenizer), relative to the manifest's folder.
         verification: The measured differences by role.
         calibration: The calibration of int8 vectors, if the model takes text.
@@ -299,6 +321,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     image: ImagePreprocess | None = None
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None
+    scoring: Scoring | None = None
     files: tuple[StoredFile, ...] = ()
     verification: dict[Role, Verification] = {}
     calibration: Calibration | None = None

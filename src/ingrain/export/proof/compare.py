@@ -103,6 +103,10 @@ class References(ABC):
     def sample(self, names: Sequence[str]) -> Arrays:
         """Return a small batch for the exporter to trace: several items, of unequal lengths if possible."""
 
+    def new_deviation(self) -> Deviation:
+        """Return what accumulates the differences of a proof, and decides."""
+        return Deviation()
+
     def of_fixed_length(self) -> References:
         """Return the same references for a graph that accepts texts of the full length only."""
         return self
@@ -144,13 +148,14 @@ def prove(
     batches = references.batches()
     total = sum(map(len, batches))
     alone: dict[int, Floats] = {}
-    deviation = Deviation()
+    deviation = references.new_deviation()
     for batch in batches:
         report(deviation.cases, total)
         rows = _run(session, references.arrays(batch, names), (len(batch), references.width))
         for number, row in zip(batch, rows, strict=True):
             to_itself = references.distance(row, alone.setdefault(number, row))
             deviation.add(references.distance(row, references.expected[number]), to_itself)
+            deviation.add_rows(row, references.expected[number])
     allowed = Tolerance(absolute=tolerance, relative=references.relative_tolerance, measured=references.measured)
     deviation.check(allowed, floors, what=references.outputs)
     return deviation.verification(

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingrain.errors import VerificationError
 from ingrain.repository.manifest import Verification
 
@@ -40,18 +43,35 @@ class Tolerance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreLimits:
+    """Limits for publishing a graph of a lower precision whose outputs are scores.
+
+    Attributes:
+        rank_correlation: Floor of Spearman's rank correlation between the graph's scores and the source's.
+        mean_difference: Limit of the mean difference, as probabilities.
+        own_difference: Limit of the largest difference between scores computed in a batch and alone.
+    """
+
+    rank_correlation: float = 0.98
+    mean_difference: float = 0.03
+    own_difference: float = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Floors:
-    """Least cosines for publishing a graph of a lower precision.
+    """Least cosines for publishing a graph of a lower precision, and the limits for graphs without vectors.
 
     Attributes:
         mean_cosine: Floor of the mean cosine with the source's vectors.
         min_cosine: Floor of the smallest cosine with the source's vectors.
         own_cosine: Floor of the smallest cosine between a vector computed in a batch and the same one computed alone.
+        scores: The limits for graphs whose outputs are scores instead of vectors.
     """
 
     mean_cosine: float
     min_cosine: float
     own_cosine: float
+    scores: ScoreLimits = ScoreLimits()
 
 
 Prove = Callable[[Any, Floors | None], Verification]
@@ -91,6 +111,9 @@ class Deviation:
         self._min_cosine = min(self._min_cosine, to_source.cosine)
         self._own_cosine = min(self._own_cosine, to_itself.cosine)
         self._sum_of_cosines += to_source.cosine
+
+    def add_rows(self, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
+        """Add the raw row and the source's, for a deviation that compares all rows at the end."""
 
     @property
     def mean_cosine(self) -> float:

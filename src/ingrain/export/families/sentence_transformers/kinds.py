@@ -13,6 +13,8 @@ from ingrain.vocabulary import Task
 
 SOURCE_MODULES: dict[Task, str] = {
     "embed": "ingrain.export.families.sentence_transformers.source",
+    "rerank": "ingrain.export.families.sentence_transformers.scorer_source",
+    "classify": "ingrain.export.families.sentence_transformers.scorer_source",
 }
 """The module that loads each task's models: its ``open_source(job, folder)`` checks a folder and returns its source."""
 

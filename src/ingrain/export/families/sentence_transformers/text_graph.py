@@ -26,16 +26,23 @@ class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here
         tail: The source's modules after the encoder.
         inputs: Names of the inputs, in order.
         truncate_dim: Width that the source truncates its vectors to; None for the full width.
+        feature: Name of the feature that is the output.
     """
 
     def __init__(
-        self, encoder: nn.Module, tail: list[nn.Module], inputs: tuple[str, ...], truncate_dim: int | None
+        self,
+        encoder: nn.Module,
+        tail: list[nn.Module],
+        inputs: tuple[str, ...],
+        truncate_dim: int | None,
+        feature: str = "sentence_embedding",
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.tail = nn.ModuleList(tail)
         self.inputs = inputs
         self.truncate_dim = truncate_dim
+        self.feature = feature
         self.eval()
 
     def forward(self, *tensors: Tensor) -> Tensor:
@@ -51,7 +58,7 @@ class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here
         features = self.encoder(given)
         for module in self.tail:
             features = module(features)
-        vector = features["sentence_embedding"]
+        vector = features[self.feature]
         return vector if self.truncate_dim is None else vector[:, : self.truncate_dim]
 
 
@@ -121,8 +128,12 @@ class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
         return {**features, "sentence_embedding": pool(tokens, attention_mask, pooling_mask, self.modes)}
 
 
-def build_graph(model: Any) -> PipelineGraph:
-    """Build the graph of a loaded ``SentenceTransformer``; it shares the weights.
+def build_graph(model: Any, feature: str = "sentence_embedding") -> PipelineGraph:
+    """Build the graph of a loaded ``SentenceTransformer`` or ``CrossEncoder``; it shares the weights.
+
+    Args:
+        model: The loaded model.
+        feature: Name of the feature that is the output: ``scores`` for a ``CrossEncoder``.
 
     Raises:
         UnsupportedModelError: A module or option is not supported.
@@ -143,7 +154,9 @@ def build_graph(model: Any) -> PipelineGraph:
             inputs = (*inputs, "pooling_mask")
     else:
         raise unsupported(f"The model begins with the module {kind!r}, which is not supported.")
-    return PipelineGraph(encoder, [_step(module) for module in rest], inputs, model.truncate_dim)
+    return PipelineGraph(
+        encoder, [_step(module) for module in rest], inputs, getattr(model, "truncate_dim", None), feature
+    )
 
 
 def build_image_graph(model: Any) -> PipelineGraph:
