@@ -40,7 +40,7 @@ def compare(ours: Floats, theirs: Floats) -> Difference:
 def compare_logits(ours: Floats, theirs: Floats) -> Difference:
     """Return the larger difference between two rows of logits: as probabilities, or as unit vectors."""
     difference, cosine, _ = compare(ours, theirs)
-    return Difference(max(difference, float(np.abs(_softmax(ours) - _softmax(theirs)).max())), cosine)
+    return Difference(max(difference, float(np.abs(softmax(ours) - softmax(theirs)).max())), cosine)
 
 
 def relative_difference(ours: Floats, theirs: Floats) -> float:
@@ -183,7 +183,8 @@ def _run(session: Any, arrays: Arrays, shape: tuple[int, int]) -> Floats:
     return rows
 
 
-def _softmax(logits: Floats) -> NDArray[np.float64]:
+def softmax(logits: Floats) -> NDArray[np.float64]:
+    """Return the probabilities of a row of logits."""
     powers = np.exp(logits.astype(np.float64) - float(logits.max()))
     probabilities: NDArray[np.float64] = powers / powers.sum()
     return probabilities

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import VerificationError
-from ingrain.export.proof.compare import Floats, compare, relative_difference
+from ingrain.export.proof.compare import Floats, compare, relative_difference, softmax
 from ingrain.export.proof.deviation import Deviation, Difference, Floors, ScoreLimits, Tolerance
-from ingrain.postprocess.probabilities import sigmoid, softmax
 from ingrain.repository.manifest import Verification
 
 RELATIVE_TOLERANCE = 1e-3
@@ -26,8 +25,8 @@ def compare_scores(ours: Floats, theirs: Floats, *, independent: bool) -> Differ
         theirs: As ``ours``.
         independent: True if each logit stands for itself (a reranker, a multi-label classifier).
     """
-    probabilities = sigmoid if independent or len(theirs) == 1 else softmax
-    difference = np.abs(probabilities(ours[None]) - probabilities(theirs[None])).max()
+    probabilities = _sigmoid if independent or len(theirs) == 1 else softmax
+    difference = np.abs(probabilities(ours) - probabilities(theirs)).max()
     return Difference(float(difference), compare(ours, theirs).cosine, relative_difference(ours, theirs))
 
 
@@ -104,6 +103,11 @@ class ScoreDeviation(Deviation):
                 "meanAbsDiffLimit": limits.mean_difference,
             },
         )
+
+
+def _sigmoid(logits: Floats) -> NDArray[np.float64]:
+    probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-logits.astype(np.float64).clip(-700, 700)))
+    return probabilities
 
 
 def _spearman(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:

@@ -85,6 +85,8 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
     def forward(self, given: dict[str, Tensor]) -> dict[str, Any]:
         """Compute the features that the following modules read."""
         arguments = {name: given[name] for name in self.arguments}
+        if _ends_in_eos_head(self.network):
+            return {**given, self.feature: _eos_logits(self.network, arguments)}
         result = getattr(self.network, self.method)(**arguments, return_dict=True)
         tensor = result
         for key in self.path:
@@ -95,6 +97,23 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
         if self.all_layers:
             features["all_layer_embeddings"] = result["hidden_states"]
         return features
+
+
+def _ends_in_eos_head(network: Any) -> bool:
+    """Return True for BART's and T5's classifiers, which select end tokens by a mask; in a graph its size is fixed."""
+    return hasattr(network, "classification_head") and network.config.is_encoder_decoder
+
+
+def _eos_logits(network: Any, arguments: dict[str, Tensor]) -> Tensor:
+    """Return the logits of BART's and T5's classifiers: of the decoder's state at the last end token."""
+    encoder_decoder = network.model if hasattr(network, "model") else network.transformer
+    ids = arguments["input_ids"]
+    shift = getattr(network, "_shift_right", None)  # BART's decoder shifts the ids itself
+    decoder_ids = None if shift is None else shift(ids)
+    states = encoder_decoder(**arguments, decoder_input_ids=decoder_ids, use_cache=False, return_dict=True)[0]
+    places = torch.arange(ids.shape[1]) * (ids == network.config.eos_token_id)
+    last = places.argmax(dim=1)[:, None, None].expand(-1, 1, states.shape[2])
+    return network.classification_head(states.gather(1, last)[:, 0])
 
 
 class StaticEncoder(nn.Module):  # type: ignore[misc]  # as above

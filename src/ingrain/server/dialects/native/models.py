@@ -127,6 +127,8 @@ def model_state(status: ModelStatus) -> types.RepositoryModel:
 
 async def _model_embedding_size(services: ModelServices, request: Request) -> Response:
     manifest = await queried_manifest(services, request)
+    if manifest.scoring is not None:
+        raise ModalityError(f"Model {manifest.name!r} gives scores, not vectors.", param="name")
     return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
 
 
