@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,60 @@ def build_cross_encoder(
     return folder
 
 
-def files_of(folder: Path) -> dict[str, Any]:
-    """Return the folder's JSON files, for a look at what the library has written."""
-    return {file.name: json.loads(file.read_text()) for file in folder.glob("*.json")}
+_BART = Family(
+    model_type="bart",
+    config={
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+    },
+    tokenizer="roberta",
+    template="bos_eos",
+)
+_EMOTIONS = tuple(f"emotion {number}" for number in range(9))
+_SENTIMENTS = ("negative", "neutral", "positive")
+_SMALL_T5 = replace(FAMILIES["T5 encoder"], model_type="t5", config={**FAMILIES["T5 encoder"].config, "num_layers": 1})
+
+Build = Callable[[Path], Path]
+
+CROSS_ENCODERS: dict[str, Build] = {
+    "BERT, identity (ms-marco-MiniLM)": partial(build_cross_encoder, activation="Identity"),
+    "BERT, a prompt": partial(build_cross_encoder, prompts={"web": "find: "}, default_prompt_name="web"),
+    "BERT, tanh": partial(build_cross_encoder, activation="Tanh"),
+    "RoBERTa (stsb-roberta)": partial(build_cross_encoder, family="RoBERTa"),
+    "XLM-RoBERTa, plain folder (bge-reranker)": partial(build_classifier, family="XLM-RoBERTa"),
+    "ModernBERT, plain folder (gte-reranker)": partial(build_classifier, family="ModernBERT"),
+    "DeBERTa-v2 (mxbai-rerank-v1)": partial(build_cross_encoder, family="DeBERTa-v2"),
+    "DeBERTa-v2, three scores (nli-deberta-v3)": partial(build_cross_encoder, family="DeBERTa-v2", labels=NLI),
+    "ELECTRA (ms-marco-electra)": partial(build_cross_encoder, family="ELECTRA", activation="Identity"),
+    "MPNet": partial(build_cross_encoder, family="MPNet"),
+    "DistilBERT": partial(build_cross_encoder, family="DistilBERT"),
+    "ALBERT": partial(build_cross_encoder, family="ALBERT"),
+    "CamemBERT": partial(build_cross_encoder, family="CamemBERT"),
+    "Qwen3 with a score head": partial(build_classifier, family="Qwen3"),
+    "Llama with a score head": partial(build_classifier, family="Llama"),
+}
+"""Rerankers, and what their structure is known from."""
+
+CLASSIFIERS: dict[str, Build] = {
+    "DistilBERT, two labels (sst-2)": partial(build_classifier, family="DistilBERT", labels=("NEGATIVE", "POSITIVE")),
+    "RoBERTa, three labels (twitter-sentiment)": partial(build_classifier, family="RoBERTa", labels=_SENTIMENTS),
+    "BERT, several labels at a time (go-emotions)": partial(
+        build_classifier, labels=_EMOTIONS, problem_type="multi_label_classification"
+    ),
+    "BERT, a quantity": partial(build_classifier, labels=1, problem_type="regression"),
+    "XLM-RoBERTa, twenty labels (language detection)": partial(build_classifier, family="XLM-RoBERTa", labels=20),
+    "BART, inference (bart-large-mnli)": partial(build_classifier, family=_BART, labels=NLI),
+    "DeBERTa-v2, inference (mDeBERTa-mnli)": partial(build_classifier, family="DeBERTa-v2", labels=NLI),
+    "ModernBERT, inference": partial(build_classifier, family="ModernBERT", labels=("entailment", "not_entailment")),
+    "ELECTRA, two labels": partial(build_classifier, family="ELECTRA", labels=2),
+    "ALBERT, two labels": partial(build_classifier, family="ALBERT", labels=2),
+    "MPNet, five labels": partial(build_classifier, family="MPNet", labels=5),
+    "T5, two labels": partial(build_classifier, family=_SMALL_T5, labels=2),
+    "XLNet, two labels": partial(build_classifier, family="XLNet", labels=2),
+}
+"""Text classifiers, and what their structure is known from."""

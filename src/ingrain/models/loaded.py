@@ -77,7 +77,7 @@ class LoadedModel:
         return queue
 
     def text_queue(
-        self, param: str, cache_group: int | None, role: Role = "text_encoder", what: str = "take text"
+        self, param: str, cache_group: int | None, role: Role = "text_encoder", what: str | None = None
     ) -> Queue[Any]:
         """Return the queue of a graph that takes texts, behind the cache of rows.
 
@@ -85,7 +85,7 @@ class LoadedModel:
             param: Request field that needs the graph, for the error.
             cache_group: Group of requests that share cached rows; None to compute all rows.
             role: Role of the graph.
-            what: As in ``queue``.
+            what: As in ``queue``; by default what a model without a text encoder does not do.
 
         Raises:
             ModalityError: The model has no graph with this role.
@@ -94,7 +94,7 @@ class LoadedModel:
             cached = self.cached_queues.get((role, cache_group))
             if cached is not None:
                 return cached
-        queue = self.queue(role, param, what)
+        queue = self.queue(role, param, what or ("take text" if self.text is None else "embed texts"))
         if cache_group is None or self.row_cache is None:
             return queue
         cached = self.cached_queues[role, cache_group] = CachedQueue(queue, self.row_cache, row_key)
