@@ -141,8 +141,17 @@ async def test_a_stored_reranker_serves_its_tasks_without_a_new_conversion(score
     runs = len(scorers.export.runs)
     for task in ("rerank", "classify"):
         body = {"name": "reranker", "library": "sentence_transformers", "task": task}
-        assert "already loaded" in (await scorers.model.post("/load_model", json=body)).json()["message"]
+        assert (
+            "already loaded; its task is rerank"
+            in (await scorers.model.post("/load_model", json=body)).json()["message"]
+        )
     assert len(scorers.export.runs) == runs
+    listed = (await scorers.model.get("/loaded_models")).json()["models"]
+    assert {one["name"]: one.get("task", "embed") for one in listed} == {
+        "org/model": "embed",
+        "reranker": "rerank",
+        "classifier": "classify",
+    }
     size = await scorers.model.get("/model_embedding_size", params={"name": "reranker"})
     assert size.status_code == 400
     labels = await scorers.model.get("/model_classification_labels", params={"name": "classifier"})

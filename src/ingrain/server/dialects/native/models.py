@@ -64,9 +64,12 @@ def _task_of(body: types.LoadModelRequest) -> Task | None:
 
 
 async def load(services: ModelServices, ref: ModelRef) -> Response:
-    """Load a model; the message says whether it was loaded already."""
+    """Load a model; the message says whether it was loaded already, and its task unless that is to embed."""
     loaded_now = await services.registry.load(ref)
-    return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}.")
+    known = (ref.name, ref.library, ref.pretrained)
+    tasks = [one.task for one in services.registry.statuses() if (one.name, one.library, one.pretrained) == known]
+    task = "".join(f"; its task is {task}" for task in tasks if task != "embed")
+    return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}{task}.")
 
 
 async def _download_custom_model(services: ModelServices, request: Request) -> Response:
@@ -90,7 +93,7 @@ async def _delete_model(services: ModelServices, request: Request) -> Response:
 async def _loaded_models(services: ModelServices, request: Request) -> Response:
     del request
     models = [
-        types.LoadedModel(name=status.name, library=status.library, precision=status.precision)
+        types.LoadedModel(name=status.name, library=status.library, precision=status.precision, task=status.task)
         for status in services.registry.statuses()
         if status.state == "READY" and status.library is not None
     ]
@@ -121,6 +124,7 @@ def model_state(status: ModelStatus) -> types.RepositoryModel:
         state=status.state,
         pretrained=status.pretrained,
         precision=status.precision,
+        task=status.task,
         reason=status.reason,
     )
 
