@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,10 +135,23 @@ RIVALS = {
 }
 
 
+RERANKERS = {
+    "plain reranker": RivalServer(
+        "infinity",
+        lambda programs, models: [str(programs / "python"), str(_HERE / "plain_reranker.py"), str(models.source)],
+        path="/rerank",
+    ),
+    "infinity torch reranker": RivalServer(
+        "infinity", _infinity("--model-id={source}", "--engine=torch", "--no-bettertransformer"), path="/rerank"
+    ),
+}
+"""Servers that rank documents, for ``rerank.py``."""
+
+
 def prepare(folder: Path, name: str, model: Path, pip_args: Sequence[str]) -> Models:
     """Create what a server needs below ``folder``, if it is missing: environment, graph, hub cache."""
     rival = RIVALS[name]
-    python = _create(folder, rival.environment, pip_args)
+    python = create_environment(folder, rival.environment, pip_args)
     onnx = folder / f"{model.name}-onnx"
     if rival.environment == "infinity" and not onnx.exists():
         print("exporting the model for infinity-emb's ONNX engine ...", flush=True)
@@ -148,7 +161,7 @@ def prepare(folder: Path, name: str, model: Path, pip_args: Sequence[str]) -> Mo
     return Models(model, onnx)
 
 
-def _create(folder: Path, key: str, pip_args: Sequence[str]) -> Path:
+def create_environment(folder: Path, key: str, pip_args: Sequence[str]) -> Path:
     """Return the Python of an environment; create the environment if its file of packages has changed."""
     environment = ENVIRONMENTS[key]
     python, stamp = folder / key / "bin" / "python", folder / f"{key}.txt"
@@ -177,9 +190,11 @@ def _place_in_hub_cache(model: Path, home: Path) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path, name: str, models: Models) -> Iterator[tuple[int, psutil.Process]]:
+def running(
+    folder: Path, name: str, models: Models, servers: Mapping[str, RivalServer] = RIVALS
+) -> Iterator[tuple[int, psutil.Process]]:
     """Start a server, and yield its port and its process when it is ready."""
-    rival = RIVALS[name]
+    rival = servers[name]
     (port,) = free_ports(1)
     variables = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
     variables |= {key: value.format(folder=folder) for key, value in rival.variables.items()}

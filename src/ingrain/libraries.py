@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ingrain.vocabulary import Library, Precision
+from ingrain.vocabulary import Library, Precision, Task
 
 NO_PARTS = re.compile(r"(?!)")
 TOKENIZER_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.vocab", "*.tiktoken")
@@ -43,7 +43,7 @@ class LibraryFacts:
         local_prefix: Name prefix of models in a local folder, None if the library has no such prefix.
         has_registry: Whether the library has a list of published models under names of its own.
         has_pretrained_tag: Whether an architecture and a tag (``pretrained``) name the weights.
-        task_can_be_chosen: Whether the same weights can embed or classify.
+        tasks: Tasks that a user may choose from, if the same weights can serve several; none without a choice.
         precisions: Supported precisions of its graphs.
     """
 
@@ -54,14 +54,15 @@ class LibraryFacts:
     local_prefix: str | None = None
     has_registry: bool = True
     has_pretrained_tag: bool = False
-    task_can_be_chosen: bool = False
+    tasks: tuple[Task, ...] = ()
     precisions: frozenset[Precision] = frozenset({"fp32", "fp16", "int8", "int8-safe"})
 
 
 LIBRARIES: dict[Library, LibraryFacts] = {
     "sentence_transformers": LibraryFacts(
         files=FileRules(
-            side=(*TOKENIZER_FILES, "*.jinja"),
+            # A ColBERT checkpoint's own settings are in `artifact.metadata`.
+            side=(*TOKENIZER_FILES, "*.jinja", "artifact.metadata"),
             # Not variants (`model.fp16.safetensors`, `consolidated.safetensors`), which the library ignores.
             weights=re.compile(r"(pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"),
             # `2_Dense`, `0_StaticEmbedding`, a router's `query_0_Transformer`.
@@ -69,6 +70,7 @@ LIBRARIES: dict[Library, LibraryFacts] = {
             pickles=re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin"),
         ),
         has_registry=False,
+        tasks=("embed", "classify", "rerank", "embed_sparse", "embed_multi_vector"),
     ),
     "open_clip": LibraryFacts(
         files=FileRules(
@@ -91,7 +93,7 @@ LIBRARIES: dict[Library, LibraryFacts] = {
         ),
         hub_prefixes=("hf-hub:", "hf_hub:"),
         local_prefix="local-dir:",
-        task_can_be_chosen=True,
+        tasks=("embed", "classify"),
         # int8 only supports text encoders.
         precisions=frozenset({"fp32", "fp16"}),
     ),

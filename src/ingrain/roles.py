@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingrain.vocabulary import Role
+from ingrain.vocabulary import Role, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,12 +12,16 @@ class RoleSpec:
     """Properties that all graphs of a role share.
 
     Attributes:
+        tasks: Tasks that a graph of this role serves, its main purpose first.
+        does: What a model with such a graph does, and the route for it, as the end of "It ...", for errors.
         tuned_batch_items: Batch sizes that a tuning tries.
         item_tokens: Tokens that a queue counts for one item; None for token sequences, ``[B, T]``, which count as many
             tokens as they have.
         disabled_cpu_optimizers: ONNX Runtime's graph optimizers that make graphs of this role slower on a CPU.
     """
 
+    tasks: tuple[Task, ...]
+    does: str
     tuned_batch_items: tuple[int, ...]
     item_tokens: int | None
     disabled_cpu_optimizers: tuple[str, ...] = ()
@@ -36,17 +40,42 @@ class RoleSpec:
 _IMAGE_TOKENS = 256
 _IMAGE_BATCHES = (2, 4, 8, 16, 32, 64)
 
-ROLES: dict[Role, RoleSpec] = {
-    "text_encoder": RoleSpec(
+
+def _of_texts(does: str, *tasks: Task) -> RoleSpec:
+    """Return the properties of a graph that takes token sequences."""
+    return RoleSpec(
+        tasks=tasks,
+        does=does,
         item_tokens=None,
         tuned_batch_items=(8, 16, 32, 64),
         # On a CPU the fused operator is slower than Add and LayerNormalization.
         disabled_cpu_optimizers=("SkipLayerNormFusion",),
+    )
+
+
+def _of_images(does: str, task: Task) -> RoleSpec:
+    return RoleSpec(tasks=(task,), does=does, item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES)
+
+
+ROLES: dict[Role, RoleSpec] = {
+    "text_encoder": _of_texts("embeds texts (POST /embed_text)", "embed"),
+    "image_encoder": _of_images("embeds images (POST /embed_image)", "embed"),
+    "classifier": _of_images("classifies images (POST /classify_image)", "classify"),
+    "text_scorer": _of_texts(
+        "scores texts and pairs of texts (POST /rerank, /score, /classify_text)", "rerank", "classify"
     ),
-    "image_encoder": RoleSpec(item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES),
-    "classifier": RoleSpec(item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES),
+    "sparse_encoder": _of_texts("makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse"),
+    "multi_vector_encoder": _of_texts(
+        "makes one vector per token (POST /embed_multi_vector)", "embed_multi_vector", "rerank"
+    ),
 }
 """Every role.
+
+- ``text_encoder``, ``image_encoder``: one vector per item, float32 ``[B, D]``.
+- ``classifier``: logits of an image, float32 ``[B, K]``.
+- ``text_scorer``: logits of a text or of a pair of texts, float32 ``[B, K]``; K is 1 for a reranker.
+- ``sparse_encoder``: weights of the vocabulary's tokens for a text.
+- ``multi_vector_encoder``: one vector per token of a text.
 
 A graph's first output has one row for each item. Triton needs an axis besides the batch axis: ``[B, 1]`` for a score.
 """

@@ -27,6 +27,7 @@ async def test_a_classifier_is_loaded_as_an_embedder_in_either_words(planes, wor
         ({"library": "sentence_transformers", "numClasses": 0}, "numClasses"),
         ({"library": "timm", "numClasses": 10}, "numClasses"),
         ({"library": "timm", "task": "segment"}, "task"),
+        ({"library": "timm", "task": "rerank"}, "task"),
         ({"library": "timm", "task": "classify", "numClasses": 0}, "task"),
     ],
 )

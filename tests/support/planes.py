@@ -34,6 +34,7 @@ from ingrain.repository.manifest import (
     ImagePreprocess,
     Manifest,
     Resize,
+    Scoring,
     Similarity,
     Tensor,
     TextPreprocess,
@@ -73,7 +74,9 @@ def write_tokenizer(path: Path) -> None:
     """Write a tokenizer of whole words with BERT's special tokens."""
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", [("[CLS]", 2), ("[SEP]", 3)]
+    )
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.save(str(path))
 
@@ -91,12 +94,16 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
     """Write what an export leaves; the fake engine never reads the graphs.
 
     A sentence-transformers model takes text, an OpenCLIP one text and images, a timm one classifies images, or embeds
-    them where that is its task. ``sample`` are the vectors of a calibration sample.
+    them where that is its task. With the task ``rerank`` or ``classify``, a sentence-transformers model scores texts
+    and pairs: with one logit, or with ``LABELS``. ``sample`` are the vectors of a calibration sample.
     """
     key = model_key(ref.name, ref.library, ref.pretrained)
     timm: Role = "image_encoder" if ref.task == "embed" else "classifier"
-    roles = {"sentence_transformers": ["text_encoder"], "open_clip": ["text_encoder", "image_encoder"], "timm": [timm]}
-    graphs = tuple(_stage_graph(folder, key, role) for role in roles[ref.library])
+    scores = ref.library == "sentence_transformers" and ref.task in ("rerank", "classify")
+    text_role: Role = "text_scorer" if scores else "text_encoder"
+    labels = LABELS if ref.task != "rerank" else ("LABEL_0",)
+    roles = {"sentence_transformers": [text_role], "open_clip": ["text_encoder", "image_encoder"], "timm": [timm]}
+    graphs = tuple(_stage_graph(folder, key, role, labels) for role in roles[ref.library])
     (folder / "model").mkdir()
     takes_text, takes_images = ref.library != "timm", ref.library != "sentence_transformers"
     if takes_text:
@@ -116,7 +123,8 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
         graphs=graphs,
         text=text if takes_text else None,
         image=IMAGE if takes_images else None,
-        labels=LABELS if graphs[0].role == "classifier" else (),
+        labels=labels if graphs[0].role in ("classifier", "text_scorer") else (),
+        scoring=Scoring(activation="sigmoid" if ref.task == "rerank" else "identity") if scores else None,
         similarity=Similarity(scale=10.0) if ref.library == "open_clip" else None,
         files=tuple(describe_file(folder / "model", path.name) for path in (folder / "model").iterdir()),
         calibration=None if sample is None else Calibration(sample="test", texts=len(sample)),
@@ -124,16 +132,16 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
     (folder / "model" / "manifest.json").write_bytes(msgspec.json.encode(manifest))
 
 
-def _stage_graph(folder: Path, key: str, role: Role) -> Graph:
+def _stage_graph(folder: Path, key: str, role: Role, labels: tuple[str, ...]) -> Graph:
     name = graph_name(key, role)
     (folder / name / "1").mkdir(parents=True)
     (folder / name / "1" / "model.onnx").write_bytes(b"graph " + name.encode())
-    if role == "text_encoder":
+    if role in ("text_encoder", "text_scorer"):
         inputs = [Tensor(name=tensor, dtype="INT64", shape=(-1, -1)) for tensor in ("input_ids", "attention_mask")]
     else:
         inputs = [Tensor(name="pixel_values", dtype="UINT8", shape=(-1, *IMAGE.size, 3))]
-    output = "logits" if role == "classifier" else "embedding"
-    width = len(LABELS) if role == "classifier" else WIDTH
+    is_classifier = role in ("classifier", "text_scorer")
+    output, width = ("logits", len(labels)) if is_classifier else ("embedding", WIDTH)
     return Graph(
         name=name,
         role=role,

@@ -167,4 +167,10 @@ def _surround(tokenizer: Any, template: Template, special: dict[str, str]) -> No
     if pattern is None:
         return
     tokens = [(token, tokenizer.token_to_id(token)) for token in (bos, eos) if token]
-    tokenizer.post_processor = TemplateProcessing(single=pattern, special_tokens=tokens)
+    pairs = {
+        "cls_sep": f"{bos} $A {eos} $B:1 {eos}:1",
+        "bos_eos": f"{bos} $A {eos} {eos} $B {eos}",
+        "bos": f"{bos} $A {bos} $B",
+        "eos": f"$A {eos} $B {eos}",
+    }
+    tokenizer.post_processor = TemplateProcessing(single=pattern, pair=pairs[template], special_tokens=tokens)

@@ -41,6 +41,7 @@ class Subject:
 def subjects() -> Iterator[Subject]:
     """Yield every row in the order of the tables."""
     yield from _sentence_transformers()
+    yield from _scorers()
     yield from _popular()
 
 
@@ -71,6 +72,14 @@ def _sentence_transformers() -> Iterator[Subject]:
         yield Subject(
             group="Pooling, modules and options", name=name, library=library, place=build, expected_refusal=True
         )
+
+
+def _scorers() -> Iterator[Subject]:
+    from tiny_scorers import CLASSIFIERS, CROSS_ENCODERS
+
+    for group, builders in (("Cross-encoders", CROSS_ENCODERS), ("Text classifiers", CLASSIFIERS)):
+        for name, build in builders.items():
+            yield Subject(group=group, name=name, library="sentence_transformers", place=build)
 
 
 def _popular() -> Iterator[Subject]:

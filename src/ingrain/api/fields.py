@@ -34,9 +34,11 @@ PrecisionField = Annotated[
 TaskField = Annotated[
     Task | None,
     Meta(
-        description="timm models: `embed` removes the classifier layer, like `timm.create_model(…, num_classes=0)`; "
-        "`classify` needs weights with a classifier layer. A model that is stored for the other task is converted "
-        "again. Not given: a stored model keeps its task, and a new model classifies if its weights can."
+        description="What the model is for, if its weights can serve several tasks. sentence-transformers models: "
+        "`embed`, `rerank`, `classify`, `embed_sparse` or `embed_multi_vector`; the files of the model say what is "
+        "possible. timm models: `embed` removes the classifier layer, like `timm.create_model(…, num_classes=0)`; "
+        "`classify` needs weights with a classifier layer. A model that is stored for another task is converted "
+        "again. Not given: a stored model keeps its task, and that of a new model is found out from its files."
     ),
 ]
 NumClasses = Annotated[Literal[0] | None, Meta(description="timm models: 0 means `task` `embed`, as in timm.")]

@@ -32,7 +32,7 @@ from ingrain.api.fields import (
     Truncate,
 )
 from ingrain.api.image_steps import ImageStep
-from ingrain.vocabulary import Library, Precision
+from ingrain.vocabulary import Library, Precision, Task
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -208,11 +208,12 @@ class EmbedAnswer(Answer, frozen=True, kw_only=True):
 
 
 class LoadedModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
-    """A loaded model; ``precision`` is omitted if it is fp32."""
+    """A loaded model; ``precision`` is omitted if it is fp32, and ``task`` if it is embed."""
 
     name: str
     library: Library
     precision: Precision = "fp32"
+    task: Task = "embed"
 
 
 class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
@@ -225,7 +226,7 @@ class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """A model of the repository and its state, named as in Triton.
 
     ``reason`` says why the model is not ready, why it was not converted to another precision, or that it is being
-    tuned. ``precision`` is omitted if it is fp32.
+    tuned. ``precision`` is omitted if it is fp32, and ``task`` if it is embed.
     """
 
     name: str
@@ -233,6 +234,7 @@ class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     state: str
     pretrained: str | None = None
     precision: Precision = "fp32"
+    task: Task = "embed"
     reason: str | None = None
 
 

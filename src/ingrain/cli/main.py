@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ingrain import __version__
-from ingrain.cli import bench, completion, doctor, embed, models, serve, tune, verify
+from ingrain.cli import bench, completion, doctor, embed, models, rerank, serve, tune, verify
 from ingrain.cli.connect import complain
 from ingrain.errors import IngrainError, ServerUnreachableError, SettingsError
 
@@ -47,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     models.add_parsers(commands)
     tune.add_parser(commands)
     embed.add_parser(commands)
+    rerank.add_parser(commands)
     verify.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands, parser)

@@ -60,7 +60,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     load_parser.add_argument(
         "--task",
         choices=get_args(Task),
-        help="timm: `embed` leaves out a classifier's head; a model stored for the other task is converted again.",
+        help="what the model is for, if its files leave a choice; one stored for another task is converted again.",
     )
     unload_parser = add_command(commands, "unload", "unload a model", unload, examples=_UNLOAD_EXAMPLES)
     unload_parser.add_argument("name", help=_NAME)

@@ -158,7 +158,17 @@ def _text(manifest: Manifest) -> str:
 def _measured(proof: Verification) -> str:
     if proof.tolerance is not None:
         allowed = f"largest difference {proof.max_abs_diff:.2g} of {proof.tolerance:.2g} allowed"
+        if proof.relative_tolerance is not None:
+            return (
+                f"{allowed} ({proof.measured}), {proof.max_relative_diff:.2g} of {proof.relative_tolerance:.2g} of the "
+                "raw outputs' size"
+            )
         return f"{allowed}, smallest cosine {proof.min_cosine:.6f}"
+    if proof.rank_correlation_floor is not None:
+        return (
+            f"rank correlation {proof.rank_correlation:.4f} of at least {proof.rank_correlation_floor:.4f} asked, mean "
+            f"difference {proof.mean_abs_diff:.4f} of at most {proof.mean_abs_diff_limit:.4f} ({proof.measured})"
+        )
     return (
         f"mean cosine {proof.mean_cosine:.4f} of at least {proof.mean_cosine_floor:.4f} asked, smallest "
         f"{proof.min_cosine:.4f} of {proof.min_cosine_floor:.4f}"

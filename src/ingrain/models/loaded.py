@@ -19,6 +19,7 @@ from ingrain.errors import IngrainError, ModalityError
 from ingrain.models.queues import QueueLimits, queue_of, row_key
 from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor
+from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import TextThreads
 from ingrain.repository.manifest import ImagePreprocess, Manifest
@@ -36,6 +37,7 @@ class LoadedModel:
         manifest: The published manifest.
         queues: One queue per graph, by the graph's role; each returns ``float32 [N, …]``.
         text: Tokenizer; None if the model takes no text.
+        pairs: Tokenizer of pairs of texts; None if the model does not score pairs.
         text_threads: Threads of this process for texts that take long to tokenize.
         image: Image preprocessing; None if the model takes no images.
         calibration: Ranges of text vectors; None if they were not measured.
@@ -48,6 +50,7 @@ class LoadedModel:
     manifest: Manifest
     queues: dict[Role, Batcher[Any]] = field(default_factory=dict)
     text: TextPreprocessor | None = None
+    pairs: PairTokenizer | None = None
     text_threads: TextThreads = field(default_factory=TextThreads)
     image: ImagePreprocessor | None = None
     calibration: CalibrationRanges | None = None
@@ -69,27 +72,32 @@ class LoadedModel:
         """
         queue = self.queues.get(role)
         if queue is None:
-            raise ModalityError(f"Model {self.manifest.name!r} does not {what}.", param=param)
+            does = " and ".join(ROLES[graph.role].does for graph in self.manifest.graphs)
+            raise ModalityError(f"Model {self.manifest.name!r} does not {what}. It {does}.", param=param)
         return queue
 
-    def text_queue(self, param: str, cache_group: int | None) -> Queue[Any]:
-        """Return the queue of the text encoder.
+    def text_queue(
+        self, param: str, cache_group: int | None, role: Role = "text_encoder", what: str | None = None
+    ) -> Queue[Any]:
+        """Return the queue of a graph that takes texts, behind the cache of rows.
 
         Args:
-            param: Request field with the texts, for the error.
+            param: Request field that needs the graph, for the error.
             cache_group: Group of requests that share cached rows; None to compute all rows.
+            role: Role of the graph.
+            what: As in ``queue``; by default what a model without a text encoder does not do.
 
         Raises:
-            ModalityError: The model takes no text.
+            ModalityError: The model has no graph with this role.
         """
         if cache_group is not None:
-            cached = self.cached_queues.get(("text_encoder", cache_group))
+            cached = self.cached_queues.get((role, cache_group))
             if cached is not None:
                 return cached
-        queue = self.queue("text_encoder", param, "take text")
+        queue = self.queue(role, param, what or ("take text" if self.text is None else "embed texts"))
         if cache_group is None or self.row_cache is None:
             return queue
-        cached = self.cached_queues["text_encoder", cache_group] = CachedQueue(queue, self.row_cache, row_key)
+        cached = self.cached_queues[role, cache_group] = CachedQueue(queue, self.row_cache, row_key)
         return cached
 
     def close(self, error: IngrainError) -> None:
@@ -123,10 +131,12 @@ def open_model(
         images: Creates the image preprocessor, if the model takes images.
     """
     manifest = entry.manifest
+    text = TextPreprocessor.open(manifest.text, entry.folder) if manifest.text is not None else None
     return LoadedModel(
         manifest=manifest,
         queues={graph.role: queue_of(graph, manifest, engine, limits) for graph in manifest.graphs},
-        text=TextPreprocessor.open(manifest.text, entry.folder) if manifest.text is not None else None,
+        text=text,
+        pairs=PairTokenizer(text) if text is not None and manifest.scoring is not None else None,
         text_threads=limits.text_threads,
         image=images(manifest.image) if manifest.image is not None else None,
         calibration=_calibration(entry),

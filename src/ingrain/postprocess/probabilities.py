@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.float32]
+Activation = Literal["identity", "sigmoid", "softmax", "tanh", "relu"]
+
+
+def activate(logits: Scores, activation: Activation) -> Scores:
+    """Return what a cross-encoder's activation function makes of logits, ``float32 [N, K]``."""
+    match activation:
+        case "sigmoid":
+            return sigmoid(logits)
+        case "softmax":
+            return softmax(logits)
+        case "tanh":
+            return np.tanh(logits)
+        case "relu":
+            return np.maximum(logits, 0)
+        case _:
+            return logits
 
 
 def softmax(logits: Scores) -> Scores:

@@ -153,6 +153,54 @@ class TextPreprocessor:
             return found
         return self.encode(texts, prompt=prompt, cut_side=cut_side, counts_all=counts_all)
 
+    def encode_bare(self, texts: Sequence[str], *, counts_all: bool = True) -> list[TokenizedText]:
+        """Tokenize texts without special tokens and without a prompt, for sequences of several texts.
+
+        Args:
+            texts: Any number of texts.
+            counts_all: As in ``encode``.
+
+        Returns:
+            One item per text: at most ``max_tokens`` ids, and how many others the text has.
+
+        Raises:
+            TokenizerError: The tokenizer failed on one of the texts.
+        """
+        try:
+            return self._encode_bare(clean_texts(texts, self.config.clean), counts_all=counts_all)
+        except BaseException as error:
+            if not is_tokenizer_failure(error):
+                raise
+            raise TokenizerError(_FAILED) from error
+
+    def _encode_bare(self, texts: Sequence[str], *, counts_all: bool) -> list[TokenizedText]:
+        items, cache, longest = [], self._word_cache, self.config.max_tokens
+        before, behind = (ID_BYTES * len(ids) for ids in (self._special.prefix, self._special.suffix))
+        for text in texts:
+            if cache is not None and (len(text) <= longest or not self._is_very_long(text)):
+                ids = cache.encode(text)
+                if len(ids) < ID_BYTES * longest:
+                    items.append(TokenizedText(ids[before : len(ids) - behind]))
+                    continue
+            if self._split is not None:
+                text = self._split(text)
+            only_start = not counts_all and self.may_be_cut and self.cut_side == "right"
+            encode = self._encode_starts if only_start else self._encode
+            (encoding,) = encode([text], add_special_tokens=False)
+            cut_tokens = sum(map(len, encoding.overflowing))
+            items.append(TokenizedText.of(self._zero(encoding.ids), cut_tokens=cut_tokens))
+        return items
+
+    @property
+    def backend(self) -> Tokenizer:
+        """The tokenizer itself, which cuts texts at ``max_tokens``."""
+        return self._tokenizer
+
+    @property
+    def cut_side(self) -> CutSide:
+        """Side on which texts are cut by default."""
+        return self._special.cut_side
+
     def _look_up(self, texts: Sequence[str], prompt: str) -> TokenizedTexts | None:
         """Return the texts' ids from the cache of words; None if many words are new, or a text may have to be cut."""
         cache, longest = self._word_cache, self.config.max_tokens
@@ -191,9 +239,9 @@ class TextPreprocessor:
         if self._split is not None:
             texts = [self._split(text) for text in texts]
         if counts_all or not self.may_be_cut or (cut_side or self._special.cut_side) == "left":
-            encodings = self._encode(texts)
+            encodings = self._encode(texts, add_special_tokens=self.config.add_special_tokens)
         else:
-            encodings = self._encode_starts(texts)
+            encodings = self._encode_starts(texts, add_special_tokens=self.config.add_special_tokens)
         longest, items = self.config.max_tokens, []
         for encoding in encodings:
             ids, type_ids = encoding.ids, encoding.type_ids
@@ -205,22 +253,22 @@ class TextPreprocessor:
             )
         return items
 
-    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
-        return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self.config.add_special_tokens)
+    def _encode(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
 
-    def _encode_starts(self, texts: Sequence[str]) -> list[Encoding]:
+    def _encode_starts(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[Encoding]:
         """Encode the start of each text, and a longer one until it has more tokens than the model takes.
 
         Then the tokens of the rest would all be cut off.
         """
         starts = [start_of(text, self.start_chars) for text in texts]
-        encodings = self._encode(starts)
+        encodings = self._encode(starts, add_special_tokens=add_special_tokens)
         for index, (text, start) in enumerate(zip(texts, starts, strict=True)):
             chars = self.start_chars
             while len(start) < len(text) and not encodings[index].overflowing:
                 chars *= _LONGER_START
                 start = start_of(text, chars)
-                (encodings[index],) = self._encode([start])
+                (encodings[index],) = self._encode([start], add_special_tokens=add_special_tokens)
         return encodings
 
     def _own_ids(self, encoding: Encoding) -> list[int]:

@@ -142,7 +142,7 @@ class Maker:
 
 def _task_of(manifest: Manifest) -> Task | None:
     """Return a stored model's task if its library lets the user choose one."""
-    return manifest.task if LIBRARIES[manifest.library].task_can_be_chosen else None
+    return manifest.task if LIBRARIES[manifest.library].tasks else None
 
 
 def check_revision(ref: ModelRef, manifest: Manifest) -> None:

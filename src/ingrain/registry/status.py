@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ingrain.registry.slots import Slot, State
-from ingrain.vocabulary import Library, Precision
+from ingrain.vocabulary import Library, Precision, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,7 @@ class ModelStatus:
     state: State
     pretrained: str | None = None
     precision: Precision = "fp32"
+    task: Task = "embed"
     reason: str | None = None
 
 
@@ -34,5 +35,6 @@ def status_of(slot: Slot) -> ModelStatus:
         state=slot.state,
         pretrained=slot.ref.pretrained,
         precision=slot.model.manifest.precision if slot.model is not None else slot.ref.precision or "fp32",
+        task=slot.model.manifest.task if slot.model is not None else slot.ref.task or "embed",
         reason=reason,
     )

@@ -96,7 +96,12 @@ def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
         return ModelStatus(name=entry.name, library=None, state="UNAVAILABLE", reason=entry.error.message)
     m = entry.manifest
     return ModelStatus(
-        name=m.name, library=m.library, state="UNAVAILABLE", pretrained=m.pretrained, precision=m.precision
+        name=m.name,
+        library=m.library,
+        state="UNAVAILABLE",
+        pretrained=m.pretrained,
+        precision=m.precision,
+        task=m.task,
     )
 
 

@@ -197,11 +197,24 @@ class Similarity(msgspec.Struct, frozen=True):
     activation: Literal["softmax", "sigmoid"] = "softmax"
 
 
+class Scoring(msgspec.Struct, frozen=True):
+    """How the logits of a text scorer become scores and probabilities.
+
+    Attributes:
+        activation: What ``CrossEncoder.predict`` applies to the logits: to each by itself, or over all for ``softmax``.
+        problem: What the classes are: alternatives (``single_label``), independent of each other (``multi_label``), or
+            none but a quantity (``regression``).
+    """
+
+    activation: Literal["identity", "sigmoid", "softmax", "tanh", "relu"] = "identity"
+    problem: Literal["single_label", "multi_label", "regression"] = "single_label"
+
+
 class Verification(msgspec.Struct, frozen=True):
     """Differences to the source library, measured before the model was published.
 
     Attributes:
-        max_abs_diff: Largest difference of a vector element to the source library's, both vectors at unit length.
+        max_abs_diff: Largest difference of an element to the source library's, in what ``measured`` names.
         min_cosine: Smallest cosine between the graph's vector and the source library's.
         padding_diff: Largest difference between a row alone and the same row in a padded batch.
         cases: Number of compared vectors.
@@ -210,6 +223,14 @@ class Verification(msgspec.Struct, frozen=True):
         mean_cosine: Mean of the cosines between the graph's vectors and the source library's.
         mean_cosine_floor: Lower limit of ``mean_cosine``.
         min_cosine_floor: Lower limit of ``min_cosine``.
+        measured: What ``max_abs_diff``, ``padding_diff`` and ``tolerance`` are differences of: elements of vectors at
+            unit length, or others that the graph's role has instead (``probabilities``).
+        max_relative_diff: Largest difference of the raw outputs, as a share of their size; None if not measured.
+        relative_tolerance: Limit of ``max_relative_diff``.
+        mean_abs_diff: Mean over the rows of the largest difference of an element; only of scores.
+        mean_abs_diff_limit: Limit of ``mean_abs_diff`` below float32.
+        rank_correlation: Spearman's rank correlation of the scores with the source's; only of scores.
+        rank_correlation_floor: Lower limit of ``rank_correlation`` below float32.
     """
 
     max_abs_diff: float
@@ -221,6 +242,13 @@ class Verification(msgspec.Struct, frozen=True):
     mean_cosine: float | None = None
     mean_cosine_floor: float | None = None
     min_cosine_floor: float | None = None
+    measured: str = "unit_vectors"
+    max_relative_diff: float | None = None
+    relative_tolerance: float | None = None
+    mean_abs_diff: float | None = None
+    mean_abs_diff_limit: float | None = None
+    rank_correlation: float | None = None
+    rank_correlation_floor: float | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -270,8 +298,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         graphs: The graphs of the model.
         text: Preprocessing of texts, if the model takes text.
         image: Preprocessing of images, if the model takes images.
-        labels: Names of the classes, if the model has a classifier.
+        labels: Names of the classes, if the model classifies; a reranker's single logit has a name, too.
         similarity: How text and image vectors are compared, if the model has both towers.
+        scoring: How logits become scores, if the model scores texts or pairs of texts.
         files: Side files (the tokenizer), relative to the manifest's folder.
         verification: The measured differences by role.
         calibration: The calibration of int8 vectors, if the model takes text.
@@ -294,6 +323,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     image: ImagePreprocess | None = None
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None
+    scoring: Scoring | None = None
     files: tuple[StoredFile, ...] = ()
     verification: dict[Role, Verification] = {}
     calibration: Calibration | None = None
@@ -306,6 +336,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, tunings=())
 
     @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that the model serves, its main purpose first; they follow from the roles of its graphs."""
+        served = dict.fromkeys(task for graph in self.graphs for task in ROLES[graph.role].tasks)
+        if len(self.labels) > 1:
+            served.pop("rerank", None)  # which needs one score per pair
+        return tuple(served)
+
+    @property
     def task(self) -> Task:
-        """``classify`` if a graph is a classifier, else ``embed``."""
-        return "classify" if any(graph.role == "classifier" for graph in self.graphs) else "embed"
+        """The model's main purpose."""
+        return self.tasks[0]

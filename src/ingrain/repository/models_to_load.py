@@ -33,8 +33,8 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
         return model_key(self.name, self.library, self.pretrained)
 
     def is_met_by(self, manifest: Manifest) -> bool:
-        """Return True if a stored model has the reference's precision and task, where given."""
-        return self.precision in (None, manifest.precision) and self.task in (None, manifest.task)
+        """Return True if a stored model has the reference's precision and serves its task, where given."""
+        return self.precision in (None, manifest.precision) and self.task in (None, *manifest.tasks)
 
 
 class _Named(msgspec.Struct):

@@ -13,7 +13,7 @@ from ingrain.export.onnx.onnx_file import CannotConvert
 from ingrain.export.precision.equalize import Range
 from ingrain.export.precision.quantize import Int8Plan, quantize_columns, write_int8
 from ingrain.export.precision.ranges import measure_ranges
-from ingrain.export.proof.deviation import Deviation, Floors
+from ingrain.export.proof.deviation import Deviation, Difference, Floors, Tolerance
 
 NUMBERS = np.random.default_rng(7)
 WIDE = NUMBERS.normal(size=(32, 96)).astype(np.float32)
@@ -326,15 +326,15 @@ def test_each_floor_refuses_alone_and_names_what_was_measured(
 ) -> None:
     floors = Floors(mean_cosine=0.9, min_cosine=0.6, own_cosine=0.95)
     good = Deviation()
-    good.add((0.1, 0.95), (0.0, 1.0))
-    good.check(1e-4, floors, what="vectors")
-    kept = good.verification(tolerance=1e-4, floors=floors)
+    good.add(Difference(0.1, 0.95), Difference(0.0, 1.0))
+    good.check(Tolerance(absolute=1e-4), floors, what="vectors")
+    kept = good.verification(tolerance=Tolerance(absolute=1e-4), floors=floors)
     assert (kept.mean_cosine, kept.mean_cosine_floor, kept.min_cosine_floor, kept.tolerance) == (0.95, 0.9, 0.6, None)
     bad = Deviation()
-    bad.add(to_source, to_itself)
+    bad.add(Difference(*to_source), Difference(*to_itself))
     if to_source[1] == 0.5:
         for _ in range(20):
-            bad.add((0.0, 1.0), (0.0, 1.0))
+            bad.add(Difference(0.0, 1.0), Difference(0.0, 1.0))
     with pytest.raises(VerificationError, match=r"0\.9 \(0\.6; 0\.95\) is required") as caught:
-        bad.check(1e-4, floors, what="vectors")
+        bad.check(Tolerance(absolute=1e-4), floors, what="vectors")
     assert caught.value.facts["meanCosineFloor"] == 0.9

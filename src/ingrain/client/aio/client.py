@@ -13,6 +13,7 @@ from ingrain.client.aio.embed_image import EmbedImage
 from ingrain.client.aio.embed_text import EmbedText
 from ingrain.client.aio.first_generation import FirstGeneration
 from ingrain.client.aio.models import Models
+from ingrain.client.aio.score_text import ScoreText
 from ingrain.client.aio.server import Server
 from ingrain.client.aio.tuning import Tuning
 from ingrain.client.aio.zero_shot import ClassifyImageZeroShot
@@ -21,7 +22,16 @@ from ingrain.client.retry import RetryPolicy
 
 
 class AsyncClient(
-    FirstGeneration, EmbedText, EmbedImage, EmbedBoth, ClassifyImage, ClassifyImageZeroShot, Models, Tuning, Server
+    FirstGeneration,
+    EmbedText,
+    EmbedImage,
+    EmbedBoth,
+    ClassifyImage,
+    ClassifyImageZeroShot,
+    ScoreText,
+    Models,
+    Tuning,
+    Server,
 ):
     """A client of both planes of an Ingrain server.
 

@@ -11,6 +11,7 @@ from ingrain.client.aio.classify_image import ClassifyImage
 from ingrain.client.aio.embed_both import EmbedBoth
 from ingrain.client.aio.embed_image import EmbedImage
 from ingrain.client.aio.embed_text import EmbedText
+from ingrain.client.aio.score_text import ScoreText
 from ingrain.client.aio.zero_shot import ClassifyImageZeroShot
 from ingrain.client.requests import ModelName
 from ingrain.vocabulary import Library
@@ -64,6 +65,10 @@ class AsyncModel:
     embed = _of_model(EmbedBoth.embed)
     classify_image = _of_model(ClassifyImage.classify_image)
     classify_image_zero_shot = _of_model(ClassifyImageZeroShot.classify_image_zero_shot)
+    rerank = _of_model(ScoreText.rerank)
+    score = _of_model(ScoreText.score)
+    classify_text = _of_model(ScoreText.classify_text)
+    classify_text_zero_shot = _of_model(ScoreText.classify_text_zero_shot)
     infer_text, infer_image, infer = embed_text, embed_image, embed  # names of the first generation of clients
 
     async def load(self) -> types.MessageAnswer:

@@ -16,13 +16,23 @@ from ingrain.client.sync.embed_image import EmbedImage
 from ingrain.client.sync.embed_text import EmbedText
 from ingrain.client.sync.first_generation import FirstGeneration
 from ingrain.client.sync.models import Models
+from ingrain.client.sync.score_text import ScoreText
 from ingrain.client.sync.server import Server
 from ingrain.client.sync.tuning import Tuning
 from ingrain.client.sync.zero_shot import ClassifyImageZeroShot
 
 
 class Client(
-    FirstGeneration, EmbedText, EmbedImage, EmbedBoth, ClassifyImage, ClassifyImageZeroShot, Models, Tuning, Server
+    FirstGeneration,
+    EmbedText,
+    EmbedImage,
+    EmbedBoth,
+    ClassifyImage,
+    ClassifyImageZeroShot,
+    ScoreText,
+    Models,
+    Tuning,
+    Server,
 ):
     """A client of both planes of an Ingrain server.
 

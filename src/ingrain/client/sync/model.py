@@ -13,6 +13,7 @@ from ingrain.client.sync.classify_image import ClassifyImage
 from ingrain.client.sync.embed_both import EmbedBoth
 from ingrain.client.sync.embed_image import EmbedImage
 from ingrain.client.sync.embed_text import EmbedText
+from ingrain.client.sync.score_text import ScoreText
 from ingrain.client.sync.zero_shot import ClassifyImageZeroShot
 from ingrain.vocabulary import Library
 
@@ -65,6 +66,10 @@ class Model:
     embed = _of_model(EmbedBoth.embed)
     classify_image = _of_model(ClassifyImage.classify_image)
     classify_image_zero_shot = _of_model(ClassifyImageZeroShot.classify_image_zero_shot)
+    rerank = _of_model(ScoreText.rerank)
+    score = _of_model(ScoreText.score)
+    classify_text = _of_model(ScoreText.classify_text)
+    classify_text_zero_shot = _of_model(ScoreText.classify_text_zero_shot)
     infer_text, infer_image, infer = embed_text, embed_image, embed  # names of the first generation of clients
 
     def load(self) -> types.MessageAnswer:

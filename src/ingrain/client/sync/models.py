@@ -37,8 +37,9 @@ class Models(Caller):
             pretrained: Weight tag of an OpenCLIP model.
             revision: Branch, tag or commit on the hub.
             precision: ``fp32``, ``fp16``, ``int8`` or ``int8-safe``; a model stored in another is converted again.
-            task: For timm: ``embed`` leaves out a classifier's head, ``classify`` requires a classifier; a model
-                stored for the other task is converted again.
+            task: What the model is for, if its files leave a choice; None: found out from them. For timm, ``embed``
+                leaves out a classifier's head and ``classify`` requires a classifier. A model stored for another task
+                is converted again.
 
         Returns:
             The model, ready.

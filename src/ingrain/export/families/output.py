@@ -73,6 +73,7 @@ def describe_model(job: ExportJob, commit: str | None, model: Description, **con
         image=model.preparation.image,
         labels=model.labels,
         similarity=model.similarity,
+        scoring=model.scoring,
         files=_files(model_folder(job)),
         **converted,
     )

@@ -19,7 +19,7 @@ from ingrain.export.process.load_errors import load_errors
 from ingrain.export.proof.compare import Count, References
 from ingrain.export.weights.independent_load import IndependentLoads
 from ingrain.progress import Progress
-from ingrain.repository.manifest import Code, ImagePreprocess, Similarity, TextPreprocess
+from ingrain.repository.manifest import Code, ImagePreprocess, Scoring, Similarity, TextPreprocess
 from ingrain.vocabulary import Library, Role
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class Description:
         preparation: How the server prepares the inputs.
         labels: Class names of a classifier.
         similarity: How text and image vectors are compared.
+        scoring: How the logits of a text scorer become scores.
     """
 
     architecture: str
@@ -135,6 +136,7 @@ class Description:
     preparation: Preparation
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None
+    scoring: Scoring | None = None
 
 
 class Source(ABC):

@@ -19,7 +19,7 @@ from ingrain.export.precision.quantize import products_with_weights
 from ingrain.export.process.threads import export_threads
 from ingrain.machine_faults import raise_if_machines
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.preprocess.tokenized import collate
+from ingrain.preprocess.tokenized import TokenizedText, collate
 
 Arrays = dict[str, NDArray[np.int64]]
 
@@ -88,13 +88,23 @@ def _output_ranges(model: Any, values: dict[str, int]) -> None:
 def sample_batches(
     preprocessor: TextPreprocessor, inputs: Iterable[str], report: Callable[[int, int], None]
 ) -> Iterator[Arrays]:
-    """Yield short texts and passages of the calibration sample in batches of texts with equal lengths.
+    """Return short texts and passages of the calibration sample in batches of texts with equal lengths.
 
     So there is no padding, except for models that take only one length.
     """
     texts = calibration_texts()
     passages = [" ".join(texts[start :: len(texts) // _TEXTS_IN_A_PASSAGE]) for start in range(_PASSAGES)]
-    items = sorted(filter(len, preprocessor.encode([*texts[::_EVERY], *passages])), key=len)
+    return batches_of_equal_length(preprocessor.encode([*texts[::_EVERY], *passages]), preprocessor, inputs, report)
+
+
+def batches_of_equal_length(
+    sample: Iterable[TokenizedText],
+    preprocessor: TextPreprocessor,
+    inputs: Iterable[str],
+    report: Callable[[int, int], None],
+) -> Iterator[Arrays]:
+    """Yield the items of a sample in batches of equal lengths."""
+    items = sorted(filter(len, sample), key=len)
     names, done = list(inputs), 0
     for _, same in groupby(items, key=len):
         batch = list(same)

@@ -20,8 +20,8 @@ class ExportJob(SourceSpec, frozen=True, kw_only=True):
     Attributes:
         code_commits: Commits at which to fetch custom code, by repository, for models that used that code before.
         precision: Precision of the graphs.
-        task: Task of a timm model: ``embed`` removes the classifier layer, ``classify`` requires one; None: decided by
-            the weights.
+        task: What the model is for; None: found out from its files and weights. Of a timm model, ``embed`` removes
+            the classifier layer and ``classify`` requires one.
         on_gpu: True: the graphs will run on this machine's GPU, and are proved on it and optimized for it.
         packs_tokens: True: float32 text encoders run most operators on real tokens only, where that is proved. For
             graphs that will run on a CPU.

@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import ExportError, VerificationError
-from ingrain.export.proof.deviation import Deviation, Floors
+from ingrain.export.proof.deviation import Deviation, Difference, Floors, Tolerance
 from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.manifest import Verification
 
 Floats = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
-Distance = Callable[[Floats, Floats], tuple[float, float]]
-"""Returns the largest difference between two rows, and their cosine."""
+Distance = Callable[[Floats, Floats], Difference]
+"""Returns how far two rows are from each other."""
 Count = Callable[[int, int], None]
 """Called with the number of finished cases, and the total."""
 
 
-def compare(ours: Floats, theirs: Floats) -> tuple[float, float]:
-    """Return the largest difference between two vectors at unit length, and their cosine.
+def compare(ours: Floats, theirs: Floats) -> Difference:
+    """Return the difference between two vectors at unit length.
 
     If one of them is a zero vector, they are compared as they are.
     """
@@ -32,15 +32,24 @@ def compare(ours: Floats, theirs: Floats) -> tuple[float, float]:
     norm_a, norm_b = np.linalg.norm(a), np.linalg.norm(b)
     if norm_a < 1e-12 or norm_b < 1e-12:
         difference = float(np.abs(a - b).max())
-        return difference, 1.0 if difference == 0 else 0.0
+        return Difference(difference, 1.0 if difference == 0 else 0.0)
     a, b = a / norm_a, b / norm_b
-    return float(np.abs(a - b).max()), float(a @ b)
+    return Difference(float(np.abs(a - b).max()), float(a @ b))
 
 
-def compare_logits(ours: Floats, theirs: Floats) -> tuple[float, float]:
-    """Return the largest difference between two rows of logits, as probabilities or unit vectors, and their cosine."""
-    difference, cosine = compare(ours, theirs)
-    return max(difference, float(np.abs(_softmax(ours) - _softmax(theirs)).max())), cosine
+def compare_logits(ours: Floats, theirs: Floats) -> Difference:
+    """Return the larger difference between two rows of logits: as probabilities, or as unit vectors."""
+    difference, cosine, _ = compare(ours, theirs)
+    return Difference(max(difference, float(np.abs(softmax(ours) - softmax(theirs)).max())), cosine)
+
+
+def relative_difference(ours: Floats, theirs: Floats) -> float:
+    """Return the largest difference between elements of two rows, as a share of the second's largest one.
+
+    Rows below 1 are compared as they are: a score of about 0 has no relative error that means anything.
+    """
+    a, b = (row.astype(np.float64) for row in (ours, theirs))
+    return float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,8 @@ class References(ABC):
     Attributes:
         expected: The source's outputs, float32 ``[N, D]``, one row per input.
         distance: How two rows are compared.
+        relative_tolerance: Limit of the relative difference, for a distance that has one.
+        measured: What the distance's absolute difference is measured in, as the manifest states it.
         tokenizer_cases: Number of texts whose token ids were equal.
         source_padding_diff: How much padding changes the source's own vectors, if that is too much for inputs of
             unequal lengths in one batch; else None.
@@ -60,6 +71,8 @@ class References(ABC):
 
     expected: Floats
     distance: Distance = compare
+    relative_tolerance: float | None = None
+    measured: str = "unit_vectors"
     tokenizer_cases: int = 0
     source_padding_diff: float | None = None
 
@@ -89,6 +102,10 @@ class References(ABC):
     @abstractmethod
     def sample(self, names: Sequence[str]) -> Arrays:
         """Return a small batch for the exporter to trace: several items, of unequal lengths if possible."""
+
+    def new_deviation(self) -> Deviation:
+        """Return what accumulates the differences of a proof, and decides."""
+        return Deviation()
 
     def of_fixed_length(self) -> References:
         """Return the same references for a graph that accepts texts of the full length only."""
@@ -120,7 +137,7 @@ def prove(
     Args:
         session: An ``onnxruntime.InferenceSession``.
         references: The inputs and the source's outputs.
-        tolerance: Largest allowed difference of an element of a unit-length vector; ignored if there are floors.
+        tolerance: Largest allowed absolute difference; ignored if there are floors.
         report: Called with the number of finished rows, and the total.
         floors: Least cosines, for a lower precision.
 
@@ -131,16 +148,18 @@ def prove(
     batches = references.batches()
     total = sum(map(len, batches))
     alone: dict[int, Floats] = {}
-    deviation = Deviation()
+    deviation = references.new_deviation()
     for batch in batches:
         report(deviation.cases, total)
         rows = _run(session, references.arrays(batch, names), (len(batch), references.width))
         for number, row in zip(batch, rows, strict=True):
             to_itself = references.distance(row, alone.setdefault(number, row))
             deviation.add(references.distance(row, references.expected[number]), to_itself)
-    deviation.check(tolerance, floors, what=references.outputs)
+            deviation.add_rows(row, references.expected[number])
+    allowed = Tolerance(absolute=tolerance, relative=references.relative_tolerance, measured=references.measured)
+    deviation.check(allowed, floors, what=references.outputs)
     return deviation.verification(
-        tolerance=tolerance,
+        tolerance=allowed,
         floors=floors,
         # If only equal lengths share a batch, report the effect of padding on the source itself.
         padding_diff=references.source_padding_diff,
@@ -164,7 +183,8 @@ def _run(session: Any, arrays: Arrays, shape: tuple[int, int]) -> Floats:
     return rows
 
 
-def _softmax(logits: Floats) -> NDArray[np.float64]:
+def softmax(logits: Floats) -> NDArray[np.float64]:
+    """Return the probabilities of a row of logits."""
     powers = np.exp(logits.astype(np.float64) - float(logits.max()))
     probabilities: NDArray[np.float64] = powers / powers.sum()
     return probabilities

@@ -7,9 +7,10 @@ tokenizer is compared on several hundred more texts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,6 +22,9 @@ from ingrain.export.proof.compare import Arrays, Count, Floats, References, chec
 from ingrain.export.proof.texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText, collate
+from ingrain.repository.manifest import TextPreprocess
+
+Item = TypeVar("Item")
 
 # Attention costs heads x tokens squared: one text of 8192 tokens can take minutes and gigabytes. The proof does
 # not run longer texts than this. Effects that depend on the length (windows, chunks, position tables) show well below.
@@ -124,7 +128,7 @@ def ask_text_source(
         ExportError: The source's own vectors cannot be compared.
     """
     tokenizer_cases = compare_tokenizers(source, preprocessor, inputs)
-    texts = _texts(preprocessor, source.parameters, brief=brief)
+    texts = texts_to_prove(preprocessor, source.parameters, brief=brief)
     items, rows = [], []
     for done, (text, prompt) in enumerate(texts):
         report(done, len(texts))
@@ -147,19 +151,43 @@ def ask_text_source(
 def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, inputs: Sequence[str]) -> int:
     """Compare the inputs of graph and source network for many texts, and return the number of texts."""
     texts = tokenizer_texts(source.special_tokens, preprocessor.config.max_tokens)
+    return compare_token_ids(
+        source.tokenize, partial(preprocessor.encode, prompt=""), texts, preprocessor.config, inputs
+    )
+
+
+def compare_token_ids(
+    tokenize: Callable[[Sequence[Item]], dict[str, NDArray[np.int64]]],
+    encode: Callable[[Sequence[Item]], Sequence[TokenizedText]],
+    texts: Sequence[Item],
+    config: TextPreprocess,
+    inputs: Sequence[str],
+) -> int:
+    """Compare the inputs of graph and source network for texts or pairs, and return their number.
+
+    Args:
+        tokenize: The source's tokenization.
+        encode: The server's.
+        texts: The texts or pairs.
+        config: The model's text rules.
+        inputs: Names of the graph's inputs.
+
+    Raises:
+        VerificationError: The two differ.
+    """
     names = [name for name in inputs if name != "pooling_mask"]
     for start in range(0, len(texts), 16):
         batch = texts[start : start + 16]
-        items = preprocessor.encode(batch, prompt="")
-        if not preprocessor.config.allow_empty:
+        items = encode(batch)
+        if not config.allow_empty:
             kept = [index for index, item in enumerate(items) if len(item)]
             batch, items = [batch[index] for index in kept], [items[index] for index in kept]
         if not items:
             continue
-        theirs = source.tokenize(batch)
+        theirs = tokenize(batch)
         # A source may pad beyond the longest text (CLIP: to the context length).
         width = theirs["input_ids"].shape[1]
-        ours = collate(items, preprocessor.config, names, length=width)
+        ours = collate(items, config, names, length=width)
         for name in names:
             differing = _differing_rows(ours[name], theirs[name])
             if differing:
@@ -175,7 +203,7 @@ def longest_proved(max_tokens: int, parameters: int) -> int:
     return min(max_tokens, LONGEST_PROVED_LARGE if parameters > LARGE_PARAMETERS else LONGEST_PROVED)
 
 
-def _texts(preprocessor: TextPreprocessor, parameters: int, *, brief: bool) -> list[tuple[str, str | None]]:
+def texts_to_prove(preprocessor: TextPreprocessor, parameters: int, *, brief: bool) -> list[tuple[str, str | None]]:
     """Return texts with their prompts (None: the model's default), shortest first."""
     longest = longest_proved(preprocessor.config.max_tokens, parameters)
 
@@ -210,7 +238,7 @@ def _source_padding_diff(source: TextSource) -> float:
     """Measure how much padding changes the source's own vectors."""
     short = [AWKWARD[4], "river", AWKWARD[10]]
     padded = source.embed([*short, " ".join(AWKWARD[4:12])], batch_size=len(short) + 1)
-    return max(compare(padded[row], source.embed([text])[0])[0] for row, text in enumerate(short))
+    return max(compare(padded[row], source.embed([text])[0]).absolute for row, text in enumerate(short))
 
 
 def _differing_rows(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _TEXT_MODEL = {"name": "intfloat/e5-small-v2"}
+_RERANKER = {"name": "cross-encoder/ms-marco-MiniLM-L6-v2"}
 _TIMM = {"name": "timm/resnet18.a1_in1k", "library": "timm"}
 _CLIP_WEIGHTS = {"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}
 _TIMM_WEIGHTS = {"name": "resnet18", "pretrained": "a1_in1k"}
@@ -19,6 +20,19 @@ BODIES: Mapping[str, Mapping[str, object]] = {
     "embed": {**_CLIP_WEIGHTS, "text": "a red square", "image": _PICTURE},
     "classify_image": {**_TIMM, "image": [_PICTURE]},
     "classify_image_zero_shot": {**_CLIP_WEIGHTS, "image": [_PICTURE], "labels": ["red", "green"]},
+    "rerank": {
+        **_RERANKER,
+        "query": "Where does the river run?",
+        "documents": ["The river runs to the sea.", "A quiet stone."],
+        "topN": 1,
+    },
+    "score": {**_RERANKER, "pairs": [["Where does the river run?", "The river runs to the sea."]]},
+    "classify_text": {"name": "distilbert/distilbert-base-uncased-finetuned-sst-2-english", "text": ["What a day!"]},
+    "classify_text_zero_shot": {
+        "name": "cross-encoder/nli-deberta-v3-small",
+        "text": ["The river has burst its banks."],
+        "labels": ["weather", "sports"],
+    },
     "openai_embeddings": {"model": _TEXT_MODEL["name"], "input": ["The river runs to the sea."]},
     "infer_text": {**_TEXT_MODEL, "text": ["The river runs to the sea."]},
     "infer_image": {**_CLIP_WEIGHTS, "image": [_PICTURE]},

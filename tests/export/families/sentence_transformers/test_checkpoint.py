@@ -240,14 +240,6 @@ def test_full_attention_makes_a_big_bird_convertible(folder: Path) -> None:
     inspect(folder, trust_remote_code=False)
 
 
-@pytest.mark.parametrize(
-    ("kind", "word"), [("CrossEncoder", "reranker"), ("SparseEncoder", "sparse"), ("MultiVectorEncoder", "per token")]
-)
-def test_models_without_one_dense_vector_a_text_are_refused(folder: Path, kind: str, word: str) -> None:
-    write(folder, "config_sentence_transformers.json", {"model_type": kind})
-    assert word in refusal(folder)
-
-
 def test_an_adapter_is_refused(folder: Path) -> None:
     write(folder, "adapter_config.json", {})
     assert "adapter" in refusal(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,21 +83,23 @@ class Checkpoint:
     custom_code: bool
 
 
-def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
+def inspect(
+    folder: Path, *, trust_remote_code: bool, transformer_tasks: Collection[str] = ("feature-extraction",)
+) -> Checkpoint:
     """Check a folder by its JSON files alone.
 
     Args:
         folder: The folder of a sentence-transformers model, or of a plain transformers model.
         trust_remote_code: True: accept classes that come with the model.
+        transformer_tasks: What the ``Transformer`` module may load the network for, in transformers' words.
 
     Raises:
         UnsupportedModelError: A module, option or architecture cannot be converted, the weights exist only as pickle,
             or the model needs code that is not allowed to run.
     """
-    _refuse_other_model_types(folder)
     if not (folder / "modules.json").is_file():
         refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
-        _check_transformer(folder, trust_remote_code)
+        _check_transformer(folder, trust_remote_code, transformer_tasks)
         return Checkpoint(folder, (), custom_code=False)
     modules, custom_code = [], False
     for place, (dotted, part) in enumerate(modules_of(folder)):
@@ -111,7 +114,7 @@ def inspect(folder: Path, *, trust_remote_code: bool) -> Checkpoint:
             _refuse_code_in_a_graph(dotted, is_first=place == 0)
             custom_code = True
             continue
-        _check_module(kind, part, trust_remote_code)
+        _check_module(kind, part, trust_remote_code, transformer_tasks)
         modules.append(Module(kind, part))
     return Checkpoint(folder, tuple(modules), custom_code)
 
@@ -151,20 +154,6 @@ def transformer_options(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _refuse_other_model_types(folder: Path) -> None:
-    model_type = read_json(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
-    if model_type != "SentenceTransformer":
-        kinds = {
-            "CrossEncoder": "a reranker, which scores pairs of texts",
-            "SparseEncoder": "a sparse encoder",
-            "MultiVectorEncoder": "a multi-vector encoder, which gives one vector per token",
-        }
-        raise unsupported(
-            f"The model is {kinds.get(model_type, f'of the type {model_type!r}')}; only models with one dense vector "
-            "per text can be served."
-        )
-
-
 def _known_kind(dotted: str) -> str | None:
     """Return the class name of one of sentence-transformers' own modules; None for any other class."""
     package, _, kind = dotted.rpartition(".")
@@ -184,9 +173,9 @@ def _part(folder: Path, path: str) -> Path:
     return folder / path
 
 
-def _check_module(kind: str, folder: Path, trust_remote_code: bool) -> None:
+def _check_module(kind: str, folder: Path, trust_remote_code: bool, tasks: Collection[str]) -> None:
     if kind in _TRANSFORMER:
-        _check_transformer(folder, trust_remote_code)
+        _check_transformer(folder, trust_remote_code, tasks)
         return
     options = read_json(folder / "config.json")
     unknown = set(options) - _MODULE_OPTIONS.get(kind, set(options))
@@ -203,7 +192,7 @@ def _check_module(kind: str, folder: Path, trust_remote_code: bool) -> None:
         find_safetensors(folder, _WEIGHTS)
 
 
-def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
+def _check_transformer(folder: Path, trust_remote_code: bool, tasks: Collection[str]) -> None:
     if (folder / "adapter_config.json").is_file():
         raise unsupported(
             "The model is an adapter (PEFT) on top of another model; merge the two and save the result first."
@@ -214,7 +203,7 @@ def _check_transformer(folder: Path, trust_remote_code: bool) -> None:
     refuse_architecture(config, trust_remote_code=trust_remote_code)
     _refuse_kernels(config, transformer_options(folder))
     check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
-    _check_transformer_options(transformer_options(folder))
+    _check_transformer_options(transformer_options(folder), tasks)
     find_safetensors(folder, _WEIGHTS)
 
 
@@ -229,7 +218,7 @@ def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
             )
 
 
-def _check_transformer_options(options: dict[str, Any]) -> None:
+def _check_transformer_options(options: dict[str, Any], tasks: Collection[str]) -> None:
     refuse_modalities(options.get("modality_config"))
     unknown = set(options) - _TRANSFORMER_OPTIONS
     model_args = {**options.get("model_args", {}), **options.get("model_kwargs", {})}
@@ -238,7 +227,7 @@ def _check_transformer_options(options: dict[str, Any]) -> None:
         unknown.add("processing_kwargs")
     # These options treat queries and documents differently, but a request does not say which of the two a text is.
     unknown |= {name for name in ("query_length", "document_length", "query_expansion") if options.get(name)}
-    if options.get("transformer_task", "feature-extraction") != "feature-extraction":
+    if options.get("transformer_task") not in (None, *tasks):
         unknown.add("transformer_task")
     if unknown:
         raise unsupported(f"The Transformer module has the option {min(unknown)!r}, which is not supported.")

@@ -1,27 +1,22 @@
-"""The family of sentence-transformers models with one dense vector per text."""
+"""The family of sentence-transformers models: embedding models, rerankers and the library's other kinds."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from ingrain.export.families.protocol import Family, LoadableFolder, Report, Source, WeightFiles
 from ingrain.export.families.sentence_transformers.remote_code import prepare_folder, refuse_untrusted_code
-from ingrain.export.precision.choose import refuse_int8
 from ingrain.export.process.job import ExportJob
 from ingrain.sources.model_source import ResolvedSource
 from ingrain.sources.open_clip import LINKED_FOLDER
 
 
 def _open(job: ExportJob, folder: Path) -> Source:
-    from ingrain.export.families.sentence_transformers.checkpoint import inspect
-    from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
+    from ingrain.export.families.sentence_transformers.kinds import SOURCE_MODULES, choose_task
 
-    trusted = bool(job.trust_remote_code)
-    source = SentenceTransformersSource(
-        inspect(folder, trust_remote_code=trusted), name=job.name, trust_remote_code=trusted
-    )
-    if source.is_static:
-        refuse_int8(job.precision, "A static embedding model is a table of vectors")
+    module = importlib.import_module(SOURCE_MODULES[choose_task(folder, job.task)])
+    source: Source = module.open_source(job, folder)
     return source
 
 

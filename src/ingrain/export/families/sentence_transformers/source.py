@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ingrain.export.families.protocol import Candidate, Description, Preparation, Source
-from ingrain.export.families.sentence_transformers.checkpoint import Checkpoint, transformer_options
+from ingrain.export.families.sentence_transformers.checkpoint import Checkpoint, inspect, transformer_options
 from ingrain.export.families.sentence_transformers.images import image_preprocess_of, image_processor_of, similarity_of
 from ingrain.export.families.sentence_transformers.named_rules import apply_named_rules
 from ingrain.export.families.sentence_transformers.serving_tokenizer import (
@@ -25,6 +25,8 @@ from ingrain.export.huggingface.experts import compute_all_experts
 from ingrain.export.huggingface.longformer import widen_attention
 from ingrain.export.onnx.image_graph import ImageGraph
 from ingrain.export.onnx.onnx_file import Recipe
+from ingrain.export.precision.choose import refuse_int8
+from ingrain.export.process.job import ExportJob
 from ingrain.export.weights.independent_load import PROBES
 from ingrain.export.weights.load_report import Loaded
 from ingrain.repository.manifest import ImagePreprocess, TextPreprocess
@@ -135,6 +137,21 @@ class SentenceTransformersSource(Source):
         """Return the vectors of ``encode`` for prepared images, float32 ``[B, D]``."""
         vectors = self.model({PIXELS: pixels, "modality": "image"})["sentence_embedding"]
         return vectors[:, : self.model.truncate_dim]
+
+
+def open_source(job: ExportJob, folder: Path) -> SentenceTransformersSource:
+    """Check and load a folder.
+
+    Raises:
+        UnsupportedModelError: The model cannot be converted, or not in the job's precision.
+    """
+    trusted = bool(job.trust_remote_code)
+    source = SentenceTransformersSource(
+        inspect(folder, trust_remote_code=trusted), name=job.name, trust_remote_code=trusted
+    )
+    if source.is_static:
+        refuse_int8(job.precision, "A static embedding model is a table of vectors")
+    return source
 
 
 def _is_static(model: Any) -> bool:

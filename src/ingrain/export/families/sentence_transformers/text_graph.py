@@ -26,16 +26,23 @@ class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here
         tail: The source's modules after the encoder.
         inputs: Names of the inputs, in order.
         truncate_dim: Width that the source truncates its vectors to; None for the full width.
+        feature: Name of the feature that is the output.
     """
 
     def __init__(
-        self, encoder: nn.Module, tail: list[nn.Module], inputs: tuple[str, ...], truncate_dim: int | None
+        self,
+        encoder: nn.Module,
+        tail: list[nn.Module],
+        inputs: tuple[str, ...],
+        truncate_dim: int | None,
+        feature: str = "sentence_embedding",
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.tail = nn.ModuleList(tail)
         self.inputs = inputs
         self.truncate_dim = truncate_dim
+        self.feature = feature
         self.eval()
 
     def forward(self, *tensors: Tensor) -> Tensor:
@@ -51,7 +58,7 @@ class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here
         features = self.encoder(given)
         for module in self.tail:
             features = module(features)
-        vector = features["sentence_embedding"]
+        vector = features[self.feature]
         return vector if self.truncate_dim is None else vector[:, : self.truncate_dim]
 
 
@@ -78,6 +85,8 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
     def forward(self, given: dict[str, Tensor]) -> dict[str, Any]:
         """Compute the features that the following modules read."""
         arguments = {name: given[name] for name in self.arguments}
+        if _ends_in_eos_head(self.network):
+            return {**given, self.feature: _eos_logits(self.network, arguments)}
         result = getattr(self.network, self.method)(**arguments, return_dict=True)
         tensor = result
         for key in self.path:
@@ -88,6 +97,23 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
         if self.all_layers:
             features["all_layer_embeddings"] = result["hidden_states"]
         return features
+
+
+def _ends_in_eos_head(network: Any) -> bool:
+    """Return True for BART's and T5's classifiers, which select end tokens by a mask; in a graph its size is fixed."""
+    return hasattr(network, "classification_head") and network.config.is_encoder_decoder
+
+
+def _eos_logits(network: Any, arguments: dict[str, Tensor]) -> Tensor:
+    """Return the logits of BART's and T5's classifiers: of the decoder's state at the last end token."""
+    encoder_decoder = network.model if hasattr(network, "model") else network.transformer
+    ids = arguments["input_ids"]
+    shift = getattr(network, "_shift_right", None)  # BART's decoder shifts the ids itself
+    decoder_ids = None if shift is None else shift(ids)
+    states = encoder_decoder(**arguments, decoder_input_ids=decoder_ids, use_cache=False, return_dict=True)[0]
+    places = torch.arange(ids.shape[1]) * (ids == network.config.eos_token_id)
+    last = places.argmax(dim=1)[:, None, None].expand(-1, 1, states.shape[2])
+    return network.classification_head(states.gather(1, last)[:, 0])
 
 
 class StaticEncoder(nn.Module):  # type: ignore[misc]  # as above
@@ -121,8 +147,12 @@ class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
         return {**features, "sentence_embedding": pool(tokens, attention_mask, pooling_mask, self.modes)}
 
 
-def build_graph(model: Any) -> PipelineGraph:
-    """Build the graph of a loaded ``SentenceTransformer``; it shares the weights.
+def build_graph(model: Any, feature: str = "sentence_embedding") -> PipelineGraph:
+    """Build the graph of a loaded ``SentenceTransformer`` or ``CrossEncoder``; it shares the weights.
+
+    Args:
+        model: The loaded model.
+        feature: Name of the feature that is the output: ``scores`` for a ``CrossEncoder``.
 
     Raises:
         UnsupportedModelError: A module or option is not supported.
@@ -143,7 +173,9 @@ def build_graph(model: Any) -> PipelineGraph:
             inputs = (*inputs, "pooling_mask")
     else:
         raise unsupported(f"The model begins with the module {kind!r}, which is not supported.")
-    return PipelineGraph(encoder, [_step(module) for module in rest], inputs, model.truncate_dim)
+    return PipelineGraph(
+        encoder, [_step(module) for module in rest], inputs, getattr(model, "truncate_dim", None), feature
+    )
 
 
 def build_image_graph(model: Any) -> PipelineGraph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingrain.api import types
-from ingrain.server.dialects.native import classify, embed, health, models, tuning
+from ingrain.server.dialects.native import classify, classify_text, embed, health, models, rerank, tuning
 from ingrain.server.dialects.native.errors import error_body
 from ingrain.server.plane.route import Dialect
 
@@ -13,6 +13,8 @@ NATIVE = Dialect(
         *health.ROUTES,
         *embed.ROUTES,
         *classify.ROUTES,
+        *rerank.ROUTES,
+        *classify_text.ROUTES,
         *models.ROUTES,
         *tuning.ROUTES,
     ),

@@ -41,15 +41,20 @@ def _task_of(body: types.LoadModelRequest) -> Task | None:
     """Return the requested task, from ``task`` or from ``numClasses``, its timm name.
 
     Raises:
-        InvalidRequestError: The library has no choice of tasks, or the two fields contradict each other.
+        InvalidRequestError: The library's models have no such task, or the two fields contradict each other.
     """
     field = "task" if body.task is not None else "numClasses" if body.num_classes is not None else None
     if field is None:
         return None
-    if not LIBRARIES[body.library].task_can_be_chosen:
+    if body.num_classes is not None and body.library != "timm":
         raise InvalidRequestError(
-            f"{field} is for timm models only; leave it out for {body.library!r}.",
-            param=field,
+            f"numClasses is for timm models only; leave it out for {body.library!r}.", param="numClasses"
+        )
+    tasks = LIBRARIES[body.library].tasks
+    if body.task is not None and body.task not in tasks:
+        known = f"it must be {' or '.join(map(repr, tasks))}" if tasks else "their task follows from the model"
+        raise InvalidRequestError(
+            f"task is {body.task!r}; for models of {body.library!r} {known}, or leave it out.", param="task"
         )
     if body.num_classes == 0 and body.task == "classify":
         raise InvalidRequestError(
@@ -59,9 +64,12 @@ def _task_of(body: types.LoadModelRequest) -> Task | None:
 
 
 async def load(services: ModelServices, ref: ModelRef) -> Response:
-    """Load a model; the message says whether it was loaded already."""
+    """Load a model; the message says whether it was loaded already, and its task unless that is to embed."""
     loaded_now = await services.registry.load(ref)
-    return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}.")
+    known = (ref.name, ref.library, ref.pretrained)
+    tasks = [one.task for one in services.registry.statuses() if (one.name, one.library, one.pretrained) == known]
+    task = "".join(f"; its task is {task}" for task in tasks if task != "embed")
+    return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}{task}.")
 
 
 async def _download_custom_model(services: ModelServices, request: Request) -> Response:
@@ -85,7 +93,7 @@ async def _delete_model(services: ModelServices, request: Request) -> Response:
 async def _loaded_models(services: ModelServices, request: Request) -> Response:
     del request
     models = [
-        types.LoadedModel(name=status.name, library=status.library, precision=status.precision)
+        types.LoadedModel(name=status.name, library=status.library, precision=status.precision, task=status.task)
         for status in services.registry.statuses()
         if status.state == "READY" and status.library is not None
     ]
@@ -116,12 +124,15 @@ def model_state(status: ModelStatus) -> types.RepositoryModel:
         state=status.state,
         pretrained=status.pretrained,
         precision=status.precision,
+        task=status.task,
         reason=status.reason,
     )
 
 
 async def _model_embedding_size(services: ModelServices, request: Request) -> Response:
     manifest = await queried_manifest(services, request)
+    if manifest.scoring is not None:
+        raise ModalityError(f"Model {manifest.name!r} gives scores, not vectors.", param="name")
     return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
 
 

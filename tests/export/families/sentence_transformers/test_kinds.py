@@ -1,0 +1,96 @@
+"""Which kind of model a folder of sentence-transformers or transformers holds, by its side files alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingrain.errors import UnsupportedModelError
+from ingrain.export.families.sentence_transformers.kinds import choose_task, kind_of
+
+TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
+ONE, THREE = {"id2label": {"0": "LABEL_0"}}, {"id2label": {"0": "no", "1": "maybe", "2": "yes"}}
+SCORES = {"architectures": ["BertForSequenceClassification"]}
+
+
+def write(folder: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def modules(*dotted: str) -> list[dict[str, str]]:
+    return [{"type": kind, "path": f"{place}_part" if place else ""} for place, kind in enumerate(dotted)]
+
+
+def named(kind: str) -> dict[str, Any]:
+    return {"config_sentence_transformers.json": {"model_type": kind}}
+
+
+KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "plain network": ({"config.json": {"architectures": ["BertModel"]}}, ("embed",)),
+    "no architecture": ({"config.json": {}}, ("embed",)),
+    "embedding modules": (
+        {"modules.json": modules(TRANSFORMER), "config.json": SCORES | ONE} | named("SentenceTransformer"),
+        ("embed",),
+    ),
+    "plain reranker": ({"config.json": SCORES | ONE}, ("rerank", "classify", "embed")),
+    "plain classifier": ({"config.json": SCORES | THREE}, ("classify", "embed")),
+    "two labels that are not written": ({"config.json": SCORES}, ("classify", "embed")),
+    "cross-encoder": ({"config.json": SCORES | ONE} | named("CrossEncoder"), ("rerank", "classify")),
+    "cross-encoder with modules": (
+        {"modules.json": modules(TRANSFORMER), "config.json": SCORES | THREE} | named("CrossEncoder"),
+        ("classify",),
+    ),
+    "cross-encoder with a dense head": (
+        {
+            "modules.json": modules(TRANSFORMER, "sentence_transformers.base.modules.dense.Dense"),
+            "config.json": {"architectures": ["BertModel"]},
+            "1_part/config.json": {"module_output_name": "scores", "out_features": 1},
+        }
+        | named("CrossEncoder"),
+        ("rerank", "classify"),
+    ),
+    "decoder that scores": (
+        {"modules.json": modules(TRANSFORMER, "sentence_transformers.cross_encoder.modules.logit_score.LogitScore")},
+        ("rerank", "classify"),
+    ),
+    "plain decoder": ({"config.json": {"architectures": ["Qwen3ForCausalLM"]}}, ("embed", "rerank")),
+    "masked language model": ({"config.json": {"architectures": ["BertForMaskedLM"]}}, ("embed", "embed_sparse")),
+    "sparse by name": (named("SparseEncoder"), ("embed_sparse",)),
+    "sparse by module": (
+        {"modules.json": modules(TRANSFORMER, "sentence_transformers.sparse_encoder.models.SpladePooling")},
+        ("embed_sparse",),
+    ),
+    "multi-vector by name": (named("MultiVectorEncoder"), ("embed_multi_vector",)),
+    "PyLate": ({"modules.json": modules(TRANSFORMER, "pylate.models.Dense.Dense")}, ("embed_multi_vector",)),
+    "ColBERT by file": ({"config.json": {}, "artifact.metadata": {"dim": 128}}, ("embed_multi_vector",)),
+    "ColBERT by class": ({"config.json": {"architectures": ["HF_ColBERT"]}}, ("embed_multi_vector",)),
+}
+
+
+@pytest.mark.parametrize(("files", "tasks"), KINDS.values(), ids=KINDS)
+def test_the_files_say_what_the_model_is(tmp_path: Path, files: dict[str, Any], tasks: tuple[str, ...]) -> None:
+    assert kind_of(write(tmp_path, files)).tasks == tasks
+
+
+def test_a_type_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="'HologramEncoder'"):
+        kind_of(write(tmp_path, named("HologramEncoder")))
+
+
+def test_a_task_that_the_model_cannot_serve_is_refused_with_what_the_model_is(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"config.json": {"architectures": ["BertModel"]}})
+    assert choose_task(folder, None) == choose_task(folder, "embed") == "embed"
+    with pytest.raises(UnsupportedModelError, match=r"an embedding model .* cannot be 'rerank'") as caught:
+        choose_task(folder, "rerank")
+    assert caught.value.param == "task"
+
+
+@pytest.mark.parametrize("kind", ["CrossEncoder", "SparseEncoder", "MultiVectorEncoder"])
+def test_models_without_one_dense_vector_a_text_do_not_become_embedding_models(tmp_path: Path, kind: str) -> None:
+    folder = write(tmp_path, {"modules.json": modules(TRANSFORMER), "config.json": SCORES | ONE} | named(kind))
+    with pytest.raises(UnsupportedModelError):
+        choose_task(folder, "embed")
