@@ -8,6 +8,9 @@ TEST_WORKERS ?= 2
 # Passed to every pip install, for a mirror or a proxy of your own.
 PIP_ARGS ?=
 
+# Some containers set it. Hundreds of processes would compile Ingrain and its tests anew, one by one.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 # Says which step it is, and how far pip is with it.
 PIP := $(BIN)/python scripts/pip_install.py

@@ -7,18 +7,20 @@ set -uo pipefail
 python=$1 processes=$2
 shift 2
 nothing_selected=5
+# Well above what a part takes: whatever hangs, a run ends, and shows what it has found. Ctrl-C is passed on.
+limit=(timeout --foreground --signal=INT --kill-after=60)
 
 # What the first part converts for several tests, the second does not convert again.
 INGRAIN_TESTS_MADE_ONCE=$(mktemp -d)
 export INGRAIN_TESTS_MADE_ONCE
 trap 'rm -rf "$INGRAIN_TESTS_MADE_ONCE"' EXIT
 
-"$python" -m pytest --part=shared -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
+"${limit[@]}" 2400 "$python" -m pytest --part=shared -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
 shared=$?
 if [ "$shared" -gt 1 ] && [ "$shared" -ne "$nothing_selected" ]; then
     exit "$shared" # interrupted, or called wrongly
 fi
-"$python" -m pytest --part=alone "$@"
+"${limit[@]}" 900 "$python" -m pytest --part=alone "$@"
 alone=$?
 if [ "$shared" -eq "$nothing_selected" ]; then
     exit "$alone"

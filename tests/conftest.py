@@ -4,6 +4,7 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--part", choices=("shared", "alone"), help="run only the tests that are (not) marked `alone`")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import what holds no test of the part that runs alone: that would take longer than many of its tests."""
+    if config.getoption("--part") != "alone" or not collection_path.name.startswith("test_"):
+        return None
+    return True if "mark.alone" not in collection_path.read_text(encoding="utf-8") else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the other part, and put modules with many slow tests first.
 
@@ -37,9 +45,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if part is not None:
         others = [item for item in items if (item.get_closest_marker("alone") is None) == (part == "alone")]
         config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
     slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
     items.sort(key=lambda item: -slow[item.path])  # stable: within a module nothing moves
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """End the run with its report, which names the test, when a test takes its process along.
+
+    xdist's distribution by files would wait for ever for the other tests of that process.
+    """
+    if error is not None:
+        node.config.pluginmanager.get_plugin("dsession").shouldstop = f"a test process died ({error})"
 
 
 @pytest.fixture(autouse=True)

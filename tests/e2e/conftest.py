@@ -5,6 +5,17 @@ import pytest
 from made_once import made_once
 from processes import MINILM, place_minilm, serve
 from tiny_models import build_family
+from warm_exports import warm_exports
+
+
+@pytest.fixture(scope="session")
+def warm(request, tmp_path_factory):
+    """Variables for servers and commands whose exports shall start at once, as these tests ask nothing of the start."""
+    if request.config.getoption("--part") == "alone":
+        yield {}  # it hardly converts
+        return
+    with warm_exports(tmp_path_factory.mktemp("warm")) as variables:
+        yield variables
 
 
 @pytest.fixture(scope="session")
@@ -14,22 +25,22 @@ def local_models(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def stored(local_models, tmp_path_factory):
+def stored(local_models, warm, tmp_path_factory):
     """A folder whose ``repository`` holds the real model, converted once for all processes of the test run."""
 
     def convert(folder):
-        with serve(folder, f"--local-models-dir={local_models}", f"--models={MINILM}") as server:
+        with serve(folder, f"--local-models-dir={local_models}", f"--models={MINILM}", **warm) as server:
             server.wait_until_ready(900)
 
     return made_once(tmp_path_factory, "stored-minilm", convert)
 
 
 @pytest.fixture(scope="session")
-def server(stored, local_models, tmp_path_factory):
+def server(stored, local_models, warm, tmp_path_factory):
     """A server on the embedded Triton with the real model, shared by tests that do it no harm."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copytree(stored / "repository", folder / "repository")
-    with serve(folder, f"--local-models-dir={local_models}", f"--models={MINILM}") as server:
+    with serve(folder, f"--local-models-dir={local_models}", f"--models={MINILM}", **warm) as server:
         server.wait_until_ready()
         yield server
 

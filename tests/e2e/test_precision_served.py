@@ -37,10 +37,11 @@ def check_published(repository):
         assert (kinds.count("QuantizeLinear"), kinds.count("ReduceMax")) == (24, 0)
 
 
-def test_a_model_that_serves_is_replaced_by_its_int8_graph(ready_repository, local_models):
+def test_a_model_that_serves_is_replaced_by_its_int8_graph(ready_repository, local_models, warm):
     """Cosines to float32, WordSim-353 within 0.01, the same vector alone and among others, and fp16 a 400."""
     texts = sentences()[:1200:8]
-    with serve(ready_repository, f"--local-models-dir={local_models}", INSTANCE_KIND="KIND_CPU") as server:
+    flags = (f"--local-models-dir={local_models}",)
+    with serve(ready_repository, *flags, INSTANCE_KIND="KIND_CPU", **warm) as server:
         server.wait_until_ready()
         before, similarity = embed(server, texts), word_similarity(partial(embed, server))
         refused = server.load(MINILM, precision="fp16")

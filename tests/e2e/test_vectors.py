@@ -45,11 +45,11 @@ def test_the_graph_computes_real_tokens_only(stored):
 
 
 async def test_news_articles_and_sentences_equal_encode(server, source_model):
-    """300 whole articles (cut at 256 tokens) and a sentence of each, lengths mixed, 32 requests at a time."""
-    texts = articles() + sentences()[::8]
+    """100 whole articles (cut at 256 tokens) and a sentence of each, lengths mixed, 32 requests at a time."""
+    texts = articles()[::3] + sentences()[::24]
     served = await embed_concurrently(server, texts)
     truth = source_model.encode(texts, batch_size=32)
-    assert len(articles()) == 300
+    assert len(articles()[::3]) == 100
     assert np.abs(served - truth).max() < 1e-4
     assert (served * truth).sum(axis=1).min() > 0.9999
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import runpy
+import shutil
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -360,14 +361,16 @@ def ask_timm(folder: Path, files: list[bytes], **arguments: Any) -> np.ndarray:
     return rows
 
 
-def publish_and_prove(folder: Path) -> Manifest:
-    """Publish what was exported, and prove it as ``ingrain verify`` does."""
+def publish_and_prove(folder: Path, library: Library, scratch: Path) -> Manifest:
+    """Publish a copy of what was exported, and prove it as ``ingrain verify`` does."""
     from ingrain.repository.store import Repository
 
-    repository = Repository(folder / "repository")
+    repository = Repository(scratch / "repository")
     repository.prepare()
-    repository.publish(folder / "output")
-    return run(folder, "timm", stored_in=str(repository.root))
+    with repository.staging() as staged:
+        shutil.copytree(folder / "output", staged, dirs_exist_ok=True)
+        repository.publish(staged)
+    return run(folder, library, stored_in=str(repository.root))
 
 
 def drop_weights(folder: Path, prefix: str) -> None:

@@ -1,6 +1,5 @@
 """One process with torch for all tests that export, so that the test process itself never imports it."""
 
-import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,14 +9,13 @@ import export_in_process as in_process
 import pytest
 
 from made_once import made_once
-from torch_process import prepare
+from torch_process import torch_pool
 
 
 @pytest.fixture(scope="session")
 def exporting() -> Iterator[ProcessPoolExecutor]:
     """Run functions where torch is, and hand back what they return or raise."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
+    with torch_pool() as pool:
         yield pool
 
 

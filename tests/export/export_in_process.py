@@ -37,11 +37,11 @@ TEXTS = ["the river", "", "coffee in Berlin 🙂 東京 " * 4, "a much longer te
 def build(name: str, folder: Path) -> Path:
     """Build a family or a pipeline by its name."""
     from tiny_models import FAMILIES, build_family
-    from tiny_pipelines import PIPELINES, REFUSED
+    from tiny_pipelines import COMBINATIONS, PIPELINES, REFUSED
 
     if name in FAMILIES:
         return build_family(name, folder)
-    return (PIPELINES | REFUSED)[name](folder)
+    return (PIPELINES | COMBINATIONS | REFUSED)[name](folder)
 
 
 def export(name: str, folder: Path, **options: object) -> Exported:

@@ -239,7 +239,7 @@ def refusal_of_drifting(folder: Path, library: Library) -> str:
     if library == "timm":
         build_timm("drifting", source, num_classes=4)
     else:
-        tiny = TINY_CLIPS["custom text, ConvNeXt"]
+        tiny = TINY_CLIPS["MobileCLIP, padding attends, ConvNeXt"]
         vision = tiny.model["vision_cfg"] | {"timm_model_name": "drifting", "image_size": 64}
         build_clip(dataclasses.replace(tiny, model=tiny.model | {"vision_cfg": vision}), source)
     return what_becomes_of(folder, library)

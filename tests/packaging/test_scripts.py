@@ -206,3 +206,19 @@ def test_both_parts_of_the_tests_run_once_and_either_may_fail(tmp_path, shared, 
     folders = (tmp_path / "folders").read_text().splitlines()
     assert (len(folders), len(set(folders)), Path(folders[0]).exists()) == (calls, 1, False)
     assert "-n 2" in lines[0]
+
+
+def test_a_test_that_takes_its_process_along_ends_the_run(tmp_path):
+    """The run says which; else xdist would wait for ever for the other tests of that file."""
+    (tmp_path / "test_dies.py").write_text("import os\ndef test_dies(): os.abort()\ndef test_after(): pass\n")
+    for number in range(3):
+        (tmp_path / f"test_{number}.py").write_text("import time\ndef test_lives(): time.sleep(0.5)\n")
+    plugins = ("-pconftest", "-pno:anyio", "-pno:langsmith_plugin", "-pno:schemathesis")
+    command = [sys.executable, "-m", "pytest", *plugins, "-n2", "--dist=loadfile", str(tmp_path)]
+    path = os.pathsep.join(filter(None, (str(ROOT / "tests"), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "a test process died" in done.stdout
+    assert "FAILED test_dies.py::test_dies" in done.stdout

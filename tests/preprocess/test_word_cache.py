@@ -1,5 +1,6 @@
 """Ids that are put together from words are the tokenizer's own, whatever the text and whatever came before it."""
 
+import functools
 import itertools
 import json
 
@@ -94,10 +95,13 @@ def tokenizer_with(normalizer):
     return Tokenizer.from_str(json.dumps(described))
 
 
-PAIRS = [
-    (tokenizer, WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG)))
-    for tokenizer in map(tokenizer_with, NORMALIZERS)
-]
+@functools.cache
+def pairs():
+    """Return a tokenizer of each normalizer, with its cache."""
+    return [
+        (tokenizer, WordCache.for_tokenizer(tokenizer, find_special_tokens(tokenizer, CONFIG)))
+        for tokenizer in map(tokenizer_with, NORMALIZERS)
+    ]
 
 
 @pytest.mark.parametrize("enough", [0, 2_000], ids=["whole texts where words are new", "word by word"])
@@ -110,7 +114,7 @@ PAIRS = [
 def test_a_texts_ids_are_the_tokenizers(monkeypatch, enough, text):
     """New words and known ones, with every way of BERT's normalizer."""
     monkeypatch.setattr(module, "_ENOUGH_WORDS", enough)
-    for tokenizer, words in PAIRS:
+    for tokenizer, words in pairs():
         assert words is not None
         expected = tokenizer.encode(text).ids
         assert unpacked(words.encode(text)) == expected
@@ -124,7 +128,7 @@ def test_a_texts_ids_are_the_tokenizers(monkeypatch, enough, text):
 @example(texts=[" "])
 def test_the_ids_of_many_texts_are_those_of_each(monkeypatch, enough, texts):
     monkeypatch.setattr(module, "_ENOUGH_WORDS", enough)
-    for tokenizer, words in PAIRS[:6]:
+    for tokenizer, words in pairs()[:6]:
         assert words is not None
         expected = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
         for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -53,6 +54,7 @@ def encode(image: Image.Image, name: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
+@functools.cache
 def awkward_pictures() -> dict[str, bytes]:
     """Return small files of every shape, mode and format that preprocessing has gone wrong on somewhere."""
     return dict((*_shapes(), *_modes(), *_formats(), *_many_frames()))

@@ -166,8 +166,9 @@ def endless_headers() -> Reply:
 
 
 def gzip_bomb(unpacked_bytes: int) -> Reply:
-    """Send a small body that unpacks to a large one."""
-    return answer(gzip.compress(bytes(unpacked_bytes), 9), headers={"Content-Encoding": "gzip"})
+    """Send a small body that unpacks to a large one: gzip allows one file after the other."""
+    block = 1 << 20
+    return answer(gzip.compress(bytes(block), 9) * (unpacked_bytes // block), headers={"Content-Encoding": "gzip"})
 
 
 def cut_short(body: bytes) -> Reply:

@@ -55,15 +55,22 @@ def _timm(name: str, **options: Any) -> dict[str, Any]:
     return {"timm_model_name": name, "timm_pool": "", "timm_proj": "linear", "image_size": 224, **options}
 
 
-def _hugging_face(config: dict[str, Any], tokenizer: tuple[Kind, Template], pooler: str = "mean_pooler") -> TinyClip:
+def _hugging_face(
+    config: dict[str, Any],
+    tokenizer: tuple[Kind, Template],
+    pooler: str = "mean_pooler",
+    *,
+    vision: dict[str, Any] | None = None,
+    preprocess: dict[str, Any] | None = None,
+) -> TinyClip:
     text = {
         "hf_model_name": "example/text-tower",
         "hf_tokenizer_name": "example/text-tower",
         "hf_proj_type": "mlp",
         "hf_pooler_type": pooler,
     }
-    model = _clip().model | {"text_cfg": text}
-    return TinyClip(model=model, tokenizer=tokenizer, text_config=config)
+    model = _clip(vision=vision).model | {"text_cfg": text}
+    return TinyClip(model=model, preprocess=preprocess or {}, tokenizer=tokenizer, text_config=config)
 
 
 _HF_TOKENS = {"hf_tokenizer_name": "example/tokenizer", "vocab_size": 500}
@@ -72,18 +79,9 @@ _ENCODER = {
     "max_position_embeddings": 96, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
 }  # fmt: skip
 
+# Each kind of text tower, and each kind of image tower beside one of them: a conversion takes seconds.
 TINY_CLIPS: dict[str, TinyClip] = {
     "CLIP, ViT": _clip(model={"quick_gelu": True}),
-    "CLIP, ResNet": _clip(
-        vision={"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None, "head_width": 16}
-    ),
-    "custom text, ConvNeXt": _clip(
-        vision=_timm("convnext_atto", timm_pool="avg", image_size=96), model={"custom_text": True}
-    ),
-    "not square, longest side": _clip(
-        vision={"image_size": [32, 48], "layers": 2, "width": _WIDTH, "patch_size": 8, "head_width": 16},
-        preprocess={"resize_mode": "longest", "interpolation": "bilinear", "fill_color": 120},
-    ),
     "SigLIP": _clip(
         text=_HF_TOKENS
         | {"context_length": 64, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
@@ -101,7 +99,8 @@ TINY_CLIPS: dict[str, TinyClip] = {
         tokenizer=("wordpiece", "cls_sep"),
         any_length=False,
     ),
-    "MobileCLIP, padding attends": _clip(
+    "MobileCLIP, padding attends, ConvNeXt": _clip(
+        vision=_timm("convnext_atto", timm_pool="avg", image_size=96),
         text={"no_causal_mask": True},
         model={"custom_text": True},
         preprocess={"mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear"},
@@ -122,8 +121,11 @@ TINY_CLIPS: dict[str, TinyClip] = {
         },
     ),
     "RoBERTa": _hugging_face({"model_type": "roberta", **_ENCODER}, ("roberta", "bos_eos")),
-    "XLM-RoBERTa, class token": _hugging_face(
-        {"model_type": "xlm-roberta", **_ENCODER}, ("unigram", "bos_eos"), "cls_pooler"
+    "XLM-RoBERTa, class token, ResNet": _hugging_face(
+        {"model_type": "xlm-roberta", **_ENCODER},
+        ("unigram", "bos_eos"),
+        "cls_pooler",
+        vision={"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None, "head_width": 16},
     ),
     "mT5": _hugging_face(
         {
@@ -132,7 +134,7 @@ TINY_CLIPS: dict[str, TinyClip] = {
         },
         ("t5", "eos"),
     ),
-    "NLLB": _hugging_face(
+    "NLLB, not square, longest side": _hugging_face(
         {
             "model_type": "m2m_100", "vocab_size": 500, "d_model": _WIDTH, "encoder_layers": 2, "decoder_layers": 1,
             "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
@@ -140,6 +142,8 @@ TINY_CLIPS: dict[str, TinyClip] = {
         },
         ("unigram", "bos_eos"),
         "cls_pooler",
+        vision={"image_size": [32, 48], "layers": 2, "width": _WIDTH, "patch_size": 8, "head_width": 16},
+        preprocess={"resize_mode": "longest", "interpolation": "bilinear", "fill_color": 120},
     ),
 }  # fmt: skip
 

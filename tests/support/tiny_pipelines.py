@@ -42,11 +42,11 @@ def _dense_on_tokens(folder: Path) -> Path:
     return build_pipeline(folder, modules=[dense(24, "GELU", **tokens), pooling("mean")])
 
 
-def _weighted_layers(folder: Path) -> Path:
+def _weighted_layers(folder: Path, modes: str | tuple[str, ...] = "mean") -> Path:
     layers = {"num_hidden_layers": 2, "layer_start": 1}
     return build_pipeline(
         folder,
-        modules=[("WeightedLayerPooling", layers), _MEAN],
+        modules=[("WeightedLayerPooling", layers), pooling(modes)],
         config_kwargs={"output_hidden_states": True},
     )
 
@@ -56,18 +56,18 @@ def _embedding_gemma(folder: Path) -> Path:
     return build_pipeline(folder, family=FAMILIES["EmbeddingGemma"], modules=modules, prompts=PROMPTS)
 
 
-def _plain(folder: Path) -> Path:
-    return build_network(folder, FAMILIES["BERT"])
+def _plain(folder: Path, family: str = "BERT") -> Path:
+    return build_network(folder, FAMILIES[family])
 
 
 def _lower_case(folder: Path) -> Path:
     return build_pipeline(folder, family=FAMILIES["RoBERTa"], modules=[_MEAN], do_lower_case=True)
 
 
-def _truncate_dim(folder: Path) -> Path:
+def _truncate_dim(folder: Path, dtype: str = "float32") -> Path:
     import msgspec
 
-    build_pipeline(folder, modules=[_MEAN, ("Normalize", {})])
+    build_pipeline(folder, modules=[_MEAN, ("Normalize", {})], dtype=dtype)
     path = folder / "config_sentence_transformers.json"
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | {"truncate_dim": 16}))
     return folder
@@ -159,6 +159,14 @@ PIPELINES: dict[str, Build] = {
     "Weights as pickle, in shards": _as_pickle,
     "StaticEmbedding": partial(build_static, normalize=False),
     "StaticEmbedding, Normalize": partial(build_static, normalize=True),
+}
+
+
+# A conversion takes seconds, so that the tests ask for several options of one model.
+COMBINATIONS: dict[str, Build] = {
+    "WeightedLayerPooling, Pooling mean + max + cls": partial(_weighted_layers, modes=("mean", "max", "cls")),
+    "Plain transformers folder of DeBERTa-v2": partial(_plain, family="DeBERTa-v2"),
+    "truncate_dim of a float16 checkpoint": partial(_truncate_dim, dtype="float16"),
 }
 
 

@@ -116,12 +116,10 @@ def same_direction(ours: np.ndarray, theirs: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("model", "files", "as_the_server_does"),
     [
-        ("BERT", WHOLE_ST, True),
-        ("cls, normalized", WHOLE_ST, False),
-        ("BERT", {**{name: WHOLE_ST[name] for name in ("safetensorsUrl", "configJsonUrl")}, **TOKENIZER}, False),
+        ("cls, normalized", WHOLE_ST, True),
         ("RoBERTa", {name: path for name, path in WHOLE_ST.items() if name != "modulesJsonUrl"}, False),
     ],
-    ids=["every file", "with Normalize", "network and tokenizer alone", "without modules.json"],
+    ids=["every file, with Normalize", "without modules.json"],
 )
 async def test_a_sentence_transformers_model_has_its_sources_vectors(
     exporting: ProcessPoolExecutor,
@@ -142,16 +140,17 @@ async def test_a_sentence_transformers_model_has_its_sources_vectors(
     same_direction(np.stack(ours), theirs)
 
 
-async def test_a_vocabulary_is_enough_of_a_tokenizer_for_bert(
+async def test_the_network_and_a_vocabulary_are_enough_for_bert(
     exporting: ProcessPoolExecutor, export: Export, tmp_path: Path
 ) -> None:
+    """Without a pooling's configuration, the mean, as the source library has it."""
     source = tmp_path / "models" / "model"
     exporting.submit(custom_process.build_text, "BERT", source).result()
     exporting.submit(custom_process.only_vocabulary, source).result()
     files = {"safetensorsUrl": "model.safetensors", "configJsonUrl": "config.json", "vocabTxtUrl": "vocab.txt"}
     export(job_of(await download(tmp_path, ST, files), ST))
-    ours = text_process.embed_published(tmp_path / "output", text_process.TEXTS[:1])
-    theirs = exporting.submit(text_process.embed_source, source, text_process.TEXTS[:1]).result()
+    ours = np.concatenate([text_process.embed_published(tmp_path / "output", [text]) for text in text_process.TEXTS])
+    theirs = exporting.submit(text_process.embed_source, source, text_process.TEXTS).result()
     same_direction(ours, theirs)
 
 

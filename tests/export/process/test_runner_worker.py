@@ -167,7 +167,10 @@ async def test_errors_of_the_source_cross_the_process_as_they_are(
 
 
 async def test_model_goes_from_the_hub_to_a_manifest(
-    exported: Callable[[str], in_process.Exported], hub: HubServer, job: ExportJob
+    exported: Callable[[str], in_process.Exported],
+    hub: HubServer,
+    job: ExportJob,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A small BERT, bare name, gated, cut halfway: token, resumed download, graph and proof in one go."""
     folder = exported("BERT").output.parent / "models" / "model"
@@ -181,4 +184,7 @@ async def test_model_goes_from_the_hub_to_a_manifest(
     phases = [event.phase for event in seen]
     changes = [phase for index, phase in enumerate(phases) if phases[index - 1 : index] != [phase]]
     assert changes == ["download", "read", "export", "verify"]
+    assert all(event.unit == "cases" and 0 <= event.done < event.total for event in seen if event.phase == "verify")
     assert (Path(job.output) / "model" / "manifest.json").is_file()
+    assert (Path(job.output) / manifest.graphs[0].name / "1" / "model.onnx").is_file()
+    assert "not an event" not in caplog.text  # what libraries print goes elsewhere

@@ -13,8 +13,7 @@ import export_in_process as in_process
 import msgspec
 import pytest
 
-from ingrain.export.process.job import Event, ExportJob, Failed, Finished
-from ingrain.progress import Progress
+from ingrain.export.process.job import Event, ExportJob, Failed
 
 pytestmark = pytest.mark.slow
 
@@ -45,21 +44,6 @@ def events_of(job: ExportJob) -> list[Event]:
         events = [msgspec.json.decode(line, type=Event) for line in process.stdout]
         assert process.wait(30) == 0
     return events
-
-
-def test_a_job_goes_through_its_phases_and_ends_with_the_manifest(
-    exporting: ProcessPoolExecutor, tmp_path: Path
-) -> None:
-    exporting.submit(in_process.build, "BERT", tmp_path / "models" / "model").result()
-    *progress, end = events_of(in_process.job_of(tmp_path))
-    assert isinstance(end, Finished)
-    assert all(isinstance(event, Progress) for event in progress)
-    phases = list(dict.fromkeys(event.phase for event in progress if isinstance(event, Progress)))
-    assert phases == ["download", "read", "export", "verify"]
-    verifying = [event for event in progress if isinstance(event, Progress) and event.phase == "verify"]
-    assert all(event.unit == "cases" and 0 <= event.done < event.total for event in verifying)
-    assert (tmp_path / "output" / "model" / "manifest.json").is_file()
-    assert (tmp_path / "output" / end.manifest.graphs[0].name / "1" / "model.onnx").is_file()
 
 
 def test_our_own_errors_arrive_with_their_code_and_message(tmp_path: Path) -> None:

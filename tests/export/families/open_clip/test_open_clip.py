@@ -84,6 +84,15 @@ def test_a_graph_with_one_changed_row_of_weights_is_refused(
     assert "from the source library's by up to 0." in message
 
 
+def test_both_towers_of_a_stored_model_are_proved_again(
+    exporting: ProcessPoolExecutor, exported: Export, tmp_path: Path
+) -> None:
+    folder, _ = exported("CLIP, ViT")
+    manifest = exporting.submit(in_process.publish_and_prove, folder, "open_clip", tmp_path).result()
+    assert set(manifest.verification) == {"text_encoder", "image_encoder"}
+    assert all(proof.max_abs_diff < 1e-5 for proof in manifest.verification.values())
+
+
 def test_pixels_of_another_filter_than_the_source_s_are_refused(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
     message = exporting.submit(in_process.prove_changed_geometry, tmp_path).result()
     assert "prepared images differ" in message

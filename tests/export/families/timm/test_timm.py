@@ -8,6 +8,8 @@ import clip_in_process as in_process
 import numpy as np
 import pytest
 
+from ingrain.export.families.timm.checkpoint import labels_of
+
 pytestmark = pytest.mark.slow
 
 
@@ -47,7 +49,7 @@ def test_a_classifier_without_its_head_is_the_embedder_that_timm_makes_of_it(
     ours = exporting.submit(in_process.run_pictures, tmp_path / "output", files, "image_encoder").result()
     theirs = exporting.submit(in_process.ask_timm, tmp_path, files, num_classes=0).result()
     np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
-    proved = exporting.submit(in_process.publish_and_prove, tmp_path).result()
+    proved = exporting.submit(in_process.publish_and_prove, tmp_path, "timm", tmp_path / "stored").result()
     assert proved.verification["image_encoder"].max_abs_diff < 1e-4
 
 
@@ -66,23 +68,22 @@ def test_a_network_without_a_head_is_no_classifier(exporting: ProcessPoolExecuto
     assert error.startswith("unsupported_model: The model has no classifier layer")
 
 
-@pytest.mark.parametrize(
-    ("names", "labels"),
-    [
-        (["wing", "wheel", "Ärmel"], ("wing", "wheel", "Ärmel")),
-        ({"0": "wing", "2": "sleeve"}, ("wing", "1", "sleeve")),
-        (None, ("0", "1", "2")),
-    ],
-)
-def test_labels_are_the_model_s_own_or_numbers(
-    exporting: ProcessPoolExecutor, tmp_path: Path, names: Any, labels: tuple[str, ...]
-) -> None:
-    options = {"num_classes": 3, "model_config": {"label_names": names} if names else None}
+def test_a_classifier_is_published_with_its_labels(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+    options = {"num_classes": 3, "model_config": {"label_names": ["wing", "wheel", "Ärmel"]}}
     exporting.submit(in_process.build_timm, "resnet10t", tmp_path, **options).result()
     manifest = exporting.submit(in_process.run, tmp_path, "timm").result()
-    assert manifest.labels == labels
+    assert manifest.labels == ("wing", "wheel", "Ärmel")
     assert manifest.graphs[0].role == "classifier"
     assert manifest.graphs[0].outputs[0].shape == (-1, 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"), [({"0": "wing", "2": "sleeve"}, ("wing", "1", "sleeve")), (None, ("0", "1", "2"))]
+)
+def test_labels_are_the_model_s_own_or_numbers(
+    exporting: ProcessPoolExecutor, names: dict[str, str] | None, labels: tuple[str, ...]
+) -> None:
+    assert exporting.submit(labels_of, {"label_names": names}, 3).result() == labels
 
 
 def test_more_labels_than_classes_are_refused(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
