@@ -95,7 +95,7 @@ def _convert_tower(
         cases = references.of_fixed_length() if candidate.fixed_length else references
         _write(source, candidate, tower, cases, path)
         session = open_session(path, export_threads())
-        inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.width)
+        inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.row_shape)
 
         def prove_session(session: Any, floors: Floors | None = None) -> Verification:
             return prove_tower(tower, session, cases, job.tolerance, floors, report)
@@ -125,6 +125,8 @@ def _write(source: Source, candidate: Candidate, tower: Tower, references: Refer
     write_onnx(graph, references.sample(tower.inputs), tower.output, path, candidate.recipe, references.axes)
     del graph
     source.release()
+    if tower.finish is not None:
+        tower.finish(path)
 
 
 def _counter(report: Report, phase: Phase, detail: str) -> Count:

@@ -69,6 +69,8 @@ def describe_model(job: ExportJob, commit: str | None, model: Description, **con
         architecture=model.architecture,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"ingrain": __version__, **_versions()},
+        query_text=model.preparation.query_text,
+        default_input_type=model.default_input_type,
         image=model.preparation.image,
         labels=model.labels,
         similarity=model.similarity,

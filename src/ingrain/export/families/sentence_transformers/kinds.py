@@ -13,6 +13,7 @@ from ingrain.vocabulary import Task
 
 SOURCE_MODULES: dict[Task, str] = {
     "embed": "ingrain.export.families.sentence_transformers.source",
+    "embed_sparse": "ingrain.export.families.sentence_transformers.sparse_source",
 }
 """The module that loads each task's models: its ``open_source(job, folder)`` checks a folder and returns its source."""
 
