@@ -21,7 +21,7 @@ from ingrain.postprocess.calibration import CalibrationRanges
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import TextThreads
-from ingrain.repository.manifest import ImagePreprocess, Manifest
+from ingrain.repository.manifest import ImagePreprocess, Manifest, TextPreprocess
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Execution
 from ingrain.roles import ROLES
@@ -35,7 +35,8 @@ class LoadedModel:
     Attributes:
         manifest: The published manifest.
         queues: One queue per graph, by the graph's role; each returns ``float32 [N, …]``.
-        text: Tokenizer; None if the model takes no text.
+        text: Tokenizer; None if the model takes no text. Of documents, if there is ``query_text``.
+        query_text: Tokenizer of queries, if the model has an encoder of its own for them.
         text_threads: Threads of this process for texts that take long to tokenize.
         image: Image preprocessing; None if the model takes no images.
         calibration: Ranges of text vectors; None if they were not measured.
@@ -48,6 +49,7 @@ class LoadedModel:
     manifest: Manifest
     queues: dict[Role, Batcher[Any]] = field(default_factory=dict)
     text: TextPreprocessor | None = None
+    query_text: TextPreprocessor | None = None
     text_threads: TextThreads = field(default_factory=TextThreads)
     image: ImagePreprocessor | None = None
     calibration: CalibrationRanges | None = None
@@ -72,25 +74,35 @@ class LoadedModel:
             raise ModalityError(f"Model {self.manifest.name!r} does not {what}.", param=param)
         return queue
 
-    def text_queue(self, param: str, cache_group: int | None) -> Queue[Any]:
-        """Return the queue of the text encoder.
+    def text_queue(self, param: str, cache_group: int | None, role: Role = "text_encoder") -> Queue[Any]:
+        """Return the queue of a graph that takes texts.
 
         Args:
-            param: Request field with the texts, for the error.
+            param: Request field for the error.
             cache_group: Group of requests that share cached rows; None to compute all rows.
+            role: Role of the graph.
 
         Raises:
-            ModalityError: The model takes no text.
+            ModalityError: The model has no graph with this role.
         """
         if cache_group is not None:
-            cached = self.cached_queues.get(("text_encoder", cache_group))
+            cached = self.cached_queues.get((role, cache_group))
             if cached is not None:
                 return cached
-        queue = self.queue("text_encoder", param, "take text")
+        queue = self.queues.get(role)
+        if queue is None:
+            raise self._has_no(role, param)
         if cache_group is None or self.row_cache is None:
             return queue
-        cached = self.cached_queues["text_encoder", cache_group] = CachedQueue(queue, self.row_cache, row_key)
+        cached = self.cached_queues[role, cache_group] = CachedQueue(queue, self.row_cache, row_key)
         return cached
+
+    def _has_no(self, role: Role, param: str) -> ModalityError:
+        name = self.manifest.name
+        if self.text is None and role == "text_encoder":
+            return ModalityError(f"Model {name!r} does not take text.", param=param)
+        wanted, tasks = ROLES[role].tasks[0], " and ".join(map(repr, self.manifest.tasks))
+        return ModalityError(f"Model {name!r} serves the task {tasks}, not {wanted!r}.", param=param)
 
     def close(self, error: IngrainError) -> None:
         """Fail all waiting requests with this error, and free the cached rows."""
@@ -126,7 +138,8 @@ def open_model(
     return LoadedModel(
         manifest=manifest,
         queues={graph.role: queue_of(graph, manifest, engine, limits) for graph in manifest.graphs},
-        text=TextPreprocessor.open(manifest.text, entry.folder) if manifest.text is not None else None,
+        text=_open_text(manifest.text, entry),
+        query_text=_open_text(manifest.query_text, entry),
         text_threads=limits.text_threads,
         image=images(manifest.image) if manifest.image is not None else None,
         calibration=_calibration(entry),
@@ -144,6 +157,10 @@ def check_model(
         A model with the manifest only.
     """
     return LoadedModel(manifest=open_model(entry, engine, limits, images).manifest)
+
+
+def _open_text(config: TextPreprocess | None, entry: Entry) -> TextPreprocessor | None:
+    return TextPreprocessor.open(config, entry.folder) if config is not None else None
 
 
 def _calibration(entry: Entry) -> CalibrationRanges | None:

@@ -277,6 +277,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         query_text: Preprocessing of queries, if it differs.
         default_input_type: What a text is taken for if the caller does not say, if the model has an encoder for queries
             and one for documents; None if the caller must say.
+        has_token_dimensions: Whether the dimensions of sparse vectors are the tokens of the tokenizer.
         image: Preprocessing of images, if the model takes images.
         labels: Names of the classes, if the model has a classifier.
         similarity: How text and image vectors are compared, if the model has both towers.
@@ -301,6 +302,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     text: TextPreprocess | None = None
     query_text: TextPreprocess | None = None
     default_input_type: InputType | None = None
+    has_token_dimensions: bool = False
     image: ImagePreprocess | None = None
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None

@@ -71,6 +71,7 @@ def describe_model(job: ExportJob, commit: str | None, model: Description, **con
         versions={"ingrain": __version__, **_versions()},
         query_text=model.preparation.query_text,
         default_input_type=model.default_input_type,
+        has_token_dimensions=model.has_token_dimensions,
         image=model.preparation.image,
         labels=model.labels,
         similarity=model.similarity,

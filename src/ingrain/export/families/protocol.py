@@ -134,6 +134,7 @@ class Description:
         similarity: How text and image vectors are compared.
         default_input_type: Encoder for a text of unknown kind, if the model has one for queries and one for documents;
             None if the kind must be given.
+        has_token_dimensions: True if the dimensions of sparse vectors are the tokens of the tokenizer.
     """
 
     architecture: str
@@ -142,6 +143,7 @@ class Description:
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None
     default_input_type: InputType | None = None
+    has_token_dimensions: bool = False
 
 
 class Source(ABC):

@@ -97,9 +97,7 @@ def compare_with_sentencepiece(tokenizer: Any) -> None:
             raise _unlike(kind, vocabulary, "but the result gives other tokens for a text than SentencePiece itself")
 
 
-def write_tokenizer(
-    backend: Tokenizer, folder: Path, limit: int, direction: str, name: str = "tokenizer.json"
-) -> None:
+def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str, name: str = "tokenizer.json") -> None:
     """Write a tokenizer that truncates texts to ``limit`` tokens on side ``direction`` and does not pad.
 
     Raises:

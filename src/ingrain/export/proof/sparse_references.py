@@ -39,7 +39,7 @@ class SparseReferences(TextReferences):
             raise VerificationError(
                 f"The graph gives outputs of the shapes {values.shape} and {indices.shape} for {count} texts."
             )
-        if indices.size and not (0 <= indices.min() and indices.max() < self.width):
+        if indices.size and not (indices.min() >= 0 and indices.max() < self.width):
             raise VerificationError("The graph gives an index that is not one of the source's dimensions.")
         rows = np.zeros((count, self.width), np.float32)
         np.put_along_axis(rows, indices.astype(np.int64), values, axis=1)

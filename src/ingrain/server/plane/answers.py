@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -11,7 +13,7 @@ import orjson
 import pybase64
 
 from ingrain.postprocess.quantize import AnyVectors
-from ingrain.preprocess.tokenized import cut_tokens_of, lengths_of
+from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of, lengths_of
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
 from ingrain.tasks.embed_text import EmbeddedTexts
@@ -81,7 +83,19 @@ def base64_rows(rows: AnyVectors) -> list[str]:
     return [pybase64.b64encode_as_string(row) for row in np.ascontiguousarray(_little_endian(rows))]
 
 
-def counts_of(texts: EmbeddedTexts) -> dict[str, object]:
+class TokenizedAnswer(Protocol):
+    """What was computed of texts, with their tokens."""
+
+    @property
+    def items(self) -> Sequence[TokenizedText]:
+        """The tokenized texts."""
+
+    @property
+    def truncated(self) -> int:
+        """Number of truncated texts."""
+
+
+def counts_of(texts: TokenizedAnswer) -> dict[str, object]:
     """Return the response fields with each text's token count and whether it was truncated."""
     return {
         "tokenCounts": lengths_of(texts.items),
@@ -89,7 +103,7 @@ def counts_of(texts: EmbeddedTexts) -> dict[str, object]:
     }
 
 
-def mark_truncated(response: Response, texts: EmbeddedTexts | None) -> Response:
+def mark_truncated(response: Response, texts: TokenizedAnswer | None) -> Response:
     """Set ``X-Truncated-Texts`` to the number of truncated texts, unless it is 0."""
     if texts is not None and (cut := texts.truncated):
         response.headers["x-truncated-texts"] = str(cut)

@@ -142,7 +142,7 @@ def build_sparse_graph(modules: list[Any], max_active_dims: int | None, *, split
 
     first, *rest = modules
     if type(first).__name__ == "SparseStaticEmbedding":
-        inputs = ("input_ids", "attention_mask")
+        inputs: tuple[str, ...] = ("input_ids", "attention_mask")
         return PipelineGraph(TokenWeights(first.weight), [step(module) for module in rest], inputs, None)
     if rest and type(rest[0]).__name__ == "SpladePooling":
         encoder = text_encoder(first)

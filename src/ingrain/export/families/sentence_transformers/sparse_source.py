@@ -16,15 +16,16 @@ from ingrain.export.families.sentence_transformers.serving_tokenizer import (
     save_transformer_tokenizer,
     save_weights_tokenizer,
 )
+from ingrain.export.families.sentence_transformers.source import prepare_network
 from ingrain.export.families.sentence_transformers.sparse_checkpoint import inspect_sparse
 from ingrain.export.families.sentence_transformers.sparse_graph import build_sparse_graph, can_split_head
-from ingrain.export.families.sentence_transformers.source import prepare_network
 from ingrain.export.families.towers import PLAIN_RECIPES, sparse_tower, transformer_recipes
 from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.onnx_file import Recipe
 from ingrain.export.process.job import ExportJob
 from ingrain.export.weights.independent_load import PROBES
-from ingrain.repository.manifest import InputType, TextPreprocess
+from ingrain.repository.manifest import TextPreprocess
+from ingrain.vocabulary import InputType
 
 _QUERY_TOKENIZER = "query_tokenizer.json"
 
@@ -93,6 +94,7 @@ class SparseEncoderSource(Source):
             towers=tuple(towers),
             preparation=Preparation(folder=folder, text=text, query_text=query_text),
             default_input_type=default_input_type(self.model) if query_text is not None else None,
+            has_token_dimensions=not any(type(module).__name__ == "SparseAutoEncoder" for module in documents),
         )
 
     def _save_tokenizer(self, folder: Path, modules: list[Any], name: str) -> TextPreprocess:
