@@ -10,6 +10,7 @@ from typing import Self
 from ingrain.client.aio.classify_image import ClassifyImage
 from ingrain.client.aio.embed_both import EmbedBoth
 from ingrain.client.aio.embed_image import EmbedImage
+from ingrain.client.aio.embed_sparse import EmbedSparse
 from ingrain.client.aio.embed_text import EmbedText
 from ingrain.client.aio.first_generation import FirstGeneration
 from ingrain.client.aio.models import Models
@@ -21,7 +22,16 @@ from ingrain.client.retry import RetryPolicy
 
 
 class AsyncClient(
-    FirstGeneration, EmbedText, EmbedImage, EmbedBoth, ClassifyImage, ClassifyImageZeroShot, Models, Tuning, Server
+    FirstGeneration,
+    EmbedText,
+    EmbedSparse,
+    EmbedImage,
+    EmbedBoth,
+    ClassifyImage,
+    ClassifyImageZeroShot,
+    Models,
+    Tuning,
+    Server,
 ):
     """A client of both planes of an Ingrain server.
 
