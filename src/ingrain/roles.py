@@ -13,6 +13,7 @@ class RoleSpec:
 
     Attributes:
         tasks: Tasks that a graph of this role serves, its main purpose first.
+        does: What a model with such a graph does, and the route for it, as the end of "It ...", for errors.
         tuned_batch_items: Batch sizes that a tuning tries.
         item_tokens: Tokens that a queue counts for one item; None for token sequences, ``[B, T]``, which count as many
             tokens as they have.
@@ -22,6 +23,7 @@ class RoleSpec:
     """
 
     tasks: tuple[Task, ...]
+    does: str
     tuned_batch_items: tuple[int, ...]
     item_tokens: int | None
     disabled_cpu_optimizers: tuple[str, ...] = ()
@@ -43,10 +45,11 @@ _IMAGE_TOKENS = 256
 _IMAGE_BATCHES = (2, 4, 8, 16, 32, 64)
 
 
-def _of_texts(*tasks: Task, **more: bool) -> RoleSpec:
+def _of_texts(does: str, *tasks: Task, **more: bool) -> RoleSpec:
     """Return the properties of a graph that takes token sequences."""
     return RoleSpec(
         tasks=tasks,
+        does=does,
         item_tokens=None,
         tuned_batch_items=(8, 16, 32, 64),
         # On a CPU the fused operator is slower than Add and LayerNormalization.
@@ -55,18 +58,26 @@ def _of_texts(*tasks: Task, **more: bool) -> RoleSpec:
     )
 
 
-def _of_images(task: Task) -> RoleSpec:
-    return RoleSpec(tasks=(task,), item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES)
+def _of_images(does: str, task: Task) -> RoleSpec:
+    return RoleSpec(tasks=(task,), does=does, item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES)
 
 
 ROLES: dict[Role, RoleSpec] = {
-    "text_encoder": _of_texts("embed"),
-    "image_encoder": _of_images("embed"),
-    "classifier": _of_images("classify"),
-    "text_scorer": _of_texts("rerank", "classify"),
-    "sparse_encoder": _of_texts("embed_sparse", gives_entries=True),
-    "sparse_query_encoder": _of_texts("embed_sparse", gives_entries=True, of_queries=True),
-    "multi_vector_encoder": _of_texts("embed_multi_vector", "rerank"),
+    "text_encoder": _of_texts("embeds texts (POST /embed_text)", "embed"),
+    "image_encoder": _of_images("embeds images (POST /embed_image)", "embed"),
+    "classifier": _of_images("classifies images (POST /classify_image)", "classify"),
+    "text_scorer": _of_texts(
+        "scores texts and pairs of texts (POST /rerank, /score, /classify_text)", "rerank", "classify"
+    ),
+    "sparse_encoder": _of_texts(
+        "makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse", gives_entries=True
+    ),
+    "sparse_query_encoder": _of_texts(
+        "makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse", gives_entries=True, of_queries=True
+    ),
+    "multi_vector_encoder": _of_texts(
+        "makes one vector per token (POST /embed_multi_vector)", "embed_multi_vector", "rerank"
+    ),
 }
 """Every role.
 

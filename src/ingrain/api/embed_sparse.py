@@ -7,7 +7,17 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ingrain.api.fields import InputType, LibraryField, Name, Prompt, PromptName, Texts, TokenCounts, Truncate
+from ingrain.api.fields import (
+    InputType,
+    LibraryField,
+    Name,
+    Pretrained,
+    Prompt,
+    PromptName,
+    Texts,
+    TokenCounts,
+    Truncate,
+)
 from ingrain.api.types import Answer, Counts, Cuts, Request
 
 
@@ -33,6 +43,7 @@ class EmbedSparseRequest(Request, frozen=True, kw_only=True):
     truncate: Truncate = None
     token_counts: TokenCounts = None
     library: LibraryField = None
+    pretrained: Pretrained = None
 
 
 class SparseEmbedding(Answer, frozen=True, kw_only=True):

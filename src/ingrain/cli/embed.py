@@ -113,17 +113,8 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
     from ingrain.cli.unfinished_output import UnfinishedOutput
 
     kept = (
-        "model",
-        "library",
-        "pretrained",
-        "images",
-        "normalize",
-        "dims",
-        "without_input",
-        "shrink",
-        "sparse",
-        *_OF_TEXTS,
-        *_OF_SPARSE,
+        *("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", "sparse"),
+        *(*_OF_TEXTS, *_OF_SPARSE),
     )
     what = {"output_format": output_format, **{name: options[name] for name in kept}}
     part = UnfinishedOutput(output, writer, what, force=options["force"])

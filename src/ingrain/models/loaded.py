@@ -71,16 +71,20 @@ class LoadedModel:
         """
         queue = self.queues.get(role)
         if queue is None:
-            raise ModalityError(f"Model {self.manifest.name!r} does not {what}.", param=param)
+            does = " and ".join(dict.fromkeys(ROLES[graph.role].does for graph in self.manifest.graphs))
+            raise ModalityError(f"Model {self.manifest.name!r} does not {what}. It {does}.", param=param)
         return queue
 
-    def text_queue(self, param: str, cache_group: int | None, role: Role = "text_encoder") -> Queue[Any]:
-        """Return the queue of a graph that takes texts.
+    def text_queue(
+        self, param: str, cache_group: int | None, role: Role = "text_encoder", what: str = "take text"
+    ) -> Queue[Any]:
+        """Return the queue of a graph that takes texts, behind the cache of rows.
 
         Args:
-            param: Request field for the error.
+            param: Request field that needs the graph, for the error.
             cache_group: Group of requests that share cached rows; None to compute all rows.
             role: Role of the graph.
+            what: As in ``queue``.
 
         Raises:
             ModalityError: The model has no graph with this role.
@@ -89,20 +93,11 @@ class LoadedModel:
             cached = self.cached_queues.get((role, cache_group))
             if cached is not None:
                 return cached
-        queue = self.queues.get(role)
-        if queue is None:
-            raise self._has_no(role, param)
+        queue = self.queue(role, param, what)
         if cache_group is None or self.row_cache is None:
             return queue
         cached = self.cached_queues[role, cache_group] = CachedQueue(queue, self.row_cache, row_key)
         return cached
-
-    def _has_no(self, role: Role, param: str) -> ModalityError:
-        name = self.manifest.name
-        if self.text is None and role == "text_encoder":
-            return ModalityError(f"Model {name!r} does not take text.", param=param)
-        wanted, tasks = ROLES[role].tasks[0], " and ".join(map(repr, self.manifest.tasks))
-        return ModalityError(f"Model {name!r} serves the task {tasks}, not {wanted!r}.", param=param)
 
     def close(self, error: IngrainError) -> None:
         """Fail all waiting requests with this error, and free the cached rows."""

@@ -88,7 +88,7 @@ class EmbedSparse(msgspec.Struct, eq=False):
         """Choose the encoder and the prompt, and return the encoder's queue."""
         is_query = model.query_text is not None and self._input_type(model) == "query"
         role = "sparse_query_encoder" if is_query else "sparse_encoder"
-        queue = model.text_queue("name", self.texts.cache_group, role)
+        queue = model.text_queue("name", self.texts.cache_group, role, "make sparse vectors")
         if self.form.with_tokens and not model.manifest.has_token_dimensions:
             raise InvalidRequestError(
                 f"The dimensions of model {model.manifest.name!r} are not tokens; leave `tokens` out.", param="tokens"

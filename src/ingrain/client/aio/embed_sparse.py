@@ -31,6 +31,7 @@ class EmbedSparse(AsyncCaller):
         token_counts: bool = False,
         skip_none: bool = False,
         library: Library | None = None,
+        pretrained: str | None = None,
         return_numpy: bool | None = None,
         progress: bool | None = None,
         request_id: str | None = None,
@@ -51,6 +52,7 @@ class EmbedSparse(AsyncCaller):
             token_counts: True to return each text's tokens and whether it was truncated.
             skip_none: Skip missing items (None, NaN) instead of refusing them; ``positions`` has the others' indices.
             library: Source library, if several models share the name.
+            pretrained: Weight tag of an OpenCLIP model; sparse encoders have none.
             return_numpy: Indices and values as arrays or as lists; None for the client's option.
             progress: Show a progress bar; None to show one on a terminal if the call takes long.
             request_id: ``X-Request-Id``; of several requests, all but the first get a number appended.
@@ -62,7 +64,7 @@ class EmbedSparse(AsyncCaller):
         Raises:
             IngrainError: The server's error, as the same class; ``ServerUnreachableError`` without a server.
         """
-        model, texts = ModelName(name, library), texts_of(text)
+        model, texts = ModelName(name, library, pretrained), texts_of(text)
         fields = {
             **text_fields(prompt, prompt_name, input_type, truncate, token_counts),
             **{"topK": top_k, "minWeight": min_weight, "tokens": tokens or None, **(extra or {})},
@@ -88,6 +90,7 @@ class EmbedSparse(AsyncCaller):
         token_counts: bool = False,
         skip_none: bool = False,
         library: Library | None = None,
+        pretrained: str | None = None,
         return_numpy: bool | None = None,
         request_id: str | None = None,
         extra: Extra = None,
@@ -96,7 +99,7 @@ class EmbedSparse(AsyncCaller):
 
         Args are those of ``embed_sparse``.
         """
-        model, texts = ModelName(name, library), texts_of(text)
+        model, texts = ModelName(name, library, pretrained), texts_of(text)
         fields = {
             **text_fields(prompt, prompt_name, input_type, truncate, token_counts),
             **{"topK": top_k, "minWeight": min_weight, "tokens": tokens or None, **(extra or {})},

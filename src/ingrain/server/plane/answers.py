@@ -83,8 +83,8 @@ def base64_rows(rows: AnyVectors) -> list[str]:
     return [pybase64.b64encode_as_string(row) for row in np.ascontiguousarray(_little_endian(rows))]
 
 
-class TokenizedAnswer(Protocol):
-    """What was computed of texts, with their tokens."""
+class Counted(Protocol):
+    """Texts, or pairs of texts, with their tokens."""
 
     @property
     def items(self) -> Sequence[TokenizedText]:
@@ -95,7 +95,7 @@ class TokenizedAnswer(Protocol):
         """Number of truncated texts."""
 
 
-def counts_of(texts: TokenizedAnswer) -> dict[str, object]:
+def counts_of(texts: Counted) -> dict[str, object]:
     """Return the response fields with each text's token count and whether it was truncated."""
     return {
         "tokenCounts": lengths_of(texts.items),
@@ -103,7 +103,7 @@ def counts_of(texts: TokenizedAnswer) -> dict[str, object]:
     }
 
 
-def mark_truncated(response: Response, texts: TokenizedAnswer | None) -> Response:
+def mark_truncated(response: Response, texts: Counted | None) -> Response:
     """Set ``X-Truncated-Texts`` to the number of truncated texts, unless it is 0."""
     if texts is not None and (cut := texts.truncated):
         response.headers["x-truncated-texts"] = str(cut)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 from ingrain.api.embed_sparse import EmbedSparseRequest, SparseEmbeddingsAnswer
-from ingrain.pipeline.task import ModelName
-from ingrain.server.dialects.native.fields import texts_of
+from ingrain.server.dialects.native.fields import model_name, texts_of
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, counts_of, mark_truncated, milliseconds_since
 from ingrain.server.plane.bodies import decode
@@ -42,7 +41,7 @@ def _embed_sparse(services: Services, request: Request) -> Work[SparseTexts]:
         return mark_truncated(array_answer(answer | {"processingTimeMs": milliseconds_since(started)}), done)
 
     texts = texts_of(body, body.text, cache_group(services, request))
-    return Work(EmbedSparse(ModelName(name=body.name, library=body.library), texts, form), respond)
+    return Work(EmbedSparse(model_name(body), texts, form), respond)
 
 
 ROUTES = (

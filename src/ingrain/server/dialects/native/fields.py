@@ -13,7 +13,7 @@ from ingrain.tasks.vectors import VectorForm
 BodyWithImages = types.EmbedImageRequest | types.EmbedRequest | types.ClassifyImageRequest | types.ZeroShotRequest
 
 
-def model_name(body: types.EmbedTextRequest | BodyWithImages) -> ModelName:
+def model_name(body: types.EmbedTextRequest | EmbedSparseRequest | BodyWithImages) -> ModelName:
     """Return the name of the requested model."""
     return ModelName(name=body.name, library=body.library, pretrained=body.pretrained)
 
