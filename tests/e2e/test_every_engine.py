@@ -69,7 +69,11 @@ def truth_and_repository(tmp_path_factory):
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
         truth = pool.submit(build_and_ask, root / "models").result()
-    flags = (f"--local-models-dir={root / 'models'}", "--models=bert,splade,open_clip:clip,timm:net", "--engine=onnxruntime")
+    flags = (
+        f"--local-models-dir={root / 'models'}",
+        "--models=bert,splade,open_clip:clip,timm:net",
+        "--engine=onnxruntime",
+    )
     with serve(root, *flags) as server:
         server.wait_until_ready(600)
     return truth, root

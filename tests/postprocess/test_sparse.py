@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ingrain.postprocess.sparse import choose_entries, entries_of
+from ingrain.batching.ragged import entries_of
+from ingrain.postprocess.sparse import choose_entries
 
 VALUES = np.array([[0.0, 1.5, -2.0], [0.0, 0.0, 0.0], [0.5, 0.5, 3.0]], np.float32)
 INDICES = np.array([[7, 9, 30_000_0], [0, 1, 2], [4, 5, 6]], np.int32)

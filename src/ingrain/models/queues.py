@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
+from ingrain.batching.ragged import entries_of
 from ingrain.batching.request import Rows
 from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import EngineUnavailableError, NotFiniteError
-from ingrain.postprocess.sparse import entries_of
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.tokenized import TokenizedText, gather, lengths_of, pad

@@ -1,12 +1,10 @@
-"""Sparse vectors: from the outputs of a graph to the entries that a request asks for."""
+"""Chooses the entries of sparse vectors that a request asks for."""
 
 from __future__ import annotations
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from ingrain.batching.ragged import Ragged, ragged
 
 
 class SparseVector(msgspec.Struct, frozen=True, eq=False):
@@ -19,22 +17,6 @@ class SparseVector(msgspec.Struct, frozen=True, eq=False):
 
     indices: NDArray[np.int32]
     values: NDArray[np.float32]
-
-
-def entries_of(values: NDArray[np.float32], indices: NDArray[np.int32]) -> Ragged:
-    """Return the entries of each row of a batch without the zeros that fill it up.
-
-    Args:
-        values: ``float32 [B, K]``.
-        indices: ``int32 [B, K]``, below 2**24, which ``float32`` has exactly.
-
-    Returns:
-        ``object [B]`` of ``float32 [n, 2]``: index and value of each entry.
-    """
-    is_active = values != 0
-    entries = np.stack([indices[is_active].astype(np.float32), values[is_active]], axis=1)
-    ends = np.cumsum(is_active.sum(axis=1))
-    return ragged(np.split(entries, ends[:-1]))
 
 
 def choose_entries(entries: NDArray[np.float32], *, top_k: int | None, min_weight: float) -> SparseVector:

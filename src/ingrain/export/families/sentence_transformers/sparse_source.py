@@ -22,6 +22,7 @@ from ingrain.export.families.sentence_transformers.sparse_graph import build_spa
 from ingrain.export.families.towers import PLAIN_RECIPES, sparse_tower, transformer_recipes
 from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.onnx_file import Recipe
+from ingrain.export.precision.choose import refuse_int8
 from ingrain.export.process.job import ExportJob
 from ingrain.export.weights.independent_load import PROBES
 from ingrain.repository.manifest import TextPreprocess
@@ -151,11 +152,15 @@ def open_source(job: ExportJob, folder: Path) -> SparseEncoderSource:
     """Check and load a folder.
 
     Raises:
-        UnsupportedModelError: The model cannot be converted.
+        UnsupportedModelError: The model cannot be converted, or not in the job's precision.
     """
     trusted = bool(job.trust_remote_code)
     inspect_sparse(folder, trust_remote_code=trusted)
-    return SparseEncoderSource(folder, trust_remote_code=trusted)
+    source = SparseEncoderSource(folder, trust_remote_code=trusted)
+    tasks: tuple[InputType, ...] = ("query", "document")
+    if not any(hasattr(modules_for(source.model, task)[0], "model") for task in tasks):
+        refuse_int8(job.precision, "A model that only weights tokens has no network")
+    return source
 
 
 def modules_for(model: Any, task: InputType) -> list[Any]:

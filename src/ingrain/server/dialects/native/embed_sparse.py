@@ -32,7 +32,9 @@ def _embed_sparse(services: Services, request: Request) -> Work[SparseTexts]:
     )
 
     def respond(done: SparseTexts) -> Response:
-        vectors = [{"indices": vector.indices, "values": vector.values} for vector in done.vectors]
+        vectors: list[dict[str, object]] = [
+            {"indices": vector.indices, "values": vector.values} for vector in done.vectors
+        ]
         for vector, tokens in zip(vectors, done.tokens or (), strict=False):
             vector["tokens"] = tokens
         answer: dict[str, object] = {"embeddings": vectors}
