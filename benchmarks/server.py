@@ -41,7 +41,7 @@ class Server:
 
     def engine_counts(self, model: str) -> tuple[int, int]:
         """Return the engine's counters of a model's graphs: inferred items, executed batches."""
-        names = {model, f"{model}/text_encoder", f"{model}/image_encoder"}
+        names = {model, *(f"{model}/{role}" for role in ("text_encoder", "image_encoder", "sparse_encoder"))}
         found = [one for one in self.get("/metrics")["modelStats"] if one["name"] in names]
         return sum(int(one["inferenceCount"]) for one in found), sum(int(one["executionCount"]) for one in found)
 

@@ -18,6 +18,8 @@ class RoleSpec:
         item_tokens: Tokens that a queue counts for one item; None for token sequences, ``[B, T]``, which count as many
             tokens as they have.
         disabled_cpu_optimizers: ONNX Runtime's graph optimizers that make graphs of this role slower on a CPU.
+        of_queries: Whether texts are queries, which are tokenized by rules of their own.
+        gives_entries: Whether outputs are entries of sparse vectors: their values, then their indices, ``[B, K]`` each.
     """
 
     tasks: tuple[Task, ...]
@@ -25,6 +27,8 @@ class RoleSpec:
     tuned_batch_items: tuple[int, ...]
     item_tokens: int | None
     disabled_cpu_optimizers: tuple[str, ...] = ()
+    of_queries: bool = False
+    gives_entries: bool = False
 
     @property
     def takes_token_sequences(self) -> bool:
@@ -41,7 +45,7 @@ _IMAGE_TOKENS = 256
 _IMAGE_BATCHES = (2, 4, 8, 16, 32, 64)
 
 
-def _of_texts(does: str, *tasks: Task) -> RoleSpec:
+def _of_texts(does: str, *tasks: Task, **more: bool) -> RoleSpec:
     """Return the properties of a graph that takes token sequences."""
     return RoleSpec(
         tasks=tasks,
@@ -50,6 +54,7 @@ def _of_texts(does: str, *tasks: Task) -> RoleSpec:
         tuned_batch_items=(8, 16, 32, 64),
         # On a CPU the fused operator is slower than Add and LayerNormalization.
         disabled_cpu_optimizers=("SkipLayerNormFusion",),
+        **more,
     )
 
 
@@ -64,7 +69,12 @@ ROLES: dict[Role, RoleSpec] = {
     "text_scorer": _of_texts(
         "scores texts and pairs of texts (POST /rerank, /score, /classify_text)", "rerank", "classify"
     ),
-    "sparse_encoder": _of_texts("makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse"),
+    "sparse_encoder": _of_texts(
+        "makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse", gives_entries=True
+    ),
+    "sparse_query_encoder": _of_texts(
+        "makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse", gives_entries=True, of_queries=True
+    ),
     "multi_vector_encoder": _of_texts(
         "makes one vector per token (POST /embed_multi_vector)", "embed_multi_vector", "rerank"
     ),
@@ -74,7 +84,8 @@ ROLES: dict[Role, RoleSpec] = {
 - ``text_encoder``, ``image_encoder``: one vector per item, float32 ``[B, D]``.
 - ``classifier``: logits of an image, float32 ``[B, K]``.
 - ``text_scorer``: logits of a text or of a pair of texts, float32 ``[B, K]``; K is 1 for a reranker.
-- ``sparse_encoder``: weights of the vocabulary's tokens for a text.
+- ``sparse_encoder``: entries of the sparse vector of a text that are not zero, or of a document.
+- ``sparse_query_encoder``: the same for queries, in a model that has an encoder for each.
 - ``multi_vector_encoder``: one vector per token of a text.
 
 A graph's first output has one row for each item. Triton needs an axis besides the batch axis: ``[B, 1]`` for a score.

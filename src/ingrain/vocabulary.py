@@ -19,6 +19,9 @@ Precision = Literal["fp32", "fp16", "int8", "int8-safe"]
 DType = Literal["FP32", "FP16", "INT64", "INT32", "UINT8"]
 """Element type of a tensor, named as in Triton."""
 
+InputType = Literal["query", "document"]
+"""Side of a search on which a text stands."""
+
 Plane = Literal["inference", "model"]
 """A port of the server: ``inference`` runs models, ``model`` loads, deletes and describes them."""
 

@@ -10,6 +10,7 @@ import pytest
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.cached_queue import CachedQueue
 from ingrain.batching.queue import BatchLimits
+from ingrain.batching.ragged import ragged
 from ingrain.batching.row_cache import RowCache
 from ingrain.errors import DeadlineExceededError, EngineUnavailableError, InferenceError, QueueFullError
 from parts import payloads_of
@@ -356,3 +357,17 @@ async def test_the_same_text_of_two_queues_is_computed_twice():
     one, other = make(graph, cache), make(graph, cache)
     assert (await one.submit([1], timeout_s=5)).tobytes() != (await other.submit([1], timeout_s=5)).tobytes()
     assert graph.computed == [1, 1]
+
+
+async def test_rows_of_different_lengths_come_from_the_cache_as_they_were_computed():
+    async def run(parts, *, alone=False):
+        return ragged([np.full((number, 2), number, np.float32) for number in payloads_of(parts)])
+
+    graph = Graph()
+    graph.run = run
+    queue = make(graph)
+    first = await queue.submit([2, 0, 3, 3], timeout_s=30)
+    again = await queue.submit([3, 2, 1, 0], timeout_s=30)
+    assert [row.shape for row in first] == [(2, 2), (0, 2), (3, 2), (3, 2)]
+    assert [row.tolist() for row in again] == [[[n, n]] * n for n in (3, 2, 1, 0)]
+    assert (queue.batcher.statistics.cache_hits, queue.batcher.statistics.cache_misses) == (3, 5)

@@ -29,6 +29,8 @@ async def shell(tmp_path, monkeypatch):
     async with running_planes(tmp_path / "root") as planes:
         for name in names:
             await planes.load(name)
+        sparse = {"name": "splade-v3", "library": "sentence_transformers", "task": "embed_sparse"}
+        assert (await planes.model.post("/load_model", json=sparse)).status_code == 200
         clip = {"name": "ViT-B-32", "library": "open_clip", "pretrained": "laion2b_s34b_b79k"}
         assert (await planes.model.post("/load_model", json=clip)).status_code == 200
         environment = {

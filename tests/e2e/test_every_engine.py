@@ -14,6 +14,7 @@ from ingrain.engine.table import ENGINES
 from processes import free_port, serve, triton_at
 from tiny_clip import build_tiny_clip
 from tiny_models import build_family
+from tiny_sparse import build_splade
 from tiny_timm import build_timm
 from torch_process import torch_pool
 
@@ -31,9 +32,10 @@ def build_and_ask(folder):
     import timm
     import torch
     from PIL import Image
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, SparseEncoder
 
     build_family("BERT", folder / "bert")
+    build_splade(folder / "splade")
     build_tiny_clip("CLIP, ViT", folder / "clip")
     build_timm("resnet10t", folder / "net", num_classes=3, model_config={"label_names": ["wing", "wheel", "sleeve"]})
     pictures = [Image.open(BytesIO(data)).convert("RGB") for data in FILES]
@@ -50,6 +52,7 @@ def build_and_ask(folder):
         )
         return {
             "text": text,
+            "sparse": SparseEncoder(str(folder / "splade"), device="cpu").encode(TEXTS).to_dense().numpy(),
             "clip text": clip.encode_text(tokenizer(TEXTS), normalize=True).numpy(),
             "image": images.numpy(),
             "zero shot": (clip.logit_scale.exp() * images @ targets).softmax(-1).numpy(),
@@ -63,7 +66,11 @@ def truth_and_repository(warm, tmp_path_factory):
     root = tmp_path_factory.mktemp("every-engine")
     with torch_pool() as pool:
         truth = pool.submit(build_and_ask, root / "models").result()
-    flags = (f"--local-models-dir={root / 'models'}", "--models=bert,open_clip:clip,timm:net", "--engine=onnxruntime")
+    flags = (
+        f"--local-models-dir={root / 'models'}",
+        "--models=bert,splade,open_clip:clip,timm:net",
+        "--engine=onnxruntime",
+    )
     with serve(root, *flags, **warm) as server:
         server.wait_until_ready(600)
     return truth, root
@@ -100,6 +107,13 @@ def test_texts_are_embedded(server, truth):
     for name, expected in (("bert", truth["text"]), ("clip", truth["clip text"])):
         rows = post(server, "/embed_text", name=name, text=TEXTS)["embeddings"]
         np.testing.assert_allclose(rows, expected, atol=1e-4)
+
+
+def test_texts_are_embedded_into_sparse_vectors(server, truth):
+    rows = np.zeros_like(truth["sparse"])
+    for row, vector in zip(rows, post(server, "/embed_sparse", name="splade", text=TEXTS)["embeddings"], strict=True):
+        row[vector["indices"]] = vector["values"]
+    np.testing.assert_allclose(rows, truth["sparse"], atol=1e-4)
 
 
 def test_images_are_embedded(server, truth):

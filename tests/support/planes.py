@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -100,7 +102,8 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
     key = model_key(ref.name, ref.library, ref.pretrained)
     timm: Role = "image_encoder" if ref.task == "embed" else "classifier"
     scores = ref.library == "sentence_transformers" and ref.task in ("rerank", "classify")
-    text_role: Role = "text_scorer" if scores else "text_encoder"
+    of_texts: Role = "sparse_encoder" if ref.task == "embed_sparse" else "text_encoder"
+    text_role: Role = "text_scorer" if scores else of_texts
     labels = LABELS if ref.task != "rerank" else ("LABEL_0",)
     roles = {"sentence_transformers": [text_role], "open_clip": ["text_encoder", "image_encoder"], "timm": [timm]}
     graphs = tuple(_stage_graph(folder, key, role, labels) for role in roles[ref.library])
@@ -120,6 +123,7 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
         created_at="2026-11-22T00:00:00Z",
         versions={},
         embedding_size=WIDTH,
+        has_token_dimensions=graphs[0].role == "sparse_encoder",
         graphs=graphs,
         text=text if takes_text else None,
         image=IMAGE if takes_images else None,
@@ -136,10 +140,13 @@ def _stage_graph(folder: Path, key: str, role: Role, labels: tuple[str, ...]) ->
     name = graph_name(key, role)
     (folder / name / "1").mkdir(parents=True)
     (folder / name / "1" / "model.onnx").write_bytes(b"graph " + name.encode())
-    if role in ("text_encoder", "text_scorer"):
+    if role in ("text_encoder", "text_scorer", "sparse_encoder"):
         inputs = [Tensor(name=tensor, dtype="INT64", shape=(-1, -1)) for tensor in ("input_ids", "attention_mask")]
     else:
         inputs = [Tensor(name="pixel_values", dtype="UINT8", shape=(-1, *IMAGE.size, 3))]
+    if role == "sparse_encoder":
+        outputs = [Tensor(name="values", dtype="FP32", shape=(-1, -1)), Tensor("indices", "INT32", (-1, -1))]
+        return Graph(name, role, tuple(inputs), tuple(outputs), (describe_file(folder / name, "1/model.onnx"),))
     is_classifier = role in ("classifier", "text_scorer")
     output, width = ("logits", len(labels)) if is_classifier else ("embedding", WIDTH)
     return Graph(
@@ -172,6 +179,16 @@ class FakeExport:
         if self.error is not None:
             raise self.error
         stage_model(folder, ref, self.text, self.sample)
+
+
+@dataclass
+class StoredExport:
+    """Stands where the export process does, and leaves a copy of what one has left."""
+
+    output: Path
+
+    async def __call__(self, ref: ModelRef, folder: Path, on_progress) -> None:
+        shutil.copytree(self.output, folder, dirs_exist_ok=True)
 
 
 @dataclass
@@ -259,18 +276,22 @@ def make_registry(
 
 
 @asynccontextmanager
-async def running_planes(root: Path, settings: Settings | None = None, models=()) -> AsyncIterator[Planes]:
-    """Run both planes on a repository below ``root``."""
+async def running_planes(
+    root: Path, settings: Settings | None = None, models=(), engine=None, export=None
+) -> AsyncIterator[Planes]:
+    """Run both planes on a repository below ``root``; without an engine and an export they are fakes."""
     settings = settings or Settings()
-    engine, export, images = FakeEngine(instances=2), FakeExport(), make_images(settings)
-    engine.poison_id, engine.nan_id = POISON_ID, NAN_ID
+    export, images = export or FakeExport(), make_images(settings)
+    if engine is None:
+        engine = FakeEngine(instances=2)
+        engine.poison_id, engine.nan_id = POISON_ID, NAN_ID
     row_cache = RowCache(settings.cache_bytes) if settings.cache_bytes else None
     registry = make_registry(
         root,
         engine,
         export,
         place=make_place(),
-        clock=lambda: engine.computed_s,
+        clock=(lambda: engine.computed_s) if isinstance(engine, FakeEngine) else time.monotonic,
         images=images,
         queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens, row_cache=row_cache),
         max_loaded_models=settings.max_loaded_models,

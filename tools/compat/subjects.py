@@ -42,6 +42,7 @@ def subjects() -> Iterator[Subject]:
     """Yield every row in the order of the tables."""
     yield from _sentence_transformers()
     yield from _scorers()
+    yield from _sparse()
     yield from _popular()
 
 
@@ -80,6 +81,12 @@ def _scorers() -> Iterator[Subject]:
     for group, builders in (("Cross-encoders", CROSS_ENCODERS), ("Text classifiers", CLASSIFIERS)):
         for name, build in builders.items():
             yield Subject(group=group, name=name, library="sentence_transformers", place=build)
+def _sparse() -> Iterator[Subject]:
+    from tiny_sparse import SPARSE, save_packaged_splade
+
+    builders = {"a trained SPLADE on a 2-layer BERT": save_packaged_splade, **SPARSE}
+    for name, build in builders.items():
+        yield Subject(group="Sparse encoders", name=name, library="sentence_transformers", place=build)
 
 
 def _popular() -> Iterator[Subject]:

@@ -17,6 +17,8 @@ Runtime on the CPU, and compared with the source library's own vectors (sentence
 - **difference**: the largest difference of any element of a vector, both vectors at unit length.
 - **cosine**: the smallest between a vector and the source's.
 - **padding**: the largest difference between a text alone and the same text in a padded batch.
+- For **sparse encoders** the difference is that of a weight, as a share of the text's largest weight; those with an
+  encoder for each side of a search have the larger of the two.
 - **equal lengths**: the source's own vectors depend on the padding beside them (then **padding** says by how much), so
   that only texts of the same token count share a batch.
 - **Cross-encoders** and **text classifiers** are compared by their scores instead: **difference** and **padding** as

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from ingrain.batching.batcher import Batcher
+from ingrain.batching.ragged import ragged
 from ingrain.batching.request import Rows, Waiter, submit
 from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.errors import DeadlineExceededError, EngineError, IngrainError
@@ -50,6 +51,7 @@ class CachedQueue(Generic[P]):
         self._key_of = key_of
         self._number = cache.new_number()
         self._row_shape: tuple[int, ...] = ()
+        self._is_ragged = False
         self._is_closed = False
 
     async def submit(self, payloads: Sequence[P], *, timeout_s: float) -> Rows:
@@ -89,7 +91,8 @@ class CachedQueue(Generic[P]):
 
     def keep(self, keys: Sequence[RowKey], rows: Rows) -> list[bytes]:
         """Put computed rows into the cache, and return their bytes."""
-        self._row_shape = rows.shape[1:]
+        self._is_ragged = rows.dtype == object
+        self._row_shape = (-1, *rows[0].shape[1:]) if self._is_ragged else rows.shape[1:]
         # Copies, because a view of one row would keep the rows of its whole batch in memory.
         kept = [row.tobytes() for row in map(rows.__getitem__, range(len(rows)))]
         if not self._is_closed:
@@ -98,7 +101,9 @@ class CachedQueue(Generic[P]):
         return kept
 
     def array(self, rows: Sequence[bytes | None]) -> Rows:
-        """Return ``float32 [N, …]``, not writable, from the bytes of ``N`` rows."""
+        """Return ``float32 [N, …]``, not writable, or rows of different lengths, from the bytes of ``N`` rows."""
+        if self._is_ragged:
+            return ragged([np.frombuffer(row or b"", np.float32).reshape(self._row_shape) for row in rows])
         joined = b"".join(rows)  # type: ignore[arg-type]  # called when no row is missing
         return np.frombuffer(joined, np.float32).reshape(len(rows), *self._row_shape)
 

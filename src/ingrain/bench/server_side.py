@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from ingrain.roles import ROLES
+
 _SAMPLE = re.compile(
     r'^(ingrain_(?:batch\w*|cache_items))_total\{model="(?P<model>(?:[^"\\]|\\.)*)"'
     r'(?:,result="(?P<result>\w+)")?\} (?P<value>\S+)$',
@@ -59,8 +61,9 @@ def read_counts(client: httpx.Client, model: str, port: int, *, is_local: bool) 
         return None
     values: dict[str, float] = {}
     for match in _SAMPLE.finditer(answer.text):
-        # A tower of a CLIP model is counted as NAME/text_encoder or NAME/image_encoder.
-        if match["model"].split("/text_encoder")[0].split("/image_encoder")[0] == model:
+        # One of several graphs of a model is counted as NAME/ROLE.
+        owner, _, role = match["model"].rpartition("/")
+        if model in (match["model"], owner if role in ROLES else None):
             name = f"{match[1]} {match['result']}" if match["result"] else match[1]
             values[name] = values.get(name, 0.0) + float(match["value"])
     if not values:

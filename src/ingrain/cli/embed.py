@@ -26,6 +26,7 @@ examples:
   ingrain embed --model all-MiniLM-L6-v2 texts.txt -o vectors.npy
   ingrain embed --model all-MiniLM-L6-v2 news.csv --field title -o news.parquet
   ingrain embed --model ViT-B-32 --images photos/ -o photos.jsonl
+  ingrain embed --model splade-v3 --sparse --top-k 128 texts.txt -o vectors.jsonl
   sort -u queries.txt | ingrain embed --model all-MiniLM-L6-v2 - > vectors.jsonl
 
 A file is written beside the output as OUTPUT.part. After an interruption the same command continues there; with the
@@ -33,6 +34,7 @@ same server and model the result is that of one run.
 """
 _INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
 _OF_TEXTS = ("input_type", "prompt_name", "prompt")
+_OF_SPARSE = ("top_k", "min_weight", "tokens")
 _OUTPUT_FORMATS = ("jsonl", "csv", "parquet", "npy")
 
 
@@ -64,6 +66,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--no-truncate", dest="truncate", action="store_false", help="end where a text is longer than the model takes.")
     add("--no-normalize", dest="normalize", action="store_false", help="leave vectors at the length they have.")
     add("--dims", type=positive, metavar="N", help="keep only the first N dimensions.")
+    add("--sparse", action="store_true", help="sparse vectors, by a sparse encoder; written as jsonl.")
+    add("--top-k", type=positive, metavar="K", help="with --sparse: keep only the K entries of largest weight.")
+    add("--min-weight", type=float, metavar="W", help="with --sparse: leave out entries of lower weight.")
+    add("--tokens", action="store_true", help="with --sparse: write the token of each entry, too.")
     add("--batch", type=positive, default=64, metavar="N", help="texts in one request. Default: 64.")
     add("--concurrency", type=positive, default=8, metavar="N", help="requests at a time. Default: 8.")
     add("--force", action="store_true", help="replace the output, and start over after an interrupted run.")
@@ -74,13 +80,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def embed(options: dict[str, Any]) -> int:
     """Run the command."""
-    from ingrain.cli.embed_outputs import make_writer
+    from ingrain.cli.embed_outputs import SparseLines, make_writer
 
     output: Path | None = options["output"]
     output_format = _output_format(options)
     _check(options, output_format)
     item_name = None if options["without_input"] else "image" if options["images"] else "text"
-    writer = make_writer(output_format, item_name)
+    writer = SparseLines(item_name) if options["sparse"] else make_writer(output_format, item_name)
     with make_client(
         options, return_numpy=True, batch_size=options["batch"], concurrency=options["concurrency"]
     ) as client:
@@ -91,9 +97,11 @@ def embed(options: dict[str, Any]) -> int:
 
 
 def _to_stdout(client: Client, options: dict[str, Any], writer: Writer) -> None:
+    from ingrain.cli.embed_outputs import width_of
+
     first = 0
     for items, rows in _embedded(client, options, _items(options)):
-        head = b"" if first else writer.head(rows.shape[1])
+        head = b"" if first else writer.head(width_of(rows))
         sys.stdout.buffer.write(head + writer.rows(first, items, rows))
         sys.stdout.buffer.flush()
         first += len(items)
@@ -104,7 +112,10 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
 
     from ingrain.cli.unfinished_output import UnfinishedOutput
 
-    kept = ("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", *_OF_TEXTS)
+    kept = (
+        *("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", "sparse"),
+        *(*_OF_TEXTS, *_OF_SPARSE),
+    )
     what = {"output_format": output_format, **{name: options[name] for name in kept}}
     part = UnfinishedOutput(output, writer, what, force=options["force"])
     items, before = _items(options), part.rows
@@ -127,15 +138,20 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
         raise SettingsError("There is nothing to embed in the input.", param="FILE")
     part.finish()
     summary = {"output": str(output), "rows": part.rows, "rowsOfEarlierRuns": before, "width": part.progress.width}
+    if options["sparse"]:
+        del summary["width"]
     if options["json"]:
         print(json.dumps(summary, indent=2))
     elif not options["quiet"]:
-        print(f"{part.rows} vectors of {part.progress.width} dimensions in {output}", file=sys.stderr)
+        of_width = "" if options["sparse"] else f" of {part.progress.width} dimensions"
+        print(f"{part.rows} vectors{of_width} in {output}", file=sys.stderr)
     return 0
 
 
 def _embedded(client: Client, options: dict[str, Any], items: Iterable[str]) -> Iterator[tuple[list[str], Any]]:
     """Yield items with their vectors, one request at a time."""
+    from ingrain.cli.embed_outputs import sparse_rows
+
     sent: deque[str] = deque()
 
     def feed() -> Iterator[str]:
@@ -148,12 +164,18 @@ def _embedded(client: Client, options: dict[str, Any], items: Iterable[str]) -> 
     items = itertools.chain([first], items)
     with closing(_stream(client, options, feed())) as parts:
         for answer in parts:
-            rows = answer.numpy()
+            rows = sparse_rows(answer) if options["sparse"] else answer.numpy()
             yield [sent.popleft() for _ in rows], rows
 
 
 def _stream(client: Client, options: dict[str, Any], items: Iterator[str]) -> Any:
     ref, library = model_of(options["model"], options["library"], options["pretrained"])
+    of_texts = {name: options[name] for name in _OF_TEXTS}
+    if options["sparse"]:
+        chosen = {name: options[name] for name in _OF_SPARSE}
+        return client.stream_sparse(
+            ref.name, items, truncate=options["truncate"], library=library, **of_texts, **chosen
+        )
     more: dict[str, Any] = {
         "library": library,
         "pretrained": ref.pretrained,
@@ -161,7 +183,6 @@ def _stream(client: Client, options: dict[str, Any], items: Iterator[str]) -> An
         "n_dims": options["dims"],
     }
     if not options["images"]:
-        of_texts = {name: options[name] for name in _OF_TEXTS}
         return client.stream_text(ref.name, items, truncate=options["truncate"], **of_texts, **more)
     # A name that the user gave as a file is one, whatever its suffix.
     pictures = (item if item.startswith(("http://", "https://")) else Path(item) for item in items)
@@ -200,6 +221,11 @@ def _check(options: dict[str, Any], output_format: OutputFormat) -> None:
         raise SettingsError("Give files to embed, or --text; - is standard input.", param="FILE")
     if options["images"] and options["text"]:
         raise SettingsError("--images goes with files, not with --text.", param="--images")
+    if options["sparse"] and (options["images"] or output_format != "jsonl"):
+        raise SettingsError("--sparse is for texts, and writes jsonl.", param="--sparse")
+    if not options["sparse"] and (given := next((name for name in _OF_SPARSE if options[name]), None)):
+        flag = f"--{given.replace('_', '-')}"
+        raise SettingsError(f"{flag} goes with --sparse.", param=flag)
     if options["output"] is None and (options["json"] or output_format in ("parquet", "npy")):
         what = "--json" if options["json"] else f"The format {output_format}"
         raise SettingsError(f"{what} needs -o FILE.", param="--output")

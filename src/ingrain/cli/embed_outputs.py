@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from ingrain.cli.embed_inputs import import_parquet
+
+if TYPE_CHECKING:
+    from ingrain.client.sparse import SparseEmbeddings
 
 Floats = NDArray[np.float32]
 OutputFormat = Literal["jsonl", "csv", "parquet", "npy"]
@@ -66,6 +69,20 @@ class JsonLines(Writer):
                 record[self._item_name] = item
             lines.append(orjson.dumps(record | {"embedding": vector}, option=_JSON_LINE))
         return b"".join(lines)
+
+
+class SparseLines(JsonLines):
+    """An object a line, as ``JsonLines`` writes it; ``embedding`` has ``indices``, ``values`` and maybe ``tokens``."""
+
+
+def sparse_rows(answer: SparseEmbeddings) -> list[dict[str, object]]:
+    """Return the rows that ``SparseLines`` writes."""
+    return [{name: value for name, value in dict(one).items() if value is not None} for one in answer.embeddings]
+
+
+def width_of(rows: Floats | list[dict[str, object]]) -> int:
+    """Return the number of dimensions of vectors, 0 for sparse ones."""
+    return 0 if isinstance(rows, list) else rows.shape[1]
 
 
 class Csv(Writer):

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from ingrain.cli.embed_outputs import Floats, Writer
+from ingrain.cli.embed_outputs import Floats, Writer, width_of
 from ingrain.errors import SettingsError
 from ingrain.repository.lock import if_free
 
@@ -92,26 +93,27 @@ class UnfinishedOutput:
                     self._file.flush()
                     self._write_note()
 
-    def add(self, items: Sequence[str], vectors: Floats) -> None:
-        """Append rows.
+    def add(self, items: Sequence[str], vectors: Floats | list[dict[str, object]]) -> None:
+        """Append rows; sparse ones are a list.
 
         Raises:
             SettingsError: Their width is not that of the rows before.
         """
-        progress = self.progress
-        data = b"" if progress.rows else self._writer.head(vectors.shape[1])
-        if progress.rows and vectors.shape[1] != progress.width:
+        progress, width = self.progress, width_of(vectors)
+        data = b"" if progress.rows else self._writer.head(width)
+        if progress.rows and width != progress.width:
             raise SettingsError(
                 f"{self._path} holds vectors of {progress.width} dimensions, and the model now gives "
-                f"{vectors.shape[1]}; --force starts over.",
+                f"{width}; --force starts over.",
                 param="--force",
             )
-        data += self._writer.rows(progress.rows, items, np.asarray(vectors, np.float32))
+        rows: Any = vectors if isinstance(vectors, list) else np.asarray(vectors, np.float32)
+        data += self._writer.rows(progress.rows, items, rows)
         self._file.write(data)
         for item in items:
             self._count(item)
         progress.rows += len(items)
-        progress.width = vectors.shape[1]
+        progress.width = width
         progress.size_bytes += len(data)
         if time.monotonic() - self._noted_at > _NOTE_EVERY_S:
             self._file.flush()

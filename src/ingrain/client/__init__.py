@@ -4,6 +4,7 @@ from ingrain.client.aio.client import AsyncClient
 from ingrain.client.aio.model import AsyncModel
 from ingrain.client.answers import BothEmbeddings, Embeddings, Probabilities, ZeroShotProbabilities
 from ingrain.client.retry import RetryPolicy
+from ingrain.client.sparse import SparseEmbeddings, SparseVector
 from ingrain.client.sync.client import Client
 from ingrain.client.sync.model import Model
 
@@ -16,5 +17,7 @@ __all__ = [
     "Model",
     "Probabilities",
     "RetryPolicy",
+    "SparseEmbeddings",
+    "SparseVector",
     "ZeroShotProbabilities",
 ]

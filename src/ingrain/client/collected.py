@@ -32,7 +32,8 @@ class Collected:
         Raises:
             UnexpectedAnswerError: Width or dtype differ from the earlier rows.
         """
-        kind = (rows.dtype, rows.shape[1]) if isinstance(rows, np.ndarray) else (list, len(rows[0]))
+        is_vector = not isinstance(rows, np.ndarray) and isinstance(rows[0], list)
+        kind = (rows.dtype, rows.shape[1]) if isinstance(rows, np.ndarray) else (list, len(rows[0]) if is_vector else 0)
         if self._kind not in (None, kind):
             raise unexpected("Vectors of one call differ in width or kind; was the model replaced meanwhile?")
         self._kind = kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -26,6 +26,9 @@ Calls: TypeAlias = "Iterator[Call[T]] | AsyncIterator[Call[T]]"
 """Requests, asynchronous if their items are."""
 Encode = Callable[[Group[Any]], list[str]]
 """Encodes a request's items for JSON; slow, so it runs outside the event loop."""
+
+ReadFor = Callable[[Sequence[int]], Callable[[Reply], Part]]
+"""Returns what decodes the response to a request for the items at some places."""
 
 _RAW = "application/octet-stream"
 # A short call shows no progress bar.
@@ -61,9 +64,14 @@ def row_calls(
     fields: Mapping[str, object],
     options: RowOptions,
     encode: Encode | None = None,
+    read_for: ReadFor | None = None,
 ) -> Calls[Part]:
-    """Yield one request for each group of items."""
+    """Yield one request for each group of items; responses are rows of numbers unless ``read_for`` is given."""
     dtype = DTYPES.get(options.output_dtype, "float32") if options.as_numpy else None
+
+    def read_rows(places: Sequence[int]) -> Callable[[Reply], Part]:
+        return rows_reader(places, dtype=dtype, tells_places=options.skip_none)
+
     identity, numbers = checked_request_id(options.request_id), itertools.count()
 
     def call_of(group: Group[Any]) -> Call[Part]:
@@ -77,8 +85,8 @@ def row_calls(
             method="POST",
             path=f"/{route}",
             body=body,
-            read=rows_reader(group.places, dtype=dtype, tells_places=options.skip_none),
-            accept=_RAW if options.as_numpy and options.may_be_raw else "application/json",
+            read=read_rows(group.places) if read_for is None else read_for(group.places),
+            accept=_RAW if options.as_numpy and options.may_be_raw and read_for is None else "application/json",
             slow_body=encode is not None,
             places=group.places,
             request_id=f"{identity}.{number}" if number else identity,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from ingrain.client.answers import Part
 from ingrain.client.items import Cut, Items, article, check_container, groups, refusal
 from ingrain.client.requests import InputType, ModelName
-from ingrain.client.rows import Calls, RowOptions, row_calls
+from ingrain.client.rows import Calls, ReadFor, RowOptions, row_calls
 from ingrain.errors import InvalidRequestError
 
 Texts: TypeAlias = "str | Iterable[str]"
@@ -47,11 +47,17 @@ def text_fields(
 
 
 def text_calls(
-    route: str, model: ModelName, texts: Items[Any], fields: Mapping[str, object], options: RowOptions, most: int
+    route: str,
+    model: ModelName,
+    texts: Items[Any],
+    fields: Mapping[str, object],
+    options: RowOptions,
+    most: int,
+    read_for: ReadFor | None = None,
 ) -> Calls[Part]:
-    """Yield the requests of a route for texts, at most ``most`` in each."""
+    """Yield the requests of a route for texts, at most ``most`` in each; ``read_for`` as in ``row_calls``."""
     cut = Cut(field="text", read=_read_text, weigh=len, most=most, heaviest=_MOST_CHARS, skip_none=options.skip_none)
-    return row_calls(route, model, "text", groups(texts, cut), fields, options)
+    return row_calls(route, model, "text", groups(texts, cut), fields, options, read_for=read_for)
 
 
 def _read_text(item: object, at: str) -> str:

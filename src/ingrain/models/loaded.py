@@ -22,7 +22,7 @@ from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import TextThreads
-from ingrain.repository.manifest import ImagePreprocess, Manifest
+from ingrain.repository.manifest import ImagePreprocess, Manifest, TextPreprocess
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Execution
 from ingrain.roles import ROLES
@@ -36,7 +36,8 @@ class LoadedModel:
     Attributes:
         manifest: The published manifest.
         queues: One queue per graph, by the graph's role; each returns ``float32 [N, …]``.
-        text: Tokenizer; None if the model takes no text.
+        text: Tokenizer; None if the model takes no text. Of documents, if there is ``query_text``.
+        query_text: Tokenizer of queries, if the model has an encoder of its own for them.
         pairs: Tokenizer of pairs of texts; None if the model does not score pairs.
         text_threads: Threads of this process for texts that take long to tokenize.
         image: Image preprocessing; None if the model takes no images.
@@ -50,6 +51,7 @@ class LoadedModel:
     manifest: Manifest
     queues: dict[Role, Batcher[Any]] = field(default_factory=dict)
     text: TextPreprocessor | None = None
+    query_text: TextPreprocessor | None = None
     pairs: PairTokenizer | None = None
     text_threads: TextThreads = field(default_factory=TextThreads)
     image: ImagePreprocessor | None = None
@@ -72,7 +74,7 @@ class LoadedModel:
         """
         queue = self.queues.get(role)
         if queue is None:
-            does = " and ".join(ROLES[graph.role].does for graph in self.manifest.graphs)
+            does = " and ".join(dict.fromkeys(ROLES[graph.role].does for graph in self.manifest.graphs))
             raise ModalityError(f"Model {self.manifest.name!r} does not {what}. It {does}.", param=param)
         return queue
 
@@ -131,11 +133,12 @@ def open_model(
         images: Creates the image preprocessor, if the model takes images.
     """
     manifest = entry.manifest
-    text = TextPreprocessor.open(manifest.text, entry.folder) if manifest.text is not None else None
+    text = _open_text(manifest.text, entry)
     return LoadedModel(
         manifest=manifest,
         queues={graph.role: queue_of(graph, manifest, engine, limits) for graph in manifest.graphs},
         text=text,
+        query_text=_open_text(manifest.query_text, entry),
         pairs=PairTokenizer(text) if text is not None and manifest.scoring is not None else None,
         text_threads=limits.text_threads,
         image=images(manifest.image) if manifest.image is not None else None,
@@ -154,6 +157,10 @@ def check_model(
         A model with the manifest only.
     """
     return LoadedModel(manifest=open_model(entry, engine, limits, images).manifest)
+
+
+def _open_text(config: TextPreprocess | None, entry: Entry) -> TextPreprocessor | None:
+    return TextPreprocessor.open(config, entry.folder) if config is not None else None
 
 
 def _calibration(entry: Entry) -> CalibrationRanges | None:

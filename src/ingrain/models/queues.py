@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
+from ingrain.batching.ragged import entries_of
 from ingrain.batching.request import Rows
 from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
@@ -19,7 +20,7 @@ from ingrain.errors import EngineUnavailableError, NotFiniteError
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.tokenized import TokenizedText, gather, lengths_of, pad
-from ingrain.repository.manifest import Graph, Manifest
+from ingrain.repository.manifest import Graph, Manifest, Tensor
 from ingrain.roles import ROLES
 
 _DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
@@ -65,7 +66,7 @@ def row_key(number: int, item: TokenizedText) -> RowKey:
 
 def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:
     """Build the queue of a graph that takes token ids ``[B, T]``; it computes equal texts of a batch once."""
-    config = manifest.text
+    config = manifest.text_of(graph)
     assert config is not None
     inputs = [tensor.name for tensor in graph.inputs]
     batches = BatchLimits(
@@ -153,13 +154,19 @@ def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
 
 async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits, *, alone: bool) -> Rows:
     answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone)
-    output = graph.outputs[0]
-    found = answer.get(output.name)
-    shape = (len(next(iter(arrays.values()))), *output.shape[1:])
-    if found is None or found.dtype != _DTYPES[output.dtype] or not _fits(found.shape, shape):
-        # Bytes were changed on the way, or another program loaded another graph under this name.
-        raise EngineUnavailableError("The engine's answer does not fit the model.", retry_after_s=_RETRY_AFTER_S)
-    rows = np.asarray(found, np.float32)
+    count = len(next(iter(arrays.values())))
+    rows = np.asarray(_output(answer, graph.outputs[0], count), np.float32)
     if not np.isfinite(rows).all():
         raise NotFiniteError("The model's output has values that are not finite (NaN or infinity).")
+    if ROLES[graph.role].gives_entries:
+        return entries_of(rows, _output(answer, graph.outputs[1], count))
     return rows
+
+
+def _output(answer: Arrays, output: Tensor, count: int) -> NDArray[Any]:
+    """Return an output of a batch with ``count`` items from the engine's answer."""
+    found = answer.get(output.name)
+    if found is None or found.dtype != _DTYPES[output.dtype] or not _fits(found.shape, (count, *output.shape[1:])):
+        # Bytes were changed on the way, or another program loaded another graph under this name.
+        raise EngineUnavailableError("The engine's answer does not fit the model.", retry_after_s=_RETRY_AFTER_S)
+    return found

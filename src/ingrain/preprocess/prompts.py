@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.manifest import TextPreprocess
-
-InputType = Literal["query", "document"]
+from ingrain.vocabulary import InputType
 
 # Every SentenceTransformer has these two prompts; they are empty unless its author set them.
 _ALWAYS_THERE: tuple[InputType, ...] = ("query", "document")

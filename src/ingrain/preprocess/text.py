@@ -308,6 +308,10 @@ class TextPreprocessor:
         taken = (self._special.add(row, cut_side) for row in rows)
         return [TokenizedText.of(self._zero(ids), type_ids, cut_tokens=cut) for ids, type_ids, cut in taken]
 
+    def tokens_of(self, indices: Sequence[int]) -> list[str]:
+        """Return the tokens of some ids; an empty text for an id that has none."""
+        return [self._tokenizer.id_to_token(index) or "" for index in indices]
+
     def _zero(self, ids: Sequence[int]) -> Sequence[int]:
         zeroed = self.config.zeroed_id
         return ids if zeroed is None else [token if token != zeroed else 0 for token in ids]

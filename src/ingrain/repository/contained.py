@@ -67,9 +67,7 @@ def check_entry_links(folder: Path, manifest: Manifest) -> None:
 
 def _opened(manifest: Manifest) -> list[str]:
     """Return the files beside the manifest that are opened by the names in it."""
-    opened = []
-    if manifest.text is not None:
-        opened.append(manifest.text.tokenizer)
+    opened = [text.tokenizer for text in (manifest.text, manifest.query_text) if text is not None]
     if manifest.calibration is not None:
         opened.append(manifest.calibration.file)
     return opened

@@ -43,14 +43,14 @@ class GraphFolders:
         """
         if self.backend is None:
             return False
-        policy, max_tokens = self._policy(layout), _max_tokens(manifest)
+        policy, max_tokens = self._policy(layout), _max_tokens(manifest, graph)
         return write_graph_folder(self.folder_of(graph.name), graph, self.backend, policy, max_tokens=max_tokens)
 
     def differ(self, manifest: Manifest, graph: Graph, layout: Layout | None) -> bool:
         """Return whether ``write`` would change a file."""
         if self.backend is None:
             return False
-        wanted = _contents(graph, self.backend, self._policy(layout), _max_tokens(manifest))
+        wanted = _contents(graph, self.backend, self._policy(layout), _max_tokens(manifest, graph))
         folder = self.folder_of(graph.name)
         return any(_read(folder / path) != content for path, content in wanted.items())
 
@@ -102,8 +102,9 @@ def _contents(
     return {**code, CONFIGURATION: config.encode()}
 
 
-def _max_tokens(manifest: Manifest) -> int | None:
-    return manifest.text.max_tokens if manifest.text is not None else None
+def _max_tokens(manifest: Manifest, graph: Graph) -> int | None:
+    text = manifest.text_of(graph)
+    return text.max_tokens if text is not None else None
 
 
 def _source(name: str) -> bytes:

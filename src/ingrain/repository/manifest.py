@@ -8,7 +8,7 @@ import msgspec
 
 from ingrain.repository.tuning import Tuning
 from ingrain.roles import ROLES
-from ingrain.vocabulary import DType, Library, Precision, Role, Task
+from ingrain.vocabulary import DType, InputType, Library, Precision, Role, Task
 
 MANIFEST_FORMAT = 1
 
@@ -296,7 +296,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         versions: Versions of Ingrain and of the libraries at the export.
         embedding_size: Width of the vectors, ``D``.
         graphs: The graphs of the model.
-        text: Preprocessing of texts, if the model takes text.
+        text: Preprocessing of texts, if the model takes text; of documents, if there is ``query_text``.
+        query_text: Preprocessing of queries, if it differs.
+        default_input_type: What a text is taken for if the caller does not say, if the model has an encoder for queries
+            and one for documents; None if the caller must say.
+        has_token_dimensions: Whether the dimensions of sparse vectors are the tokens of the tokenizer.
         image: Preprocessing of images, if the model takes images.
         labels: Names of the classes, if the model classifies; a reranker's single logit has a name, too.
         similarity: How text and image vectors are compared, if the model has both towers.
@@ -320,6 +324,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     embedding_size: int
     graphs: tuple[Graph, ...]
     text: TextPreprocess | None = None
+    query_text: TextPreprocess | None = None
+    default_input_type: InputType | None = None
+    has_token_dimensions: bool = False
     image: ImagePreprocess | None = None
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None
@@ -334,6 +341,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def untuned(self) -> Manifest:
         """The manifest as it was published."""
         return msgspec.structs.replace(self, tunings=())
+
+    def text_of(self, graph: Graph) -> TextPreprocess | None:
+        """Return the preprocessing of the texts that a graph takes; None if it takes none."""
+        if not ROLES[graph.role].takes_token_sequences:
+            return None
+        return self.query_text if ROLES[graph.role].of_queries else self.text
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -13,8 +13,16 @@ from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.preprocess.image_input import ImageInput
-from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts, lengths_of
-from ingrain.tasks.texts import Texts, check_texts, choose_prompt, is_short, tokenize, tokenize_in_slices
+from ingrain.preprocess.tokenized import TokenizedText, lengths_of
+from ingrain.tasks.texts import (
+    Texts,
+    check_texts,
+    choose_prompt,
+    count_truncated,
+    is_short,
+    tokenize,
+    tokenize_in_slices,
+)
 from ingrain.tasks.vectors import VectorForm, check_form, finish_vectors
 
 
@@ -37,9 +45,7 @@ class EmbeddedTexts(msgspec.Struct, frozen=True):
     @property
     def truncated(self) -> int:
         """Number of truncated texts."""
-        if type(self.items) is TokenizedTexts:
-            return 0
-        return sum([item.cut_tokens > 0 for item in self.items])  # a list is twice as fast as a generator for one text
+        return count_truncated(self.items)
 
 
 class EmbedTexts(msgspec.Struct, eq=False):

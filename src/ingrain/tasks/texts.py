@@ -14,7 +14,7 @@ from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
 from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import Slice, TextThreads
-from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of, join, lengths_of
+from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts, cut_tokens_of, join, lengths_of
 from ingrain.tasks.item_limit import check_count
 
 MAX_ADDED_CHARS = 10_000_000
@@ -85,6 +85,13 @@ def check_texts(limits: RequestLimits, texts: Texts) -> None:
         raise InvalidRequestError(
             "A prompt can be used with texts, not with token ids of the model's own tokenizer.", param=param
         )
+
+
+def count_truncated(items: Sequence[TokenizedText]) -> int:
+    """Return the number of truncated texts."""
+    if type(items) is TokenizedTexts:
+        return 0
+    return sum([item.cut_tokens > 0 for item in items])  # a list is twice as fast as a generator for one text
 
 
 def choose_prompt(texts: Texts, model: LoadedModel, limits: RequestLimits) -> str | None:

@@ -22,6 +22,7 @@ from ingrain.errors import (
 from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
 from ingrain.repository.tuning import Layout
+from ingrain.roles import ROLES
 
 _DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
 BatchSeconds = Callable[[Layout, tuple[int, ...]], float]
@@ -38,7 +39,8 @@ def fake_vector(input_ids: Sequence[int], size: int) -> NDArray[np.float32]:
 class FakeEngine:
     """An engine for tests. Follows the engine protocol, but computes meaningless vectors.
 
-    A text's vector depends only on its token ids and their order, an image's vector only on its pixels.
+    A text's vector depends only on its token ids and their order, an image's vector only on its pixels. An entry of a
+    sparse vector has the index of a token, and one plus the rest of its division by 7 as value.
 
     Args:
         instances: Number of batches of a graph that run concurrently.
@@ -178,17 +180,22 @@ class FakeEngine:
         ids = inputs.get("input_ids")
         if ids is not None and self.poison_id is not None and bool((ids == self.poison_id).any()):
             raise InferenceError(f"graph {graph.name!r} failed on the batch")
+        outputs = _entries(graph, inputs) if ROLES[graph.role].gives_entries else self._all_vectors(graph, inputs)
+        shape = inputs[graph.inputs[0].name].shape
+        if self.batch_s is not None:
+            layout = self.layouts[graph.name]
+            self.computed_s += self.batch_s(layout, shape) / layout.copies
+        self.batches.append((graph.name, shape))
+        return outputs
+
+    def _all_vectors(self, graph: Graph, inputs: Arrays) -> dict[str, Array]:
+        ids = inputs.get("input_ids")
         outputs: dict[str, Array] = {}
         for output in graph.outputs:
             vectors = _vectors(inputs, output.shape[-1])
             if ids is not None and self.nan_id is not None:
                 vectors[(ids == self.nan_id).any(axis=1)] = np.nan
             outputs[output.name] = vectors.astype(_DTYPES[output.dtype])
-        shape = inputs[graph.inputs[0].name].shape
-        if self.batch_s is not None:
-            layout = self.layouts[graph.name]
-            self.computed_s += self.batch_s(layout, shape) / layout.copies
-        self.batches.append((graph.name, shape))
         return outputs
 
     async def _spend(self, seconds: float) -> None:
@@ -198,6 +205,12 @@ class FakeEngine:
             await asyncio.wait([death], timeout=seconds)
         if death is None or death.done():
             raise EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=1.0)
+
+
+def _entries(graph: Graph, inputs: Arrays) -> dict[str, Array]:
+    ids, (values, indices) = inputs["input_ids"], graph.outputs
+    weights = inputs["attention_mask"].astype(np.float32) * (1 + ids.astype(np.int64) % 7)
+    return {values.name: weights.astype(np.float32), indices.name: ids.astype(np.int32)}
 
 
 def _check(graph: Graph, inputs: Arrays) -> None:

@@ -10,7 +10,6 @@ from statistics import median
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.tuning import Execution, Layout
-from ingrain.roles import ROLES
 from ingrain.tuning.workload import make_batches, text_batch
 
 _WARM_UP_ITEMS, _PROBE_ITEMS = 16, 32
@@ -80,8 +79,8 @@ class EngineTrack:
         Raises:
             EngineError, ModelNotLoadedError: The engine failed or lost the graph.
         """
-        config = self._manifest.text
-        if config is None or not ROLES[self._graph.role].takes_token_sequences or execution.max_items <= _OVERHEAD_FEW:
+        config = self._manifest.text_of(self._graph)
+        if config is None or execution.max_items <= _OVERHEAD_FEW:
             return 0
         length = min(_OVERHEAD_LENGTH, config.max_tokens)
         sizes = (_OVERHEAD_FEW, execution.max_items)

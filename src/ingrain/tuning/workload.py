@@ -13,7 +13,6 @@ from ingrain.engine.protocol import Arrays
 from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.repository.manifest import Graph, Manifest, TextPreprocess
 from ingrain.repository.tuning import Execution
-from ingrain.roles import ROLES
 
 # Half search queries, half passages of documents.
 _SHORT_TOKENS = (6, 14)
@@ -58,7 +57,8 @@ def make_batches(manifest: Manifest, graph: Graph, execution: Execution, count: 
     Returns:
         For each batch, arrays by input name.
     """
-    if not ROLES[graph.role].takes_token_sequences or manifest.text is None:
+    text = manifest.text_of(graph)
+    if text is None:
         return list(_image_batches(graph, execution.max_items, count))
     limits = BatchLimits(
         max_items=execution.max_items,
@@ -67,8 +67,8 @@ def make_batches(manifest: Manifest, graph: Graph, execution: Execution, count: 
         equal_lengths_only=graph.equal_lengths_only,
         packs_tokens=graph.packs_tokens,
     )
-    lengths = text_lengths(count, manifest.text.max_tokens)
-    return [text_batch(manifest.text, graph, batch) for batch in text_batches(lengths, limits)]
+    lengths = text_lengths(count, text.max_tokens)
+    return [text_batch(text, graph, batch) for batch in text_batches(lengths, limits)]
 
 
 def text_batch(config: TextPreprocess, graph: Graph, lengths: Sequence[int]) -> Arrays:

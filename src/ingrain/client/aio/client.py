@@ -10,6 +10,7 @@ from typing import Self
 from ingrain.client.aio.classify_image import ClassifyImage
 from ingrain.client.aio.embed_both import EmbedBoth
 from ingrain.client.aio.embed_image import EmbedImage
+from ingrain.client.aio.embed_sparse import EmbedSparse
 from ingrain.client.aio.embed_text import EmbedText
 from ingrain.client.aio.first_generation import FirstGeneration
 from ingrain.client.aio.models import Models
@@ -24,6 +25,7 @@ from ingrain.client.retry import RetryPolicy
 class AsyncClient(
     FirstGeneration,
     EmbedText,
+    EmbedSparse,
     EmbedImage,
     EmbedBoth,
     ClassifyImage,

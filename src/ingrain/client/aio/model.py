@@ -10,6 +10,7 @@ from ingrain.api import types
 from ingrain.client.aio.classify_image import ClassifyImage
 from ingrain.client.aio.embed_both import EmbedBoth
 from ingrain.client.aio.embed_image import EmbedImage
+from ingrain.client.aio.embed_sparse import EmbedSparse
 from ingrain.client.aio.embed_text import EmbedText
 from ingrain.client.aio.score_text import ScoreText
 from ingrain.client.aio.zero_shot import ClassifyImageZeroShot
@@ -61,6 +62,7 @@ class AsyncModel:
         return f"AsyncModel({self.name!r}, {self.library!r}, {self.pretrained!r})"
 
     embed_text = _of_model(EmbedText.embed_text)
+    embed_sparse = _of_model(EmbedSparse.embed_sparse)
     embed_image = _of_model(EmbedImage.embed_image)
     embed = _of_model(EmbedBoth.embed)
     classify_image = _of_model(ClassifyImage.classify_image)

@@ -13,6 +13,7 @@ from ingrain.client.retry import RetryPolicy
 from ingrain.client.sync.classify_image import ClassifyImage
 from ingrain.client.sync.embed_both import EmbedBoth
 from ingrain.client.sync.embed_image import EmbedImage
+from ingrain.client.sync.embed_sparse import EmbedSparse
 from ingrain.client.sync.embed_text import EmbedText
 from ingrain.client.sync.first_generation import FirstGeneration
 from ingrain.client.sync.models import Models
@@ -25,6 +26,7 @@ from ingrain.client.sync.zero_shot import ClassifyImageZeroShot
 class Client(
     FirstGeneration,
     EmbedText,
+    EmbedSparse,
     EmbedImage,
     EmbedBoth,
     ClassifyImage,

@@ -12,6 +12,7 @@ from ingrain.client.requests import ModelName
 from ingrain.client.sync.classify_image import ClassifyImage
 from ingrain.client.sync.embed_both import EmbedBoth
 from ingrain.client.sync.embed_image import EmbedImage
+from ingrain.client.sync.embed_sparse import EmbedSparse
 from ingrain.client.sync.embed_text import EmbedText
 from ingrain.client.sync.score_text import ScoreText
 from ingrain.client.sync.zero_shot import ClassifyImageZeroShot
@@ -62,6 +63,7 @@ class Model:
         return f"Model({self.name!r}, {self.library!r}, {self.pretrained!r})"
 
     embed_text = _of_model(EmbedText.embed_text)
+    embed_sparse = _of_model(EmbedSparse.embed_sparse)
     embed_image = _of_model(EmbedImage.embed_image)
     embed = _of_model(EmbedBoth.embed)
     classify_image = _of_model(ClassifyImage.classify_image)

@@ -100,7 +100,7 @@ def _convert_tower(
             return prove_tower(tower, session, cases, job.tolerance, floors, report)
 
         def examine(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Verification]:
-            inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.width)
+            inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.row_shape)
             return inputs, outputs, prove_session(session)
 
         def sample() -> Iterable[Arrays]:
@@ -137,6 +137,8 @@ def _write(source: Source, candidate: Candidate, tower: Tower, references: Refer
     write_onnx(graph, references.sample(tower.inputs), tower.output, path, candidate.recipe, references.axes)
     del graph
     source.release()
+    if tower.finish is not None:
+        tower.finish(path)
 
 
 def _counter(report: Report, phase: Phase, detail: str) -> Count:

@@ -20,7 +20,7 @@ from ingrain.export.proof.compare import Count, References
 from ingrain.export.weights.independent_load import IndependentLoads
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Code, ImagePreprocess, Scoring, Similarity, TextPreprocess
-from ingrain.vocabulary import Library, Role
+from ingrain.vocabulary import InputType, Library, Role
 
 if TYPE_CHECKING:
     from ingrain.sources.model_source import ResolvedSource
@@ -83,12 +83,14 @@ class Preparation:
 
     Attributes:
         folder: Folder with the side files (the tokenizer).
-        text: Text preprocessing; None if the model takes no texts.
+        text: Text preprocessing; None if the model takes no texts. Of documents, if there is ``query_text``.
+        query_text: Preprocessing of queries, if the model has an encoder of its own for them.
         image: Image preprocessing; None if the model takes no images.
     """
 
     folder: Path
     text: TextPreprocess | None = None
+    query_text: TextPreprocess | None = None
     image: ImagePreprocess | None = None
 
 
@@ -106,6 +108,7 @@ class Tower:
         ask: Computes the source's outputs for a proof. Arguments: preparation, names of the graph's inputs, tolerance,
             ``brief``, progress callback.
         int8: True if the tower is quantized in an int8 model; other towers of that model stay float32.
+        finish: Changes the exported file before it is proved; None to leave it as it is.
     """
 
     role: Role
@@ -116,6 +119,7 @@ class Tower:
     candidates: tuple[Candidate, ...]
     ask: Callable[[Preparation, Sequence[str], float, bool, Count], References]
     int8: bool = False
+    finish: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,9 @@ class Description:
         labels: Class names of a classifier.
         similarity: How text and image vectors are compared.
         scoring: How the logits of a text scorer become scores.
+        default_input_type: Encoder for a text of unknown kind, if the model has one for queries and one for documents;
+            None if the kind must be given.
+        has_token_dimensions: True if the dimensions of sparse vectors are the tokens of the tokenizer.
     """
 
     architecture: str
@@ -137,6 +144,8 @@ class Description:
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None
     scoring: Scoring | None = None
+    default_input_type: InputType | None = None
+    has_token_dimensions: bool = False
 
 
 class Source(ABC):

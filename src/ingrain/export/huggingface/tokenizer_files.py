@@ -97,8 +97,8 @@ def compare_with_sentencepiece(tokenizer: Any) -> None:
             raise _unlike(kind, vocabulary, "but the result gives other tokens for a text than SentencePiece itself")
 
 
-def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str) -> None:
-    """Write a ``tokenizer.json`` that truncates texts to ``limit`` tokens on side ``direction`` and does not pad.
+def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str, name: str = "tokenizer.json") -> None:
+    """Write a tokenizer that truncates texts to ``limit`` tokens on side ``direction`` and does not pad.
 
     Raises:
         UnsupportedModelError: The tokenizer fails on a text, or makes texts far longer than they are.
@@ -110,7 +110,7 @@ def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str
         raise unsupported(f"The model's tokenizer {fault}.")
     if failing_probe(copy):
         raise unsupported("The model's tokenizer fails on ordinary texts; the server's log has the details.")
-    copy.save(str(folder / "tokenizer.json"))
+    copy.save(str(folder / name))
 
 
 def _refuse_python_alone(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> None:

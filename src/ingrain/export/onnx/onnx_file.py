@@ -172,16 +172,16 @@ def describe_inputs(session: Any, axes: Sequence[str]) -> tuple[Tensor, ...]:
     return inputs
 
 
-def describe_outputs(session: Any, width: int) -> tuple[Tensor, ...]:
-    """Return a session's outputs, with the measured width as last axis.
+def describe_outputs(session: Any, row_shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Return a session's outputs, with the measured shape of a row; -1 is dynamic.
 
     Raises:
         ExportError: The graph declares another width.
     """
     outputs = tuple(_describe(value) for value in session.get_outputs())
-    if any(value.shape[-1] not in (-1, width) for value in outputs):
+    if any(value.shape[-1] not in (-1, row_shape[-1]) for value in outputs):
         raise ExportError("The graph's output declares another width than its vectors have.")
-    return tuple(Tensor(value.name, value.dtype, (-1, width)) for value in outputs)
+    return tuple(Tensor(value.name, value.dtype, (-1, *row_shape)) for value in outputs)
 
 
 def _describe(value: Any) -> Tensor:

@@ -28,6 +28,11 @@ def pool(tokens: Tensor, attention_mask: Tensor, pooling_mask: Tensor, modes: tu
     return vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
 
 
+def first_token(tokens: Tensor, attention_mask: Tensor) -> Tensor:
+    """Return the first token of each text that is not padding, float32 ``[B, 1, H]``."""
+    return _pick(tokens, _first(attention_mask)).unsqueeze(1)
+
+
 def _cls(tokens: Tensor, _: Tensor, pooling_mask: Tensor) -> Tensor:
     return _pick(tokens, _first(pooling_mask))
 

@@ -66,7 +66,7 @@ def prove_stored(job: ExportJob, stored: Entry, family: Family, folder: Path, re
     towers = {tower.role: tower for tower in source.describe(model_folder(job)).towers}
     # The source does not need texts padded to the full length, even if the graph does.
     text = None if manifest.text is None else msgspec.structs.replace(manifest.text, fixed_length=False)
-    prepared = Preparation(folder=stored.folder, text=text, image=manifest.image)
+    prepared = Preparation(folder=stored.folder, text=text, query_text=manifest.query_text, image=manifest.image)
     references_of_role = {}
     for graph in manifest.graphs:
         if graph.role not in towers:

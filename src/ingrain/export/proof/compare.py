@@ -82,6 +82,24 @@ class References(ABC):
         return int(self.expected.shape[1])
 
     @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of a row of the graph's outputs; -1 is dynamic."""
+        return (self.width,)
+
+    def rows_of(self, outputs: Sequence[NDArray[Any]], count: int) -> Floats:
+        """Return the rows of a batch of ``count`` inputs from a graph's outputs, float32 ``[B, D]``.
+
+        Raises:
+            VerificationError: The outputs have another shape.
+        """
+        rows: Floats = outputs[0]
+        if rows.shape != (count, self.width):
+            raise VerificationError(
+                f"The graph gives an output of the shape {rows.shape} instead of {(count, self.width)}."
+            )
+        return rows
+
+    @property
     def equal_lengths_only(self) -> bool:
         """True if only inputs of equal length may share a batch."""
         return self.source_padding_diff is not None
@@ -151,7 +169,7 @@ def prove(
     deviation = references.new_deviation()
     for batch in batches:
         report(deviation.cases, total)
-        rows = _run(session, references.arrays(batch, names), (len(batch), references.width))
+        rows = _run(session, references, batch, names)
         for number, row in zip(batch, rows, strict=True):
             to_itself = references.distance(row, alone.setdefault(number, row))
             deviation.add(references.distance(row, references.expected[number]), to_itself)
@@ -167,17 +185,17 @@ def prove(
     )
 
 
-def _run(session: Any, arrays: Arrays, shape: tuple[int, int]) -> Floats:
+def _run(session: Any, references: References, batch: Sequence[int], names: Sequence[str]) -> Floats:
+    arrays = references.arrays(batch, names)
     try:
-        rows: Floats = session.run(None, arrays)[0]
+        outputs = session.run(None, arrays)
     except Exception as error:  # onnxruntime's exceptions have no other common base
         raise_if_machines(error)
         given = next(iter(arrays.values())).shape
         raise VerificationError(
             f"The graph fails on inputs of the shape {given}: a size was fixed during the export."
         ) from error
-    if rows.shape != shape:
-        raise VerificationError(f"The graph gives an output of the shape {rows.shape} instead of {shape}.")
+    rows = references.rows_of(outputs, len(batch))
     if not np.isfinite(rows).all():
         raise VerificationError("The graph gives NaN or infinity where the source library does not.")
     return rows

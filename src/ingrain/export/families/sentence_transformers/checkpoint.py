@@ -21,6 +21,7 @@ from ingrain.export.model_files import find_safetensors, read_json, unsupported
 from ingrain.sources.trust import SETTING
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+ROUTER_CONFIG = "router_config.json"
 _TRANSFORMER = {"Transformer", "CLIPModel"}
 # Modules with their own weights.
 _WEIGHTED = {"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding", "CNN"}
@@ -99,7 +100,7 @@ def inspect(
     """
     if not (folder / "modules.json").is_file():
         refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
-        _check_transformer(folder, trust_remote_code, transformer_tasks)
+        check_transformer(folder, trust_remote_code, tasks=transformer_tasks)
         return Checkpoint(folder, (), custom_code=False)
     modules, custom_code = [], False
     for place, (dotted, part) in enumerate(modules_of(folder)):
@@ -114,7 +115,7 @@ def inspect(
             _refuse_code_in_a_graph(dotted, is_first=place == 0)
             custom_code = True
             continue
-        _check_module(kind, part, trust_remote_code, transformer_tasks)
+        check_module(kind, part, trust_remote_code, tasks=transformer_tasks)
         modules.append(Module(kind, part))
     return Checkpoint(folder, tuple(modules), custom_code)
 
@@ -132,7 +133,9 @@ def _refuse_code_in_a_graph(dotted: str, *, is_first: bool) -> None:
 
 
 def modules_of(folder: Path) -> list[tuple[str, Path]]:
-    """Return class and folder of every entry of ``modules.json``; nothing for a plain transformers model.
+    """Return class and folder of every entry of ``modules.json``, and after a router those of the modules in it.
+
+    A plain transformers model has none.
 
     Raises:
         UnsupportedModelError: The file cannot be read, or an entry's folder is outside the model's folder.
@@ -141,9 +144,20 @@ def modules_of(folder: Path) -> list[tuple[str, Path]]:
         return []
     try:
         entries = msgspec.json.decode((folder / "modules.json").read_bytes(), type=list[dict[str, Any]])
-        return [(str(entry["type"]), _part(folder, str(entry.get("path", "")))) for entry in entries]
+        found = [(str(entry["type"]), _part(folder, str(entry.get("path", "")))) for entry in entries]
     except (msgspec.MsgspecError, KeyError) as error:
         raise unsupported("The model's modules.json cannot be read.") from error
+    return [module for dotted, part in found for module in ((dotted, part), *_routed(dotted, part))]
+
+
+def _routed(dotted: str, folder: Path) -> list[tuple[str, Path]]:
+    """Return class and folder of the modules in a ``Router``; nothing for another module."""
+    if dotted.rpartition(".")[2] not in ("Router", "Asym"):
+        return []
+    types = (read_json(folder / ROUTER_CONFIG) or read_json(folder / "config.json")).get("types")
+    if not isinstance(types, dict):
+        raise unsupported(f"The model's {ROUTER_CONFIG} cannot be read.")
+    return [(str(kind), _part(folder, str(part))) for part, kind in types.items()]
 
 
 def transformer_options(folder: Path) -> dict[str, Any]:
@@ -154,11 +168,17 @@ def transformer_options(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _known_kind(dotted: str) -> str | None:
+def own_kind(dotted: str) -> str | None:
     """Return the class name of one of sentence-transformers' own modules; None for any other class."""
     package, _, kind = dotted.rpartition(".")
     own = package.startswith("sentence_transformers.") and set(package.split(".")) & {"models", "modules"}
-    if not own:
+    return kind if own else None
+
+
+def _known_kind(dotted: str) -> str | None:
+    """Return the class name of a module that can be converted; None for a class that is not the library's."""
+    kind = own_kind(dotted)
+    if kind is None:
         return None
     refuse_module(kind)
     if kind not in _KNOWN:
@@ -173,9 +193,16 @@ def _part(folder: Path, path: str) -> Path:
     return folder / path
 
 
-def _check_module(kind: str, folder: Path, trust_remote_code: bool, tasks: Collection[str]) -> None:
+def check_module(
+    kind: str, folder: Path, trust_remote_code: bool, *, tasks: Collection[str] = ("feature-extraction",)
+) -> None:
+    """Check one of the library's modules by its options, and find its weights.
+
+    Raises:
+        UnsupportedModelError: An option cannot be converted, or the weights are missing.
+    """
     if kind in _TRANSFORMER:
-        _check_transformer(folder, trust_remote_code, tasks)
+        check_transformer(folder, trust_remote_code, tasks=tasks)
         return
     options = read_json(folder / "config.json")
     unknown = set(options) - _MODULE_OPTIONS.get(kind, set(options))
@@ -192,7 +219,19 @@ def _check_module(kind: str, folder: Path, trust_remote_code: bool, tasks: Colle
         find_safetensors(folder, _WEIGHTS)
 
 
-def _check_transformer(folder: Path, trust_remote_code: bool, tasks: Collection[str]) -> None:
+def check_transformer(
+    folder: Path, trust_remote_code: bool, *, tasks: Collection[str] = ("feature-extraction",)
+) -> None:
+    """Check a ``Transformer`` module, or a plain transformers model.
+
+    Args:
+        folder: Its folder.
+        trust_remote_code: True: accept classes that come with the model.
+        tasks: The values of ``transformer_task`` that can be converted.
+
+    Raises:
+        UnsupportedModelError: The network, the tokenizer or an option cannot be converted.
+    """
     if (folder / "adapter_config.json").is_file():
         raise unsupported(
             "The model is an adapter (PEFT) on top of another model; merge the two and save the result first."

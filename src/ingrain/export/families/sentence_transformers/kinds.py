@@ -15,6 +15,7 @@ SOURCE_MODULES: dict[Task, str] = {
     "embed": "ingrain.export.families.sentence_transformers.source",
     "rerank": "ingrain.export.families.sentence_transformers.scorer_source",
     "classify": "ingrain.export.families.sentence_transformers.scorer_source",
+    "embed_sparse": "ingrain.export.families.sentence_transformers.sparse_source",
 }
 """The module that loads each task's models: its ``open_source(job, folder)`` checks a folder and returns its source."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import msgspec
 from tokenizers import Tokenizer
 
 from ingrain.export.families.sentence_transformers.modalities import pads_to_limit
@@ -35,12 +36,16 @@ def transformer_limit(module: Any) -> int:
     return limit
 
 
-def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
-    """Write the tokenizer of a model whose first module is a ``Transformer``.
+def save_transformer_tokenizer(
+    model: Any, folder: Path, module: Any = None, name: str = "tokenizer.json"
+) -> TextPreprocess:
+    """Write the tokenizer of a ``Transformer`` module.
 
     Args:
-        model: A ``SentenceTransformer``; its maximum length is set to the one that the graph accepts.
-        folder: Gets ``tokenizer.json``, which truncates at the maximum and does not pad.
+        model: A ``SentenceTransformer`` or another model of the library.
+        folder: Gets the file, which truncates at the maximum and does not pad.
+        module: The module, whose maximum length is set to the one that the graph accepts; None for the model's first.
+        name: Name of the file.
 
     Returns:
         The text preprocessing.
@@ -48,8 +53,51 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
     Raises:
         UnsupportedModelError: The tokenizer has no fast form or no padding token.
     """
-    module = model[0]
-    tokenizer = module.tokenizer
+    module = model[0] if module is None else module
+    limit = transformer_limit(module)
+    module.max_seq_length = limit
+    return msgspec.structs.replace(
+        save_tokenizer(module.tokenizer, folder, limit, name),
+        **_prompts(model),
+        include_prompt=all(getattr(part, "include_prompt", True) for part in model),
+        fixed_length=pads_to_limit(module.processing_kwargs),
+    )
+
+
+def save_weights_tokenizer(model: Any, folder: Path, module: Any, name: str) -> TextPreprocess:
+    """Write the tokenizer of a ``SparseStaticEmbedding`` module, which adds no special tokens.
+
+    Args:
+        model: A ``SparseEncoder``.
+        folder: Gets the file.
+        module: The module; its tokenizer's maximum length is set to the one that is served.
+        name: Name of the file.
+    """
+    limit = min(int(module.tokenizer.model_max_length), MAX_TOKENS_WITHOUT_LIMIT)
+    module.tokenizer.model_max_length = limit
+    return msgspec.structs.replace(
+        save_tokenizer(module.tokenizer, folder, limit, name),
+        **_prompts(model),
+        add_special_tokens=False,
+        allow_empty=True,
+    )
+
+
+def save_tokenizer(tokenizer: Any, folder: Path, limit: int, name: str = "tokenizer.json") -> TextPreprocess:
+    """Write a tokenizer of transformers.
+
+    Args:
+        tokenizer: The tokenizer.
+        folder: Gets the file, which truncates at ``limit`` tokens and does not pad.
+        limit: Longest sequence.
+        name: Name of the file.
+
+    Returns:
+        The text preprocessing, without prompts.
+
+    Raises:
+        UnsupportedModelError: The tokenizer has no fast form or no padding token.
+    """
     backend, words = getattr(tokenizer, "backend_tokenizer", None), None
     if type(tokenizer).__name__ == japanese_tokenizer.CLASS:
         backend, words = japanese_tokenizer.build_japanese_tokenizer(tokenizer), japanese_tokenizer.words_of(tokenizer)
@@ -62,18 +110,14 @@ def save_transformer_tokenizer(model: Any, folder: Path) -> TextPreprocess:
         raise unsupported("The tokenizer has no padding token, so texts cannot be batched.")
     if tokenizer.split_special_tokens:
         raise unsupported("The tokenizer has split_special_tokens, which a tokenizer.json cannot express.")
-    limit = transformer_limit(module)
-    module.max_seq_length = limit
-    write_tokenizer(backend, folder, limit, tokenizer.truncation_side)
+    write_tokenizer(backend, folder, limit, tokenizer.truncation_side, name)
     return TextPreprocess(
         max_tokens=limit,
+        tokenizer=name,
         padding_side=cast(Literal["right", "left"], tokenizer.padding_side),
         pad_id=tokenizer.pad_token_id,
         pad_type_id=tokenizer.pad_token_type_id,
-        **_prompts(model),
-        include_prompt=all(getattr(part, "include_prompt", True) for part in model),
         words=words,
-        fixed_length=pads_to_limit(module.processing_kwargs),
     )
 
 

@@ -161,11 +161,16 @@ def _is_static(model: Any) -> bool:
 def _text_graph(recipe: Recipe, model: Any) -> Any:
     network = getattr(model[0], "model", None)
     if network is not None:
-        if recipe.attention is not None:
-            network.set_attn_implementation(recipe.attention)
-        compute_all_experts(network)
-        widen_attention(network)
+        prepare_network(network, recipe)
     return build_graph(model)
+
+
+def prepare_network(network: Any, recipe: Recipe) -> None:
+    """Change a network of transformers into a form that can be exported, which computes the same."""
+    if recipe.attention is not None:
+        network.set_attn_implementation(recipe.attention)
+    compute_all_experts(network)
+    widen_attention(network)
 
 
 def _image_graph(recipe: Recipe, image: ImagePreprocess, model: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -157,7 +158,21 @@ def build_graph(model: Any, feature: str = "sentence_embedding") -> PipelineGrap
     Raises:
         UnsupportedModelError: A module or option is not supported.
     """
-    first, *rest = list(model)
+    return build_pipeline(list(model), step_of, getattr(model, "truncate_dim", None), feature)
+
+
+def build_pipeline(
+    modules: list[Any],
+    step: Callable[[Any], nn.Module],
+    truncate_dim: int | None,
+    feature: str = "sentence_embedding",
+) -> PipelineGraph:
+    """Build the graph of modules that begin with an encoder; ``step`` returns the exportable form of a later module.
+
+    Raises:
+        UnsupportedModelError: A module or option is not supported.
+    """
+    first, *rest = modules
     kind = type(first).__name__
     include_prompt = all(getattr(module, "include_prompt", True) for module in rest)
     if kind == "StaticEmbedding":
@@ -165,7 +180,7 @@ def build_graph(model: Any, feature: str = "sentence_embedding") -> PipelineGrap
         encoder: nn.Module = StaticEncoder(first.embedding.weight)
     elif kind in ("Transformer", "CLIPModel"):
         refuse_modalities(first.modality_config)
-        encoder = TransformerEncoder(first, "text", _arguments(first, first.modality_config["text"]["method"]))
+        encoder = text_encoder(first)
         inputs = encoder.arguments
         if "attention_mask" not in inputs and any(type(module).__name__ == "Pooling" for module in rest):
             inputs = (*inputs, "attention_mask")
@@ -173,16 +188,19 @@ def build_graph(model: Any, feature: str = "sentence_embedding") -> PipelineGrap
             inputs = (*inputs, "pooling_mask")
     else:
         raise unsupported(f"The model begins with the module {kind!r}, which is not supported.")
-    return PipelineGraph(
-        encoder, [_step(module) for module in rest], inputs, getattr(model, "truncate_dim", None), feature
-    )
+    return PipelineGraph(encoder, [step(module) for module in rest], inputs, truncate_dim, feature)
+
+
+def text_encoder(module: Any) -> TransformerEncoder:
+    """Return the exportable form of a ``Transformer`` for texts."""
+    return TransformerEncoder(module, "text", _arguments(module, module.modality_config["text"]["method"]))
 
 
 def build_image_graph(model: Any) -> PipelineGraph:
     """Build the graph for normalized pixels of a loaded ``SentenceTransformer`` that takes images."""
     first, *rest = list(model)
     encoder = TransformerEncoder(first, "image", (PIXELS,))
-    return PipelineGraph(encoder, [_step(module) for module in rest], (PIXELS,), model.truncate_dim)
+    return PipelineGraph(encoder, [step_of(module) for module in rest], (PIXELS,), model.truncate_dim)
 
 
 def _arguments(module: Any, method: str) -> tuple[str, ...]:
@@ -198,7 +216,12 @@ def _arguments(module: Any, method: str) -> tuple[str, ...]:
     return tuple(name for name in ("input_ids", "attention_mask", "token_type_ids") if name in made & taken)
 
 
-def _step(module: Any) -> nn.Module:
+def step_of(module: Any) -> nn.Module:
+    """Return the exportable form of a module after the encoder.
+
+    Raises:
+        UnsupportedModelError: The module or an option is not supported.
+    """
     kind = type(module).__name__
     ours = type(module).__module__.startswith("sentence_transformers.")
     if ours and kind == "Pooling":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingrain.api import types
-from ingrain.server.dialects.native import classify, classify_text, embed, health, models, rerank, tuning
+from ingrain.server.dialects.native import classify, classify_text, embed, embed_sparse, health, models, rerank, tuning
 from ingrain.server.dialects.native.errors import error_body
 from ingrain.server.plane.route import Dialect
 
@@ -12,6 +12,7 @@ NATIVE = Dialect(
     routes=(
         *health.ROUTES,
         *embed.ROUTES,
+        *embed_sparse.ROUTES,
         *classify.ROUTES,
         *rerank.ROUTES,
         *classify_text.ROUTES,

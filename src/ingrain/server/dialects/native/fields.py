@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ingrain.api import types
+from ingrain.api.embed_sparse import EmbedSparseRequest
 from ingrain.pipeline.task import ModelName
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.tasks.images import Images
@@ -54,7 +55,9 @@ def vector_form(body: types.EmbedTextRequest | types.EmbedImageRequest | types.E
 
 
 def texts_of(
-    body: types.EmbedTextRequest | types.EmbedRequest, given: str | list[str], cache_group: int | None
+    body: types.EmbedTextRequest | types.EmbedRequest | EmbedSparseRequest,
+    given: str | list[str],
+    cache_group: int | None,
 ) -> Texts:
     """Return the texts of a body with their prompt and truncation, and the group that shares their cached rows."""
     prompt = None
