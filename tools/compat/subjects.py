@@ -81,6 +81,8 @@ def _scorers() -> Iterator[Subject]:
     for group, builders in (("Cross-encoders", CROSS_ENCODERS), ("Text classifiers", CLASSIFIERS)):
         for name, build in builders.items():
             yield Subject(group=group, name=name, library="sentence_transformers", place=build)
+
+
 def _sparse() -> Iterator[Subject]:
     from tiny_sparse import SPARSE, save_packaged_splade
 
