@@ -150,7 +150,7 @@ async def test_a_damaged_entry_is_made_again(tmp_path):
         await server.registry.unload("org/a")
         server.registry.repository.locate_graph(graph).write_bytes(b"rotten")
         await server.registry.load(A)
-        assert server.export.runs == [A, msgspec.structs.replace(A, precision="fp32")]  # as it was stored
+        assert server.export.runs == [A, msgspec.structs.replace(A, precision="fp32", task="embed")]  # as stored
 
 
 async def test_a_caller_who_goes_away_does_not_stop_the_load(tmp_path):

@@ -101,12 +101,13 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
     """
     key = model_key(ref.name, ref.library, ref.pretrained)
     timm: Role = "image_encoder" if ref.task == "embed" else "classifier"
-    scores = ref.library == "sentence_transformers" and ref.task in ("rerank", "classify")
-    of_texts: Role = "sparse_encoder" if ref.task == "embed_sparse" else "text_encoder"
-    text_role: Role = "text_scorer" if scores else of_texts
-    labels = LABELS if ref.task != "rerank" else ("LABEL_0",)
+    task = "rerank" if ref.name.startswith("cross-encoder/") else ref.task
+    of_texts: Role = "sparse_encoder" if task == "embed_sparse" else "text_encoder"
+    text_role: Role = "text_scorer" if task in ("rerank", "classify") else of_texts
+    labels = LABELS if task != "rerank" else ("LABEL_0",)
     roles = {"sentence_transformers": [text_role], "open_clip": ["text_encoder", "image_encoder"], "timm": [timm]}
     graphs = tuple(_stage_graph(folder, key, role, labels) for role in roles[ref.library])
+    of_scores = Scoring(activation="sigmoid" if task == "rerank" else "identity")
     (folder / "model").mkdir()
     takes_text, takes_images = ref.library != "timm", ref.library != "sentence_transformers"
     if takes_text:
@@ -128,7 +129,7 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
         text=text if takes_text else None,
         image=IMAGE if takes_images else None,
         labels=labels if graphs[0].role in ("classifier", "text_scorer") else (),
-        scoring=Scoring(activation="sigmoid" if ref.task == "rerank" else "identity") if scores else None,
+        scoring=of_scores if graphs[0].role == "text_scorer" else None,
         similarity=Similarity(scale=10.0) if ref.library == "open_clip" else None,
         files=tuple(describe_file(folder / "model", path.name) for path in (folder / "model").iterdir()),
         calibration=None if sample is None else Calibration(sample="test", texts=len(sample)),
