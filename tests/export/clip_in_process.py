@@ -360,14 +360,14 @@ def ask_timm(folder: Path, files: list[bytes], **arguments: Any) -> np.ndarray:
     return rows
 
 
-def publish_and_prove(folder: Path) -> Manifest:
+def publish_and_prove(folder: Path, library: Library = "timm") -> Manifest:
     """Publish what was exported, and prove it as ``ingrain verify`` does."""
     from ingrain.repository.store import Repository
 
     repository = Repository(folder / "repository")
     repository.prepare()
     repository.publish(folder / "output")
-    return run(folder, "timm", stored_in=str(repository.root))
+    return run(folder, library, stored_in=str(repository.root))
 
 
 def drop_weights(folder: Path, prefix: str) -> None:
