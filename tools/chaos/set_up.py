@@ -187,18 +187,23 @@ async def _close(set_up: SetUp) -> None:
 
 def _add_below(found: dict[str, psutil.Process], pid: int, prefix: str) -> None:
     for child in descendants(pid):
-        role = role_of(child)
+        try:
+            role, command = role_of(child), child.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+        if not command:
+            continue  # it has just ended, and its parent has not noticed
         if role == "worker":
-            found[f"{prefix}worker {child.cmdline()[-5]}"] = child
+            found[f"{prefix}worker {command[-5]}"] = child
         elif role == "stub":
-            found[f"{prefix}stub {_graph_of(child)}"] = child
+            found[f"{prefix}stub {_graph_of(command)}"] = child
         elif role:
             found[prefix + role] = child
 
 
-def _graph_of(stub: psutil.Process) -> str:
+def _graph_of(command: Sequence[str]) -> str:
     """Return the model of a stub: the first argument of its command line is the path of the graph's ``model.py``."""
-    return Path(stub.cmdline()[1]).parents[1].name.partition(".")[0].rpartition("-")[0]
+    return Path(command[1]).parents[1].name.partition(".")[0].rpartition("-")[0]
 
 
 def _mount_small_disk(folder: Path) -> bool:

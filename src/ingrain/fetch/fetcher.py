@@ -24,7 +24,7 @@ Sink = Callable[[bytes], Awaitable[None]]
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WRITE_BYTES = 4 * 1024 * 1024
 # Parsing a piece takes about 20 µs, however small it is.
-_PIECES_A_TURN, _MANY_PIECES, _LEAST_PIECE_BYTES = 32, 10_000, 64
+_PIECES_A_TURN, _MANY_PIECES, _LEAST_PIECE_BYTES = 32, 500, 64
 _BROKEN = (
     httpcore.NetworkError,
     httpcore.ProtocolError,

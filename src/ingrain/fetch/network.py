@@ -19,6 +19,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 _MAX_ADDRESSES_TRIED = 3
 _MOST_HEAD_BYTES = 65_536
 _HEAD_READ_BYTES = 2048
+_MOST_HEADS = 128
 
 
 class NotPublicError(Exception):
@@ -40,13 +41,14 @@ class GuardedStream(httpcore.AsyncNetworkStream):
     """A connection that bounds what comes before the body of a response, interim responses (103) included.
 
     httpcore takes any number of interim responses, and parses all that one read returns without giving the event loop
-    a turn. So reads are short until ``end_head`` is called, and fail once too much has come. The next request, which
-    is a write, starts over.
+    a turn. So reads are short until ``end_head`` is called, and fail once too many bytes or responses have come. The
+    next request, which is a write, starts over.
     """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
         self._left_of_head: int | None = _MOST_HEAD_BYTES
+        self._left_heads = _MOST_HEADS
 
     def end_head(self) -> None:
         """Remove the bound, because the response's head has been read."""
@@ -56,19 +58,20 @@ class GuardedStream(httpcore.AsyncNetworkStream):
         """Read at most so many bytes.
 
         Raises:
-            httpcore.RemoteProtocolError: The head of the response is too long.
+            httpcore.RemoteProtocolError: The head of the response is too long, or has too many interim responses.
         """
         if self._left_of_head is None:
             return await self._inner.read(max_bytes, timeout)
         data = await self._inner.read(min(max_bytes, _HEAD_READ_BYTES), timeout)
         self._left_of_head -= len(data)
-        if self._left_of_head < 0:
+        self._left_heads -= data.count(b"\r\n\r\n")
+        if self._left_of_head < 0 or self._left_heads < 0:
             raise httpcore.RemoteProtocolError("The head of the response is too long.")
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as httpcore's
         """Write a request."""
-        self._left_of_head = _MOST_HEAD_BYTES
+        self._left_of_head, self._left_heads = _MOST_HEAD_BYTES, _MOST_HEADS
         await self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:

@@ -47,6 +47,7 @@ class TextPreprocessor:
         if (fault := growth_fault(self._tokenizer)) is not None:
             raise RepositoryError(f"The model's stored tokenizer {fault}. Delete the model.")
         self._tokenizer.no_padding()
+        clean_texts(["é"], config.clean)  # imports what it needs now, not in the first request
         name = config.default_prompt_name
         self.default_prompt = config.prompts.get(name, "") if name is not None else ""
         added = self._tokenizer.get_added_tokens_decoder()

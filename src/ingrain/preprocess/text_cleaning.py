@@ -8,8 +8,6 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import ftfy
-
 Clean = Literal["none", "clip_lower", "clip_whitespace", "clip_canonicalize"]
 
 # Matches texts that ftfy and HTML unescaping cannot change: ASCII without ``&`` and without control characters.
@@ -41,6 +39,8 @@ def _repair(text: str) -> str:
     """
     if _PLAIN.fullmatch(text):
         return text
+    import ftfy  # its import takes as long as a sixth of all others, and few models need it
+
     return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 

@@ -78,7 +78,8 @@ class EchoExchange:
 
     def _answer(self) -> Response:
         self.app.ends.append("answered")
-        said = f"{self.request.method} {self.request.path}?{self.request.query_string} ".encode() + self.request.body
+        body = b"".join((self.request.body, *self.request.pieces))
+        said = f"{self.request.method} {self.request.path}?{self.request.query_string} ".encode() + body
         return Response(said + b"x" * self.app.answer_bytes, media_type="text/plain")
 
     def refuse(self, error):

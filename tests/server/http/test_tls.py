@@ -46,7 +46,7 @@ class EchoExchange:
         self.body_limit = body_limit
 
     def start(self, deliver):
-        return Response(self.request.path.encode() + self.request.body)
+        return Response(self.request.path.encode() + b"".join((self.request.body, *self.request.pieces)))
 
     def refuse(self, error):
         return Response(error.message.encode(), 413)

@@ -346,7 +346,7 @@ class Connection(asyncio.Protocol):
 
     def _enqueue_last(self, message: IncomingRequest) -> None:
         message.keep_alive = False
-        message.first, message.rest = b"", None
+        message.drop_body()
         self._release(message)
         self._is_lingering = True
         self._idle_since = self._host.now

@@ -12,6 +12,10 @@ import msgspec
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
 
+_JOINED_BYTES = 65_536
+_LARGE_PIECE = 65_536
+_TAIL_BYTES = 1_048_576
+
 _AUTHORITY_END = re.compile(rb"[/?#]")
 
 
@@ -19,7 +23,7 @@ class IncomingRequest(msgspec.Struct, eq=False):
     """A request that is being received or is queued.
 
     Attributes:
-        request: Method, path and headers; has the body once it is complete.
+        request: Method, path and headers; has the body, or its pieces, once it is complete.
         keep_alive: Whether the connection stays open after the response.
         is_http_1_0: Whether the client speaks HTTP/1.0.
         expects_continue: Whether the client waits for ``100 Continue`` before it sends the body.
@@ -31,7 +35,8 @@ class IncomingRequest(msgspec.Struct, eq=False):
         held_bytes: Bytes of the body that the budget of bodies counts.
         size: Bytes of the body received so far.
         first: First piece of the body.
-        rest: The other pieces of the body, joined.
+        rest: The other pieces of the body.
+        tail: Further small pieces, joined, because a client may send single bytes.
     """
 
     request: Request
@@ -46,21 +51,42 @@ class IncomingRequest(msgspec.Struct, eq=False):
     held_bytes: int = 0
     size: int = 0
     first: bytes = b""
-    rest: bytearray | None = None
+    rest: list[bytes] = []
+    tail: bytearray | None = None
 
     def add(self, piece: bytes) -> None:
         """Add a piece of the body; a body of a single piece is not copied."""
         if not self.first:
             self.first = piece
-        elif self.rest is None:
-            self.rest = bytearray(piece)
+        elif self.tail is None:
+            if len(piece) >= _LARGE_PIECE:
+                self.rest.append(piece)
+            else:
+                self.tail = bytearray(piece)
         else:
-            self.rest += piece
+            self.tail += piece
+            if len(self.tail) >= _TAIL_BYTES:
+                self._end_tail()
+
+    def _end_tail(self) -> None:
+        if self.tail is not None:
+            self.rest.append(bytes(self.tail))  # joining pieces lets other threads run if all are bytes
+            self.tail = None
 
     def close_body(self) -> None:
-        """Set ``request.body`` to the complete body."""
-        self.request.body = self.first if self.rest is None else self.first + self.rest
-        self.first, self.rest = b"", None
+        """Set ``request.body`` to the complete body; ``request.pieces`` if joining it takes long."""
+        self._end_tail()
+        if not self.rest:
+            self.request.body = self.first
+        elif self.size <= _JOINED_BYTES:
+            self.request.body = b"".join((self.first, *self.rest))
+        else:
+            self.request.pieces = (self.first, *self.rest)
+        self.drop_body()
+
+    def drop_body(self) -> None:
+        """Free the pieces of the body."""
+        self.first, self.rest, self.tail = b"", [], None
 
     def abandon(self) -> None:
         """Abandon the exchange, unless the request was refused or a task answers it."""

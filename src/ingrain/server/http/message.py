@@ -24,6 +24,7 @@ class Request(msgspec.Struct, gc=False):
         query_string: The undecoded text after ``?``.
         headers: Value by lower-case name; the values of a repeated header are joined by commas.
         body: The body, without chunk framing.
+        pieces: The pieces of a large body; ``body`` is empty until they are joined in a thread.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Request(msgspec.Struct, gc=False):
     query_string: str = ""
     headers: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     body: bytes = b""
+    pieces: tuple[bytes, ...] = ()
 
     def header(self, name: str) -> str:
         """Return a header's value, empty if absent."""

@@ -17,7 +17,7 @@ from ingrain.machine_faults import machine_fault
 from ingrain.server.http.application import BodyLimit, Started
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.errors import error_response
-from ingrain.server.plane.prepare import decode_in_a_thread, decompressed, needs_preparation
+from ingrain.server.plane.prepare import decode_in_a_thread, decompressed, join_body, needs_preparation
 from ingrain.server.plane.route import Dialect, Route, Work
 from ingrain.server.plane.services import Services
 
@@ -120,6 +120,7 @@ class RouteExchange:
 
     async def _prepare_and_handle(self) -> Response:
         services, route, request = self._endpoint.services, self._endpoint.route, self._request
+        await join_body(services.parsing, request)
         body = await decompressed(services.parsing, request, self._endpoint.body_limit)
         if body is not request.body:
             if not services.bodies.has_room(len(body)):

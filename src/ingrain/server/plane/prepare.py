@@ -1,4 +1,4 @@
-"""Decompresses and decodes a large or compressed body in a thread, before its handler is called."""
+"""Joins, decompresses and decodes a large or compressed body in a thread, before its handler is called."""
 
 from __future__ import annotations
 
@@ -27,12 +27,23 @@ _OTHER_VALUES = 1_000
 
 def needs_preparation(request: Request) -> bool:
     """Return whether ``prepare`` must be called before the handler."""
-    return len(request.body) > LARGE_BODY or b"content-encoding" in request.headers
+    return bool(request.pieces) or len(request.body) > LARGE_BODY or b"content-encoding" in request.headers
 
 
 def is_form(request: Request) -> bool:
     """Return whether the body is a form with files, which ``uploads`` reads."""
     return request.headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+
+
+async def join_body(executor: Executor, request: Request) -> None:
+    """Set the body of a request to its joined pieces."""
+    if request.pieces:
+        request.body = await asyncio.get_running_loop().run_in_executor(executor, _join, request)
+
+
+def _join(request: Request) -> bytes:
+    pieces, request.pieces = request.pieces, ()
+    return b"".join(pieces)
 
 
 async def decompressed(executor: Executor, request: Request, limit: BodyLimit) -> bytes:
