@@ -358,5 +358,5 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def task(self) -> Task:
-        """The model's main purpose."""
-        return self.tasks[0]
+        """The model's main purpose; ``embed`` for one without graphs."""
+        return next(iter(self.tasks), "embed")

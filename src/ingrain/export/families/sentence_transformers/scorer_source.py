@@ -77,8 +77,11 @@ class ScorerSource(Source):
         Raises:
             UnsupportedModelError: A module, the activation or the tokenizer is not supported.
         """
-        text = save_transformer_tokenizer(self.model, folder)
         network = self.model[0].model
+        if hasattr(network, "classification_head"):  # BART has a table of positions of a name of its own
+            positions = getattr(network.config, "max_position_embeddings", None)
+            self.model[0].max_seq_length = min(filter(None, (self.model[0].max_seq_length, positions)), default=None)
+        text = save_transformer_tokenizer(self.model, folder)
         scoring = scoring_of(self.model)
         recipes = transformer_recipes(network)
         tower = Tower(
