@@ -58,7 +58,7 @@ def _export_in(subject: Subject, scratch: Path) -> Result:
     def note(event: Event) -> None:
         nonlocal exporter
         if isinstance(event, Progress) and event.phase == "export":
-            exporter = event.detail.removeprefix("text, ")
+            exporter = event.detail.removeprefix("text, ").removeprefix("query, ")
 
     (scratch / "models").mkdir()
     (scratch / "output").mkdir()
