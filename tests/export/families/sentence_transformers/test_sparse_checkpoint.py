@@ -95,3 +95,9 @@ def test_a_module_of_others_is_refused_in_a_router_too(folder: Path) -> None:
 def test_a_route_outside_the_folder_is_refused(folder: Path, part: str) -> None:
     write(folder, "router_config.json", ROUTES | {"types": {part: ROUTES["types"][""]}})
     assert "outside" in refusal(folder)
+
+
+def test_a_router_without_its_file_is_refused(folder: Path) -> None:
+    (folder / "router_config.json").unlink()
+    (folder / "config.json").unlink()
+    assert "router_config.json" in refusal(folder)

@@ -154,7 +154,7 @@ def _routed(dotted: str, folder: Path) -> list[tuple[str, Path]]:
     """Return class and folder of the modules in a ``Router``; nothing for another module."""
     if dotted.rpartition(".")[2] not in ("Router", "Asym"):
         return []
-    types = (read_json(folder / ROUTER_CONFIG) or read_json(folder / "config.json")).get("types")
+    types = (read_json(folder / ROUTER_CONFIG) or read_json(folder / "config.json")).get("types", {})
     if not isinstance(types, dict):
         raise unsupported(f"The model's {ROUTER_CONFIG} cannot be read.")
     return [(str(kind), _part(folder, str(part))) for part, kind in types.items()]

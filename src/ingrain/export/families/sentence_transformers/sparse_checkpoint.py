@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ingrain.export.families.sentence_transformers.checkpoint import (
+    ROUTER_CONFIG,
     check_module,
     check_transformer,
     modules_of,
@@ -39,6 +40,8 @@ def inspect_sparse(folder: Path, *, trust_remote_code: bool) -> None:
     if not modules:
         refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
         check_transformer(folder, trust_remote_code, tasks=_TASKS)
+    if modules and all(own_kind(dotted) == "Router" for dotted, _ in modules):
+        raise unsupported(f"The model's {ROUTER_CONFIG} names no modules.")
     for dotted, part in modules:
         kind = own_kind(dotted)
         if kind in _TRANSFORMERS:
