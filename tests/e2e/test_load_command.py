@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from hub_server import Drip, HubServer
-from processes import serve
-from tiny_models import build_family
+from hub_server import Cut, Drip, HubServer
+from processes import MINILM, serve
 
 pytestmark = pytest.mark.slow
 # Three seconds on a machine of its own, twenty beside tests that convert models; what is tried again takes two minutes.
@@ -52,17 +51,30 @@ def test_what_cannot_be_had_is_told_at_once_and_leaves_no_traceback(tmp_path):
     assert "Traceback" not in log
 
 
-def test_a_load_shows_its_phases_as_they_come(tmp_path):
-    """Without a terminal a line for each, in the order of the work."""
-    build_family("BERT", tmp_path / "model")
+def test_a_load_shows_its_phases_as_they_come(tmp_path, small_models):
+    """Without a terminal a line for each, in the order of the work; of a gated model, through a line that breaks.
+
+    Without a token the server refuses it.
+    """
+    folder = small_models / MINILM
     with HubServer() as hub:
-        hub.add("org/model", tmp_path / "model")
+        hub.add("org/gated", folder, gated=True)
+        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "", "HF_HUB_OFFLINE": ""}
+        with serve(tmp_path, "--engine=onnxruntime", **variables) as server:
+            answer = server.load("org/gated")
+            assert answer.status_code == 400
+            assert "HF_TOKEN" in answer.json()["message"]
+        hub.fail("model.safetensors", Cut(after_bytes=(folder / "model.safetensors").stat().st_size // 3))
         hub.fail("model.safetensors", Drip(chunk_bytes=20_000, pause_s=0.1))
-        with serve(tmp_path, "--engine=onnxruntime", HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf")) as server:
-            status, complained, _ = load(server.model, "org/model")
-            _, quiet, _ = load(server.model, "org/model", "--json")
+        with serve(tmp_path, "--engine=onnxruntime", **variables | {"HF_TOKEN": hub.token}) as server:
+            status, complained, _ = load(server.model, "org/gated")
+            _, quiet, _ = load(server.model, "org/gated", "--json")
+            (vector,) = server.embed("text", name="org/gated").json()["embeddings"]
+        ranges = [request.headers.get("range") for request in hub.gets("model.safetensors")]
     assert status == 0, complained
-    phases = re.findall(r"^Loading org/model: (\w+)$", complained, re.MULTILINE)
+    phases = re.findall(r"^Loading org/gated: (\w+)$", complained, re.MULTILINE)
     assert phases.index("downloading") < phases.index("converting")
     assert len(phases) == len(set(phases))
     assert quiet == ""
+    assert abs(sum(value * value for value in vector) - 1) < 1e-5
+    assert any(wanted and wanted != "bytes=0-" for wanted in ranges)

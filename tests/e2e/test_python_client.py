@@ -40,7 +40,7 @@ def test_vectors_are_the_source_librarys_own_by_either_client(server, source_mod
 
 def test_a_server_that_is_killed_and_started_again_in_the_middle_of_a_call_costs_nothing_but_time(ready_repository):
     """Some of a call's requests are answered when the server dies; the call ends complete, in order, and right."""
-    texts = [f"sentence number {n} about rivers and {'markets' if n % 3 else 'stones'}" for n in range(2000)]
+    texts = [f"sentence number {n} about rivers and {'markets' if n % 3 else 'stones'}" for n in range(1200)]
     done = []
     with serve(ready_repository, "--cache-bytes=0") as server:
         server.wait_until_ready()
@@ -50,7 +50,7 @@ def test_a_server_that_is_killed_and_started_again_in_the_middle_of_a_call_costs
             call = threading.Thread(target=lambda: done.append(client.embed_text(MINILM, texts)))
             before = _answered(client)
             call.start()
-            server.wait_until(lambda: _answered(client) - before > 250, 60)
+            server.wait_until(lambda: _answered(client) - before > 150, 60)
             server.process.kill()
             server.process.wait()
             assert done == [], "the call was over before the server died"
@@ -59,7 +59,7 @@ def test_a_server_that_is_killed_and_started_again_in_the_middle_of_a_call_costs
                 again.wait_until_ready()
                 call.join(120)
     rows = done[0].embeddings
-    assert rows.shape == truth.shape == (2000, 384)
+    assert rows.shape == truth.shape == (1200, 384)
     assert np.abs(rows - truth).max() < 1e-5
 
 
@@ -76,11 +76,11 @@ import ingrain
 # Not getrusage: what the parent took before this process became another counts there too.
 def peak(): return int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
 client = ingrain.Client(sys.argv[1], return_numpy=True)
-texts = (f"word {n}" for n in range(8_000))
+texts = (f"word {n % 500}" for n in range(8_000))  # the server has a cache, and the client is what counts
 for count, part in enumerate(client.stream_text(sys.argv[2], texts)):
     if count == 40: before = peak()
 streamed = peak()
-rows = client.embed_text(sys.argv[2], [f"word {n}" for n in range(8_000)]).embeddings
+rows = client.embed_text(sys.argv[2], [f"word {n % 500}" for n in range(8_000)]).embeddings
 print(before, streamed, peak(), rows.nbytes // 1024)
 """
     done = subprocess.run(

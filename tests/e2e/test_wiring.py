@@ -1,4 +1,4 @@
-"""The wiring of Docker Compose without containers: a Triton of its own, several front ends, and a hub."""
+"""The wiring of Docker Compose without containers: a Triton of its own, and several front ends."""
 
 import time
 
@@ -6,7 +6,6 @@ import httpx
 import numpy as np
 import pytest
 
-from hub_server import Cut, HubServer
 from processes import MINILM, free_port, serve, triton_at
 
 pytestmark = pytest.mark.slow
@@ -64,27 +63,3 @@ def test_two_front_ends_share_one_triton_and_one_repository(ready_repository):
         assert two.embed("gone").status_code == 404
         assert two.load(MINILM).status_code == 200
         one.wait_until(lambda: one.embed("back").status_code == 200, 30)
-
-
-def test_a_model_comes_from_a_hub_through_a_broken_line(tmp_path, small_models):
-    """A gated model is refused without a token and loaded with one, though the connection breaks halfway."""
-    folder = small_models / MINILM
-    size = (folder / "model.safetensors").stat().st_size
-    with HubServer() as hub:
-        hub.add("org/gated", folder, gated=True)
-        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "HF_TOKEN": "", "HF_HUB_OFFLINE": ""}
-        with serve(tmp_path / "without", **variables) as server:
-            server.wait_until_ready(60)
-            answer = server.load("org/gated")
-            assert answer.status_code == 400
-            assert "HF_TOKEN" in answer.json()["message"]
-            answer = server.load("org/absent")
-            assert answer.status_code == 404
-        hub.fail("model.safetensors", Cut(after_bytes=size // 3))
-        with serve(tmp_path / "with", **(variables | {"HF_TOKEN": "hf_test_token"})) as server:
-            server.wait_until_ready(60)
-            assert server.load("org/gated").status_code == 200
-            (vector,) = server.embed("text", name="org/gated").json()["embeddings"]
-            assert abs(sum(value * value for value in vector) - 1) < 1e-5
-        ranges = [request.headers.get("range") for request in hub.gets("model.safetensors")]
-        assert any(wanted and wanted != "bytes=0-" for wanted in ranges)

@@ -16,7 +16,7 @@ from fuzz.tokenizers import fuzz_tokenizers
 from processes import ServerProcess, serve
 
 _CASES = 20_000
-_CASES_SHORT = 150
+_CASES_SHORT = 100
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Models of a user's own: fetched from a real host, exported, with the source's vectors.
 
-One of each library goes through the real export process. It takes ten seconds to start, so that the others are exported
-by the same function in the process that has torch already.
+One of sentence-transformers and one that asks a hub go through the real export process. It takes ten seconds to start,
+so that the others are exported by the same function in the process that has torch already.
 """
 
 import json
@@ -222,7 +222,7 @@ async def test_a_timm_model_has_its_sources_logits(
     files = {"safetensorsUrl": "model.safetensors"} | ({} if named else {"configJsonUrl": "config.json"})
     repository = await download(tmp_path, TIMM, files, name=name, numClasses=4)
     job = job_of(repository, TIMM, name)
-    manifest = await export_as_the_server_does(job) if named else export(job)
+    manifest = export(job)
     assert (manifest.embedding_size, manifest.labels) == (4, ("0", "1", "2", "3"))
     pictures = exporting.submit(clip_process.proof_pictures).result()
     theirs = exporting.submit(clip_process.ask_timm, tmp_path, pictures).result()

@@ -67,9 +67,9 @@ def check_weights_outside(done: in_process.Exported) -> None:
     check_files(done.output / graph.name, graph.files, contents=True)
 
 
-def test_weights_too_large_for_one_file_lie_beside_the_graph(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_weights_too_large_for_one_file_lie_beside_the_graph(exported_with_weights_outside: Export) -> None:
     """Of the newer exporter; those of the older one are in the test above."""
-    done = exporting.submit(in_process.export_with_weights_outside, "Pooling cls", tmp_path).result()
+    done = exported_with_weights_outside("BERT")
     check_weights_outside(done)
     np.testing.assert_allclose(done.vectors[0], done.expected[0], atol=2e-4, rtol=1e-4)
 
