@@ -7,6 +7,7 @@ the libraries read its address when they are imported.
 """
 
 import json
+import multiprocessing
 import os
 import select
 import signal
@@ -46,9 +47,11 @@ def warm_exports(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _serve(listener: socket.socket) -> None:
-    """Fork a process for each export, and leave its end to the system."""
+    """Fork a process for each export, and leave its end to the system; end with the test process."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
+    tests = multiprocessing.parent_process()
+    assert tests is not None
+    while tests.sentinel not in select.select([listener, tests.sentinel], [], [])[0]:
         connection, _ = listener.accept()
         request, files, _, _ = socket.recv_fds(connection, _LARGEST_REQUEST, 3)
         if os.fork() == 0:
