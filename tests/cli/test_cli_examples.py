@@ -25,6 +25,8 @@ async def shell(tmp_path, monkeypatch):
     (tmp_path / "photos" / "a.jpg").write_bytes(encode(scene(300, 200), "JPEG"))
     for file in ("texts.txt", "queries.txt"):
         (tmp_path / file).write_text("w2\nw1\nw2\n")
+    (tmp_path / "documents.txt").write_text("w2\nw1\n")
+    (tmp_path / "documents.jsonl").write_text('{"body": "w2"}\n{"body": "w1"}\n')
     (tmp_path / "news.csv").write_text("id,title\n1,w1\n2,w2\n")
     async with running_planes(tmp_path / "root") as planes:
         for name in names:
@@ -33,6 +35,8 @@ async def shell(tmp_path, monkeypatch):
         assert (await planes.model.post("/load_model", json=sparse)).status_code == 200
         clip = {"name": "ViT-B-32", "library": "open_clip", "pretrained": "laion2b_s34b_b79k"}
         assert (await planes.model.post("/load_model", json=clip)).status_code == 200
+        reranker = {"name": "BAAI/bge-reranker-base", "library": "sentence_transformers", "task": "rerank"}
+        assert (await planes.model.post("/load_model", json=reranker)).status_code == 200
         environment = {
             **os.environ,
             "HOME": str(tmp_path),
