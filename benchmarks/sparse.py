@@ -58,12 +58,12 @@ def main() -> None:
             print(
                 f"round {number + 1}: served {served:.1f}, plain {plain:.1f}, bare {rates[-1].items_per_s:.1f} items/s"
             )
-    report = meter.report(rates)
-    report["timesPlain"] = round(median(ratios), 2)
-    report["outsideTheGraph"] = round(1 - report["ratioToBareLoadCountedOut"], 3)
-    report["texts"] = {"mix": options.mix, "count": len(texts), "meanTokens": sum(map(len, items)) / len(items)}
-    report["bare"]["setting"] = str(bare.setting)
-    print_report(report, options.output)
+        report = meter.report(rates)
+        report["timesPlain"] = round(median(ratios), 2)
+        report["outsideTheGraph"] = round(1 - report["ratioToBareLoadCountedOut"], 3)
+        report["texts"] = {"mix": options.mix, "count": len(texts), "meanTokens": sum(map(len, items)) / len(items)}
+        report["bare"]["setting"] = str(bare.setting)
+        print_report(report, options.output)
 
 
 @contextlib.contextmanager
