@@ -74,7 +74,9 @@ def test_a_load_shows_its_phases_as_they_come(tmp_path, small_models):
     assert status == 0, complained
     phases = re.findall(r"^Loading org/gated: (\w+)$", complained, re.MULTILINE)
     assert phases.index("downloading") < phases.index("converting")
-    assert len(phases) == len(set(phases))
+    # It also says "loading" where it asks before the first step is known, as on a busy machine.
+    steps = [phase for phase in phases if phase != "loading"]
+    assert len(steps) == len(set(steps))
     assert quiet == ""
     assert abs(sum(value * value for value in vector) - 1) < 1e-5
     assert any(wanted and wanted != "bytes=0-" for wanted in ranges)
