@@ -20,7 +20,7 @@ DOCUMENTS = [*sentences()[:40], "", "stone", "river " * 200, "the river runs to 
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(warm, tmp_path_factory):
     """A folder with a repository of both models, converted once, and the folders that they were made of."""
 
     def convert(folder):
@@ -28,7 +28,7 @@ def models(tmp_path_factory):
             folder / "models" / RERANKER, prompts={"web": "find: ", "plain": ""}, default_prompt_name="web", seed=3
         )
         build_classifier(folder / "models" / INFERENCE, "RoBERTa", labels=NLI, seed=4)
-        with serve(folder, f"--local-models-dir={folder / 'models'}", INGRAIN_ENGINE="onnxruntime") as server:
+        with serve(folder, f"--local-models-dir={folder / 'models'}", INGRAIN_ENGINE="onnxruntime", **warm) as server:
             for name in (RERANKER, INFERENCE):
                 answer = server.load(name)
                 assert answer.status_code == 200, answer.text

@@ -1,8 +1,6 @@
 """Sparse encoders over HTTP, on a real graph: the entries of the source library, whatever a text is batched with."""
 
 import asyncio
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from ingrain.repository.store import Repository
 from made_once import made_once
 from planes import StoredExport, running_planes
 from sparse_in_process import TEXTS, convert_sparse
-from torch_process import prepare
+from torch_process import torch_pool
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +23,7 @@ def converted(temporary, name):
     """Return the folder of a sparse encoder that was converted once for all processes of the test run."""
 
     def make(folder):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
+        with torch_pool() as pool:
             pool.submit(convert_sparse, name, folder).result()
 
     return made_once(temporary, f"sparse, {name}", make)
