@@ -70,7 +70,7 @@ LIBRARIES: dict[Library, LibraryFacts] = {
             pickles=re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin"),
         ),
         has_registry=False,
-        tasks=("embed", "classify", "rerank", "embed_sparse", "embed_multi_vector"),
+        tasks=("embed", "classify", "rerank", "embed_sparse", "embed_multi_vector", "embed_tokens"),
     ),
     "open_clip": LibraryFacts(
         files=FileRules(

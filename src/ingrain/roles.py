@@ -20,6 +20,7 @@ class RoleSpec:
         disabled_cpu_optimizers: ONNX Runtime's graph optimizers that make graphs of this role slower on a CPU.
         of_queries: Whether texts are queries, which are tokenized by rules of their own.
         gives_entries: Whether outputs are entries of sparse vectors: their values, then their indices, ``[B, K]`` each.
+        gives_token_vectors: Whether the output has a vector for each token, which queues cut to those of each text.
     """
 
     tasks: tuple[Task, ...]
@@ -29,6 +30,7 @@ class RoleSpec:
     disabled_cpu_optimizers: tuple[str, ...] = ()
     of_queries: bool = False
     gives_entries: bool = False
+    gives_token_vectors: bool = False
 
     @property
     def takes_token_sequences(self) -> bool:
@@ -76,8 +78,13 @@ ROLES: dict[Role, RoleSpec] = {
         "makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse", gives_entries=True, of_queries=True
     ),
     "multi_vector_encoder": _of_texts(
-        "makes one vector per token (POST /embed_multi_vector)", "embed_multi_vector", "rerank"
+        "makes several vectors of a text (POST /embed_multi_vector, /embed_tokens, /rerank)",
+        "embed_multi_vector",
+        "rerank",
+        "embed_tokens",
+        gives_token_vectors=True,
     ),
+    "token_encoder": _of_texts("embeds tokens (POST /embed_tokens)", "embed_tokens", gives_token_vectors=True),
 }
 """Every role.
 
@@ -87,6 +94,9 @@ ROLES: dict[Role, RoleSpec] = {
 - ``sparse_encoder``: entries of the sparse vector of a text that are not zero, or of a document.
 - ``sparse_query_encoder``: the same for queries, in a model that has an encoder for each.
 - ``multi_vector_encoder``: one vector per token of a text.
+- ``sparse_encoder``: weights of the vocabulary's tokens for a text.
+- ``multi_vector_encoder``: one vector per token of a text, float32 ``[B, T, D]``, for late interaction.
+- ``token_encoder``: one vector per token of a text, float32 ``[B, T, D]``, before the pooling of an embedding model.
 
 A graph's first output has one row for each item. Triton needs an axis besides the batch axis: ``[B, 1]`` for a score.
 """

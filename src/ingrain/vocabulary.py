@@ -10,7 +10,7 @@ Library = Literal["sentence_transformers", "open_clip", "timm"]
 Role = str
 """Function of a graph in a model: a key of ``ingrain.roles.ROLES``."""
 
-Task = Literal["embed", "classify", "rerank", "embed_sparse", "embed_multi_vector"]
+Task = Literal["embed", "classify", "rerank", "embed_sparse", "embed_multi_vector", "embed_tokens"]
 """Purpose of a model: what it computes for a text, an image or a pair of texts."""
 
 Precision = Literal["fp32", "fp16", "int8", "int8-safe"]

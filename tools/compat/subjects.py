@@ -43,7 +43,21 @@ def subjects() -> Iterator[Subject]:
     yield from _sentence_transformers()
     yield from _scorers()
     yield from _sparse()
+    yield from _multi_vector()
     yield from _popular()
+
+
+def _multi_vector() -> Iterator[Subject]:
+    from tiny_multi_vector import MULTI_VECTOR, REFUSED_MULTI_VECTOR
+
+    for name, build in (MULTI_VECTOR | REFUSED_MULTI_VECTOR).items():
+        yield Subject(
+            group="Multi-vector models",
+            name=name,
+            library="sentence_transformers",
+            place=build,
+            expected_refusal=name in REFUSED_MULTI_VECTOR,
+        )
 
 
 def _sentence_transformers() -> Iterator[Subject]:

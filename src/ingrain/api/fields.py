@@ -35,9 +35,10 @@ TaskField = Annotated[
     Task | None,
     Meta(
         description="What the model is for, if its weights can serve several tasks. sentence-transformers models: "
-        "`embed`, `rerank`, `classify`, `embed_sparse` or `embed_multi_vector`; the files of the model say what is "
-        "possible. timm models: `embed` removes the classifier layer, like `timm.create_model(…, num_classes=0)`; "
-        "`classify` needs weights with a classifier layer. A model that is stored for another task is converted "
+        "`embed`, `rerank`, `classify`, `embed_sparse`, `embed_multi_vector` or, for vectors of an embedding model's "
+        "tokens, `embed_tokens`; the files of the model say what is possible. timm models: `embed` removes "
+        "the classifier layer, like `timm.create_model(…, num_classes=0)`; `classify` needs weights with a classifier "
+        "layer. A model that is stored for another task is converted "
         "again. Not given: a stored model keeps its task, and that of a new model is found out from its files."
     ),
 ]

@@ -40,7 +40,10 @@ def queue_limits(settings: Settings, placement: Placement) -> QueueLimits:
 def request_limits(settings: Settings) -> RequestLimits:
     """Return the limits of one request."""
     return RequestLimits(
-        max_items=settings.max_items, max_text_chars=settings.max_text_chars, timeout_s=settings.request_timeout_s
+        max_items=settings.max_items,
+        max_text_chars=settings.max_text_chars,
+        timeout_s=settings.request_timeout_s,
+        max_answer_bytes=settings.max_answer_bytes,
     )
 
 

@@ -27,6 +27,7 @@ examples:
   ingrain embed --model all-MiniLM-L6-v2 news.csv --field title -o news.parquet
   ingrain embed --model ViT-B-32 --images photos/ -o photos.jsonl
   ingrain embed --model splade-v3 --sparse --top-k 128 texts.txt -o vectors.jsonl
+  ingrain embed --model lightonai/GTE-ModernColBERT-v1 --multi-vector texts.txt -o vectors.jsonl
   sort -u queries.txt | ingrain embed --model all-MiniLM-L6-v2 - > vectors.jsonl
 
 A file is written beside the output as OUTPUT.part. After an interruption the same command continues there; with the
@@ -70,6 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--top-k", type=positive, metavar="K", help="with --sparse: keep only the K entries of largest weight.")
     add("--min-weight", type=float, metavar="W", help="with --sparse: leave out entries of lower weight.")
     add("--tokens", action="store_true", help="with --sparse: write the token of each entry, too.")
+    add("--multi-vector", action="store_true", help="several vectors for each text (ColBERT); written as jsonl.")
     add("--batch", type=positive, default=64, metavar="N", help="texts in one request. Default: 64.")
     add("--concurrency", type=positive, default=8, metavar="N", help="requests at a time. Default: 8.")
     add("--force", action="store_true", help="replace the output, and start over after an interrupted run.")
@@ -114,7 +116,7 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
 
     kept = (
         *("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", "sparse"),
-        *(*_OF_TEXTS, *_OF_SPARSE),
+        *("multi_vector", *_OF_TEXTS, *_OF_SPARSE),
     )
     what = {"output_format": output_format, **{name: options[name] for name in kept}}
     part = UnfinishedOutput(output, writer, what, force=options["force"])
@@ -138,12 +140,12 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
         raise SettingsError("There is nothing to embed in the input.", param="FILE")
     part.finish()
     summary = {"output": str(output), "rows": part.rows, "rowsOfEarlierRuns": before, "width": part.progress.width}
-    if options["sparse"]:
+    if options["sparse"] or options["multi_vector"]:
         del summary["width"]
     if options["json"]:
         print(json.dumps(summary, indent=2))
     elif not options["quiet"]:
-        of_width = "" if options["sparse"] else f" of {part.progress.width} dimensions"
+        of_width = f" of {part.progress.width} dimensions" if "width" in summary else ""
         print(f"{part.rows} vectors{of_width} in {output}", file=sys.stderr)
     return 0
 
@@ -175,6 +177,16 @@ def _stream(client: Client, options: dict[str, Any], items: Iterator[str]) -> An
         chosen = {name: options[name] for name in _OF_SPARSE}
         return client.stream_sparse(
             ref.name, items, truncate=options["truncate"], library=library, **of_texts, **chosen
+        )
+    if options["multi_vector"]:
+        return client.stream_multi_vector(
+            ref.name,
+            items,
+            truncate=options["truncate"],
+            normalize=None if options["normalize"] else False,
+            n_dims=options["dims"],
+            library=library,
+            **of_texts,
         )
     more: dict[str, Any] = {
         "library": library,
@@ -226,6 +238,8 @@ def _check(options: dict[str, Any], output_format: OutputFormat) -> None:
     if not options["sparse"] and (given := next((name for name in _OF_SPARSE if options[name]), None)):
         flag = f"--{given.replace('_', '-')}"
         raise SettingsError(f"{flag} goes with --sparse.", param=flag)
+    if options["multi_vector"] and (options["images"] or output_format != "jsonl"):
+        raise SettingsError("--multi-vector is for texts, and writes jsonl.", param="--multi-vector")
     if options["output"] is None and (options["json"] or output_format in ("parquet", "npy")):
         what = "--json" if options["json"] else f"The format {output_format}"
         raise SettingsError(f"{what} needs -o FILE.", param="--output")

@@ -58,7 +58,7 @@ class Writer(ABC):
 
 
 class JsonLines(Writer):
-    """An object a line: ``index``, the item under its own name, ``embedding``."""
+    """An object a line: ``index``, the item under its own name, ``embedding``: one vector, or a list of several."""
 
     def rows(self, first: int, items: Sequence[str], vectors: Floats) -> bytes:
         """Return a line for each row."""
@@ -80,8 +80,8 @@ def sparse_rows(answer: SparseEmbeddings) -> list[dict[str, object]]:
     return [{name: value for name, value in dict(one).items() if value is not None} for one in answer.embeddings]
 
 
-def width_of(rows: Floats | list[dict[str, object]]) -> int:
-    """Return the number of dimensions of vectors, 0 for sparse ones."""
+def width_of(rows: Floats | list[Any]) -> int:
+    """Return the number of dimensions of vectors, 0 for sparse ones and for several of one text."""
     return 0 if isinstance(rows, list) else rows.shape[1]
 
 

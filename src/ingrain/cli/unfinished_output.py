@@ -94,7 +94,7 @@ class UnfinishedOutput:
                     self._write_note()
 
     def add(self, items: Sequence[str], vectors: Floats | list[dict[str, object]]) -> None:
-        """Append rows; sparse ones are a list.
+        """Append rows; sparse ones, and several vectors for an item, are a list.
 
         Raises:
             SettingsError: Their width is not that of the rows before.

@@ -7,6 +7,7 @@ from ingrain.client.retry import RetryPolicy
 from ingrain.client.sparse import SparseEmbeddings, SparseVector
 from ingrain.client.sync.client import Client
 from ingrain.client.sync.model import Model
+from ingrain.client.token_vectors import MultiVectors
 
 __all__ = [
     "AsyncClient",
@@ -15,6 +16,7 @@ __all__ = [
     "Client",
     "Embeddings",
     "Model",
+    "MultiVectors",
     "Probabilities",
     "RetryPolicy",
     "SparseEmbeddings",

@@ -18,6 +18,7 @@ Rows = list[list[float]] | NDArray[Any]
 DTYPES: dict[str | None, str] = {
     None: "float32",
     "float": "float32",
+    "float16": "float16",
     "int8": "int8",
     "uint8": "uint8",
     "binary": "int8",
@@ -89,6 +90,7 @@ class Part(msgspec.Struct, frozen=True, eq=False):
     token_counts: list[int] | None = None
     truncated: list[bool] | None = None
     places: list[int] | None = None
+    tokens: list[list[str]] | None = None
 
 
 def embeddings_of(whole: Part) -> Embeddings:

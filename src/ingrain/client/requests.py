@@ -19,6 +19,7 @@ Extra = Mapping[str, object] | None
 """Further fields of a request, by the wire's names."""
 InputType = Literal["query", "document"]
 OutputDtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
+TokenDtype = Literal["float", "float16", "int8", "binary", "ubinary"]
 
 
 @dataclass(frozen=True, slots=True)

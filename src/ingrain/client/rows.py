@@ -18,6 +18,7 @@ from ingrain.client.call import Call, Reply, checked_request_id
 from ingrain.client.collected import Collected
 from ingrain.client.items import Group, Groups
 from ingrain.client.requests import ModelName, json_body
+from ingrain.client.token_vectors import Ragged
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -55,6 +56,11 @@ class RowOptions:
     request_id: str | None = None
     progress: bool | None = None
 
+    @property
+    def dtype(self) -> str:
+        """NumPy's dtype of the numbers in an array."""
+        return DTYPES.get(self.output_dtype, "float32")
+
 
 def row_calls(
     route: str,
@@ -65,12 +71,16 @@ def row_calls(
     options: RowOptions,
     encode: Encode | None = None,
     read_for: ReadFor | None = None,
+    reader: Callable[..., Callable[[Reply], Part]] = rows_reader,
 ) -> Calls[Part]:
-    """Yield one request for each group of items; responses are rows of numbers unless ``read_for`` is given."""
-    dtype = DTYPES.get(options.output_dtype, "float32") if options.as_numpy else None
+    """Yield one request for each group of items.
+
+    Responses are rows of numbers; ``reader`` makes other decoders as ``rows_reader`` does, ``read_for`` those of JSON.
+    """
+    dtype = options.dtype if options.as_numpy else None
 
     def read_rows(places: Sequence[int]) -> Callable[[Reply], Part]:
-        return rows_reader(places, dtype=dtype, tells_places=options.skip_none)
+        return reader(places, dtype=dtype, tells_places=options.skip_none)
 
     identity, numbers = checked_request_id(options.request_id), itertools.count()
 
@@ -122,16 +132,23 @@ class RowsJob(Generic[R_co]):
         unit: Plural name of the items, for the progress bar.
         options: Form of the rows.
         finish: Converts all rows to the result.
+        rows: Collects the rows; None for rows of one width.
     """
 
     def __init__(
-        self, calls: Calls[Part], items: object, unit: str, options: RowOptions, finish: Callable[[Part], R_co]
+        self,
+        calls: Calls[Part],
+        items: object,
+        unit: str,
+        options: RowOptions,
+        finish: Callable[[Part], R_co],
+        rows: Ragged | None = None,
     ) -> None:
         self.calls = calls
         self._options = options
         self._finish = finish
         total = _length_of(items)
-        self._rows = Collected(total)
+        self._rows = Collected(total) if rows is None else rows
         self._bar = _open_bar(unit, total, options.progress)
         self._started = time.perf_counter()
         self._parts: list[Part] = []
@@ -152,7 +169,7 @@ class RowsJob(Generic[R_co]):
         """Return the result of ``finish`` for all rows."""
         parts, options = self._parts, self._options
         elapsed_ms = round(1e3 * (time.perf_counter() - self._started), 3)
-        empty: Rows = np.empty((0, 0), DTYPES.get(options.output_dtype, "float32")) if options.as_numpy else []
+        empty: Rows = np.empty((0, 0), options.dtype) if options.as_numpy else []
         places = [place for part in parts for place in part.places or ()]
         whole = Part(
             self._rows.all() if parts else empty,
@@ -160,6 +177,7 @@ class RowsJob(Generic[R_co]):
             [count for part in parts for count in part.token_counts or ()] or None,
             [was_cut for part in parts for was_cut in part.truncated or ()] or None,
             places if options.skip_none else None,
+            [tokens for part in parts for tokens in part.tokens or ()] or None,
         )
         return self._finish(whole)
 

@@ -9,6 +9,7 @@ from ingrain.client.answers import Part
 from ingrain.client.items import Cut, Items, article, check_container, groups, refusal
 from ingrain.client.requests import InputType, ModelName
 from ingrain.client.rows import Calls, ReadFor, RowOptions, row_calls
+from ingrain.client.token_vectors import matrices_reader
 from ingrain.errors import InvalidRequestError
 
 Texts: TypeAlias = "str | Iterable[str]"
@@ -18,6 +19,8 @@ AsyncTexts: TypeAlias = "Texts | AsyncIterable[str]"
 
 # Limit of characters in a request of several texts, because long texts take as much time as many short ones.
 _MOST_CHARS = 200_000
+# About 10,000 tokens, each with a vector in the answer: 5 to 40 MB.
+_MOST_TOKEN_CHARS = 40_000
 
 
 def texts_of(given: object) -> Items[Any]:
@@ -58,6 +61,16 @@ def text_calls(
     """Yield the requests of a route for texts, at most ``most`` in each; ``read_for`` as in ``row_calls``."""
     cut = Cut(field="text", read=_read_text, weigh=len, most=most, heaviest=_MOST_CHARS, skip_none=options.skip_none)
     return row_calls(route, model, "text", groups(texts, cut), fields, options, read_for=read_for)
+
+
+def token_calls(
+    route: str, model: ModelName, texts: Items[Any], fields: Mapping[str, object], options: RowOptions, most: int
+) -> Calls[Part]:
+    """Yield the requests of a route that answers several vectors for each text."""
+    cut = Cut(
+        field="text", read=_read_text, weigh=len, most=most, heaviest=_MOST_TOKEN_CHARS, skip_none=options.skip_none
+    )
+    return row_calls(route, model, "text", groups(texts, cut), fields, options, reader=matrices_reader)
 
 
 def _read_text(item: object, at: str) -> str:

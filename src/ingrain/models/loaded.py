@@ -22,6 +22,7 @@ from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import TextThreads
+from ingrain.preprocess.token_vectors import TokenVectorPreprocessor
 from ingrain.repository.manifest import ImagePreprocess, Manifest, TextPreprocess
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Execution
@@ -37,7 +38,7 @@ class LoadedModel:
         manifest: The published manifest.
         queues: One queue per graph, by the graph's role; each returns ``float32 [N, …]``.
         text: Tokenizer; None if the model takes no text. Of documents, if there is ``query_text``.
-        query_text: Tokenizer of queries, if the model has an encoder of its own for them.
+        query_text: Tokenizer of queries, if the model reads them differently.
         pairs: Tokenizer of pairs of texts; None if the model does not score pairs.
         text_threads: Threads of this process for texts that take long to tokenize.
         image: Image preprocessing; None if the model takes no images.
@@ -160,7 +161,10 @@ def check_model(
 
 
 def _open_text(config: TextPreprocess | None, entry: Entry) -> TextPreprocessor | None:
-    return TextPreprocessor.open(config, entry.folder) if config is not None else None
+    if config is None:
+        return None
+    kind = TextPreprocessor if config.token_rules is None else TokenVectorPreprocessor
+    return kind.open(config, entry.folder)
 
 
 def _calibration(entry: Entry) -> CalibrationRanges | None:

@@ -19,7 +19,8 @@ from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import EngineUnavailableError, NotFiniteError
 from ingrain.preprocess.image import Pixels
 from ingrain.preprocess.text_threads import TextThreads
-from ingrain.preprocess.tokenized import TokenizedText, gather, lengths_of, pad
+from ingrain.preprocess.token_vectors import cut_to_texts
+from ingrain.preprocess.tokenized import TokenizedText, collate, gather, lengths_of, pad
 from ingrain.repository.manifest import Graph, Manifest, Tensor
 from ingrain.roles import ROLES
 
@@ -65,9 +66,13 @@ def row_key(number: int, item: TokenizedText) -> RowKey:
 
 
 def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:
-    """Build the queue of a graph that takes token ids ``[B, T]``; it computes equal texts of a batch once."""
+    """Build the queue of a graph that takes token ids ``[B, T]``; it computes equal texts of a batch once.
+
+    If the graph gives vectors of tokens, the rows are an array of objects, ``[N]``; see ``cut_to_texts``.
+    """
     config = manifest.text_of(graph)
     assert config is not None
+    longest = max(config.max_tokens, manifest.query_text.max_tokens if manifest.query_text is not None else 0)
     inputs = [tensor.name for tensor in graph.inputs]
     batches = BatchLimits(
         max_items=limits.max_batch_size,
@@ -75,7 +80,7 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
         overhead_tokens=limits.overhead_tokens,
         equal_lengths_only=graph.equal_lengths_only,
         packs_tokens=graph.packs_tokens,
-        few_lengths_to=config.max_tokens if limits.few_lengths and not graph.equal_lengths_only else None,
+        few_lengths_to=longest if limits.few_lengths and not graph.equal_lengths_only else None,
     )
 
     async def run(parts: Sequence[tuple[Sequence[TokenizedText], Sequence[int]]], *, alone: bool) -> Rows:
@@ -84,7 +89,14 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
         rows = await _infer(engine, graph, arrays, limits, alone=alone)
         return rows if places is None else rows[places]
 
-    return _batcher(run, lengths_of, graph, engine, limits, batches)
+    async def run_by_token(parts: Sequence[tuple[Sequence[TokenizedText], Sequence[int]]], *, alone: bool) -> Rows:
+        items = [texts[place] for texts, places in parts for place in places]
+        arrays, rows = _distinct(collate(items, config, inputs, batches.padded(max(lengths_of(items)))))
+        vectors = await _infer(engine, graph, arrays, limits, alone=alone)
+        return cut_to_texts(vectors, items, config.padding_side, rows)
+
+    run_batch = run_by_token if ROLES[graph.role].gives_token_vectors else run
+    return _batcher(run_batch, lengths_of, graph, engine, limits, batches)
 
 
 def pixel_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batcher[Pixels]:

@@ -31,11 +31,13 @@ class RequestLimits:
         max_items: Maximum number of texts and images.
         max_text_chars: Maximum length of a text in characters.
         timeout_s: Maximum time of a request in seconds.
+        max_answer_bytes: Maximum bytes of the vectors of tokens in an answer, as float32.
     """
 
     max_items: int = 10_000
     max_text_chars: int = 200_000
     timeout_s: float = 60.0
+    max_answer_bytes: int = 64 * 1024 * 1024
 
 
 class ModelName(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,9 @@ class TextPreprocessor:
             raise RepositoryError(f"The model's stored tokenizer {fault}. Delete the model.")
         self._tokenizer.no_padding()
         clean_texts(["é"], config.clean)  # imports what it needs now, not in the first request
+        cuts = self._tokenizer.truncation
+        if cuts is not None and cuts["max_length"] != config.max_tokens:  # queries are cut sooner than documents
+            self._tokenizer.enable_truncation(config.max_tokens, direction=cuts["direction"])
         name = config.default_prompt_name
         self.default_prompt = config.prompts.get(name, "") if name is not None else ""
         added = self._tokenizer.get_added_tokens_decoder()

@@ -42,6 +42,25 @@ class TokenizedText(msgspec.Struct, frozen=True):
         return cls(pack_ids(ids), pack_ids(type_ids) if any(type_ids) else b"", prompt_tokens, cut_tokens)
 
 
+class ExpandedText(TokenizedText, frozen=True):
+    """A tokenized text of a model with a vector for each token.
+
+    Attributes:
+        expansion_tokens: Number of trailing tokens that were added to the text.
+        attends_to_expansion: False if the network's attention leaves them out.
+        kept: One byte for each token, 1 if its vector belongs to the result; empty if all do.
+    """
+
+    expansion_tokens: int = 0
+    attends_to_expansion: bool = False
+    kept: bytes = b""
+
+    @property
+    def vectors(self) -> int:
+        """Number of vectors in the result."""
+        return sum(self.kept) if self.kept else len(self)
+
+
 @final
 class TokenizedTexts(Sequence[TokenizedText]):
     """Many tokenized texts as one array, because an object for each would take longer than all else that is done.
@@ -157,8 +176,14 @@ def gather(parts: Iterable[tuple[Sequence[TokenizedText], Sequence[int]]]) -> Te
 def collate(
     items: Sequence[TokenizedText], config: TextPreprocess, inputs: Sequence[str], length: int | None = None
 ) -> dict[str, NDArray[np.int64]]:
-    """Pad tokenized texts of any lengths to one length, as ``pad`` does."""
-    return pad(gather((items, [place]) for place in range(len(items))), config, inputs, length)
+    """Pad tokenized texts of any lengths to one length, as ``pad`` does, and hide expansions from the attention."""
+    arrays = pad(gather((items, [place]) for place in range(len(items))), config, inputs, length)
+    mask = arrays.get("attention_mask")
+    for row, item in enumerate(items):
+        if mask is not None and isinstance(item, ExpandedText) and not item.attends_to_expansion:
+            # Only models that pad on the right are served with expansion.
+            mask[row, len(item) - item.expansion_tokens : len(item)] = 0
+    return arrays
 
 
 def pad(

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from ingrain.repository.token_rules import LateInteraction, TokenRules
 from ingrain.repository.tuning import Tuning
 from ingrain.roles import ROLES
 from ingrain.vocabulary import DType, InputType, Library, Precision, Role, Task
@@ -88,6 +89,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         fixed_length: True if attention includes padding (SigLIP, CLIPA), so that texts are padded to ``max_tokens``.
         zeroed_id: Token id that is replaced by 0 at the end (CLIPA's separator).
         words: How a Japanese text is split into words before it is tokenized.
+        token_rules: Tokens with a vector in the result, for a late-interaction model.
     """
 
     max_tokens: int
@@ -104,6 +106,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
     fixed_length: bool = False
     zeroed_id: int | None = None
     words: JapaneseWords | None = None
+    token_rules: TokenRules | None = None
 
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
@@ -301,6 +304,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         default_input_type: What a text is taken for if the caller does not say, if the model has an encoder for queries
             and one for documents; None if the caller must say.
         has_token_dimensions: Whether the dimensions of sparse vectors are the tokens of the tokenizer.
+        late_interaction: How such a model scores a document for a query.
         image: Preprocessing of images, if the model takes images.
         labels: Names of the classes, if the model classifies; a reranker's single logit has a name, too.
         similarity: How text and image vectors are compared, if the model has both towers.
@@ -327,6 +331,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     query_text: TextPreprocess | None = None
     default_input_type: InputType | None = None
     has_token_dimensions: bool = False
+    late_interaction: LateInteraction | None = None
     image: ImagePreprocess | None = None
     labels: tuple[str, ...] = ()
     similarity: Similarity | None = None

@@ -210,6 +210,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_text_chars: Annotated[
         Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Maximum length of a text in characters.")
     ] = 200_000
+    max_answer_bytes: Annotated[
+        Positive,
+        _setting(
+            "INGRAIN_MAX_ANSWER_BYTES",
+            "Maximum bytes of the vectors of tokens (float32) in one answer of /embed_multi_vector or /embed_tokens.",
+        ),
+    ] = 64 * 1024 * 1024
     max_queue_tokens: Annotated[
         Positive,
         _setting("INGRAIN_MAX_QUEUE_TOKENS", "Maximum tokens that wait for one graph; requests beyond it get 429."),

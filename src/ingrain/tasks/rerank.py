@@ -14,8 +14,10 @@ from ingrain.pipeline.task import ModelName, Rows
 from ingrain.postprocess.probabilities import activate
 from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of
 from ingrain.roles import ROLES
+from ingrain.tasks.late_interaction import score_by_late_interaction
 from ingrain.tasks.pairs import Pairs, check_pairs
 from ingrain.tasks.score import ROLE, ScorePairs
+from ingrain.tasks.token_vectors import MULTI_VECTOR
 from ingrain.vocabulary import Role
 
 
@@ -80,5 +82,12 @@ async def _rank_by_logits(pipeline: Pipeline, name: ModelName, pairs: Pairs, raw
     return Ranked(scores[:, 0], done.items)
 
 
-_RANKERS: dict[Role, Ranker] = {ROLE: _rank_by_logits}
+async def _rank_by_late_interaction(pipeline: Pipeline, name: ModelName, pairs: Pairs, raw: bool) -> Ranked:
+    """Score documents with a multi-vector model, whose scores have no activation function."""
+    del raw
+    scores, items = await score_by_late_interaction(pipeline, name, pairs.firsts, pairs.seconds)
+    return Ranked(scores, items)
+
+
+_RANKERS: dict[Role, Ranker] = {ROLE: _rank_by_logits, MULTI_VECTOR: _rank_by_late_interaction}
 """How to rank with a model, by the role of its graph."""

@@ -12,6 +12,7 @@ from ingrain.client.aio.embed_both import EmbedBoth
 from ingrain.client.aio.embed_image import EmbedImage
 from ingrain.client.aio.embed_sparse import EmbedSparse
 from ingrain.client.aio.embed_text import EmbedText
+from ingrain.client.aio.embed_tokens import EmbedTokens
 from ingrain.client.aio.first_generation import FirstGeneration
 from ingrain.client.aio.models import Models
 from ingrain.client.aio.score_text import ScoreText
@@ -26,6 +27,7 @@ class AsyncClient(
     FirstGeneration,
     EmbedText,
     EmbedSparse,
+    EmbedTokens,
     EmbedImage,
     EmbedBoth,
     ClassifyImage,

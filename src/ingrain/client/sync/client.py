@@ -15,6 +15,7 @@ from ingrain.client.sync.embed_both import EmbedBoth
 from ingrain.client.sync.embed_image import EmbedImage
 from ingrain.client.sync.embed_sparse import EmbedSparse
 from ingrain.client.sync.embed_text import EmbedText
+from ingrain.client.sync.embed_tokens import EmbedTokens
 from ingrain.client.sync.first_generation import FirstGeneration
 from ingrain.client.sync.models import Models
 from ingrain.client.sync.score_text import ScoreText
@@ -27,6 +28,7 @@ class Client(
     FirstGeneration,
     EmbedText,
     EmbedSparse,
+    EmbedTokens,
     EmbedImage,
     EmbedBoth,
     ClassifyImage,

@@ -125,6 +125,8 @@ def _convert_tower(
 def _may_pack(job: ExportJob, candidate: Candidate, references: References) -> bool:
     """Return whether a graph is tried whose operators run on real tokens only."""
     has_padding = not (references.equal_lengths_only or candidate.fixed_length)
+    # Tokens of a query's expansion are left out of the attention, and have vectors nevertheless.
+    has_padding = has_padding and references.output_axes == ("batch",)
     return job.packs_tokens and job.precision == "fp32" and not job.on_gpu and has_padding
 
 
@@ -134,7 +136,15 @@ def _write(source: Source, candidate: Candidate, tower: Tower, references: Refer
         leftover.unlink()
     source.load()
     graph = candidate.build(source.model)
-    write_onnx(graph, references.sample(tower.inputs), tower.output, path, candidate.recipe, references.axes)
+    write_onnx(
+        graph,
+        references.sample(tower.inputs),
+        tower.output,
+        path,
+        candidate.recipe,
+        references.axes,
+        references.output_axes,
+    )
     del graph
     source.release()
     if tower.finish is not None:

@@ -73,6 +73,7 @@ def describe_model(job: ExportJob, commit: str | None, model: Description, **con
         query_text=model.preparation.query_text,
         default_input_type=model.default_input_type,
         has_token_dimensions=model.has_token_dimensions,
+        late_interaction=model.late_interaction,
         image=model.preparation.image,
         labels=model.labels,
         similarity=model.similarity,

@@ -20,6 +20,7 @@ from ingrain.export.proof.compare import Count, References
 from ingrain.export.weights.independent_load import IndependentLoads
 from ingrain.progress import Progress
 from ingrain.repository.manifest import Code, ImagePreprocess, Scoring, Similarity, TextPreprocess
+from ingrain.repository.token_rules import LateInteraction
 from ingrain.vocabulary import InputType, Library, Role
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Preparation:
     Attributes:
         folder: Folder with the side files (the tokenizer).
         text: Text preprocessing; None if the model takes no texts. Of documents, if there is ``query_text``.
-        query_text: Preprocessing of queries, if the model has an encoder of its own for them.
+        query_text: Preprocessing of queries, if it differs.
         image: Image preprocessing; None if the model takes no images.
     """
 
@@ -136,6 +137,7 @@ class Description:
         default_input_type: Encoder for a text of unknown kind, if the model has one for queries and one for documents;
             None if the kind must be given.
         has_token_dimensions: True if the dimensions of sparse vectors are the tokens of the tokenizer.
+        late_interaction: How a late-interaction model scores a document for a query.
     """
 
     architecture: str
@@ -146,6 +148,7 @@ class Description:
     scoring: Scoring | None = None
     default_input_type: InputType | None = None
     has_token_dimensions: bool = False
+    late_interaction: LateInteraction | None = None
 
 
 class Source(ABC):

@@ -54,7 +54,13 @@ class CannotConvert(Exception):  # noqa: N818  # always caught within the export
 
 
 def write_onnx(
-    graph: Any, arrays: dict[str, np.ndarray[Any, Any]], output: str, path: Path, recipe: Recipe, axes: Sequence[str]
+    graph: Any,
+    arrays: dict[str, np.ndarray[Any, Any]],
+    output: str,
+    path: Path,
+    recipe: Recipe,
+    axes: Sequence[str],
+    output_axes: Sequence[str] = ("batch",),
 ) -> None:
     """Export a torch module.
 
@@ -65,6 +71,7 @@ def write_onnx(
         path: File to write; weights above 500 MB go to ``<path>.data``.
         recipe: The exporter to use.
         axes: Names of the leading axes of every input, all dynamic.
+        output_axes: Names of the output's leading axes, all dynamic.
 
     Raises:
         CannotConvert: The exporter failed.
@@ -89,7 +96,9 @@ def write_onnx(
                 torch.onnx.export(
                     graph, tensors, str(path), dynamo=False, opset_version=_LEGACY_OPSET, input_names=list(arrays),
                     output_names=[output],
-                    dynamic_axes={name: dict(enumerate(axes)) for name in arrays} | {output: {0: axes[0]}},
+                    dynamic_axes={
+                        **{name: dict(enumerate(axes)) for name in arrays}, output: dict(enumerate(output_axes))
+                    },
                 )  # fmt: skip
                 _strip_file(path, external)
     except Exception as error:  # torch's exporters raise exceptions of many kinds

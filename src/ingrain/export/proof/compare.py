@@ -109,6 +109,19 @@ class References(ABC):
     def axes(self) -> tuple[str, ...]:
         """Names of the leading axes of every input of the graph, all dynamic."""
 
+    @property
+    def output_axes(self) -> tuple[str, ...]:
+        """Names of the leading axes of the graph's output: the batch, and those that the inputs have too."""
+        return ("batch",)
+
+    def cut(self, output: NDArray[Any], numbers: Sequence[int]) -> NDArray[Any]:  # noqa: ARG002  # overridden
+        """Return the row of each input from the graph's output for a batch."""
+        return output
+
+    def differences(self, row: Floats, other: Floats) -> Iterable[Difference]:
+        """Return the difference of each vector of a row."""
+        return [self.distance(row, other)]
+
     @abstractmethod
     def batches(self) -> list[list[int]]:
         """Return batches of input numbers; each input comes alone first, then in a batch with others."""
@@ -169,10 +182,12 @@ def prove(
     deviation = references.new_deviation()
     for batch in batches:
         report(deviation.cases, total)
-        rows = _run(session, references, batch, names)
+        rows = references.cut(_run(session, references, batch, names), batch)
         for number, row in zip(batch, rows, strict=True):
-            to_itself = references.distance(row, alone.setdefault(number, row))
-            deviation.add(references.distance(row, references.expected[number]), to_itself)
+            to_itself = references.differences(row, alone.setdefault(number, row))
+            to_source = references.differences(row, references.expected[number])
+            for pair in zip(to_source, to_itself, strict=True):
+                deviation.add(*pair)
             deviation.add_rows(row, references.expected[number])
     allowed = Tolerance(absolute=tolerance, relative=references.relative_tolerance, measured=references.measured)
     deviation.check(allowed, floors, what=references.outputs)

@@ -36,15 +36,20 @@ LARGE_PARAMETERS = 200_000_000
 _SAMPLE = ["a river runs to the sea, slowly", "stone"]
 
 
-class TextSource(Protocol):
-    """A source that computes vectors for texts."""
+class TokenizingSource(Protocol):
+    """A source that tokenizes texts."""
 
-    parameters: int
     special_tokens: list[str]
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Return the inputs of the source's network, ``int64 [B, T]`` by name."""
         ...
+
+
+class TextSource(TokenizingSource, Protocol):
+    """A source that computes vectors for texts."""
+
+    parameters: int
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, batch_size: int = 1) -> Floats:
         """Return the source's vectors, float32 ``[B, D]``."""
@@ -138,7 +143,7 @@ def ask_text_source(
         items.append(item)
         rows.append(source.embed([text], prompt=prompt)[0])
     expected = check_answers(np.stack(rows))
-    padding_diff = _source_padding_diff(source)
+    padding_diff = source_padding_diff(source)
     return TextReferences(
         expected=expected,
         items=tuple(items),
@@ -148,7 +153,7 @@ def ask_text_source(
     )
 
 
-def compare_tokenizers(source: TextSource, preprocessor: TextPreprocessor, inputs: Sequence[str]) -> int:
+def compare_tokenizers(source: TokenizingSource, preprocessor: TextPreprocessor, inputs: Sequence[str]) -> int:
     """Compare the inputs of graph and source network for many texts, and return the number of texts."""
     texts = tokenizer_texts(source.special_tokens, preprocessor.config.max_tokens)
     return compare_token_ids(
@@ -234,7 +239,7 @@ def _neighbours(order: list[int], lengths: list[int]) -> list[list[int]]:
     return batches
 
 
-def _source_padding_diff(source: TextSource) -> float:
+def source_padding_diff(source: TextSource) -> float:
     """Measure how much padding changes the source's own vectors."""
     short = [AWKWARD[4], "river", AWKWARD[10]]
     padded = source.embed([*short, " ".join(AWKWARD[4:12])], batch_size=len(short) + 1)

@@ -69,18 +69,18 @@ def vectors_answer(
         "x-embeddings-dtype": str(rows.dtype),
         "x-processing-time-ms": str(milliseconds),
     }
-    little_endian = _little_endian(rows)
+    numbers = little_endian(rows)
     if media == _RAW:
-        raw = np.ascontiguousarray(little_endian).data.cast("B")
+        raw = np.ascontiguousarray(numbers).data.cast("B")
         return mark_truncated(Response(raw, media_type=_RAW, headers=headers), texts)
     file = io.BytesIO()
-    np.save(file, little_endian, allow_pickle=False)
+    np.save(file, numbers, allow_pickle=False)
     return mark_truncated(Response(file.getvalue(), media_type=_NPY, headers=headers), texts)
 
 
 def base64_rows(rows: AnyVectors) -> list[str]:
     """Return each row as base64 of its little-endian numbers."""
-    return [pybase64.b64encode_as_string(row) for row in np.ascontiguousarray(_little_endian(rows))]
+    return [pybase64.b64encode_as_string(row) for row in np.ascontiguousarray(little_endian(rows))]
 
 
 class Counted(Protocol):
@@ -110,7 +110,8 @@ def mark_truncated(response: Response, texts: Counted | None) -> Response:
     return response
 
 
-def _little_endian(rows: AnyVectors) -> AnyVectors:
+def little_endian(rows: AnyVectors) -> AnyVectors:
+    """Return numbers in little-endian byte order."""
     return rows.astype(rows.dtype.newbyteorder("<"), copy=False)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 _TEXT_MODEL = {"name": "intfloat/e5-small-v2"}
 _RERANKER = {"name": "cross-encoder/ms-marco-MiniLM-L6-v2"}
 _SPARSE_MODEL = {"name": "naver/splade-v3"}
+_COLBERT = {"name": "lightonai/GTE-ModernColBERT-v1"}
 _TIMM = {"name": "timm/resnet18.a1_in1k", "library": "timm"}
 _CLIP_WEIGHTS = {"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}
 _TIMM_WEIGHTS = {"name": "resnet18", "pretrained": "a1_in1k"}
@@ -18,6 +19,8 @@ _PICTURE = "data:image/png;base64," + (
 BODIES: Mapping[str, Mapping[str, object]] = {
     "embed_text": {**_TEXT_MODEL, "text": ["The river runs to the sea.", "A quiet stone."], "normalize": True},
     "embed_sparse": {**_SPARSE_MODEL, "text": ["The river runs to the sea."], "inputType": "document", "topK": 128},
+    "embed_multi_vector": {**_COLBERT, "text": ["Who repairs bicycles?"], "inputType": "query"},
+    "embed_tokens": {**_COLBERT, "text": ["The river runs to the sea."], "returnTokens": True},
     "embed_image": {**_CLIP_WEIGHTS, "image": [_PICTURE]},
     "embed": {**_CLIP_WEIGHTS, "text": "a red square", "image": _PICTURE},
     "classify_image": {**_TIMM, "image": [_PICTURE]},

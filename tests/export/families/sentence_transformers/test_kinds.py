@@ -30,11 +30,11 @@ def named(kind: str) -> dict[str, Any]:
 
 
 KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "plain network": ({"config.json": {"architectures": ["BertModel"]}}, ("embed",)),
-    "no architecture": ({"config.json": {}}, ("embed",)),
+    "plain network": ({"config.json": {"architectures": ["BertModel"]}}, ("embed", "embed_tokens")),
+    "no architecture": ({"config.json": {}}, ("embed", "embed_tokens")),
     "embedding modules": (
         {"modules.json": modules(TRANSFORMER), "config.json": SCORES | ONE} | named("SentenceTransformer"),
-        ("embed",),
+        ("embed", "embed_tokens"),
     ),
     "plain reranker": ({"config.json": SCORES | ONE}, ("rerank", "classify", "embed")),
     "plain classifier": ({"config.json": SCORES | THREE}, ("classify", "embed")),
@@ -57,8 +57,11 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"modules.json": modules(TRANSFORMER, "sentence_transformers.cross_encoder.modules.logit_score.LogitScore")},
         ("rerank", "classify"),
     ),
-    "plain decoder": ({"config.json": {"architectures": ["Qwen3ForCausalLM"]}}, ("embed", "rerank")),
-    "masked language model": ({"config.json": {"architectures": ["BertForMaskedLM"]}}, ("embed", "embed_sparse")),
+    "plain decoder": ({"config.json": {"architectures": ["Qwen3ForCausalLM"]}}, ("embed", "rerank", "embed_tokens")),
+    "masked language model": (
+        {"config.json": {"architectures": ["BertForMaskedLM"]}},
+        ("embed", "embed_sparse", "embed_tokens"),
+    ),
     "sparse by name": (named("SparseEncoder"), ("embed_sparse",)),
     "sparse by module": (
         {"modules.json": modules(TRANSFORMER, "sentence_transformers.sparse_encoder.models.SpladePooling")},
@@ -66,6 +69,11 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "multi-vector by name": (named("MultiVectorEncoder"), ("embed_multi_vector",)),
     "PyLate": ({"modules.json": modules(TRANSFORMER, "pylate.models.Dense.Dense")}, ("embed_multi_vector",)),
+    "PyLate by its type": (named("ColBERT"), ("embed_multi_vector",)),
+    "PyLate by its settings": (
+        {"modules.json": modules(TRANSFORMER), "config_sentence_transformers.json": {"query_prefix": "[Q] "}},
+        ("embed_multi_vector",),
+    ),
     "ColBERT by file": ({"config.json": {}, "artifact.metadata": {"dim": 128}}, ("embed_multi_vector",)),
     "ColBERT by class": ({"config.json": {"architectures": ["HF_ColBERT"]}}, ("embed_multi_vector",)),
 }
@@ -79,6 +87,12 @@ def test_the_files_say_what_the_model_is(tmp_path: Path, files: dict[str, Any], 
 def test_a_type_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="'HologramEncoder'"):
         kind_of(write(tmp_path, named("HologramEncoder")))
+
+
+def test_a_multi_vector_model_also_ranks_and_embeds_tokens(tmp_path: Path) -> None:
+    folder = write(tmp_path, named("MultiVectorEncoder"))
+    for wanted in (None, "embed_multi_vector", "rerank", "embed_tokens"):
+        assert choose_task(folder, wanted) == "embed_multi_vector"
 
 
 def test_a_task_that_the_model_cannot_serve_is_refused_with_what_the_model_is(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ _TRANSFORMER = {"Transformer", "CLIPModel"}
 # Modules with their own weights.
 _WEIGHTED = {"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding", "CNN"}
 _KNOWN = _TRANSFORMER | _WEIGHTED | {"Pooling", "Normalize", "Dropout"}
+COLBERT_CLASS = "HF_ColBERT"
+"""Name of the network in checkpoints of ColBERT's own code: any encoder with a linear layer on top."""
+_OF_LATE_INTERACTION = {"MultiVectorMask"}
+PYLATE_CLASSES = {"pylate.models.Dense.Dense": "Dense"}
+"""Classes of PyLate, each with the class of sentence-transformers that the library takes in its place."""
 TRANSFORMER_CONFIGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -42,6 +47,7 @@ _MODULE_OPTIONS: dict[str, set[str]] = {
         "use_residual",
     },
     "Normalize": {"module_input_name", "module_output_name"},
+    "MultiVectorMask": {"skiplist_words", "skiplist_tasks", "keep_only_token_ids"},
 }  # fmt: skip
 _TRANSFORMER_OPTIONS = {
     "max_seq_length", "do_lower_case", "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs",
@@ -85,7 +91,11 @@ class Checkpoint:
 
 
 def inspect(
-    folder: Path, *, trust_remote_code: bool, transformer_tasks: Collection[str] = ("feature-extraction",)
+    folder: Path,
+    *,
+    trust_remote_code: bool,
+    transformer_tasks: Collection[str] = ("feature-extraction",),
+    late_interaction: bool = False,
 ) -> Checkpoint:
     """Check a folder by its JSON files alone.
 
@@ -93,6 +103,7 @@ def inspect(
         folder: The folder of a sentence-transformers model, or of a plain transformers model.
         trust_remote_code: True: accept classes that come with the model.
         transformer_tasks: What the ``Transformer`` module may load the network for, in transformers' words.
+        late_interaction: True: accept modules and options of late-interaction models.
 
     Raises:
         UnsupportedModelError: A module, option or architecture cannot be converted, the weights exist only as pickle,
@@ -100,11 +111,11 @@ def inspect(
     """
     if not (folder / "modules.json").is_file():
         refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
-        check_transformer(folder, trust_remote_code, tasks=transformer_tasks)
+        check_transformer(folder, trust_remote_code, tasks=transformer_tasks, late_interaction=late_interaction)
         return Checkpoint(folder, (), custom_code=False)
     modules, custom_code = [], False
     for place, (dotted, part) in enumerate(modules_of(folder)):
-        kind = _known_kind(dotted)
+        kind = _known_kind(dotted, late_interaction)
         if kind is None:
             refuse_module(dotted.rpartition(".")[2])
             if not trust_remote_code:
@@ -115,7 +126,7 @@ def inspect(
             _refuse_code_in_a_graph(dotted, is_first=place == 0)
             custom_code = True
             continue
-        check_module(kind, part, trust_remote_code, tasks=transformer_tasks)
+        check_module(kind, part, trust_remote_code, tasks=transformer_tasks, late_interaction=late_interaction)
         modules.append(Module(kind, part))
     return Checkpoint(folder, tuple(modules), custom_code)
 
@@ -175,13 +186,15 @@ def own_kind(dotted: str) -> str | None:
     return kind if own else None
 
 
-def _known_kind(dotted: str) -> str | None:
+def _known_kind(dotted: str, late_interaction: bool) -> str | None:
     """Return the class name of a module that can be converted; None for a class that is not the library's."""
+    if late_interaction and dotted in PYLATE_CLASSES:
+        return PYLATE_CLASSES[dotted]
     kind = own_kind(dotted)
     if kind is None:
         return None
     refuse_module(kind)
-    if kind not in _KNOWN:
+    if kind not in _KNOWN and not (late_interaction and kind in _OF_LATE_INTERACTION):
         raise unsupported(f"The module {kind!r} is not supported.")
     return kind
 
@@ -194,7 +207,12 @@ def _part(folder: Path, path: str) -> Path:
 
 
 def check_module(
-    kind: str, folder: Path, trust_remote_code: bool, *, tasks: Collection[str] = ("feature-extraction",)
+    kind: str,
+    folder: Path,
+    trust_remote_code: bool,
+    *,
+    tasks: Collection[str] = ("feature-extraction",),
+    late_interaction: bool = False,
 ) -> None:
     """Check one of the library's modules by its options, and find its weights.
 
@@ -202,7 +220,7 @@ def check_module(
         UnsupportedModelError: An option cannot be converted, or the weights are missing.
     """
     if kind in _TRANSFORMER:
-        check_transformer(folder, trust_remote_code, tasks=tasks)
+        check_transformer(folder, trust_remote_code, tasks=tasks, late_interaction=late_interaction)
         return
     options = read_json(folder / "config.json")
     unknown = set(options) - _MODULE_OPTIONS.get(kind, set(options))
@@ -220,7 +238,11 @@ def check_module(
 
 
 def check_transformer(
-    folder: Path, trust_remote_code: bool, *, tasks: Collection[str] = ("feature-extraction",)
+    folder: Path,
+    trust_remote_code: bool,
+    *,
+    tasks: Collection[str] = ("feature-extraction",),
+    late_interaction: bool = False,
 ) -> None:
     """Check a ``Transformer`` module, or a plain transformers model.
 
@@ -228,6 +250,7 @@ def check_transformer(
         folder: Its folder.
         trust_remote_code: True: accept classes that come with the model.
         tasks: The values of ``transformer_task`` that can be converted.
+        late_interaction: True: accept options of late-interaction models.
 
     Raises:
         UnsupportedModelError: The network, the tokenizer or an option cannot be converted.
@@ -239,10 +262,12 @@ def check_transformer(
     config = read_json(folder / "config.json")
     if not config:
         raise unsupported("The model's folder has no config.json.")
+    if late_interaction and config.get("architectures") == [COLBERT_CLASS]:
+        config = {**config, "architectures": None}  # transformers loads the network that `model_type` names
     refuse_architecture(config, trust_remote_code=trust_remote_code)
     _refuse_kernels(config, transformer_options(folder))
     check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
-    _check_transformer_options(transformer_options(folder), tasks)
+    _check_transformer_options(transformer_options(folder), tasks, late_interaction)
     find_safetensors(folder, _WEIGHTS)
 
 
@@ -257,15 +282,15 @@ def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
             )
 
 
-def _check_transformer_options(options: dict[str, Any], tasks: Collection[str]) -> None:
+def _check_transformer_options(options: dict[str, Any], tasks: Collection[str], late_interaction: bool) -> None:
     refuse_modalities(options.get("modality_config"))
     unknown = set(options) - _TRANSFORMER_OPTIONS
     model_args = {**options.get("model_args", {}), **options.get("model_kwargs", {})}
     unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS}
     if not pads_to_limit(options.get("processing_kwargs")) and options.get("processing_kwargs"):
         unknown.add("processing_kwargs")
-    # These options treat queries and documents differently, but a request does not say which of the two a text is.
-    unknown |= {name for name in ("query_length", "document_length", "query_expansion") if options.get(name)}
+    if not late_interaction:  # else a request does not say whether a text is a query or a document
+        unknown |= {name for name in ("query_length", "document_length", "query_expansion") if options.get(name)}
     if options.get("transformer_task") not in (None, *tasks):
         unknown.add("transformer_task")
     if unknown:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingrain.export.families.sentence_transformers.checkpoint import TRANSFORMER_CONFIGS, modules_of
+from ingrain.export.families.sentence_transformers.checkpoint import PYLATE_CLASSES, TRANSFORMER_CONFIGS, modules_of
 from ingrain.export.model_files import read_json, unsupported
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
@@ -69,7 +69,7 @@ def references_in(value: object, only: str | None = None) -> list[Reference]:
 def module_code(folder: Path) -> Iterator[Reference]:
     """Yield the model's modules and activations that are custom code."""
     for dotted, part in modules_of(folder):
-        if not dotted.startswith("sentence_transformers."):
+        if not dotted.startswith("sentence_transformers.") and dotted not in PYLATE_CLASSES:
             yield _dotted(dotted)
         if dotted.endswith(".Dense"):
             activation = read_json(part / CONFIG).get("activation_function", "torch.nn.")

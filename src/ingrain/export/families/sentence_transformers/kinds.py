@@ -16,12 +16,17 @@ SOURCE_MODULES: dict[Task, str] = {
     "rerank": "ingrain.export.families.sentence_transformers.scorer_source",
     "classify": "ingrain.export.families.sentence_transformers.scorer_source",
     "embed_sparse": "ingrain.export.families.sentence_transformers.sparse_source",
+    "embed_multi_vector": "ingrain.export.families.sentence_transformers.multi_vector",
+    "embed_tokens": "ingrain.export.families.sentence_transformers.tokens",
 }
 """The module that loads each task's models: its ``open_source(job, folder)`` checks a folder and returns its source."""
 
 _SPARSE_MODULES = {"SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding", "MLMTransformer"}
+_PYLATE_SETTINGS = {"query_prefix", "document_prefix", "do_query_expansion", "attend_to_expansion_tokens"}
 _COLBERT_FILE = "artifact.metadata"
 _COLBERT_CLASSES = {"HF_ColBERT", "ColBERT"}
+# Tasks that models of another task serve too, with the same graph.
+_SERVED_TOO: dict[Task, tuple[Task, ...]] = {"embed_multi_vector": ("rerank", "embed_tokens")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,9 @@ class Kind:
     tasks: tuple[Task, ...]
 
 
-_DENSE = Kind("an embedding model with one vector per text", ("embed",))
-_LANGUAGE_MODEL = Kind("a language model", ("embed", "rerank"))
-_MASKED_LANGUAGE_MODEL = Kind("a masked language model", ("embed", "embed_sparse"))
+_DENSE = Kind("an embedding model with one vector per text", ("embed", "embed_tokens"))
+_LANGUAGE_MODEL = Kind("a language model", ("embed", "rerank", "embed_tokens"))
+_MASKED_LANGUAGE_MODEL = Kind("a masked language model", ("embed", "embed_sparse", "embed_tokens"))
 _RERANKER = Kind("a reranker, which scores pairs of texts", ("rerank", "classify"))
 _PAIR_CLASSIFIER = Kind("a cross-encoder with several scores per pair", ("classify",))
 _PLAIN_RERANKER = Kind("a text classifier with one score, which can rerank", ("rerank", "classify", "embed"))
@@ -54,7 +59,8 @@ def kind_of(folder: Path) -> Kind:
     Raises:
         UnsupportedModelError: A file cannot be read, or sentence-transformers names a type of model that is unknown.
     """
-    named = read_json(folder / "config_sentence_transformers.json").get("model_type")
+    settings = read_json(folder / "config_sentence_transformers.json")
+    named = settings.get("model_type")
     modules = [dotted for dotted, _ in modules_of(folder)]
     classes = {dotted.rpartition(".")[2] for dotted in modules}
     config = read_json(folder / "config.json")
@@ -64,7 +70,8 @@ def kind_of(folder: Path) -> Kind:
     if named == "SparseEncoder" or classes & _SPARSE_MODULES:
         return _SPARSE
     if (
-        named == "MultiVectorEncoder"
+        named in ("MultiVectorEncoder", "ColBERT")
+        or settings.keys() & _PYLATE_SETTINGS
         or any(dotted.startswith("pylate.") for dotted in modules)
         or (folder / _COLBERT_FILE).is_file()
         or architecture in _COLBERT_CLASSES
@@ -100,7 +107,7 @@ def choose_task(folder: Path, wanted: Task | None) -> Task:
     possible = [task for task in kind.tasks if task in SOURCE_MODULES]
     if not possible:
         raise UnsupportedModelError(f"The model is {kind.what}, which cannot be served.", param="name")
-    if wanted is None:
+    if wanted is None or wanted in _SERVED_TOO.get(possible[0], ()):
         return possible[0]
     if wanted not in possible:
         choice = " or ".join(repr(task) for task in possible)

@@ -17,6 +17,7 @@ _MODULES = {
     "WordEmbeddings": _WORDS,
     "WordWeights": "it weights word embeddings, whose word splitting cannot be reproduced",
     "LSTM": "it runs on word embeddings, whose word splitting cannot be reproduced",
+    "HierarchicalTokenPooling": "it merges the vectors of tokens by clustering, which is not supported",
     "Router": _ROUTES,
     "Asym": _ROUTES,
 }

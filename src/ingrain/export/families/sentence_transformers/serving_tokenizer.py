@@ -25,8 +25,18 @@ def transformer_limit(module: Any) -> int:
     This is the source's maximum, limited to the size of the position table. RoBERTa and similar networks count
     positions from the padding id on; if their configuration ignores that, the source itself fails on long texts.
     """
+    return min(stated_limit(module), position_limit(module))
+
+
+def stated_limit(module: Any) -> int:
+    """Return the source's maximum of a ``Transformer`` module; a limit of our own if it has none."""
     limit = module.max_seq_length
-    limit = MAX_TOKENS_WITHOUT_LIMIT if limit is None or limit > _NO_LIMIT else int(limit)
+    return MAX_TOKENS_WITHOUT_LIMIT if limit is None or limit > _NO_LIMIT else int(limit)
+
+
+def position_limit(module: Any) -> int:
+    """Return the longest sequence that the network's position table has room for; a huge number without a table."""
+    limit = _NO_LIMIT
     for part in module.model.modules():
         table: Any = getattr(part, "position_embeddings", None)
         offset = getattr(part, "padding_idx", None)

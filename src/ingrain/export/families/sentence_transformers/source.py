@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,23 +53,28 @@ class SentenceTransformersSource(Source):
 
     def read_model(self, networks: list[Any]) -> Any:
         """Have the library load the model in float32, whatever the type of the stored weights."""
-        import torch
         from sentence_transformers import SentenceTransformer
+
+        model = self.load_with(SentenceTransformer)
+        apply_named_rules(model, self._name)
+        if _is_static(model):
+            networks.append(Loaded(model[0]))  # it reads its tensors from the file without load_state_dict
+        return model
+
+    def load_with(self, library_class: Any) -> Any:
+        """Have one of the library's classes load the model."""
+        import torch
 
         arguments: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
         if "flash" in str(_model_arguments(self._checkpoint).get("attn_implementation")):
             arguments["attn_implementation"] = "sdpa"  # the same numbers without a GPU
-        model = SentenceTransformer(
+        return library_class(
             str(self._checkpoint.folder),
             device="cpu",
             trust_remote_code=self._trust_remote_code,
             local_files_only=True,
             model_kwargs=arguments,
         )
-        apply_named_rules(model, self._name)
-        if _is_static(model):
-            networks.append(Loaded(model[0]))  # it reads its tensors from the file without load_state_dict
-        return model
 
     def probe(self) -> list[NDArray[np.float32]]:
         """Return vectors of two texts and, if the model takes images, of an image, and the similarity's constants."""
@@ -92,7 +97,9 @@ class SentenceTransformersSource(Source):
         network = getattr(self.model[0], "model", None)
         recipes = PLAIN_RECIPES if network is None else transformer_recipes(network)
         inputs = build_graph(self.model).inputs
-        candidates = [Candidate(recipe=recipe, build=partial(_text_graph, recipe)) for recipe in recipes]
+        candidates = [
+            Candidate(recipe=recipe, build=partial(with_attention, recipe, build_graph)) for recipe in recipes
+        ]
         towers = [text_tower(self, inputs, candidates, title="The model", int8=not self.is_static)]
         if image is not None:
             images = [Candidate(recipe=recipe, build=partial(_image_graph, recipe, image)) for recipe in recipes]
@@ -158,11 +165,12 @@ def _is_static(model: Any) -> bool:
     return type(model[0]).__name__ == "StaticEmbedding"
 
 
-def _text_graph(recipe: Recipe, model: Any) -> Any:
+def with_attention(recipe: Recipe, build: Callable[[Any], Any], model: Any) -> Any:
+    """Switch a loaded model to a recipe's attention, and return the graph that ``build`` makes of it."""
     network = getattr(model[0], "model", None)
     if network is not None:
         prepare_network(network, recipe)
-    return build_graph(model)
+    return build(model)
 
 
 def prepare_network(network: Any, recipe: Recipe) -> None:

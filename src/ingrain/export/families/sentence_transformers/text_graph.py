@@ -193,7 +193,7 @@ def build_pipeline(
 
 def text_encoder(module: Any) -> TransformerEncoder:
     """Return the exportable form of a ``Transformer`` for texts."""
-    return TransformerEncoder(module, "text", _arguments(module, module.modality_config["text"]["method"]))
+    return TransformerEncoder(module, "text", network_inputs(module, module.modality_config["text"]["method"]))
 
 
 def build_image_graph(model: Any) -> PipelineGraph:
@@ -203,7 +203,7 @@ def build_image_graph(model: Any) -> PipelineGraph:
     return PipelineGraph(encoder, [step_of(module) for module in rest], (PIXELS,), model.truncate_dim)
 
 
-def _arguments(module: Any, method: str) -> tuple[str, ...]:
+def network_inputs(module: Any, method: str) -> tuple[str, ...]:
     """Return the inputs that the source's tokenizer produces and the network's method accepts.
 
     Raises:

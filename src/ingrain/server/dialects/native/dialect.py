@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from ingrain.api import types
-from ingrain.server.dialects.native import classify, classify_text, embed, embed_sparse, health, models, rerank, tuning
+from ingrain.server.dialects.native import (
+    classify,
+    classify_text,
+    embed,
+    embed_sparse,
+    health,
+    models,
+    rerank,
+    token_vectors,
+    tuning,
+)
 from ingrain.server.dialects.native.errors import error_body
 from ingrain.server.plane.route import Dialect
 
@@ -13,6 +23,7 @@ NATIVE = Dialect(
         *health.ROUTES,
         *embed.ROUTES,
         *embed_sparse.ROUTES,
+        *token_vectors.ROUTES,
         *classify.ROUTES,
         *rerank.ROUTES,
         *classify_text.ROUTES,
