@@ -152,7 +152,7 @@ CLASSIFIERS: dict[str, Build] = {
     "ELECTRA, two labels": partial(build_classifier, family="ELECTRA", labels=2),
     "ALBERT, two labels": partial(build_classifier, family="ALBERT", labels=2),
     "MPNet, five labels": partial(build_classifier, family="MPNet", labels=5),
-    "T5, two labels": partial(build_classifier, family=_SMALL_T5, labels=2),
+    "T5, two labels": partial(build_classifier, family=_SMALL_T5, labels=2, decoder_start_token_id=0),
     "XLNet, two labels": partial(build_classifier, family="XLNet", labels=2),
 }
 """Text classifiers, and what their structure is known from."""
