@@ -356,8 +356,7 @@ class Batcher(Generic[P]):
                 error.item = batch.slices[0][1][0]
                 self._fail_all(batch, error)
             else:
-                cost = self._queue.limits.cost(batch.count, batch.tokens, batch.longest)
-                self._budget.lower(round(cost), self._clock())
+                self._budget.lower(self._queue.limits.cost(batch.count, batch.tokens, batch.longest), self._clock())
                 await self._run_parts(batch, -(-batch.count // 2))
         except (InferenceError, NotFiniteError) as error:
             self._not_measured()

@@ -33,7 +33,7 @@ class MemoryBudget:
         self._queue.limits = self._full = limits
         self._changed_at = float("inf")
 
-    def lower(self, tokens: int, now: float) -> None:
+    def lower(self, tokens: float, now: float) -> None:
         """Allow half the tokens of a batch that has failed.
 
         Args:
@@ -41,7 +41,7 @@ class MemoryBudget:
             now: Monotonic seconds.
         """
         self._changed_at = now
-        most = max(1, tokens // 2)
+        most = max(1, int(tokens) // 2)
         if most < self._queue.limits.max_tokens:
             self._limit(most)
             log.warning(
