@@ -62,6 +62,27 @@ async def test_every_status_is_an_error_of_ours(code):
             assert 0 < caught.value.retry_after_s <= 10
 
 
+@pytest.mark.parametrize(("words", "runs"), [(["a", "a"], 2), (["a", "b", "a", None], 4), (["a", "b", "c", "d"], 4)])
+async def test_a_refusal_in_other_words_each_time_is_no_fault_of_the_batch(words, runs):
+    """The network has changed its bytes: it is sent again while the words differ."""
+    said = []
+
+    async def infer(message, context):
+        said.append(words[len(said)])
+        if said[-1] is not None:
+            await context.abort(StatusCode.INVALID_ARGUMENT, said[-1])
+        return answer_to(message)
+
+    async with engine_of(infer) as engine:
+        if words[-1] is None:
+            answer = await engine.infer("tiny", INPUTS, timeout_s=20)
+            np.testing.assert_array_equal(answer["sentence_embedding"], EXPECTED)
+        else:
+            with pytest.raises(InferenceError):
+                await engine.infer("tiny", INPUTS, timeout_s=20)
+    assert len(said) == runs
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [

@@ -15,13 +15,17 @@ from ingrain.engine.triton.connection import CallError, TritonConnection
 from ingrain.engine.triton.wire import decode_infer, encode_infer
 
 _numbers = itertools.count(1)
+_MOST_RUNS = 4
 _NOT_GARBLED = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.NOT_FOUND}
 
 
 async def run_batch(
     connection: TritonConnection, name: str, inputs: Arrays, timeout_s: float | None, *, alone: bool
 ) -> dict[str, Array]:
-    """Run a batch; a second time if it failed and the network may be the cause.
+    """Run a batch; once more if it failed and the network may be the cause.
+
+    A fault of the graph or of Triton fails in the same words again, changed bytes do not: while the words differ, the
+    batch is run again, at most three times.
 
     An answer that cannot be decoded or belongs to another batch is never returned. Changed numbers within an answer
     cannot be told from right ones; only TLS between the hosts protects from these.
@@ -42,15 +46,20 @@ async def run_batch(
     """
     request_id = str(next(_numbers))
     request = encode_infer(name, inputs, request_id=request_id, alone=alone)
-    began = time.monotonic()
-    try:
-        return await _run(connection, request, request_id, timeout_s)
-    except CallError as error:
-        if connection.is_local or error.code in _NOT_GARBLED or is_memory_failure(error.details):
-            raise
-    if timeout_s is not None:
-        timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
-    return await _run(connection, request, request_id, timeout_s)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    failure: CallError | None = None
+    for _ in range(_MOST_RUNS):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            return await _run(connection, request, request_id, left)
+        except CallError as error:
+            if connection.is_local or error.code in _NOT_GARBLED or is_memory_failure(error.details):
+                raise
+            if failure is not None and (failure.code, failure.details) == (error.code, error.details):
+                raise
+            failure = error
+    assert failure is not None
+    raise failure
 
 
 async def _run(
