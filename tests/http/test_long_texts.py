@@ -44,10 +44,10 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Have each text take a moment to tokenize, and note the texts."""
     seen, encode = [], TextPreprocessor._encode
 
-    def slow(self, texts):
+    def slow(self, texts, **options):
         seen.extend(texts)
         time.sleep(0.05 * len(texts))
-        return encode(self, texts)
+        return encode(self, texts, **options)
 
     monkeypatch.setattr(TextPreprocessor, "_encode", slow)
     return seen
