@@ -437,3 +437,20 @@ def test_the_worker_imports_nothing_from_the_folder_it_is_started_in(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert done.stdout == ""
+
+
+async def test_a_child_that_dies_before_it_has_the_job_is_started_once_more(job, tmp_path, monkeypatch):
+    """On uvloop the pipe of a dead process raises another error than on asyncio."""
+    sent = runner._send
+
+    async def after_its_end(process, job):
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            process.kill()
+            await process.wait()
+            await asyncio.sleep(0.1)
+        return await sent(process, job)
+
+    monkeypatch.setattr(runner, "_send", after_its_end)
+    await run(job, "finish()")
+    assert (tmp_path / "died").exists()

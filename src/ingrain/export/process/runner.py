@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -99,11 +100,14 @@ async def run_export(
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     clock, memory = _Clock(timeout_s=timeout_s, stall_s=stall_s), MemoryGuard(memory_share)
     try:
-        async with running(
-            command, lines, token=job.token, grace_s=grace_s, memory=memory, on_gpu=job.on_gpu
-        ) as process:
-            await _send(process, job)
-            manifest = await _follow(process, job, clock, on_progress)
+        start = partial(running, command, lines, token=job.token, grace_s=grace_s, memory=memory, on_gpu=job.on_gpu)
+        async with start() as process:
+            was_sent = await _send(process, job)
+            manifest = await _follow(process, job, clock, on_progress) if was_sent else None
+        if manifest is None:  # the child has died before it could begin: another one may not
+            async with start() as process:
+                await _send(process, job)
+                manifest = await _follow(process, job, clock, on_progress)
     except BaseException as error:
         _log(job, lines, error)
         if memory.was_exceeded and isinstance(error, IngrainError):
@@ -157,14 +161,15 @@ class _Clock:
         )
 
 
-async def _send(process: Process, job: ExportJob) -> None:
-    """Write the job and leave stdin open; closing it would make the child exit."""
+async def _send(process: Process, job: ExportJob) -> bool:
+    """Write the job and leave stdin open; closing it would make the child exit. Return whether the child lived."""
     assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(job) + b"\n")
     try:
+        process.stdin.write(msgspec.json.encode(job) + b"\n")
         await process.stdin.drain()
-    except ConnectionError:
-        return  # the child has died; `_follow` reports how
+    except (ConnectionError, RuntimeError):  # uvloop raises the latter for a pipe that is closed
+        return False  # `_follow` reports how the child has ended
+    return True
 
 
 async def _follow(process: Process, job: ExportJob, clock: _Clock, on_progress: Callable[[Progress], None]) -> Manifest:
