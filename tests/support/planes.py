@@ -19,6 +19,7 @@ from ingrain.app.limits import http_limits
 from ingrain.app.listen import open_socket
 from ingrain.app.placement import placement_of
 from ingrain.app.services import image_input, model_services
+from ingrain.app.tables import load_tables
 from ingrain.batching.row_cache import RowCache
 from ingrain.errors import IngrainError
 from ingrain.models.loaded import open_model
@@ -46,7 +47,6 @@ from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
-from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.http.application import Application
 from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.interfaces import HttpLimits
@@ -303,11 +303,11 @@ async def running_planes(
     )
     await engine.start()
     await registry.start(models)
-    limits = http_limits(settings)
+    limits, dialects = http_limits(settings), load_tables(settings.extensions, settings.dialects).dialects
     try:
         async with (
-            serving(PlaneApplication("inference", services, DIALECTS), limits, services.bodies) as inference_url,
-            serving(PlaneApplication("model", services, DIALECTS), limits, services.bodies) as model_url,
+            serving(PlaneApplication("inference", services, dialects), limits, services.bodies) as inference_url,
+            serving(PlaneApplication("model", services, dialects), limits, services.bodies) as model_url,
             httpx.AsyncClient(base_url=inference_url, timeout=30) as inference,
             httpx.AsyncClient(base_url=model_url, timeout=30) as model,
         ):

@@ -76,7 +76,7 @@ def build_parts(settings: Settings) -> Parts:
         SettingsError: A setting is invalid.
         RepositoryError: The model repository cannot be written.
     """
-    tables = load_tables(settings.extensions)
+    tables = load_tables(settings.extensions, settings.dialects)
     placement = placement_of(settings, tables.engines)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)

@@ -13,6 +13,9 @@ from ingrain.errors import SettingsError
 from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.plane.route import Dialect
 
+_ALL, _NONE = "all", "none"
+_ALWAYS_ON = ("native", "first-generation")  # Ingrain's own API and its predecessor
+
 log = logging.getLogger("ingrain.server")
 
 
@@ -29,16 +32,35 @@ class Tables:
     dialects: Sequence[Dialect] = DIALECTS
 
 
-def load_tables(extensions: Sequence[str]) -> Tables:
+def load_tables(extensions: Sequence[str], dialects_on: Sequence[str] = (_ALL,)) -> Tables:
     """Return the built-in tables together with the entries of extensions.
 
     Args:
         extensions: Names of modules. Each may have these attributes: ``ENGINES``, engines by name; ``DIALECTS``, more
             APIs; ``ROUTES``, more routes of Ingrain's own API.
+        dialects_on: Names of the dialects to serve beside Ingrain's own, ``all`` or ``none``.
 
     Raises:
-        SettingsError: A module cannot be imported, or adds an engine or a route that exists already.
+        SettingsError: A module cannot be imported, or adds an engine or a route that exists already; or there is no
+            such dialect.
     """
+    tables = _with_extensions(extensions)
+    return replace(tables, dialects=_chosen(tables.dialects, dialects_on))
+
+
+def _chosen(dialects: Sequence[Dialect], names: Sequence[str]) -> Sequence[Dialect]:
+    names = [name.lower() for name in names]
+    known = {dialect.key for dialect in dialects if dialect.key not in _ALWAYS_ON}
+    if unknown := [name for name in names if name not in known | {_ALL, _NONE}]:
+        raise SettingsError(
+            f"INGRAIN_DIALECTS names {unknown[0][:100]!r}; it must be {_ALL}, {_NONE}, or some of "
+            f"{', '.join(sorted(known))}.",
+            param="INGRAIN_DIALECTS",
+        )
+    return [one for one in dialects if one.key in _ALWAYS_ON or one.key in names or _ALL in names]
+
+
+def _with_extensions(extensions: Sequence[str]) -> Tables:
     tables = Tables()
     for name in extensions:
         module = _import(name)
@@ -70,9 +92,10 @@ def _import(name: str) -> ModuleType:
 
 def _check_paths(name: str, dialects: Sequence[Dialect]) -> None:
     seen: set[tuple[str, str, str]] = set()
-    for route in (route for dialect in dialects for route in dialect.routes):
-        key = route.plane, route.method, route.path
-        if key in seen:
+    routes = [(mount + route.path, route) for one in dialects for mount in one.mounts for route in one.routes]
+    for path, route in routes:
+        key = route.plane, route.method, path
+        if key in seen and not route.told_by:
             raise SettingsError(
                 f"INGRAIN_EXTENSIONS: {name!r} adds {route.method} {route.path}, but that route exists already.",
                 param="INGRAIN_EXTENSIONS",

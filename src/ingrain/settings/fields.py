@@ -372,6 +372,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=178_000_000)],
         _setting("INGRAIN_MAX_IMAGE_PIXELS", "Maximum pixels (width times height) of an image."),
     ] = 25_000_000
+    dialects: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_DIALECTS",
+            "APIs to serve beside Ingrain's own, separated by commas, such as `openai,tei`; `all`, or `none`.",
+        ),
+    ] = ("all",)
+    default_models: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_DEFAULT_MODELS",
+            "Names of models for requests that name none, as some APIs allow, separated by commas: the first loaded "
+            "one that can do the task. Without any, such a request gets the only loaded model that can.",
+        ),
+    ] = ()
     extensions: Annotated[
         tuple[str, ...],
         _setting(

@@ -42,6 +42,8 @@ class SettingInfo:
             return "false"
         if self.default is None or self.default == ():
             return ""
+        if isinstance(self.default, tuple):
+            return ",".join(self.default)
         return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
 
     @property

@@ -85,7 +85,7 @@ class Worker:
             row_cache=limits.row_cache,
         )
         self._http = HttpServer(
-            PlaneApplication("inference", self._services, load_tables(settings.extensions).dialects),
+            PlaneApplication("inference", self._services, load_tables(settings.extensions, settings.dialects).dialects),
             http_limits(settings),
             self._services.bodies,
             on_closed=lambda: table.count_closed(number),

@@ -25,6 +25,7 @@ class Request(msgspec.Struct, gc=False):
         headers: Value by lower-case name; the values of a repeated header are joined by commas.
         body: The body, without chunk framing.
         pieces: The pieces of a large body; ``body`` is empty until they are joined in a thread.
+        variable: The part of the path that a route's ``{name}`` matches.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Request(msgspec.Struct, gc=False):
     headers: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     body: bytes = b""
     pieces: tuple[bytes, ...] = ()
+    variable: str = ""
 
     def header(self, name: str) -> str:
         """Return a header's value, empty if absent."""

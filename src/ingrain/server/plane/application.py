@@ -9,11 +9,12 @@ from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundErr
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
+from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.docs_page import docs_page
 from ingrain.server.plane.endpoint import Endpoint, request_id_of
 from ingrain.server.plane.errors import error_response
 from ingrain.server.plane.openapi import openapi_json
-from ingrain.server.plane.route import Dialect
+from ingrain.server.plane.route import Dialect, Route
 from ingrain.server.plane.services import Services
 from ingrain.vocabulary import Plane
 
@@ -31,13 +32,15 @@ class PlaneApplication:
     def __init__(self, plane: Plane, services: Services, dialects: Sequence[Dialect]) -> None:
         self._dialects = dialects
         self._services = services
-        self._endpoints: dict[tuple[str, str], Endpoint] = {
-            (route.method, route.path): Endpoint(route, dialect, services)
-            for dialect in dialects
-            for route in dialect.routes
-            if route.plane == plane
-        }
-        self._open_ended = [(path.partition("{")[0], path) for _, path in self._endpoints if path.endswith("}")]
+        self._endpoints = _endpoints(plane, services, dialects)
+        self._templates = [
+            (start, rest.partition("}")[2], path)
+            for path in {path: None for _, path in self._endpoints}
+            for start, brace, rest in [path.partition("{")]
+            if brace
+        ]
+        # Of several templates that match a path, the longest one is meant.
+        self._templates.sort(key=lambda template: -len(template[0]) - len(template[1]))
         welcome = types.MessageAnswer(message=f"This is the {plane} plane of Ingrain. GET /docs lists the routes.")
         self._pages = {
             "/": struct_answer(welcome),
@@ -91,17 +94,19 @@ class PlaneApplication:
 
     def _page(self, request: Request) -> Response:
         try:
-            self._services.keys.check_any(request.headers.get(b"authorization"))
+            self._services.keys.check_any(credentials(request.headers))
         except IngrainError as error:
             return self._refuse(error, request)
         return self._pages[request.path]
 
     def _path(self, request: Request) -> str:
-        """Return the path of the matching route: an open-ended route's template, else the request's own path."""
-        for start, path in self._open_ended:
-            if request.path.startswith(start) and request.path != start:
+        """Return the path of the matching route: its template, else the request's own path."""
+        given = request.path
+        for start, end, path in self._templates:
+            if given.startswith(start) and given.endswith(end) and len(given) > len(start) + len(end):
+                request.variable = given[len(start) : len(given) - len(end)]
                 return path
-        return request.path
+        return given
 
     def refuse(self, error: IngrainError) -> Response:
         """Return the error response to bytes that could not be parsed as a request."""
@@ -112,3 +117,17 @@ class PlaneApplication:
         first, *others = self._dialects
         dialect = next((d for d in others if d.prefix and request.path.startswith(d.prefix)), first)
         return error_response(error, request_id_of(request), dialect)
+
+
+def _endpoints(plane: Plane, services: Services, dialects: Sequence[Dialect]) -> dict[tuple[str, str], Endpoint]:
+    """Return the endpoints by method and path; routes with the same method and path have one endpoint."""
+    routes: dict[tuple[str, str], list[tuple[Route, Dialect]]] = {}
+    for dialect in dialects:
+        for mount in dialect.mounts:
+            for route in dialect.routes:
+                if route.plane == plane:
+                    routes.setdefault((route.method, mount + route.path), []).append((route, dialect))
+    return {
+        key: Endpoint(*first, services, [Endpoint(*other, services) for other in others])
+        for key, (first, *others) in routes.items()
+    }

@@ -11,6 +11,17 @@ from ingrain.errors import AuthenticationError, PermissionDeniedError, SettingsE
 from ingrain.server.plane.route import Scope
 
 _SCOPES: tuple[Scope, ...] = get_args(Scope)
+_KEY_HEADERS = (b"api-key", b"x-api-key")
+
+
+def credentials(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Return a request's ``Authorization`` header, made of ``api-key`` or ``x-api-key`` if a client sends those."""
+    authorization = headers.get(b"authorization")
+    if authorization is None:
+        for name in _KEY_HEADERS:
+            if name in headers:
+                return b"Bearer " + headers[name]
+    return authorization
 
 
 class KeyRing:

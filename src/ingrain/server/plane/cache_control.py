@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ingrain.server.http.message import Request
+from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.services import Services
 
 _BYPASSES = frozenset(("no-store", "no-cache"))
@@ -21,4 +22,4 @@ def cache_group(services: Services, request: Request) -> int | None:
         directives = {directive.strip().lower() for directive in asked.decode("latin-1").split(",")}
         if not _BYPASSES.isdisjoint(directives):
             return None
-    return services.keys.number(headers.get(b"authorization"))
+    return services.keys.number(credentials(headers))

@@ -57,12 +57,18 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
 
 
 def _fields(holder: dict[str, Any], schemas: dict[str, Any]) -> str:
-    reference = holder["content"]["application/json"]["schema"]["$ref"]
-    schema = schemas[reference.rsplit("/", 1)[1]]
+    schema = holder["content"]["application/json"]["schema"]
+    return " or ".join(_table(one, schemas) for one in schema.get("anyOf", (schema,)))
+
+
+def _table(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
+    if "$ref" not in schema:
+        return f"<p>{html.escape(type_name(schema))}</p>"
+    schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
     rows = "".join(
         f"<tr><td><code>{html.escape(name)}</code></td><td>{html.escape(type_name(field)).replace('`', '')}</td>"
         f"<td>{'required' if name in schema.get('required', []) else 'optional'}</td>"
         f"<td>{html.escape(field.get('description', ''))}</td></tr>"
-        for name, field in schema["properties"].items()
+        for name, field in schema.get("properties", {}).items()
     )
     return f"<table><tr><th>Field</th><th>Type</th><th></th><th>Meaning</th></tr>{rows}</table>"

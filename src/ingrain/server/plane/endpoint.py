@@ -9,17 +9,20 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ingrain.errors import IngrainError, QueueFullError
 from ingrain.machine_faults import machine_fault
 from ingrain.server.http.application import BodyLimit, Started
 from ingrain.server.http.message import Request, Response
+from ingrain.server.http.refusals import body_too_large
+from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.errors import error_response
 from ingrain.server.plane.prepare import decode_in_a_thread, decompressed, join_body, needs_preparation
 from ingrain.server.plane.route import Dialect, Route, Work
 from ingrain.server.plane.services import Services
+from ingrain.server.plane.shared_paths import RouteChoice
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
@@ -37,29 +40,46 @@ class Endpoint:
         route: The route.
         dialect: Dialect in which errors are written.
         services: Services of the plane.
+        others: Endpoints of other dialects with the same method and path, in the order of the dialects.
     """
 
-    def __init__(self, route: Route, dialect: Dialect, services: Services) -> None:
+    def __init__(self, route: Route, dialect: Dialect, services: Services, others: Sequence[Endpoint] = ()) -> None:
         self.route = route
         self.dialect = dialect
         self.services = services
+        self.others = others
+        self._choice = RouteChoice([route, *(other.route for other in others)])
         self._max_requests = services.limits.max_requests
-        self.body_limit = (
+        self._own_limit = (
             BodyLimit(services.limits.max_image_body_bytes, "INGRAIN_MAX_IMAGE_BODY_BYTES")
             if route.takes_images
             else BodyLimit(services.limits.max_body_bytes, "INGRAIN_MAX_BODY_BYTES")
         )
+        limits = [self._own_limit, *(other._own_limit for other in others)]
+        self.body_limit: BodyLimit = max(limits, key=lambda limit: limit.max_bytes)
 
     def begin(self, request: Request) -> RouteExchange:
         """Start an exchange; its ``refusal`` is set if the key or the limit refuses the request."""
         exchange = RouteExchange(self, request)
         try:
-            self.services.keys.check(self.route.scope, request.headers.get(b"authorization"))
+            self.services.keys.check(self.route.scope, credentials(request.headers))
             if self.route.limited and self.services.load.requests > self._max_requests:
                 raise _full(self._max_requests)
         except IngrainError as error:
             exchange.refusal = exchange.refuse(error)
         return exchange
+
+    def chosen(self, request: Request) -> Endpoint:
+        """Return the endpoint of the dialect that a request with a complete body is for.
+
+        Raises:
+            TooLargeError: The body is over the limit of that endpoint.
+        """
+        number = self._choice.number(request)
+        endpoint = self.others[number - 1] if number else self
+        if len(request.body) > endpoint._own_limit.max_bytes:
+            raise body_too_large(endpoint._own_limit)
+        return endpoint
 
 
 class RouteExchange:
@@ -110,6 +130,8 @@ class RouteExchange:
             self._work = self._prepare_and_handle()
             return Started.NEEDS_A_TASK
         try:
+            if self._endpoint.others:
+                self._endpoint = self._endpoint.chosen(self._request)
             work = self._work = self._endpoint.route.handler(services, self._request)
             if not isinstance(work, Work):
                 return Started.NEEDS_A_TASK
@@ -119,7 +141,7 @@ class RouteExchange:
         return Started.WILL_BE_DELIVERED
 
     async def _prepare_and_handle(self) -> Response:
-        services, route, request = self._endpoint.services, self._endpoint.route, self._request
+        services, request = self._endpoint.services, self._request
         await join_body(services.parsing, request)
         body = await decompressed(services.parsing, request, self._endpoint.body_limit)
         if body is not request.body:
@@ -128,6 +150,10 @@ class RouteExchange:
             services.bodies.take(len(body))
             self._held_bytes, request.body = len(body), body
         del body
+        if self._endpoint.others:
+            loop = asyncio.get_running_loop()
+            self._endpoint = await loop.run_in_executor(services.parsing, self._endpoint.chosen, request)
+        route = self._endpoint.route
         await decode_in_a_thread(services.parsing, request, route, services.limits.max_items)
         work = route.handler(services, request)
         if isinstance(work, Work):

@@ -48,7 +48,7 @@ def status_of(error: IngrainError) -> int:
 
 def error_response(error: IngrainError, request_id: str, dialect: Dialect) -> Response:
     """Return the response to an error: the dialect's body, ``Retry-After`` and the request id."""
-    status = status_of(error)
+    status = dialect.status(error, status_of(error))
     response = Response(orjson.dumps(dialect.error_body(error, status, request_id)), status)
     retry_after_s = error.retry_after_s
     if retry_after_s is None and response.status == 503:

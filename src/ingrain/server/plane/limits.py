@@ -17,3 +17,4 @@ class PlaneLimits:
     max_text_chars: int
     openai_max_items: int
     openai_token_ids: Literal["cl100k_base", "own", "refuse"]
+    default_models: tuple[str, ...] = ()

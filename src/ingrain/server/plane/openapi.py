@@ -47,9 +47,12 @@ def openapi_document(dialects: Sequence[Dialect], only: Plane | None = None) -> 
     references = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route, dialect in routes:
-        operations, method = paths.setdefault(route.path, {}), route.method.lower()
-        plane = None if method in operations else _PLANES[route.plane]  # None: both planes have this route
-        operations[method] = _operation(route, dialect, plane, references)
+        operations, method = paths.setdefault(dialect.mounts[0] + route.path, {}), route.method.lower()
+        if method in operations and route.told_by:
+            _add_variant(operations[method], _operation(route, dialect, _PLANES[route.plane], references), route)
+        else:
+            plane = None if method in operations else _PLANES[route.plane]  # None: both planes have this route
+            operations[method] = _operation(route, dialect, plane, references)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -99,7 +102,7 @@ def _operation(
     if "{" in route.path:
         operation["parameters"] = [
             {
-                "name": route.path.partition("{")[2].removesuffix("}"),
+                "name": route.path.partition("{")[2].partition("}")[0],
                 "in": "path",
                 "required": True,
                 "description": "Name of a model; its slashes need no escaping.",
@@ -127,6 +130,28 @@ def _operation(
         assert kind is not None
         operation["responses"][str(status)] = {"description": _STATUS_TEXT[status], **_json(references[kind])}
     return operation
+
+
+def _add_variant(operation: dict[str, Any], variant: dict[str, Any], route: Route) -> None:
+    """Add the operation of another dialect with the same method and path to an operation."""
+    told_by = " or ".join(f"`{name}`" for name in route.told_by)
+    operation["description"] += f" With {told_by}: {variant['summary']} {variant['description'].partition('. ')[2]}"
+    if "requestBody" in operation:
+        _either(operation["requestBody"]["content"], variant["requestBody"]["content"])
+    for status, answer in variant["responses"].items():
+        mine = operation["responses"].setdefault(status, answer)
+        if mine is not answer and "content" in answer:
+            _either(mine.setdefault("content", {}), answer["content"])
+
+
+def _either(content: dict[str, Any], other: dict[str, Any]) -> None:
+    """Allow a second JSON schema, and further media types, where ``content`` stands."""
+    first, second = content.get("application/json"), other.get("application/json")
+    for media in other:
+        content.setdefault(media, other[media])
+    if first is not None and second is not None and first["schema"] != second["schema"]:
+        schemas = [*first["schema"].get("anyOf", (first["schema"],)), second["schema"]]
+        content["application/json"] = {**first, "schema": {"anyOf": schemas}}
 
 
 def _json(schema: dict[str, Any] | None) -> dict[str, Any]:

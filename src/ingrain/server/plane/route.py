@@ -52,7 +52,8 @@ class Route:
         name: Operation id in OpenAPI.
         plane: Plane that serves the route.
         method: HTTP method.
-        path: Path; may end with ``{name}``, which matches the rest of a path, slashes included.
+        path: Path; may hold one ``{name}``, which matches any part of a path, slashes included; the handler finds that
+            part in ``Request.variable``.
         handler: Handles the requests.
         summary: Summary for OpenAPI, one sentence.
         request: Type of the JSON request body; None if the route takes no body.
@@ -66,6 +67,9 @@ class Route:
         media: Media types of the response besides JSON.
         takes_images: True if the body may hold images, so that a larger limit holds for it.
         takes_forms: True if the body may be multipart/form-data, which ``read_image_body`` reads.
+        told_by: Fields of the body, or names of headers in lower case with a hyphen; a request for this route has one
+            of them. Needed if another dialect has a route with the same method and path; a request without any of them
+            is for the dialect that comes first in the table.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Route:
     media: tuple[str, ...] = ()
     takes_images: bool = False
     takes_forms: bool = False
+    told_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,8 @@ class Dialect:
         error_type: Type of that body, for OpenAPI.
         prefix: Path prefix; a request that no route matches gets this dialect's error if its path starts with the
             prefix. "" for no prefix.
+        status: Returns the HTTP status of an error in this dialect, from the error and its usual status.
+        mounts: Paths under which all routes of the dialect are served; the first one is in the OpenAPI document.
     """
 
     name: str
@@ -105,6 +112,13 @@ class Dialect:
     error_body: Callable[[IngrainError, int, str], Mapping[str, object]]
     error_type: type[msgspec.Struct]
     prefix: str = ""
+    status: Callable[[IngrainError, int], int] = lambda _, status: status
+    mounts: tuple[str, ...] = ("",)
+
+    @property
+    def key(self) -> str:
+        """Name in settings."""
+        return self.name.lower().replace(" ", "-")
 
 
 def inference_route(name: str, handler: Handler, summary: str, request: type, answer: type, **fields: Any) -> Route:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,9 +14,10 @@ ANY = "*"
 
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _EXPOSED = "X-Request-Id, Retry-After, X-Truncated-Texts, X-Token-Ids, X-Embeddings-Shape, X-Embeddings-Dtype"
+_HEADERS = "Authorization, Content-Type, Cache-Control, X-Request-Id"
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,63}")
 _PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, DELETE",
-    "access-control-allow-headers": "Authorization, Content-Type, Cache-Control, X-Request-Id",
     "access-control-allow-private-network": "true",
     "access-control-max-age": "600",
 }
@@ -92,4 +94,9 @@ def _check_media(request: Request, *, takes_forms: bool) -> None:
 def _cors_headers(request: Request, origin: str) -> Mapping[str, str]:
     # The origin is echoed; it equals one of the operator's, or is made of characters that a header may hold.
     headers = {"access-control-allow-origin": origin, "access-control-expose-headers": _EXPOSED, "vary": "Origin"}
-    return headers | _PREFLIGHT if request.method == "OPTIONS" else headers
+    if request.method != "OPTIONS":
+        return headers
+    # The clients of other APIs send headers of their own, such as X-Stainless-Lang, which no route reads.
+    asked = request.header("access-control-request-headers")
+    allowed = asked if _HEADER_NAMES.fullmatch(asked) else _HEADERS
+    return headers | _PREFLIGHT | {"access-control-allow-headers": allowed}

@@ -13,6 +13,7 @@ from ingrain.server.dialects.native.models import checked_query, library_of, mod
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
 from ingrain.server.plane.answers import struct_answer
+from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.readiness import reasons_not_ready, why_not_serving
 from ingrain.server.plane.route import Parameter, Route
 from ingrain.server.plane.services import Services
@@ -34,7 +35,7 @@ async def _health(plane: Plane, services: Services, request: Request) -> Respons
 
 
 async def _ready(services: Services, request: Request) -> Response:
-    query, key = checked_query(request, _READY_QUERY), request.headers.get(b"authorization")
+    query, key = checked_query(request, _READY_QUERY), credentials(request.headers)
     name, shows_details = query.get("model"), services.keys.knows(key)
     if name is not None and not shows_details:
         services.keys.check_any(key)

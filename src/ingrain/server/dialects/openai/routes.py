@@ -33,7 +33,6 @@ from ingrain.tasks.texts import Texts
 from ingrain.vocabulary import Role
 
 _DTYPES: tuple[OutputDtype, ...] = ("float", "int8", "uint8", "binary", "ubinary")
-_MODELS = "/v1/models/"
 # Decoding at most so many token ids takes less time than starting a thread.
 _INLINE_IDS = 1_000
 
@@ -69,7 +68,7 @@ async def _models(services: Services, request: Request) -> Response:
 
 
 async def _model(services: Services, request: Request) -> Response:
-    name = request.path.removeprefix(_MODELS)
+    name = request.variable
     for found in services.registry.loaded():
         if found.manifest.name == name:
             return struct_answer(_describe(found))

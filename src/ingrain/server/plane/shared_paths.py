@@ -1,0 +1,47 @@
+"""Tells apart requests for routes of several dialects that have the same method and path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Union
+
+import msgspec
+
+from ingrain.server.http.message import Request
+from ingrain.server.plane.prepare import is_form
+from ingrain.server.plane.route import Route
+
+
+class RouteChoice:
+    """Chooses the route that a request is for, by the fields of its body and by its headers.
+
+    Args:
+        routes: The routes, in the order of their dialects. A request that no ``told_by`` matches is for the first one.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._fields: list[tuple[str, int]] = []
+        self._headers: list[tuple[bytes, int]] = []
+        for number, route in enumerate(routes):
+            for name in route.told_by:
+                if "-" in name:
+                    self._headers.append((name.encode(), number))
+                else:
+                    self._fields.append((name, number))
+        optional: Any = Union[msgspec.Raw, msgspec.UnsetType]  # noqa: UP007 - the type is a value
+        names = dict.fromkeys(name for name, _ in self._fields)
+        kind = msgspec.defstruct("FieldsOfSharedPath", [(name, optional, msgspec.UNSET) for name in names])
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def number(self, request: Request) -> int:
+        """Return the index of the route. Reads the body, but builds nothing of it; a large one takes long."""
+        for header, number in self._headers:
+            if header in request.headers:
+                return number
+        if not self._fields or is_form(request):
+            return 0
+        try:
+            given = self._decoder.decode(request.body)
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, UnicodeDecodeError):
+            return 0  # its handler refuses the body
+        return next((number for name, number in self._fields if getattr(given, name) is not msgspec.UNSET), 0)
