@@ -13,7 +13,7 @@ from ingrain.api import types
 from ingrain.api.openai import OpenAIEmbeddingsRequest
 from ingrain.errors import InvalidRequestError, TooLargeError
 from ingrain.server.plane.bodies import decode
-from ingrain.server.plane.prepare import LARGE_BODY, check_values
+from ingrain.server.plane.prepare import LARGE_BODY, LongStrings, check_values
 from ingrain.settings import Settings
 from planes import running_planes
 
@@ -104,6 +104,31 @@ def test_a_field_that_is_passed_over_is_not_built():
 def test_values_are_counted_outside_of_strings(body, is_refused):
     with pytest.raises(TooLargeError) if is_refused else contextlib.nullcontext():
         check_values(body, most_items=10)
+
+
+@pytest.mark.parametrize(
+    "long", ["x" * 200_000, "é\u4e2d" * 100_000, 'a "quoted" \n one' + "y" * 200_000, "z" * 131_072]
+)
+@pytest.mark.parametrize("place", ["alone", "in a list", "twice"])
+def test_long_strings_are_back_in_their_places(long, place):
+    """They are taken out of the JSON, unless they hold escapes, and put back after it is decoded."""
+    input_ = {"alone": long, "in a list": ["a", long, "b"], "twice": [long, long + "w"]}[place]
+    for ascii_only in (False, True):
+        body = json.dumps({"model": "m", "input": input_, "other": [long]}, ensure_ascii=ascii_only).encode()
+        strings = LongStrings()
+        short = strings.cut_out(body)
+        assert (len(short) < len(body)) == (
+            (long.isascii() and '"' not in long) or (not ascii_only and '"' not in long)
+        )
+        assert strings.put_back(decode(short, OpenAIEmbeddingsRequest)).input == input_
+
+
+@pytest.mark.parametrize("body", [b'{"name": "%s", "text": "t"}', b'{"name": "m", "text": "%s', b'{"%s": 1}', b'"%s"'])
+def test_a_long_string_in_a_wrong_place_is_refused_as_a_short_one(body):
+    for name in (b"n" * 200_000, b"\xff" * 200_000):
+        with pytest.raises(InvalidRequestError) as refused:
+            decode(LongStrings().cut_out(body % name), types.EmbedTextRequest)
+        assert len(refused.value.message) < 400
 
 
 async def test_large_bodies_are_answered_as_small_ones(planes):

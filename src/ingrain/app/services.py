@@ -11,6 +11,7 @@ from ingrain.app.limits import fetch_policy, image_limits, plane_limits, request
 from ingrain.app.precision import why_not
 from ingrain.app.sites import site_policy
 from ingrain.batching.row_cache import RowCache
+from ingrain.cores import usable_cores
 from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import Engine, GraphRunner, GraphStatistics
 from ingrain.fetch.fetcher import Fetcher
@@ -25,6 +26,9 @@ from ingrain.server.plane.services import ModelServices, Services
 from ingrain.server.plane.telemetry import Load, Telemetry
 from ingrain.settings import Settings
 from ingrain.sources.custom.download import Downloads
+
+_BODY_BYTES_PER_CORE_S = 64 * 1024 * 1024
+"""Pace of reading large bodies for each core: less than a tenth of a core's time."""
 
 
 def image_input(settings: Settings) -> ImageInput:
@@ -52,7 +56,7 @@ def inference_services(
     load = Load()
     return Services(
         limits=plane_limits(settings),
-        bodies=BodyBudget(settings.max_bodies_bytes),
+        bodies=BodyBudget(settings.max_bodies_bytes, _BODY_BYTES_PER_CORE_S * usable_cores() / settings.workers),
         parsing=ThreadPoolExecutor(1, "parse"),
         engine=engine,
         registry=registry,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -99,12 +100,12 @@ def way(request, monkeypatch):
 
 
 @contextlib.asynccontextmanager
-async def serving(app=None, max_bodies_bytes=2**30, **limits):
+async def serving(app=None, max_bodies_bytes=2**30, body_bytes_per_s=0, **limits):
     """Serve an application whose gate is open, and yield the server and its port."""
     if app is None:
         app = Echo()
         app.gate.set()
-    server = HttpServer(app, HttpLimits(**limits), BodyBudget(max_bodies_bytes))
+    server = HttpServer(app, HttpLimits(**limits), BodyBudget(max_bodies_bytes, body_bytes_per_s))
     listener = open_socket("127.0.0.1", 0, "a test's port")
     await server.start(listener)
     try:
@@ -284,6 +285,21 @@ async def test_large_bodies_on_one_connection_are_served():
 
 
 @pytest.mark.both_loops
+async def test_large_bodies_are_read_at_their_pace_and_others_go_on_meanwhile():
+    """Two bodies together take 0.4 s for 8 MiB at 20 MiB a second; the first MiB of each is not counted."""
+    size = 5 * 2**20
+    async with serving(body_bytes_per_s=20 * 2**20) as (_, port):
+        started = time.monotonic()
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % size + CLOSE
+        large = [asyncio.create_task(exchange(port, head, b"x" * size)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert statuses(await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n" + CLOSE)) == [200]
+        assert not any(task.done() for task in large)
+        answers = await asyncio.gather(*large)
+        assert time.monotonic() - started > 0.3
+        assert all(statuses(said) == [200] and len(body(said)) > size for said in answers)
+
+
 async def test_bodies_over_the_limit_are_refused_before_they_have_come():
     app = Echo(max_body_bytes=5_000)
     async with serving(app) as (_, port):

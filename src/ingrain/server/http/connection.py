@@ -22,6 +22,8 @@ _SHORT_BODY = 262_144
 _NOT_COUNTED = 16_384  # bodies that arrive whole with their head and are no larger are not counted in the budget
 _LINGER_S = 2.0
 _LEAST_BYTES_PER_S = 16_384
+_PACED_BODY = 1_048_576  # the rest of a larger body is read at the pace of all such bodies
+_SHORTEST_REST_S = 0.001
 _LARGE_BODY = 65_536  # copying a larger body behind its head takes longer than another buffer in the call
 
 log = logging.getLogger("ingrain.server")
@@ -57,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._is_blocked = False
         self._is_paused = False
         self._is_lingering = False
+        self._is_resting = False
         self._answered_at_once = 0
         self._will_parse: asyncio.Handle | None = None
 
@@ -87,6 +90,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse received bytes."""
         if self._is_lingering:
+            self._rest(len(data))
             return
         if self._unparsed:
             self._unparsed += data
@@ -95,6 +99,8 @@ class Connection(asyncio.Protocol):
             self._piece, self._unparsed = (None if self._is_reading else data), data
             self._parse()
             self._piece = None
+            if self._incoming is not None and self._incoming.size > _PACED_BODY:
+                self._rest(len(data))
 
     def pause_writing(self) -> None:
         """Start no more requests, because the client does not read its responses."""
@@ -153,8 +159,20 @@ class Connection(asyncio.Protocol):
         self._will_parse = None
         self._parse()
 
+    def _rest(self, size: int) -> None:
+        """Read no more of a large body until its pace allows it."""
+        pause_s = self._bodies.pause_s(size, self._host.loop.time())
+        if pause_s > _SHORTEST_REST_S and not self._is_resting:
+            self._is_resting = True
+            self._host.loop.call_later(pause_s, self._read_on)
+            self._pause_or_resume()
+
+    def _read_on(self) -> None:
+        self._is_resting = False
+        self._pause_or_resume()
+
     def _pause_or_resume(self) -> None:
-        must_pause = bool(self._unparsed)
+        must_pause = bool(self._unparsed) or self._is_resting
         if must_pause != self._is_paused and not self._transport.is_closing():
             self._is_paused = must_pause
             if must_pause:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 import zlib
 from concurrent.futures import Executor
+from typing import Any
+
+import msgspec
 
 from ingrain.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
 from ingrain.server.http.application import BodyLimit
@@ -21,6 +25,9 @@ _GZIP = 31  # zlib's number for the gzip format with the largest window
 _WINDOW = 1_048_576
 _ESCAPES = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _MOST_NUMBERS = 2_000_000
+_LONG_STRING = 131_072
+# Unknown outside this process, and longer than any string whose length a field limits.
+_MARK = f"{uuid.uuid4().hex}{'-' * 10_000}"
 _VALUES_PER_ITEM = 4
 _OTHER_VALUES = 1_000
 
@@ -81,9 +88,52 @@ async def decode_in_a_thread(executor: Executor, request: Request, route: Route,
 
 def _decode(body: bytes, kind: type, most_items: int) -> DecodedBody:
     check_values(body, most_items)
-    decoded = DecodedBody()
-    decoded.value = decode(body, kind)
+    decoded, long_strings = DecodedBody(), LongStrings()
+    decoded.value = long_strings.put_back(decode(long_strings.cut_out(body), kind))
     return decoded
+
+
+class LongStrings:
+    """Takes long strings, such as images in base64, out of JSON before it is decoded, and puts them back afterwards.
+
+    Decoding is one step, during which no other thread runs: 50 ms for 60 MB. Each string is a step of its own instead.
+    """
+
+    def __init__(self) -> None:
+        self._strings: dict[str, str] = {}
+
+    def cut_out(self, body: bytes) -> bytes:
+        """Return the JSON with a short string in the place of each long one that holds no escapes."""
+        kept: list[bytes] = []
+        done = at = 0
+        while (quote := body.find(b'"', at)) >= 0:
+            start = quote + 1
+            at = _after_string(body, start)
+            if at - start > _LONG_STRING and body.find(b"\\", start, at) < 0:
+                try:
+                    text = body[start : at - 1].decode()
+                except UnicodeDecodeError:
+                    continue  # decoding refuses it
+                name = f"{_MARK}{len(self._strings)}"
+                self._strings[name] = text
+                kept += body[done:start], name.encode()
+                done = at - 1
+        return b"".join((*kept, body[done:])) if kept else body
+
+    def put_back(self, value: Any) -> Any:
+        """Return a decoded value with the long strings in their places."""
+        if not self._strings:
+            return value
+        if isinstance(value, str):
+            return self._strings.get(value, value)
+        if isinstance(value, list):
+            return [self.put_back(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.put_back(item) for key, item in value.items()}
+        if isinstance(value, msgspec.Struct):
+            fields = value.__struct_fields__
+            return msgspec.structs.replace(value, **{name: self.put_back(getattr(value, name)) for name in fields})
+        return value
 
 
 def check_values(body: bytes, most_items: int) -> None:
