@@ -28,7 +28,7 @@ PACKAGES_STAMP := $(VENV)/.stamp-packages
 MODELS_STAMP := $(VENV)/.stamp-models
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-flags run test lint type bench docs compat pixels fuzz chaos soak check lock clean
+.PHONY: help install check-flags run test lint type bench docs compat pixels fuzz chaos clients soak check lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ fuzz: install ## send both planes whatever their documents allow, and much that 
 
 chaos: install ## break servers in every known way while clients check every vector (half an hour); ARGS="--list" tells the faults
 	@$(TOOLS) -m chaos $(ARGS)
+
+clients: install ## run unmodified clients of other APIs against a real server, and write docs/clients.md (half an hour)
+	@$(TOOLS) -m clients $(or $(ARGS),--output docs/clients.md)
 
 soak: install ## measure whether any process grows while models come and go (half an hour)
 	@$(TOOLS) -m chaos.soak $(ARGS)
