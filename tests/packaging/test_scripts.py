@@ -132,6 +132,7 @@ def test_make_lists_its_verbs():
             "pixels",
             "fuzz",
             "chaos",
+            "clients",
             "soak",
             "check",
             "lock",
