@@ -11,8 +11,8 @@ _HEAD = (
     "<!-- Written by `make clients`; do not edit. -->\n\n# Clients of other APIs\n\n"
     "Each row is an unmodified client in an environment of its own, which ran against a real server: embedding one "
     "text, a batch, base64, fewer dimensions,\nreranking, what it raises for wrong requests, and whether it tries "
-    "again by itself after a 429. Vectors and scores were compared with those of\nIngrain's own API (differences of at most "
-    '1e-6). "–": the client has no such thing. The programs are in `tools/clients/programs/`.\n\n'
+    "again by itself after a 429. Vectors and scores were compared with those of\nIngrain's own API (differences of at "
+    'most 1e-6). "–": the client has no such thing. The programs are in `tools/clients/programs/`.\n\n'
 )
 
 
