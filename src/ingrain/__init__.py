@@ -79,11 +79,12 @@ if TYPE_CHECKING:
         Model as Model,
         MultiVectors as MultiVectors,
         Probabilities as Probabilities,
+        PyCURLEngine as PyCURLEngine,
         RetryPolicy as RetryPolicy,
         ZeroShotProbabilities as ZeroShotProbabilities,
     )
 
-__version__ = "1.0.0.dev0"
+__version__ = "1.0.0"
 
 _OF_THE_CLIENT = (
     "AsyncClient",
@@ -94,6 +95,7 @@ _OF_THE_CLIENT = (
     "Model",
     "MultiVectors",
     "Probabilities",
+    "PyCURLEngine",
     "RetryPolicy",
     "ZeroShotProbabilities",
 )

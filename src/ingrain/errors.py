@@ -68,6 +68,21 @@ class IngrainError(Exception):
     request_id: str | None = None
     """``X-Request-Id`` of the failed request, for finding it in the server's log; set only by the client."""
 
+    @property
+    def status_code(self) -> int | None:
+        """``status``, as the first generation of clients called it."""
+        return self.status
+
+    @property
+    def text(self) -> str:
+        """``message``, as the first generation of clients called it."""
+        return self.message
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The error as JSON, as the first generation of clients had it."""
+        return {"message": self.message, "error": {"code": self.code, "param": self.param, **self.facts}}
+
     def __init_subclass__(cls, *, code: str | None = None) -> None:
         if code is not None:
             cls.code = code

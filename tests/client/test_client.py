@@ -47,7 +47,8 @@ async def test_published_examples_work(connect, planes):
 
 @pytest.mark.both_clients
 async def test_every_question_has_its_method(api, planes):
-    assert (await api.health()).message == "The inference server is running."
+    inference, model = await api.health()
+    assert (inference.message, model["message"]) == ("The inference server is running.", "The model server is running.")
     assert (await api.model_server_health())["message"] == "The model server is running."
     loaded = await api.loaded_models()
     assert {(model.name, model["library"]) for model in loaded["models"]} == {

@@ -86,7 +86,7 @@ OptionalImages = Annotated[Images | None, Meta(description="Images as in /embed_
 Headers = Annotated[
     dict[str, str] | None,
     Meta(
-        description="Headers for the download of image URLs: Authorization, Accept, Accept-Language, Cookie, Referer, "
-        "User-Agent. They are sent only to the host of the URL, not to hosts it redirects to."
+        description="Headers for the download of image URLs, such as Authorization; all but those of the connection. "
+        "They are sent only to the host of the URL, not to hosts it redirects to."
     ),
 ]

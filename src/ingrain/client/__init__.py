@@ -3,6 +3,7 @@
 from ingrain.client.aio.client import AsyncClient
 from ingrain.client.aio.model import AsyncModel
 from ingrain.client.answers import BothEmbeddings, Embeddings, Probabilities, ZeroShotProbabilities
+from ingrain.client.first_generation import PyCURLEngine
 from ingrain.client.retry import RetryPolicy
 from ingrain.client.sparse import SparseEmbeddings, SparseVector
 from ingrain.client.sync.client import Client
@@ -18,6 +19,7 @@ __all__ = [
     "Model",
     "MultiVectors",
     "Probabilities",
+    "PyCURLEngine",
     "RetryPolicy",
     "SparseEmbeddings",
     "SparseVector",

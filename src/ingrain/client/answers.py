@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.api.types import Answer
+from ingrain.api.types import Answer, MessageAnswer
 from ingrain.client.call import Reply
 from ingrain.client.failures import unexpected
 
@@ -29,6 +29,13 @@ DTYPES: dict[str | None, str] = {
 A = TypeVar("A")
 
 _RAW_DTYPES = {"float32": "<f4", "int8": "i1", "uint8": "u1"}
+
+
+class Health(NamedTuple):
+    """What both planes say if they are alive."""
+
+    inference: MessageAnswer
+    model: MessageAnswer
 
 
 class Embeddings(Answer, frozen=True, kw_only=True, eq=False):

@@ -70,6 +70,7 @@ class Call(Generic[T_co]):
         slow_body: True if ``body`` is slow, so that it must run outside the event loop.
         places: Index of each item of the request in the caller's list; errors name items by it.
         request_id: ``X-Request-Id``, the same for all attempts.
+        retries: Largest number of retries; None for that of the client's policy.
     """
 
     plane: Plane
@@ -84,6 +85,7 @@ class Call(Generic[T_co]):
     slow_body: bool = False
     places: Sequence[int] = ()
     request_id: str = field(default_factory=new_request_id)
+    retries: int | None = None
 
     def headers(self) -> dict[str, str]:
         """Return the request's headers, without those of the plane."""

@@ -60,6 +60,7 @@ class Options:
     Attributes:
         planes: How to connect to each plane.
         timeout_s: Timeout of a response in seconds.
+        connect_timeout_s: Timeout of a connection in seconds, at most the timeout of a response.
         load_timeout_s: Timeout in seconds for loading a model, which may include its conversion.
         concurrency: Concurrent requests of calls with several requests.
         batch_size: Largest number of texts in one request.
@@ -70,6 +71,7 @@ class Options:
 
     planes: Mapping[Plane, PlaneOptions]
     timeout_s: float
+    connect_timeout_s: float
     load_timeout_s: float
     concurrency: int
     batch_size: int
@@ -86,6 +88,7 @@ def make_options(
     inference_server_url: str | None,
     model_server_url: str | None,
     timeout: float,
+    connect_timeout: float,
     load_timeout: float,
     return_numpy: bool,
     api_key: str | None,
@@ -102,7 +105,7 @@ def make_options(
     Raises:
         SettingsError: A value is invalid.
     """
-    for name, value in (("timeout", timeout), ("load_timeout", load_timeout)):
+    for name, value in (("timeout", timeout), ("connect_timeout", connect_timeout), ("load_timeout", load_timeout)):
         if not 0 < value < float("inf"):
             raise SettingsError(f"{name} is {value!r}; it must be a number of seconds above 0.", param=name)
     for name, count in (("concurrency", concurrency), ("batch_size", batch_size)):
@@ -116,6 +119,7 @@ def make_options(
             ),
         },
         timeout_s=timeout,
+        connect_timeout_s=connect_timeout,
         load_timeout_s=load_timeout,
         concurrency=concurrency,
         batch_size=batch_size,

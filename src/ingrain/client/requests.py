@@ -53,6 +53,7 @@ def route_call(
     timeout_s: float | None = None,
     repeatable: bool = True,
     request_id: str | None = None,
+    retries: int | None = None,
 ) -> Call[A]:
     """Return the one request of a route.
 
@@ -67,6 +68,7 @@ def route_call(
         repeatable: False if the request is not idempotent: after a lost response, a retry would get 404 or repeat long
             work.
         request_id: The caller's own ``X-Request-Id``.
+        retries: Largest number of retries; None for that of the client's policy.
     """
     given = {**(model.fields() if model is not None else {}), **(fields or {})}
     is_query = method == "GET"
@@ -80,6 +82,7 @@ def route_call(
         timeout_s=timeout_s,
         repeatable=repeatable,
         request_id=checked_request_id(request_id),
+        retries=retries,
     )
 
 

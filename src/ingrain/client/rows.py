@@ -47,6 +47,7 @@ class RowOptions:
         skip_none: True to skip missing items and to return the positions of the others.
         request_id: ``X-Request-Id``; of several requests, all but the first get a number appended.
         progress: True for a progress bar; None to show one on a terminal if the call takes long.
+        retries: Largest number of retries of each request; None for that of the client's policy.
     """
 
     as_numpy: bool
@@ -55,6 +56,7 @@ class RowOptions:
     skip_none: bool = False
     request_id: str | None = None
     progress: bool | None = None
+    retries: int | None = None
 
     @property
     def dtype(self) -> str:
@@ -100,6 +102,7 @@ def row_calls(
             slow_body=encode is not None,
             places=group.places,
             request_id=f"{identity}.{number}" if number else identity,
+            retries=options.retries,
         )
 
     return _mapped(call_of, groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TypeVar
 
 import httpx
@@ -10,11 +11,11 @@ import httpx
 from ingrain.client.call import Call, Reply
 from ingrain.client.failures import Failure, error_of_anothers, error_of_reply
 from ingrain.client.options import Options
+from ingrain.client.retry import Retries
 from ingrain.errors import UnexpectedAnswerError
 
 T = TypeVar("T")
 
-_CONNECT_TIMEOUT_S = 10.0
 # More than one call uses: several calls of one client may run at the same time.
 _CONNECTIONS = 100
 # Requests of one call that are sent or answered before the first result is yielded, per concurrent request. Bounds the
@@ -37,7 +38,13 @@ def window_of(options: Options) -> int:
 def timeout_of(call: Call[object], options: Options) -> httpx.Timeout:
     """Return httpx's timeouts: the call's timeout for the response, none for a connection from the pool."""
     answer_s = call.timeout_s or options.timeout_s
-    return httpx.Timeout(answer_s, connect=min(_CONNECT_TIMEOUT_S, answer_s), pool=None)
+    return httpx.Timeout(answer_s, connect=min(options.connect_timeout_s, answer_s), pool=None)
+
+
+def retries_of(call: Call[object], options: Options) -> Retries:
+    """Return the count of a call's failures, with the client's policy and the call's own number of retries."""
+    policy = options.retry if call.retries is None else replace(options.retry, most=call.retries)
+    return Retries(policy, repeatable=call.repeatable)
 
 
 def url_of(call: Call[object], options: Options) -> str:

@@ -24,16 +24,17 @@ class EmbedBoth(AsyncCaller):
         name: str,
         text: AsyncTexts | None = None,
         image: AsyncPictures | None = None,
-        *,
         normalize: bool = True,
         n_dims: int | None = None,
+        image_download_headers: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        *,
         prompt: str | None = None,
         prompt_name: str | None = None,
         input_type: InputType | None = None,
         truncate: bool = True,
         token_counts: bool = False,
         output_dtype: OutputDtype | None = None,
-        image_download_headers: Mapping[str, str] | None = None,
         shrink: bool = False,
         skip_none: bool = False,
         library: Library | None = None,
@@ -64,6 +65,7 @@ class EmbedBoth(AsyncCaller):
             skip_none=skip_none,
             request_id=request_id,
             progress=progress,
+            retries=retries,
         )
         text_job = image_job = None
         if text is not None:

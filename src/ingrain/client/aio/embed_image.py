@@ -19,12 +19,13 @@ class EmbedImage(AsyncCaller):
     async def embed_image(
         self,
         name: str,
-        image: AsyncPictures,
-        *,
+        image: AsyncPictures = (),
         normalize: bool = True,
         n_dims: int | None = None,
-        output_dtype: OutputDtype | None = None,
         image_download_headers: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        *,
+        output_dtype: OutputDtype | None = None,
         shrink: bool = False,
         skip_none: bool = False,
         library: Library | None = None,
@@ -44,6 +45,7 @@ class EmbedImage(AsyncCaller):
             n_dims: Keep only the first dimensions, before normalizing.
             output_dtype: ``binary`` or ``ubinary``, one bit a dimension; else floats.
             image_download_headers: Headers that the server fetches URLs with.
+            retries: Largest number of retries of each request; None for that of the client's policy.
             shrink: Apply the model's own resizing before large images are sent; the model gets exactly the same
                 pixels. Needs Pillow on the client, and the model plane.
             skip_none: Skip missing items (None, NaN) instead of refusing them; ``positions`` has the others' indices.
@@ -72,6 +74,7 @@ class EmbedImage(AsyncCaller):
             skip_none=skip_none,
             request_id=request_id,
             progress=progress,
+            retries=retries,
         )
         calls = picture_calls("embed_image", model, pictures, fields, options, await self._shrink(model, shrink))
         return await self._run(RowsJob(calls, pictures, "pictures", options, embeddings_of))

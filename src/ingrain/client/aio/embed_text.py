@@ -19,10 +19,11 @@ class EmbedText(AsyncCaller):
     async def embed_text(
         self,
         name: str,
-        text: AsyncTexts,
-        *,
+        text: AsyncTexts = (),
         normalize: bool = True,
         n_dims: int | None = None,
+        retries: int | None = None,
+        *,
         prompt: str | None = None,
         prompt_name: str | None = None,
         input_type: InputType | None = None,
@@ -45,6 +46,7 @@ class EmbedText(AsyncCaller):
                 is read as requests are sent. No texts give an empty result without a request.
             normalize: Bring each vector to unit length.
             n_dims: Keep only the first dimensions, before normalizing.
+            retries: Largest number of retries of each request; None for that of the client's policy.
             prompt: Put before every text; empty for no prompt, not even the model's default.
             prompt_name: Name of one of the model's own prompts, to put before every text.
             input_type: ``query`` or ``document``: the model's prompt of that name, if it has one.
@@ -77,6 +79,7 @@ class EmbedText(AsyncCaller):
             skip_none=skip_none,
             request_id=request_id,
             progress=progress,
+            retries=retries,
         )
         calls = text_calls("embed_text", model, texts, fields, options, self._options.batch_size)
         return await self._run(RowsJob(calls, texts, "texts", options, embeddings_of))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ingrain.api import types
+from ingrain.client.aio.caller import AsyncCaller
 from ingrain.client.aio.classify_image import ClassifyImage
 from ingrain.client.aio.embed_both import EmbedBoth
 from ingrain.client.aio.embed_image import EmbedImage
@@ -41,6 +42,16 @@ def _of_model(
     return call
 
 
+def _connect(given: Any, requestor: Any = None, **options: Any) -> AsyncClient:
+    """Return a client for a model that the caller made of a ``PyCURLEngine`` and the arguments of a client."""
+    from ingrain.client.aio.client import AsyncClient
+
+    engine = given or requestor
+    if engine is not None:
+        options |= {name: getattr(engine, name) for name in ("timeout", "connect_timeout", "header", "user_agent")}
+    return AsyncClient(**options)
+
+
 class AsyncModel:
     """One model of a server; its methods call those of the client that created it.
 
@@ -51,9 +62,15 @@ class AsyncModel:
     """
 
     def __init__(
-        self, client: AsyncClient, name: str, library: Library | None = None, pretrained: str | None = None
+        self,
+        client: AsyncClient | None = None,
+        name: str = "",
+        library: Library | None = None,
+        pretrained: str | None = None,
+        **connection: Any,
     ) -> None:
-        self._client = client
+        # The first generation of clients made models of an engine and of addresses.
+        self._client = client if isinstance(client, AsyncCaller) and not connection else _connect(client, **connection)
         self.name = name
         self.library = library
         self.pretrained = pretrained

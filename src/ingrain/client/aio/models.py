@@ -65,7 +65,7 @@ class Models(AsyncCaller):
         return await self._load("download_custom_model", None, body)
 
     async def unload_model(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self, name: str, pretrained: str | None = None, *, library: Library | None = None
     ) -> types.MessageAnswer:
         """Unload a model; it stays in the repository."""
         call = route_call(
@@ -74,7 +74,7 @@ class Models(AsyncCaller):
         return await self._send(call)
 
     async def delete_model(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self, name: str, pretrained: str | None = None, *, library: Library | None = None
     ) -> types.MessageAnswer:
         """Unload a model and remove it from the repository."""
         model = ModelName(name, library, pretrained)
@@ -94,7 +94,12 @@ class Models(AsyncCaller):
         )
 
     async def model_embedding_size(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self,
+        name: str,
+        retries: int | None = None,
+        *,
+        library: Library | None = None,
+        pretrained: str | None = None,
     ) -> types.EmbeddingSizeAnswer:
         """Ask for the width of a model's vectors."""
         call = route_call(
@@ -103,11 +108,17 @@ class Models(AsyncCaller):
             ModelName(name, library, pretrained),
             method="GET",
             plane="model",
+            retries=retries,
         )
         return await self._send(call)
 
     async def model_classification_labels(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self,
+        name: str,
+        retries: int | None = None,
+        *,
+        library: Library | None = None,
+        pretrained: str | None = None,
     ) -> types.LabelsAnswer:
         """Ask for the names of a classifier's classes."""
         call = route_call(
@@ -116,6 +127,7 @@ class Models(AsyncCaller):
             ModelName(name, library, pretrained),
             method="GET",
             plane="model",
+            retries=retries,
         )
         return await self._send(call)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from ingrain.api import types
 from ingrain.api.metrics import MetricsAnswer
 from ingrain.client.aio.caller import AsyncCaller
+from ingrain.client.answers import Health
 from ingrain.client.requests import route_call
 
 
 class Server(AsyncCaller):
     """Asks how the server is."""
 
-    async def health(self) -> types.MessageAnswer:
-        """Ask whether the inference plane's process is alive."""
-        return await self._send(route_call("health", types.MessageAnswer, method="GET"))
+    async def health(self) -> Health:
+        """Ask whether the processes of both planes are alive."""
+        inference = await self._send(route_call("health", types.MessageAnswer, method="GET"))
+        return Health(inference, await self.model_server_health())
 
     async def model_server_health(self) -> types.MessageAnswer:
         """Ask whether the model plane's process is alive."""

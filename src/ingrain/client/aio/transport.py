@@ -16,8 +16,7 @@ from ingrain.client.after_fork import check_process, forget_after_fork
 from ingrain.client.call import Call
 from ingrain.client.failures import Failure, error_of_transport
 from ingrain.client.options import Options
-from ingrain.client.retry import Retries
-from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of
+from ingrain.client.sending import pool_limits, read, retries_of, timeout_of, url_of, window_of
 from ingrain.errors import ClientError
 from ingrain.vocabulary import Plane
 
@@ -65,7 +64,7 @@ class AsyncTransport:
             IngrainError: The request failed after all retries.
         """
         body = await _body_of(call)
-        retries = Retries(self._options.retry, repeatable=call.repeatable)
+        retries = retries_of(call, self._options)
         is_alone = False
         while True:
             outcome = await self._try(call, body, is_alone=is_alone)

@@ -19,9 +19,10 @@ class ClassifyImage(Caller):
     def classify_image(
         self,
         name: str,
-        image: Pictures,
-        *,
+        image: Pictures = (),
         image_download_headers: Mapping[str, str] | None = None,
+        retries: int | None = None,
+        *,
         shrink: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
@@ -40,7 +41,11 @@ class ClassifyImage(Caller):
         model, pictures = ModelName(name, library, pretrained), pictures_of(image)
         fields = {**(extra or {}), "imageDownloadHeaders": image_download_headers}
         options = RowOptions(
-            as_numpy=self._as_numpy(return_numpy), may_be_raw=False, request_id=request_id, progress=progress
+            as_numpy=self._as_numpy(return_numpy),
+            may_be_raw=False,
+            request_id=request_id,
+            progress=progress,
+            retries=retries,
         )
         calls = picture_calls("classify_image", model, pictures, fields, options, self._shrink(model, shrink))
         return self._run(RowsJob(calls, pictures, "pictures", options, probabilities_of))

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from ingrain.client.first_generation import headers_of, sent_by
 from ingrain.client.options import make_options
 from ingrain.client.retry import RetryPolicy
 from ingrain.client.sync.classify_image import ClassifyImage
@@ -47,6 +48,9 @@ class Client(
         inference_server_url: Address of the inference plane. Default: INGRAIN_INFERENCE_URL, else port 8686 here.
         model_server_url: Address of the model plane. Default: INGRAIN_MODEL_URL, else port 8687 here.
         timeout: Timeout of a response in seconds.
+        connect_timeout: Timeout of a connection in seconds, at most ``timeout``.
+        header: Deprecated: further headers as lines (``Name: value``); use ``headers``.
+        user_agent: Deprecated: the header ``User-Agent``; use ``headers``.
         load_timeout: Timeout in seconds for loading a model, which may include its conversion.
         return_numpy: True for vectors as float32 arrays, sent as raw numbers; False for lists of floats.
         api_key: Key for both planes. Default: INGRAIN_API_KEY.
@@ -67,10 +71,13 @@ class Client(
         self,
         inference_server_url: str | None = None,
         model_server_url: str | None = None,
-        *,
         timeout: float = 120.0,
-        load_timeout: float = 3600.0,
+        connect_timeout: float = 10.0,
+        header: Sequence[str] | None = None,
+        user_agent: str | None = None,
         return_numpy: bool = False,
+        *,
+        load_timeout: float = 3600.0,
         api_key: str | None = None,
         model_api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -84,11 +91,12 @@ class Client(
             inference_server_url=inference_server_url,
             model_server_url=model_server_url,
             timeout=timeout,
+            connect_timeout=connect_timeout,
             load_timeout=load_timeout,
             return_numpy=return_numpy,
             api_key=api_key,
             model_api_key=model_api_key,
-            headers=headers,
+            headers={**headers_of(header), **sent_by(user_agent), **(headers or {})},
             concurrency=concurrency,
             batch_size=batch_size,
             retry=retry,

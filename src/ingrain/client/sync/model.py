@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ingrain.api import types
 from ingrain.client.requests import ModelName
+from ingrain.client.sync.caller import Caller
 from ingrain.client.sync.classify_image import ClassifyImage
 from ingrain.client.sync.embed_both import EmbedBoth
 from ingrain.client.sync.embed_image import EmbedImage
@@ -42,6 +43,16 @@ def _of_model(
     return call
 
 
+def _connect(given: Any, requestor: Any = None, **options: Any) -> Client:
+    """Return a client for a model that the caller made of a ``PyCURLEngine`` and the arguments of a client."""
+    from ingrain.client.sync.client import Client
+
+    engine = given or requestor
+    if engine is not None:
+        options |= {name: getattr(engine, name) for name in ("timeout", "connect_timeout", "header", "user_agent")}
+    return Client(**options)
+
+
 class Model:
     """One model of a server; its methods call those of the client that created it.
 
@@ -52,9 +63,15 @@ class Model:
     """
 
     def __init__(
-        self, client: Client, name: str, library: Library | None = None, pretrained: str | None = None
+        self,
+        client: Client | None = None,
+        name: str = "",
+        library: Library | None = None,
+        pretrained: str | None = None,
+        **connection: Any,
     ) -> None:
-        self._client = client
+        # The first generation of clients made models of an engine and of addresses.
+        self._client = client if isinstance(client, Caller) and not connection else _connect(client, **connection)
         self.name = name
         self.library = library
         self.pretrained = pretrained

@@ -66,7 +66,7 @@ class Models(Caller):
         return self._load("download_custom_model", None, body)
 
     def unload_model(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self, name: str, pretrained: str | None = None, *, library: Library | None = None
     ) -> types.MessageAnswer:
         """Unload a model; it stays in the repository."""
         call = route_call(
@@ -75,7 +75,7 @@ class Models(Caller):
         return self._send(call)
 
     def delete_model(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self, name: str, pretrained: str | None = None, *, library: Library | None = None
     ) -> types.MessageAnswer:
         """Unload a model and remove it from the repository."""
         model = ModelName(name, library, pretrained)
@@ -93,7 +93,12 @@ class Models(Caller):
         return self._send(route_call("repository_models", types.RepositoryModelsAnswer, method="GET", plane="model"))
 
     def model_embedding_size(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self,
+        name: str,
+        retries: int | None = None,
+        *,
+        library: Library | None = None,
+        pretrained: str | None = None,
     ) -> types.EmbeddingSizeAnswer:
         """Ask for the width of a model's vectors."""
         call = route_call(
@@ -102,11 +107,17 @@ class Models(Caller):
             ModelName(name, library, pretrained),
             method="GET",
             plane="model",
+            retries=retries,
         )
         return self._send(call)
 
     def model_classification_labels(
-        self, name: str, *, library: Library | None = None, pretrained: str | None = None
+        self,
+        name: str,
+        retries: int | None = None,
+        *,
+        library: Library | None = None,
+        pretrained: str | None = None,
     ) -> types.LabelsAnswer:
         """Ask for the names of a classifier's classes."""
         call = route_call(
@@ -115,6 +126,7 @@ class Models(Caller):
             ModelName(name, library, pretrained),
             method="GET",
             plane="model",
+            retries=retries,
         )
         return self._send(call)
 

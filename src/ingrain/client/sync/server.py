@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ingrain.api import types
 from ingrain.api.metrics import MetricsAnswer
+from ingrain.client.answers import Health
 from ingrain.client.requests import route_call
 from ingrain.client.sync.caller import Caller
 
@@ -12,9 +13,10 @@ from ingrain.client.sync.caller import Caller
 class Server(Caller):
     """Asks how the server is."""
 
-    def health(self) -> types.MessageAnswer:
-        """Ask whether the inference plane's process is alive."""
-        return self._send(route_call("health", types.MessageAnswer, method="GET"))
+    def health(self) -> Health:
+        """Ask whether the processes of both planes are alive."""
+        inference = self._send(route_call("health", types.MessageAnswer, method="GET"))
+        return Health(inference, self.model_server_health())
 
     def model_server_health(self) -> types.MessageAnswer:
         """Ask whether the model plane's process is alive."""

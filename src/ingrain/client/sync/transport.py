@@ -16,8 +16,7 @@ from ingrain.client.after_fork import check_process, forget_after_fork
 from ingrain.client.call import Call
 from ingrain.client.failures import Failure, error_of_transport
 from ingrain.client.options import Options
-from ingrain.client.retry import Retries
-from ingrain.client.sending import pool_limits, read, timeout_of, url_of, window_of
+from ingrain.client.sending import pool_limits, read, retries_of, timeout_of, url_of, window_of
 from ingrain.errors import ClientError, InvalidRequestError
 from ingrain.vocabulary import Plane
 
@@ -67,7 +66,7 @@ class SyncTransport:
         """
         given_up = given_up or threading.Event()
         body = call.body() if call.body is not None else None
-        retries = Retries(self._options.retry, repeatable=call.repeatable)
+        retries = retries_of(call, self._options)
         is_alone = False
         while True:
             outcome = self._try(call, body, is_alone=is_alone)

@@ -1,0 +1,8 @@
+"""The errors of the first generation of clients: every error of Ingrain is an ``IngrainWebException``."""
+
+from __future__ import annotations
+
+from ingrain.client.first_generation import error_factory as error_factory
+from ingrain.errors import IngrainError as IngrainWebException
+
+__all__ = ["IngrainWebException", "error_factory"]
