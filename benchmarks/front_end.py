@@ -114,8 +114,8 @@ def main() -> None:
         sources = {"frontEnd": _THIS} | ({"other": options.other} if options.other else {})
         for name, source in sources.items():
             ports = free_ports(2)
-            server = stack.enter_context(_null_server(options, source, ports))
-            asyncio.run(_until_ready(ports[0], requests[0]))
+            server = stack.enter_context(null_server(options, ports, source))
+            asyncio.run(until_ready(ports[0], requests[0]))
             loads[name] = Load(server.pid, ports[0], options)
         if options.texts == 1 and not options.other:
             entry = Repository(options.repository.resolve()).find(model_key(options.model, "sentence_transformers"))
@@ -124,7 +124,7 @@ def main() -> None:
             least.start()
             stack.callback(least.join, 10)
             stack.callback(least.terminate)
-            asyncio.run(_until_ready(port, requests[0]))
+            asyncio.run(until_ready(port, requests[0]))
             loads["leastInJson"] = Load(least.pid, port, options)
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         for number in range(options.rounds):
@@ -156,7 +156,7 @@ def _requests(options: argparse.Namespace) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def _null_server(options: argparse.Namespace, source: Path, ports: list[int]) -> Iterator[subprocess.Popen]:
+def null_server(options: argparse.Namespace, ports: list[int], source: Path = _THIS) -> Iterator[subprocess.Popen]:
     """Run a version of the server on one core, with the null engine."""
     flags = {
         "repository": options.repository,
@@ -194,7 +194,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _until_ready(port: int, request: bytes) -> None:
+async def until_ready(port: int, request: bytes) -> None:
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         await asyncio.sleep(0.2)

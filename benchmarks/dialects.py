@@ -1,0 +1,75 @@
+"""Measures what a request costs the front end in each dialect, in turn with Ingrain's own API.
+
+The real server runs on one core with an engine that responds at once, as in ``front_end.py``; each round asks for the
+same short texts in every dialect, in another order. The ratios compare CPU time per request, and compare dialects that
+write floats with the native route that does, so that the encoding of the vectors does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+from collections.abc import Callable
+
+from bare import median
+from front_end import Load, null_server, until_ready
+from ingrain.bench.load import http_request
+from ingrain.bench.texts import make_texts
+from measure import common_options, print_report
+from server import free_ports
+
+_NATIVE = "native"
+Body = Callable[[str, str], tuple[str, dict[str, object]]]
+_DIALECTS: dict[str, Body] = {
+    _NATIVE: lambda model, text: ("/embed_text", {"name": model, "text": text}),
+    "OpenAI": lambda model, text: ("/v1/embeddings", {"model": model, "input": text}),
+    "TEI": lambda model, text: (f"/tei/{model}/embed", {"inputs": text}),
+    "Cohere": lambda model, text: (
+        "/v2/embed",
+        {"model": model, "texts": [text], "input_type": "search_document", "embedding_types": ["float"]},
+    ),
+    "Ollama": lambda model, text: ("/api/embed", {"model": model, "input": text}),
+    "Jina": lambda model, text: ("/v1/embeddings", {"model": model, "input": [{"text": text}]}),
+    "Voyage": lambda model, text: ("/v1/embeddings", {"model": model, "input": [text], "input_type": "document"}),
+    "Infinity": lambda model, text: ("/embeddings", {"model": model, "input": [text]}),
+    "KServe": lambda model, text: (
+        f"/v2/models/{model}/infer",
+        {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]},
+    ),
+}
+
+
+def main() -> None:
+    options = _options()
+    texts = make_texts("query", 5_000)
+    ports = free_ports(2)
+    with null_server(options, ports) as server:
+        native = [http_request(*_DIALECTS[_NATIVE](options.model, text)) for text in texts]
+        asyncio.run(until_ready(ports[0], native[0]))
+        loads = {name: Load(server.pid, ports[0], options) for name in options.dialects or _DIALECTS}
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        for number in range(options.rounds):
+            random.shuffle(texts)
+            for name in random.sample(list(loads), len(loads)):
+                requests = [http_request(*_DIALECTS[name](options.model, text)) for text in texts]
+                print(f"round {number + 1}, {name}: {loads[name].run(requests)}", flush=True)
+    report = {name: load.report() for name, load in loads.items()}
+    for name, one in report.items():
+        costs = [own / native for own, native in zip(loads[name].costs_us, loads[_NATIVE].costs_us, strict=True)]
+        one["cpuToNative"] = round(median(costs), 3)
+    print_report({"clients": options.clients, "dialects": report}, options.output)
+
+
+def _options() -> argparse.Namespace:
+    parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0)
+    parser.add_argument("--dialects", nargs="*", default=[], help=f"some of {', '.join(_DIALECTS)}; all by default")
+    options = parser.parse_args()
+    options.dialects = [_NATIVE, *(name for name in options.dialects if name != _NATIVE)] if options.dialects else []
+    options.answers, options.texts, options.max_batch_size, options.cache_bytes = "json", 1, 0, 0
+    return options
+
+
+if __name__ == "__main__":
+    main()
