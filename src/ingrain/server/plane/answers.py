@@ -30,8 +30,8 @@ def struct_answer(body: msgspec.Struct, status: int = 200) -> Response:
     return Response(_encoder.encode(body), status)
 
 
-def array_answer(body: dict[str, object]) -> Response:
-    """Encode a response body with numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
+def array_answer(body: object) -> Response:
+    """Encode a response body that is, or holds, numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
     return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ingrain.errors import InvalidRequestError, ModelNotLoadedError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName
@@ -9,19 +11,24 @@ from ingrain.server.plane.services import Services
 from ingrain.vocabulary import Role
 
 
-def default_model(services: Services, *roles: Role, param: str = "model") -> ModelName:
+def default_model(
+    services: Services, *roles: Role, param: str = "model", fits: Callable[[LoadedModel], bool] = lambda _: True
+) -> ModelName:
     """Return the model for a request that names none: a configured one, else the only loaded one that can do the task.
 
     Args:
         services: Services of the plane.
         roles: Roles of graphs, of which the model must have one.
         param: Field in which a request of this dialect names a model, for errors.
+        fits: Whether a model that has such a graph can do the task.
 
     Raises:
         ModelNotLoadedError: No loaded model can do the task.
         InvalidRequestError: Several can, and none of them is configured.
     """
-    able = [model for model in services.registry.loaded() if any(role in model.queues for role in roles)]
+    able = [
+        model for model in services.registry.loaded() if any(role in model.queues for role in roles) and fits(model)
+    ]
     by_name = {model.manifest.name: model for model in able}
     for name in services.limits.default_models:
         if name in by_name:

@@ -23,6 +23,8 @@ _STATUS_TEXT = {
     408: "The request did not arrive in time.",
     413: "The body, the number of items or a text exceeds its limit.",
     415: "The body has a type or an encoding that the route does not take.",
+    422: "A field of the body, or a text, cannot be used.",
+    424: "The model cannot do this, or failed on it.",
     429: "The queue is full, or the server holds too many bodies; try again after `Retry-After` seconds.",
     500: "The server failed on this request.",
     503: "The engine does not answer or the model is still loading; try again after `Retry-After` seconds.",

@@ -134,6 +134,6 @@ def inference_route(name: str, handler: Handler, summary: str, request: type, an
         answer=answer,
         scope="infer",
         limited=True,
-        errors=(400, 404, 413, 429, 503, 504),
+        errors=fields.pop("errors", (400, 404, 413, 429, 503, 504)),
         **fields,
     )
