@@ -26,7 +26,7 @@ def test_every_route_is_documented():
     document = openapi_document(DIALECTS)
     for route in ROUTES:
         operation = document["paths"][route.path][route.method.lower()]
-        assert operation["operationId"] == route.name
+        assert operation["operationId"] == route.name or f": {route.summary}" in operation["description"]
 
 
 def test_every_reference_leads_to_a_schema():
@@ -53,7 +53,8 @@ def test_each_body_has_an_example_that_its_type_takes(plane):
     for route in ROUTES:
         if route.plane == plane and route.request is not None and route.name != "download_custom_model":
             operation = document["paths"][route.path][route.method.lower()]
-            example = operation["requestBody"]["content"]["application/json"]["example"]
+            shared = operation["operationId"] != route.name  # with another dialect, whose example is in the document
+            example = route.example if shared else operation["requestBody"]["content"]["application/json"]["example"]
             assert msgspec.convert(dict(example), route.request)
 
 

@@ -64,24 +64,33 @@ def _section(method: str, path: str, operation: dict[str, Any], schemas: dict[st
         (f"{parameter['name']} ({parameter['in']})", "string", parameter["required"], parameter["description"])
         for parameter in operation.get("parameters", [])
     ]
-    if "requestBody" in operation:
-        schema = _schema(operation["requestBody"], schemas)
-        required = schema.get("required", [])
-        rows += [
+    # Of several dialects with the same path each has a body of its own.
+    bodies = _shapes(operation["requestBody"], schemas) if "requestBody" in operation else [{}]
+    for body in bodies:
+        required = body.get("required", [])
+        fields = [
             (name, type_name(field), name in required, field.get("description", ""))
-            for name, field in schema["properties"].items()
+            for name, field in body.get("properties", {}).items()
         ]
-    if rows:
-        lines.append("| field | type | | meaning |\n| --- | --- | --- | --- |")
-        lines += [
-            f"| `{name}` | {kind} | {'required' if needed else ''} | {meaning} |"
-            for name, kind, needed, meaning in rows
-        ]
-    answer = _schema(operation["responses"]["200"], schemas)["properties"]
-    fields = ", ".join(f"`{name}` ({type_name(field)})" for name, field in answer.items())
-    statuses = ", ".join(status for status in operation["responses"] if status != "200")
-    lines.append(f"\nAnswers {fields}. Errors: {statuses}.\n")
+        if len(bodies) > 1:
+            lines.append(f"\nA body of type {body['title']}:\n")
+        if rows or fields:
+            lines.append("| field | type | | meaning |\n| --- | --- | --- | --- |")
+            lines += [
+                f"| `{name}` | {kind} | {'required' if needed else ''} | {meaning} |"
+                for name, kind, needed, meaning in [*rows, *fields]
+            ]
+    answers = " or ".join(map(_described, _shapes(operation["responses"]["200"], schemas))) or "no JSON"
+    statuses = ", ".join(status for status in sorted(operation["responses"]) if status != "200")
+    lines.append(f"\nAnswers {answers}. Errors: {statuses}.\n")
     return "\n".join(lines)
+
+
+def _described(schema: dict[str, Any]) -> str:
+    """Return an answer in words: its fields, or its type if it is no object."""
+    if "properties" not in schema:
+        return type_name(schema)
+    return ", ".join(f"`{name}` ({type_name(field)})" for name, field in schema["properties"].items())
 
 
 def _errors(document: dict[str, Any]) -> str:
@@ -89,22 +98,25 @@ def _errors(document: dict[str, Any]) -> str:
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
-                if response["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer"):
+                shapes = _shapes(response, document["components"]["schemas"])
+                if any(shape.get("title") == "ErrorAnswer" for shape in shapes):
                     meanings[status] = response["description"]
     rows = "\n".join(f"| {status} | {meanings[status]} |" for status in sorted(meanings))
     return (
         "## Errors\n\nEvery error has the body "
         '`{"message": …, "error": {"code", "message", "param", "requestId", …}}`; `param` is the path of the field at '
         'fault; below `/v1/` it is OpenAI\'s, `{"error": {"message", "type", "param", "code", …}}`. '
-        "`X-Request-Id` is taken from the request, or made up, and is on every answer.\n\n"
+        "The other dialects have their own, on their pages. `X-Request-Id` is taken from the request, or made up, and is on every answer.\n\n"
         f"| status | when |\n| --- | --- |\n{rows}\n"
     )
 
 
-def _schema(holder: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    reference: str = holder["content"]["application/json"]["schema"]["$ref"]
-    schema: dict[str, Any] = schemas[reference.rsplit("/", 1)[1]]
-    return schema
+def _shapes(holder: dict[str, Any], schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the schemas of a body, several if dialects share the path; none if it is not JSON."""
+    schema = holder["content"].get("application/json", {}).get("schema")
+    if schema is None:
+        return []
+    return [schemas[one["$ref"].rsplit("/", 1)[1]] if "$ref" in one else one for one in schema.get("anyOf", (schema,))]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ def struct_answer(body: msgspec.Struct, status: int = 200) -> Response:
     return Response(_encoder.encode(body), status)
 
 
+def typed_answer(body: object) -> Response:
+    """Encode a response body of any type that msgspec knows."""
+    return Response(_encoder.encode(body))
+
+
 def array_answer(body: object) -> Response:
     """Encode a response body that is, or holds, numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
     return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))

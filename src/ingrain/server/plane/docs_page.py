@@ -57,7 +57,10 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
 
 
 def _fields(holder: dict[str, Any], schemas: dict[str, Any]) -> str:
-    schema = holder["content"]["application/json"]["schema"]
+    content = holder["content"].get("application/json")
+    if content is None:
+        return "<p>No JSON.</p>"
+    schema = content["schema"]
     return " or ".join(_table(one, schemas) for one in schema.get("anyOf", (schema,)))
 
 

@@ -99,8 +99,8 @@ def _operation(
         operation["security"] = [{}, {"key": [route.scope]}]
     if route.request is not None:
         operation["requestBody"] = {"required": True, **_json(references[route.request])}
-        if route.name in BODIES:
-            operation["requestBody"]["content"]["application/json"]["example"] = BODIES[route.name]
+        if (example := route.example or BODIES.get(route.name)) is not None:
+            operation["requestBody"]["content"]["application/json"]["example"] = example
     if "{" in route.path:
         operation["parameters"] = [
             {

@@ -67,6 +67,7 @@ class Route:
         media: Media types of the response besides JSON.
         takes_images: True if the body may hold images, so that a larger limit holds for it.
         takes_forms: True if the body may be multipart/form-data, which ``read_image_body`` reads.
+        example: Example of the body for OpenAPI; None for the one in ``examples.py``.
         told_by: Fields of the body, or names of headers in lower case with a hyphen; a request for this route has one
             of them. Needed if another dialect has a route with the same method and path; a request without any of them
             is for the dialect that comes first in the table.
@@ -89,6 +90,7 @@ class Route:
     media: tuple[str, ...] = ()
     takes_images: bool = False
     takes_forms: bool = False
+    example: Mapping[str, object] | None = None
     told_by: tuple[str, ...] = ()
 
 
