@@ -106,7 +106,8 @@ def _errors(document: dict[str, Any]) -> str:
         "## Errors\n\nEvery error has the body "
         '`{"message": …, "error": {"code", "message", "param", "requestId", …}}`; `param` is the path of the field at '
         'fault; below `/v1/` it is OpenAI\'s, `{"error": {"message", "type", "param", "code", …}}`. '
-        "The other dialects have their own, on their pages. `X-Request-Id` is taken from the request, or made up, and is on every answer.\n\n"
+        "The other dialects have their own, on their pages. "
+        "`X-Request-Id` is taken from the request, or made up, and is on every answer.\n\n"
         f"| status | when |\n| --- | --- |\n{rows}\n"
     )
 

@@ -17,7 +17,7 @@ from ingrain.preprocess.japanese import word_splitter
 from ingrain.preprocess.special_tokens import CutSide, find_special_tokens
 from ingrain.preprocess.text_cleaning import clean_texts
 from ingrain.preprocess.text_start import may_be_cut, start_of
-from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts
+from ingrain.preprocess.tokenized import PlacedToken, TokenizedText, TokenizedTexts
 from ingrain.preprocess.tokenizer_faults import growth_fault, is_tokenizer_failure
 from ingrain.preprocess.word_cache import WordCache
 from ingrain.repository.manifest import TextPreprocess
@@ -310,6 +310,58 @@ class TextPreprocessor:
                 )
         taken = (self._special.add(row, cut_side) for row in rows)
         return [TokenizedText.of(self._zero(ids), type_ids, cut_tokens=cut) for ids, type_ids, cut in taken]
+
+    def place_tokens(self, text: str, *, prompt: str | None = None, with_special: bool = True) -> list[PlacedToken]:
+        """Return all tokens of a text, however long it is, with their places in the cleaned text.
+
+        Args:
+            text: The text.
+            prompt: As in ``encode``.
+            with_special: False to leave out the special tokens around the text.
+
+        Raises:
+            TokenizerError: The tokenizer failed on the text.
+        """
+        try:
+            return self._place_tokens((self.default_prompt if prompt is None else prompt) + text, with_special)
+        except BaseException as error:
+            if not is_tokenizer_failure(error):
+                raise
+            raise TokenizerError(_FAILED) from error
+
+    def _place_tokens(self, text: str, with_special: bool) -> list[PlacedToken]:
+        (text,) = clean_texts([text], self.config.clean)
+        if self._split is not None:
+            text = self._split(text)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        pieces = [encoding, *encoding.overflowing]
+        if self._special.cut_side == "left":
+            pieces.reverse()  # in this case the first piece is the end of the text
+        tokens = [
+            PlacedToken(token, text[start:stop], False, start, stop)
+            for piece in pieces
+            for token, (start, stop) in zip(self._zero(piece.ids), piece.offsets, strict=True)
+        ]
+        if not with_special:
+            return tokens
+        before, behind = (
+            [PlacedToken(token, name, True) for token, name in zip(ids, self.tokens_of(ids), strict=True)]
+            for ids in (self._special.prefix, self._special.suffix)
+        )
+        return [*before, *tokens, *behind]
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Return the text of token ids; ids that are not in the vocabulary are left out.
+
+        Raises:
+            TokenizerError: The tokenizer failed on the ids.
+        """
+        try:
+            return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        except BaseException as error:
+            if not is_tokenizer_failure(error):
+                raise
+            raise TokenizerError("The model's tokenizer failed on token ids.") from error
 
     def tokens_of(self, indices: Sequence[int]) -> list[str]:
         """Return the tokens of some ids; an empty text for an id that has none."""

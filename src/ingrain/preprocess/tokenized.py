@@ -42,6 +42,24 @@ class TokenizedText(msgspec.Struct, frozen=True):
         return cls(pack_ids(ids), pack_ids(type_ids) if any(type_ids) else b"", prompt_tokens, cut_tokens)
 
 
+class PlacedToken(msgspec.Struct, frozen=True):
+    """One token of a text, with the characters that it stands for.
+
+    Attributes:
+        id: Its id.
+        text: The characters; of a special token its name.
+        special: Whether it is one of those that are put around every text.
+        start: Index of its first character in the text, prompt included; None for a special token.
+        stop: Index behind its last character.
+    """
+
+    id: int
+    text: str
+    special: bool
+    start: int | None = None
+    stop: int | None = None
+
+
 class ExpandedText(TokenizedText, frozen=True):
     """A tokenized text of a model with a vector for each token.
 

@@ -1,0 +1,101 @@
+"""Tokenizes texts for callers who want the tokens themselves, and turns token ids back into texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Sized
+from functools import partial
+from typing import TypeVar
+
+from ingrain.errors import ModalityError, TooLargeError
+from ingrain.models.loaded import LoadedModel
+from ingrain.pipeline.pipeline import Pipeline
+from ingrain.pipeline.task import ModelName
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import PlacedToken
+from ingrain.tasks.texts import Texts, check_texts, choose_prompt
+
+Item = TypeVar("Item", bound=Sized)
+Result = TypeVar("Result")
+
+# An answer has some sixty bytes for each token, and a token may be of one character.
+_MOST = 500_000
+# What takes less time than handing it to a thread, and what takes a thread about 10 ms; an item counts as ten more.
+_INLINE, _SLICE, _ITEM = 2_000, 16_000, 10
+
+
+async def tokenize_texts(
+    pipeline: Pipeline, name: ModelName, texts: Texts, *, with_special: bool = True
+) -> list[list[PlacedToken]]:
+    """Return the tokens of each text, also of one that is too long for the model.
+
+    Args:
+        pipeline: Finds the model.
+        name: The model.
+        texts: The texts and their prompt; their truncation does not matter.
+        with_special: False to leave out the special tokens around each text.
+
+    Raises:
+        TooLargeError: There are too many texts or characters.
+        ModalityError: The model takes no text.
+        TokenizerError: The tokenizer failed on a text.
+    """
+    model, tokenizer = await _open(pipeline, name, texts, "characters")
+    prompt = choose_prompt(texts, model, pipeline.limits)
+    work = partial(tokenizer.place_tokens, prompt=prompt, with_special=with_special)
+    return await _each(pipeline, model, work, texts.texts)
+
+
+async def decode_ids(pipeline: Pipeline, name: ModelName, ids: Texts, *, skip_special_tokens: bool = True) -> list[str]:
+    """Return the text of each row of token ids.
+
+    Args:
+        pipeline: Finds the model.
+        name: The model.
+        ids: Token ids of the model's own tokenizer.
+        skip_special_tokens: False to write the special tokens, too.
+
+    Raises:
+        TooLargeError: There are too many rows or ids.
+        ModalityError: The model takes no text.
+        TokenizerError: The tokenizer failed on a row.
+    """
+    model, tokenizer = await _open(pipeline, name, ids, "token ids")
+    work = partial(tokenizer.decode, skip_special_tokens=skip_special_tokens)
+    return await _each(pipeline, model, work, ids.token_ids or ())
+
+
+async def _open(pipeline: Pipeline, name: ModelName, given: Texts, what: str) -> tuple[LoadedModel, TextPreprocessor]:
+    """Check the size of a request, and return its model."""
+    check_texts(pipeline.limits, given)
+    total = sum(map(len, given.texts if given.token_ids is None else given.token_ids))
+    if total > _MOST:
+        raise TooLargeError(
+            f"{given.param} has {total} {what} in all; the limit is {_MOST}. Send fewer at a time.",
+            param=given.param,
+            facts={"limit": _MOST},
+        )
+    model = await pipeline.model(name)
+    if model.text is None:
+        raise ModalityError(f"Model {name.name!r} does not take text, so it has no tokenizer.", param="name")
+    return model, model.text
+
+
+async def _each(
+    pipeline: Pipeline, model: LoadedModel, work: Callable[[Item], Result], items: Sequence[Item]
+) -> list[Result]:
+    """Do the work for each item: here if that is quick, else in slices in the threads for long texts."""
+    if _ITEM * len(items) + sum(map(len, items)) <= _INLINE:
+        return [work(item) for item in items]
+    slices = []
+    first = size = 0
+    for end, item in enumerate(items, 1):
+        size += len(item) + _ITEM
+        if size >= _SLICE or end == len(items):
+            slices.append((partial(_of_some, work, items[first:end]), size))
+            first, size = end, 0
+    done = await model.text_threads.run(slices, timeout_s=pipeline.limits.timeout_s)
+    return [result for some in done for result in some]
+
+
+def _of_some(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [work(item) for item in items]
