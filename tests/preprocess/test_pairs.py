@@ -52,6 +52,19 @@ def test_ids_and_types_are_those_of_the_tokenizer(tokenizers, counts_all):
         assert ids_and_types(item, ours) == (wanted.ids, wanted.type_ids), pair
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_side_that_is_cut_can_be_chosen(tokenizers, side):
+    backend, ours = tokenizers
+    backend.enable_truncation(LIMIT, strategy="longest_first", direction=side)
+    try:
+        pairs = pairs_of_all_lengths()
+        wanted = [backend.encode(*pair) for pair in pairs]
+    finally:
+        backend.enable_truncation(LIMIT, strategy="longest_first", direction=ours.text.cut_side)
+    for pair, item, whole in zip(pairs, ours.encode(pairs, cut_side=side, counts_all=False), wanted, strict=True):
+        assert ids_and_types(item, ours) == (whole.ids, whole.type_ids), pair
+
+
 def test_what_is_cut_off_is_counted(tokenizers):
     backend, ours = tokenizers
     pairs = pairs_of_all_lengths()

@@ -102,7 +102,8 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
     key = model_key(ref.name, ref.library, ref.pretrained)
     timm: Role = "image_encoder" if ref.task == "embed" else "classifier"
     task = "rerank" if ref.name.startswith("cross-encoder/") else ref.task
-    of_texts: Role = "sparse_encoder" if task == "embed_sparse" else "text_encoder"
+    others: dict[str | None, Role] = {"embed_sparse": "sparse_encoder", "embed_tokens": "token_encoder"}
+    of_texts: Role = others.get(task, "text_encoder")
     text_role: Role = "text_scorer" if task in ("rerank", "classify") else of_texts
     labels = LABELS if task != "rerank" else ("LABEL_0",)
     roles = {"sentence_transformers": [text_role], "open_clip": ["text_encoder", "image_encoder"], "timm": [timm]}
@@ -141,7 +142,7 @@ def _stage_graph(folder: Path, key: str, role: Role, labels: tuple[str, ...]) ->
     name = graph_name(key, role)
     (folder / name / "1").mkdir(parents=True)
     (folder / name / "1" / "model.onnx").write_bytes(b"graph " + name.encode())
-    if role in ("text_encoder", "text_scorer", "sparse_encoder"):
+    if role in ("text_encoder", "text_scorer", "sparse_encoder", "token_encoder"):
         inputs = [Tensor(name=tensor, dtype="INT64", shape=(-1, -1)) for tensor in ("input_ids", "attention_mask")]
     else:
         inputs = [Tensor(name="pixel_values", dtype="UINT8", shape=(-1, *IMAGE.size, 3))]
@@ -154,7 +155,7 @@ def _stage_graph(folder: Path, key: str, role: Role, labels: tuple[str, ...]) ->
         name=name,
         role=role,
         inputs=tuple(inputs),
-        outputs=(Tensor(name=output, dtype="FP32", shape=(-1, width)),),
+        outputs=(Tensor(name=output, dtype="FP32", shape=(-1, -1, width) if role == "token_encoder" else (-1, width)),),
         files=(describe_file(folder / name, "1/model.onnx"),),
     )
 

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from ingrain.errors import RepositoryError
 from ingrain.preprocess.id_bytes import ID_BYTES, pack_ids
+from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText
 
@@ -83,7 +84,6 @@ class PairTokenizer:
     def __init__(self, text: TextPreprocessor) -> None:
         self.text = text
         self.template = find_pair_template(text.backend)
-        self._is_cut_left = text.cut_side == "left"
         longest = text.config.max_tokens
         self._type_runs = tuple(pack_ids([kind]) * longest for kind in self.template.text_type_ids)
 
@@ -93,6 +93,7 @@ class PairTokenizer:
         *,
         prompt: str | None = None,
         cut: PairCut = "longest_first",
+        cut_side: CutSide | None = None,
         counts_all: bool = True,
     ) -> list[TokenizedText]:
         """Tokenize pairs, and cut those that are longer than the model's maximum.
@@ -101,6 +102,7 @@ class PairTokenizer:
             pairs: Any number of pairs.
             prompt: Prefix of the first text of every pair; the model's default prompt if None.
             cut: Which text is cut: the longer one until both are equally long, or always the first.
+            cut_side: As in ``TextPreprocessor.encode``.
             counts_all: As in ``TextPreprocessor.encode``.
 
         Returns:
@@ -110,22 +112,24 @@ class PairTokenizer:
             TokenizerError: The tokenizer failed on one of the texts.
         """
         before = self.text.default_prompt if prompt is None else prompt
-        firsts = self._distinct([before + first for first, _ in pairs], counts_all=counts_all)
+        side = cut_side or self.text.cut_side
+        firsts = self._distinct([before + first for first, _ in pairs], side, counts_all=counts_all)
         # A start of the second text says whether it is longer than the first one only if that is not too long itself.
         longest = max(map(_total, firsts.values()), default=0)
         counts_all = counts_all or cut != "longest_first" or longest > self.text.config.max_tokens
-        seconds = self._distinct([second for _, second in pairs], counts_all=counts_all)
-        return [self._join(firsts[before + first], seconds[second], cut) for first, second in pairs]
+        seconds = self._distinct([second for _, second in pairs], side, counts_all=counts_all)
+        return [self._join(firsts[before + first], seconds[second], cut, side) for first, second in pairs]
 
-    def _distinct(self, texts: Sequence[str], *, counts_all: bool) -> dict[str, TokenizedText]:
+    def _distinct(self, texts: Sequence[str], side: CutSide, *, counts_all: bool) -> dict[str, TokenizedText]:
         distinct = list(dict.fromkeys(texts))
-        return dict(zip(distinct, self.text.encode_bare(distinct, counts_all=counts_all), strict=True))
+        items = self.text.encode_bare(distinct, cut_side=side, counts_all=counts_all)
+        return dict(zip(distinct, items, strict=True))
 
-    def _join(self, first: TokenizedText, second: TokenizedText, cut: PairCut) -> TokenizedText:
+    def _join(self, first: TokenizedText, second: TokenizedText, cut: PairCut, side: CutSide) -> TokenizedText:
         totals = _total(first), _total(second)
         room = max(0, self.text.config.max_tokens - self.template.count)
         kept = _shares(*totals, room, cut)
-        a, b = (self._keep(part.packed_ids, count) for part, count in zip((first, second), kept, strict=True))
+        a, b = (_keep(part.packed_ids, count, side) for part, count in zip((first, second), kept, strict=True))
         before, between, behind = self.template.ids
         type_ids = b""
         if self.template.has_type_ids:
@@ -135,9 +139,10 @@ class PairTokenizer:
             )
         return TokenizedText(b"".join((before, a, between, b, behind)), type_ids, 0, sum(totals) - sum(kept))
 
-    def _keep(self, packed: bytes, count: int) -> bytes:
-        size = ID_BYTES * count
-        return packed[len(packed) - size :] if self._is_cut_left else packed[:size]
+
+def _keep(packed: bytes, count: int, side: CutSide) -> bytes:
+    size = ID_BYTES * count
+    return packed[len(packed) - size :] if side == "left" else packed[:size]
 
 
 def _total(text: TokenizedText) -> int:

@@ -156,11 +156,14 @@ class TextPreprocessor:
             return found
         return self.encode(texts, prompt=prompt, cut_side=cut_side, counts_all=counts_all)
 
-    def encode_bare(self, texts: Sequence[str], *, counts_all: bool = True) -> list[TokenizedText]:
+    def encode_bare(
+        self, texts: Sequence[str], *, cut_side: CutSide | None = None, counts_all: bool = True
+    ) -> list[TokenizedText]:
         """Tokenize texts without special tokens and without a prompt, for sequences of several texts.
 
         Args:
             texts: Any number of texts.
+            cut_side: As in ``encode``.
             counts_all: As in ``encode``.
 
         Returns:
@@ -170,13 +173,13 @@ class TextPreprocessor:
             TokenizerError: The tokenizer failed on one of the texts.
         """
         try:
-            return self._encode_bare(clean_texts(texts, self.config.clean), counts_all=counts_all)
+            return self._encode_bare(clean_texts(texts, self.config.clean), cut_side or self.cut_side, counts_all)
         except BaseException as error:
             if not is_tokenizer_failure(error):
                 raise
             raise TokenizerError(_FAILED) from error
 
-    def _encode_bare(self, texts: Sequence[str], *, counts_all: bool) -> list[TokenizedText]:
+    def _encode_bare(self, texts: Sequence[str], cut_side: CutSide, counts_all: bool) -> list[TokenizedText]:
         items, cache, longest = [], self._word_cache, self.config.max_tokens
         before, behind = (ID_BYTES * len(ids) for ids in (self._special.prefix, self._special.suffix))
         for text in texts:
@@ -187,11 +190,14 @@ class TextPreprocessor:
                     continue
             if self._split is not None:
                 text = self._split(text)
-            only_start = not counts_all and self.may_be_cut and self.cut_side == "right"
+            only_start = not counts_all and self.may_be_cut and self.cut_side == cut_side == "right"
             encode = self._encode_starts if only_start else self._encode
             (encoding,) = encode([text], add_special_tokens=False)
-            cut_tokens = sum(map(len, encoding.overflowing))
-            items.append(TokenizedText.of(self._zero(encoding.ids), cut_tokens=cut_tokens))
+            row, cut_tokens = encoding.ids, sum(map(len, encoding.overflowing))
+            if cut_tokens and cut_side != self.cut_side:
+                whole = [token for piece in self._pieces(encoding) for token in piece.ids]
+                row = whole[-longest:] if cut_side == "left" else whole[:longest]
+            items.append(TokenizedText.of(self._zero(row), cut_tokens=cut_tokens))
         return items
 
     @property
@@ -276,11 +282,15 @@ class TextPreprocessor:
 
     def _own_ids(self, encoding: Encoding) -> list[int]:
         """Return all ids of a text that the tokenizer has cut into pieces, without the special tokens of the pieces."""
+        first, last = len(self._special.prefix), len(self._special.suffix)
+        return [token for piece in self._pieces(encoding) for token in piece.ids[first : len(piece.ids) - last]]
+
+    def _pieces(self, encoding: Encoding) -> list[Encoding]:
+        """Return the pieces into which the tokenizer has cut a text, in the order of the text."""
         pieces = [encoding, *encoding.overflowing]
         if self._special.cut_side == "left":
             pieces.reverse()  # in this case the first piece is the end of the text
-        first, last = len(self._special.prefix), len(self._special.suffix)
-        return [token for piece in pieces for token in piece.ids[first : len(piece.ids) - last]]
+        return pieces
 
     def take_ids(
         self, rows: Sequence[Sequence[int]], *, name: Callable[[int], str], cut_side: CutSide | None = None
@@ -334,12 +344,9 @@ class TextPreprocessor:
         if self._split is not None:
             text = self._split(text)
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        pieces = [encoding, *encoding.overflowing]
-        if self._special.cut_side == "left":
-            pieces.reverse()  # in this case the first piece is the end of the text
         tokens = [
             PlacedToken(token, text[start:stop], False, start, stop)
-            for piece in pieces
+            for piece in self._pieces(encoding)
             for token, (start, stop) in zip(self._zero(piece.ids), piece.offsets, strict=True)
         ]
         if not with_special:

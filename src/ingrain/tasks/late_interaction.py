@@ -32,14 +32,14 @@ async def score_by_late_interaction(
         pipeline: Runs the tasks.
         name: A late-interaction model.
         query: The query, one text; its prompt, if any, takes the place of the model's prompt for queries. Its
-            ``truncate`` is that of the documents, too.
+            truncation is that of the documents, too.
         documents: The documents.
 
     Returns:
         The scores, float32 ``[N]``, and the tokenized documents.
     """
     started = time.monotonic()
-    documents = msgspec.structs.replace(documents, truncate=query.truncate)
+    documents = msgspec.structs.replace(documents, truncate=query.truncate, cut_side=query.cut_side)
     asked = await pipeline.run(_of(name, query, "query"), started=started)
     function = (await pipeline.model(name)).manifest.late_interaction or "maxsim"
     scores: list[Rows] = []

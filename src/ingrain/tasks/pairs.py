@@ -25,7 +25,8 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs of texts of a request.
 
     Attributes:
-        firsts: The first text of each pair, or a single one that all pairs share; its prompt is put before it.
+        firsts: The first text of each pair, or a single one that all pairs share; its prompt is put before it. Whether
+            and on which side they are truncated holds for the second texts, too.
         seconds: The second text of each pair.
         cut: Which text is cut if a pair is too long.
     """
@@ -107,7 +108,13 @@ async def tokenize_in_slices(
 def _tokenize_some(
     pairs: Pairs, prompt: str | None, tokenizer: PairTokenizer, start: int, end: int
 ) -> list[TokenizedText]:
-    encode = partial(tokenizer.encode, prompt=prompt, cut=pairs.cut, counts_all=not pairs.firsts.truncate)
+    encode = partial(
+        tokenizer.encode,
+        prompt=prompt,
+        cut=pairs.cut,
+        cut_side=pairs.firsts.cut_side,
+        counts_all=not pairs.firsts.truncate,
+    )
     given = pairs.of(start, end)
     try:
         items = encode(given)

@@ -180,7 +180,12 @@ class FakeEngine:
         ids = inputs.get("input_ids")
         if ids is not None and self.poison_id is not None and bool((ids == self.poison_id).any()):
             raise InferenceError(f"graph {graph.name!r} failed on the batch")
-        outputs = _entries(graph, inputs) if ROLES[graph.role].gives_entries else self._all_vectors(graph, inputs)
+        if ROLES[graph.role].gives_entries:
+            outputs = _entries(graph, inputs)
+        elif ROLES[graph.role].gives_token_vectors:
+            outputs = _token_vectors(graph, inputs)
+        else:
+            outputs = self._all_vectors(graph, inputs)
         shape = inputs[graph.inputs[0].name].shape
         if self.batch_s is not None:
             layout = self.layouts[graph.name]
@@ -211,6 +216,13 @@ def _entries(graph: Graph, inputs: Arrays) -> dict[str, Array]:
     ids, (values, indices) = inputs["input_ids"], graph.outputs
     weights = inputs["attention_mask"].astype(np.float32) * (1 + ids.astype(np.int64) % 7)
     return {values.name: weights.astype(np.float32), indices.name: ids.astype(np.int32)}
+
+
+def _token_vectors(graph: Graph, inputs: Arrays) -> dict[str, Array]:
+    """Return a vector for each token, which follows from its id and its place."""
+    ids, (output,) = inputs["input_ids"].astype(np.uint64), graph.outputs
+    seeds = _mix(ids * np.uint64(1 << 20) + np.arange(ids.shape[1], dtype=np.uint64))
+    return {output.name: _spread(seeds.ravel(), output.shape[-1]).reshape(*ids.shape, -1)}
 
 
 def _check(graph: Graph, inputs: Arrays) -> None:

@@ -15,7 +15,7 @@ from ingrain.postprocess.probabilities import sigmoid, softmax
 from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of
 from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.errors import empty
-from ingrain.server.dialects.tei.inputs import Truncates, cut_side_of, measured, model_of
+from ingrain.server.dialects.tei.inputs import cut_side_of, measured, model_of
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, mark_truncated
 from ingrain.server.plane.bodies import decode
@@ -46,10 +46,10 @@ async def rank_texts(services: Services, request: Request, body: types.TeiRerank
     started = time.perf_counter()
     if not body.texts:
         raise empty("texts")
-    _check_side(body)
     query = Texts(
         texts=[body.query],
         truncate=body.truncate is True,
+        cut_side=cut_side_of(body),
         param="query",
         is_list=False,
         cache_group=cache_group(services, request),
@@ -84,8 +84,6 @@ def classify(services: Services, request: Request, body: types.TeiPredictRequest
     chars = sum(len(text) for row in rows for text in row)
     # Hugging Face's inference API has a list for each input even if there is only one; its clients send `parameters`.
     is_nested = is_batch or body.parameters is not None
-    if pairs:
-        _check_side(body)
 
     def respond(results: Sequence[list[dict[str, object]]], items: Sequence[TokenizedText]) -> Response:
         answer = measured(array_answer(results if is_nested else results[0]), started, chars, items)
@@ -100,7 +98,7 @@ def classify(services: Services, request: Request, body: types.TeiPredictRequest
         return Texts(
             texts=[rows[place][column] for place in places],
             truncate=body.truncate is True,
-            cut_side=cut_side_of(body) if not pairs else None,
+            cut_side=cut_side_of(body),
             param="inputs",
             places=places,
             is_list=is_batch,
@@ -192,12 +190,3 @@ def _classifier(services: Services, request: Request) -> ModelName:
 
 def _ranks(model: LoadedModel) -> bool:
     return ROLE not in model.queues or len(model.manifest.labels) <= 1
-
-
-def _check_side(body: Truncates) -> None:
-    if body.truncate and cut_side_of(body) == "left":
-        raise InvalidRequestError(
-            f"truncation_direction is {body.truncation_direction!r}, which is not supported for pairs of texts: they "
-            "are truncated on the model's own side. Leave it out.",
-            param="truncation_direction",
-        )
