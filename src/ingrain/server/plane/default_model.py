@@ -26,17 +26,16 @@ def default_model(
         ModelNotLoadedError: No loaded model can do the task.
         InvalidRequestError: Several can, and none of them is configured.
     """
-    able = [
-        model for model in services.registry.loaded() if any(role in model.queues for role in roles) and fits(model)
-    ]
-    by_name = {model.manifest.name: model for model in able}
-    for name in services.limits.default_models:
-        if name in by_name:
-            return name_of(by_name[name])
+    wanted = frozenset(roles)
+    able = [model for model in services.registry.loaded() if not wanted.isdisjoint(model.queues) and fits(model)]
     if len(able) == 1:
         return name_of(able[0])
     if not able:
         raise ModelNotLoadedError("No loaded model can do this. POST /load_model loads one.", param=param)
+    by_name = {model.manifest.name: model for model in able}
+    for name in services.limits.default_models:
+        if name in by_name:
+            return name_of(by_name[name])
     names = ", ".join(sorted(by_name))
     raise InvalidRequestError(
         f"Several loaded models can do this ({names}), and the request names none. Name one, or set "
