@@ -8,7 +8,6 @@ from typing import Any, Union
 import msgspec
 
 from ingrain.server.http.message import Request
-from ingrain.server.plane.prepare import is_form
 from ingrain.server.plane.route import Route
 
 
@@ -38,10 +37,13 @@ class RouteChoice:
         for header, number in self._headers:
             if header in request.headers:
                 return number
-        if not self._fields or is_form(request):
+        if not self._fields:
             return 0
         try:
             given = self._decoder.decode(request.body)
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, UnicodeDecodeError):
-            return 0  # its handler refuses the body
-        return next((number for name, number in self._fields if getattr(given, name) is not msgspec.UNSET), 0)
+            return 0  # a form, or its handler refuses the body
+        for name, number in self._fields:
+            if getattr(given, name) is not msgspec.UNSET:
+                return number
+        return 0

@@ -37,17 +37,20 @@ class _Compared(Texts, frozen=True, kw_only=True):
 
 def embed(services: Services, request: Request) -> Work[EmbeddedTexts]:
     """Embed texts."""
-    return embed_texts(services, request, decode(request.body, types.TeiEmbedRequest))
+    body = decode(request.body, types.TeiEmbedRequest)
+    return embed_texts(services, request, body.inputs, body)
 
 
-def embed_texts(services: Services, request: Request, body: types.TeiEmbedRequest) -> Work[EmbeddedTexts]:
+def embed_texts(
+    services: Services, request: Request, given: types.TextsOrIds, options: types.TeiEmbedRequest | types.TeiRootRequest
+) -> Work[EmbeddedTexts]:
     """Embed the texts of a body."""
     started = time.perf_counter()
-    texts = texts_of(body.inputs, body, cache_group(services, request))
+    texts = texts_of(given, options, cache_group(services, request))
     form = _UNIT_LENGTH
-    if body.normalize is False or body.dimensions is not None:
+    if options.normalize is False or options.dimensions is not None:
         form = VectorForm(
-            normalize=body.normalize is not False, dimensions=body.dimensions, dimensions_param="dimensions"
+            normalize=options.normalize is not False, dimensions=options.dimensions, dimensions_param="dimensions"
         )
 
     def respond(done: EmbeddedTexts) -> Response:
@@ -72,16 +75,19 @@ def embed_all(services: Services, request: Request) -> Work[TokenVectors]:
 
 def embed_sparse(services: Services, request: Request) -> Work[SparseTexts]:
     """Embed texts into sparse vectors."""
-    return embed_texts_sparsely(services, request, decode(request.body, types.TeiEmbedRawRequest))
+    body = decode(request.body, types.TeiEmbedRawRequest)
+    return embed_texts_sparsely(services, request, body.inputs, body)
 
 
-def embed_texts_sparsely(services: Services, request: Request, body: types.TeiEmbedRawRequest) -> Work[SparseTexts]:
+def embed_texts_sparsely(
+    services: Services, request: Request, given: types.TextsOrIds, options: HasPrompt
+) -> Work[SparseTexts]:
     """Embed the texts of a body into sparse vectors.
 
     TEI has no field for the side of a search; a prompt of that name chooses it.
     """
     started = time.perf_counter()
-    texts = texts_of(body.inputs, body, cache_group(services, request))
+    texts = texts_of(given, options, cache_group(services, request))
 
     def respond(done: SparseTexts) -> Response:
         entries = [
@@ -93,7 +99,7 @@ def embed_texts_sparsely(services: Services, request: Request, body: types.TeiEm
         ]
         return measured(mark_truncated(array_answer(entries), done), started, chars_of(texts), done.items)
 
-    form = SparseForm(input_type=_SIDES.get(body.prompt_name))
+    form = SparseForm(input_type=_SIDES.get(options.prompt_name))
     return Work(EmbedSparse(model_of(services, request, "sparse_encoder"), texts, form), respond)
 
 

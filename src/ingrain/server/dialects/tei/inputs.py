@@ -51,7 +51,7 @@ class HasPrompt(Truncates, Protocol):
 
 
 def model_of(
-    services: Services, request: Request, *roles: Role, fits: Callable[[LoadedModel], bool] = lambda _: True
+    services: Services, request: Request, *roles: Role, fits: Callable[[LoadedModel], bool] | None = None
 ) -> ModelName:
     """Return the model that the path names, else the default model of those with one of the roles."""
     if request.variable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from ingrain.errors import InvalidRequestError, ModelNotLoadedError
+from ingrain.errors import InvalidRequestError
 from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.embed import compare, embed_texts, embed_texts_sparsely
 from ingrain.server.dialects.tei.score import classify, rank_texts
@@ -39,46 +39,40 @@ def root(services: Services, request: Request) -> Answering:
         raise InvalidRequestError("Field 'inputs' is missing.", param="inputs")
     if isinstance(body.inputs, types.Compared):
         return compare(services, request, body.inputs, body.parameters or types.RootParameters())
-    role = _role(services, request, body)
+    has_pairs = _has_pairs(body.inputs)
+    role = _role(services, request, to_classify=has_pairs or body.parameters is not None or body.raw_scores is not None)
     if role == ROLE:
         return classify(services, request, _to_predict(body))
-    _refuse_pairs(body.inputs)
-    given = types.TeiEmbedRequest(
-        inputs=cast("types.TextsOrIds", body.inputs),
-        truncate=body.truncate,
-        truncation_direction=body.truncation_direction,
-        prompt_name=body.prompt_name,
-        normalize=body.normalize,
-        dimensions=body.dimensions,
-    )
+    if has_pairs:
+        raise InvalidRequestError("inputs has lists of texts, but the model embeds texts.", param="inputs")
     embed = embed_texts_sparsely if role == _EMBEDS_SPARSELY else embed_texts
-    return embed(services, request, given)
+    return embed(services, request, cast("types.TextsOrIds", body.inputs), body)
 
 
-def _role(services: Services, request: Request, body: types.TeiRootRequest) -> Role:
-    """Return the role of the graph that answers: of the named model, or one for which there is a model at all."""
-    wanted = (_EMBEDS, _EMBEDS_SPARSELY, ROLE)
-    if _is_to_classify(body):
-        wanted = (ROLE, _EMBEDS, _EMBEDS_SPARSELY)
+def _role(services: Services, request: Request, *, to_classify: bool) -> Role:
+    """Return the role of the graph that answers: of the named model, or one for which there is a model at all.
+
+    Args:
+        services: Services of the plane.
+        request: Its path may name a model.
+        to_classify: Whether the body has what only classification has; it then comes first, else last.
+    """
+    models = services.registry.loaded()
     if request.variable:
-        try:
-            models = [services.registry.get(request.variable)]
-        except ModelNotLoadedError:
-            models = []  # the task looks again whether another process has loaded it
-    else:
-        models = services.registry.loaded()
-    return next((role for role in wanted if any(role in model.queues for model in models)), wanted[0])
+        models = [model for model in models if model.manifest.name == request.variable]
+    wanted = (ROLE, _EMBEDS, _EMBEDS_SPARSELY) if to_classify else (_EMBEDS, _EMBEDS_SPARSELY, ROLE)
+    for role in wanted:
+        for model in models:
+            if role in model.queues:
+                return role
+    return wanted[0]  # its task refuses the request, or finds a model that another process has loaded
 
 
-def _is_to_classify(body: types.TeiRootRequest) -> bool:
-    """Return whether a body has what only classification has."""
-    if body.parameters is not None or body.raw_scores is not None:
-        return True
-    return isinstance(body.inputs, list) and any(_holds_texts(item) for item in body.inputs)
-
-
-def _holds_texts(item: object) -> bool:
-    return isinstance(item, list) and any(isinstance(one, str) for one in item)
+def _has_pairs(inputs: str | list[Any]) -> bool:
+    """Return whether inputs are lists of texts; those of texts begin with a text, those of token ids with a number."""
+    if isinstance(inputs, str) or not inputs or not isinstance(inputs[0], list):
+        return False
+    return any(isinstance(item, list) and any(isinstance(one, str) for one in item) for item in inputs)
 
 
 def _to_predict(body: types.TeiRootRequest) -> types.TeiPredictRequest:
@@ -89,12 +83,3 @@ def _to_predict(body: types.TeiRootRequest) -> types.TeiPredictRequest:
         raw_scores=body.raw_scores is True,
         parameters=body.parameters,
     )
-
-
-def _refuse_pairs(inputs: object) -> None:
-    for place, item in enumerate(inputs if isinstance(inputs, list) else ()):
-        if _holds_texts(item):
-            raise InvalidRequestError(
-                f"inputs[{place}] is a list of texts, but the model classifies none: it embeds texts.",
-                param=f"inputs[{place}]",
-            )
