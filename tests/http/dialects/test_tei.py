@@ -91,6 +91,18 @@ async def test_token_ids_are_those_of_the_models_tokenizer(planes, path):
     np.testing.assert_allclose(await ask(planes, path, {"inputs": rows[1]}), wanted[1:2], atol=1e-6)
 
 
+async def test_openais_clients_are_served_below_the_models_name(planes):
+    wanted = await vectors(planes, nDims=3)
+    body = {"input": TEXTS, "model": "text-embeddings-inference", "dimensions": 3}
+    answer = await ask(planes, "/tei/org/model/v1/embeddings", body)
+    np.testing.assert_allclose([one["embedding"] for one in answer["data"]], wanted, atol=1e-6)
+    own = await ask(planes, "/v1/embeddings", {**body, "model": "org/model"})
+    assert (answer["model"], answer["usage"]) == (own["model"], own["usage"])
+    body["encoding_format"] = "base64"
+    packed = await ask(planes, "/tei/org/model/v1/embeddings", body)
+    assert packed["data"] == (await ask(planes, "/v1/embeddings", {**body, "model": "org/model"}))["data"]
+
+
 @pytest.mark.parametrize(("side", "start"), [("Left", 10), ("left", 10), ("Right", 0), (None, 0)])
 async def test_a_long_text_is_truncated_on_the_side_that_is_asked(planes, side, start):
     words = [f"w{number}" for number in range(40)]

@@ -27,6 +27,7 @@ _EXAMPLES: dict[type, Mapping[str, object]] = {
     types.TeiPredictRequest: {"inputs": "What a day!"},
     types.TeiRootRequest: _TEXTS,
     types.TeiTokenizeRequest: _TEXTS,
+    types.TeiOpenAIRequest: {"input": _TEXTS["inputs"]},
     types.TeiDecodeRequest: {"ids": [101, 1996, 2314, 102]},
 }
 
@@ -35,7 +36,7 @@ def _post(path: str, handler: Handler, summary: str, request: type, answer: type
     """Return a route that the fields of its bodies tell apart from other dialects' routes."""
     told_by = ("texts",) if request is types.TeiRerankRequest else ("inputs",)
     return inference_route(
-        f"tei_{path.strip('/') or 'root'}",
+        f"tei_{path.strip('/').replace('/', '_') or 'root'}",
         handler,
         summary,
         request,
@@ -117,6 +118,15 @@ _AT_THE_ROOT = (
         errors=(404, 422, 424, 503),
     ),
 )
+# At the root it is OpenAI's dialect that has this path.
+_OPENAI = _post(
+    "/v1/embeddings",
+    embed.embed_as_openai,
+    "Embed texts for a client of OpenAI's API.",
+    types.TeiOpenAIRequest,
+    types.TeiOpenAIAnswer,
+    _HEADERS,
+)
 _HEALTH = Route(
     name="tei_health",
     plane="inference",
@@ -136,7 +146,7 @@ def _of_a_model(route: Route) -> Route:
 
 TEI = Dialect(
     name="TEI",
-    routes=(*_AT_THE_ROOT, *map(_of_a_model, (*_AT_THE_ROOT, _HEALTH))),
+    routes=(*_AT_THE_ROOT, *map(_of_a_model, (*_AT_THE_ROOT, _OPENAI, _HEALTH))),
     error_body=error_body,
     error_type=types.TeiErrorAnswer,
     prefix="/tei/",

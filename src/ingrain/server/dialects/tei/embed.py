@@ -10,7 +10,7 @@ from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.errors import empty
 from ingrain.server.dialects.tei.inputs import HasPrompt, chars_of, cut_side_of, measured, model_of, prompt_of, texts_of
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import array_answer, mark_truncated
+from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.route import Work
@@ -23,6 +23,7 @@ from ingrain.tasks.vectors import VectorForm
 from ingrain.vocabulary import InputType
 
 _UNIT_LENGTH = VectorForm()
+_NO_OPTIONS = types.SimilarityParameters()
 _SIDES: dict[str | None, InputType] = {"query": "query", "document": "document"}
 
 
@@ -58,6 +59,23 @@ def embed_texts(
         return measured(answer, started, chars_of(texts), done.items)
 
     return Work(EmbedTexts(model_of(services, request, "text_encoder"), texts, form), respond)
+
+
+def embed_as_openai(services: Services, request: Request) -> Work[EmbeddedTexts]:
+    """Embed texts for a client of OpenAI's API."""
+    body = decode(request.body, types.TeiOpenAIRequest)
+    started = time.perf_counter()
+    texts = texts_of(body.input, _NO_OPTIONS, cache_group(services, request), param="input")
+    name = model_of(services, request, "text_encoder")
+
+    def respond(done: EmbeddedTexts) -> Response:
+        rows = base64_rows(done.vectors) if body.encoding_format == "base64" else done.vectors
+        data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+        usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
+        answer = array_answer({"object": "list", "data": data, "model": name.name, "usage": usage})
+        return measured(answer, started, chars_of(texts), done.items)
+
+    return Work(EmbedTexts(name, texts, VectorForm(dimensions=body.dimensions, dimensions_param="dimensions")), respond)
 
 
 def embed_all(services: Services, request: Request) -> Work[TokenVectors]:

@@ -66,7 +66,7 @@ def any_model_of(services: Services, request: Request) -> ModelName:
     return model_of(services, request, *(roles[:1] or ROLES))
 
 
-def texts_of(given: TextsOrIds, body: HasPrompt, cache_group: int | None) -> Texts:
+def texts_of(given: TextsOrIds, body: HasPrompt, cache_group: int | None, *, param: str = "inputs") -> Texts:
     """Return texts or token ids with their options.
 
     Raises:
@@ -78,13 +78,13 @@ def texts_of(given: TextsOrIds, body: HasPrompt, cache_group: int | None) -> Tex
         texts = [given]
     else:
         if not given:
-            raise empty("inputs")
+            raise empty(param)
         kind = type(given[0])
         if set(map(type, given)) != {kind}:
             place = next(place for place, item in enumerate(given) if type(item) is not kind)
             raise InvalidRequestError(
-                "inputs mixes texts and token ids; give only texts, only token ids, or only lists of token ids.",
-                param=f"inputs[{place}]",
+                f"{param} mixes texts and token ids; give only texts, only token ids, or only lists of token ids.",
+                param=f"{param}[{place}]",
             )
         if kind is str:
             texts = cast("list[str]", given)
@@ -96,7 +96,7 @@ def texts_of(given: TextsOrIds, body: HasPrompt, cache_group: int | None) -> Tex
         prompt=prompt_of(body),
         truncate=body.truncate is True,
         cut_side=cut_side_of(body),
-        param="inputs",
+        param=param,
         is_list=not isinstance(given, str) and kind is not int,
         cache_group=cache_group,
     )

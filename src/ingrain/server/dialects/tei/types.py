@@ -58,6 +58,18 @@ class TeiEmbedRequest(TeiEmbedRawRequest, frozen=True, kw_only=True):
     dimensions: _Dimensions = None
 
 
+class TeiOpenAIRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts to embed, in OpenAI's words."""
+
+    input: _TextsOrIds
+    model: Annotated[str | None, Meta(description="Not used: the path names the model.")] = None
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None,
+        Meta(description="Vectors as numbers (default), or as base64 of little-endian float32 numbers."),
+    ] = None
+    dimensions: _Dimensions = None
+
+
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """A sentence and those that it is compared with."""
 
@@ -158,6 +170,30 @@ class TeiDecodeRequest(msgspec.Struct, frozen=True, kw_only=True):
         list[TokenId | list[TokenId]], Meta(description="The token ids of a text, or a list of lists of token ids.")
     ]
     skip_special_tokens: Annotated[bool, Meta(description="False to write the special tokens, too.")] = True
+
+
+class TeiOpenAIEmbedding(msgspec.Struct, frozen=True):
+    """One vector."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class TeiOpenAIUsage(msgspec.Struct, frozen=True):
+    """Number of computed tokens."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class TeiOpenAIAnswer(msgspec.Struct, frozen=True):
+    """Vectors, in OpenAI's words."""
+
+    object: Literal["list"]
+    data: list[TeiOpenAIEmbedding]
+    model: str
+    usage: TeiOpenAIUsage
 
 
 Vector = list[float]
