@@ -271,7 +271,7 @@ MISTAKES = [
     ("/embed", {"inputs": "r" * 401}, 413, "Validation"),
     ("/embed", {"inputs": "red", "prompt_name": "absent"}, 413, "Validation"),
     ("/embed", {"inputs": "red", "dimensions": WIDTH + 1}, 413, "Validation"),
-    ("/embed", {"inputs": "red", "dimensions": 0}, 413, "Validation"),
+    ("/embed", {"inputs": "red", "dimensions": 0}, 422, "Validation"),
     ("/embed", {"inputs": 3}, 422, "Validation"),
     ("/embed", {"inputs": ["red", [4]]}, 422, "Validation"),
     ("/embed", {"inputs": [[4, 99999]]}, 422, "Validation"),

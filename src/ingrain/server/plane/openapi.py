@@ -33,6 +33,26 @@ _STATUS_TEXT = {
 }
 _PLANES: dict[Plane, str] = {"inference": "inference plane, port 8686", "model": "model plane, port 8687"}
 
+_WELCOME = {
+    "operationId": "welcome",
+    "summary": "Say which plane this is.",
+    "description": "On both planes.",
+    "tags": ["both planes"],
+    "responses": {
+        "200": {
+            "description": "Done.",
+            "content": {"application/json": {"schema": {"$ref": _REF.format(name="MessageAnswer")}}},
+        },
+        **{
+            str(status): {
+                "description": _STATUS_TEXT[status],
+                "content": {"application/json": {"schema": {"$ref": _REF.format(name="ErrorAnswer")}}},
+            }
+            for status in (401, 403)
+        },
+    },
+}
+
 
 def openapi_document(dialects: Sequence[Dialect], only: Plane | None = None) -> dict[str, Any]:
     """Return the document as plain data.
@@ -55,6 +75,8 @@ def openapi_document(dialects: Sequence[Dialect], only: Plane | None = None) -> 
         else:
             plane = None if method in operations else _PLANES[route.plane]  # None: both planes have this route
             operations[method] = _operation(route, dialect, plane, references)
+    if "/" in paths:  # a dialect has a route where each plane has a page
+        paths["/"]["get"] = _WELCOME
     return {
         "openapi": "3.1.0",
         "info": {

@@ -21,8 +21,8 @@ _KINDS: dict[type[IngrainError], str] = {
     errors.ModelLoadingError: "Unhealthy",
     IngrainError: "Backend",
 }
-# TEI finds these wrong only after it has read the body, and then answers 413.
-_CHECKED_LATE = ("promptName", "dimensions")
+# What TEI finds wrong only for its model, and then answers 413; such errors have facts about the model.
+_OF_THE_MODEL = ("promptName", "dimensions")
 _EMPTY: dict[str, object] = {"isEmpty": True}
 DEFAULT_MODEL = "the default model"
 """The field at fault in errors about requests that name no model."""
@@ -42,7 +42,7 @@ def status(error: IngrainError, usual: int) -> int:
         return 424
     if not isinstance(error, InvalidRequestError) or error.param is None or error.facts is _EMPTY:
         return usual
-    return 413 if error.param in _CHECKED_LATE else 422
+    return 413 if error.facts and error.param in _OF_THE_MODEL else 422
 
 
 def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
