@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from ingrain.errors import InvalidRequestError
+from ingrain.errors import IngrainError, InvalidRequestError
 from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.embed import compare, embed_texts, embed_texts_sparsely
 from ingrain.server.dialects.tei.score import classify, rank_texts
@@ -57,15 +57,16 @@ def _role(services: Services, request: Request, *, to_classify: bool) -> Role:
         request: Its path may name a model.
         to_classify: Whether the body has what only classification has; it then comes first, else last.
     """
-    models = services.registry.loaded()
-    if request.variable:
-        models = [model for model in models if model.manifest.name == request.variable]
+    try:
+        models = [services.registry.get(request.variable)] if request.variable else services.registry.loaded()
+    except IngrainError:
+        models = []  # the task says what is wrong, or finds that another process has loaded the model
     wanted = (ROLE, _EMBEDS, _EMBEDS_SPARSELY) if to_classify else (_EMBEDS, _EMBEDS_SPARSELY, ROLE)
     for role in wanted:
         for model in models:
             if role in model.queues:
                 return role
-    return wanted[0]  # its task refuses the request, or finds a model that another process has loaded
+    return wanted[0]
 
 
 def _has_pairs(inputs: str | list[Any]) -> bool:
