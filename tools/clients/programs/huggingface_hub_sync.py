@@ -49,7 +49,7 @@ def similarity(server):
 def classify(server):
     found = _client(server, server.classifier).text_classification(TEXTS[0])
     scores = [one.score for one in found]
-    assert len(found) > 1 and scores == sorted(scores, reverse=True), found
+    assert found and scores == sorted(scores, reverse=True), found
     assert len(_client(server, server.classifier).text_classification(TEXTS[0], top_k=1)) == 1
 
 
