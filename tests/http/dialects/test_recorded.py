@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from ingrain.settings import Settings
 from planes import FakeExport, running_planes
@@ -28,17 +29,21 @@ MODELS = (
 )
 
 
-@pytest.fixture
-async def planes(tmp_path, monkeypatch):
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def planes(tmp_path_factory):
     """Both planes with a model of each kind, of which those that embed have the width of a real one."""
-    monkeypatch.setattr("planes.WIDTH", WIDTH)
     settings = Settings(default_models=tuple(model["name"] for model in MODELS))
     export = FakeExport(sample=np.random.default_rng(1).normal(size=(50, WIDTH)).astype(np.float32))
-    async with running_planes(tmp_path, settings, export=export) as planes:
-        for model in MODELS:
-            answer = await planes.model.post("/load_model", json=model)
-            assert answer.status_code == 200, answer.text
-        yield planes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("planes.WIDTH", WIDTH)
+        async with running_planes(tmp_path_factory.mktemp("planes"), settings, export=export) as planes:
+            for model in MODELS:
+                answer = await planes.model.post("/load_model", json=model)
+                assert answer.status_code == 200, answer.text
+            yield planes
 
 
 def shape(value):
