@@ -7,15 +7,14 @@ import logging
 from collections import deque
 from typing import cast
 
-import msgspec
-
 from ingrain.errors import IngrainError
 from ingrain.server.http.application import Exchange, Started
 from ingrain.server.http.incoming import IncomingRequest, announced_length
 from ingrain.server.http.interfaces import ConnectionHost
-from ingrain.server.http.message import Request, Response, encode_head
+from ingrain.server.http.message import Request, Response, StreamedResponse
 from ingrain.server.http.parser import RequestParser
 from ingrain.server.http.refusals import body_too_large, too_slow
+from ingrain.server.http.writer import ResponseWriter
 
 _MOST_PIPELINED = 16
 _SHORT_BODY = 262_144
@@ -24,7 +23,6 @@ _LINGER_S = 2.0
 _LEAST_BYTES_PER_S = 16_384
 _PACED_BODY = 1_048_576  # the rest of a larger body is read at the pace of all such bodies
 _SHORTEST_REST_S = 0.001
-_LARGE_BODY = 65_536  # copying a larger body behind its head takes longer than another buffer in the call
 
 log = logging.getLogger("ingrain.server")
 
@@ -46,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._bodies = host.bodies
         self._parser = RequestParser(self, host.limits.max_header_bytes)
         self._transport: asyncio.Transport
+        self._writer: ResponseWriter
         self._unparsed = b""
         self._piece: bytes | None = None
         self._has_last = False
@@ -53,10 +52,8 @@ class Connection(asyncio.Protocol):
         self._incoming: IncomingRequest | None = None
         self._current: IncomingRequest | None = None
         self._task: asyncio.Task[None] | None = None
-        self._idle_since = self._began_at = self._blocked_since = host.now
-        self._buffered = 0
+        self._idle_since = self._began_at = host.now
         self._is_reading = False
-        self._is_blocked = False
         self._is_paused = False
         self._is_lingering = False
         self._is_resting = False
@@ -68,6 +65,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register with the host."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is not a subclass
+        self._writer = ResponseWriter(self._transport, self._host)
         self._host.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -80,7 +78,7 @@ class Connection(asyncio.Protocol):
         for message in (*self._waiting, self._current, self._incoming):
             if message is not None:
                 message.abandon()
-                self._release(message)
+                message.release(self._bodies)
         # Free the bodies now, before the garbage collector finds the reference cycle of connection and parser.
         self._waiting.clear()
         self._incoming = self._current = self._task = None
@@ -103,14 +101,12 @@ class Connection(asyncio.Protocol):
                 self._rest(len(data))
 
     def pause_writing(self) -> None:
-        """Start no more requests, because the client does not read its responses."""
-        self._is_blocked = True
-        self._blocked_since = self._host.now
-        self._buffered = self._transport.get_write_buffer_size()
+        """Start no more requests, and send no more of a stream, because the client does not read its responses."""
+        self._writer.pause()
 
     def resume_writing(self) -> None:
         """Continue with the queued requests."""
-        self._is_blocked = False
+        self._writer.resume()
         self._next()
         self._parse()
 
@@ -126,7 +122,7 @@ class Connection(asyncio.Protocol):
             return False
         message = IncomingRequest(request, keep_alive=True)
         if size > _NOT_COUNTED:
-            self._hold(message, size)
+            message.hold(self._bodies, size)
         begun = self._host.application.begin(request)
         if isinstance(begun, Response):
             message.refusal = begun
@@ -223,7 +219,7 @@ class Connection(asyncio.Protocol):
         elif not self._bodies.has_room(len(piece)):
             self._refuse_body(message, message.exchange.refuse(self._bodies.full()), at_once=True)
         else:
-            self._hold(message, len(piece))
+            message.hold(self._bodies, len(piece))
             message.add(piece)
 
     def request_parsed(self) -> None:
@@ -243,7 +239,9 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Start queued requests one after the other, unless the client does not read its responses."""
-        while self._waiting and self._current is None and not self._is_blocked and not self._transport.is_closing():
+        while (
+            self._waiting and self._current is None and not self._writer.is_blocked and not self._transport.is_closing()
+        ):
             message = self._current = self._waiting.popleft()
             if message.refusal is not None:
                 self._write(message, message.refusal)
@@ -276,6 +274,9 @@ class Connection(asyncio.Protocol):
         message.is_begun = True  # set here, as a task that is cancelled before its first step never gets here
         try:
             response = await exchange.answer()
+            if isinstance(response, StreamedResponse):
+                message.release(self._bodies)
+                message.keep_alive = await self._writer.stream(message, response) and message.keep_alive
         except BaseException:  # disconnect, or the client would wait for ever
             if self._current is message:  # else it was answered by ``give_up``
                 self._transport.abort()
@@ -290,33 +291,15 @@ class Connection(asyncio.Protocol):
             message.expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _hold(self, message: IncomingRequest, size: int) -> None:
-        self._bodies.take(size)
-        message.held_bytes += size
-
-    def _release(self, message: IncomingRequest) -> None:
-        if message.held_bytes:
-            self._bodies.give_back(message.held_bytes)
-            message.held_bytes = 0
-
     def _write(self, message: IncomingRequest, response: Response) -> None:
         self._current = None
-        self._release(message)
+        message.release(self._bodies)
         if self._transport.is_closing():
             return
-        stays = message.keep_alive and not self._host.is_closing
-        connection = ("keep-alive" if message.is_http_1_0 else "") if stays else "close"
         self._idle_since = self._host.now
-        if message.added_headers:
-            response = msgspec.structs.replace(response, headers={**response.headers, **message.added_headers})
-        head = encode_head(response, date=self._host.date, connection=connection)
-        if message.request.method == "HEAD":
-            self._transport.write(head)
-        elif len(response.body) > _LARGE_BODY:
-            self._transport.writelines((head, response.body))
-        else:
-            self._transport.write(head + response.body)
-        if not stays:
+        if not isinstance(response, StreamedResponse):  # which was written already
+            self._writer.write(message, response)
+        if not message.keep_alive or self._host.is_closing:
             self._hang_up()
 
     def _hang_up(self) -> None:
@@ -324,7 +307,7 @@ class Connection(asyncio.Protocol):
         for message in (*self._waiting, self._incoming):
             if message is not None:
                 message.abandon()
-                self._release(message)
+                message.release(self._bodies)
         self._waiting.clear()
         self._incoming = None
         must_linger = self._is_reading or bool(self._unparsed)
@@ -365,7 +348,7 @@ class Connection(asyncio.Protocol):
     def _enqueue_last(self, message: IncomingRequest) -> None:
         message.keep_alive = False
         message.drop_body()
-        self._release(message)
+        message.release(self._bodies)
         self._is_lingering = True
         self._idle_since = self._host.now
         self._waiting.append(message)
@@ -376,12 +359,8 @@ class Connection(asyncio.Protocol):
     def sweep(self) -> None:
         """Close the connection if a timeout has passed."""
         now, limit_s = self._host.now, self._limits.read_timeout_s
-        if self._is_blocked or (self._transport.is_closing() and self._current is None):
-            left = self._transport.get_write_buffer_size()
-            if left < self._buffered:
-                self._blocked_since = now
-            self._buffered = left
-            if now - max(self._blocked_since, self._idle_since) > limit_s:
+        if self._writer.is_blocked or (self._transport.is_closing() and self._current is None):
+            if self._writer.has_stalled(self._idle_since, limit_s):
                 self._transport.abort()
         elif self._current is not None or self._waiting:
             pass  # the application enforces the deadline of the request
@@ -407,7 +386,12 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
         elif message.exchange is not None:
             task, self._task = self._task, None
-            self._write(message, message.exchange.refuse(error))
+            refusal = message.exchange.refuse(error)
+            if not self._writer.is_streaming:
+                self._write(message, refusal)
+            else:  # the end of the body is missing, which the client notices
+                self._current = None
+                self._hang_up()
             if task is not None:
                 task.cancel()
 

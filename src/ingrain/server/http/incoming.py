@@ -10,6 +10,7 @@ import httptools
 import msgspec
 
 from ingrain.server.http.application import Exchange
+from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.message import Request, Response
 
 _JOINED_BYTES = 65_536
@@ -83,6 +84,17 @@ class IncomingRequest(msgspec.Struct, eq=False):
         else:
             self.request.pieces = (self.first, *self.rest)
         self.drop_body()
+
+    def hold(self, bodies: BodyBudget, size: int) -> None:
+        """Count bytes of the body in the budget."""
+        bodies.take(size)
+        self.held_bytes += size
+
+    def release(self, bodies: BodyBudget) -> None:
+        """Count the body no longer in the budget."""
+        if self.held_bytes:
+            bodies.give_back(self.held_bytes)
+            self.held_bytes = 0
 
     def drop_body(self) -> None:
         """Free the pieces of the body."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -62,20 +62,41 @@ class Response(msgspec.Struct, gc=False):
     headers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-def encode_head(response: Response, *, date: str, connection: str = "") -> bytes:
+class StreamedResponse(Response, gc=True, kw_only=True):
+    """A response whose body is sent piece by piece; only the coroutine of an exchange may return it.
+
+    The client gets each piece at once, and the next one is asked for when the client has room for it. What a handler
+    knows to fail should fail before it returns the response: after that, ``pieces`` can only say so in a last piece, or
+    raise an exception, which cuts the body off so that the client notices.
+
+    Attributes:
+        body: Unused.
+        pieces: Pieces of the body. Cancelled when the client disconnects.
+        on_end: Called once after the last piece; with False if the body was cut off.
+    """
+
+    pieces: AsyncGenerator[bytes, None]
+    body: bytes | memoryview = b""
+    on_end: Callable[[bool], None] = lambda _: None
+
+
+def encode_head(response: Response, *, date: str, connection: str = "", framing: str | None = None) -> bytes:
     """Encode a response without its body.
 
     Args:
         response: The response. Its headers must not contain text from a client, which could inject headers.
         date: Value of the ``Date`` header.
         connection: Value of the ``Connection`` header; omitted if empty.
+        framing: Header line that says where the body ends, or nothing; None for ``Content-Length``.
     """
     kind = (response.status, response.media_type)
     head = _heads.get(kind)
     if head is None:
         status_line = f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"
         head = _heads[kind] = f"{status_line}\r\ncontent-type: {response.media_type}\r\n"
-    text = f"{head}date: {date}\r\ncontent-length: {len(response.body)}\r\n"
+    if framing is None:
+        framing = f"content-length: {len(response.body)}\r\n"
+    text = f"{head}date: {date}\r\n{framing}"
     for name, value in response.headers.items():
         text += f"{name}: {value}\r\n"
     if connection:

@@ -15,7 +15,7 @@ from typing import Any
 from ingrain.errors import IngrainError, QueueFullError
 from ingrain.machine_faults import machine_fault
 from ingrain.server.http.application import BodyLimit, Started
-from ingrain.server.http.message import Request, Response
+from ingrain.server.http.message import Request, Response, StreamedResponse
 from ingrain.server.http.refusals import body_too_large
 from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.errors import error_response
@@ -193,7 +193,10 @@ class RouteExchange:
 
     def _finish(self, response: Response) -> Response:
         response.headers["x-request-id"] = self._request_id
-        self._end(response.status)
+        if isinstance(response, StreamedResponse):
+            response.on_end = lambda is_whole: self._end(response.status if is_whole else _CLIENT_CLOSED_REQUEST)
+        else:
+            self._end(response.status)
         return response
 
     def _refuse_for(self, error: Exception) -> Response:
