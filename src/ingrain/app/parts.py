@@ -27,6 +27,7 @@ from ingrain.repository.foreign import foreign_graphs
 from ingrain.repository.graph_folder import GraphFolders
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Repository
+from ingrain.server.dialects.ollama.dialect import OLLAMA
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
@@ -77,6 +78,11 @@ def build_parts(settings: Settings) -> Parts:
         RepositoryError: The model repository cannot be written.
     """
     tables = load_tables(settings.extensions, settings.dialects)
+    if settings.ollama_port is not None and OLLAMA not in tables.dialects:
+        raise SettingsError(
+            f"INGRAIN_OLLAMA_PORT is {settings.ollama_port}, but INGRAIN_DIALECTS leaves `ollama` out.",
+            param="INGRAIN_OLLAMA_PORT",
+        )
     placement = placement_of(settings, tables.engines)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)
@@ -125,7 +131,8 @@ def _services(
         export=exporter.export,
         folders=GraphFolders(folder_of=repository.graph_folder, backend=engine.backend, policy=placement.policy),
         open_model=partial(
-            open_model if settings.workers == 1 else check_model,
+            # Without workers this process serves the inference plane, and it always serves the port of Ollama's API.
+            open_model if settings.workers == 1 or settings.ollama_port is not None else check_model,
             engine=engine,
             limits=limits,
             images=images.preprocessor,

@@ -18,9 +18,12 @@ from ingrain.app.parts import Parts, build_parts
 from ingrain.app.sites import warn_if_open
 from ingrain.app.workers.supervisor import Supervisor
 from ingrain.errors import EngineSetupError, EngineUnavailableError
+from ingrain.server.dialects.ollama.dialect import on_own_port
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
+from ingrain.server.plane.route import Dialect
 from ingrain.settings import Settings
+from ingrain.vocabulary import Plane
 
 _ENGINE_RETRY_S = 2.0
 _MODEL_PLANE_S = 5.0
@@ -48,6 +51,9 @@ def run(settings: Settings) -> None:
         open_socket(settings.host, settings.model_port, "INGRAIN_MODEL_PORT"),
     ]
     log.info("Listening: inference plane %s, model plane %s", *plane_urls(settings, listeners))
+    if settings.ollama_port is not None:
+        listeners.append(open_socket(settings.host, settings.ollama_port, "INGRAIN_OLLAMA_PORT"))
+        log.info("Listening: Ollama's API %s", *plane_urls(settings, listeners[2:]))
     collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(parts, listeners))
@@ -57,13 +63,13 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     settings, services = parts.settings, parts.services
     stop, hurry = asyncio.Event(), asyncio.Event()
     stop_on_signals(stop, hurry)
-    application = PlaneApplication("model", services, parts.tables.dialects)
-    model_plane = HttpServer(application, http_limits(settings), services.bodies, tls=parts.tls)
-    servers: list[HttpServer | Supervisor] = [_inference_front(parts), model_plane]
+    servers: list[HttpServer | Supervisor] = [_inference_front(parts), _server(parts, "model", parts.tables.dialects)]
+    if settings.ollama_port is not None:
+        servers.append(_server(parts, "inference", on_own_port(parts.tables.dialects)))
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
     starting = asyncio.create_task(_start(parts, stop))
-    announcing = asyncio.create_task(announce(settings, services, listeners))
+    announcing = asyncio.create_task(announce(settings, services, listeners[:2]))
     watching = asyncio.create_task(watch_progress(services))
     try:
         await stop.wait()
@@ -83,9 +89,10 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
 
 
 async def _stop_servers(servers: Sequence[HttpServer | Supervisor], timeout_s: float, hurry: asyncio.Event) -> None:
-    """Stop both planes: the model plane, whose conversions may take minutes, within few seconds."""
-    inference, model = servers
-    stopping = asyncio.gather(inference.stop(timeout_s), model.stop(min(timeout_s, _MODEL_PLANE_S)))
+    """Stop all servers: the model plane, whose conversions may take minutes, within few seconds."""
+    inference, model, *ollama = servers
+    others = [server.stop(timeout_s) for server in (inference, *ollama)]
+    stopping = asyncio.gather(model.stop(min(timeout_s, _MODEL_PLANE_S)), *others)
     hurrying = asyncio.create_task(hurry.wait())
     await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
     for server in servers:
@@ -118,8 +125,12 @@ def _inference_front(parts: Parts) -> HttpServer | Supervisor:
     """Create the server of the inference plane: one in this process, or a supervisor of workers."""
     settings, services, startup = parts.settings, parts.services, parts.startup
     if settings.workers == 1:
-        application = PlaneApplication("inference", services, parts.tables.dialects)
-        return HttpServer(application, http_limits(settings), services.bodies, tls=parts.tls)
+        return _server(parts, "inference", parts.tables.dialects)
     supervisor = Supervisor(settings, parts.placement, services, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
     return supervisor
+
+
+def _server(parts: Parts, plane: Plane, dialects: Sequence[Dialect]) -> HttpServer:
+    application = PlaneApplication(plane, parts.services, dialects)
+    return HttpServer(application, http_limits(parts.settings), parts.services.bodies, tls=parts.tls)

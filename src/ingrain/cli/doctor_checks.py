@@ -131,7 +131,10 @@ def check_tls(settings: Settings) -> Iterator[Finding]:
 
 def check_ports(settings: Settings) -> Iterator[Finding]:
     """Check whether the planes' ports are free or used by an Ingrain server."""
-    for plane, port in (("inference", settings.inference_port), ("model", settings.model_port)):
+    ports = {"inference": settings.inference_port, "model": settings.model_port, "ollama": settings.ollama_port}
+    for plane, port in ports.items():
+        if port is None:
+            continue
         subject = f"{plane} port {port}"
         reason = why_not_bound(settings.host, port)
         if reason is None:

@@ -180,6 +180,7 @@ def not_loaded(name: str) -> ModelNotLoadedError:
     return ModelNotLoadedError(
         f"Model {name!r} is not loaded. Load it with POST /load_model on the model plane, or `ingrain load`.",
         param="name",
+        facts={"model": name},
     )
 
 

@@ -38,6 +38,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, _setting("INGRAIN_HOST", "Address on which both planes listen.")] = "127.0.0.1"
     inference_port: Annotated[Port, _setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
     model_port: Annotated[Port, _setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
+    ollama_port: Annotated[
+        Port | None,
+        _setting(
+            "INGRAIN_OLLAMA_PORT",
+            "Further port, Ollama's is 11434, on which the server is an Ollama that embeds: Ollama's routes of both "
+            "planes, and OpenAI's. Not set: none.",
+        ),
+    ] = None
     tls_cert_file: Annotated[
         Path | None,
         _setting(

@@ -13,7 +13,7 @@ from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.docs_page import docs_page
 from ingrain.server.plane.endpoint import Endpoint, request_id_of
 from ingrain.server.plane.errors import error_response
-from ingrain.server.plane.openapi import openapi_json
+from ingrain.server.plane.openapi import PLANES, openapi_json
 from ingrain.server.plane.route import Dialect, Route
 from ingrain.server.plane.services import Services
 from ingrain.vocabulary import Plane
@@ -33,6 +33,12 @@ class PlaneApplication:
         self._dialects = dialects
         self._services = services
         self._endpoints = _endpoints(plane, services, dialects)
+        self._elsewhere: dict[tuple[str, str], Plane] = {
+            (route.method, mount + route.path): route.plane
+            for dialect in dialects
+            for mount in dialect.mounts
+            for route in dialect.routes
+        }
         self._templates = [
             (start, rest.partition("}")[2], path)
             for path in {path: None for _, path in self._endpoints}
@@ -70,7 +76,7 @@ class PlaneApplication:
             return self._page(request)
         methods = self._methods.get(self._path(request))
         if methods is None and request.path != "*":
-            return self._refuse(RouteNotFoundError("There is no such route. GET /docs lists the routes."), request)
+            return self._refuse(self._not_found(request), request)
         methods = {"OPTIONS", *(methods or ("GET", "POST", "DELETE"))}
         if "GET" in methods:
             methods.add("HEAD")
@@ -81,6 +87,11 @@ class PlaneApplication:
             response = self._refuse(error, request)
         response.headers["allow"] = ", ".join(sorted(methods))
         return response
+
+    def _not_found(self, request: Request) -> RouteNotFoundError:
+        other = self._elsewhere.get((request.method, request.path))
+        where = "There is no such route." if other is None else f"This is a route of the {PLANES[other]}."
+        return RouteNotFoundError(f"{where} GET /docs lists the routes.")
 
     def _endpoint(self, request: Request) -> Endpoint | None:
         """Return the endpoint of the matching route. Slashes at the end of the request's path are removed."""

@@ -18,6 +18,7 @@ from ingrain.server.http.application import BodyLimit, Started
 from ingrain.server.http.message import Request, Response, StreamedResponse
 from ingrain.server.http.refusals import body_too_large
 from ingrain.server.plane.auth import credentials
+from ingrain.server.plane.detach import detach
 from ingrain.server.plane.errors import error_response
 from ingrain.server.plane.prepare import decode_in_a_thread, decompressed, join_body, needs_preparation
 from ingrain.server.plane.route import Dialect, Route, Work
@@ -183,7 +184,7 @@ class RouteExchange:
         assert not isinstance(answering, Work)
         try:
             # Shield requests that change state, so that they finish even if the client disconnects.
-            response = await (answering if self._endpoint.route.limited else asyncio.shield(_detach(answering)))
+            response = await (answering if self._endpoint.route.limited else asyncio.shield(detach(answering)))
         except Exception as error:  # the client gets an error response, the log gets the traceback
             return self._refuse_for(error)
         except BaseException:  # usually CancelledError
@@ -245,23 +246,6 @@ def _full(limit: int) -> QueueFullError:
         retry_after_s=1.0,
         facts={"limit": limit},
     )
-
-
-_unfinished: set[asyncio.Future[Response]] = set()  # the event loop has only weak references to its tasks
-
-
-def _detach(work: Awaitable[Response]) -> asyncio.Future[Response]:
-    """Start a task that finishes even if its waiter is cancelled."""
-    task = asyncio.ensure_future(work)
-    _unfinished.add(task)
-    task.add_done_callback(_finished)
-    return task
-
-
-def _finished(task: asyncio.Future[Response]) -> None:
-    _unfinished.discard(task)
-    if not task.cancelled():
-        task.exception()  # marks the exception as retrieved; the waiter has already reported it
 
 
 def request_id_of(request: Request) -> str:

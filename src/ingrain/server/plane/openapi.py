@@ -31,7 +31,8 @@ _STATUS_TEXT = {
     504: "The request was not finished in time.",
     507: "The disk of the model repository is full.",
 }
-_PLANES: dict[Plane, str] = {"inference": "inference plane, port 8686", "model": "model plane, port 8687"}
+PLANES: dict[Plane, str] = {"inference": "inference plane, port 8686", "model": "model plane, port 8687"}
+"""Planes in words, with their default ports."""
 
 _WELCOME = {
     "operationId": "welcome",
@@ -71,9 +72,9 @@ def openapi_document(dialects: Sequence[Dialect], only: Plane | None = None) -> 
     for route, dialect in routes:
         operations, method = paths.setdefault(dialect.mounts[0] + route.path, {}), route.method.lower()
         if method in operations and route.told_by:
-            _add_variant(operations[method], _operation(route, dialect, _PLANES[route.plane], references), route)
+            _add_variant(operations[method], _operation(route, dialect, PLANES[route.plane], references), route)
         else:
-            plane = None if method in operations else _PLANES[route.plane]  # None: both planes have this route
+            plane = None if method in operations else PLANES[route.plane]  # None: both planes have this route
             operations[method] = _operation(route, dialect, plane, references)
     if "/" in paths:  # a dialect has a route where each plane has a page
         paths["/"]["get"] = _WELCOME
@@ -85,7 +86,7 @@ def openapi_document(dialects: Sequence[Dialect], only: Plane | None = None) -> 
             "description": "Embeddings of sentence-transformers, OpenCLIP and timm models through Triton. "
             "Request fields are accepted in camelCase and in snake_case; null means not given.",
         },
-        "servers": [{"url": "/", "description": f"This server's {_PLANES[only]}." if only else "Either plane."}],
+        "servers": [{"url": "/", "description": f"This server's {PLANES[only]}." if only else "Either plane."}],
         "paths": paths,
         "components": {
             "schemas": components,

@@ -1,0 +1,159 @@
+"""Routes that embed texts, and those that would generate text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+
+from ingrain.errors import InvalidRequestError
+from ingrain.preprocess.tokenized import lengths_of
+from ingrain.server.dialects.ollama.names import model_named
+from ingrain.server.dialects.ollama.types import (
+    EmbedAnswer,
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    EmbedRequest,
+    GenerateRequest,
+    OllamaErrorAnswer,
+    Options,
+)
+from ingrain.server.http.message import Request, Response
+from ingrain.server.plane.answers import array_answer, mark_truncated
+from ingrain.server.plane.bodies import decode
+from ingrain.server.plane.cache_control import cache_group
+from ingrain.server.plane.route import Work, inference_route
+from ingrain.server.plane.services import Services
+from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
+from ingrain.tasks.texts import Texts
+from ingrain.tasks.vectors import VectorForm
+
+_NOTES = (
+    "X-Truncated-Texts is the number of truncated texts, if there are any. With `Cache-Control: no-store` every text "
+    "is computed, whatever the cache holds."
+)
+
+
+def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
+    """Embed texts, as vectors of unit length."""
+    body, started = decode(_given(request), EmbedRequest), time.perf_counter_ns()
+    if not body.input:
+        return _nothing(services, body.model, {"model": body.model, "embeddings": []})
+
+    def respond(done: EmbeddedTexts) -> Response:
+        _check_context(body.options, texts, done)
+        answer = {
+            "model": body.model,
+            "embeddings": done.vectors,
+            "total_duration": time.perf_counter_ns() - started,
+            "load_duration": 0,
+            "prompt_eval_count": done.tokens,
+        }
+        return mark_truncated(array_answer(answer), done)
+
+    is_list = not isinstance(body.input, str)
+    texts = Texts(
+        texts=body.input if isinstance(body.input, list) else [body.input],
+        truncate=body.truncate is not False,
+        param="input",
+        is_list=is_list,
+        cache_group=cache_group(services, request),
+    )
+    form = VectorForm(dimensions=body.dimensions or None, dimensions_param="dimensions")
+    return Work(EmbedTexts(model_named(services, body.model), texts, form), respond)
+
+
+def embeddings(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
+    """Embed one text, as the vector that the model gives."""
+    body = decode(_given(request), EmbeddingsRequest)
+    if not body.prompt:
+        return _nothing(services, body.model, {"embedding": []})
+    texts = Texts(texts=[body.prompt], param="prompt", is_list=False, cache_group=cache_group(services, request))
+
+    def respond(done: EmbeddedTexts) -> Response:
+        _check_context(body.options, texts, done)
+        return mark_truncated(array_answer({"embedding": done.vectors[0]}), done)
+
+    return Work(EmbedTexts(model_named(services, body.model), texts, VectorForm(normalize=False)), respond)
+
+
+async def _nothing(services: Services, model: str, answer: dict[str, object]) -> Response:
+    """Answer a request without a text, with which clients check that there is a model."""
+    await services.pipeline.model(model_named(services, model))
+    return array_answer(answer)
+
+
+def _check_context(options: Options | None, texts: Texts, done: EmbeddedTexts) -> None:
+    """Refuse texts that Ollama would cut to fewer tokens than the model takes.
+
+    Raises:
+        InvalidRequestError: A text has more tokens than ``num_ctx``.
+    """
+    if options is None or not options.num_ctx or options.num_ctx < 0:
+        return
+    for index, tokens in enumerate(lengths_of(done.items)):
+        if tokens > options.num_ctx:
+            raise InvalidRequestError(
+                f"options.num_ctx is {options.num_ctx}, but {texts.name(index)} has {tokens} tokens. This server cuts "
+                "texts at the model's own limit only: raise num_ctx or leave it out, or shorten the text.",
+                param="options.num_ctx",
+                facts={"limit": options.num_ctx},
+            )
+
+
+def _given(request: Request) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        InvalidRequestError: It has none.
+    """
+    if type(request.body) is bytes and not request.body:
+        raise InvalidRequestError("missing request body")
+    return request.body
+
+
+async def _refuse(what: str, request: Request) -> Response:
+    body = decode(_given(request), GenerateRequest)
+    raise InvalidRequestError(f'"{body.model}" does not support {what}: this server embeds texts, it generates none.')
+
+
+async def _generate(services: Services, request: Request) -> Response:
+    del services
+    return await _refuse("generate", request)
+
+
+async def _chat(services: Services, request: Request) -> Response:
+    del services
+    return await _refuse("chat", request)
+
+
+ROUTES = (
+    inference_route(
+        "ollama_embed",
+        embed,
+        "Embed texts; compatible with Ollama's clients.",
+        EmbedRequest,
+        EmbedAnswer,
+        path="/api/embed",
+        notes=_NOTES,
+    ),
+    inference_route(
+        "ollama_embeddings",
+        embeddings,
+        "Embed one text, as older clients of Ollama do.",
+        EmbeddingsRequest,
+        EmbeddingsAnswer,
+        path="/api/embeddings",
+        notes=_NOTES,
+    ),
+    *(
+        inference_route(
+            f"ollama_{name}",
+            handler,
+            "Always refused, as this server only embeds.",
+            GenerateRequest,
+            OllamaErrorAnswer,
+            path=f"/api/{name}",
+        )
+        for name, handler in (("generate", _generate), ("chat", _chat))
+    ),
+)
