@@ -44,7 +44,7 @@ export async function errors(server) {
   const ours = client(server.url, server.key);
   const model = server.dense;
   await assert.rejects(ours.embed({ model: "none", input: "x" }), /try pulling it first/);
-  await assert.rejects(ours.embed({ model, input: "word ".repeat(2000), truncate: false }), /context length/);
+  await assert.rejects(ours.embed({ model, input: "word ".repeat(300), truncate: false }), /context length/);
   await assert.rejects(ours.generate({ model, prompt: "x" }), /does not support generate/);
   await assert.rejects(client(server.url, "wrong").list(), /key/);
 }

@@ -57,7 +57,7 @@ def embeddings(server) -> None:
 
 def errors(server) -> None:
     client = _client(server.url, server.key)
-    long = "word " * 2_000
+    long = "word " * 300
     for status, words, call in (
         (404, "try pulling it first", lambda: client.embed(model="none", input="x")),
         (400, "exceeds the context length", lambda: client.embed(model=server.dense, input=long, truncate=False)),
