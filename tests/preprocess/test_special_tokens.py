@@ -19,15 +19,15 @@ TEXTS = ["river", "a river", "stone sea", "river stone sea a river stone sea a"]
 MAX_TOKENS = 6
 
 
-def preprocessor(folder, template, *, side="right", zeroed_id=None):
+def preprocessor(folder, template, *, side="right", zeroed_id=None, max_tokens=MAX_TOKENS):
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if template is not None:
         named = [(token, WORDS.index(token)) for token in ("<s>", "</s>", "<cls>")]
         tokenizer.post_processor = processors.TemplateProcessing(template, None, named)
-    tokenizer.enable_truncation(MAX_TOKENS, direction=side)
+    tokenizer.enable_truncation(max_tokens, direction=side)
     tokenizer.save(str(folder / "tokenizer.json"))
-    return TextPreprocessor(TextPreprocess(max_tokens=MAX_TOKENS, zeroed_id=zeroed_id), folder)
+    return TextPreprocessor(TextPreprocess(max_tokens=max_tokens, zeroed_id=zeroed_id), folder)
 
 
 def name(index):
@@ -45,6 +45,14 @@ def test_ids_with_and_without_special_tokens_are_the_text(tmp_path, template, si
     assert made.take_ids([ids_of(item) for item in expected[:3]], name=name) == expected[:3]
     assert expected[3].cut_tokens == 8 - (MAX_TOKENS - made._special.count)
     assert [item.cut_tokens for item in expected[:3]] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_a_text_is_shortened_as_by_a_tokenizer_with_that_limit(tmp_path, template, side):
+    made = preprocessor(tmp_path, template, side=side)
+    lower = preprocessor(tmp_path, template, side=side, max_tokens=4)
+    assert [made.special.shorten(item, 4) for item in made.encode(TEXTS)] == lower.encode(TEXTS)
 
 
 def test_an_id_is_zeroed_as_in_a_text(tmp_path):

@@ -8,6 +8,8 @@ from typing import Literal
 
 from tokenizers import Tokenizer
 
+from ingrain.preprocess.id_bytes import ID_BYTES
+from ingrain.preprocess.tokenized import TokenizedText
 from ingrain.repository.manifest import TextPreprocess
 
 CutSide = Literal["left", "right"]
@@ -61,6 +63,25 @@ class SpecialTokens:
         ids = ids[cut:] if (cut_side or self.cut_side) == "left" else ids[: len(ids) - cut]
         before, own, after = self.type_ids
         return [*self.prefix, *ids, *self.suffix], [*before, *[own] * len(ids), *after], cut
+
+    def shorten(self, text: TokenizedText, most: int, cut_side: CutSide | None = None) -> TokenizedText:
+        """Cut a tokenized text to fewer tokens than ``max_tokens``, as a tokenizer with that limit does.
+
+        Args:
+            text: The text, with special tokens.
+            most: Most tokens of the result, including special tokens; more than their number.
+            cut_side: Side to cut; the tokenizer's own side if None.
+        """
+        excess = len(text) - most
+        if excess <= 0:
+            return text
+        is_left = (cut_side or self.cut_side) == "left"
+        start = ID_BYTES * (len(self.prefix) if is_left else len(text) - len(self.suffix) - excess)
+        end = start + ID_BYTES * excess
+        ids, type_ids = text.packed_ids, text.packed_type_ids
+        return TokenizedText(
+            ids[:start] + ids[end:], type_ids[:start] + type_ids[end:], text.prompt_tokens, text.cut_tokens + excess
+        )
 
 
 def find_special_tokens(tokenizer: Tokenizer, config: TextPreprocess) -> SpecialTokens:

@@ -14,7 +14,7 @@ from ingrain.errors import InvalidRequestError, RepositoryError, TokenizerError
 from ingrain.machine_faults import raise_if_machines
 from ingrain.preprocess.id_bytes import ID_BYTES
 from ingrain.preprocess.japanese import word_splitter
-from ingrain.preprocess.special_tokens import CutSide, find_special_tokens
+from ingrain.preprocess.special_tokens import CutSide, SpecialTokens, find_special_tokens
 from ingrain.preprocess.text_cleaning import clean_texts
 from ingrain.preprocess.text_start import may_be_cut, start_of
 from ingrain.preprocess.tokenized import PlacedToken, TokenizedText, TokenizedTexts
@@ -199,6 +199,11 @@ class TextPreprocessor:
                 row = whole[-longest:] if cut_side == "left" else whole[:longest]
             items.append(TokenizedText.of(self._zero(row), cut_tokens=cut_tokens))
         return items
+
+    @property
+    def special(self) -> SpecialTokens:
+        """The special tokens around the tokens of a text."""
+        return self._special
 
     @property
     def backend(self) -> Tokenizer:

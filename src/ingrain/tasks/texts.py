@@ -11,7 +11,7 @@ from ingrain.errors import InvalidRequestError, TextTooLongError, TokenizerError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import RequestLimits
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
-from ingrain.preprocess.special_tokens import CutSide
+from ingrain.preprocess.special_tokens import CutSide, SpecialTokens
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import Slice, TextThreads
 from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts, cut_tokens_of, join, lengths_of
@@ -39,6 +39,8 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
         prompt: Prompt for the texts; None for the model's default prompt.
         truncate: False to refuse texts that exceed the model's maximum length instead of truncating them.
         cut_side: Side on which texts are truncated; None for the source library's side.
+        max_tokens: Maximum number of tokens of a text, with special tokens, if that is less than the model's; None for
+            the model's.
         param: Name of the request field, for errors.
         places: Index of each text in the request field; None if ``texts`` is the whole field.
         is_list: False if the field is a single text, not a list.
@@ -50,6 +52,7 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
     prompt: PromptChoice | None = None
     truncate: bool = True
     cut_side: CutSide | None = None
+    max_tokens: int | None = None
     param: str = "text"
     places: Sequence[int] | None = None
     is_list: bool = True
@@ -132,7 +135,7 @@ def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> S
 
     Raises:
         TextTooLongError: A text exceeds the model's maximum length and ``truncate`` is False.
-        InvalidRequestError: A token id is not in the model's vocabulary.
+        InvalidRequestError: A token id is not in the model's vocabulary, or ``max_tokens`` is too small.
         TokenizerError: The tokenizer failed on a text.
     """
     items: Sequence[TokenizedText]
@@ -144,9 +147,25 @@ def tokenize(texts: Texts, prompt: str | None, tokenizer: TextPreprocessor) -> S
             items = encode(texts.texts, prompt=prompt, cut_side=texts.cut_side, counts_all=not texts.truncate)
         except TokenizerError as error:
             raise _named(error, texts, prompt, tokenizer) from error
+    limit = tokenizer.config.max_tokens
+    if texts.max_tokens is not None and texts.max_tokens < limit:
+        limit, items = texts.max_tokens, _shortened(texts, items, texts.max_tokens, tokenizer.special)
     if not texts.truncate:
-        _refuse_cut(texts, items, tokenizer.config.max_tokens)
+        _refuse_cut(texts, items, limit)
     return items
+
+
+def _shortened(
+    texts: Texts, items: Sequence[TokenizedText], limit: int, special: SpecialTokens
+) -> Sequence[TokenizedText]:
+    if limit <= special.count:
+        raise InvalidRequestError(
+            f"{limit} tokens have no room for the tokens of a text: the model adds {special.count} special tokens.",
+            param=texts.param,
+        )
+    if max(lengths_of(items), default=0) <= limit:
+        return items
+    return [special.shorten(item, limit, texts.cut_side) for item in items]
 
 
 async def tokenize_in_slices(

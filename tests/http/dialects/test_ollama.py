@@ -113,13 +113,25 @@ async def test_texts_that_are_too_long_are_cut_unless_truncate_is_false(planes):
     assert refused.json()["error"].startswith("the input length exceeds the context length: input[1] has 102 tokens")
 
 
-async def test_num_ctx_is_refused_where_it_would_cut_a_text(planes):
-    for fitting in (4, 4096, 0, None):
-        await embed(planes, "green blue", options={"num_ctx": fitting, "temperature": 0.5, "stop": ["x"]})
-    for path, given in (("embed", {"input": ["red", "green blue"]}), ("embeddings", {"prompt": "green blue"})):
-        answer = await planes.inference.post(f"/api/{path}", json={"model": MODEL, **given, "options": {"num_ctx": 3}})
-        assert answer.status_code == 400
-        assert "options.num_ctx is 3" in answer.json()["error"]
+@pytest.mark.usefixtures("way")
+async def test_num_ctx_cuts_texts_where_it_is_less_than_the_model_takes(planes):
+    """As a tokenizer with that limit: three tokens are one of the text between its two special tokens."""
+    texts = ["red", "green blue w1", LONG]
+    body = {"model": MODEL, "input": texts, "options": {"num_ctx": 3, "temperature": 0.5}}
+    answer = await planes.inference.post("/api/embed", json=body)
+    np.testing.assert_allclose(answer.json()["embeddings"], await native(planes, ["red", "green", "red"]), atol=1e-6)
+    assert (answer.json()["prompt_eval_count"], answer.headers["x-truncated-texts"]) == (9, "2")
+    old = {"model": MODEL, "prompt": "green blue w1", "options": {"num_ctx": 4}}
+    (expected,) = await native(planes, "green blue", normalize=False)
+    answer = await planes.inference.post("/api/embeddings", json=old)
+    np.testing.assert_allclose(answer.json()["embedding"], expected, atol=1e-6)
+    for fitting in (5, 4096, 0, -1, None):
+        answer = await embed(planes, "green blue w1", options={"num_ctx": fitting})
+        np.testing.assert_allclose(answer["embeddings"], await native(planes, "green blue w1"), atol=1e-6)
+    refused = await planes.inference.post("/api/embed", json={**body, "truncate": False})
+    assert (refused.status_code, "input[1] has 5 tokens; the model takes 3" in refused.text) == (400, True)
+    too_few = await planes.inference.post("/api/embed", json={**body, "options": {"num_ctx": 2}})
+    assert (too_few.status_code, list(too_few.json())) == (400, ["error"])
 
 
 async def test_fields_that_change_no_vector_are_ignored(planes):

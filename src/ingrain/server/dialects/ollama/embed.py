@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable
 
 from ingrain.errors import InvalidRequestError
-from ingrain.preprocess.tokenized import lengths_of
 from ingrain.server.dialects.ollama.names import model_named
 from ingrain.server.dialects.ollama.types import (
     EmbedAnswer,
@@ -40,7 +39,6 @@ def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitab
         return _nothing(services, body.model, {"model": body.model, "embeddings": []})
 
     def respond(done: EmbeddedTexts) -> Response:
-        _check_context(body.options, texts, done)
         answer = {
             "model": body.model,
             "embeddings": done.vectors,
@@ -54,6 +52,7 @@ def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitab
     texts = Texts(
         texts=body.input if isinstance(body.input, list) else [body.input],
         truncate=body.truncate is not False,
+        max_tokens=_context(body.options),
         param="input",
         is_list=is_list,
         cache_group=cache_group(services, request),
@@ -67,10 +66,15 @@ def embeddings(services: Services, request: Request) -> Work[EmbeddedTexts] | Aw
     body = decode(_given(request), EmbeddingsRequest)
     if not body.prompt:
         return _nothing(services, body.model, {"embedding": []})
-    texts = Texts(texts=[body.prompt], param="prompt", is_list=False, cache_group=cache_group(services, request))
+    texts = Texts(
+        texts=[body.prompt],
+        max_tokens=_context(body.options),
+        param="prompt",
+        is_list=False,
+        cache_group=cache_group(services, request),
+    )
 
     def respond(done: EmbeddedTexts) -> Response:
-        _check_context(body.options, texts, done)
         return mark_truncated(array_answer({"embedding": done.vectors[0]}), done)
 
     return Work(EmbedTexts(model_named(services, body.model), texts, VectorForm(normalize=False)), respond)
@@ -82,22 +86,9 @@ async def _nothing(services: Services, model: str, answer: dict[str, object]) ->
     return array_answer(answer)
 
 
-def _check_context(options: Options | None, texts: Texts, done: EmbeddedTexts) -> None:
-    """Refuse texts that Ollama would cut to fewer tokens than the model takes.
-
-    Raises:
-        InvalidRequestError: A text has more tokens than ``num_ctx``.
-    """
-    if options is None or not options.num_ctx or options.num_ctx < 0:
-        return
-    for index, tokens in enumerate(lengths_of(done.items)):
-        if tokens > options.num_ctx:
-            raise InvalidRequestError(
-                f"options.num_ctx is {options.num_ctx}, but {texts.name(index)} has {tokens} tokens. This server cuts "
-                "texts at the model's own limit only: raise num_ctx or leave it out, or shorten the text.",
-                param="options.num_ctx",
-                facts={"limit": options.num_ctx},
-            )
+def _context(options: Options | None) -> int | None:
+    """Return the most tokens of a text; None for the model's limit."""
+    return options.num_ctx if options is not None and options.num_ctx and options.num_ctx > 0 else None
 
 
 def _given(request: Request) -> bytes:

@@ -31,7 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     num_ctx: Annotated[
         int | None,
-        Meta(description="Most tokens of a text. If that is less than the model's limit, longer texts are refused."),
+        Meta(description="Most tokens of a text, with special tokens, if that is less than the model's limit."),
     ] = None
 
 
