@@ -257,3 +257,11 @@ async def test_a_list_of_models_that_cannot_be_read_holds_a_request_no_longer_th
     assert answers[0].json()["error"]["code"] == "deadline_exceeded"
     assert served.status_code == 200
     assert after.status_code == 404
+
+
+async def test_a_route_of_the_other_plane_is_named_as_such(planes):
+    body = {"name": "org/other", "library": "sentence_transformers"}
+    lost = await planes.inference.post("/load_model", json=body)
+    assert (lost.status_code, lost.json()["error"]["code"]) == (404, "route_not_found")
+    assert lost.json()["message"].startswith("This is a route of the model plane, port 8687.")
+    assert (await planes.model.post("/embed_text", json={})).json()["message"].startswith("This is a route of the inf")

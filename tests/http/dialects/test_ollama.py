@@ -283,6 +283,22 @@ async def test_each_step_of_a_pull_is_told_while_it_runs_and_a_second_pull_joins
         ]
 
 
+async def test_a_step_that_takes_long_is_told_again(tmp_path, monkeypatch):
+    """A proxy would take a connection for dead on which nothing comes for a minute."""
+    monkeypatch.setattr("ingrain.server.plane.load_progress._REPEAT_AFTER_S", 0.1)
+    export = FakeExport(hold=asyncio.Event())
+    async with (
+        running_planes(tmp_path, export=export) as planes,
+        planes.model.stream("POST", "/api/pull", json={"model": MODEL}) as answer,
+    ):
+        told = []
+        async for line in answer.aiter_lines():
+            told.append(json.loads(line)["status"])
+            if told.count("converting to ONNX (1 of 4 graphs)") == 3:
+                export.hold.set()
+        assert told[-1] == "success"
+
+
 async def test_a_pull_that_fails_says_so_in_its_last_line(tmp_path):
     error = SourceNotFoundError("The hub has no model 'org/absent'.", param="name")
     async with running_planes(tmp_path, export=FakeExport(error=error)) as planes:
