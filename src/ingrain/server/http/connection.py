@@ -40,7 +40,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, host: ConnectionHost) -> None:
         self._host = host
-        self._limits = host.limits
         self._bodies = host.bodies
         self._parser = RequestParser(self, host.limits.max_header_bytes)
         self._transport: asyncio.Transport
@@ -358,7 +357,7 @@ class Connection(asyncio.Protocol):
 
     def sweep(self) -> None:
         """Close the connection if a timeout has passed."""
-        now, limit_s = self._host.now, self._limits.read_timeout_s
+        now, limit_s = self._host.now, self._host.limits.read_timeout_s
         if self._writer.is_blocked or (self._transport.is_closing() and self._current is None):
             if self._writer.has_stalled(self._idle_since, limit_s):
                 self._transport.abort()
@@ -371,7 +370,7 @@ class Connection(asyncio.Protocol):
             size = self._incoming.size if self._incoming is not None else 0
             if now - self._began_at > limit_s + size / _LEAST_BYTES_PER_S:
                 self._refuse(too_slow(limit_s))
-        elif now - self._idle_since > self._limits.keep_alive_s:
+        elif now - self._idle_since > self._host.limits.keep_alive_s:
             self._transport.close()
 
     def finish(self) -> None:
