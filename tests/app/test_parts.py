@@ -1,4 +1,4 @@
-"""The port of Ollama's API needs its dialect."""
+"""Settings that contradict each other end the start."""
 
 import pytest
 
