@@ -25,7 +25,7 @@ CHECKS = (
     "allow_header_conformance",
 )
 # Each of their valid cases starts a process, loads a model or measures for seconds.
-_SLOW = re.compile(r"^/(load_\w+|tune_model|reset_tuning|download_custom_model)$")
+_SLOW = re.compile(r"^/(load_\w+|api/pull|tune_model|reset_tuning|download_custom_model)$")
 _SLOW_SHARE = 50
 _LONGEST_ANSWER_S = 30
 
@@ -70,7 +70,9 @@ def fuzz_document(url: str, folder: Path, cases: int, seed: int) -> Outcome:
 def _know_the_models(document: dict[str, Any]) -> None:
     """Have most requests name a model that there is; otherwise nearly all would end at that."""
     names = {"enum": [*LIBRARIES, "fuzz-absent"]}
-    for schema in document["components"]["schemas"].values():
+    for title, schema in document["components"]["schemas"].items():
+        if title == "PullRequest":  # its answer begins before it is known whether there is such a model
+            continue
         for field in ("name", "model"):
             if schema.get("title", "").endswith("Request") and field in schema.get("properties", {}):
                 schema["properties"][field] |= names
