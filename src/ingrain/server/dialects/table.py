@@ -9,4 +9,4 @@ from ingrain.server.dialects.openai.dialect import OPENAI
 from ingrain.server.dialects.tei.dialect import TEI
 from ingrain.server.plane.route import Dialect
 
-DIALECTS: tuple[Dialect, ...] = (NATIVE, OPENAI, TEI, OLLAMA, API, FIRST_GENERATION)
+DIALECTS: tuple[Dialect, ...] = (NATIVE, OPENAI, TEI, OLLAMA, FIRST_GENERATION)

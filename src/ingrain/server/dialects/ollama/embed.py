@@ -8,13 +8,13 @@ from collections.abc import Awaitable
 from ingrain.errors import InvalidRequestError
 from ingrain.server.dialects.ollama.names import model_named
 from ingrain.server.dialects.ollama.types import (
-    EmbedAnswer,
-    EmbeddingsAnswer,
-    EmbeddingsRequest,
-    EmbedRequest,
-    GenerateRequest,
+    OllamaEmbedAnswer,
+    OllamaEmbeddingsAnswer,
+    OllamaEmbeddingsRequest,
+    OllamaEmbedRequest,
+    OllamaGenerateRequest,
     OllamaErrorAnswer,
-    Options,
+    OllamaOptions,
 )
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, mark_truncated
@@ -34,7 +34,7 @@ _NOTES = (
 
 def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
     """Embed texts, as vectors of unit length."""
-    body, started = decode(_given(request), EmbedRequest), time.perf_counter_ns()
+    body, started = decode(_given(request), OllamaEmbedRequest), time.perf_counter_ns()
     if not body.input:
         return _nothing(services, body.model, {"model": body.model, "embeddings": []})
 
@@ -63,7 +63,7 @@ def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitab
 
 def embeddings(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
     """Embed one text, as the vector that the model gives."""
-    body = decode(_given(request), EmbeddingsRequest)
+    body = decode(_given(request), OllamaEmbeddingsRequest)
     if not body.prompt:
         return _nothing(services, body.model, {"embedding": []})
     texts = Texts(
@@ -86,7 +86,7 @@ async def _nothing(services: Services, model: str, answer: dict[str, object]) ->
     return array_answer(answer)
 
 
-def _context(options: Options | None) -> int | None:
+def _context(options: OllamaOptions | None) -> int | None:
     """Return the most tokens of a text; None for the model's limit."""
     return options.num_ctx if options is not None and options.num_ctx and options.num_ctx > 0 else None
 
@@ -103,7 +103,7 @@ def _given(request: Request) -> bytes:
 
 
 async def _refuse(what: str, request: Request) -> Response:
-    body = decode(_given(request), GenerateRequest)
+    body = decode(_given(request), OllamaGenerateRequest)
     raise InvalidRequestError(f'"{body.model}" does not support {what}: this server embeds texts, it generates none.')
 
 
@@ -122,8 +122,8 @@ ROUTES = (
         "ollama_embed",
         embed,
         "Embed texts; compatible with Ollama's clients.",
-        EmbedRequest,
-        EmbedAnswer,
+        OllamaEmbedRequest,
+        OllamaEmbedAnswer,
         path="/api/embed",
         notes=_NOTES,
     ),
@@ -131,8 +131,8 @@ ROUTES = (
         "ollama_embeddings",
         embeddings,
         "Embed one text, as older clients of Ollama do.",
-        EmbeddingsRequest,
-        EmbeddingsAnswer,
+        OllamaEmbeddingsRequest,
+        OllamaEmbeddingsAnswer,
         path="/api/embeddings",
         notes=_NOTES,
     ),
@@ -141,7 +141,7 @@ ROUTES = (
             f"ollama_{name}",
             handler,
             "Always refused, as this server only embeds.",
-            GenerateRequest,
+            OllamaGenerateRequest,
             OllamaErrorAnswer,
             path=f"/api/{name}",
         )

@@ -42,22 +42,22 @@ _encoder = msgspec.json.Encoder()
 
 async def _tags(services: Services, request: Request) -> Response:
     del request
-    return struct_answer(types.TagsAnswer([_listed(one) for one in services.registry.loaded()]))
+    return struct_answer(types.OllamaTagsAnswer([_listed(one) for one in services.registry.loaded()]))
 
 
 async def _ps(services: Services, request: Request) -> Response:
     del request
     models = [
-        types.RunningModel(
+        types.OllamaRunningModel(
             **msgspec.structs.asdict(_listed(one)), expires_at=_NEVER, context_length=_context_length(one.manifest)
         )
         for one in services.registry.loaded()
     ]
-    return struct_answer(types.PsAnswer(models))
+    return struct_answer(types.OllamaPsAnswer(models))
 
 
 async def _show(services: Services, request: Request) -> Response:
-    body = decode(request.body, types.ShowRequest)
+    body = decode(request.body, types.OllamaShowRequest)
     manifest = (await services.pipeline.model(model_named(services, given_name(body)))).manifest
     family = _family(manifest)
     information: dict[str, object] = {"general.architecture": family, "general.basename": manifest.name}
@@ -67,7 +67,7 @@ async def _show(services: Services, request: Request) -> Response:
     if embeds_texts:
         information[f"{family}.embedding_length"] = manifest.embedding_size
     return struct_answer(
-        types.ShowAnswer(
+        types.OllamaShowAnswer(
             modelfile=f"FROM {tagged(manifest)}\n",
             details=_details(manifest),
             model_info=information,
@@ -79,45 +79,45 @@ async def _show(services: Services, request: Request) -> Response:
 
 async def _version(services: Services, request: Request) -> Response:
     del services, request
-    return struct_answer(types.VersionAnswer(version=API_VERSION, ingrain=__version__))
+    return struct_answer(types.OllamaVersionAnswer(version=API_VERSION, ingrain=__version__))
 
 
 async def _pull(services: ModelServices, request: Request) -> Response:
-    body = decode(request.body, types.PullRequest)
+    body = decode(request.body, types.OllamaPullRequest)
     ref = await model_to_load(services, given_name(body), body.library)
     if body.stream is False:
         await services.registry.load(ref)
-        return struct_answer(types.ProgressAnswer(status="success"))
+        return struct_answer(types.OllamaProgressAnswer(status="success"))
     return StreamedResponse(pieces=_pull_lines(services, ref), media_type=_NDJSON)
 
 
 async def _pull_lines(services: ModelServices, ref: ModelRef) -> AsyncGenerator[bytes, None]:
     """Load a model and yield its progress; an error is the last line, as the client has the response's status."""
     digest = hashlib.sha256(ref.key.encode()).hexdigest()
-    yield _line(types.ProgressAnswer(status="pulling manifest"))
+    yield _line(types.OllamaProgressAnswer(status="pulling manifest"))
     try:
         async for progress in load_with_progress(services.registry, ref):
             yield _line(_told(progress, digest))
     except IngrainError as error:
         yield _line(types.OllamaErrorAnswer(message_of(error)))
     else:
-        yield _line(types.ProgressAnswer(status="success"))
+        yield _line(types.OllamaProgressAnswer(status="success"))
 
 
-def _told(progress: Progress | None, digest: str) -> types.ProgressAnswer:
+def _told(progress: Progress | None, digest: str) -> types.OllamaProgressAnswer:
     if progress is None:
-        return types.ProgressAnswer(status="loading the model")
+        return types.OllamaProgressAnswer(status="loading the model")
     if progress.phase == "download":
         status = f"pulling {digest[:12]}"
         is_measured = progress.unit == "bytes" and progress.total > 0
-        return types.ProgressAnswer(
+        return types.OllamaProgressAnswer(
             status=status,
             digest=f"sha256:{digest}",
             total=progress.total if is_measured else 0,
             completed=progress.done if is_measured else 0,
         )
     count = f" ({progress.done} of {progress.total} {progress.unit})" if progress.total else ""
-    return types.ProgressAnswer(status=f"{_STATUS[progress.phase]}{count}")
+    return types.OllamaProgressAnswer(status=f"{_STATUS[progress.phase]}{count}")
 
 
 def _line(body: msgspec.Struct) -> bytes:
@@ -125,16 +125,16 @@ def _line(body: msgspec.Struct) -> bytes:
 
 
 async def _delete(services: ModelServices, request: Request) -> Response:
-    name, tag = split(given_name(decode(request.body, types.DeleteRequest)))
+    name, tag = split(given_name(decode(request.body, types.OllamaDeleteRequest)))
     known = {one.pretrained for one in await services.registry.repository_statuses() if one.name == name}
     await services.registry.delete(name, pretrained=tag if tag in known else None)
-    return struct_answer(types.ProgressAnswer(status="success"))
+    return struct_answer(types.OllamaProgressAnswer(status="success"))
 
 
-def _listed(model: LoadedModel) -> types.ListedModel:
+def _listed(model: LoadedModel) -> types.OllamaListedModel:
     manifest, name = model.manifest, tagged(model.manifest)
     files = [*manifest.files, *(file for graph in manifest.graphs for file in graph.files)]
-    return types.ListedModel(
+    return types.OllamaListedModel(
         name=name,
         model=name,
         modified_at=manifest.created_at,
@@ -144,9 +144,9 @@ def _listed(model: LoadedModel) -> types.ListedModel:
     )
 
 
-def _details(manifest: Manifest) -> types.Details:
+def _details(manifest: Manifest) -> types.OllamaDetails:
     family = _family(manifest)
-    return types.Details(family=family, families=[family], quantization_level=_QUANTIZATION[manifest.precision])
+    return types.OllamaDetails(family=family, families=[family], quantization_level=_QUANTIZATION[manifest.precision])
 
 
 def _family(manifest: Manifest) -> str:
@@ -171,9 +171,9 @@ def _get_route(name: str, handler: Handler, summary: str, answer: type) -> Route
 
 
 ROUTES = (
-    _get_route("tags", _tags, "List the loaded models, as Ollama does.", types.TagsAnswer),
-    _get_route("ps", _ps, "List the loaded models, as Ollama lists those in memory.", types.PsAnswer),
-    _get_route("version", _version, "Return the version of Ollama whose API this is.", types.VersionAnswer),
+    _get_route("tags", _tags, "List the loaded models, as Ollama does.", types.OllamaTagsAnswer),
+    _get_route("ps", _ps, "List the loaded models, as Ollama lists those in memory.", types.OllamaPsAnswer),
+    _get_route("version", _version, "Return the version of Ollama whose API this is.", types.OllamaVersionAnswer),
     Route(
         name="ollama_show",
         plane="inference",
@@ -181,8 +181,8 @@ ROUTES = (
         path="/api/show",
         handler=_show,
         summary="Describe a loaded model, as Ollama does.",
-        request=types.ShowRequest,
-        answer=types.ShowAnswer,
+        request=types.OllamaShowRequest,
+        answer=types.OllamaShowAnswer,
         scope="infer",
         errors=(400, 404, 413, 503, 504),
     ),
@@ -194,8 +194,8 @@ ROUTES = (
         handler=_pull,
         summary="Load a model, as Ollama pulls one; one that is not in the repository is converted first.",
         notes="The response is a line of JSON for each step, unless `stream` is false; an error is the last line then.",
-        request=types.PullRequest,
-        answer=types.ProgressAnswer,
+        request=types.OllamaPullRequest,
+        answer=types.OllamaProgressAnswer,
         media=(_NDJSON,),
         scope="models",
         errors=(400, 404, 413, 503, 504, 507),
@@ -207,8 +207,8 @@ ROUTES = (
         path="/api/delete",
         handler=_delete,
         summary="Unload a model and delete it from the repository, as Ollama does.",
-        request=types.DeleteRequest,
-        answer=types.ProgressAnswer,
+        request=types.OllamaDeleteRequest,
+        answer=types.OllamaProgressAnswer,
         scope="models",
         errors=(400, 404, 413, 503, 507),
     ),

@@ -7,7 +7,7 @@ from ingrain.libraries import LIBRARIES
 from ingrain.pipeline.task import ModelName
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
-from ingrain.server.dialects.ollama.types import DeleteRequest, PullRequest, ShowRequest
+from ingrain.server.dialects.ollama.types import OllamaDeleteRequest, OllamaPullRequest, OllamaShowRequest
 from ingrain.server.plane.default_model import name_of
 from ingrain.server.plane.services import ModelServices, Services
 from ingrain.vocabulary import Library
@@ -46,7 +46,7 @@ def model_named(services: Services, given: str) -> ModelName:
     return ModelName(name=given)
 
 
-def given_name(body: ShowRequest | PullRequest | DeleteRequest) -> str:
+def given_name(body: OllamaShowRequest | OllamaPullRequest | OllamaDeleteRequest) -> str:
     """Return the name in a body, whose older name is ``name``.
 
     Raises:

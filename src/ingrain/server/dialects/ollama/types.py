@@ -26,7 +26,7 @@ _KeepAlive = Annotated[
 _Nanoseconds = Annotated[int, Meta(description="Nanoseconds.")]
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a model, of which embeddings depend on one. The others are ignored."""
 
     num_ctx: Annotated[
@@ -35,7 +35,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
-class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaEmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Texts to embed. Unknown fields are ignored."""
 
     model: ModelField
@@ -49,11 +49,11 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)] | None,
         Meta(description="Number of leading dimensions to keep, before normalization; 0 for all."),
     ] = None
-    options: Options | None = None
+    options: OllamaOptions | None = None
     keep_alive: _KeepAlive = None
 
 
-class EmbedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaEmbedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One vector of unit length for each text, in order."""
 
     model: Annotated[str, Meta(description="The model's name as it was sent.")]
@@ -63,22 +63,22 @@ class EmbedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     prompt_eval_count: Annotated[int, Meta(description="Number of tokens in all texts, with special tokens.")] = 0
 
 
-class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A text to embed in the older way. Unknown fields are ignored."""
 
     model: ModelField
     prompt: Annotated[str | None, Meta(description="The text; without one the answer has no vector.")] = None
-    options: Options | None = None
+    options: OllamaOptions | None = None
     keep_alive: _KeepAlive = None
 
 
-class EmbeddingsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaEmbeddingsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The vector of the text as the model gives it, which need not have unit length."""
 
     embedding: list[float]
 
 
-class Details(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Properties of a model in Ollama's terms."""
 
     parent_model: str = ""
@@ -89,7 +89,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     quantization_level: Annotated[str, Meta(description="F32, F16 or INT8.")]
 
 
-class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaListedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model."""
 
     name: str
@@ -97,16 +97,16 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
     modified_at: str
     size: Annotated[int, Meta(description="Bytes of the model's files.")]
     digest: Annotated[str, Meta(description="SHA-256 of the model's manifest, which has the checksums of its files.")]
-    details: Details
+    details: OllamaDetails
 
 
-class TagsAnswer(msgspec.Struct, frozen=True):
+class OllamaTagsAnswer(msgspec.Struct, frozen=True):
     """The loaded models."""
 
-    models: list[ListedModel]
+    models: list[OllamaListedModel]
 
 
-class RunningModel(ListedModel, frozen=True, kw_only=True):
+class OllamaRunningModel(OllamaListedModel, frozen=True, kw_only=True):
     """A loaded model."""
 
     expires_at: Annotated[str, Meta(description="Far in the future, as models stay loaded.")]
@@ -114,27 +114,27 @@ class RunningModel(ListedModel, frozen=True, kw_only=True):
     context_length: Annotated[int, Meta(description="Most tokens of a text; 0 if the model takes no text.")]
 
 
-class PsAnswer(msgspec.Struct, frozen=True):
+class OllamaPsAnswer(msgspec.Struct, frozen=True):
     """The loaded models."""
 
-    models: list[RunningModel]
+    models: list[OllamaRunningModel]
 
 
-class ShowRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaShowRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A model to describe. Unknown fields are ignored."""
 
     model: Annotated[ModelField | None, Meta(description="Name of the model.")] = None
     name: _OldName = None
 
 
-class ShowAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaShowAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model."""
 
     license: str = ""
     modelfile: str
     parameters: str = ""
     template: str = ""
-    details: Details
+    details: OllamaDetails
     model_info: Annotated[
         dict[str, Any], Meta(description="Architecture, most tokens of a text and width of a vector, in GGUF's keys.")
     ]
@@ -142,14 +142,14 @@ class ShowAnswer(msgspec.Struct, frozen=True, kw_only=True):
     modified_at: str
 
 
-class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaVersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Versions."""
 
     version: Annotated[str, Meta(description="The version of Ollama whose API this is.")]
     ingrain: Annotated[str, Meta(description="The version of this server.")]
 
 
-class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaPullRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A model to load. Unknown fields are ignored."""
 
     model: Annotated[ModelField | None, Meta(description="Name of the model on the hub.")] = None
@@ -165,7 +165,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
-class ProgressAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OllamaProgressAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Progress of a load, one object a line; at the end the status is `success`."""
 
     status: str
@@ -174,14 +174,14 @@ class ProgressAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     completed: Annotated[int, Meta(description="Bytes that have arrived.")] = 0
 
 
-class DeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaDeleteRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A model to delete. Unknown fields are ignored."""
 
     model: Annotated[ModelField | None, Meta(description="Name of the model.")] = None
     name: _OldName = None
 
 
-class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaGenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request for text, which is refused."""
 
     model: fields.Name
