@@ -12,8 +12,8 @@ from ingrain.server.dialects.ollama.types import (
     OllamaEmbeddingsAnswer,
     OllamaEmbeddingsRequest,
     OllamaEmbedRequest,
-    OllamaGenerateRequest,
     OllamaErrorAnswer,
+    OllamaGenerateRequest,
     OllamaOptions,
 )
 from ingrain.server.http.message import Request, Response
