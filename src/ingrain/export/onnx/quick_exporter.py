@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
+
+from ingrain.export.onnx.decompositions import TooComplicatedError, decompose
 
 
 @contextmanager
 def quick_exporter() -> Iterator[None]:
     """Make torch's exporter write the same graph in less time and memory while the context is open.
 
+    - The traced network is traced twice more, to replace operators without a function in ONNX, and then run once more,
+      to insert conversions of types. Here only what is replaced is traced, and what is inserted is run.
     - The optimizer tries each rule on each node, and a rule with two outputs lists the whole graph first. Here a rule
       is tried only on nodes with its first operator. (A tower of 24 layers took as long to optimize as to trace.)
     - Each export parses the source of a thousand functions, which never change. Here they are cached.
@@ -22,13 +26,27 @@ def quick_exporter() -> Iterator[None]:
     """
     try:
         from onnxscript.rewriter import RewriteRule
+        from torch.onnx._internal.exporter import _decomp, _fx_passes
         from torch.onnx._internal.exporter._registration import ONNXRegistry
+        from torch.onnx._internal.fx.passes import type_promotion
 
-        plain, read = RewriteRule.try_rewrite, ONNXRegistry.from_torchlib
+        interpreter = type_promotion._TypePromotionInterpreter
+        patches = (
+            (RewriteRule, "try_rewrite", _try_rewrite(RewriteRule.try_rewrite)),
+            (ONNXRegistry, "from_torchlib", _functions(ONNXRegistry.from_torchlib)),
+            (_fx_passes, "decompose_with_registry", _decompose(_fx_passes.decompose_with_registry, _decomp)),
+            (interpreter, "run_node", _run_node(type_promotion)),
+        )
     except (ImportError, AttributeError):
         yield
         return
+    with ExitStack() as stack:
+        for place, name, quick in patches:
+            stack.enter_context(mock.patch.object(place, name, quick))
+        yield
 
+
+def _try_rewrite(plain: Any) -> Any:
     def try_rewrite(rule: Any, model: Any, graph: Any, node: Any, **options: Any) -> Any:
         if not _may_begin_at(rule, node):
             return None
@@ -37,17 +55,55 @@ def quick_exporter() -> Iterator[None]:
         finally:
             _forget(rule)
 
-    with (
-        mock.patch.object(RewriteRule, "try_rewrite", try_rewrite),
-        mock.patch.object(ONNXRegistry, "from_torchlib", _functions(read)),
-    ):
-        yield
+    return try_rewrite
 
 
 @functools.cache
 def _functions(read: Any) -> Any:
     """Return ``read`` with a cache. The result is safe to share: only custom functions change it, and we have none."""
     return staticmethod(functools.cache(read))  # static, because the call on an instance would pass the instance
+
+
+def _decompose(plain: Any, operators: Any) -> Any:
+    """Return a function that replaces operators, with torch's own as the fallback.
+
+    Args:
+        plain: Torch's own function.
+        operators: Torch's module that tells which operators are known, and what replaces others.
+    """
+
+    def decompose_with_registry(program: Any, registry: Any) -> Any:
+        try:
+            return decompose(program, *_replacements(operators, registry))
+        except TooComplicatedError:
+            return plain(program, registry)
+
+    return decompose_with_registry
+
+
+@functools.cache
+def _replacements(operators: Any, registry: Any) -> tuple[frozenset[Any], dict[Any, Any]]:
+    """Return the operators that ONNX has functions for, and what replaces others."""
+    known = frozenset(operators.get_onnx_implemented_overloads(registry))
+    return known, operators.create_onnx_friendly_decomposition_table(known)
+
+
+def _run_node(module: Any) -> Any:
+    """Return the step of the pass that inserts conversions of types, for values that are known from the trace.
+
+    Args:
+        module: Torch's module of the pass.
+    """
+
+    def run_node(interpreter: Any, node: Any) -> Any:
+        with interpreter._set_current_node(node):
+            if rule := module.get_type_promotion_rule(node, interpreter.type_promotion_table):
+                interpreter._maybe_promote_node(node, rule)
+        if "val" in node.meta:
+            return node.meta["val"]
+        return super(type(interpreter), interpreter).run_node(node)
+
+    return run_node
 
 
 def _may_begin_at(rule: Any, node: Any) -> bool:
