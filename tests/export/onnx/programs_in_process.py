@@ -87,11 +87,7 @@ def nodes(path: Path) -> list[Any]:
 
     model = onnx.load(str(path))
     names: dict[str, Any] = {
-        each.name: (
-            each.data_type,
-            tuple(each.dims),
-            hashlib.sha1(onnx.numpy_helper.to_array(each).tobytes()).hexdigest(),
-        )
+        each.name: (each.data_type, tuple(each.dims), onnx.numpy_helper.to_array(each).tobytes())
         for each in model.graph.initializer
     }
     number: Callable[[str], Any] = lambda name: names.setdefault(name, len(names)) if name else None  # noqa: E731

@@ -16,7 +16,9 @@ from ingrain.machine_faults import raise_if_machines
 Table = Mapping[Any, Callable[..., Any]]
 
 # Operators that return a new tensor, although their schemas do not promise it.
-_NEW_TENSORS = frozenset({"aten::linear", "aten::matmul", "aten::softmax", "aten::layer_norm", "aten::conv2d"})
+_NEW_TENSORS = frozenset(
+    {"aten::conv1d", "aten::conv2d", "aten::layer_norm", "aten::linear", "aten::matmul", "aten::softmax"}
+)
 
 
 class TooComplicatedError(Exception):
@@ -105,7 +107,7 @@ class _Rewriter:
         import torch
 
         if target is torch.ops.aten.reshape.default:
-            target = torch.ops.aten.view.default  # written with `allowzero`, for tensors without elements
+            target = torch.ops.aten.view.default  # its function in ONNX also takes tensors without elements
         args, kwargs = torch.fx.map_arg((node.args, node.kwargs), self._new.__getitem__)
         if isinstance(target, torch._ops.OpOverload) and target not in self._known:
             if target._schema.name == "aten::to" and _is_same_kind(node, node.args[0]):
