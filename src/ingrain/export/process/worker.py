@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import gc
 import os
 import shutil
 import signal
@@ -66,7 +65,8 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     """
     from ingrain.export.families.convert import convert
     from ingrain.export.families.protocol import LoadableFolder
-    from ingrain.export.families.table import family_of, import_library
+    from ingrain.export.families.table import family_of
+    from ingrain.export.process.imports import prepare_torch, start_importing
     from ingrain.export.process.verify_stored import find_stored, prove_stored
     from ingrain.export.weights.pickled_weights import UNPICKLED_FOLDER, unpickle
     from ingrain.sources.names import needs_registry
@@ -79,19 +79,18 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
 
     emit(Progress(phase="download"))
     family = family_of(job.library, job.extensions)
+    imported = start_importing(family)
     if needs_registry(job):
-        _prepare_torch()
-        import_library(family)  # fails before the download if the library is not installed
+        imported.result()  # fails before the download if the library is not installed
     source = resolve(job, emit, refuse_code)
     if source.origin == "custom":
         # Models given by URLs are safetensors without code, whatever the operator allows for the hub.
         job = msgspec.structs.replace(job, pickled_weights=False)
     emit(Progress(phase="read"))
-    # Before the imports, which take seconds, because this check does not need them.
+    # Before the end of the imports, which take seconds, because this check does not need them.
     stored = None if job.stored_in is None else find_stored(job, job.stored_in)
-    _prepare_torch()
-    import_library(family)
-    _exempt_libraries_from_collection()
+    imported.result()
+    prepare_torch()  # the number of threads may be one of the thread that sets it
     refuse_code(source)
     source = dataclasses.replace(source, folder=unpickle(source.folder, job, family.weights))
     loadable = LoadableFolder(source.folder)
@@ -146,29 +145,6 @@ def _exit_at_end_of_stdin() -> None:
     while os.read(_STDIN, 4096):
         pass
     os._exit(1)
-
-
-def _prepare_torch() -> None:
-    """Set the number of threads and install the torchvision shim before a source library is imported."""
-    import torch
-
-    from ingrain.export.process import torchvision_shim
-    from ingrain.export.process.threads import export_threads
-
-    threads = export_threads()
-    if threads:
-        torch.set_num_threads(threads)
-    torchvision_shim.install()
-
-
-def _exempt_libraries_from_collection() -> None:
-    """Exclude the million objects of the imported libraries from garbage collection.
-
-    Collecting them takes a fifth of a small export's time. Call this before the source is loaded, so that the model's
-    objects are not excluded.
-    """
-    if not gc.get_freeze_count():
-        gc.freeze()
 
 
 if __name__ == "__main__":

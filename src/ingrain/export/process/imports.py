@@ -1,0 +1,101 @@
+"""Imports torch and a source library in less time than a plain import takes, and while the model is downloaded."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from ingrain.export.families.protocol import Family
+from ingrain.export.families.table import import_library
+
+_METRICS = "sklearn.metrics"
+
+
+def start_importing(family: Family) -> Future[None]:
+    """Import a family's libraries in a thread.
+
+    Returns:
+        The future of the import. Its exception is ``ExportUnavailableError`` if a library is not installed.
+    """
+    imported: Future[None] = Future()
+    # The process does not end in the midst of an import: compiled libraries would crash.
+    threading.Thread(target=_import, args=(family, imported), name="imports", daemon=False).start()
+    return imported
+
+
+def prepare_torch() -> None:
+    """Set the number of threads and install the torchvision shim before a source library is imported."""
+    import torch
+
+    from ingrain.export.process import torchvision_shim
+    from ingrain.export.process.threads import export_threads
+
+    threads = export_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    torchvision_shim.install()
+
+
+def _import(family: Family, imported: Future[None]) -> None:
+    try:
+        with _without_collections(), _metrics_on_demand():
+            prepare_torch()
+            import_library(family)
+    except BaseException as error:  # handed over to the thread that waits
+        imported.set_exception(error)
+    else:
+        imported.set_result(None)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Import without garbage collection, and exclude what was imported from it.
+
+    The million objects of the libraries stay anyhow. Collections take a quarter of the time of their import, and of a
+    small export's. The model is loaded later, so its objects are not excluded.
+    """
+    gc.disable()
+    try:
+        yield
+        if not gc.get_freeze_count():
+            gc.freeze()
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _metrics_on_demand() -> Iterator[None]:
+    """Have functions of scikit-learn imported by their first call.
+
+    sentence-transformers takes from it a distance of sparse arrays and measures of quality, which no export calls.
+    Importing it takes a fifth of the time of all imports.
+    """
+    if "sklearn" in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(_METRICS)
+    stand_in.__getattr__ = _on_demand  # type: ignore[method-assign]
+    sys.modules[_METRICS] = stand_in
+    try:
+        yield
+    finally:
+        if sys.modules.get(_METRICS) is stand_in:
+            del sys.modules[_METRICS]
+
+
+def _on_demand(name: str) -> Any:
+    """Return a function of scikit-learn's metrics that is not imported yet."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+    def call(*args: Any, **options: Any) -> Any:
+        return getattr(importlib.import_module(_METRICS), name)(*args, **options)
+
+    return call
