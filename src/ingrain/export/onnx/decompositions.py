@@ -17,7 +17,8 @@ Table = Mapping[Any, Callable[..., Any]]
 
 # Operators that return a new tensor, although their schemas do not promise it.
 _NEW_TENSORS = frozenset(
-    {"aten::conv1d", "aten::conv2d", "aten::layer_norm", "aten::linear", "aten::matmul", "aten::softmax"}
+    f"aten::{name}"
+    for name in ("batch_norm", "conv1d", "conv2d", "group_norm", "layer_norm", "linear", "matmul", "softmax")
 )
 
 
@@ -92,6 +93,7 @@ class _Rewriter:
         for node in graph.nodes:
             if node.op in ("placeholder", "output"):
                 self._new[node] = self.graph.node_copy(node, self._new.__getitem__)
+                self._new[node].name = node.name  # the signature has it; a graph takes no `input` by itself
             elif node.op != "call_function" or isinstance(node.target, torch._ops.HigherOrderOperator):
                 raise TooComplicatedError(f"{node.name} is a {node.op} of {node.target}")
             elif node.target is operator.getitem and isinstance(self._new[node.args[0]], list):
