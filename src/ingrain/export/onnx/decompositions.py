@@ -21,6 +21,9 @@ _NEW_TENSORS = frozenset(
     for name in ("batch_norm", "conv1d", "conv2d", "group_norm", "layer_norm", "linear", "matmul", "softmax")
 )
 
+# Operators that are replaced although ONNX has functions for them, which would compute sizes from other values.
+_REPLACED = frozenset({"aten::chunk", "aten::flatten", "aten::unflatten"})
+
 
 class TooComplicatedError(Exception):
     """The program has something that only torch's own pass can replace."""
@@ -85,6 +88,10 @@ class _Rewriter:
         self._new: dict[Any, Any] = {}
         # Nodes that name the same tensor, for tensors that are changed in place.
         self._names: dict[Any, list[Any]] = {}
+        # New nodes that compute a size, by its expression.
+        self._sizes: dict[Any, Any] = {}
+        # New nodes that a replacement consists of.
+        self._traced: list[Any] = []
 
     def rewrite(self, graph: Any) -> None:
         """Copy all nodes, then remove those that nothing reads."""
@@ -103,6 +110,13 @@ class _Rewriter:
             else:
                 self._new[node] = self._write(node, node.target)
         self.graph.eliminate_dead_code()
+        for node in self._traced:
+            if (
+                node.graph is self.graph
+                and isinstance(node.target, torch._ops.OpOverload)
+                and node.target not in self._known
+            ):
+                raise TooComplicatedError(f"a replacement has the operator {node.target}")
 
     def _write(self, node: Any, target: Any) -> Any:
         """Write a node with another operator; return the new node, or nodes."""
@@ -111,13 +125,24 @@ class _Rewriter:
         if target is torch.ops.aten.reshape.default:
             target = torch.ops.aten.view.default  # its function in ONNX also takes tensors without elements
         args, kwargs = torch.fx.map_arg((node.args, node.kwargs), self._new.__getitem__)
-        if isinstance(target, torch._ops.OpOverload) and target not in self._known:
+        if isinstance(target, torch._ops.OpOverload) and not self._is_written(target):
             if target._schema.name == "aten::to" and _is_same_kind(node, node.args[0]):
                 return args[0]
+            if target is torch.ops.aten.adaptive_avg_pool2d.default and list(args[1]) == [1, 1]:
+                return self._add(torch.ops.aten.mean.dim, (args[0], [-1, -2], True), {}, node)
             if target in self._table or target._can_decompose():
                 return self._expand(target, args, kwargs, node.meta)
-        written = self.graph.create_node("call_function", target, args, kwargs, node.name, node.type)
-        written.meta = copy.copy(node.meta)
+        return self._add(target, args, kwargs, node)
+
+    def _is_written(self, target: Any) -> bool:
+        return target in self._known and target._schema.name not in _REPLACED
+
+    def _add(self, target: Any, args: Any, kwargs: Any, old: Any) -> Any:
+        """Add a node for the value of an old one."""
+        written = self.graph.create_node("call_function", target, args, kwargs, old.name, old.type)
+        written.meta = copy.copy(old.meta)
+        if (size := _size(old)) is not None:
+            self._sizes.setdefault(size, written)
         return written
 
     def _expand(self, target: Any, args: Any, kwargs: Any, meta: dict[str, Any]) -> Any:
@@ -142,9 +167,12 @@ class _Rewriter:
             raise TooComplicatedError(f"the replacement of {target} cannot be traced by itself") from error
         new = dict(zip(traced.find_nodes(op="placeholder"), nodes, strict=True))
         for node in traced.nodes:
-            if node.op == "call_function":
+            if (size := self._sizes.get(_size(node))) is not None:
+                new[node] = size
+            elif node.op == "call_function":
                 new[node] = self.graph.node_copy(node, new.__getitem__)
                 new[node].meta = meta | node.meta
+                self._traced.append(new[node])
             elif node.op not in ("placeholder", "output"):
                 raise TooComplicatedError(f"the replacement of {target} has a {node.op}")
         outputs = traced.output_node().args[0]
@@ -170,6 +198,14 @@ class _Rewriter:
         names = [*names, node]
         self._new |= dict.fromkeys(names, written)
         self._names |= dict.fromkeys(names, names)
+
+
+def _size(node: Any) -> Any:
+    """Return the expression of a size that a node computes; None for other nodes."""
+    import torch
+
+    value = node.meta.get("val")
+    return value.node.expr if isinstance(value, torch.SymInt) else None
 
 
 def _is_new_tensor(node: Any) -> bool:
