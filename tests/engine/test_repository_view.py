@@ -21,7 +21,7 @@ from ingrain.repository.manifest import Graph
 from ingrain.repository.store import Repository
 from processes import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 NAME = "tiny-0123456789.text_encoder"
 ROOTS = {"graphs": "repository/triton", "repository": "repository", "nothing": "elsewhere"}

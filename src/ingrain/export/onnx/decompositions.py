@@ -110,12 +110,9 @@ class _Rewriter:
             else:
                 self._new[node] = self._write(node, node.target)
         self.graph.eliminate_dead_code()
+        left = set(self.graph.nodes)
         for node in self._traced:
-            if (
-                node.graph is self.graph
-                and isinstance(node.target, torch._ops.OpOverload)
-                and node.target not in self._known
-            ):
+            if node in left and isinstance(node.target, torch._ops.OpOverload) and node.target not in self._known:
                 raise TooComplicatedError(f"a replacement has the operator {node.target}")
 
     def _write(self, node: Any, target: Any) -> Any:
@@ -135,6 +132,7 @@ class _Rewriter:
         return self._add(target, args, kwargs, node)
 
     def _is_written(self, target: Any) -> bool:
+        """Return whether an operator's own function in ONNX is used."""
         return target in self._known and target._schema.name not in _REPLACED
 
     def _add(self, target: Any, args: Any, kwargs: Any, old: Any) -> Any:
@@ -212,6 +210,8 @@ def _is_new_tensor(node: Any) -> bool:
     """Return whether a node's value surely shares no memory with another."""
     import torch
 
+    if _size(node) is not None:
+        return True  # it is no tensor
     if node.target is operator.getitem:  # one output of several
         return _is_new_tensor(node.args[0])
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from ingrain.export.onnx.decompositions import TooComplicatedError, decompose
+from ingrain.export.onnx.decompositions import decompose
+from ingrain.machine_faults import raise_if_machines
 
 
 @contextmanager
@@ -75,7 +76,8 @@ def _decompose(plain: Any, operators: Any) -> Any:
     def decompose_with_registry(program: Any, registry: Any) -> Any:
         try:
             return decompose(program, *_replacements(operators, registry))
-        except TooComplicatedError:
+        except Exception as error:  # not only TooComplicatedError: values and schemas of custom operators vary
+            raise_if_machines(error)
             return plain(program, registry)
 
     return decompose_with_registry

@@ -18,16 +18,29 @@ from ingrain.export.families.table import import_library
 _METRICS = "sklearn.metrics"
 
 
-def start_importing(family: Family) -> Future[None]:
-    """Import a family's libraries in a thread.
+class Imports:
+    """The import of a family's libraries, in a thread, so that it can begin before its result is needed."""
 
-    Returns:
-        The future of the import. Its exception is ``ExportUnavailableError`` if a library is not installed.
-    """
-    imported: Future[None] = Future()
-    # The process does not end in the midst of an import: compiled libraries would crash.
-    threading.Thread(target=_import, args=(family, imported), name="imports", daemon=False).start()
-    return imported
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._result: Future[None] | None = None
+
+    def start(self) -> Future[None]:
+        """Begin, the first time; return the future of the import."""
+        if self._result is None:
+            self._result = Future()
+            # Not a daemon: a process that ends in the midst of importing compiled libraries may crash.
+            threading.Thread(target=_import, args=(self._family, self._result), name="imports").start()
+        return self._result
+
+    def wait(self) -> None:
+        """Wait until everything is imported.
+
+        Raises:
+            ExportUnavailableError: A library is not installed.
+        """
+        self.start().result()
+        prepare_torch()  # the number of threads may be one of the thread that sets it
 
 
 def prepare_torch() -> None:

@@ -66,7 +66,7 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
     from ingrain.export.families.convert import convert
     from ingrain.export.families.protocol import LoadableFolder
     from ingrain.export.families.table import family_of
-    from ingrain.export.process.imports import prepare_torch, start_importing
+    from ingrain.export.process.imports import Imports
     from ingrain.export.process.verify_stored import find_stored, prove_stored
     from ingrain.export.weights.pickled_weights import UNPICKLED_FOLDER, unpickle
     from ingrain.sources.names import needs_registry
@@ -77,20 +77,24 @@ def run_job(job: ExportJob, emit: Callable[[Event], None]) -> Manifest:
         if family.refuse_untrusted_code is not None:
             family.refuse_untrusted_code(job, found)
 
+    def note(progress: Progress) -> None:
+        if progress.total:  # bytes are coming: the model exists
+            imports.start()
+        emit(progress)
+
     emit(Progress(phase="download"))
     family = family_of(job.library, job.extensions)
-    imported = start_importing(family)
+    imports = Imports(family)
     if needs_registry(job):
-        imported.result()  # fails before the download if the library is not installed
-    source = resolve(job, emit, refuse_code)
+        imports.wait()  # fails before the download if the library is not installed
+    source = resolve(job, note, refuse_code)
     if source.origin == "custom":
         # Models given by URLs are safetensors without code, whatever the operator allows for the hub.
         job = msgspec.structs.replace(job, pickled_weights=False)
     emit(Progress(phase="read"))
     # Before the end of the imports, which take seconds, because this check does not need them.
     stored = None if job.stored_in is None else find_stored(job, job.stored_in)
-    imported.result()
-    prepare_torch()  # the number of threads may be one of the thread that sets it
+    imports.wait()
     refuse_code(source)
     source = dataclasses.replace(source, folder=unpickle(source.folder, job, family.weights))
     loadable = LoadableFolder(source.folder)
