@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,20 @@ def run_loop(load: Coroutine[Any, Any, LoadResult]) -> LoadResult:
         asyncio.set_event_loop(None)
 
 
+def send_once(port: int, requests: Sequence[bytes], clients: int) -> LoadResult:
+    """Have several clients send every request once.
+
+    Unlike a loop of a given time it has all servers do the very same work, however slow one of them is.
+
+    Raises:
+        SystemExit: A request got no answer of status 200.
+    """
+    result = run_loop(closed_loop(Target("127.0.0.1", port), requests, clients=clients, seconds=None))
+    if result.failed:
+        raise SystemExit(f"{result.failed} of {len(requests)} requests failed: {result.statuses}")
+    return result
+
+
 def run_facts(model: str) -> dict[str, Any]:
     """Return date, machine, load average and model for a report."""
     return {
@@ -195,6 +209,21 @@ def common_options(
     parser.add_argument("--seconds", type=float, default=seconds, help="duration of a round")
     parser.add_argument("--output", type=Path, help="write the report as JSON too")
     return parser
+
+
+def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows of a report as a table in Markdown; the keys of the first are its head."""
+    head = [list(rows[0]), ["---"] * len(rows[0])]
+    lines = [*head, *([row.get(key, "") for key in rows[0]] for row in rows)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def print_table(rows: Sequence[Mapping[str, object]], output: Path | None) -> None:
+    """Print a table in Markdown, and write it beside the report in JSON if that has a file."""
+    table = markdown_table(rows)
+    print(table)
+    if output:
+        output.with_suffix(".md").write_text(table)
 
 
 def print_report(report: dict, output: Path | None) -> None:

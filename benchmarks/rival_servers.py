@@ -56,6 +56,7 @@ class RivalServer:
         fields: Further fields of a request.
         health: Route that answers 200 when the server is ready.
         variables: Further environment variables; ``{folder}`` is the folder of all environments.
+        returns_same: Whether the server returns what the source library does.
     """
 
     environment: str
@@ -65,6 +66,7 @@ class RivalServer:
     fields: dict[str, Any] = field(default_factory=dict)
     health: str = "/health"
     variables: dict[str, str] = field(default_factory=dict)
+    returns_same: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,13 +146,21 @@ RERANKERS = {
     "infinity torch reranker": RivalServer(
         "infinity", _infinity("--model-id={source}", "--engine=torch", "--no-bettertransformer"), path="/rerank"
     ),
+    "infinity onnx reranker": RivalServer(
+        "infinity",
+        _infinity("--model-id={onnx}", "--engine=optimum", "--onnx-do-not-prefer-quantized"),
+        path="/rerank",
+        returns_same=False,  # this engine drops the token types, so that BERT takes query and document for one text
+    ),
 }
 """Servers that rank documents, for ``rerank.py``."""
 
 
-def prepare(folder: Path, name: str, model: Path, pip_args: Sequence[str]) -> Models:
+def prepare(
+    folder: Path, name: str, model: Path, pip_args: Sequence[str], servers: Mapping[str, RivalServer] = RIVALS
+) -> Models:
     """Create what a server needs below ``folder``, if it is missing: environment, graph, hub cache."""
-    rival = RIVALS[name]
+    rival = servers[name]
     python = create_environment(folder, rival.environment, pip_args)
     onnx = folder / f"{model.name}-onnx"
     if rival.environment == "infinity" and not onnx.exists():

@@ -51,6 +51,15 @@ async def test_a_closed_loop_keeps_its_clients_busy_and_counts_every_answer(tmp_
     assert result.percentile_ms(0.5) >= 20
 
 
+async def test_a_closed_loop_without_an_end_sends_every_request_once(tmp_path):
+    async with loaded(tmp_path) as (planes, target):
+        result = await closed_loop(target, requests(30), clients=4, seconds=None)
+        few = await closed_loop(target, requests(2), clients=4, seconds=None)
+        assert planes.services.telemetry._answers["/embed_text", 200] == 32
+    assert (result.statuses, few.statuses) == ({200: 30}, {200: 2})
+    assert result.requests_per_s == pytest.approx(30 / result.seconds)
+
+
 @pytest.mark.parametrize(
     ("answers", "media_type"),
     [("json", "application/json"), ("base64", "application/json"), ("raw", "application/octet-stream")],

@@ -5,6 +5,9 @@ import pytest
 from made_once import made_once
 from processes import MINILM, place_minilm, serve
 from tiny_models import build_family
+from tiny_sparse import PACKAGED_SPLADE, save_packaged_splade
+from torch_process import torch_pool
+from trained_reranker import RERANKER, build_trained_reranker
 from warm_exports import warm_exports
 
 
@@ -58,6 +61,25 @@ def small_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small-models")
     build_family("BERT", folder / MINILM)
     return folder
+
+
+@pytest.fixture(scope="session")
+def search_models(stored, warm, tmp_path_factory):
+    """A folder with ``models`` and a ``repository`` for a search: a reranker, a SPLADE and all-MiniLM-L6-v2.
+
+    All three are really trained, the reranker on the spot.
+    """
+
+    def convert(folder):
+        models = folder / "models"
+        with torch_pool() as pool:
+            pool.submit(build_trained_reranker, models / RERANKER).result()
+            pool.submit(save_packaged_splade, models / PACKAGED_SPLADE).result()
+        shutil.copytree(stored / "repository", folder / "repository")
+        with serve(folder, f"--local-models-dir={models}", f"--models={RERANKER},{PACKAGED_SPLADE}", **warm) as server:
+            server.wait_until_ready(600)
+
+    return made_once(tmp_path_factory, "search-models", convert)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 import csv
 import re
 
+import numpy as np
+
 from processes import package_folder
 
 _DATA = package_folder("gensim", "gensim/test/test_data")
@@ -15,8 +17,22 @@ def articles() -> list[str]:
 
 def sentences() -> list[str]:
     """Return the articles' sentences."""
-    split = (part.strip() for article in articles() for part in re.split(r"(?<=[.!?])\s+", article))
-    return [part for part in split if part]
+    return [sentence for article in articles() for sentence in sentences_of(article)]
+
+
+def sentences_of(article: str) -> list[str]:
+    """Return the sentences of a text."""
+    return [part for part in re.split(r"(?<=[.!?])\s+", article.strip()) if part]
+
+
+def judged_articles() -> list[str]:
+    """Return the 50 news articles of the Lee corpus, 50 to 130 words each; none is one of ``articles``."""
+    return (_DATA / "lee.cor").read_text("latin-1").splitlines()
+
+
+def human_similarities():
+    """Return how similar people find ``judged_articles``, 0 to 1, ``float64 [50, 50]``."""
+    return np.loadtxt(_DATA / "similarities0-1.txt")
 
 
 def word_pairs() -> list[tuple[str, str, float]]:

@@ -12,6 +12,7 @@ from tiny_families import FAMILIES
 from tiny_models import MAX_TOKENS, build_network, prepare_libraries, randomize, small_config
 from tiny_tokenizers import build_tokenizer
 
+PACKAGED_SPLADE = "splade-2x128"
 _LATENTS, _ACTIVE = 96, 12
 
 

@@ -195,14 +195,21 @@ def embedding_request(
     return http_request(path, body, api_key=api_key, accept=accept, cached=cached)
 
 
-async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int, seconds: float) -> LoadResult:
+async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int, seconds: float | None) -> LoadResult:
     """Keep ``clients`` requests in progress for ``seconds``, cycling through the prepared requests.
+
+    Args:
+        target: The server.
+        requests: Prepared requests, sent in turn.
+        clients: Requests in progress.
+        seconds: Time during which requests are sent; None: until each was sent once, however long that takes.
 
     Raises:
         OSError: The server cannot be reached.
     """
     loop = asyncio.get_running_loop()
-    feed, result = itertools.cycle(requests), LoadResult()
+    feed = iter(requests) if seconds is None else itertools.cycle(requests)
+    result = LoadResult()
     started = until = 0.0
     done = loop.create_future()
     working = clients
@@ -215,8 +222,9 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
 
     def next_request(connection: Connection) -> None:
         now = time.perf_counter()
-        if now < until:
-            connection.send(next(feed), now)
+        request = next(feed, None) if now < until else None
+        if request is not None:
+            connection.send(request, now)
             return
         connection.close()
         stop_client()
@@ -233,12 +241,12 @@ async def closed_loop(target: Target, requests: Sequence[bytes], *, clients: int
 
     connections = await _connect(target, clients, answered, lost)
     started, cpu = time.perf_counter(), time.process_time()
-    until = started + seconds
+    until = started + (seconds if seconds is not None else float("inf"))
     for connection in connections:
         next_request(connection)
-    async with asyncio.timeout(seconds + _LAST_ANSWERS_S):
+    async with asyncio.timeout(None if seconds is None else seconds + _LAST_ANSWERS_S):
         await done
-    result.sent_for_s = seconds
+    result.sent_for_s = seconds if seconds is not None else time.perf_counter() - started
     result.seconds = time.perf_counter() - started
     result.cpu_s = time.process_time() - cpu
     return result
