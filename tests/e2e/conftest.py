@@ -1,14 +1,16 @@
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from made_once import made_once
 from processes import MINILM, place_minilm, serve
+from search_models import flag_of_models, place_search_models
 from tiny_models import build_family
-from tiny_sparse import PACKAGED_SPLADE, save_packaged_splade
-from torch_process import torch_pool
-from trained_reranker import RERANKER, build_trained_reranker
 from warm_exports import warm_exports
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 
 @pytest.fixture(scope="session")
@@ -65,19 +67,13 @@ def small_models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def search_models(stored, warm, tmp_path_factory):
-    """A folder with ``models`` and a ``repository`` for a search: a reranker, a SPLADE and all-MiniLM-L6-v2.
-
-    All three are really trained, the reranker on the spot.
-    """
+    """A folder with one model of each kind, as ``models`` and converted in a ``repository``."""
 
     def convert(folder):
-        models = folder / "models"
-        with torch_pool() as pool:
-            pool.submit(build_trained_reranker, models / RERANKER).result()
-            pool.submit(save_packaged_splade, models / PACKAGED_SPLADE).result()
+        models = place_search_models(folder / "models")
         shutil.copytree(stored / "repository", folder / "repository")
-        with serve(folder, f"--local-models-dir={models}", f"--models={RERANKER},{PACKAGED_SPLADE}", **warm) as server:
-            server.wait_until_ready(600)
+        with serve(folder, f"--local-models-dir={models}", flag_of_models(), **warm) as server:
+            server.wait_until_ready(900)
 
     return made_once(tmp_path_factory, "search-models", convert)
 

@@ -1,12 +1,14 @@
-"""Search with trained models on a real server: rankings are the library's own, and dense, sparse and reranker meet."""
+"""All models of a search on one real server: rankings are the library's own, and nothing is wrong under mixed load."""
 
 import httpx
 import numpy as np
 import pytest
 
+from chaos.kinds import ask_all_kinds
 from example_scripts import run_example
 from processes import MINILM, serve
 from rankings import compare, news_queries, rank_by_library, rank_by_server, score_by_library
+from search_models import KINDS, flag_of_models
 from texts import articles, human_similarities, judged_articles, sentences_of, word_pairs
 from tiny_sparse import PACKAGED_SPLADE
 from torch_process import torch_pool
@@ -19,8 +21,8 @@ CLOSE = 1e-5
 
 @pytest.fixture(scope="module")
 def search_server(search_models):
-    flags = (f"--local-models-dir={search_models / 'models'}", f"--models={MINILM},{RERANKER},{PACKAGED_SPLADE}")
-    with serve(search_models, *flags) as server:
+    flags = (f"--local-models-dir={search_models / 'models'}", flag_of_models())
+    with serve(search_models, *flags, INGRAIN_CACHE_BYTES="0") as server:
         server.wait_until_ready(300)
         yield server
 
@@ -67,3 +69,11 @@ def test_a_hybrid_search_finds_the_article_of_a_sentence(search_server, tmp_path
     assert "sparse 1" in lines[0]
     scores = [float(line.split()[0]) for line in lines]
     assert scores == sorted(scores, reverse=True)
+
+
+async def test_six_kinds_of_models_are_right_while_each_is_unloaded_and_loaded(search_server):
+    """The short form of ``python -m chaos.kinds``: every answer is compared, and a client that retries gets all."""
+    outcome, changes = await ask_all_kinds(search_server, seconds=0, seed=1, pause_s=0.2, least_changes=len(KINDS))
+    assert changes == len(KINDS)
+    assert outcome.failures({}) == []
+    assert len(outcome.asked) > 100

@@ -1,4 +1,4 @@
-"""Clients that retry, and that compare every vector they get with a reference."""
+"""Clients that retry, and that compare every number they get with a reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import io
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,13 +56,30 @@ class Asked:
         return self.ended - self.began
 
 
+def _embeddings(answer: dict[str, Any]) -> np.ndarray:
+    return np.array(answer["embeddings"], dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A body that clients send, and the vectors that answer it."""
+    """A body that clients send, and the numbers that answer it.
+
+    Attributes:
+        route: Path of the route.
+        body: The body.
+        vectors: The numbers, float64; of ``/embed_text`` ``[B, D]``.
+        read: Returns the numbers of an answer.
+    """
 
     route: str
     body: dict[str, Any]
     vectors: np.ndarray
+    read: Callable[[dict[str, Any]], np.ndarray] = _embeddings
+
+    @property
+    def model(self) -> str:
+        """Name of the model that is asked."""
+        return str(self.body.get("name"))
 
 
 class Load:
@@ -73,13 +90,22 @@ class Load:
         questions: What they ask.
         clients: How many they are.
         seed: Seed of the order of the questions.
+        away: Models that may be unloaded now: of these, and of no others, 404 is an answer to be expected.
 
     Attributes:
         asked: Every request that has ended.
     """
 
-    def __init__(self, addresses: Sequence[str], questions: Sequence[Question], clients: int, seed: int) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        questions: Sequence[Question],
+        clients: int,
+        seed: int,
+        away: Container[str] = (),
+    ) -> None:
         self.asked: list[Asked] = []
+        self._away = away
         self._addresses = addresses
         self._questions = questions
         self._is_stopping = False
@@ -128,7 +154,7 @@ class Load:
         pause_s = _FIRST_PAUSE_S
         while True:
             address = self._addresses[place % len(self._addresses)]
-            answer = await attempt(client, address, question, asked)
+            answer = await attempt(client, address, question, asked, self._away)
             asked.ended = time.monotonic()
             if asked.is_right or asked.is_wrong:
                 return place
@@ -142,7 +168,9 @@ class Load:
             await asyncio.sleep(wait_s)
 
 
-async def attempt(client: httpx.AsyncClient, address: str, question: Question, asked: Asked) -> httpx.Response | None:
+async def attempt(
+    client: httpx.AsyncClient, address: str, question: Question, asked: Asked, away: Container[str]
+) -> httpx.Response | None:
     """Send a question once, and write down in ``asked`` what came back; return the answer, None for an error."""
     try:
         async with asyncio.timeout(TRY_TIMEOUT_S):  # httpx's own time-out begins anew with each byte
@@ -152,22 +180,23 @@ async def attempt(client: httpx.AsyncClient, address: str, question: Question, a
         return None
     asked.answers.append((time.monotonic(), answer.status_code))
     if answer.status_code == 200:
-        asked.is_right = is_right(answer, question.vectors)
+        asked.is_right = is_right(answer, question)
         asked.is_wrong = not asked.is_right
     asked.retry_after_s = max(asked.retry_after_s, float(answer.headers.get("retry-after", 0)))
     is_unexplained = answer.status_code in (429, 503) and "retry-after" not in answer.headers
-    if asked.is_wrong or is_unexplained or answer.status_code not in (200, *_RETRIED):
+    is_away = answer.status_code == 404 and question.model in away
+    if asked.is_wrong or is_unexplained or (answer.status_code not in (200, *_RETRIED) and not is_away):
         asked.refusal = f"{answer.status_code} {answer.text[:300]}"
     return answer
 
 
-def is_right(answer: httpx.Response, vectors: np.ndarray) -> bool:
-    """Return whether an answer holds the vectors of the reference, float ``[B, D]``."""
+def is_right(answer: httpx.Response, question: Question) -> bool:
+    """Return whether an answer holds the numbers of the reference."""
     try:
-        found = np.array(answer.json()["embeddings"], dtype=np.float64)
-    except (ValueError, KeyError, TypeError):
+        found = question.read(answer.json())
+    except (ValueError, KeyError, TypeError, IndexError):
         return False
-    return found.shape == vectors.shape and bool(np.abs(found - vectors).max() < TOLERANCE)
+    return found.shape == question.vectors.shape and bool(np.abs(found - question.vectors).max() < TOLERANCE)
 
 
 async def make_questions(address: str, rng: random.Random, *, pictures: bool) -> list[Question]:
@@ -186,7 +215,7 @@ async def make_questions(address: str, rng: random.Random, *, pictures: bool) ->
                 body = {"name": name, "text": [texts[place] for place in places]}
                 questions.append(Question("/embed_text", body, np.stack([vectors[place] for place in places])))
         for _ in range(_TEXTS if pictures else 0):
-            body = {"name": PICTURES, "image": _picture(rng)}
+            body = {"name": PICTURES, "image": picture(rng)}
             questions.append(Question("/embed_image", body, (await _vector(client, "/embed_image", body))[None]))
     return questions
 
@@ -201,7 +230,8 @@ def _text(rng: random.Random) -> str:
     return " ".join(rng.choices(WORDS, k=int(rng.triangular(1, 1.5 * MAX_TOKENS, 8))))
 
 
-def _picture(rng: random.Random) -> str:
+def picture(rng: random.Random) -> str:
+    """Return a picture of random pixels and size: a PNG file in base64."""
     size = (rng.randint(8, 200), rng.randint(8, 200))
     pixels = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, (*size, 3), dtype=np.uint8)
     file = io.BytesIO()
