@@ -164,6 +164,16 @@ def send_once(port: int, requests: Sequence[bytes], clients: int) -> LoadResult:
     return result
 
 
+def send_once_to(server: Server, requests: Sequence[bytes], clients: int, cpu_s: dict[str, float]) -> LoadResult:
+    """Do what ``send_once`` does, and add CPU seconds to ``cpu_s``: of the server's parts and the load generator."""
+    before = server.cpu_s()
+    result = send_once(server.inference_port, requests, clients)
+    used = {part: seconds - before.get(part, 0.0) for part, seconds in server.cpu_s().items()}
+    for part, seconds in {**used, "load generator": result.cpu_s}.items():
+        cpu_s[part] = cpu_s.get(part, 0.0) + seconds
+    return result
+
+
 def run_facts(model: str) -> dict[str, Any]:
     """Return date, machine, load average and model for a report."""
     return {

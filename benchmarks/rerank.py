@@ -29,9 +29,9 @@ from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from measure import common_options, print_report, print_table, run_facts, send_once
+from measure import common_options, print_report, print_table, run_facts, send_once, send_once_to
 from rival_servers import RERANKERS, prepare, running
-from server import running_server
+from server import Server, running_server
 
 _SAME = 1e-3
 _SEARCHED_PAIRS = 500
@@ -44,13 +44,15 @@ Request = tuple[str, list[str]]
 
 @dataclass
 class Reranker:
-    """A running server; its rates are in pairs a second."""
+    """A running server; its rates are in pairs a second, its CPU seconds by part if it is ours."""
 
     name: str
     port: int
     fields: Json
     returns_same: bool = True
+    server: Server | None = None
     rates: list[float] = field(default_factory=list)
+    cpu_s: dict[str, float] = field(default_factory=dict)
 
     def body(self, query: str, documents: list[str]) -> Json:
         return {**self.fields, "query": query, "documents": documents}
@@ -72,7 +74,11 @@ class Reranker:
     def load(self, requests: list[Request], clients: int) -> None:
         """Have the clients send all requests, and write down the rate."""
         bodies = [http_request("/rerank", self.body(*request)) for request in requests]
-        self.rates.append(send_once(self.port, bodies, clients).requests_per_s * len(requests[0][1]))
+        if self.server is None:
+            result = send_once(self.port, bodies, clients)
+        else:
+            result = send_once_to(self.server, bodies, clients, self.cpu_s)
+        self.rates.append(result.requests_per_s * len(requests[0][1]))
 
 
 class Bare:
@@ -118,7 +124,7 @@ def main() -> None:
         pip_args = options.pip_args.split()
         prepared = {name: prepare(folder, name, model, pip_args, RERANKERS) for name in options.rivals}
         server = stack.enter_context(running_server(options.repository, options.models_dir, options.model))
-        rerankers = [Reranker("ingrain", server.inference_port, {"name": options.model})]
+        rerankers = [Reranker("ingrain", server.inference_port, {"name": options.model}, server=server)]
         for name, models in prepared.items():
             port, _ = stack.enter_context(running(folder, name, models, RERANKERS))
             fields = {"model": "model"} if "infinity" in name else {}
@@ -173,7 +179,7 @@ def _cell(rerankers: list[Reranker], bare: Bare, clients: int, options: argparse
     requests = _requests(count, options.documents)
     graph, bare_rates = bare.graph(requests), []
     for reranker in rerankers:
-        reranker.rates = []
+        reranker.rates, reranker.cpu_s = [], {}
     for _ in range(options.rounds):
         for reranker in rerankers:
             reranker.load(requests, clients)
@@ -185,6 +191,10 @@ def _cell(rerankers: list[Reranker], bare: Bare, clients: int, options: argparse
         "pairsOfARound": count * options.documents,
         "pairsPerS": {**pairs, "bare ONNX Runtime": round(median(bare_rates), 1)},
         "pairsPerSOfEachRound": {reranker.name: [round(rate, 1) for rate in reranker.rates] for reranker in rerankers},
+        "cpuMsPerPair": {
+            part: round(1e3 * used / (count * options.documents * options.rounds), 3)
+            for part, used in rerankers[0].cpu_s.items()
+        },
         "timesAsFast": {name: round(ours / max(1e-9, rate), 2) for name, rate in pairs.items() if name != "ingrain"},
         "ratioToBare": round(ours / median(bare_rates), 3),
     }

@@ -30,7 +30,7 @@ from ingrain.bench.load import http_request
 from ingrain.bench.texts import Mix, make_texts
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
-from measure import CORES, common_options, print_report, print_table, run_facts, send_once
+from measure import CORES, common_options, print_report, print_table, run_facts, send_once, send_once_to
 from server import Server, free_ports, running_server
 
 _START_S = 300.0
@@ -93,15 +93,9 @@ def _cell(
     requests = [http_request("/embed_sparse", {"name": options.model, "text": text}) for text in texts]
     plain_requests = [http_request("/embed_sparse", {"text": text}) for text in texts]
     served, plain, bares, outside = [], [], [], []
-    cpu_s: dict[str, float] = {"load generator": 0.0}
-    wall_s = 0.0
+    cpu_s: dict[str, float] = {}
     for _ in range(options.rounds):
-        before = server.cpu_s()
-        result = send_once(server.inference_port, requests, clients)
-        for part, used in server.cpu_s().items():
-            cpu_s[part] = cpu_s.get(part, 0.0) + used - before.get(part, 0.0)
-        cpu_s["load generator"] += result.cpu_s
-        wall_s += result.seconds
+        result = send_once_to(server, requests, clients, cpu_s)
         served.append(result.requests_per_s)
         plain.append(send_once(plain_port, plain_requests, clients).requests_per_s)
         bares.append(bare.rate_of_whole_passes(options.seconds / 2).items_per_s)
@@ -116,7 +110,6 @@ def _cell(
         "ratioToBare": round(median(served) / median(bares), 3),
         "outsideTheGraph": round(median(outside), 3),
         "cpuMsPerText": {part: round(1e3 * used / len(texts) / options.rounds, 3) for part, used in cpu_s.items()},
-        "cpuShareOfAllCores": {part: round(used / wall_s / CORES, 3) for part, used in cpu_s.items()},
     }
     print(f"{clients} clients: {cell['textsPerS']}; outside the graph: {cell['outsideTheGraph']}", flush=True)
     return cell

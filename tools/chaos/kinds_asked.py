@@ -14,7 +14,7 @@ from chaos.load import Question, picture
 from search_models import KINDS
 from texts import articles, sentences
 
-_ITEMS, _QUESTIONS, _MOST_ITEMS = 24, 40, 6
+_ITEMS, _QUESTIONS, _MOST_ITEMS = 16, 32, 6
 _QUERY = "Where did the fires burn, and who fought them?"
 _SPARSE_WIDTH = 30_522
 
