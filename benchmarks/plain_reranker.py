@@ -29,7 +29,7 @@ def make_app(model: CrossEncoder) -> FastAPI:
 
     # ``async``, because FastAPI would run forty plain functions at once, each with as many threads as cores.
     @app.post("/rerank")
-    async def rerank(body: Query) -> dict[str, list[dict[str, float]]]:
+    async def rerank(body: Query) -> dict[str, list[dict[str, int | float]]]:
         scores = model.predict([(body.query, document) for document in body.documents], show_progress_bar=False)
         ranked = sorted(enumerate(scores.tolist()), key=lambda pair: -pair[1])
         return {"results": [{"index": index, "relevance_score": score} for index, score in ranked]}
