@@ -112,6 +112,26 @@ async def test_an_answer_that_no_client_should_get_is_a_failure_even_if_the_next
     assert "because" in failure
 
 
+@pytest.mark.parametrize(("away", "failures"), [({"red"}, 0), ({"blue"}, 1)])
+async def test_404_is_no_failure_only_for_a_model_that_is_away(away, failures):
+    question = Question("/embed_text", {"name": "red"}, VECTORS)
+    with answering((404, {}, {}), RIGHT) as (address, _):
+        clients = Load([address], [question], clients=1, seed=0, away=away)
+        await first_request(clients)
+    assert len(Outcome("six kinds", clients.asked).failures({})) == failures
+    assert clients.asked[0].is_right
+
+
+async def test_numbers_of_other_routes_are_read_and_compared():
+    """Such as scores, which come in the order of the ranking."""
+    question = Question("/rerank", {}, np.array([0.5, 0.9]), lambda body: np.array(body["scores"]))
+    for scores, is_right in (([0.5, 0.9], True), ([0.9, 0.5], False), ([], False), (None, False)):
+        with answering((200, {"scores": scores}, {})) as (address, _):
+            clients = Load([address], [question], clients=1, seed=0)
+            await first_request(clients)
+        assert clients.asked[0].is_right is is_right
+
+
 async def test_an_outage_over_the_limit_of_its_fault_is_a_failure():
     outcome, _ = await outcome_of(RIGHT)
     outcome.done = [
