@@ -39,8 +39,8 @@ _BATCHES = (4, 8, 16, 32)
 _SEARCHED_TEXTS = 400
 _REQUESTS_PER_CLIENT = 4
 _SAME = 1e-3
-# What they need is in Ingrain's own environment, where the plain server finds the source library, too.
-_FRAMEWORK = ("fastapi==0.165.0", "uvicorn==0.54.0")
+# What else they need is in Ingrain's own environment, where the plain server finds the source library, too.
+_FRAMEWORK = ("fastapi==0.165.0", "opentelemetry-api==1.45.2", "uvicorn==0.54.0")
 
 Json = dict[str, Any]
 
