@@ -51,8 +51,8 @@ class NullEngine:
 
     def on_restart(self, callback) -> None: ...
 
-    async def infer(self, name, inputs, *, timeout_s=None, alone=False) -> dict:
-        del timeout_s, alone
+    async def infer(self, name, inputs, *, timeout_s=None, alone=False, outputs=None) -> dict:
+        del timeout_s, alone, outputs
         output, width = self._outputs[name]
         await asyncio.sleep(0)
         return {output: self._rows[: len(next(iter(inputs.values()))), :width]}

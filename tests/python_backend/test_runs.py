@@ -44,7 +44,7 @@ class Gate:
         self.sizes = []
         self._open = threading.Event()
 
-    def run(self, inputs):
+    def run(self, inputs, outputs=()):
         self.sizes.append(len(inputs["x"]))
         self.began.release()
         assert self._open.wait(WAIT_S)
@@ -85,7 +85,7 @@ def session_of(tmp_path, **options):
     )
     assert lone is None
     (session,) = sessions
-    return lambda inputs: {OUTPUT: session.run([OUTPUT], inputs)[0]}
+    return lambda inputs, _=(): {OUTPUT: session.run([OUTPUT], inputs)[0]}
 
 
 def test_eight_runs_of_one_session_give_each_caller_its_own_vectors(tmp_path):
@@ -172,7 +172,7 @@ def test_a_token_that_the_graph_does_not_know_fails_only_its_own_batch(tmp_path)
 def test_a_batch_that_is_alone_runs_as_such_and_one_beside_others_does_not(gate):
     lone = []
 
-    def alone(inputs):
+    def alone(inputs, outputs):
         lone.append(len(inputs["x"]))
         return {"y": inputs["x"]}
 
@@ -203,6 +203,19 @@ def test_what_nobody_waits_for_any_more_is_not_computed(gate, monkeypatch):
     assert gate.sizes == [2]
 
 
+def test_batches_that_want_other_outputs_are_not_merged(gate):
+    """So that a run computes only what all of its batches want."""
+    runs, answers = ConcurrentRuns([gate.run], max_items=8), Answers()
+    runs.submit(Job(inputs=rows(0), finish=answers.take("first")))
+    assert gate.began.acquire(timeout=WAIT_S)
+    for number, outputs in enumerate([("y",), ("y", "z"), ("y",)]):
+        runs.submit(Job(inputs=rows(number), finish=answers.take(number), outputs=outputs))
+    gate.open()
+    answers.wait(4)
+    runs.close()
+    assert gate.sizes == [1, 2, 1]
+
+
 def test_closing_finishes_what_waits(gate):
     runs, answers = ConcurrentRuns([gate.run] * 2, max_items=1), Answers()
     for number in range(6):
@@ -218,7 +231,7 @@ def test_a_run_that_hangs_ends_the_process_and_a_slow_one_does_not(monkeypatch):
     monkeypatch.setattr("ingrain.python_backend.runs._HANGS_AFTER_TIMES", 2)
     ended, goes_on = threading.Event(), threading.Event()
 
-    def run(inputs):
+    def run(inputs, outputs):
         seconds = float(inputs["x"][0])
         goes_on.wait(60) if seconds < 0 else time.sleep(seconds)
         return inputs

@@ -41,7 +41,7 @@ class ToyEngine:
     async def ready(self, name) -> bool:
         return name in self._loaded
 
-    async def infer(self, name, inputs, *, timeout_s=None, alone=False):
+    async def infer(self, name, inputs, *, timeout_s=None, alone=False, outputs=None):
         if name not in self._loaded:
             raise ModelNotLoadedError(f"graph {name!r} is not loaded")
         graph, recorder = self._loaded[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,7 @@ from ingrain.errors import (
 )
 from ingrain.python_backend import cuda
 from ingrain.python_backend.lone import LoneSession
-from ingrain.python_backend.sessions import flush_denormals, open_cpu_sessions, session_options
+from ingrain.python_backend.sessions import flush_denormals, open_cpu_sessions, run_options, session_options
 from ingrain.repository.execution_policy import Backend, lone_threads_of
 from ingrain.repository.manifest import Graph
 from ingrain.repository.tuning import Layout
@@ -93,7 +93,7 @@ class OnnxRuntimeEngine:
         self._pool: ThreadPoolExecutor | None = None
         self._runs: dict[asyncio.Future[list[Array]], onnxruntime.RunOptions] = {}
         self._told_to_end: dict[asyncio.Future[list[Array]], float] = {}
-        self._quiet = _quiet_run()
+        self._quiet = run_options(None)
 
     async def start(self) -> None:
         """Create the thread pool."""
@@ -154,7 +154,13 @@ class OnnxRuntimeEngine:
         return self._pool is not None and name in self._graphs
 
     async def infer(
-        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+        self,
+        name: str,
+        inputs: Arrays,
+        *,
+        timeout_s: float | None = None,
+        alone: bool = False,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
         """Run one batch; see ``GraphRunner.infer``. ``timeout_s`` cannot stop a batch in the event loop's thread."""
         pool = self._running_pool()
@@ -167,10 +173,10 @@ class OnnxRuntimeEngine:
         try:
             lone = graph.lone
             if alone and lone is not None and not graph.slots.locked() and lone.is_surely_short(inputs, _HERE_S):
-                return self._run_here(graph, lone, inputs, arrived)
+                return self._run_here(graph, lone, inputs, arrived, outputs)
             async with asyncio.timeout(timeout_s):
                 await graph.slots.acquire()
-                return await self._run(pool, graph, inputs, arrived, alone=alone)
+                return await self._run(pool, graph, inputs, arrived, outputs, alone=alone)
         except TimeoutError as error:
             graph.recorder.failed(time.perf_counter_ns() - arrived)
             raise DeadlineExceededError(f"graph {name!r}: no answer within {timeout_s:g} s") from error
@@ -207,26 +213,36 @@ class OnnxRuntimeEngine:
             has_fixed_shapes=not role.takes_token_sequences,
         )
 
-    def _run_here(self, graph: _Loaded, lone: LoneSession, inputs: Arrays, begun: int) -> dict[str, Array]:
+    def _run_here(
+        self, graph: _Loaded, lone: LoneSession, inputs: Arrays, begun: int, wanted: Sequence[str] | None
+    ) -> dict[str, Array]:
         """Run a batch in the event loop's thread. It blocks the event loop, so that no timeout can stop it."""
         try:
-            outputs = lone.run(graph.free[-1], graph.outputs, dict(inputs), self._quiet)
+            names, options = list(wanted or graph.outputs), self._quiet if wanted is None else run_options(wanted)
+            outputs = lone.run(graph.free[-1], names, dict(inputs), options)
         except Exception as error:  # ONNX Runtime's exceptions have no common base.
             raise _failed(error) from error
-        return _succeeded(graph, inputs, outputs, arrived=begun, begun=begun)
+        return _succeeded(graph, inputs, dict(zip(names, outputs, strict=True)), arrived=begun, begun=begun)
 
     async def _run(
-        self, pool: ThreadPoolExecutor, graph: _Loaded, inputs: Arrays, arrived: int, *, alone: bool
+        self,
+        pool: ThreadPoolExecutor,
+        graph: _Loaded,
+        inputs: Arrays,
+        arrived: int,
+        wanted: Sequence[str] | None,
+        *,
+        alone: bool,
     ) -> dict[str, Array]:
         """Run a batch in the pool, in a slot that is taken; the slot is free again when the run has ended."""
         if self._pool is None:  # the engine was closed while this batch waited for its slot
             graph.slots.release()
             raise _closed()
         session = graph.free.pop()
-        options = _quiet_run()
+        names, options = list(wanted or graph.outputs), run_options(wanted)
         begun = time.perf_counter_ns()
         work = partial(graph.lone.run, session) if alone and graph.lone is not None else session.run
-        run = asyncio.get_running_loop().run_in_executor(pool, work, graph.outputs, dict(inputs), options)
+        run = asyncio.get_running_loop().run_in_executor(pool, work, names, dict(inputs), options)
         self._runs[run] = options
         run.add_done_callback(partial(self._ended, graph, session))
         try:
@@ -239,7 +255,7 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime's exceptions have no common base.
             self._running_pool()  # raises if close() terminated the run
             raise _failed(error) from error
-        return _succeeded(graph, inputs, outputs, arrived=arrived, begun=begun)
+        return _succeeded(graph, inputs, dict(zip(names, outputs, strict=True)), arrived=arrived, begun=begun)
 
     def _ended(self, graph: _Loaded, session: onnxruntime.InferenceSession, run: asyncio.Future[list[Array]]) -> None:
         del self._runs[run]
@@ -250,10 +266,12 @@ class OnnxRuntimeEngine:
         graph.slots.release()
 
 
-def _succeeded(graph: _Loaded, inputs: Arrays, outputs: list[Array], *, arrived: int, begun: int) -> dict[str, Array]:
+def _succeeded(
+    graph: _Loaded, inputs: Arrays, outputs: dict[str, Array], *, arrived: int, begun: int
+) -> dict[str, Array]:
     items = len(next(iter(inputs.values())))
     graph.recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=time.perf_counter_ns() - begun)
-    return dict(zip(graph.outputs, outputs, strict=True))
+    return outputs
 
 
 def _closed() -> EngineUnavailableError:
@@ -265,9 +283,3 @@ def _failed(error: Exception) -> EngineError:
     if is_memory_failure(f"{type(error).__name__}: {error}"):
         return EngineMemoryError("ONNX Runtime has too little memory for the batch", retry_after_s=_RETRY_AFTER_S)
     return InferenceError("ONNX Runtime refused the batch or failed on it; the log says why")
-
-
-def _quiet_run() -> onnxruntime.RunOptions:
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4
-    return options

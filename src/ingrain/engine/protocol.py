@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -78,7 +78,13 @@ class GraphRunner(Protocol):
         """Return whether the engine responds."""
 
     async def infer(
-        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+        self,
+        name: str,
+        inputs: Arrays,
+        *,
+        timeout_s: float | None = None,
+        alone: bool = False,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
         """Run one batch.
 
@@ -87,6 +93,7 @@ class GraphRunner(Protocol):
             inputs: Arrays by input name; axis 0 is the batch ``B``; dtypes and ranks match the graph's inputs.
             timeout_s: Seconds the caller waits.
             alone: Whether no other batch is in the engine, so that this one may use all cores.
+            outputs: Names of the outputs that are needed; None for all.
 
         Returns:
             Arrays by output name; axis 0 is ``B``.

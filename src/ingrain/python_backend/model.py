@@ -27,7 +27,7 @@ import triton_python_backend_utils as pb_utils
 
 from . import cuda  # relative, because all are copied to the same folder
 from .runs import Arrays, ConcurrentRuns, Job, run_together
-from .sessions import open_cpu_sessions, session_options
+from .sessions import open_cpu_sessions, run_options, session_options
 
 # Microseconds that a thread of a lone batch spins while it waits: usually enough until the next operator, but short
 # after the run, when tritonserver and the front end need the cores.
@@ -95,7 +95,8 @@ class TritonPythonModel:
             self.runs.submit(
                 Job(
                     inputs=self._inputs(request),
-                    finish=partial(self._finish, request, sender),
+                    finish=partial(self._finish, sender),
+                    outputs=self._wanted(request),
                     alone=self._run_alone if is_alone else None,
                     is_given_up=request.is_cancelled,
                 )
@@ -108,23 +109,32 @@ class TritonPythonModel:
             self.runs.close()
 
     def _execute_now(self, requests: Sequence[Any]) -> list[Any]:
-        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        groups: dict[tuple[object, ...], list[int]] = {}
         inputs = [self._inputs(request) for request in requests]
+        wanted = [self._wanted(request) for request in requests]
         for position, arrays in enumerate(inputs):
-            groups.setdefault(tuple(array.shape[1:] for array in arrays.values()), []).append(position)
+            shapes = tuple(array.shape[1:] for array in arrays.values())
+            groups.setdefault((shapes, wanted[position]), []).append(position)
         responses: list[Any] = [None] * len(requests)
         for positions in groups.values():
-            results = run_together(partial(self._run, self.session), [inputs[position] for position in positions])
+            run = partial(self._run, self.session, names=wanted[positions[0]])
+            results = run_together(run, [inputs[position] for position in positions])
             for position, result in zip(positions, results, strict=True):
-                responses[position] = respond(result, requests[position].requested_output_names())
+                responses[position] = respond(result)
         return responses
 
     def _inputs(self, request: Any) -> Arrays:
         """Return views of the request's arrays in the memory shared with Triton."""
         return {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.input_names}
 
-    def _finish(self, request: Any, sender: Any, result: Arrays | Exception) -> None:
-        send(sender, respond(result, request.requested_output_names()))
+    def _wanted(self, request: Any) -> tuple[str, ...]:
+        """Return the names of the outputs that a request wants, in the graph's order."""
+        wanted = request.requested_output_names()
+        return tuple(name for name in self.output_names if name in wanted)
+
+    @staticmethod
+    def _finish(sender: Any, result: Arrays | Exception) -> None:
+        send(sender, respond(result))
 
     def _run_samples(self, config: dict[str, Any]) -> None:
         """Run the batches with which Triton warms the graph up, before Triton does.
@@ -142,22 +152,25 @@ class TritonPythonModel:
             }
             self.session.run(self.output_names, inputs)
 
-    def _run(self, session: ort.InferenceSession, inputs: Arrays) -> Arrays:
-        return dict(zip(self.output_names, session.run(self.output_names, inputs), strict=True))
+    def _run(self, session: ort.InferenceSession, inputs: Arrays, names: Sequence[str]) -> Arrays:
+        return dict(zip(names, session.run(names, inputs, self._options(names)), strict=True))
 
-    def _run_alone(self, inputs: Arrays) -> Arrays:
+    def _run_alone(self, inputs: Arrays, names: Sequence[str]) -> Arrays:
         """Run a batch that is alone in the engine."""
         assert self.lone is not None
-        outputs = self.lone.run(self.session, self.output_names, inputs)
-        return dict(zip(self.output_names, outputs, strict=True))
+        outputs = self.lone.run(self.session, list(names), inputs, self._options(names))
+        return dict(zip(names, outputs, strict=True))
+
+    def _options(self, names: Sequence[str]) -> ort.RunOptions:
+        return run_options(None if len(names) == len(self.output_names) else names)
 
 
-def respond(result: Arrays | Exception, wanted: Sequence[str]) -> Any:
-    """Convert a result to a Triton response with the requested outputs."""
+def respond(result: Arrays | Exception) -> Any:
+    """Convert a result to a Triton response."""
     if isinstance(result, Exception):
         error = pb_utils.TritonError(f"{type(result).__name__}: {result}", pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse(error=error)
-    tensors = [pb_utils.Tensor(name, array) for name, array in result.items() if name in wanted]
+    tensors = [pb_utils.Tensor(name, array) for name, array in result.items()]
     return pb_utils.InferenceResponse(output_tensors=tensors)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-Run = Callable[[Arrays], Arrays]
+Run = Callable[[Arrays, Sequence[str]], Arrays]
+"""Runs a batch. Arguments: its inputs, the names of the wanted outputs."""
 
 # Asking Triton whether a caller has given up takes as long as a short batch, so only those that waited long are asked.
 _LONG_NS = 1_000_000_000
@@ -42,12 +43,14 @@ class Job:
     Attributes:
         inputs: Arrays by input name; axis 0 is the batch.
         finish: Called once with the outputs or with the error, in any thread.
+        outputs: Names of the wanted outputs; only batches that want the same ones are merged.
         alone: Runs the batch instead of the graph's usual session, if no other batch waits or runs; None for the usual.
         is_given_up: Returns whether nobody waits for the outputs any more.
     """
 
     inputs: Arrays
     finish: Callable[[Arrays | Exception], None]
+    outputs: tuple[str, ...] = ()
     alone: Run | None = None
     is_given_up: Callable[[], bool] = lambda: False
     arrived_ns: int = field(default_factory=time.perf_counter_ns)
@@ -151,7 +154,8 @@ class ConcurrentRuns:
         first = self._waiting.popleft()
         jobs, items = [first], first.items
         for job in list(self._waiting):
-            if job.shape == first.shape and items + job.items <= self._max_items:
+            is_alike = job.shape == first.shape and job.outputs == first.outputs
+            if is_alike and items + job.items <= self._max_items:
                 self._waiting.remove(job)
                 jobs.append(job)
                 items += job.items
@@ -164,7 +168,7 @@ class ConcurrentRuns:
 
         def timed(inputs: Arrays) -> Arrays:
             started_ns = time.perf_counter_ns()
-            outputs = run(inputs)
+            outputs = run(inputs, jobs[0].outputs)
             executed.append((len(next(iter(inputs.values()))), time.perf_counter_ns() - started_ns))
             return outputs
 
@@ -226,7 +230,7 @@ def _add(duration: list[int], ns: int) -> None:
     duration[1] += ns
 
 
-def run_together(run: Run, group: Sequence[Arrays]) -> list[Arrays | Exception]:
+def run_together(run: Callable[[Arrays], Arrays], group: Sequence[Arrays]) -> list[Arrays | Exception]:
     """Run batches of equal shape as one batch; if that fails, run them one by one.
 
     Args:
@@ -247,7 +251,7 @@ def run_together(run: Run, group: Sequence[Arrays]) -> list[Arrays | Exception]:
     return [{name: part[position] for name, part in parts.items()} for position in range(len(group))]
 
 
-def _attempt(run: Run, inputs: Arrays) -> Arrays | Exception:
+def _attempt(run: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays | Exception:
     try:
         return run(inputs)
     except Exception as error:  # ONNX Runtime's exceptions have no common base.

@@ -93,6 +93,14 @@ def session_options(threads: int, *, spin_us: int = 0) -> onnxruntime.SessionOpt
     return options
 
 
+def run_options(outputs: Sequence[str] | None) -> onnxruntime.RunOptions:
+    """Return the options of a run, in which ONNX Runtime computes only what the named outputs need; None for all."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4  # errors come as exceptions
+    options.only_execute_path_to_fetches = outputs is not None
+    return options
+
+
 def flush_denormals() -> None:
     """Let this thread compute with zeros in the place of denormal numbers, which are slow; only on x86-64 Linux."""
     if sys.platform != "linux" or platform.machine() != "x86_64":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -30,18 +31,36 @@ class StoredFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Head(msgspec.Struct, frozen=True):
+    """What a graph computes besides its main role, from the same network.
+
+    Attributes:
+        role: The role.
+        outputs: Outputs as ONNX Runtime reports them.
+        skipped_tokens: Number of leading tokens of a text without a vector in the result; only of vectors of tokens.
+    """
+
+    role: Role
+    outputs: tuple[Tensor, ...]
+    skipped_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        _check_role(self.role)
+
+
 class Graph(msgspec.Struct, frozen=True):
     """One ONNX file, which is one Triton model.
 
     Attributes:
         name: Triton's name of the model, unique in the repository.
-        role: The part of the user's model that this graph computes.
+        role: The part of the user's model that this graph computes; the main one if it has heads.
         inputs: Inputs as ONNX Runtime reports them.
-        outputs: Outputs as ONNX Runtime reports them.
+        outputs: Outputs of the main role as ONNX Runtime reports them.
         files: ``model.onnx`` and, for large models, its external data.
         equal_lengths_only: True if a vector depends on the padding in its batch (MobileBERT, ConvBERT), so that only
             texts of the same token count may share a batch.
         packs_tokens: True if most operators run on real tokens only, so that padding costs little.
+        heads: What the graph computes for further roles; a request gets only the outputs that it needs.
     """
 
     name: str
@@ -51,10 +70,39 @@ class Graph(msgspec.Struct, frozen=True):
     files: tuple[StoredFile, ...]
     equal_lengths_only: bool = False
     packs_tokens: bool = False
+    heads: tuple[Head, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise ValueError(f"a graph has the role {self.role!r}, which is none of {', '.join(ROLES)}")
+        _check_role(self.role)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The main role, and those of the heads."""
+        return (self.role, *(head.role for head in self.heads))
+
+    @property
+    def all_outputs(self) -> tuple[Tensor, ...]:
+        """The outputs of all roles."""
+        return (*self.outputs, *(output for head in self.heads for output in head.outputs))
+
+    def outputs_of(self, role: Role) -> tuple[Tensor, ...]:
+        """Return the outputs of one of the graph's roles."""
+        return self.outputs if role == self.role else self.head(role).outputs
+
+    def names_of(self, roles: Iterable[Role]) -> tuple[str, ...] | None:
+        """Return the names of the outputs of some of the graph's roles; None if it has no others."""
+        if not self.heads:
+            return None
+        return tuple(output.name for role in roles for output in self.outputs_of(role))
+
+    def head(self, role: Role) -> Head:
+        """Return the head with a role."""
+        return next(head for head in self.heads if head.role == role)
+
+
+def _check_role(role: Role) -> None:
+    if role not in ROLES:
+        raise ValueError(f"a graph has the role {role!r}, which is none of {', '.join(ROLES)}")
 
 
 class JapaneseWords(msgspec.Struct, frozen=True):
@@ -354,9 +402,25 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return self.query_text if ROLES[graph.role].of_queries else self.text
 
     @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles of all graphs."""
+        return tuple(role for graph in self.graphs for role in graph.roles)
+
+    @property
+    def does(self) -> str:
+        """What the model does, and the routes for it, as the end of "It ...", for errors."""
+        return " and ".join(dict.fromkeys(ROLES[role].does for role in self.roles))
+
+    def width_of(self, role: Role) -> int:
+        """Return the width of a role's vectors, which the heads of a graph may have of their own."""
+        graph = next((graph for graph in self.graphs if role in graph.roles), None)
+        width = graph.outputs_of(role)[0].shape[-1] if graph is not None else -1
+        return width if width > 0 else self.embedding_size
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks that the model serves, its main purpose first; they follow from the roles of its graphs."""
-        served = dict.fromkeys(task for graph in self.graphs for task in ROLES[graph.role].tasks)
+        served = dict.fromkeys(task for role in self.roles for task in ROLES[role].tasks)
         if len(self.labels) > 1:
             served.pop("rerank", None)  # which needs one score per pair
         return tuple(served)

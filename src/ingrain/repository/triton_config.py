@@ -67,7 +67,7 @@ def graph_config(
     )
     for tensor in graph.inputs:
         config.input.add(name=tensor.name, data_type=_data_type(tensor), dims=_dims(tensor))
-    for tensor in graph.outputs:
+    for tensor in graph.all_outputs:
         config.output.add(name=tensor.name, data_type=_data_type(tensor), dims=_dims(tensor))
     if policy.dynamic_batching:
         config.dynamic_batching.SetInParent()

@@ -20,7 +20,7 @@ from ingrain.errors import (
     ModelNotLoadedError,
 )
 from ingrain.repository.execution_policy import Backend
-from ingrain.repository.manifest import Graph
+from ingrain.repository.manifest import Graph, Tensor
 from ingrain.repository.tuning import Layout
 from ingrain.roles import ROLES
 
@@ -138,7 +138,13 @@ class FakeEngine:
         return name in self._graphs
 
     async def infer(
-        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+        self,
+        name: str,
+        inputs: Arrays,
+        *,
+        timeout_s: float | None = None,
+        alone: bool = False,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
         """Run one batch; see ``Engine.infer``."""
         await self._spend(0)
@@ -150,7 +156,7 @@ class FakeEngine:
         try:
             async with asyncio.timeout(timeout_s), self._slots[name]:
                 begun = time.perf_counter_ns()
-                outputs = await self._run(graph, inputs)
+                computed = await self._run(graph, inputs)
         except TimeoutError as error:
             recorder.failed(time.perf_counter_ns() - arrived)
             raise DeadlineExceededError(f"graph {name!r}: no answer within {timeout_s:g} s") from error
@@ -159,7 +165,7 @@ class FakeEngine:
             raise
         items = len(next(iter(inputs.values())))
         recorder.succeeded(items, queue_ns=begun - arrived, compute_ns=time.perf_counter_ns() - begun)
-        return outputs
+        return computed if outputs is None else {name: computed[name] for name in outputs}
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return the statistics of each loaded graph."""
@@ -180,12 +186,15 @@ class FakeEngine:
         ids = inputs.get("input_ids")
         if ids is not None and self.poison_id is not None and bool((ids == self.poison_id).any()):
             raise InferenceError(f"graph {graph.name!r} failed on the batch")
-        if ROLES[graph.role].gives_entries:
-            outputs = _entries(graph, inputs)
-        elif ROLES[graph.role].gives_token_vectors:
-            outputs = _token_vectors(graph, inputs)
-        else:
-            outputs = self._all_vectors(graph, inputs)
+        outputs: dict[str, Array] = {}
+        for role in graph.roles:
+            tensors = graph.outputs_of(role)
+            if ROLES[role].gives_entries:
+                outputs |= _entries(tensors, inputs)
+            elif ROLES[role].gives_token_vectors:
+                outputs |= _token_vectors(tensors, inputs)
+            else:
+                outputs |= self._all_vectors(tensors, inputs)
         shape = inputs[graph.inputs[0].name].shape
         if self.batch_s is not None:
             layout = self.layouts[graph.name]
@@ -193,10 +202,10 @@ class FakeEngine:
         self.batches.append((graph.name, shape))
         return outputs
 
-    def _all_vectors(self, graph: Graph, inputs: Arrays) -> dict[str, Array]:
+    def _all_vectors(self, tensors: Sequence[Tensor], inputs: Arrays) -> dict[str, Array]:
         ids = inputs.get("input_ids")
         outputs: dict[str, Array] = {}
-        for output in graph.outputs:
+        for output in tensors:
             vectors = _vectors(inputs, output.shape[-1])
             if ids is not None and self.nan_id is not None:
                 vectors[(ids == self.nan_id).any(axis=1)] = np.nan
@@ -212,15 +221,15 @@ class FakeEngine:
             raise EngineUnavailableError("the engine does not answer, or is being restarted", retry_after_s=1.0)
 
 
-def _entries(graph: Graph, inputs: Arrays) -> dict[str, Array]:
-    ids, (values, indices) = inputs["input_ids"], graph.outputs
+def _entries(tensors: Sequence[Tensor], inputs: Arrays) -> dict[str, Array]:
+    ids, (values, indices) = inputs["input_ids"], tensors
     weights = inputs["attention_mask"].astype(np.float32) * (1 + ids.astype(np.int64) % 7)
     return {values.name: weights.astype(np.float32), indices.name: ids.astype(np.int32)}
 
 
-def _token_vectors(graph: Graph, inputs: Arrays) -> dict[str, Array]:
+def _token_vectors(tensors: Sequence[Tensor], inputs: Arrays) -> dict[str, Array]:
     """Return a vector for each token, which follows from its id and its place."""
-    ids, (output,) = inputs["input_ids"].astype(np.uint64), graph.outputs
+    ids, (output,) = inputs["input_ids"].astype(np.uint64), tensors
     seeds = _mix(ids * np.uint64(1 << 20) + np.arange(ids.shape[1], dtype=np.uint64))
     return {output.name: _spread(seeds.ravel(), output.shape[-1]).reshape(*ids.shape, -1)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ingrain.engine.embedded import owned_names
@@ -141,10 +141,16 @@ class EmbeddedEngine:
         return self._triton is not None and await self._triton.ready(name)
 
     async def infer(
-        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+        self,
+        name: str,
+        inputs: Arrays,
+        *,
+        timeout_s: float | None = None,
+        alone: bool = False,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
         """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
-        return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone)
+        return await self._client().infer(name, inputs, timeout_s=timeout_s, alone=alone, outputs=outputs)
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return tritonserver's statistics of each loaded graph; a restart resets them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from ingrain.engine.embedded.process_tree import Children
 from ingrain.engine.protocol import Array, Arrays, GraphStatistics
@@ -57,12 +57,18 @@ class AttachedEngine:
         return self._triton is not None and await self._triton.live()
 
     async def infer(
-        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+        self,
+        name: str,
+        inputs: Arrays,
+        *,
+        timeout_s: float | None = None,
+        alone: bool = False,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
         """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
         if self._triton is None:
             raise EngineUnavailableError("the engine is being restarted", retry_after_s=_RETRY_AFTER_S)
-        return await self._triton.infer(name, inputs, timeout_s=timeout_s, alone=alone)
+        return await self._triton.infer(name, inputs, timeout_s=timeout_s, alone=alone, outputs=outputs)
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return Triton's statistics of each loaded graph, from the process that owns it.

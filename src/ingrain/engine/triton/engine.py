@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,13 +213,19 @@ class TritonEngine:
         return LoadedAs(layout=layout_of(config), max_items=config.max_batch_size)
 
     async def infer(
-        self, name: str, inputs: Arrays, *, timeout_s: float | None = None, alone: bool = False
+        self,
+        name: str,
+        inputs: Arrays,
+        *,
+        timeout_s: float | None = None,
+        alone: bool = False,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
         """Run one batch; see ``GraphRunner.infer``. The returned arrays are read-only."""
         if self._connection is None:
             raise closed()
         try:
-            return await run_batch(self._connection, name, inputs, timeout_s, alone=alone)
+            return await run_batch(self._connection, name, inputs, timeout_s, alone=alone, outputs=outputs)
         except ValueError as error:
             raise InferenceError(f"graph {name!r} got an input whose dtype Triton does not support") from error
         except CallError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
@@ -20,7 +21,13 @@ _NOT_GARBLED = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode
 
 
 async def run_batch(
-    connection: TritonConnection, name: str, inputs: Arrays, timeout_s: float | None, *, alone: bool
+    connection: TritonConnection,
+    name: str,
+    inputs: Arrays,
+    timeout_s: float | None,
+    *,
+    alone: bool,
+    outputs: Sequence[str] | None = None,
 ) -> dict[str, Array]:
     """Run a batch; once more if it failed and the network may be the cause.
 
@@ -36,6 +43,7 @@ async def run_batch(
         inputs: Arrays by input name.
         timeout_s: Seconds to wait; None for no limit.
         alone: Whether no other batch is in the engine.
+        outputs: Names of the outputs that are needed; None for all.
 
     Returns:
         Read-only arrays by output name.
@@ -45,7 +53,7 @@ async def run_batch(
         CallError: The call failed.
     """
     request_id = str(next(_numbers))
-    request = encode_infer(name, inputs, request_id=request_id, alone=alone)
+    request = encode_infer(name, inputs, request_id=request_id, alone=alone, outputs=outputs or ())
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     failure: CallError | None = None
     for _ in range(_MOST_RUNS):

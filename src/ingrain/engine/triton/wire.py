@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +28,9 @@ _RAW_INPUT_TAG = b"\x3a"
 _ID_TAG = b"\x1a"
 
 
-def encode_infer(name: str, inputs: Arrays, *, request_id: str = "", alone: bool = False) -> bytes:
+def encode_infer(
+    name: str, inputs: Arrays, *, request_id: str = "", alone: bool = False, outputs: Sequence[str] = ()
+) -> bytes:
     """Return a serialized ``ModelInferRequest``.
 
     Everything except the array contents is the same for all batches of one shape, and is cached. The contents are
@@ -38,12 +41,13 @@ def encode_infer(name: str, inputs: Arrays, *, request_id: str = "", alone: bool
         inputs: Arrays by input name.
         request_id: ASCII text that the response must have too, of at most 127 characters.
         alone: Whether to tell the graph that no other batch is in the engine.
+        outputs: Names of the outputs that the response shall have; none for all.
 
     Raises:
         ValueError: Triton does not support an array's dtype.
     """
     tensors = tuple((key, array.dtype, array.shape) for key, array in inputs.items())
-    parts: list[bytes | memoryview] = [_header(name, tensors, alone)]
+    parts: list[bytes | memoryview] = [_header(name, tensors, alone, tuple(outputs))]
     if request_id:
         parts += [_ID_TAG, _varint(len(request_id)), request_id.encode("ascii")]
     for array in inputs.values():
@@ -53,7 +57,12 @@ def encode_infer(name: str, inputs: Arrays, *, request_id: str = "", alone: bool
 
 
 @lru_cache(maxsize=4096)
-def _header(name: str, tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], alone: bool) -> bytes:
+def _header(
+    name: str,
+    tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...],
+    alone: bool,
+    outputs: tuple[str, ...],
+) -> bytes:
     request = service_pb2.ModelInferRequest(model_name=name)
     if alone:
         # Our Python model reads this parameter; Triton's own backends ignore it.
@@ -62,6 +71,8 @@ def _header(name: str, tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]]
         if dtype not in _NAMES:
             raise ValueError(f"input {key!r} has dtype {dtype}, which Triton does not know")
         request.inputs.add(name=key, datatype=_NAMES[dtype], shape=shape)
+    for output in outputs:
+        request.outputs.add(name=output)
     header: bytes = request.SerializeToString()
     return header
 
