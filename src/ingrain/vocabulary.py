@@ -13,6 +13,9 @@ Role = str
 Task = Literal["embed", "classify", "rerank", "embed_sparse", "embed_multi_vector", "embed_tokens"]
 """Purpose of a model: what it computes for a text, an image or a pair of texts."""
 
+Output = Literal["dense", "sparse", "multiVector"]
+"""What a request gets of a text: a dense vector, a sparse one, or a vector for each token."""
+
 Precision = Literal["fp32", "fp16", "int8", "int8-safe"]
 """Number format in which graphs compute."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ingrain.vocabulary import Library, Precision, Task
+from ingrain.vocabulary import Library, Output, Precision, Task
 
 Name = Annotated[str, Meta(min_length=1, max_length=512, description="Name of the model in its source library.")]
 Texts = Annotated[
@@ -73,6 +73,14 @@ OutputDtype = Annotated[
 EncodingFormat = Annotated[
     Literal["float", "base64"] | None,
     Meta(description="Format of a vector in JSON (default float): numbers, or base64 of little-endian numbers."),
+]
+Outputs = Annotated[
+    Annotated[list[Output], Meta(min_length=1)] | None,
+    Meta(
+        description="What to return of each text, for models with several outputs such as BGE-M3; all are computed at "
+        "once. `dense` is in `embeddings`, `sparse` in `sparseEmbeddings`, and `multiVector` in "
+        "`multiVectorEmbeddings` with `vectorCounts`. Not given: `embeddings`."
+    ),
 ]
 
 Images = Annotated[

@@ -21,6 +21,7 @@ from ingrain.api.fields import (
     OptionalImages,
     OptionalTexts,
     OutputDtype,
+    Outputs,
     PrecisionField,
     Pretrained,
     Prompt,
@@ -85,6 +86,7 @@ class EmbedTextRequest(Request, frozen=True, kw_only=True):
     token_counts: TokenCounts = None
     output_dtype: OutputDtype = None
     encoding_format: EncodingFormat = None
+    outputs: Outputs = None
     library: LibraryField = None
     pretrained: Pretrained = None
 

@@ -41,10 +41,20 @@ _FAILED = "The engine failed on this batch; the server's log has the cause."
 log = logging.getLogger("ingrain.server")
 
 
+class BatchRows(Protocol):
+    """The rows of a batch: an array, or what gives one for each of the batch's parts."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def __getitem__(self, part: slice, /) -> Rows:
+        """Return the rows of a part, from its first row to its last."""
+
+
 class RunBatch(Protocol[Payload]):
     """Runs one batch in the engine."""
 
-    async def __call__(self, parts: Sequence[tuple[Sequence[Payload], Sequence[int]]], *, alone: bool) -> Rows:
+    async def __call__(self, parts: Sequence[tuple[Sequence[Payload], Sequence[int]]], *, alone: bool) -> BatchRows:
         """Return the rows of a batch, ``float32 [B, …]``, in the order of its items.
 
         Args:

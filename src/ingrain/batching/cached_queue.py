@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from ingrain.batching.batcher import Batcher
+from ingrain.batching.heads import HeadsQueue
 from ingrain.batching.ragged import ragged
 from ingrain.batching.request import Rows, Waiter, submit
 from ingrain.batching.row_cache import RowCache, RowKey
@@ -36,7 +37,7 @@ class CachedQueue(Generic[P]):
 
     def __init__(
         self,
-        batcher: Batcher[P],
+        batcher: Batcher[P] | HeadsQueue,
         cache: RowCache,
         key_of: Callable[[int, P], RowKey],
         *,

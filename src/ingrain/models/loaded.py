@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ingrain.batching.batcher import Batcher
 from ingrain.batching.cached_queue import CachedQueue
+from ingrain.batching.heads import HeadsQueue
 from ingrain.batching.request import Queue
 from ingrain.batching.row_cache import RowCache
 from ingrain.engine.protocol import GraphRunner
@@ -36,7 +37,7 @@ class LoadedModel:
 
     Attributes:
         manifest: The published manifest.
-        queues: One queue per graph, by the graph's role; each returns ``float32 [N, …]``.
+        queues: One queue per graph, by the graph's main role; each returns ``float32 [N, …]``.
         text: Tokenizer; None if the model takes no text. Of documents, if there is ``query_text``.
         query_text: Tokenizer of queries, if the model reads them differently.
         pairs: Tokenizer of pairs of texts; None if the model does not score pairs.
@@ -44,7 +45,8 @@ class LoadedModel:
         image: Image preprocessing; None if the model takes no images.
         calibration: Ranges of text vectors; None if they were not measured.
         row_cache: Cache of rows that all models share; None for none.
-        cached_queues: Queues behind the cache, by the graph's role and the group of requests that share rows.
+        cached_queues: Queues behind the cache, by the roles whose rows they return and the group of requests that share
+            rows.
         label_vectors: Cache of the text vectors of label sets, most recently used last.
         devices: Number of processors on which the engine creates each copy of a graph.
     """
@@ -58,11 +60,11 @@ class LoadedModel:
     image: ImagePreprocessor | None = None
     calibration: CalibrationRanges | None = None
     row_cache: RowCache | None = None
-    cached_queues: dict[tuple[Role, int], CachedQueue[Any]] = field(default_factory=dict)
+    cached_queues: dict[tuple[Role | tuple[Role, ...], int], CachedQueue[Any]] = field(default_factory=dict)
     label_vectors: OrderedDict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=OrderedDict)
     devices: int = 1
 
-    def queue(self, role: Role, param: str, what: str) -> Batcher[Any]:
+    def queue(self, role: Role, param: str, what: str) -> Batcher[Any] | HeadsQueue:
         """Return the queue of the graph with a role.
 
         Args:
@@ -74,10 +76,12 @@ class LoadedModel:
             ModalityError: The model has no graph with this role.
         """
         queue = self.queues.get(role)
-        if queue is None:
-            does = " and ".join(dict.fromkeys(ROLES[graph.role].does for graph in self.manifest.graphs))
-            raise ModalityError(f"Model {self.manifest.name!r} does not {what}. It {does}.", param=param)
-        return queue
+        if queue is not None:
+            return queue
+        graph = next((graph for graph in self.manifest.graphs if role in graph.roles), None)
+        if graph is None:
+            raise ModalityError(f"Model {self.manifest.name!r} does not {what}. It {self.manifest.does}.", param=param)
+        return HeadsQueue(self.queues[graph.role], (role,))
 
     def text_queue(
         self, param: str, cache_group: int | None, role: Role = "text_encoder", what: str | None = None
@@ -98,9 +102,40 @@ class LoadedModel:
             if cached is not None:
                 return cached
         queue = self.queue(role, param, what or ("take text" if self.text is None else "embed texts"))
+        return self._behind_cache(queue, role, cache_group)
+
+    def joint_queue(self, roles: tuple[Role, ...], param: str, cache_group: int | None) -> Queue[Any]:
+        """Return the queue that computes several roles of one graph at once, behind the cache of rows.
+
+        Args:
+            roles: The roles.
+            param: As in ``text_queue``.
+            cache_group: As in ``text_queue``.
+
+        Returns:
+            A queue whose rows ``split_rows`` splits into those of the roles.
+
+        Raises:
+            ModalityError: No graph has all of these roles.
+        """
+        if cache_group is not None:
+            cached = self.cached_queues.get((roles, cache_group))
+            if cached is not None:
+                return cached
+        graph = next((graph for graph in self.manifest.graphs if set(roles) <= set(graph.roles)), None)
+        if graph is None:
+            raise ModalityError(
+                f"Model {self.manifest.name!r} does not give all these outputs at once. It {self.manifest.does}.",
+                param=param,
+            )
+        return self._behind_cache(HeadsQueue(self.queues[graph.role], roles), roles, cache_group)
+
+    def _behind_cache(
+        self, queue: Batcher[Any] | HeadsQueue, roles: Role | tuple[Role, ...], cache_group: int | None
+    ) -> Queue[Any]:
         if cache_group is None or self.row_cache is None:
             return queue
-        cached = self.cached_queues[role, cache_group] = CachedQueue(queue, self.row_cache, row_key)
+        cached = self.cached_queues[roles, cache_group] = CachedQueue(queue, self.row_cache, row_key)
         return cached
 
     def close(self, error: IngrainError) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.batching.batcher import Batcher
+from ingrain.batching.batcher import Batcher, BatchRows
+from ingrain.batching.heads import Asked, PartedRows, asked_lengths, texts_of
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
-from ingrain.batching.ragged import entries_of
+from ingrain.batching.ragged import entries_of, join_rows
 from ingrain.batching.request import Rows
 from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
@@ -23,6 +24,7 @@ from ingrain.preprocess.token_vectors import cut_to_texts
 from ingrain.preprocess.tokenized import TokenizedText, collate, gather, lengths_of, pad
 from ingrain.repository.manifest import Graph, Manifest, Tensor
 from ingrain.roles import ROLES
+from ingrain.vocabulary import Role
 
 _DTYPES = {"FP32": np.float32, "FP16": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
 _RETRY_AFTER_S = 2.0
@@ -68,7 +70,8 @@ def row_key(number: int, item: TokenizedText) -> RowKey:
 def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: QueueLimits) -> Batcher[TokenizedText]:
     """Build the queue of a graph that takes token ids ``[B, T]``; it computes equal texts of a batch once.
 
-    If the graph gives vectors of tokens, the rows are an array of objects, ``[N]``; see ``cut_to_texts``.
+    If the graph gives vectors of tokens, the rows are an array of objects, ``[N]``; see ``cut_to_texts``. Requests to a
+    graph with heads may ask for other outputs than those of the main role; see ``HeadsQueue``.
     """
     config = manifest.text_of(graph)
     assert config is not None
@@ -86,15 +89,39 @@ def token_queue(graph: Graph, manifest: Manifest, engine: GraphRunner, limits: Q
     async def run(parts: Sequence[tuple[Sequence[TokenizedText], Sequence[int]]], *, alone: bool) -> Rows:
         texts = gather(parts)
         arrays, places = _distinct(pad(texts, config, inputs, batches.padded(max(texts.lengths))))
-        rows = await _infer(engine, graph, arrays, limits, alone=alone)
+        (rows,) = await _infer(engine, graph, [graph.role], arrays, limits, alone=alone)
         return rows if places is None else rows[places]
 
     async def run_by_token(parts: Sequence[tuple[Sequence[TokenizedText], Sequence[int]]], *, alone: bool) -> Rows:
         items = [texts[place] for texts, places in parts for place in places]
         arrays, rows = _distinct(collate(items, config, inputs, batches.padded(max(lengths_of(items)))))
-        vectors = await _infer(engine, graph, arrays, limits, alone=alone)
+        (vectors,) = await _infer(engine, graph, [graph.role], arrays, limits, alone=alone)
         return cut_to_texts(vectors, items, config.padding_side, rows)
 
+    async def run_with_heads(parts: Sequence[tuple[Any, Sequence[int]]], *, alone: bool) -> BatchRows:
+        asked = [own.roles if isinstance(own, Asked) else (graph.role,) for own, _ in parts]
+        roles = [role for role in graph.roles if any(role in own for own in asked)]
+        own_texts = [(texts_of(own), places) for own, places in parts]
+        if roles == [graph.role]:
+            return await run(own_texts, alone=alone)
+        texts = gather(own_texts)
+        arrays, rows_of = _distinct(pad(texts, config, inputs, batches.padded(max(texts.lengths))))
+        found = dict(zip(roles, await _infer(engine, graph, roles, arrays, limits, alone=alone), strict=True))
+        numbers = iter(range(len(texts.lengths)) if rows_of is None else rows_of)
+        done = []
+        for own_roles, (own, places) in zip(asked, own_texts, strict=True):
+            items, at = [own[place] for place in places], [next(numbers) for _ in places]
+            kinds = [
+                cut_to_texts(found[role], items, config.padding_side, at)
+                if ROLES[role].gives_token_vectors
+                else found[role][at]
+                for role in own_roles
+            ]
+            done.append(kinds[0] if len(kinds) == 1 else join_rows(kinds))
+        return PartedRows(done)
+
+    if graph.heads:
+        return _batcher(run_with_heads, asked_lengths, graph, engine, limits, batches)
     run_batch = run_by_token if ROLES[graph.role].gives_token_vectors else run
     return _batcher(run_batch, lengths_of, graph, engine, limits, batches)
 
@@ -106,7 +133,8 @@ def pixel_queue(graph: Graph, engine: GraphRunner, limits: QueueLimits) -> Batch
 
     async def run(parts: Sequence[tuple[Sequence[Pixels], Sequence[int]]], *, alone: bool) -> Rows:
         pixels = np.stack([images[place] for images, places in parts for place in places])
-        return await _infer(engine, graph, {name: pixels}, limits, alone=alone)
+        (rows,) = await _infer(engine, graph, [graph.role], {name: pixels}, limits, alone=alone)
+        return rows
 
     batches = BatchLimits(max_items=limits.max_batch_size, max_tokens=item_tokens * limits.max_batch_size)
     return _batcher(run, lambda images: [item_tokens] * len(images), graph, engine, limits, batches)
@@ -164,15 +192,22 @@ def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
     return len(shape) == len(expected) and all(want in (-1, size) for size, want in zip(shape, expected, strict=True))
 
 
-async def _infer(engine: GraphRunner, graph: Graph, arrays: Arrays, limits: QueueLimits, *, alone: bool) -> Rows:
-    answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone)
+async def _infer(
+    engine: GraphRunner, graph: Graph, roles: Sequence[Role], arrays: Arrays, limits: QueueLimits, *, alone: bool
+) -> list[Rows]:
+    """Run a batch, and return its rows for each of the roles."""
+    wanted = graph.names_of(roles)
+    answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone, outputs=wanted)
     count = len(next(iter(arrays.values())))
-    rows = np.asarray(_output(answer, graph.outputs[0], count), np.float32)
+    return [_rows(answer, role, graph.outputs_of(role), count) for role in roles]
+
+
+def _rows(answer: Arrays, role: Role, outputs: Sequence[Tensor], count: int) -> Rows:
+    """Return the rows of a role from the engine's answer for a batch of ``count`` items."""
+    rows = np.asarray(_output(answer, outputs[0], count), np.float32)
     if not np.isfinite(rows).all():
         raise NotFiniteError("The model's output has values that are not finite (NaN or infinity).")
-    if ROLES[graph.role].gives_entries:
-        return entries_of(rows, _output(answer, graph.outputs[1], count))
-    return rows
+    return entries_of(rows, _output(answer, outputs[1], count)) if ROLES[role].gives_entries else rows
 
 
 def _output(answer: Arrays, output: Tensor, count: int) -> NDArray[Any]:

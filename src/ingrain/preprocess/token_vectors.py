@@ -91,6 +91,12 @@ def keep_all(item: TokenizedText) -> TokenizedText:
     )
 
 
+def skip_tokens(item: TokenizedText, count: int) -> TokenizedText:
+    """Return a text whose result has the vectors of its tokens without the first ``count``."""
+    kept = b"\0" * count + b"\1" * (len(item) - count)
+    return ExpandedText(item.packed_ids, item.packed_type_ids, item.prompt_tokens, item.cut_tokens, kept=kept)
+
+
 def vector_counts(items: Sequence[TokenizedText]) -> list[int]:
     """Return the number of vectors of each text."""
     return [item.vectors if isinstance(item, ExpandedText) else len(item) for item in items]

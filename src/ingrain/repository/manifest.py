@@ -417,6 +417,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         width = graph.outputs_of(role)[0].shape[-1] if graph is not None else -1
         return width if width > 0 else self.embedding_size
 
+    def skipped_tokens(self, role: Role) -> int:
+        """Return the number of leading tokens of a text without a vector among those of a role."""
+        return next((head.skipped_tokens for graph in self.graphs for head in graph.heads if head.role == role), 0)
+
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks that the model serves, its main purpose first; they follow from the roles of its graphs."""

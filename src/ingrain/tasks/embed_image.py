@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingrain.batching.batcher import Batcher
+from ingrain.batching.request import Queue
 from ingrain.errors import ModalityError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import RequestLimits, Rows
@@ -17,7 +17,7 @@ class EmbedImages(ImagesTask):
 
     form: VectorForm
 
-    def admit(self, model: LoadedModel, limits: RequestLimits) -> Batcher[Pixels]:
+    def admit(self, model: LoadedModel, limits: RequestLimits) -> Queue[Pixels]:
         """Check the form of the vectors and return the queue of the image encoder."""
         del limits
         queue = model.queue("image_encoder", self.images.param, "embed images")

@@ -14,16 +14,11 @@ from ingrain.postprocess.sparse import SparseVector, choose_entries
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText
-from ingrain.tasks.texts import (
-    Texts,
-    check_texts,
-    choose_prompt,
-    count_truncated,
-    is_short,
-    tokenize,
-    tokenize_in_slices,
-)
-from ingrain.vocabulary import InputType
+from ingrain.tasks.texts import Texts, check_texts, choose_prompt, count_truncated, prepare_texts
+from ingrain.vocabulary import InputType, Role
+
+SPARSE: Role = "sparse_encoder"
+SPARSE_QUERIES: Role = "sparse_query_encoder"
 
 
 class SparseForm(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +82,7 @@ class EmbedSparse(msgspec.Struct, eq=False):
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Queue[TokenizedText]:
         """Choose the encoder and the prompt, and return the encoder's queue."""
         is_query = model.query_text is not None and self._input_type(model) == "query"
-        role = "sparse_query_encoder" if is_query else "sparse_encoder"
+        role = SPARSE_QUERIES if is_query else SPARSE
         queue = model.text_queue("name", self.texts.cache_group, role, "make sparse vectors")
         if self.form.with_tokens and not model.manifest.has_token_dimensions:
             raise InvalidRequestError(
@@ -112,16 +107,13 @@ class EmbedSparse(msgspec.Struct, eq=False):
         """Tokenize the texts."""
         del images
         assert self._tokenizer is not None
-        if is_short(self.texts, self._prompt, self._tokenizer):
-            self._items = tokenize(self.texts, self._prompt, self._tokenizer)
-            return self._items
-        return self._tokenize_in_slices(model, self._tokenizer)
+        return prepare_texts(self.texts, self._prompt, self._tokenizer, model, self._timeout_s, self.take)
 
-    async def _tokenize_in_slices(self, model: LoadedModel, tokenizer: TextPreprocessor) -> Groups:
-        self._items = await tokenize_in_slices(
-            self.texts, self._prompt, tokenizer, model.text_threads, timeout_s=self._timeout_s
-        )
-        yield self._items
+    def take(self, model: LoadedModel, items: Sequence[TokenizedText]) -> Sequence[TokenizedText]:
+        """Store the tokenized texts."""
+        del model
+        self._items = items
+        return items
 
     def finish(self, model: LoadedModel, rows: Rows) -> SparseTexts:
         """Choose the requested entries."""

@@ -14,15 +14,7 @@ from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.preprocess.tokenized import TokenizedText, lengths_of
-from ingrain.tasks.texts import (
-    Texts,
-    check_texts,
-    choose_prompt,
-    count_truncated,
-    is_short,
-    tokenize,
-    tokenize_in_slices,
-)
+from ingrain.tasks.texts import Texts, check_texts, choose_prompt, count_truncated, prepare_texts
 from ingrain.tasks.vectors import VectorForm, check_form, finish_vectors
 
 
@@ -85,17 +77,13 @@ class EmbedTexts(msgspec.Struct, eq=False):
         """Tokenize the texts."""
         del images
         assert model.text is not None
-        if is_short(self.texts, self._prompt, model.text):
-            self._items = tokenize(self.texts, self._prompt, model.text)
-            return self._items
-        return self._tokenize_in_slices(model)
+        return prepare_texts(self.texts, self._prompt, model.text, model, self._timeout_s, self.take)
 
-    async def _tokenize_in_slices(self, model: LoadedModel) -> Groups:
-        assert model.text is not None
-        self._items = await tokenize_in_slices(
-            self.texts, self._prompt, model.text, model.text_threads, timeout_s=self._timeout_s
-        )
-        yield self._items
+    def take(self, model: LoadedModel, items: Sequence[TokenizedText]) -> Sequence[TokenizedText]:
+        """Store the tokenized texts."""
+        del model
+        self._items = items
+        return items
 
     def finish(self, model: LoadedModel, rows: Rows) -> EmbeddedTexts:
         """Convert the rows into the requested form."""

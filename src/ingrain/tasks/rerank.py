@@ -13,7 +13,6 @@ from ingrain.pipeline.pipeline import Pipeline
 from ingrain.pipeline.task import ModelName, Rows
 from ingrain.postprocess.probabilities import activate
 from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of
-from ingrain.roles import ROLES
 from ingrain.tasks.late_interaction import score_by_late_interaction
 from ingrain.tasks.pairs import Pairs, check_pairs
 from ingrain.tasks.score import ROLE, ScorePairs
@@ -61,10 +60,9 @@ async def rank(pipeline: Pipeline, name: ModelName, pairs: Pairs, *, raw: bool =
     """
     check_pairs(pipeline.limits, pairs)
     model = await pipeline.model(name)
-    found = next((_RANKERS[graph.role] for graph in model.manifest.graphs if graph.role in _RANKERS), None)
+    found = next((_RANKERS[role] for role in model.manifest.roles if role in _RANKERS), None)
     if found is None:
-        does = " and ".join(ROLES[graph.role].does for graph in model.manifest.graphs)
-        raise ModalityError(f"Model {name.name!r} cannot rerank. It {does}.", param="name")
+        raise ModalityError(f"Model {name.name!r} cannot rerank. It {model.manifest.does}.", param="name")
     return await found(pipeline, name, pairs, raw)
 
 

@@ -13,9 +13,8 @@ from ingrain.preprocess.image_input import ImageInput
 from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of
 from ingrain.repository.manifest import Manifest, Scoring
 from ingrain.tasks import pairs as of_pairs
-from ingrain.tasks import texts as of_texts
 from ingrain.tasks.pairs import Pairs, check_pairs, tokenizer_of
-from ingrain.tasks.texts import Texts, check_texts, choose_prompt
+from ingrain.tasks.texts import Texts, check_texts, choose_prompt, prepare_texts
 
 ROLE = "text_scorer"
 """Role of the graph that scores."""
@@ -76,17 +75,13 @@ class ScoreTexts(msgspec.Struct, eq=False):
         """Tokenize the texts."""
         del images
         assert model.text is not None
-        if of_texts.is_short(self.texts, self._prompt, model.text):
-            self._items = of_texts.tokenize(self.texts, self._prompt, model.text)
-            return self._items
-        return self._tokenize_in_slices(model)
+        return prepare_texts(self.texts, self._prompt, model.text, model, self._timeout_s, self.take)
 
-    async def _tokenize_in_slices(self, model: LoadedModel) -> Groups:
-        assert model.text is not None
-        self._items = await of_texts.tokenize_in_slices(
-            self.texts, self._prompt, model.text, model.text_threads, timeout_s=self._timeout_s
-        )
-        yield self._items
+    def take(self, model: LoadedModel, items: Sequence[TokenizedText]) -> Sequence[TokenizedText]:
+        """Store the tokenized texts."""
+        del model
+        self._items = items
+        return items
 
     def finish(self, model: LoadedModel, rows: Rows) -> Scored:
         """Return the logits."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 
 from ingrain.errors import InvalidRequestError, TextTooLongError, TokenizerError, TooLargeError
 from ingrain.models.loaded import LoadedModel
-from ingrain.pipeline.task import RequestLimits
+from ingrain.pipeline.task import Groups, RequestLimits
 from ingrain.preprocess.prompts import PromptChoice, resolve_prompt
 from ingrain.preprocess.special_tokens import CutSide, SpecialTokens
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import Slice, TextThreads
 from ingrain.preprocess.tokenized import TokenizedText, TokenizedTexts, cut_tokens_of, join, lengths_of
 from ingrain.tasks.item_limit import check_count
+
+Take = Callable[[LoadedModel, Sequence[TokenizedText]], Sequence[TokenizedText]]
 
 MAX_ADDED_CHARS = 10_000_000
 """Maximum number of characters that prompts or templates may add to the texts of a request."""
@@ -166,6 +168,33 @@ def _shortened(
     if max(lengths_of(items), default=0) <= limit:
         return items
     return [special.shorten(item, limit, texts.cut_side) for item in items]
+
+
+def prepare_texts(
+    texts: Texts, prompt: str | None, tokenizer: TextPreprocessor, model: LoadedModel, timeout_s: float, take: Take
+) -> Sequence[TokenizedText] | Groups:
+    """Tokenize a request's texts: at once if they are short, else in turns with other requests.
+
+    Args:
+        texts: The texts.
+        prompt: Their prompt; None for the model's default.
+        tokenizer: The tokenizer.
+        model: The model.
+        timeout_s: Timeout of the request in seconds.
+        take: Called once with the model and the tokenized texts; returns the model inputs.
+
+    Returns:
+        What a task's ``prepare`` returns.
+    """
+    if is_short(texts, prompt, tokenizer):
+        return take(model, tokenize(texts, prompt, tokenizer))
+    return _prepare_in_slices(texts, prompt, tokenizer, model, timeout_s, take)
+
+
+async def _prepare_in_slices(
+    texts: Texts, prompt: str | None, tokenizer: TextPreprocessor, model: LoadedModel, timeout_s: float, take: Take
+) -> Groups:
+    yield take(model, await tokenize_in_slices(texts, prompt, tokenizer, model.text_threads, timeout_s=timeout_s))
 
 
 async def tokenize_in_slices(

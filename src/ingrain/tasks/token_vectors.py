@@ -16,9 +16,9 @@ from ingrain.postprocess.quantize import AnyVectors
 from ingrain.postprocess.token_vectors import TokenDtype, finish_tokens
 from ingrain.preprocess.image_input import ImageInput
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.preprocess.token_vectors import keep_all, token_counts, vector_counts
+from ingrain.preprocess.token_vectors import keep_all, skip_tokens, token_counts, vector_counts
 from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of
-from ingrain.tasks.texts import Texts, check_texts, choose_prompt, is_short, tokenize, tokenize_in_slices
+from ingrain.tasks.texts import Texts, check_texts, choose_prompt, prepare_texts
 from ingrain.vocabulary import InputType, Role
 
 MULTI_VECTOR: Role = "multi_vector_encoder"
@@ -116,6 +116,7 @@ class EmbedTokens(msgspec.Struct, eq=False):
     _items: Sequence[TokenizedText] = ()
     _timeout_s: float = 0.0
     _most_bytes: int = 0
+    _role: Role = MULTI_VECTOR
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -137,11 +138,10 @@ class EmbedTokens(msgspec.Struct, eq=False):
             ModalityError: The model gives no vectors of tokens.
             InvalidRequestError: The model cannot give vectors of this form, or has no such prompt.
         """
-        queue: Queue[TokenizedText]
-        if self.kept == "all" and MULTI_VECTOR not in model.queues:
-            queue = model.queue(TOKENS, "name", 'embed tokens unless it is loaded with `task` "embed_tokens"')
-        else:
-            queue = model.queue(MULTI_VECTOR, "name", "make several vectors of a text")
+        what = "make several vectors of a text"
+        if self.kept == "all" and MULTI_VECTOR not in model.manifest.roles:
+            self._role, what = TOKENS, 'embed tokens unless it is loaded with `task` "embed_tokens"'
+        queue = model.queue(self._role, "name", what)
         self._check_form(model)
         self._prompt = choose_prompt(self.texts, model, limits)
         return queue
@@ -154,18 +154,7 @@ class EmbedTokens(msgspec.Struct, eq=False):
         """
         del images
         tokenizer = self._tokenizer(model)
-        if not is_short(self.texts, self._prompt, tokenizer):
-            return self._tokenize_in_slices(model)
-        return self._take(model, tokenize(self.texts, self._prompt, tokenizer))
-
-    async def _tokenize_in_slices(self, model: LoadedModel) -> Groups:
-        tokenizer = self._tokenizer(model)
-        yield self._take(
-            model,
-            await tokenize_in_slices(
-                self.texts, self._prompt, tokenizer, model.text_threads, timeout_s=self._timeout_s
-            ),
-        )
+        return prepare_texts(self.texts, self._prompt, tokenizer, model, self._timeout_s, self.take)
 
     def finish(self, model: LoadedModel, rows: Rows) -> TokenVectors:
         """Return the rows, an array of ``float32 [t, D]`` for each text, with their form and texts."""
@@ -177,10 +166,18 @@ class EmbedTokens(msgspec.Struct, eq=False):
         assert tokenizer is not None
         return tokenizer
 
-    def _take(self, model: LoadedModel, items: Sequence[TokenizedText]) -> Sequence[TokenizedText]:
-        """Store the tokenized texts, and refuse those whose vectors are too many for an answer."""
-        self._items = [keep_all(item) for item in items] if self.kept == "all" else items
-        width, count = model.manifest.embedding_size, sum(vector_counts(self._items))
+    def take(self, model: LoadedModel, items: Sequence[TokenizedText]) -> Sequence[TokenizedText]:
+        """Store the tokenized texts with the tokens that count, and refuse those with too many for an answer.
+
+        Raises:
+            TooLargeError: The answer would be too large.
+        """
+        if self.kept == "all":
+            items = [keep_all(item) for item in items]
+        elif skipped := model.manifest.skipped_tokens(self._role):
+            items = [skip_tokens(item, skipped) for item in items]
+        self._items = items
+        width, count = model.manifest.width_of(self._role), sum(vector_counts(items))
         if self.is_answer and count * width * _FLOAT_BYTES > self._most_bytes:
             most = self._most_bytes // (width * _FLOAT_BYTES)
             raise TooLargeError(
@@ -192,7 +189,7 @@ class EmbedTokens(msgspec.Struct, eq=False):
         return self._items
 
     def _check_form(self, model: LoadedModel) -> None:
-        form, name, width = self.form, model.manifest.name, model.manifest.embedding_size
+        form, name, width = self.form, model.manifest.name, model.manifest.width_of(self._role)
         if form.dimensions is not None and form.dimensions > width:
             raise InvalidRequestError(
                 f"nDims is {form.dimensions}, but the vectors of model {name!r} have {width} dimensions.",

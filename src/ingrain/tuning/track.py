@@ -126,4 +126,6 @@ class EngineTrack:
 
     async def _send(self, waiting: Iterator[Arrays]) -> None:
         for batch in waiting:
-            await self._engine.infer(self._graph.name, batch, timeout_s=self._timeout_s)
+            graph = self._graph
+            wanted = graph.names_of([graph.role])
+            await self._engine.infer(graph.name, batch, timeout_s=self._timeout_s, outputs=wanted)

@@ -9,6 +9,7 @@ import numpy as np
 import pybase64
 
 from ingrain.errors import InvalidRequestError
+from ingrain.postprocess.quantize import AnyVectors
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.accept import preferred
 from ingrain.server.plane.answers import VECTOR_MEDIA, array_answer, little_endian, milliseconds_since
@@ -59,22 +60,30 @@ def token_vectors_answer(
     return response
 
 
+def token_rows(done: TokenVectors, *, as_base64: bool) -> list[AnyVectors] | list[str]:
+    """Return the vectors of each text as JSON has them: numbers, or base64 of all of them."""
+    vectors = little_endian(done.vectors())
+    rows = [vectors[first:end] for first, end in pairwise(accumulate(done.counts, initial=0))]
+    return [pybase64.b64encode_as_string(row.tobytes()) for row in rows] if as_base64 else rows
+
+
+def token_counts_of(done: TokenVectors) -> dict[str, object]:
+    """Return the response fields with each text's token count and whether it was truncated."""
+    return {"tokenCounts": done.token_counts, "truncated": done.was_truncated}
+
+
 def _encoded(
     media: str, done: TokenVectors, started: float, as_base64: bool, with_counts: bool, with_tokens: bool
 ) -> Response:
     milliseconds, counts = milliseconds_since(started), done.counts
-    vectors = little_endian(done.vectors())
     if media == _JSON:
-        rows = [vectors[first:end] for first, end in pairwise(accumulate(counts, initial=0))]
-        body: dict[str, object] = {
-            "embeddings": [pybase64.b64encode_as_string(row.tobytes()) for row in rows] if as_base64 else rows,
-            "vectorCounts": counts,
-        }
+        body: dict[str, object] = {"embeddings": token_rows(done, as_base64=as_base64), "vectorCounts": counts}
         if with_counts:
-            body |= {"tokenCounts": done.token_counts, "truncated": done.was_truncated}
+            body |= token_counts_of(done)
         if with_tokens:
             body["tokens"] = done.tokens()
         return array_answer(body | {"processingTimeMs": milliseconds})
+    vectors = little_endian(done.vectors())
     headers = {
         "x-embeddings-shape": ",".join(map(str, vectors.shape)),
         "x-embeddings-dtype": str(vectors.dtype),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ingrain.api import types
+from ingrain.api.embed_outputs import EmbedTextAnswer
 from ingrain.errors import InvalidRequestError
 from ingrain.postprocess.quantize import AnyVectors
+from ingrain.server.dialects.native.embed_outputs import embed_outputs
 from ingrain.server.dialects.native.fields import images_of, model_name, texts_of, vector_form
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import (
@@ -33,11 +36,14 @@ _VECTOR_NOTES = (
     "truncated texts, if there are any."
 )
 _CACHE_NOTES = " With `Cache-Control: no-store` every text is computed, whatever the cache holds."
+_OUTPUTS_NOTES = " With other `outputs` than `dense` the response is always JSON."
 
 
-def embed_text(services: Services, request: Request) -> Work[EmbeddedTexts]:
+def embed_text(services: Services, request: Request) -> Work[Any]:
     """Embed texts."""
     body = decode(request.body, types.EmbedTextRequest)
+    if body.outputs is not None:
+        return embed_outputs(services, request, body, body.outputs)
     started = time.perf_counter()
 
     def respond(done: EmbeddedTexts) -> Response:
@@ -94,8 +100,8 @@ ROUTES = (
         embed_text,
         "Embed texts.",
         types.EmbedTextRequest,
-        types.EmbeddingsAnswer,
-        notes=_VECTOR_NOTES + _CACHE_NOTES,
+        EmbedTextAnswer,
+        notes=_VECTOR_NOTES + _CACHE_NOTES + _OUTPUTS_NOTES,
         media=VECTOR_MEDIA,
     ),
     inference_route(

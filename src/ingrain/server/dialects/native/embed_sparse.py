@@ -32,18 +32,21 @@ def _embed_sparse(services: Services, request: Request) -> Work[SparseTexts]:
     )
 
     def respond(done: SparseTexts) -> Response:
-        vectors: list[dict[str, object]] = [
-            {"indices": vector.indices, "values": vector.values} for vector in done.vectors
-        ]
-        for vector, tokens in zip(vectors, done.tokens or (), strict=False):
-            vector["tokens"] = tokens
-        answer: dict[str, object] = {"embeddings": vectors}
+        answer: dict[str, object] = {"embeddings": sparse_rows(done)}
         if body.token_counts:
             answer |= counts_of(done)
         return mark_truncated(array_answer(answer | {"processingTimeMs": milliseconds_since(started)}), done)
 
     texts = texts_of(body, body.text, cache_group(services, request))
     return Work(EmbedSparse(model_name(body), texts, form), respond)
+
+
+def sparse_rows(done: SparseTexts) -> list[dict[str, object]]:
+    """Return sparse vectors as JSON has them."""
+    vectors: list[dict[str, object]] = [{"indices": vector.indices, "values": vector.values} for vector in done.vectors]
+    for vector, tokens in zip(vectors, done.tokens or (), strict=False):
+        vector["tokens"] = tokens
+    return vectors
 
 
 ROUTES = (
