@@ -61,8 +61,8 @@ class LibraryFacts:
 LIBRARIES: dict[Library, LibraryFacts] = {
     "sentence_transformers": LibraryFacts(
         files=FileRules(
-            # A ColBERT checkpoint's own settings are in `artifact.metadata`.
-            side=(*TOKENIZER_FILES, "*.jinja", "artifact.metadata"),
+            # A ColBERT checkpoint's own settings are in `artifact.metadata`; the two pickles are BGE-M3's small heads.
+            side=(*TOKENIZER_FILES, "*.jinja", "artifact.metadata", "sparse_linear.pt", "colbert_linear.pt"),
             # Not variants (`model.fp16.safetensors`, `consolidated.safetensors`), which the library ignores.
             weights=re.compile(r"(pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors"),
             # `2_Dense`, `0_StaticEmbedding`, a router's `query_0_Transformer`.

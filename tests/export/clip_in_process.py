@@ -463,7 +463,7 @@ def operators_of_rewriting(path: Path) -> tuple[list[str], list[str]]:
             return (left * right.sigmoid()).reshape(-1, 2, 2).transpose(1, 2).transpose(1, 2).flatten(1)
 
     graph, sample = Roundabout().eval(), np.ones((2, 8), np.float32)
-    write_onnx(graph, {"pixels": sample}, "embedding", path, Recipe("dynamo", None), ("batch",))
+    write_onnx(graph, {"pixels": sample}, {"embedding": ("batch",)}, path, Recipe("dynamo", None), ("batch",))
     program = torch.onnx.export(
         graph, (torch.from_numpy(sample),), dynamo=True, dynamic_shapes=(({0: "batch"},),), verbose=False
     )
@@ -490,7 +490,14 @@ def weights_after_writing(path: Path) -> list[bool]:
 
     layer = Layer().eval()
     weights = [weakref.ref(weight) for weight in layer.parameters()]
-    write_onnx(layer, {"pixels": np.ones((2, 64), np.float32)}, "embedding", path, Recipe("dynamo", None), ("batch",))
+    write_onnx(
+        layer,
+        {"pixels": np.ones((2, 64), np.float32)},
+        {"embedding": ("batch",)},
+        path,
+        Recipe("dynamo", None),
+        ("batch",),
+    )
     del layer
     gc.collect()
     return [weight() is not None for weight in weights]

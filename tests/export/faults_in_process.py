@@ -35,7 +35,14 @@ def _write(network: Any, width: int, path: Path, exporter: Any = "dynamo") -> st
 
     network.__class__ = Graph
     try:
-        write_onnx(network, {"x": np.zeros((2, width), np.float32)}, "y", path, Recipe(exporter, None), ("batch",))
+        write_onnx(
+            network,
+            {"x": np.zeros((2, width), np.float32)},
+            {"y": ("batch",)},
+            path,
+            Recipe(exporter, None),
+            ("batch",),
+        )
     except Exception as error:
         return type(error).__name__
     return "written"

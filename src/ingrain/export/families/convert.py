@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from ingrain.export.precision.calibrate import calibrate
 from ingrain.export.precision.choose import INT8, choose_graph
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
-from ingrain.export.proof.compare import Arrays, Count, References, prove
-from ingrain.export.proof.deviation import Floors
+from ingrain.export.proof.compare import Arrays, Count, References, prove_all
+from ingrain.export.proof.deviation import Floors, Proofs
 from ingrain.export.proof.first_proved import first_proved
 from ingrain.progress import Phase, Progress
-from ingrain.repository.manifest import Graph, Manifest, Tensor, Verification
+from ingrain.repository.manifest import Graph, Head, Manifest, Tensor, Verification
+from ingrain.vocabulary import Role
+
+# The leading axes of the outputs of heads.
+_OF_TOKENS = ("batch", "tokens")
 
 
 def convert(job: ExportJob, source: Source, commit: str | None, report: Report, *, brief: bool = False) -> Manifest:
@@ -46,14 +51,15 @@ def convert(job: ExportJob, source: Source, commit: str | None, report: Report, 
     references = [
         ask_source(tower, model.preparation, tower.inputs, job.tolerance, report, brief=brief) for tower in model.towers
     ]
-    widths = [found.width for found in references]
+    widths = [found[tower.role].width for tower, found in zip(model.towers, references, strict=True)]
     if len(set(widths)) > 1:
         raise ExportError(f"The towers give vectors of {' and '.join(map(str, widths))} dimensions.")
-    text, graphs, proofs = model.preparation.text, [], {}
+    text, graphs, proofs = model.preparation.text, [], dict[Role, Verification]()
     for number, (tower, found) in enumerate(zip(model.towers, references, strict=True)):
         progress = Progress("export", tower.label, number, len(model.towers), "graphs")
-        graph, proofs[tower.role], candidate = _convert_tower(job, source, tower, found, report, progress)
+        graph, proved, candidate = _convert_tower(job, source, tower, found, report, progress)
         graphs.append(graph)
+        proofs |= proved
         if text is not None and candidate.fixed_length:
             text = msgspec.structs.replace(text, fixed_length=True)
     manifest = describe_model(
@@ -70,38 +76,55 @@ def ask_source(
     report: Report,
     *,
     brief: bool = False,
-) -> References:
-    """Compute the source's outputs that a tower's graph will be compared with."""
-    return tower.ask(
-        prepared, inputs, tolerance, brief, _counter(report, "read", f"reference outputs of {tower.label}s")
-    )
+) -> dict[Role, References]:
+    """Compute the source's outputs that a tower's graph will be compared with, by their roles, the main one first."""
+    count = _counter(report, "read", f"reference outputs of {tower.label}s")
+    main = tower.ask(prepared, inputs, tolerance, brief, count)
+    if not tower.heads:
+        return {tower.role: main}
+    own = {head.role: replace(head.ask(main), names=head.outputs) for head in tower.heads}
+    return {tower.role: replace(main, names=(tower.output,)), **own}
 
 
 def prove_tower(
-    tower: Tower, session: Any, references: References, tolerance: float, floors: Floors | None, report: Report
-) -> Verification:
+    tower: Tower,
+    session: Any,
+    references: Mapping[Role, References],
+    tolerance: float,
+    floors: Floors | None,
+    report: Report,
+) -> dict[Role, Verification]:
     """Compare a tower's graph with the source."""
     count = _counter(report, "verify", f"outputs of {tower.label}s")
-    return prove(session, references, tolerance=tolerance, report=count, floors=floors)
+    proofs = prove_all(session, list(references.values()), tolerance=tolerance, report=count, floors=floors)
+    return dict(zip(references, proofs, strict=True))
 
 
 def _convert_tower(
-    job: ExportJob, source: Source, tower: Tower, references: References, report: Report, progress: Progress
-) -> tuple[Graph, Verification, Candidate]:
+    job: ExportJob,
+    source: Source,
+    tower: Tower,
+    references: Mapping[Role, References],
+    report: Report,
+    progress: Progress,
+) -> tuple[Graph, Proofs, Candidate]:
     """Try the tower's candidates in order until one graph is proved."""
     path = graph_folder(job, tower.role) / "model.onnx"
 
-    def attempt(candidate: Candidate) -> tuple[Graph, Verification, Candidate]:
+    def attempt(candidate: Candidate) -> tuple[Graph, Proofs, Candidate]:
         report(msgspec.structs.replace(progress, detail=f"{tower.label}, {candidate}"))
-        cases = references.of_fixed_length() if candidate.fixed_length else references
+        kinds = {
+            role: found.of_fixed_length() if candidate.fixed_length else found for role, found in references.items()
+        }
+        cases = kinds[tower.role]
         _write(source, candidate, tower, cases, path)
 
-        def prove_session(session: Any, floors: Floors | None = None) -> Verification:
-            return prove_tower(tower, session, cases, job.tolerance, floors, report)
+        def prove_session(session: Any, floors: Floors | None = None) -> Proofs:
+            return prove_tower(tower, session, kinds, job.tolerance, floors, report)
 
-        def examine(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Verification]:
-            inputs, outputs = describe_inputs(session, cases.axes), describe_outputs(session, cases.row_shape)
-            return inputs, outputs, prove_session(session)
+        def examine(session: Any) -> tuple[tuple[Tensor, ...], dict[Role, tuple[Tensor, ...]], Proofs]:
+            outputs = {role: describe_outputs(session, kind.row_shape, kind.names) for role, kind in kinds.items()}
+            return describe_inputs(session, cases.axes), outputs, prove_session(session)
 
         def sample() -> Iterable[Arrays]:
             return cases.calibration_batches(tower.inputs, _counter(report, "export", "ranges of values"))
@@ -114,8 +137,9 @@ def _convert_tower(
                 report(msgspec.structs.replace(progress, detail=f"{tower.label}, {wanted}"))
             proof = choose_graph(path, job, proof, prove_session, what=tower.title, sample=sample)
         graph = describe_graph(
-            job, tower.role, inputs, outputs,
+            job, tower.role, inputs, outputs[tower.role],
             equal_lengths_only=cases.equal_lengths_only, packs_tokens=packed is not None,
+            heads=tuple(Head(head.role, outputs[head.role], head.skipped_tokens) for head in tower.heads),
         )  # fmt: skip
         return graph, proof, candidate
 
@@ -139,11 +163,10 @@ def _write(source: Source, candidate: Candidate, tower: Tower, references: Refer
     write_onnx(
         graph,
         references.sample(tower.inputs),
-        tower.output,
+        {tower.output: references.output_axes, **{name: _OF_TOKENS for head in tower.heads for name in head.outputs}},
         path,
         candidate.recipe,
         references.axes,
-        references.output_axes,
     )
     del graph
     source.release()

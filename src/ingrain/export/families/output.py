@@ -11,7 +11,7 @@ from ingrain import __version__
 from ingrain.export.families.protocol import Description
 from ingrain.export.process.job import ExportJob
 from ingrain.repository.checksums import describe_file
-from ingrain.repository.manifest import Graph, Manifest, StoredFile, Tensor
+from ingrain.repository.manifest import Graph, Head, Manifest, StoredFile, Tensor
 from ingrain.repository.names import graph_name, model_key
 from ingrain.vocabulary import Role
 
@@ -43,11 +43,12 @@ def describe_graph(
     *,
     equal_lengths_only: bool = False,
     packs_tokens: bool = False,
+    heads: tuple[Head, ...] = (),
 ) -> Graph:
     """Return a graph's manifest entry; its files must be complete."""
     name = _graph_name(job, role)
     files = _files(Path(job.output) / name)
-    return Graph(name, role, inputs, outputs, files, equal_lengths_only, packs_tokens)
+    return Graph(name, role, inputs, outputs, files, equal_lengths_only, packs_tokens, heads)
 
 
 def describe_model(job: ExportJob, commit: str | None, model: Description, **converted: Any) -> Manifest:

@@ -96,6 +96,23 @@ class Preparation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TowerHead:
+    """What a tower's graph computes besides the tower's own output.
+
+    Attributes:
+        role: Its role in the manifest.
+        outputs: Names of the graph's outputs for it; each has the batch and the tokens as its leading axes.
+        ask: Computes the source's outputs for the inputs of the tower's own references.
+        skipped_tokens: As in ``repository.manifest.Head``.
+    """
+
+    role: Role
+    outputs: tuple[str, ...]
+    ask: Callable[[References], References]
+    skipped_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tower:
     """A part of a model that becomes one graph.
 
@@ -104,12 +121,13 @@ class Tower:
         label: Kind of input, for progress reports: ``text`` or ``image``.
         title: Subject of an error message about the tower.
         inputs: Names of the graph's inputs, in order.
-        output: Name of the graph's only output.
+        output: Name of the graph's output, the first one if there are heads.
         candidates: Ways to export the tower, best first.
         ask: Computes the source's outputs for a proof. Arguments: preparation, names of the graph's inputs, tolerance,
             ``brief``, progress callback.
         int8: True if the tower is quantized in an int8 model; other towers of that model stay float32.
         finish: Changes the exported file before it is proved; None to leave it as it is.
+        heads: What the graph computes besides; its outputs follow the tower's, in order.
     """
 
     role: Role
@@ -121,6 +139,7 @@ class Tower:
     ask: Callable[[Preparation, Sequence[str], float, bool, Count], References]
     int8: bool = False
     finish: Callable[[Path], None] | None = None
+    heads: tuple[TowerHead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

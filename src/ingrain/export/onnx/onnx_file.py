@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,22 +56,20 @@ class CannotConvert(Exception):  # noqa: N818  # always caught within the export
 def write_onnx(
     graph: Any,
     arrays: dict[str, np.ndarray[Any, Any]],
-    output: str,
+    outputs: Mapping[str, Sequence[str]],
     path: Path,
     recipe: Recipe,
     axes: Sequence[str],
-    output_axes: Sequence[str] = ("batch",),
 ) -> None:
     """Export a torch module.
 
     Args:
         graph: The module; takes the tensors in the order of ``arrays``.
         arrays: Sample inputs by name.
-        output: Name of the only output.
+        outputs: Names of the outputs in order, each with the names of its leading axes, all dynamic.
         path: File to write; weights above 500 MB go to ``<path>.data``.
         recipe: The exporter to use.
         axes: Names of the leading axes of every input, all dynamic.
-        output_axes: Names of the output's leading axes, all dynamic.
 
     Raises:
         CannotConvert: The exporter failed.
@@ -87,17 +85,19 @@ def write_onnx(
                 # forward() takes *args, so the shapes are nested one level deeper.
                 program = torch.onnx.export(
                     graph, tensors, dynamo=True, dynamic_shapes=(dynamic,), input_names=list(arrays),
-                    output_names=[output], verbose=False,
+                    output_names=list(outputs), verbose=False,
                 )  # fmt: skip
                 _strip(program.model)
-                _make_unique(program.model, output)
+                for output in outputs:
+                    _make_unique(program.model, output)
                 program.save(str(path), external_data=external)
             else:
                 torch.onnx.export(
                     graph, tensors, str(path), dynamo=False, opset_version=_LEGACY_OPSET, input_names=list(arrays),
-                    output_names=[output],
+                    output_names=list(outputs),
                     dynamic_axes={
-                        **{name: dict(enumerate(axes)) for name in arrays}, output: dict(enumerate(output_axes))
+                        **{name: dict(enumerate(axes)) for name in arrays},
+                        **{name: dict(enumerate(named)) for name, named in outputs.items()},
                     },
                 )  # fmt: skip
                 _strip_file(path, external)
@@ -181,13 +181,15 @@ def describe_inputs(session: Any, axes: Sequence[str]) -> tuple[Tensor, ...]:
     return inputs
 
 
-def describe_outputs(session: Any, row_shape: tuple[int, ...]) -> tuple[Tensor, ...]:
-    """Return a session's outputs, with the measured shape of a row; -1 is dynamic.
+def describe_outputs(
+    session: Any, row_shape: tuple[int, ...], names: Sequence[str] | None = None
+) -> tuple[Tensor, ...]:
+    """Return a session's outputs of some names, or all, with the measured shape of a row; -1 is dynamic.
 
     Raises:
         ExportError: The graph declares another width.
     """
-    outputs = tuple(_describe(value) for value in session.get_outputs())
+    outputs = tuple(_describe(value) for value in session.get_outputs() if names is None or value.name in names)
     if any(value.shape[-1] not in (-1, row_shape[-1]) for value in outputs):
         raise ExportError("The graph's output declares another width than its vectors have.")
     return tuple(Tensor(value.name, value.dtype, (-1, *row_shape)) for value in outputs)

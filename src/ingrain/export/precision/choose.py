@@ -20,9 +20,8 @@ from ingrain.export.precision.quantize import Int8Plan, write_int8
 from ingrain.export.precision.ranges import Arrays, measure_ranges
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
-from ingrain.export.proof.deviation import Floors, Prove, ScoreLimits
+from ingrain.export.proof.deviation import Floors, Proofs, Prove, ScoreLimits
 from ingrain.export.proof.first_proved import first_proved
-from ingrain.repository.manifest import Verification
 from ingrain.vocabulary import Precision
 
 INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
@@ -77,8 +76,8 @@ _PLANS: dict[Precision, tuple[Int8Plan | Literal["fp16"], ...]] = {
 
 
 def choose_graph(
-    path: Path, job: ExportJob, proof: Verification, prove: Prove, *, what: str, sample: Sample = tuple
-) -> Verification:
+    path: Path, job: ExportJob, proof: Proofs, prove: Prove, *, what: str, sample: Sample = tuple
+) -> Proofs:
     """Replace a proved float32 graph by a graph in the job's precision, or one that is faster on the GPU.
 
     Args:
@@ -103,11 +102,11 @@ def choose_graph(
         raise _refusal(job.precision, what, error) from error
 
 
-def _lower(path: Path, precision: Precision, prove: Prove, what: str, sample: Sample) -> Verification:
+def _lower(path: Path, precision: Precision, prove: Prove, what: str, sample: Sample) -> Proofs:
     folder = path.parent / "lowered"
     ranges = cache(lambda: measure_ranges(path, sample()))
 
-    def attempt(plan: Int8Plan | Literal["fp16"]) -> Verification:
+    def attempt(plan: Int8Plan | Literal["fp16"]) -> Proofs:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         if isinstance(plan, Int8Plan):

@@ -18,8 +18,7 @@ from ingrain.export.onnx.onnx_file import open_session, replace_graph
 from ingrain.export.precision.float16 import write_float16
 from ingrain.export.precision.fused import write_fused
 from ingrain.export.process.threads import export_threads
-from ingrain.export.proof.deviation import Floors, Prove
-from ingrain.repository.manifest import Verification
+from ingrain.export.proof.deviation import Floors, Proofs, Prove
 from ingrain.vocabulary import Precision
 
 _RUNS = 15
@@ -38,7 +37,7 @@ class _Candidate:
     """A graph that was proved on the GPU; ``seconds`` has the time of each kind of batch, or is empty if unknown."""
 
     file: Path
-    proof: Verification
+    proof: Proofs
     seconds: tuple[float, ...]
 
     def beats(self, other: _Candidate) -> bool:
@@ -48,7 +47,7 @@ class _Candidate:
         return no_slower and sum(self.seconds) < _WORTH_IT * sum(other.seconds)
 
 
-def choose_on_gpu(path: Path, precision: Precision, prove: Prove, floors: Floors | None, *, what: str) -> Verification:
+def choose_on_gpu(path: Path, precision: Precision, prove: Prove, floors: Floors | None, *, what: str) -> Proofs:
     """Replace a float32 graph by one in the requested precision; fused, if that is proved and faster.
 
     Args:

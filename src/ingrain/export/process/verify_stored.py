@@ -17,7 +17,7 @@ from ingrain.export.precision.choose import FLOORS, INT8
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.deviation import Floors
-from ingrain.repository.manifest import Manifest
+from ingrain.repository.manifest import Manifest, Verification
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
 from ingrain.vocabulary import Precision, Role
@@ -74,14 +74,14 @@ def prove_stored(job: ExportJob, stored: Entry, family: Family, folder: Path, re
         inputs, (tolerance, _) = [value.name for value in graph.inputs], _allowed(manifest, graph.role)
         references_of_role[graph.role] = ask_source(towers[graph.role], prepared, inputs, tolerance, report)
     source.release()  # ONNX Runtime will hold its own copy of the weights
-    proofs = {}
+    proofs = dict[Role, Verification]()
     for graph in manifest.graphs:
         references = references_of_role[graph.role]
         if manifest.text is not None and manifest.text.fixed_length:
-            references = references.of_fixed_length()
+            references = {role: found.of_fixed_length() for role, found in references.items()}
         session = _open_session(repository.locate_graph(graph), manifest.precision, job)
         allowed = _allowed(manifest, graph.role)
-        proofs[graph.role] = prove_tower(towers[graph.role], session, references, *allowed, report)
+        proofs |= prove_tower(towers[graph.role], session, references, *allowed, report)
     return msgspec.structs.replace(manifest, verification=proofs)
 
 

@@ -57,6 +57,7 @@ class References(ABC):
     """Inputs of a proof with the source library's outputs for them.
 
     Attributes:
+        names: Names of the graph's outputs that are compared; None for all.
         expected: The source's outputs, float32 ``[N, D]``, one row per input.
         distance: How two rows are compared.
         relative_tolerance: Limit of the relative difference, for a distance that has one.
@@ -70,6 +71,7 @@ class References(ABC):
     """Name of the outputs in messages, in the plural."""
 
     expected: Floats
+    names: tuple[str, ...] | None = None
     distance: Distance = compare
     relative_tolerance: float | None = None
     measured: str = "unit_vectors"
@@ -175,45 +177,80 @@ def prove(
     Raises:
         VerificationError: A row differs by more than allowed, is not finite or has another shape.
     """
-    names = [value.name for value in session.get_inputs()]
-    batches = references.batches()
-    total = sum(map(len, batches))
-    alone: dict[int, Floats] = {}
-    deviation = references.new_deviation()
+    (proof,) = prove_all(session, [references], tolerance=tolerance, report=report, floors=floors)
+    return proof
+
+
+def prove_all(
+    session: Any, kinds: Sequence[References], *, tolerance: float, report: Count, floors: Floors | None = None
+) -> list[Verification]:
+    """Compare several outputs of a graph with the source; as ``prove``, and each batch is run once.
+
+    Args:
+        session: As for ``prove``.
+        kinds: References of each kind of output, all with the same inputs in the same order.
+        tolerance: As for ``prove``.
+        report: As for ``prove``.
+        floors: As for ``prove``.
+    """
+    inputs = [value.name for value in session.get_inputs()]
+    names = [value.name for value in session.get_outputs()]
+    comparisons = [_Comparison(references) for references in kinds]
+    batches = kinds[0].batches()
+    done, total = 0, sum(map(len, batches))
     for batch in batches:
-        report(deviation.cases, total)
-        rows = references.cut(_run(session, references, batch, names), batch)
-        for number, row in zip(batch, rows, strict=True):
-            to_itself = references.differences(row, alone.setdefault(number, row))
+        report(done, total)
+        outputs = dict(zip(names, _run(session, kinds[0].arrays(batch, inputs)), strict=True))
+        for comparison in comparisons:
+            comparison.add(batch, outputs)
+        done += len(batch)
+    return [comparison.verification(tolerance, floors) for comparison in comparisons]
+
+
+class _Comparison:
+    """Compares the rows of one kind of output, batch by batch."""
+
+    def __init__(self, references: References) -> None:
+        self._references = references
+        self._alone: dict[int, Floats] = {}
+        self._deviation = references.new_deviation()
+
+    def add(self, batch: Sequence[int], outputs: Arrays) -> None:
+        references, deviation = self._references, self._deviation
+        wanted = references.names or list(outputs)
+        output = references.rows_of([outputs[name] for name in wanted], len(batch))
+        if not np.isfinite(output).all():
+            raise VerificationError("The graph gives NaN or infinity where the source library does not.")
+        for number, row in zip(batch, references.cut(output, batch), strict=True):
+            to_itself = references.differences(row, self._alone.setdefault(number, row))
             to_source = references.differences(row, references.expected[number])
             for pair in zip(to_source, to_itself, strict=True):
                 deviation.add(*pair)
             deviation.add_rows(row, references.expected[number])
-    allowed = Tolerance(absolute=tolerance, relative=references.relative_tolerance, measured=references.measured)
-    deviation.check(allowed, floors, what=references.outputs)
-    return deviation.verification(
-        tolerance=allowed,
-        floors=floors,
-        # If only equal lengths share a batch, report the effect of padding on the source itself.
-        padding_diff=references.source_padding_diff,
-        tokenizer_cases=references.tokenizer_cases,
-    )
+
+    def verification(self, tolerance: float, floors: Floors | None) -> Verification:
+        references = self._references
+        allowed = Tolerance(absolute=tolerance, relative=references.relative_tolerance, measured=references.measured)
+        self._deviation.check(allowed, floors, what=references.outputs)
+        return self._deviation.verification(
+            tolerance=allowed,
+            floors=floors,
+            # If only equal lengths share a batch, report the effect of padding on the source itself.
+            padding_diff=references.source_padding_diff,
+            tokenizer_cases=references.tokenizer_cases,
+        )
 
 
-def _run(session: Any, references: References, batch: Sequence[int], names: Sequence[str]) -> Floats:
-    arrays = references.arrays(batch, names)
+def _run(session: Any, arrays: Arrays) -> Sequence[NDArray[Any]]:
     try:
-        outputs = session.run(None, arrays)
+        outputs: Sequence[NDArray[Any]] = session.run(None, arrays)
     except Exception as error:  # onnxruntime's exceptions have no other common base
         raise_if_machines(error)
         given = next(iter(arrays.values())).shape
         raise VerificationError(
             f"The graph fails on inputs of the shape {given}: a size was fixed during the export."
         ) from error
-    rows = references.rows_of(outputs, len(batch))
-    if not np.isfinite(rows).all():
-        raise VerificationError("The graph gives NaN or infinity where the source library does not.")
-    return rows
+    return outputs
 
 
 def softmax(logits: Floats) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ingrain.errors import VerificationError
 from ingrain.repository.manifest import Verification
+from ingrain.vocabulary import Role
 
 
 class Difference(NamedTuple):
@@ -74,7 +75,10 @@ class Floors:
     scores: ScoreLimits = ScoreLimits()
 
 
-Prove = Callable[[Any, Floors | None], Verification]
+Proofs = Mapping[Role, Verification]
+"""Results of the proof of a graph, by the roles of its outputs."""
+
+Prove = Callable[[Any, Floors | None], Proofs]
 """Compares an ``onnxruntime.InferenceSession`` with the source: by floors or, without them, by a tolerance."""
 
 

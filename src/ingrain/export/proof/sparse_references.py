@@ -42,7 +42,8 @@ class SparseReferences(TextReferences):
         if indices.size and not (indices.min() >= 0 and indices.max() < self.width):
             raise VerificationError("The graph gives an index that is not one of the source's dimensions.")
         rows = np.zeros((count, self.width), np.float32)
-        np.put_along_axis(rows, indices.astype(np.int64), values, axis=1)
+        # Of an index that comes several times, the largest value counts. No weight is negative.
+        np.maximum.at(rows, (np.arange(count)[:, None], indices), values)
         return rows
 
 

@@ -128,15 +128,21 @@ def ask_token_source(
             raise ExportError("The source library's own vectors contain NaN or infinity; the weights are unusable.")
         items.append(item)
         rows.append(vectors)
-    expected_rows = np.empty(len(rows), object)
-    expected_rows[:] = rows
     return TokenReferences(
-        expected=expected_rows,
+        expected=token_rows(rows),
         items=tuple(items),
         preprocessor=sides[0].preprocessor,
         source_padding_diff=padding_diff if padding_diff > tolerance else None,
         tokenizer_cases=cases,
     )
+
+
+def token_rows(rows: Sequence[Floats]) -> NDArray[Any]:
+    """Return the vectors of each text, float32 ``[t, D]``, as an array of objects."""
+    joined = np.empty(len(rows), object)
+    for place, row in enumerate(rows):  # an assignment of all at once would unpack those of equal length
+        joined[place] = row
+    return joined
 
 
 class _Tokenizing:

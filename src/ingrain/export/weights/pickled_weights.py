@@ -63,6 +63,15 @@ def unpickle(folder: Path, job: ExportJob, weights: WeightFiles) -> Path:
     return copy
 
 
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Return the tensors of a pickle by name, without running code.
+
+    Raises:
+        UnsupportedModelError: The pickle is damaged or contains anything but tensors.
+    """
+    return _tensors(_load(path.resolve(), path.name), path.name, WeightFiles(names=()))
+
+
 def _pickles(folder: Path, paths: list[str], weights: WeightFiles) -> list[str]:
     """Return the pickles and indexes of pickles that the library would read, relative to the model's folder."""
     found = []

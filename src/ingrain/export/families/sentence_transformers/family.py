@@ -13,9 +13,9 @@ from ingrain.sources.open_clip import LINKED_FOLDER
 
 
 def _open(job: ExportJob, folder: Path) -> Source:
-    from ingrain.export.families.sentence_transformers.kinds import SOURCE_MODULES, choose_task
+    from ingrain.export.families.sentence_transformers.kinds import source_module
 
-    module = importlib.import_module(SOURCE_MODULES[choose_task(folder, job.task)])
+    module = importlib.import_module(source_module(folder, job.task, reads_pickles=job.pickled_weights))
     source: Source = module.open_source(job, folder)
     return source
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.sentence_transformers.checkpoint import modules_of
+from ingrain.export.families.sentence_transformers.m3_checkpoint import has_m3_heads
 from ingrain.export.model_files import read_json
 from ingrain.vocabulary import Task
 
@@ -19,14 +20,12 @@ SOURCE_MODULES: dict[Task, str] = {
     "embed_multi_vector": "ingrain.export.families.sentence_transformers.multi_vector",
     "embed_tokens": "ingrain.export.families.sentence_transformers.tokens",
 }
-"""The module that loads each task's models: its ``open_source(job, folder)`` checks a folder and returns its source."""
+"""The module that loads each task's models."""
 
 _SPARSE_MODULES = {"SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding", "MLMTransformer"}
 _PYLATE_SETTINGS = {"query_prefix", "document_prefix", "do_query_expansion", "attend_to_expansion_tokens"}
 _COLBERT_FILE = "artifact.metadata"
 _COLBERT_CLASSES = {"HF_ColBERT", "ColBERT"}
-# Tasks that models of another task serve too, with the same graph.
-_SERVED_TOO: dict[Task, tuple[Task, ...]] = {"embed_multi_vector": ("rerank", "embed_tokens")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +35,14 @@ class Kind:
     Attributes:
         what: The kind in words, as the end of "The model is ...".
         tasks: The tasks that the same files can serve; the first one is chosen if the user names none.
+        served_too: Tasks that a model for the first task serves too, with the same graph.
+        source: The module that loads models of this kind for the first task; None for that of the task.
     """
 
     what: str
     tasks: tuple[Task, ...]
+    served_too: tuple[Task, ...] = ()
+    source: str | None = None
 
 
 _DENSE = Kind("an embedding model with one vector per text", ("embed", "embed_tokens"))
@@ -50,11 +53,25 @@ _PAIR_CLASSIFIER = Kind("a cross-encoder with several scores per pair", ("classi
 _PLAIN_RERANKER = Kind("a text classifier with one score, which can rerank", ("rerank", "classify", "embed"))
 _TEXT_CLASSIFIER = Kind("a text classifier", ("classify", "embed"))
 _SPARSE = Kind("a sparse encoder", ("embed_sparse",))
-_MULTI_VECTOR = Kind("a multi-vector encoder, which gives one vector per token", ("embed_multi_vector",))
+_MULTI_VECTOR = Kind(
+    "a multi-vector encoder, which gives one vector per token",
+    ("embed_multi_vector",),
+    served_too=("rerank", "embed_tokens"),
+)
+_M3 = Kind(
+    "an embedding model with dense, sparse and several vectors per text",
+    ("embed",),
+    served_too=("embed_sparse", "embed_multi_vector", "rerank", "embed_tokens"),
+    source="ingrain.export.families.sentence_transformers.m3_source",
+)
 
 
-def kind_of(folder: Path) -> Kind:
-    """Return the kind of model in a folder, by its JSON files alone.
+def kind_of(folder: Path, *, reads_pickles: bool = True) -> Kind:
+    """Return the kind of model in a folder, by its JSON files and the names of the others.
+
+    Args:
+        folder: The model's folder.
+        reads_pickles: False if the operator forbids pickles, so that those of further outputs are left out.
 
     Raises:
         UnsupportedModelError: A file cannot be read, or sentence-transformers names a type of model that is unknown.
@@ -83,7 +100,7 @@ def kind_of(folder: Path) -> Kind:
             param="name",
         )
     if modules:
-        return _DENSE
+        return _M3 if reads_pickles and has_m3_heads(folder) else _DENSE
     if architecture.endswith("ForSequenceClassification"):
         return _PLAIN_RERANKER if _count_labels(config) == 1 else _TEXT_CLASSIFIER
     if architecture.endswith("ForCausalLM"):
@@ -93,21 +110,32 @@ def kind_of(folder: Path) -> Kind:
     return _DENSE
 
 
-def choose_task(folder: Path, wanted: Task | None) -> Task:
-    """Return the task for which to load a folder.
+def source_module(folder: Path, wanted: Task | None, *, reads_pickles: bool = True) -> str:
+    """Return the module whose ``open_source(job, folder)`` checks a folder and returns its source.
 
     Args:
         folder: The model's folder.
-        wanted: The user's choice; None to take the one that the files say.
+        wanted: The user's choice of the task; None to take the one that the files say.
+        reads_pickles: As in ``kind_of``.
 
     Raises:
         UnsupportedModelError: The model cannot serve the wanted task, or no source here loads models of its kind.
     """
-    kind = kind_of(folder)
+    kind = kind_of(folder, reads_pickles=reads_pickles)
+    task = _choose_task(kind, wanted)
+    return kind.source if kind.source is not None and task == kind.tasks[0] else SOURCE_MODULES[task]
+
+
+def choose_task(folder: Path, wanted: Task | None) -> Task:
+    """Return the task for which to load a folder; arguments and errors as for ``source_module``."""
+    return _choose_task(kind_of(folder), wanted)
+
+
+def _choose_task(kind: Kind, wanted: Task | None) -> Task:
     possible = [task for task in kind.tasks if task in SOURCE_MODULES]
     if not possible:
         raise UnsupportedModelError(f"The model is {kind.what}, which cannot be served.", param="name")
-    if wanted is None or wanted in _SERVED_TOO.get(possible[0], ()):
+    if wanted is None or wanted in kind.served_too:
         return possible[0]
     if wanted not in possible:
         choice = " or ".join(repr(task) for task in possible)

@@ -55,10 +55,18 @@ class PipelineGraph(nn.Module):  # type: ignore[misc]  # torch has no types here
         Returns:
             float32 ``[B, D]``.
         """
-        given = dict(zip(self.inputs, tensors, strict=True))
-        features = self.encoder(given)
+        return self.vector(self.features(*tensors))
+
+    def features(self, *tensors: Tensor) -> dict[str, Any]:
+        """Compute all features, those of single tokens too, from the tensors that ``forward`` takes."""
+        features = self.encoder(dict(zip(self.inputs, tensors, strict=True)))
         for module in self.tail:
             features = module(features)
+        result: dict[str, Any] = features
+        return result
+
+    def vector(self, features: dict[str, Any]) -> Tensor:
+        """Return the output among the features."""
         vector = features[self.feature]
         return vector if self.truncate_dim is None else vector[:, : self.truncate_dim]
 
