@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         Probabilities as Probabilities,
         PyCURLEngine as PyCURLEngine,
         RetryPolicy as RetryPolicy,
+        TextEmbeddings as TextEmbeddings,
         ZeroShotProbabilities as ZeroShotProbabilities,
     )
 
@@ -97,6 +98,7 @@ _OF_THE_CLIENT = (
     "Probabilities",
     "PyCURLEngine",
     "RetryPolicy",
+    "TextEmbeddings",
     "ZeroShotProbabilities",
 )
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from compat.clip_models import parameters, place, subject, text_tower_config, timm_depth
 from compat.towers import TowerRow, convert_briefly, job_in, run_all
 from ingrain.progress import Progress
-from ingrain.repository.manifest import Manifest, Verification
+from ingrain.repository.manifest import Manifest
+from ingrain.repository.verification import Verification
 
 # A few architectures with every kind of tower, which run first.
 REPRESENTATIVE = (

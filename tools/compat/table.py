@@ -7,7 +7,7 @@ from itertools import groupby
 
 import msgspec
 
-from ingrain.repository.manifest import Verification
+from ingrain.repository.verification import Verification
 
 _HEAD = """# Compatibility
 

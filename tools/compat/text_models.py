@@ -22,7 +22,8 @@ from ingrain.errors import IngrainError
 from ingrain.export.process.job import Event, ExportJob
 from ingrain.export.process.worker import run_job
 from ingrain.progress import Progress
-from ingrain.repository.manifest import Manifest, Verification
+from ingrain.repository.manifest import Manifest
+from ingrain.repository.verification import Verification
 
 _DEADLINE_S = 900.0
 

@@ -17,7 +17,8 @@ from ingrain.export.families.convert import convert
 from ingrain.export.families.table import family_of
 from ingrain.export.process.job import ExportJob
 from ingrain.progress import Progress
-from ingrain.repository.manifest import Manifest, Verification
+from ingrain.repository.manifest import Manifest
+from ingrain.repository.verification import Verification
 from ingrain.vocabulary import Library, Role
 
 _DEADLINE_S = 3600.0

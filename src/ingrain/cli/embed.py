@@ -19,6 +19,7 @@ from ingrain.errors import IngrainError, SettingsError
 if TYPE_CHECKING:
     from ingrain.cli.embed_outputs import OutputFormat, Writer
     from ingrain.client import Client
+    from ingrain.vocabulary import Output
 
 _EXAMPLES = """\
 examples:
@@ -27,6 +28,7 @@ examples:
   ingrain embed --model all-MiniLM-L6-v2 news.csv --field title -o news.parquet
   ingrain embed --model ViT-B-32 --images photos/ -o photos.jsonl
   ingrain embed --model splade-v3 --sparse --top-k 128 texts.txt -o vectors.jsonl
+  ingrain embed --model BAAI/bge-m3 --outputs dense,sparse texts.txt -o vectors.jsonl
   ingrain embed --model lightonai/GTE-ModernColBERT-v1 --multi-vector texts.txt -o vectors.jsonl
   sort -u queries.txt | ingrain embed --model all-MiniLM-L6-v2 - > vectors.jsonl
 
@@ -35,6 +37,7 @@ same server and model the result is that of one run.
 """
 _INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
 _OF_TEXTS = ("input_type", "prompt_name", "prompt")
+_OUTPUTS: tuple[Output, ...] = ("dense", "sparse", "multiVector")
 _OF_SPARSE = ("top_k", "min_weight", "tokens")
 _OUTPUT_FORMATS = ("jsonl", "csv", "parquet", "npy")
 
@@ -71,6 +74,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--top-k", type=positive, metavar="K", help="with --sparse: keep only the K entries of largest weight.")
     add("--min-weight", type=float, metavar="W", help="with --sparse: leave out entries of lower weight.")
     add("--tokens", action="store_true", help="with --sparse: write the token of each entry, too.")
+    add("--outputs", type=_outputs, metavar="A,B", help="of a model with several: dense, sparse, multiVector; jsonl.")
     add("--multi-vector", action="store_true", help="several vectors for each text (ColBERT); written as jsonl.")
     add("--batch", type=positive, default=64, metavar="N", help="texts in one request. Default: 64.")
     add("--concurrency", type=positive, default=8, metavar="N", help="requests at a time. Default: 8.")
@@ -82,13 +86,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def embed(options: dict[str, Any]) -> int:
     """Run the command."""
-    from ingrain.cli.embed_outputs import SparseLines, make_writer
+    from ingrain.cli.embed_outputs import OutputLines, SparseLines, make_writer
 
     output: Path | None = options["output"]
     output_format = _output_format(options)
     _check(options, output_format)
     item_name = None if options["without_input"] else "image" if options["images"] else "text"
-    writer = SparseLines(item_name) if options["sparse"] else make_writer(output_format, item_name)
+    writer = (
+        OutputLines(item_name)
+        if options["outputs"]
+        else SparseLines(item_name)
+        if options["sparse"]
+        else make_writer(output_format, item_name)
+    )
     with make_client(
         options, return_numpy=True, batch_size=options["batch"], concurrency=options["concurrency"]
     ) as client:
@@ -116,7 +126,7 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
 
     kept = (
         *("model", "library", "pretrained", "images", "normalize", "dims", "without_input", "shrink", "sparse"),
-        *("multi_vector", *_OF_TEXTS, *_OF_SPARSE),
+        *("multi_vector", "outputs", *_OF_TEXTS, *_OF_SPARSE),
     )
     what = {"output_format": output_format, **{name: options[name] for name in kept}}
     part = UnfinishedOutput(output, writer, what, force=options["force"])
@@ -140,7 +150,7 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
         raise SettingsError("There is nothing to embed in the input.", param="FILE")
     part.finish()
     summary = {"output": str(output), "rows": part.rows, "rowsOfEarlierRuns": before, "width": part.progress.width}
-    if options["sparse"] or options["multi_vector"]:
+    if options["sparse"] or options["multi_vector"] or options["outputs"]:
         del summary["width"]
     if options["json"]:
         print(json.dumps(summary, indent=2))
@@ -152,7 +162,7 @@ def _to_file(client: Client, options: dict[str, Any], writer: Writer, output: Pa
 
 def _embedded(client: Client, options: dict[str, Any], items: Iterable[str]) -> Iterator[tuple[list[str], Any]]:
     """Yield items with their vectors, one request at a time."""
-    from ingrain.cli.embed_outputs import sparse_rows
+    from ingrain.cli.embed_outputs import output_rows, sparse_rows
 
     sent: deque[str] = deque()
 
@@ -166,7 +176,10 @@ def _embedded(client: Client, options: dict[str, Any], items: Iterable[str]) -> 
     items = itertools.chain([first], items)
     with closing(_stream(client, options, feed())) as parts:
         for answer in parts:
-            rows = sparse_rows(answer) if options["sparse"] else answer.numpy()
+            if options["outputs"]:
+                rows: Any = output_rows(answer)
+            else:
+                rows = sparse_rows(answer) if options["sparse"] else answer.numpy()
             yield [sent.popleft() for _ in rows], rows
 
 
@@ -195,6 +208,7 @@ def _stream(client: Client, options: dict[str, Any], items: Iterator[str]) -> An
         "n_dims": options["dims"],
     }
     if not options["images"]:
+        more["outputs"] = options["outputs"]
         return client.stream_text(ref.name, items, truncate=options["truncate"], **of_texts, **more)
     # A name that the user gave as a file is one, whatever its suffix.
     pictures = (item if item.startswith(("http://", "https://")) else Path(item) for item in items)
@@ -228,6 +242,14 @@ def _output_format(options: dict[str, Any]) -> OutputFormat:
     return found
 
 
+def _outputs(text: str) -> list[Output]:
+    """Parse the value of ``--outputs``."""
+    given = text.split(",")
+    if unknown := set(given) - set(_OUTPUTS):
+        raise argparse.ArgumentTypeError(f"{min(unknown)!r} is none of {', '.join(_OUTPUTS)}")
+    return [output for output in _OUTPUTS if output in given]
+
+
 def _check(options: dict[str, Any], output_format: OutputFormat) -> None:
     if bool(options["files"]) == bool(options["text"]):
         raise SettingsError("Give files to embed, or --text; - is standard input.", param="FILE")
@@ -240,6 +262,10 @@ def _check(options: dict[str, Any], output_format: OutputFormat) -> None:
         raise SettingsError(f"{flag} goes with --sparse.", param=flag)
     if options["multi_vector"] and (options["images"] or output_format != "jsonl"):
         raise SettingsError("--multi-vector is for texts, and writes jsonl.", param="--multi-vector")
+    if options["outputs"] and (options["images"] or options["sparse"] or options["multi_vector"]):
+        raise SettingsError("--outputs is for texts, without --sparse and --multi-vector.", param="--outputs")
+    if options["outputs"] and output_format != "jsonl":
+        raise SettingsError("--outputs writes jsonl.", param="--outputs")
     if options["output"] is None and (options["json"] or output_format in ("parquet", "npy")):
         what = "--json" if options["json"] else f"The format {output_format}"
         raise SettingsError(f"{what} needs -o FILE.", param="--output")

@@ -17,6 +17,7 @@ from ingrain.cli.embed_inputs import import_parquet
 
 if TYPE_CHECKING:
     from ingrain.client.sparse import SparseEmbeddings
+    from ingrain.client.text_outputs import TextEmbeddings
 
 Floats = NDArray[np.float32]
 OutputFormat = Literal["jsonl", "csv", "parquet", "npy"]
@@ -73,6 +74,30 @@ class JsonLines(Writer):
 
 class SparseLines(JsonLines):
     """An object a line, as ``JsonLines`` writes it; ``embedding`` has ``indices``, ``values`` and maybe ``tokens``."""
+
+
+class OutputLines(JsonLines):
+    """An object a line with a key for each requested output: ``embedding``, ``sparseEmbedding``, ..."""
+
+    def rows(self, first: int, items: Sequence[str], vectors: Any) -> bytes:
+        """Return a line for each row; ``vectors`` are those of ``output_rows``."""
+        lines = []
+        for number, (item, record) in enumerate(zip(items, vectors, strict=True), first):
+            named = {} if self._item_name is None else {self._item_name: item}
+            lines.append(orjson.dumps({"index": number, **named, **record}, option=_JSON_LINE))
+        return b"".join(lines)
+
+
+def output_rows(answer: TextEmbeddings) -> list[dict[str, object]]:
+    """Return the rows that ``OutputLines`` writes."""
+    sparse = answer.sparse_embeddings
+    kinds: dict[str, Any] = {
+        "embedding": answer.embeddings,
+        "sparseEmbedding": [{"indices": one.indices, "values": one.values} for one in sparse or ()],
+        "multiVectorEmbedding": answer.multi_vector_embeddings or (),
+    }
+    given = {name: rows for name, rows in kinds.items() if len(rows)}
+    return [dict(zip(given, rows, strict=True)) for rows in zip(*given.values(), strict=True)]
 
 
 def sparse_rows(answer: SparseEmbeddings) -> list[dict[str, object]]:

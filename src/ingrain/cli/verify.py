@@ -19,7 +19,8 @@ from ingrain.settings import Settings, load_settings
 if TYPE_CHECKING:
     from ingrain.export.process.job import ExportJob
     from ingrain.progress import Progress
-    from ingrain.repository.manifest import Manifest, Verification
+    from ingrain.repository.manifest import Manifest
+from ingrain.repository.verification import Verification
     from ingrain.repository.store import Repository
     from ingrain.vocabulary import Library
 

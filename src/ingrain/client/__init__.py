@@ -8,6 +8,7 @@ from ingrain.client.retry import RetryPolicy
 from ingrain.client.sparse import SparseEmbeddings, SparseVector
 from ingrain.client.sync.client import Client
 from ingrain.client.sync.model import Model
+from ingrain.client.text_outputs import TextEmbeddings
 from ingrain.client.token_vectors import MultiVectors
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "RetryPolicy",
     "SparseEmbeddings",
     "SparseVector",
+    "TextEmbeddings",
     "ZeroShotProbabilities",
 ]

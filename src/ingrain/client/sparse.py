@@ -51,6 +51,17 @@ class SparseEmbeddings(Answer, frozen=True, kw_only=True, eq=False):
     positions: list[int] | None = None
 
 
+def sparse_vector(
+    indices: list[int], values: list[float], options: RowOptions, tokens: list[str] | None = None
+) -> SparseVector:
+    """Return entries as a vector, of arrays or of lists."""
+    return SparseVector(
+        indices=np.array(indices, np.int32) if options.as_numpy else indices,
+        values=np.array(values, np.float32) if options.as_numpy else values,
+        tokens=tokens,
+    )
+
+
 def sparse_calls(
     model: ModelName, texts: Items[Any], fields: Mapping[str, object], options: RowOptions, most: int
 ) -> Calls[Part]:
@@ -80,14 +91,7 @@ def _read(reply: Reply, places: Sequence[int], options: RowOptions) -> Part:
     answer = _answer(reply)
     if len(answer.embeddings) != len(places):
         raise unexpected(f"The answer has {len(answer.embeddings)} vectors to {len(places)} texts.")
-    rows = [
-        SparseVector(
-            indices=np.array(one.indices, np.int32) if options.as_numpy else one.indices,
-            values=np.array(one.values, np.float32) if options.as_numpy else one.values,
-            tokens=one.tokens or None,
-        )
-        for one in answer.embeddings
-    ]
+    rows = [sparse_vector(one.indices, one.values, options, one.tokens or None) for one in answer.embeddings]
     return Part(
         cast("Rows", rows),
         answer.processing_time_ms,

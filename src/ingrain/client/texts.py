@@ -18,9 +18,9 @@ AsyncTexts: TypeAlias = "Texts | AsyncIterable[str]"
 """One text or several, as in ``Texts``, or an asynchronous generator."""
 
 # Limit of characters in a request of several texts, because long texts take as much time as many short ones.
-_MOST_CHARS = 200_000
+MOST_CHARS = 200_000
 # About 10,000 tokens, each with a vector in the answer: 5 to 40 MB.
-_MOST_TOKEN_CHARS = 40_000
+MOST_TOKEN_CHARS = 40_000
 
 
 def texts_of(given: object) -> Items[Any]:
@@ -57,9 +57,22 @@ def text_calls(
     options: RowOptions,
     most: int,
     read_for: ReadFor | None = None,
+    *,
+    heaviest: int = MOST_CHARS,
 ) -> Calls[Part]:
-    """Yield the requests of a route for texts, at most ``most`` in each; ``read_for`` as in ``row_calls``."""
-    cut = Cut(field="text", read=_read_text, weigh=len, most=most, heaviest=_MOST_CHARS, skip_none=options.skip_none)
+    """Yield the requests of a route for texts.
+
+    Args:
+        route: The route.
+        model: The model.
+        texts: The texts.
+        fields: Further fields of the requests.
+        options: Form of the rows.
+        most: Limit of texts in a request.
+        read_for: As in ``row_calls``.
+        heaviest: Limit of characters in a request of several texts.
+    """
+    cut = Cut(field="text", read=_read_text, weigh=len, most=most, heaviest=heaviest, skip_none=options.skip_none)
     return row_calls(route, model, "text", groups(texts, cut), fields, options, read_for=read_for)
 
 
@@ -68,7 +81,7 @@ def token_calls(
 ) -> Calls[Part]:
     """Yield the requests of a route that answers several vectors for each text."""
     cut = Cut(
-        field="text", read=_read_text, weigh=len, most=most, heaviest=_MOST_TOKEN_CHARS, skip_none=options.skip_none
+        field="text", read=_read_text, weigh=len, most=most, heaviest=MOST_TOKEN_CHARS, skip_none=options.skip_none
     )
     return row_calls(route, model, "text", groups(texts, cut), fields, options, reader=matrices_reader)
 

@@ -15,7 +15,7 @@ from ingrain.errors import ExportError, VerificationError
 from ingrain.export.onnx import onnx_file
 from ingrain.export.precision import on_gpu
 from ingrain.export.proof.deviation import Floors
-from ingrain.repository.manifest import Verification
+from ingrain.repository.verification import Verification
 
 pytestmark = pytest.mark.slow
 

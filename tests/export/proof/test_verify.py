@@ -15,7 +15,8 @@ from ingrain.export.proof.compare import prove as prove_graph
 from ingrain.export.proof.text_references import TextReferences, longest_proved
 from ingrain.export.proof.texts import AWKWARD, lengths_to_prove, text_of_length, tokenizer_texts
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.repository.manifest import TextPreprocess, Verification
+from ingrain.repository.manifest import TextPreprocess
+from ingrain.repository.verification import Verification
 from token_ids import ids_of
 
 # Padding has an id of its own, so that a graph that forgets the mask is found out.

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
-from ingrain.client.answers import Embeddings, embeddings_of
+from ingrain.client.answers import Part
+from ingrain.client.items import Items
 from ingrain.client.requests import Extra, InputType, ModelName, OutputDtype, vector_fields
-from ingrain.client.rows import RowOptions, RowsJob
+from ingrain.client.rows import Calls, RowOptions, RowsJob
 from ingrain.client.sync.caller import Caller
+from ingrain.client.text_outputs import TextEmbeddings, output_calls, text_embeddings_of
 from ingrain.client.texts import Texts, text_calls, text_fields, texts_of
-from ingrain.vocabulary import Library
+from ingrain.client.token_vectors import Ragged
+from ingrain.vocabulary import Library, Output
 
 
 class EmbedText(Caller):
@@ -31,6 +35,7 @@ class EmbedText(Caller):
         truncate: bool = True,
         token_counts: bool = False,
         output_dtype: OutputDtype | None = None,
+        outputs: Sequence[Output] | None = None,
         skip_none: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
@@ -38,7 +43,7 @@ class EmbedText(Caller):
         progress: bool | None = None,
         request_id: str | None = None,
         extra: Extra = None,
-    ) -> Embeddings:
+    ) -> TextEmbeddings:
         """Embed any number of texts.
 
         Args:
@@ -54,6 +59,8 @@ class EmbedText(Caller):
             truncate: False to refuse a text (``TextTooLongError``) that is too long for the model.
             token_counts: True to return each text's tokens and whether it was truncated; vectors then come as JSON.
             output_dtype: ``int8``, ``uint8``, ``binary`` or ``ubinary`` as in sentence-transformers; else floats.
+            outputs: ``dense``, ``sparse`` and ``multiVector``, or some of them: what to return of each text, computed
+                at once by a model with several outputs (BGE-M3). None for ``embeddings`` alone.
             skip_none: Skip missing items (None, NaN) instead of refusing them; ``positions`` has the others' indices.
             library: Source library, if several models share the name.
             pretrained: Weight tag of an OpenCLIP model, if several are loaded.
@@ -82,8 +89,8 @@ class EmbedText(Caller):
             progress=progress,
             retries=retries,
         )
-        calls = text_calls("embed_text", model, texts, fields, options, self._options.batch_size)
-        return self._run(RowsJob(calls, texts, "texts", options, embeddings_of))
+        calls, rows = self._text_calls(model, texts, fields, options, outputs), None if outputs is None else Ragged()
+        return self._run(RowsJob(calls, texts, "texts", options, text_embeddings_of, rows))
 
     def stream_text(
         self,
@@ -98,13 +105,14 @@ class EmbedText(Caller):
         truncate: bool = True,
         token_counts: bool = False,
         output_dtype: OutputDtype | None = None,
+        outputs: Sequence[Output] | None = None,
         skip_none: bool = False,
         library: Library | None = None,
         pretrained: str | None = None,
         return_numpy: bool | None = None,
         request_id: str | None = None,
         extra: Extra = None,
-    ) -> Iterator[Embeddings]:
+    ) -> Iterator[TextEmbeddings]:
         """Embed any number of texts: yield vectors request by request, in order, in bounded memory.
 
         Args are those of ``embed_text``.
@@ -121,6 +129,20 @@ class EmbedText(Caller):
             skip_none=skip_none,
             request_id=request_id,
         )
-        calls = text_calls("embed_text", model, texts, fields, options, self._options.batch_size)
-        with closing(self._stream(calls)) as parts:
-            yield from parts
+        calls = self._text_calls(model, texts, fields, options, outputs)
+        with closing(self._transport.each(calls)) as parts:
+            for part in parts:
+                yield text_embeddings_of(part)
+
+    def _text_calls(
+        self,
+        model: ModelName,
+        texts: Items[Any],
+        fields: Mapping[str, object],
+        options: RowOptions,
+        outputs: Sequence[Output] | None,
+    ) -> Calls[Part]:
+        most = self._options.batch_size
+        if outputs is None:
+            return text_calls("embed_text", model, texts, fields, options, most)
+        return output_calls(model, texts, fields, options, most, outputs)

@@ -22,7 +22,8 @@ from ingrain.export.proof.compare import Arrays, Count, References, prove_all
 from ingrain.export.proof.deviation import Floors, Proofs
 from ingrain.export.proof.first_proved import first_proved
 from ingrain.progress import Phase, Progress
-from ingrain.repository.manifest import Graph, Head, Manifest, Tensor, Verification
+from ingrain.repository.manifest import Graph, Head, Manifest, Tensor
+from ingrain.repository.verification import Verification
 from ingrain.vocabulary import Role
 
 # The leading axes of the outputs of heads.

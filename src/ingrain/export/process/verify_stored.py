@@ -17,9 +17,10 @@ from ingrain.export.precision.choose import FLOORS, INT8
 from ingrain.export.process.job import ExportJob
 from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.deviation import Floors
-from ingrain.repository.manifest import Manifest, Verification
+from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
+from ingrain.repository.verification import Verification
 from ingrain.vocabulary import Precision, Role
 
 # Tolerance for comparing the source with itself if the graph has floors instead of a tolerance.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ingrain.errors import ExportError, VerificationError
 from ingrain.export.proof.deviation import Deviation, Difference, Floors, Tolerance
 from ingrain.machine_faults import raise_if_machines
-from ingrain.repository.manifest import Verification
+from ingrain.repository.verification import Verification
 
 Floats = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import VerificationError
-from ingrain.repository.manifest import Verification
+from ingrain.repository.verification import Verification
 from ingrain.vocabulary import Role
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ingrain.errors import VerificationError
 from ingrain.export.proof.compare import Floats, compare, relative_difference, softmax
 from ingrain.export.proof.deviation import Deviation, Difference, Floors, ScoreLimits, Tolerance
-from ingrain.repository.manifest import Verification
+from ingrain.repository.verification import Verification
 
 RELATIVE_TOLERANCE = 1e-3
 """Largest allowed difference of raw scores, as a share of their size."""
