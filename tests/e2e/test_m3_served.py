@@ -2,11 +2,15 @@
 
 import asyncio
 import base64
+import json
 from functools import partial
 
 import numpy as np
 import pytest
 
+from client_api import in_thread
+from ingrain import AsyncClient
+from ingrain.cli.main import main
 from ingrain.engine.embedded.engine import EmbeddedEngine
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.repository.store import Repository
@@ -151,6 +155,46 @@ async def test_the_form_of_vectors_holds_for_all_outputs(planes, expected):
 async def test_what_cannot_be_given_is_refused(planes, fields, param):
     answer = await planes.inference.post("/embed_text", json={"name": "model", "text": "stone", **fields})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_the_client_returns_each_output_as_arrays_and_as_lists(planes, expected):
+    async with AsyncClient(str(planes.inference.base_url), batch_size=2) as client:
+        arrays = await client.embed_text("model", TEXTS, outputs=ALL, return_numpy=True)
+        lists = await client.embed_text("model", TEXTS, outputs=["sparse"], token_counts=True)
+        plain = await client.embed_text("model", TEXTS, return_numpy=True)
+        parts = [part async for part in client.stream_text("model", TEXTS, outputs=["multiVector"])]
+    assert np.abs(arrays.embeddings - expected["dense"]).max() < CLOSE
+    assert [one.shape for one in arrays.multi_vector_embeddings] == [
+        expected[f"tokens {place}"].shape for place in PLACES
+    ]
+    for place in PLACES:
+        weights = expected["sparse"][place]
+        np.testing.assert_array_equal(arrays.sparse_embeddings[place].indices, np.flatnonzero(weights))
+        check_sparse(dict(lists.sparse_embeddings[place]), weights)
+    assert (len(lists.embeddings), lists.multi_vector_embeddings) == (0, None)
+    assert (len(lists.token_counts), plain.sparse_embeddings) == (len(TEXTS), None)
+    assert np.abs(plain.embeddings - expected["dense"]).max() < CLOSE
+    assert sum(len(part.multi_vector_embeddings) for part in parts) == len(TEXTS)
+
+
+async def test_the_command_writes_a_line_with_the_outputs_of_a_text(planes, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("INGRAIN_INFERENCE_URL", str(planes.inference.base_url))
+    output = tmp_path / "vectors.jsonl"
+    command = ["embed", "--model=model", "--outputs=sparse,dense", "--text", TEXTS[0], "--text", TEXTS[2]]
+    assert await in_thread(lambda: main([*command, "-o", str(output), "--quiet"])) == 0
+    for place, line in zip((0, 2), map(json.loads, output.read_text().splitlines()), strict=True):
+        assert line["text"] == TEXTS[place]
+        check_sparse(line["sparseEmbedding"], expected["sparse"][place])
+        assert np.abs(np.array(line["embedding"]) - expected["dense"][place]).max() < CLOSE
+    for wrong in (["--outputs=dense,colbert"], ["--outputs=dense", "--sparse"], ["--outputs=dense", "-o", "v.npy"]):
+        assert await in_thread(lambda wrong=wrong: exit_code([*command[:2], "--text=x", *wrong])) != 0
+
+
+def exit_code(command):
+    try:
+        return main(command)
+    except SystemExit as ended:
+        return ended.code
 
 
 async def test_the_embedded_triton_gives_the_same_outputs(m3, expected, tmp_path, monkeypatch):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ingrain.export.process.job import ExportJob
     from ingrain.progress import Progress
     from ingrain.repository.manifest import Manifest
-from ingrain.repository.verification import Verification
     from ingrain.repository.store import Repository
+    from ingrain.repository.verification import Verification
     from ingrain.vocabulary import Library
 
 _EXAMPLES = """\
