@@ -7,22 +7,27 @@ from functools import partial
 from pathlib import Path
 
 from tiny_families import FAMILIES
-from tiny_models import WIDTH, build_pipeline, prepare_libraries
+from tiny_models import WIDTH, build_network, build_pipeline, prepare_libraries
 
 TOKEN_WIDTH = 20
+FAMILY = "XLM-RoBERTa"
 
 
-def build_m3(folder: Path, *, token_width: int = WIDTH, family: str = "XLM-RoBERTa", half: bool = False) -> Path:
+def build_m3(folder: Path, *, token_width: int = WIDTH, half: bool = False, has_modules: bool = True) -> Path:
     """Build a folder like BAAI/bge-m3's.
 
     Args:
         folder: Where it goes.
         token_width: Width of the vectors of tokens.
-        family: The network, a key of ``FAMILIES``.
         half: True to store the heads in half precision, as BAAI/bge-m3 does.
+        has_modules: False for a folder as FlagEmbedding saves it after training, which sentence-transformers would take
+            for a network with mean pooling.
     """
-    modules = [("Pooling", {"pooling_mode": "cls"}), ("Normalize", {})]
-    build_pipeline(folder, family=FAMILIES[family], modules=modules)
+    if has_modules:
+        modules = [("Pooling", {"pooling_mode": "cls"}), ("Normalize", {})]
+        build_pipeline(folder, family=FAMILIES[FAMILY], modules=modules)
+    else:
+        build_network(folder, FAMILIES[FAMILY])
     prepare_libraries()
     import torch
 
@@ -39,6 +44,6 @@ def build_m3(folder: Path, *, token_width: int = WIDTH, family: str = "XLM-RoBER
 
 M3: dict[str, Callable[[Path], Path]] = {
     "BGE-M3 (XLM-RoBERTa, heads in float16)": partial(build_m3, half=True),
-    "BGE-M3 with token vectors of another width": partial(build_m3, token_width=TOKEN_WIDTH),
+    "BGE-M3, trained further with FlagEmbedding": partial(build_m3, has_modules=False, token_width=TOKEN_WIDTH),
 }
 """Builders of models that can be converted, by the rows' names in the table of compatibility."""

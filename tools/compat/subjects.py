@@ -44,6 +44,7 @@ def subjects() -> Iterator[Subject]:
     yield from _scorers()
     yield from _sparse()
     yield from _multi_vector()
+    yield from _m3()
     yield from _popular()
 
 
@@ -58,6 +59,13 @@ def _multi_vector() -> Iterator[Subject]:
             place=build,
             expected_refusal=name in REFUSED_MULTI_VECTOR,
         )
+
+
+def _m3() -> Iterator[Subject]:
+    from tiny_m3 import M3
+
+    for name, build in M3.items():
+        yield Subject(group="Models with several outputs", name=name, library="sentence_transformers", place=build)
 
 
 def _sentence_transformers() -> Iterator[Subject]:

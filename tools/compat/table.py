@@ -21,6 +21,7 @@ Runtime on the CPU, and compared with the source library's own vectors (sentence
   encoder for each side of a search have the larger of the two.
 - For **multi-vector models** every vector of every token is compared, of queries with `encode_query` and of documents
   with `encode_document`.
+- **Models with several outputs** have the largest difference of their dense vectors, weights and vectors of tokens.
 - **equal lengths**: the source's own vectors depend on the padding beside them (then **padding** says by how much), so
   that only texts of the same token count share a batch.
 - **Cross-encoders** and **text classifiers** are compared by their scores instead: **difference** and **padding** as

@@ -89,8 +89,8 @@ def _export_in(subject: Subject, scratch: Path) -> Result:
 
 
 def _of_all_graphs(manifest: Manifest) -> Verification:
-    """Return the text graph's measurements, combined with the worst of all graphs."""
-    first, *others = (manifest.verification[graph.role] for graph in manifest.graphs)
+    """Return the text graph's measurements, combined with the worst of all graphs and their heads."""
+    first, *others = (manifest.verification[role] for role in manifest.roles)
     return msgspec.structs.replace(
         first,
         max_abs_diff=max(proof.max_abs_diff for proof in (first, *others)),

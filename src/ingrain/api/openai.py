@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ingrain.api import fields
-from ingrain.vocabulary import Library
+from ingrain.vocabulary import Library, Output
 
 TokenEncoding = Literal["cl100k_base", "own", "refuse"]
 
@@ -157,6 +157,7 @@ class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
         int | None, Meta(description="Maximum length of a text in tokens; null for a model without a text encoder.")
     ]
     modalities: Annotated[list[Literal["text", "image"]], Meta(description="Modalities that it embeds.")]
+    outputs: Annotated[list[Output], Meta(description="What it gives of a text (`outputs` of /embed_text).")]
     prompts: Annotated[dict[str, str], Meta(description="Its prompts by name, for `prompt_name`.")]
     default_prompt_name: Annotated[str | None, Meta(description="Prompt of a request that names none.")]
     output_dtypes: Annotated[

@@ -210,12 +210,16 @@ class EmbedAnswer(Answer, frozen=True, kw_only=True):
 
 
 class LoadedModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
-    """A loaded model; ``precision`` is omitted if it is fp32, and ``task`` if it is embed."""
+    """A loaded model.
+
+    ``precision`` is omitted if it is fp32, ``task`` if it is embed, and ``tasks`` if there is only one.
+    """
 
     name: str
     library: Library
     precision: Precision = "fp32"
     task: Task = "embed"
+    tasks: list[Task] = []
 
 
 class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
@@ -228,7 +232,7 @@ class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """A model of the repository and its state, named as in Triton.
 
     ``reason`` says why the model is not ready, why it was not converted to another precision, or that it is being
-    tuned. ``precision`` is omitted if it is fp32, and ``task`` if it is embed.
+    tuned. ``precision`` is omitted if it is fp32, ``task`` if it is embed, and ``tasks`` if there is only one.
     """
 
     name: str
@@ -237,6 +241,7 @@ class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     pretrained: str | None = None
     precision: Precision = "fp32"
     task: Task = "embed"
+    tasks: list[Task] = []
     reason: str | None = None
 
 

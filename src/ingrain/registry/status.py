@@ -13,6 +13,7 @@ class ModelStatus:
     """Status of one model.
 
     ``reason`` says why the model is not ready, why its precision could not be changed, or that it is being tuned.
+    ``tasks`` are all that it serves, as far as that is known.
     """
 
     name: str
@@ -21,6 +22,7 @@ class ModelStatus:
     pretrained: str | None = None
     precision: Precision = "fp32"
     task: Task = "embed"
+    tasks: tuple[Task, ...] = ()
     reason: str | None = None
 
 
@@ -36,5 +38,6 @@ def status_of(slot: Slot) -> ModelStatus:
         pretrained=slot.ref.pretrained,
         precision=slot.model.manifest.precision if slot.model is not None else slot.ref.precision or "fp32",
         task=slot.model.manifest.task if slot.model is not None else slot.ref.task or "embed",
+        tasks=slot.model.manifest.tasks if slot.model is not None else (),
         reason=reason,
     )

@@ -102,6 +102,7 @@ def _stored_status(entry: Entry | BrokenEntry) -> ModelStatus:
         pretrained=m.pretrained,
         precision=m.precision,
         task=m.task,
+        tasks=m.tasks,
     )
 
 

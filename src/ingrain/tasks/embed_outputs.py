@@ -24,7 +24,8 @@ from ingrain.vocabulary import Output, Role
 Embedding = EmbedTexts | EmbedSparse | EmbedTokens
 Embedded = EmbeddedTexts | SparseTexts | TokenVectors
 
-_ROLES: dict[Output, Role] = {"dense": "text_encoder", "sparse": SPARSE, "multiVector": MULTI_VECTOR}
+OUTPUT_ROLES: dict[Output, Role] = {"dense": "text_encoder", "sparse": SPARSE, "multiVector": MULTI_VECTOR}
+"""The role that gives each output."""
 
 
 class EmbedOutputs(msgspec.Struct, eq=False):
@@ -105,7 +106,7 @@ class EmbedOutputs(msgspec.Struct, eq=False):
 
     @property
     def _roles(self) -> tuple[Role, ...]:
-        return tuple(_ROLES[output] for output in self.tasks)
+        return tuple(OUTPUT_ROLES[output] for output in self.tasks)
 
 
 def _width(manifest: Manifest, role: Role) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.kinds import choose_task, kind_of
+from ingrain.export.families.sentence_transformers.kinds import SOURCE_MODULES, choose_task, kind_of, source_module
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 ONE, THREE = {"id2label": {"0": "LABEL_0"}}, {"id2label": {"0": "no", "1": "maybe", "2": "yes"}}
@@ -87,6 +87,20 @@ def test_the_files_say_what_the_model_is(tmp_path: Path, files: dict[str, Any], 
 def test_a_type_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="'HologramEncoder'"):
         kind_of(write(tmp_path, named("HologramEncoder")))
+
+
+@pytest.mark.parametrize("files", [{"modules.json": modules(TRANSFORMER)}, {"config.json": {}}])
+def test_two_heads_beside_a_network_make_a_model_with_three_outputs(tmp_path: Path, files: dict[str, Any]) -> None:
+    heads = {"sparse_linear.pt": {}, "colbert_linear.pt": {}}
+    folder = write(tmp_path, files | heads)
+    for wanted in (None, "embed", "embed_sparse", "embed_multi_vector", "rerank", "embed_tokens"):
+        assert source_module(folder, wanted).endswith("m3_source")
+    with pytest.raises(UnsupportedModelError, match="dense, sparse and several vectors"):
+        source_module(folder, "classify")
+    # Where pickles are forbidden, the heads cannot be read; the network alone is an embedding model.
+    assert source_module(folder, None, reads_pickles=False) == SOURCE_MODULES["embed"]
+    (folder / "sparse_linear.pt").unlink()
+    assert kind_of(folder).tasks == ("embed", "embed_tokens")
 
 
 def test_a_multi_vector_model_also_ranks_and_embeds_tokens(tmp_path: Path) -> None:

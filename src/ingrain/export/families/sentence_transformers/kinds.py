@@ -99,8 +99,10 @@ def kind_of(folder: Path, *, reads_pickles: bool = True) -> Kind:
             f"The model is of the type {named!r}, which the installed sentence-transformers does not have.",
             param="name",
         )
+    if reads_pickles and has_m3_heads(folder):
+        return _M3
     if modules:
-        return _M3 if reads_pickles and has_m3_heads(folder) else _DENSE
+        return _DENSE
     if architecture.endswith("ForSequenceClassification"):
         return _PLAIN_RERANKER if _count_labels(config) == 1 else _TEXT_CLASSIFIER
     if architecture.endswith("ForCausalLM"):

@@ -36,10 +36,20 @@ class M3Source(SentenceTransformersSource):
     """A loaded model with three outputs."""
 
     def read_model(self, networks: list[Any]) -> Any:
-        """Have the library load the model in float32, and load the heads."""
+        """Have the library load the model in float32, and load the heads.
+
+        A folder without ``modules.json``, as FlagEmbedding saves it, has the dense vector that FlagEmbedding gives: the
+        first token's, at unit length.
+        """
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.base.modules import Normalize
+        from sentence_transformers.sentence_transformer.modules import Pooling
+
         model = super().read_model(networks)
         first = model[0]
         width = int(first.get_embedding_dimension())
+        if not self._checkpoint.modules:
+            model = SentenceTransformer(modules=[first, Pooling(width, pooling_mode="cls"), Normalize()], device="cpu")
         tokenizer = first.tokenizer
         special = {getattr(tokenizer, name) for name in _SPECIAL} - {None}
         self.heads = M3Heads(

@@ -64,12 +64,18 @@ def _task_of(body: types.LoadModelRequest) -> Task | None:
 
 
 async def load(services: ModelServices, ref: ModelRef) -> Response:
-    """Load a model; the message says whether it was loaded already, and its task unless that is to embed."""
+    """Load a model; the message says whether it was loaded already, and its task unless it only embeds."""
     loaded_now = await services.registry.load(ref)
     known = (ref.name, ref.library, ref.pretrained)
-    tasks = [one.task for one in services.registry.statuses() if (one.name, one.library, one.pretrained) == known]
-    task = "".join(f"; its task is {task}" for task in tasks if task != "embed")
+    found = [one for one in services.registry.statuses() if (one.name, one.library, one.pretrained) == known]
+    task = "".join(map(_told_task, found))
     return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}{task}.")
+
+
+def _told_task(status: ModelStatus) -> str:
+    if status.task != "embed":
+        return f"; its task is {status.task}"
+    return f"; its tasks are {', '.join(status.tasks)}" if len(status.tasks) > 1 else ""
 
 
 async def _download_custom_model(services: ModelServices, request: Request) -> Response:
@@ -93,7 +99,13 @@ async def _delete_model(services: ModelServices, request: Request) -> Response:
 async def _loaded_models(services: ModelServices, request: Request) -> Response:
     del request
     models = [
-        types.LoadedModel(name=status.name, library=status.library, precision=status.precision, task=status.task)
+        types.LoadedModel(
+            name=status.name,
+            library=status.library,
+            precision=status.precision,
+            task=status.task,
+            tasks=_several(status.tasks),
+        )
         for status in services.registry.statuses()
         if status.state == "READY" and status.library is not None
     ]
@@ -125,8 +137,13 @@ def model_state(status: ModelStatus) -> types.RepositoryModel:
         pretrained=status.pretrained,
         precision=status.precision,
         task=status.task,
+        tasks=_several(status.tasks),
         reason=status.reason,
     )
+
+
+def _several(tasks: Sequence[Task]) -> list[Task]:
+    return list(tasks) if len(tasks) > 1 else []
 
 
 async def _model_embedding_size(services: ModelServices, request: Request) -> Response:

@@ -27,6 +27,7 @@ from ingrain.server.plane.route import Route, Work, inference_route
 from ingrain.server.plane.services import Services
 from ingrain.tasks.embed_both import embed_both
 from ingrain.tasks.embed_image import EmbedImages
+from ingrain.tasks.embed_outputs import OUTPUT_ROLES
 from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
 from ingrain.tasks.images import Images
 from ingrain.tasks.texts import Texts
@@ -215,6 +216,7 @@ def _describe(model: LoadedModel) -> types.OpenAIModel:
         dimensions=manifest.embedding_size,
         max_tokens=text.max_tokens if text is not None else None,
         modalities=[kind for kind, role in towers.items() if role in model.queues],
+        outputs=[output for output, role in OUTPUT_ROLES.items() if role in manifest.roles],
         prompts=prompts_of(text) if text is not None else {},
         default_prompt_name=text.default_prompt_name if text is not None else None,
         output_dtypes=[kind for kind in _DTYPES if kind not in NEEDS_RANGES or model.calibration is not None],
