@@ -1,7 +1,7 @@
-"""Measures what the heads of a model with several outputs cost: in batches for dense vectors alone, and for all outputs.
+"""Measures what the heads of a model with several outputs cost, in batches for dense vectors alone and for all outputs.
 
-Builds a network of XLM-RoBERTa's kind with random weights and BGE-M3's heads (needs the extra ``export``), writes it with
-and without the heads, and measures the processor time of batches of both graphs in turn, on one thread.
+Builds a network of the kind of XLM-RoBERTa with random weights and the heads of BGE-M3 (needs the extra ``export``),
+writes it with and without the heads, and measures the processor time of batches of both graphs in turn, on one thread.
 """
 
 from __future__ import annotations

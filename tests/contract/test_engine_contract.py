@@ -46,6 +46,11 @@ async def test_answers_with_the_right_numbers_at_any_batch_and_length(harness, i
     await check(harness, "tiny", batch(items, tokens))
 
 
+async def test_answers_with_the_outputs_that_are_asked_for(harness):
+    outputs = await harness.engine.infer("tiny", batch(2, 3), timeout_s=30, outputs=["sentence_embedding"])
+    assert list(outputs) == ["sentence_embedding"]
+
+
 async def test_takes_arrays_that_are_not_contiguous(harness):
     inputs = {name: np.asfortranarray(array) for name, array in batch(4, 6).items()}
     await check(harness, "tiny", inputs)

@@ -91,6 +91,16 @@ async def test_one_request_gives_any_of_the_outputs(planes, expected, outputs):
     check(answer, expected)
 
 
+async def test_what_the_model_does_is_said_where_models_are_listed(planes):
+    tasks = ["embed", "embed_sparse", "embed_multi_vector", "rerank", "embed_tokens"]
+    answer = await planes.model.post("/load_model", json={"name": "model", "library": "sentence_transformers"})
+    assert answer.json()["message"].endswith(f"is already loaded; its tasks are {', '.join(tasks)}.")
+    for route in ("loaded_models", "repository_models"):
+        assert (await planes.model.get(f"/{route}")).json()["models"][0]["tasks"] == tasks
+    listed = (await planes.inference.get("/v1/models")).json()["data"][0]
+    assert (listed["outputs"], listed["dimensions"]) == (ALL, 32)
+
+
 async def test_several_outputs_are_computed_in_one_run(planes):
     before = (await planes.engine.statistics())[0].execution_count
     await ask(planes, "embed_text", text="a text of its own", outputs=ALL)

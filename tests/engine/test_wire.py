@@ -42,6 +42,16 @@ def test_only_a_lone_batch_is_said_to_be_alone():
     assert alone.raw_input_contents == other.raw_input_contents
 
 
+def test_only_wanted_outputs_are_asked_for():
+    inputs = {"x": np.zeros((1, 2), np.int64)}
+    some, all_of_them = (
+        service_pb2.ModelInferRequest.FromString(encode_infer("graph", inputs, outputs=outputs))
+        for outputs in (("b", "a"), ())
+    )
+    assert [output.name for output in some.outputs] == ["b", "a"]
+    assert not all_of_them.outputs
+
+
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2_097_152])
 def test_lengths_of_all_widths_are_written_right(size):
     array = np.arange(size, dtype=np.uint8)

@@ -83,6 +83,11 @@ def test_weights_in_a_form_that_no_library_here_reads_are_refused_by_name(name: 
     assert repr(name) in str(caught.value)
 
 
+def test_the_heads_of_a_model_with_three_outputs_are_fetched() -> None:
+    heads = {"sparse_linear.pt", "colbert_linear.pt"}
+    assert heads <= set(choose("config.json", "model.safetensors", *heads))
+
+
 def test_adapter_is_refused_with_what_to_do() -> None:
     with pytest.raises(UnsupportedModelError, match="merge_and_unload"):
         choose("adapter_config.json", "adapter_model.safetensors", "tokenizer.json")

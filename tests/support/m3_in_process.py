@@ -68,3 +68,15 @@ def reference(folder: Path) -> dict[str, np.ndarray]:
         "scores": np.array(scores, np.float32),
         **{f"tokens {place}": vectors for place, vectors in enumerate(tokens)},
     }
+
+
+def damage_head(path: Path, damage: str) -> None:
+    """Make a head too narrow (``width``), give its tensors other ``names``, or replace it by ``garbage``."""
+    import torch
+
+    tensors = torch.load(path, weights_only=True)
+    if damage == "garbage":
+        path.write_bytes(b"no pickle")
+        return
+    changed = {"width": {**tensors, "weight": tensors["weight"][:, 1:].clone()}, "names": {"kernel": tensors["weight"]}}
+    torch.save(changed[damage], path)
