@@ -37,13 +37,14 @@ def main() -> None:
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         ways = [(plain, DENSE, None), (heads, DENSE, DENSE), (heads, ALL, None)]
         seconds: list[list[float]] = [[] for _ in ways]
-        for _ in range(options.rounds):
-            for taken, (session, names, wanted) in zip(seconds, ways, strict=True):
-                began = time.thread_time()
-                session.run(names, inputs, run_options(wanted))
-                taken.append(time.thread_time() - began)
-        # Each round in turn, so that a busy machine slows all of them alike.
-        ratios = [statistics.median(b / a for a, b in zip(seconds[0], way, strict=True)) for way in seconds[1:]]
+        for number in range(3 * options.rounds):
+            place = (number + number // 3) % 3  # in turn, and in changing order, because each run warms the next one up
+            session, names, wanted = ways[place]
+            began = time.thread_time()
+            session.run(names, inputs, run_options(wanted))
+            seconds[place].append(time.thread_time() - began)
+        plain_s, *others = map(statistics.median, seconds)
+        ratios = [other / plain_s for other in others]
         print(f"| {items} × {tokens} | {ratios[0]:.3f} | {ratios[1]:.3f} |", flush=True)
 
 
