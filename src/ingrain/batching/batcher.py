@@ -17,7 +17,7 @@ from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.memory_budget import MemoryBudget
 from ingrain.batching.queue import Batch, BatchLimits, BatchQueue, places_by_length
-from ingrain.batching.request import BatchedRequest, Rows, Waiter, submit
+from ingrain.batching.request import BatchedRequest, BatchRows, Rows, Waiter, submit
 from ingrain.batching.statistics import BatcherStatistics
 from ingrain.errors import (
     DeadlineExceededError,
@@ -39,16 +39,6 @@ _RETRY_AFTER_S = 5.0
 _FAILED = "The engine failed on this batch; the server's log has the cause."
 
 log = logging.getLogger("ingrain.server")
-
-
-class BatchRows(Protocol):
-    """The rows of a batch: an array, or what gives one for each of the batch's parts."""
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-
-    def __getitem__(self, part: slice, /) -> Rows:
-        """Return the rows of a part, from its first row to its last."""
 
 
 class RunBatch(Protocol[Payload]):

@@ -17,6 +17,16 @@ Payload = TypeVar("Payload", contravariant=True)
 Rows = NDArray[np.float32]
 
 
+class BatchRows(Protocol):
+    """The rows of a batch: an array, or what gives one for each of the batch's parts."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def __getitem__(self, part: slice, /) -> Rows:
+        """Return the rows of a part, from its first row to its last."""
+
+
 class Waiter(Protocol):
     """Gets the rows of one request. The batcher calls exactly one of the methods, once; neither may raise."""
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.batching.batcher import Batcher, BatchRows
+from ingrain.batching.batcher import Batcher
 from ingrain.batching.heads import Asked, PartedRows, asked_lengths, texts_of
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.queue import BatchLimits
 from ingrain.batching.ragged import entries_of, join_rows
-from ingrain.batching.request import Rows
+from ingrain.batching.request import BatchRows, Rows
 from ingrain.batching.row_cache import RowCache, RowKey
 from ingrain.engine.protocol import Arrays, GraphRunner
 from ingrain.errors import EngineUnavailableError, NotFiniteError
@@ -196,8 +197,9 @@ async def _infer(
     engine: GraphRunner, graph: Graph, roles: Sequence[Role], arrays: Arrays, limits: QueueLimits, *, alone: bool
 ) -> list[Rows]:
     """Run a batch, and return its rows for each of the roles."""
-    wanted = graph.names_of(roles)
-    answer = await engine.infer(graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone, outputs=wanted)
+    run = partial(engine.infer, graph.name, arrays, timeout_s=limits.engine_timeout_s, alone=alone)
+    # Engines of extensions need not know `outputs` for graphs without heads.
+    answer = await (run(outputs=graph.names_of(roles)) if graph.heads else run())
     count = len(next(iter(arrays.values())))
     return [_rows(answer, role, graph.outputs_of(role), count) for role in roles]
 

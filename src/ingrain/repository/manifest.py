@@ -90,10 +90,8 @@ class Graph(msgspec.Struct, frozen=True):
         """Return the outputs of one of the graph's roles."""
         return self.outputs if role == self.role else self.head(role).outputs
 
-    def names_of(self, roles: Iterable[Role]) -> tuple[str, ...] | None:
-        """Return the names of the outputs of some of the graph's roles; None if it has no others."""
-        if not self.heads:
-            return None
+    def names_of(self, roles: Iterable[Role]) -> tuple[str, ...]:
+        """Return the names of the outputs of some of the graph's roles."""
         return tuple(output.name for role in roles for output in self.outputs_of(role))
 
     def head(self, role: Role) -> Head:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from itertools import repeat
 from statistics import median
 
@@ -127,5 +128,5 @@ class EngineTrack:
     async def _send(self, waiting: Iterator[Arrays]) -> None:
         for batch in waiting:
             graph = self._graph
-            wanted = graph.names_of([graph.role])
-            await self._engine.infer(graph.name, batch, timeout_s=self._timeout_s, outputs=wanted)
+            run = partial(self._engine.infer, graph.name, batch, timeout_s=self._timeout_s)
+            await (run(outputs=graph.names_of([graph.role])) if graph.heads else run())
