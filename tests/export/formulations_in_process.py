@@ -34,6 +34,32 @@ def difference_of_all_experts(family: str) -> tuple[int, float]:
     return compute_all_experts(network), float(np.abs(_tokens(network) - own).max())
 
 
+def differences_of_tokens_that_see_none() -> tuple[float, float]:
+    """Return by how much tokens' vectors differ from those of torch's attention, as ``attend_with_zeros`` and plainly.
+
+    Of ModernBERT, whose local attention sees 8 tokens to each side, with 5 tokens before 35 that are masked.
+    """
+    from ingrain.export.huggingface.unseeing_tokens import attend_with_zeros, window_of
+
+    network = network_of("ModernBERT")
+    assert window_of(network) == 8
+    import torch
+
+    ids = torch.arange(10, 50)[None]
+    mask = (torch.arange(40) < 5).long()[None]
+
+    def vectors() -> np.ndarray[Any, Any]:
+        with torch.no_grad():
+            return network(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
+
+    network.set_attn_implementation("sdpa")
+    own = vectors()
+    network.set_attn_implementation("eager")
+    plain = vectors()
+    attend_with_zeros(network)
+    return float(np.abs(vectors() - own).max()), float(np.abs(plain - own).max())
+
+
 def difference_of_longformer() -> float:
     """Return by how much the tokens' vectors differ at most, over lengths around the window's multiples."""
     from ingrain.export.huggingface.longformer import widen_attention

@@ -208,6 +208,9 @@ MULTI_VECTOR: dict[str, Callable[[Path], Path]] = {
         settings={"query_maxlen": 16, "doc_maxlen": 60},
     ),
     "GTE-ModernColBERT (PyLate, ModernBERT)": partial(build_pylate, settings={"query_length": 10}),
+    "Reason-ModernColBERT (PyLate, queries longer than the local window)": partial(
+        build_pylate, settings={"query_length": 40}
+    ),
     "mxbai-edge-colbert (PyLate, three heads)": partial(
         build_pylate,
         heads=(

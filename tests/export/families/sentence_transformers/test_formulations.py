@@ -23,3 +23,9 @@ def test_nomics_experts_whose_code_comes_with_the_model_are_replaced_likewise(ex
 def test_longformers_chunks_are_a_band_of_dense_attention(exporting: ProcessPoolExecutor) -> None:
     """Of lengths around its window's multiples, with padding."""
     assert exporting.submit(in_process.difference_of_longformer).result() < 1e-5
+
+
+def test_tokens_that_see_no_other_get_what_the_library_gives_them(exporting):
+    """As those of a query's expansion do, further from the text than local attention sees."""
+    ours, plain = exporting.submit(in_process.differences_of_tokens_that_see_none).result()
+    assert ours < 1e-5 < plain

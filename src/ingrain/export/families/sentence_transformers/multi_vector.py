@@ -19,8 +19,9 @@ from ingrain.export.families.sentence_transformers.serving_tokenizer import (
     stated_limit,
 )
 from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
-from ingrain.export.families.sentence_transformers.token_graph import build_token_graph
+from ingrain.export.families.sentence_transformers.token_graph import TokenGraph, build_token_graph
 from ingrain.export.families.sentence_transformers.token_tower import token_candidates, token_tower
+from ingrain.export.huggingface.unseeing_tokens import attend_with_zeros, window_of
 from ingrain.export.model_files import unsupported
 from ingrain.export.process.job import ExportJob
 from ingrain.export.proof.compare import Count, compare
@@ -59,11 +60,11 @@ class MultiVectorSource(SentenceTransformersSource):
             UnsupportedModelError: A module or the tokenizer is not supported.
         """
         document, query = self._text_rules(folder)
-        build = partial(build_token_graph, stop_at_pooling=False)
+        build = partial(_build_graph, query.token_rules)
         tower = token_tower(
             role="multi_vector_encoder",
             title="The model",
-            inputs=build(self.model).inputs,
+            inputs=build_token_graph(self.model, stop_at_pooling=False).inputs,
             candidates=token_candidates(self.model, build),
             ask=self._asked,
         )
@@ -182,6 +183,15 @@ def open_source(job: ExportJob, folder: Path) -> MultiVectorSource:
     trusted = bool(job.trust_remote_code)
     checkpoint = inspect(folder, trust_remote_code=trusted, late_interaction=True)
     return MultiVectorSource(checkpoint, name=job.name, trust_remote_code=trusted)
+
+
+def _build_graph(query: TokenRules | None, model: Any) -> TokenGraph:
+    """Return the graph of queries and documents; the model then has an attention that can be exported."""
+    network = model[0].model
+    window = window_of(network)
+    if query is not None and window is not None and query.expand_to > window and not query.attends_to_expansion:
+        attend_with_zeros(network)
+    return build_token_graph(model, stop_at_pooling=False)
 
 
 def _token_rules(mask: Any, side: str) -> TokenRules:
