@@ -124,6 +124,12 @@ async def test_requests_for_different_outputs_share_batches(planes, expected):
     assert (await planes.engine.statistics())[0].execution_count < len(wanted)
 
 
+async def test_a_request_of_many_texts_is_computed_in_several_batches(planes, expected):
+    places = [place % len(TEXTS) for place in range(100)]
+    answer = await ask(planes, "embed_text", text=[TEXTS[place] for place in places], outputs=ALL)
+    check(answer, expected, places)
+
+
 async def test_cached_outputs_are_the_computed_ones(planes):
     first = await ask(planes, "embed_text", text=TEXTS, outputs=["dense", "sparse"])
     runs = (await planes.engine.statistics())[0].execution_count
@@ -172,6 +178,7 @@ async def test_the_client_returns_each_output_as_arrays_and_as_lists(planes, exp
         arrays = await client.embed_text("model", TEXTS, outputs=ALL, return_numpy=True)
         lists = await client.embed_text("model", TEXTS, outputs=["sparse"], token_counts=True)
         plain = await client.embed_text("model", TEXTS, return_numpy=True)
+        several = await client.model("model").embed_multi_vector(TEXTS[0], return_numpy=True)
         parts = [part async for part in client.stream_text("model", TEXTS, outputs=["multiVector"])]
     assert np.abs(arrays.embeddings - expected["dense"]).max() < CLOSE
     assert [one.shape for one in arrays.multi_vector_embeddings] == [
@@ -181,6 +188,7 @@ async def test_the_client_returns_each_output_as_arrays_and_as_lists(planes, exp
         weights = expected["sparse"][place]
         np.testing.assert_array_equal(arrays.sparse_embeddings[place].indices, np.flatnonzero(weights))
         check_sparse(dict(lists.sparse_embeddings[place]), weights)
+    assert np.abs(several.embeddings[0] - expected["tokens 0"]).max() < CLOSE
     assert (len(lists.embeddings), lists.multi_vector_embeddings) == (0, None)
     assert (len(lists.token_counts), plain.sparse_embeddings) == (len(TEXTS), None)
     assert np.abs(plain.embeddings - expected["dense"]).max() < CLOSE

@@ -18,11 +18,14 @@ TEXTS = [
 
 
 def convert_m3(folder: Path, **options: object) -> None:
-    """Build a small model; ``output`` gets what was published, ``expected.npz`` the outputs of ``reference``."""
+    """Build a small model as FlagEmbedding saves it, without ``modules.json``.
+
+    ``output`` gets what was published, ``expected.npz`` the outputs of ``reference``.
+    """
     from ingrain.export.process.worker import run_job
     from tiny_m3 import TOKEN_WIDTH, build_m3
 
-    build_m3(folder / "models" / "model", token_width=TOKEN_WIDTH)
+    build_m3(folder / "models" / "model", token_width=TOKEN_WIDTH, has_modules=False)
     (folder / "output").mkdir()
     job = ExportJob(
         name="model",

@@ -13,6 +13,7 @@ from ingrain.client.aio.embed_both import EmbedBoth
 from ingrain.client.aio.embed_image import EmbedImage
 from ingrain.client.aio.embed_sparse import EmbedSparse
 from ingrain.client.aio.embed_text import EmbedText
+from ingrain.client.aio.embed_tokens import EmbedTokens
 from ingrain.client.aio.score_text import ScoreText
 from ingrain.client.aio.zero_shot import ClassifyImageZeroShot
 from ingrain.client.requests import ModelName
@@ -80,6 +81,8 @@ class AsyncModel:
 
     embed_text = _of_model(EmbedText.embed_text)
     embed_sparse = _of_model(EmbedSparse.embed_sparse)
+    embed_multi_vector = _of_model(EmbedTokens.embed_multi_vector)
+    embed_tokens = _of_model(EmbedTokens.embed_tokens)
     embed_image = _of_model(EmbedImage.embed_image)
     embed = _of_model(EmbedBoth.embed)
     classify_image = _of_model(ClassifyImage.classify_image)

@@ -15,6 +15,7 @@ from ingrain.client.sync.embed_both import EmbedBoth
 from ingrain.client.sync.embed_image import EmbedImage
 from ingrain.client.sync.embed_sparse import EmbedSparse
 from ingrain.client.sync.embed_text import EmbedText
+from ingrain.client.sync.embed_tokens import EmbedTokens
 from ingrain.client.sync.score_text import ScoreText
 from ingrain.client.sync.zero_shot import ClassifyImageZeroShot
 from ingrain.vocabulary import Library
@@ -81,6 +82,8 @@ class Model:
 
     embed_text = _of_model(EmbedText.embed_text)
     embed_sparse = _of_model(EmbedSparse.embed_sparse)
+    embed_multi_vector = _of_model(EmbedTokens.embed_multi_vector)
+    embed_tokens = _of_model(EmbedTokens.embed_tokens)
     embed_image = _of_model(EmbedImage.embed_image)
     embed = _of_model(EmbedBoth.embed)
     classify_image = _of_model(ClassifyImage.classify_image)

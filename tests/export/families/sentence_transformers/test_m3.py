@@ -18,7 +18,7 @@ LIBRARY = "sentence_transformers"
 def test_all_outputs_of_an_int8_model_reach_its_floors_and_are_proved_again(
     exporting: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
-    exporting.submit(build_m3, tmp_path / "models" / "model", half=True, has_modules=False).result()
+    exporting.submit(build_m3, tmp_path / "models" / "model", half=True).result()
     manifest = exporting.submit(in_process.run, tmp_path, LIBRARY, precision="int8-safe").result()
     assert manifest.tasks == ("embed", "embed_sparse", "embed_multi_vector", "rerank", "embed_tokens")
     (graph,) = manifest.graphs
