@@ -35,6 +35,8 @@ Floats = NDArray[np.float32]
 class M3Source(SentenceTransformersSource):
     """A loaded model with three outputs."""
 
+    _last_asked: tuple[object, list[tuple[NDArray[np.int64], tuple[Floats, Floats]]]] = (None, [])
+
     def read_model(self, networks: list[Any]) -> Any:
         """Have the library load the model in float32, and load the heads.
 
@@ -120,11 +122,14 @@ class M3Source(SentenceTransformersSource):
         rows = [vectors[0, _SKIPPED_TOKENS:] for _, (_, vectors) in self._each(texts)]
         return TokenReferences(**(given | {"items": items, "expected": token_rows(rows)}))
 
-    def _each(self, texts: TextReferences) -> Any:
-        """Yield the ids of each text, int64 ``[1, T]``, and the outputs of the heads for them."""
-        for number in range(len(texts.items)):
-            arrays = texts.arrays([number], ("input_ids", "attention_mask"))
-            yield arrays["input_ids"], self._run_heads(arrays["input_ids"], arrays["attention_mask"])
+    def _each(self, texts: TextReferences) -> list[tuple[NDArray[np.int64], tuple[Floats, Floats]]]:
+        """Return the ids of each text, int64 ``[1, T]``, and the outputs of the heads; both heads ask for the same."""
+        asked, found = self._last_asked
+        if asked is not texts.items:
+            batches = [texts.arrays([number], ("input_ids", "attention_mask")) for number in range(len(texts.items))]
+            found = [(batch["input_ids"], self._run_heads(*batch.values())) for batch in batches]
+            self._last_asked = texts.items, found
+        return found
 
 
 def open_source(job: ExportJob, folder: Path) -> M3Source:
