@@ -19,8 +19,8 @@ from ingrain.engine.protocol import GraphRunner
 from ingrain.errors import IngrainError, ModalityError
 from ingrain.models.queues import QueueLimits, queue_of, row_key
 from ingrain.postprocess.calibration import CalibrationRanges
+from ingrain.preprocess.chat_pairs import AnyPairTokenizer, open_pair_tokenizer
 from ingrain.preprocess.image import ImagePreprocessor
-from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.token_vectors import TokenVectorPreprocessor
@@ -55,7 +55,7 @@ class LoadedModel:
     queues: dict[Role, Batcher[Any]] = field(default_factory=dict)
     text: TextPreprocessor | None = None
     query_text: TextPreprocessor | None = None
-    pairs: PairTokenizer | None = None
+    pairs: AnyPairTokenizer | None = None
     text_threads: TextThreads = field(default_factory=TextThreads)
     image: ImagePreprocessor | None = None
     calibration: CalibrationRanges | None = None
@@ -175,7 +175,7 @@ def open_model(
         queues={graph.role: queue_of(graph, manifest, engine, limits) for graph in manifest.graphs},
         text=text,
         query_text=_open_text(manifest.query_text, entry),
-        pairs=PairTokenizer(text) if text is not None and manifest.scoring is not None else None,
+        pairs=open_pair_tokenizer(text) if text is not None and manifest.scoring is not None else None,
         text_threads=limits.text_threads,
         image=images(manifest.image) if manifest.image is not None else None,
         calibration=_calibration(entry),

@@ -118,6 +118,32 @@ class JapaneseWords(msgspec.Struct, frozen=True):
     lower: bool = False
 
 
+class Slot(msgspec.Struct, frozen=True):
+    """A place in a chat template that takes a text.
+
+    Attributes:
+        takes: The text: the first or the second one of a pair, or the prompt.
+        strip: True if white space around the text is left out.
+    """
+
+    takes: Literal["first", "second", "prompt"]
+    strip: bool = False
+
+
+class PairTemplate(msgspec.Struct, frozen=True):
+    """How a model that reads chat messages reads a pair of texts: as one text, which its chat template makes.
+
+    Attributes:
+        without_prompt: The parts of that text in order: fixed ones, and places for texts.
+        with_prompt: The same for a pair with a prompt, which is a system message.
+        keeps_end: True if a pair that is too long keeps the tokens that the template puts behind the texts.
+    """
+
+    without_prompt: tuple[str | Slot, ...]
+    with_prompt: tuple[str | Slot, ...]
+    keeps_end: bool = True
+
+
 class TextPreprocess(msgspec.Struct, frozen=True):
     """Preprocessing of texts into token ids.
 
@@ -137,6 +163,8 @@ class TextPreprocess(msgspec.Struct, frozen=True):
         zeroed_id: Token id that is replaced by 0 at the end (CLIPA's separator).
         words: How a Japanese text is split into words before it is tokenized.
         token_rules: Tokens with a vector in the result, for a late-interaction model.
+        pair_template: How a pair becomes one text; None if pairs are tokenized as the tokenizer does. A model that has
+            one takes no single texts.
     """
 
     max_tokens: int
@@ -154,6 +182,7 @@ class TextPreprocess(msgspec.Struct, frozen=True):
     zeroed_id: int | None = None
     words: JapaneseWords | None = None
     token_rules: TokenRules | None = None
+    pair_template: PairTemplate | None = None
 
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]

@@ -11,7 +11,8 @@ import msgspec
 from ingrain.errors import TextTooLongError, TokenizerError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import RequestLimits
-from ingrain.preprocess.pairs import PairCut, PairTokenizer
+from ingrain.preprocess.chat_pairs import AnyPairTokenizer
+from ingrain.preprocess.pairs import PairCut
 from ingrain.preprocess.text_threads import Slice, TextThreads
 from ingrain.preprocess.tokenized import TokenizedText
 from ingrain.tasks.texts import Texts, check_texts
@@ -59,7 +60,7 @@ def check_pairs(limits: RequestLimits, pairs: Pairs) -> None:
     check_texts(limits, pairs.seconds)
 
 
-def tokenizer_of(model: LoadedModel) -> PairTokenizer:
+def tokenizer_of(model: LoadedModel) -> AnyPairTokenizer:
     """Return the tokenizer of pairs of a model with a scorer."""
     assert model.pairs is not None
     return model.pairs
@@ -73,7 +74,7 @@ def is_short(pairs: Pairs, prompt: str | None) -> bool:
     return chars + len(pairs.firsts) * len(prompt or "") <= _INLINE_CHARS
 
 
-def tokenize(pairs: Pairs, prompt: str | None, tokenizer: PairTokenizer) -> list[TokenizedText]:
+def tokenize(pairs: Pairs, prompt: str | None, tokenizer: AnyPairTokenizer) -> list[TokenizedText]:
     """Return the token ids of each pair.
 
     Raises:
@@ -84,7 +85,7 @@ def tokenize(pairs: Pairs, prompt: str | None, tokenizer: PairTokenizer) -> list
 
 
 async def tokenize_in_slices(
-    pairs: Pairs, prompt: str | None, tokenizer: PairTokenizer, threads: TextThreads, *, timeout_s: float
+    pairs: Pairs, prompt: str | None, tokenizer: AnyPairTokenizer, threads: TextThreads, *, timeout_s: float
 ) -> list[TokenizedText]:
     """Return the token ids of each pair, as ``tokenize`` does, in turns with other requests.
 
@@ -106,7 +107,7 @@ async def tokenize_in_slices(
 
 
 def _tokenize_some(
-    pairs: Pairs, prompt: str | None, tokenizer: PairTokenizer, start: int, end: int
+    pairs: Pairs, prompt: str | None, tokenizer: AnyPairTokenizer, start: int, end: int
 ) -> list[TokenizedText]:
     encode = partial(
         tokenizer.encode,

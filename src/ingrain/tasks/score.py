@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ingrain.batching.request import Queue
+from ingrain.errors import ModalityError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Groups, ModelName, RequestLimits, Rows
 from ingrain.preprocess.image_input import ImageInput
@@ -68,6 +69,12 @@ class ScoreTexts(msgspec.Struct, eq=False):
     def admit(self, model: LoadedModel, limits: RequestLimits) -> Queue[TokenizedText]:
         """Choose the prompt and return the queue of the scorer."""
         queue = model.text_queue("name", self.texts.cache_group, role=ROLE, what="classify or score texts")
+        if model.text is not None and model.text.config.pair_template is not None:
+            raise ModalityError(
+                f"Model {model.manifest.name!r} scores pairs of texts, not single texts: its chat template needs both. "
+                "Send pairs to POST /score, or a query with its documents to POST /rerank.",
+                param=self.texts.param,
+            )
         self._prompt = choose_prompt(self.texts, model, limits)
         return queue
 

@@ -21,7 +21,7 @@ from ingrain.export.proof.compare import Arrays, Count, Floats, check_answers
 from ingrain.export.proof.scores import RELATIVE_TOLERANCE, ScoreDeviation, compare_scores
 from ingrain.export.proof.text_references import TextReferences, compare_token_ids, longest_proved, texts_to_prove
 from ingrain.export.proof.texts import AWKWARD, text_of_length, tokenizer_texts
-from ingrain.preprocess.pairs import PairTokenizer
+from ingrain.preprocess.chat_pairs import AnyPairTokenizer
 from ingrain.preprocess.tokenized import TokenizedText
 
 Scored = str | tuple[str, str]
@@ -56,7 +56,7 @@ class ScoreReferences(TextReferences):
 
     outputs = "scores"
 
-    pairs: PairTokenizer
+    pairs: AnyPairTokenizer
 
     def new_deviation(self) -> ScoreDeviation:
         """Return what compares scores."""
@@ -66,13 +66,15 @@ class ScoreReferences(TextReferences):
         """Return batches of pairs of the calibration sample, each of pairs with equal lengths."""
         texts = calibration_texts()[::_EVERY]
         pairs = [(texts[number], texts[-1 - number // 2]) for number in range(min(len(texts), _CALIBRATION_PAIRS))]
-        items = [*self.pairs.encode(pairs), *self.preprocessor.encode(texts[:_CALIBRATION_PAIRS])]
+        items = self.pairs.encode(pairs)
+        if _takes_texts(self.pairs):
+            items += self.preprocessor.encode(texts[:_CALIBRATION_PAIRS])
         return batches_of_equal_length(items, self.preprocessor, names, report)
 
 
 def ask_score_source(
     source: ScoreSource,
-    pairs: PairTokenizer,
+    pairs: AnyPairTokenizer,
     inputs: Sequence[str],
     *,
     independent: bool,
@@ -124,14 +126,19 @@ def ask_score_source(
     )
 
 
-def _encode(pairs: PairTokenizer, cases: Sequence[Scored], prompt: str | None) -> list[TokenizedText]:
+def _takes_texts(pairs: AnyPairTokenizer) -> bool:
+    """Return False for a model whose chat template has places for a pair alone."""
+    return pairs.text.config.pair_template is None
+
+
+def _encode(pairs: AnyPairTokenizer, cases: Sequence[Scored], prompt: str | None) -> list[TokenizedText]:
     """Tokenize texts, or pairs."""
     if isinstance(cases[0], tuple):
         return pairs.encode([case for case in cases if isinstance(case, tuple)], prompt=prompt)
     return pairs.text.encode([case for case in cases if isinstance(case, str)], prompt=prompt)
 
 
-def _compare_tokenizers(source: ScoreSource, pairs: PairTokenizer, inputs: Sequence[str]) -> int:
+def _compare_tokenizers(source: ScoreSource, pairs: AnyPairTokenizer, inputs: Sequence[str]) -> int:
     """Compare the inputs of graph and source for many texts and pairs, and return their number."""
     config = pairs.text.config
     texts = tokenizer_texts(source.special_tokens, config.max_tokens)
@@ -139,10 +146,11 @@ def _compare_tokenizers(source: ScoreSource, pairs: PairTokenizer, inputs: Seque
     both: list[Scored] = [*zip(texts, [*texts[7:], *texts[:7]], strict=True)]
     both += [*zip(texts[-3:], texts[:-4:-1], strict=True), *zip(AWKWARD[4:7], texts[-3:], strict=True)]
     encode = partial(_encode, pairs, prompt="")
-    return sum(compare_token_ids(source.tokenize, encode, cases, config, inputs) for cases in (texts, both))
+    groups = (texts, both) if _takes_texts(pairs) else (both,)
+    return sum(compare_token_ids(source.tokenize, encode, cases, config, inputs) for cases in groups)
 
 
-def _cases(pairs: PairTokenizer, parameters: int, *, brief: bool) -> Iterator[tuple[Scored, str | None]]:
+def _cases(pairs: AnyPairTokenizer, parameters: int, *, brief: bool) -> Iterator[tuple[Scored, str | None]]:
     """Yield pairs and texts, each with its prompt (None: the model's default)."""
     text = pairs.text
     longest = longest_proved(text.config.max_tokens, parameters)
@@ -167,4 +175,5 @@ def _cases(pairs: PairTokenizer, parameters: int, *, brief: bool) -> Iterator[tu
         yield (_QUERY, AWKWARD[4]), prompt
     if text.config.default_prompt_name is not None:
         yield (_QUERY, AWKWARD[4]), ""
-    yield from texts_to_prove(text, parameters, brief=brief)
+    if _takes_texts(pairs):
+        yield from texts_to_prove(text, parameters, brief=brief)

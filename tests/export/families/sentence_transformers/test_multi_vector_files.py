@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.checkpoint import inspect
+from ingrain.export.families.sentence_transformers.checkpoint import Accepted, inspect
 from ingrain.export.families.sentence_transformers.code_references import module_code
 
 TRANSFORMER = {"path": "", "type": "sentence_transformers.models.Transformer"}
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_modules_of_pylate_and_lengths_of_each_side_pass_without_any_code(folder: Path) -> None:
-    checkpoint = inspect(folder, trust_remote_code=False, late_interaction=True)
+    checkpoint = inspect(folder, trust_remote_code=False, accepted=Accepted(late_interaction=True))
     assert [module.kind for module in checkpoint.modules] == ["Transformer", "Dense", "MultiVectorMask"]
     assert not checkpoint.custom_code
     assert list(module_code(folder)) == []
@@ -64,12 +64,12 @@ def test_the_same_files_are_no_embedding_model(folder: Path) -> None:
 def test_what_cannot_be_converted_is_refused_with_the_reason(folder: Path, name: str, content: Any, word: str) -> None:
     write(folder, name, content)
     with pytest.raises(UnsupportedModelError, match=word):
-        inspect(folder, trust_remote_code=False, late_interaction=True)
+        inspect(folder, trust_remote_code=False, accepted=Accepted(late_interaction=True))
 
 
 def test_the_class_of_colberts_own_code_is_any_network(folder: Path) -> None:
     (folder / "modules.json").unlink()
     write(folder, "config.json", {"model_type": "bert", "architectures": ["HF_ColBERT"]})
-    inspect(folder, trust_remote_code=False, late_interaction=True)
+    inspect(folder, trust_remote_code=False, accepted=Accepted(late_interaction=True))
     with pytest.raises(UnsupportedModelError, match="HF_ColBERT"):
         inspect(folder, trust_remote_code=False)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ingrain.export.families.sentence_transformers.modalities import (
+    is_only_for_template,
     pads_to_limit,
     refuse_chat_template,
     refuse_modalities,
@@ -25,7 +26,7 @@ ROUTER_CONFIG = "router_config.json"
 _TRANSFORMER = {"Transformer", "CLIPModel"}
 # Modules with their own weights.
 _WEIGHTED = {"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding", "CNN"}
-_KNOWN = _TRANSFORMER | _WEIGHTED | {"Pooling", "Normalize", "Dropout"}
+_KNOWN = _TRANSFORMER | _WEIGHTED | {"Pooling", "Normalize", "Dropout", "LogitScore"}
 COLBERT_CLASS = "HF_ColBERT"
 """Name of the network in checkpoints of ColBERT's own code: any encoder with a linear layer on top."""
 _OF_LATE_INTERACTION = {"MultiVectorMask"}
@@ -47,6 +48,7 @@ _MODULE_OPTIONS: dict[str, set[str]] = {
         "use_residual",
     },
     "Normalize": {"module_input_name", "module_output_name"},
+    "LogitScore": {"true_token_id", "false_token_id", "module_input_name"},
     "MultiVectorMask": {"skiplist_words", "skiplist_tasks", "keep_only_token_ids"},
 }  # fmt: skip
 _TRANSFORMER_OPTIONS = {
@@ -65,6 +67,24 @@ _MODEL_ARGS = {
     "trust_remote_code",
     "code_revision",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What a folder may have beside what every embedding model may have.
+
+    Attributes:
+        tasks: What the ``Transformer`` module may load the network for, in transformers' words.
+        late_interaction: True: modules and options of late-interaction models.
+        messages: True: a chat template, which makes a pair of texts one text.
+    """
+
+    tasks: Collection[str] = ("feature-extraction",)
+    late_interaction: bool = False
+    messages: bool = False
+
+
+EMBEDDING_MODEL = Accepted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +110,26 @@ class Checkpoint:
     custom_code: bool
 
 
-def inspect(
-    folder: Path,
-    *,
-    trust_remote_code: bool,
-    transformer_tasks: Collection[str] = ("feature-extraction",),
-    late_interaction: bool = False,
-) -> Checkpoint:
+def inspect(folder: Path, *, trust_remote_code: bool, accepted: Accepted = EMBEDDING_MODEL) -> Checkpoint:
     """Check a folder by its JSON files alone.
 
     Args:
         folder: The folder of a sentence-transformers model, or of a plain transformers model.
         trust_remote_code: True: accept classes that come with the model.
-        transformer_tasks: What the ``Transformer`` module may load the network for, in transformers' words.
-        late_interaction: True: accept modules and options of late-interaction models.
+        accepted: What the folder may have.
 
     Raises:
         UnsupportedModelError: A module, option or architecture cannot be converted, the weights exist only as pickle,
             or the model needs code that is not allowed to run.
     """
     if not (folder / "modules.json").is_file():
-        refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
-        check_transformer(folder, trust_remote_code, tasks=transformer_tasks, late_interaction=late_interaction)
+        if not accepted.messages:
+            refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
+        check_transformer(folder, trust_remote_code, accepted)
         return Checkpoint(folder, (), custom_code=False)
     modules, custom_code = [], False
     for place, (dotted, part) in enumerate(modules_of(folder)):
-        kind = _known_kind(dotted, late_interaction)
+        kind = _known_kind(dotted, accepted.late_interaction)
         if kind is None:
             refuse_module(dotted.rpartition(".")[2])
             if not trust_remote_code:
@@ -126,7 +140,7 @@ def inspect(
             _refuse_code_in_a_graph(dotted, is_first=place == 0)
             custom_code = True
             continue
-        check_module(kind, part, trust_remote_code, tasks=transformer_tasks, late_interaction=late_interaction)
+        check_module(kind, part, trust_remote_code, accepted)
         modules.append(Module(kind, part))
     return Checkpoint(folder, tuple(modules), custom_code)
 
@@ -206,21 +220,14 @@ def _part(folder: Path, path: str) -> Path:
     return folder / path
 
 
-def check_module(
-    kind: str,
-    folder: Path,
-    trust_remote_code: bool,
-    *,
-    tasks: Collection[str] = ("feature-extraction",),
-    late_interaction: bool = False,
-) -> None:
+def check_module(kind: str, folder: Path, trust_remote_code: bool, accepted: Accepted = EMBEDDING_MODEL) -> None:
     """Check one of the library's modules by its options, and find its weights.
 
     Raises:
         UnsupportedModelError: An option cannot be converted, or the weights are missing.
     """
     if kind in _TRANSFORMER:
-        check_transformer(folder, trust_remote_code, tasks=tasks, late_interaction=late_interaction)
+        check_transformer(folder, trust_remote_code, accepted)
         return
     options = read_json(folder / "config.json")
     unknown = set(options) - _MODULE_OPTIONS.get(kind, set(options))
@@ -237,20 +244,13 @@ def check_module(
         find_safetensors(folder, _WEIGHTS)
 
 
-def check_transformer(
-    folder: Path,
-    trust_remote_code: bool,
-    *,
-    tasks: Collection[str] = ("feature-extraction",),
-    late_interaction: bool = False,
-) -> None:
+def check_transformer(folder: Path, trust_remote_code: bool, accepted: Accepted = EMBEDDING_MODEL) -> None:
     """Check a ``Transformer`` module, or a plain transformers model.
 
     Args:
         folder: Its folder.
         trust_remote_code: True: accept classes that come with the model.
-        tasks: The values of ``transformer_task`` that can be converted.
-        late_interaction: True: accept options of late-interaction models.
+        accepted: What the folder may have.
 
     Raises:
         UnsupportedModelError: The network, the tokenizer or an option cannot be converted.
@@ -262,12 +262,12 @@ def check_transformer(
     config = read_json(folder / "config.json")
     if not config:
         raise unsupported("The model's folder has no config.json.")
-    if late_interaction and config.get("architectures") == [COLBERT_CLASS]:
+    if accepted.late_interaction and config.get("architectures") == [COLBERT_CLASS]:
         config = {**config, "architectures": None}  # transformers loads the network that `model_type` names
     refuse_architecture(config, trust_remote_code=trust_remote_code)
     _refuse_kernels(config, transformer_options(folder))
     check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
-    _check_transformer_options(transformer_options(folder), tasks, late_interaction)
+    _check_transformer_options(transformer_options(folder), accepted)
     find_safetensors(folder, _WEIGHTS)
 
 
@@ -282,16 +282,17 @@ def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
             )
 
 
-def _check_transformer_options(options: dict[str, Any], tasks: Collection[str], late_interaction: bool) -> None:
-    refuse_modalities(options.get("modality_config"))
+def _check_transformer_options(options: dict[str, Any], accepted: Accepted) -> None:
+    refuse_modalities(options.get("modality_config"), takes_messages=accepted.messages)
     unknown = set(options) - _TRANSFORMER_OPTIONS
     model_args = {**options.get("model_args", {}), **options.get("model_kwargs", {})}
     unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS}
-    if not pads_to_limit(options.get("processing_kwargs")) and options.get("processing_kwargs"):
+    processing = options.get("processing_kwargs")
+    if processing and not pads_to_limit(processing) and not (accepted.messages and is_only_for_template(processing)):
         unknown.add("processing_kwargs")
-    if not late_interaction:  # else a request does not say whether a text is a query or a document
+    if not accepted.late_interaction:  # else a request does not say whether a text is a query or a document
         unknown |= {name for name in ("query_length", "document_length", "query_expansion") if options.get(name)}
-    if options.get("transformer_task") not in (None, *tasks):
+    if options.get("transformer_task") not in (None, *accepted.tasks):
         unknown.add("transformer_task")
     if unknown:
         raise unsupported(f"The Transformer module has the option {min(unknown)!r}, which is not supported.")

@@ -12,17 +12,22 @@ from ingrain.export.model_files import unsupported
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
-def refuse_modalities(rules: Mapping[Any, Any] | None) -> None:
+# How many tokens a pair may have, and how it is padded, are rules of the server.
+_NOT_FOR_TEMPLATES = {"padding", "truncation", "max_length", "return_tensors"}
+
+
+def refuse_modalities(rules: Mapping[Any, Any] | None, *, takes_messages: bool = False) -> None:
     """Raise if a ``modality_config`` has no texts, or has chat messages: the library converts every text to one.
 
     Models that also take audio or video pass; only their texts and images are served.
 
     Args:
         rules: The ``Transformer`` module's ``modality_config``; None in models from before version 5.4.
+        takes_messages: True: accept chat messages, for models that make one of a pair of texts.
     """
     if rules is None:
         return
-    if "message" in rules:
+    if "message" in rules and not takes_messages:
         raise _messages()
     if "text" not in rules:
         taken = " and ".join(sorted(map(str, rules))) or "nothing"
@@ -43,8 +48,22 @@ def pads_to_limit(processing: Mapping[str, Any] | None) -> bool:
     return processing == {"text": {"padding": "max_length"}}
 
 
+def is_only_for_template(processing: Mapping[str, Any]) -> bool:
+    """Return True if ``processing_kwargs`` have only options of the chat template, such as a start of the answer.
+
+    The number of logits to keep may be among them: the graph has one score per pair in any case.
+    """
+    for part, options in processing.items():
+        if part == "text" and set(options) == {"logits_to_keep"}:
+            continue
+        if part != "chat_template" or set(options) & _NOT_FOR_TEMPLATES:
+            return False
+    return True
+
+
 def _messages() -> UnsupportedModelError:
     return unsupported(
-        "The model takes chat messages, which may mix texts and images; such models cannot be served. If the model is "
-        "for texts alone, save it with a sentence-transformers configuration for text."
+        "The model takes chat messages, which may mix texts and images; such models cannot be served, except those "
+        "that score pairs of texts (`task` 'rerank'). If the model is for texts alone, save it with a "
+        "sentence-transformers configuration for text."
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.export.families.protocol import Description, Preparation
-from ingrain.export.families.sentence_transformers.checkpoint import inspect
+from ingrain.export.families.sentence_transformers.checkpoint import Accepted, inspect
 from ingrain.export.families.sentence_transformers.serving_tokenizer import (
     position_limit,
     save_tokenizer,
@@ -181,7 +181,7 @@ def open_source(job: ExportJob, folder: Path) -> MultiVectorSource:
         UnsupportedModelError: The model cannot be converted.
     """
     trusted = bool(job.trust_remote_code)
-    checkpoint = inspect(folder, trust_remote_code=trusted, late_interaction=True)
+    checkpoint = inspect(folder, trust_remote_code=trusted, accepted=Accepted(late_interaction=True))
     return MultiVectorSource(checkpoint, name=job.name, trust_remote_code=trusted)
 
 

@@ -7,27 +7,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.export.families.protocol import Candidate, Description, Preparation, Source, Tower
-from ingrain.export.families.sentence_transformers.checkpoint import Checkpoint, inspect
+from ingrain.export.families.sentence_transformers.chat_template import pair_template_of
+from ingrain.export.families.sentence_transformers.checkpoint import Accepted, Checkpoint, inspect
+from ingrain.export.families.sentence_transformers.scorer_graph import (
+    build_scorer_graph,
+    check_wanted_tokens,
+    keep_wanted_rows,
+)
 from ingrain.export.families.sentence_transformers.serving_tokenizer import save_transformer_tokenizer
-from ingrain.export.families.sentence_transformers.text_graph import build_graph
+from ingrain.export.families.sentence_transformers.source import prepare_network
 from ingrain.export.families.towers import transformer_recipes
-from ingrain.export.huggingface.experts import compute_all_experts
-from ingrain.export.huggingface.longformer import widen_attention
 from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.onnx_file import Recipe
 from ingrain.export.process.job import ExportJob
 from ingrain.export.proof.compare import Count
 from ingrain.export.proof.score_references import Scored, ScoreReferences, ask_score_source
 from ingrain.export.weights.independent_load import PROBES
-from ingrain.preprocess.pairs import PairTokenizer
+from ingrain.preprocess.chat_pairs import open_pair_tokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import Scoring
 
-_TRANSFORMER_TASKS = ("feature-extraction", "sequence-classification")
+_ACCEPTED = Accepted(tasks=("feature-extraction", "sequence-classification", "text-generation"), messages=True)
 _ACTIVATIONS: dict[str, Literal["identity", "sigmoid", "softmax", "tanh", "relu"]] = {
     "Identity": "identity",
     "Sigmoid": "sigmoid",
@@ -68,8 +73,9 @@ class ScorerSource(Source):
         )
 
     def probe(self) -> list[NDArray[np.float32]]:
-        """Return the logits of a pair and of a text."""
-        return [self.score([PROBES]), self.score([PROBES[0]])]
+        """Return the logits of a pair and, unless the model makes a chat message of each pair, of a text."""
+        texts: list[Scored] = [PROBES] if "message" in self.model[0].modality_config else [PROBES, PROBES[0]]
+        return [self.score([text]) for text in texts]
 
     def describe(self, folder: Path) -> Description:
         """Write the serving tokenizer, and describe the scorer.
@@ -81,14 +87,18 @@ class ScorerSource(Source):
         if hasattr(network, "classification_head"):  # BART has a table of positions of a name of its own
             positions = getattr(network.config, "max_position_embeddings", None)
             self.model[0].max_seq_length = min(filter(None, (self.model[0].max_seq_length, positions)), default=None)
+        check_wanted_tokens(self.model)
+        template = pair_template_of(self.model[0])
         text = save_transformer_tokenizer(self.model, folder)
+        if template is not None:  # it has the special tokens, too
+            text = msgspec.structs.replace(text, pair_template=template, add_special_tokens=False)
         scoring = scoring_of(self.model)
         recipes = transformer_recipes(network)
         tower = Tower(
             role="text_scorer",
             label="text",
             title="The model",
-            inputs=build_graph(self.model, "scores").inputs,
+            inputs=build_scorer_graph(self.model).inputs,
             output="logits",
             candidates=tuple(Candidate(recipe=recipe, build=partial(_graph, recipe)) for recipe in recipes),
             ask=partial(self._ask, scoring.problem != "single_label"),
@@ -137,7 +147,7 @@ class ScorerSource(Source):
         count: Count,
     ) -> ScoreReferences:
         assert prepared.text is not None
-        pairs = PairTokenizer(TextPreprocessor(prepared.text, prepared.folder))
+        pairs = open_pair_tokenizer(TextPreprocessor(prepared.text, prepared.folder))
         return ask_score_source(
             self, pairs, inputs, independent=independent, tolerance=tolerance, report=count, brief=brief
         )
@@ -150,7 +160,7 @@ def open_source(job: ExportJob, folder: Path) -> ScorerSource:
         UnsupportedModelError: The model cannot be converted.
     """
     trusted = bool(job.trust_remote_code)
-    checkpoint = inspect(folder, trust_remote_code=trusted, transformer_tasks=_TRANSFORMER_TASKS)
+    checkpoint = inspect(folder, trust_remote_code=trusted, accepted=_ACCEPTED)
     return ScorerSource(checkpoint, trust_remote_code=trusted)
 
 
@@ -178,9 +188,6 @@ def scoring_of(model: Any) -> Scoring:
 
 
 def _graph(recipe: Recipe, model: Any) -> Any:
-    network = model[0].model
-    if recipe.attention is not None:
-        network.set_attn_implementation(recipe.attention)
-    compute_all_experts(network)
-    widen_attention(network)
-    return build_graph(model, "scores")
+    prepare_network(model[0].model, recipe)
+    keep_wanted_rows(model)
+    return build_scorer_graph(model)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ingrain.export.families.sentence_transformers.checkpoint import (
     ROUTER_CONFIG,
+    Accepted,
     check_module,
     check_transformer,
     modules_of,
@@ -14,7 +15,7 @@ from ingrain.export.families.sentence_transformers.checkpoint import (
 from ingrain.export.families.sentence_transformers.modalities import refuse_chat_template
 from ingrain.export.model_files import find_safetensors, read_json, unsupported
 
-_TASKS = ("fill-mask", "feature-extraction")
+_ACCEPTED = Accepted(tasks=("fill-mask", "feature-extraction"))
 _TRANSFORMERS = {"Transformer", "MLMTransformer"}
 _DENSE = {"Pooling", "Dense", "Normalize", "LayerNorm", "Dropout"}
 # The supported options of each module of this kind of model.
@@ -39,13 +40,13 @@ def inspect_sparse(folder: Path, *, trust_remote_code: bool) -> None:
     modules = modules_of(folder)
     if not modules:
         refuse_chat_template(folder, read_json(folder / "tokenizer_config.json"))
-        check_transformer(folder, trust_remote_code, tasks=_TASKS)
+        check_transformer(folder, trust_remote_code, _ACCEPTED)
     if modules and all(own_kind(dotted) == "Router" for dotted, _ in modules):
         raise unsupported(f"The model's {ROUTER_CONFIG} names no modules.")
     for dotted, part in modules:
         kind = own_kind(dotted)
         if kind in _TRANSFORMERS:
-            check_transformer(part, trust_remote_code, tasks=_TASKS)
+            check_transformer(part, trust_remote_code, _ACCEPTED)
         elif kind in _DENSE:
             check_module(kind, part, trust_remote_code)
         elif kind in _OPTIONS:

@@ -16,6 +16,7 @@ from ingrain.export.onnx.pooling import MODES, pool
 
 # Modules that can be exported as they are.
 _AS_THEY_ARE = ("Dense", "LayerNorm", "Normalize", "Dropout", "WeightedLayerPooling", "CNN")
+_READ_MASK = ("Pooling", "LogitScore")
 _TENSORS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
@@ -76,7 +77,7 @@ class TransformerEncoder(nn.Module):  # type: ignore[misc]  # as above
 
     Args:
         module: The source's module.
-        modality: Key into the module's ``modality_config``: ``text`` or ``image``.
+        modality: Key into the module's ``modality_config``: ``text``, ``message`` or ``image``.
         arguments: Names of the inputs that the network takes.
     """
 
@@ -156,17 +157,13 @@ class PoolingStep(nn.Module):  # type: ignore[misc]  # as above
         return {**features, "sentence_embedding": pool(tokens, attention_mask, pooling_mask, self.modes)}
 
 
-def build_graph(model: Any, feature: str = "sentence_embedding") -> PipelineGraph:
-    """Build the graph of a loaded ``SentenceTransformer`` or ``CrossEncoder``; it shares the weights.
-
-    Args:
-        model: The loaded model.
-        feature: Name of the feature that is the output: ``scores`` for a ``CrossEncoder``.
+def build_graph(model: Any) -> PipelineGraph:
+    """Build the graph of a loaded ``SentenceTransformer``; it shares the weights.
 
     Raises:
         UnsupportedModelError: A module or option is not supported.
     """
-    return build_pipeline(list(model), step_of, getattr(model, "truncate_dim", None), feature)
+    return build_pipeline(list(model), step_of, model.truncate_dim)
 
 
 def build_pipeline(
@@ -174,8 +171,17 @@ def build_pipeline(
     step: Callable[[Any], nn.Module],
     truncate_dim: int | None,
     feature: str = "sentence_embedding",
+    *,
+    takes_messages: bool = False,
 ) -> PipelineGraph:
-    """Build the graph of modules that begin with an encoder; ``step`` returns the exportable form of a later module.
+    """Build the graph of modules that begin with an encoder.
+
+    Args:
+        modules: The loaded modules.
+        step: Returns the exportable form of a module after the first.
+        truncate_dim: As in ``PipelineGraph``.
+        feature: Name of the feature that is the output.
+        takes_messages: True for a model that may make a chat message of a pair of texts.
 
     Raises:
         UnsupportedModelError: A module or option is not supported.
@@ -187,10 +193,10 @@ def build_pipeline(
         inputs: tuple[str, ...] = ("input_ids", "attention_mask")
         encoder: nn.Module = StaticEncoder(first.embedding.weight)
     elif kind in ("Transformer", "CLIPModel"):
-        refuse_modalities(first.modality_config)
+        refuse_modalities(first.modality_config, takes_messages=takes_messages)
         encoder = text_encoder(first)
         inputs = encoder.arguments
-        if "attention_mask" not in inputs and any(type(module).__name__ == "Pooling" for module in rest):
+        if "attention_mask" not in inputs and any(type(module).__name__ in _READ_MASK for module in rest):
             inputs = (*inputs, "attention_mask")
         if not include_prompt:
             inputs = (*inputs, "pooling_mask")
@@ -200,8 +206,9 @@ def build_pipeline(
 
 
 def text_encoder(module: Any) -> TransformerEncoder:
-    """Return the exportable form of a ``Transformer`` for texts."""
-    return TransformerEncoder(module, "text", network_inputs(module, module.modality_config["text"]["method"]))
+    """Return the exportable form of a ``Transformer`` for texts, or for texts that are sent as chat messages."""
+    modality = "message" if "message" in module.modality_config else "text"
+    return TransformerEncoder(module, modality, network_inputs(module, module.modality_config[modality]["method"]))
 
 
 def build_image_graph(model: Any) -> PipelineGraph:
@@ -217,7 +224,9 @@ def network_inputs(module: Any, method: str) -> tuple[str, ...]:
     Raises:
         UnsupportedModelError: The network needs an input that the server does not provide.
     """
-    made = set(module.preprocess(["text"])) - {"modality", "prompt_length"}
+    # A chat template may have no place for a single text.
+    sample: Any = ("text", "text") if "message" in module.modality_config else "text"
+    made = set(module.preprocess([sample])) - {"modality", "prompt_length", "logits_to_keep"}
     taken = set(inspect.signature(getattr(module.model, method)).parameters)
     if unknown := (made & taken) - _TENSORS:
         raise unsupported(f"The network needs the input {min(unknown)!r}, which is not supported.")
