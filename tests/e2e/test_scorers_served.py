@@ -10,26 +10,30 @@ import pytest
 from made_once import made_once
 from processes import serve
 from texts import sentences
+from tiny_decoders import build_logit_scorer
 from tiny_scorers import NLI, build_classifier, build_cross_encoder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-RERANKER, INFERENCE = "small-reranker", "small-nli"
+RERANKER, INFERENCE, DECODER = "small-reranker", "small-nli", "small-decoder"
 QUERY = "where does the river run to the sea?"
 DOCUMENTS = [*sentences()[:40], "", "stone", "river " * 200, "the river runs to the sea, slowly", "stone"]
 
 
 @pytest.fixture(scope="module")
 def models(warm, tmp_path_factory):
-    """A folder with a repository of both models, converted once, and the folders that they were made of."""
+    """A folder with a repository of the models, converted once, and the folders that they were made of."""
 
     def convert(folder):
         build_cross_encoder(
             folder / "models" / RERANKER, prompts={"web": "find: ", "plain": ""}, default_prompt_name="web", seed=3
         )
         build_classifier(folder / "models" / INFERENCE, "RoBERTa", labels=NLI, seed=4)
+        build_logit_scorer(
+            folder / "models" / DECODER, prompts={"web": "Find a page", "plain": ""}, default_prompt_name="web", seed=5
+        )
         with serve(folder, f"--local-models-dir={folder / 'models'}", INGRAIN_ENGINE="onnxruntime", **warm) as server:
-            for name in (RERANKER, INFERENCE):
+            for name in (RERANKER, INFERENCE, DECODER):
                 answer = server.load(name)
                 assert answer.status_code == 200, answer.text
 
@@ -38,8 +42,8 @@ def models(warm, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(models):
-    """A server of both models."""
-    flags = (f"--local-models-dir={models / 'models'}", f"--models={RERANKER},{INFERENCE}")
+    """A server of the models."""
+    flags = (f"--local-models-dir={models / 'models'}", f"--models={RERANKER},{INFERENCE},{DECODER}")
     with serve(models, *flags, INGRAIN_ENGINE="onnxruntime") as server:
         server.wait_until_ready(120)
         yield server
@@ -61,6 +65,7 @@ def sources(models):
     nli = str(models / "models" / INFERENCE)
     return SimpleNamespace(
         reranker=reranker,
+        decoder=CrossEncoder(str(models / "models" / DECODER), device="cpu"),
         classifier=pipeline("text-classification", nli, device="cpu", top_k=None),
         zero_shot=pipeline("zero-shot-classification", nli, device="cpu"),
         cross_encoder=CrossEncoder(nli, device="cpu"),
@@ -165,3 +170,27 @@ def test_zero_shot_classification_is_that_of_transformers(server, sources, multi
     for result, row in zip(results, wanted, strict=True):
         assert [one["label"] for one in result] == row["labels"]
         np.testing.assert_allclose([one["score"] for one in result], row["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "arguments"),
+    [
+        ({}, {}),
+        ({"promptName": "plain"}, {"prompt_name": "plain"}),
+        ({"prompt": "Find a river"}, {"prompt": "Find a river"}),
+    ],
+)
+def test_a_decoder_ranks_as_the_library_with_its_chat_template(server, sources, fields, arguments):
+    """The prompt is the instruction of the template; long documents are cut before the template's end."""
+    wanted = sources.decoder.rank(QUERY, DOCUMENTS, **arguments)
+    results = post(server, "rerank", DECODER, query=QUERY, documents=DOCUMENTS, tokenCounts=True, **fields)
+    ranked = results["results"]
+    np.testing.assert_allclose([one["score"] for one in ranked], [one["score"] for one in wanted], atol=1e-5)
+    assert [one["index"] for one in ranked[:10]] == [one["corpus_id"] for one in wanted[:10]]
+    assert results["truncated"][DOCUMENTS.index("river " * 200)]
+
+
+def test_a_decoder_takes_pairs_alone(server):
+    answer = httpx.post(f"{server.inference}/classify_text", json={"name": DECODER, "text": "river"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "text")
+    assert "POST /rerank" in answer.json()["error"]["message"]

@@ -12,6 +12,8 @@ from ingrain.export.families.sentence_transformers.kinds import SOURCE_MODULES, 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 ONE, THREE = {"id2label": {"0": "LABEL_0"}}, {"id2label": {"0": "no", "1": "maybe", "2": "yes"}}
 SCORES = {"architectures": ["BertForSequenceClassification"]}
+CHAT = "{% for message in messages %}{{ message.content }}{% endfor %}"
+PAIRS = """{{ messages | selectattr("role", "eq", "query") }}{{ messages | selectattr("role", "eq", 'document') }}"""
 
 
 def write(folder: Path, files: dict[str, Any]) -> Path:
@@ -58,6 +60,14 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("rerank", "classify"),
     ),
     "plain decoder": ({"config.json": {"architectures": ["Qwen3ForCausalLM"]}}, ("embed", "rerank", "embed_tokens")),
+    "plain decoder with a chat template": (
+        {"config.json": {"architectures": ["Qwen3ForCausalLM"]}, "tokenizer_config.json": {"chat_template": CHAT}},
+        ("embed", "rerank", "embed_tokens"),
+    ),
+    "plain decoder with a chat template for pairs": (
+        {"config.json": {"architectures": ["Qwen3ForCausalLM"]}, "tokenizer_config.json": {"chat_template": PAIRS}},
+        ("rerank",),
+    ),
     "masked language model": (
         {"config.json": {"architectures": ["BertForMaskedLM"]}},
         ("embed", "embed_sparse", "embed_tokens"),

@@ -9,6 +9,7 @@ from typing import Any
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.sentence_transformers.checkpoint import modules_of
 from ingrain.export.families.sentence_transformers.m3_checkpoint import has_m3_heads
+from ingrain.export.families.sentence_transformers.modalities import has_pair_template
 from ingrain.export.model_files import read_json
 from ingrain.vocabulary import Task
 
@@ -47,6 +48,7 @@ class Kind:
 
 _DENSE = Kind("an embedding model with one vector per text", ("embed", "embed_tokens"))
 _LANGUAGE_MODEL = Kind("a language model", ("embed", "rerank", "embed_tokens"))
+_PAIR_LANGUAGE_MODEL = Kind("a language model whose chat template takes a query and a document", ("rerank",))
 _MASKED_LANGUAGE_MODEL = Kind("a masked language model", ("embed", "embed_sparse", "embed_tokens"))
 _RERANKER = Kind("a reranker, which scores pairs of texts", ("rerank", "classify"))
 _PAIR_CLASSIFIER = Kind("a cross-encoder with several scores per pair", ("classify",))
@@ -106,7 +108,7 @@ def kind_of(folder: Path, *, reads_pickles: bool = True) -> Kind:
     if architecture.endswith("ForSequenceClassification"):
         return _PLAIN_RERANKER if _count_labels(config) == 1 else _TEXT_CLASSIFIER
     if architecture.endswith("ForCausalLM"):
-        return _LANGUAGE_MODEL
+        return _PAIR_LANGUAGE_MODEL if has_pair_template(folder) else _LANGUAGE_MODEL
     if architecture.endswith("ForMaskedLM"):
         return _MASKED_LANGUAGE_MODEL
     return _DENSE

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.model_files import unsupported
+from ingrain.export.model_files import read_json, unsupported
 
-_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+_TEMPLATE = "chat_template.jinja"
+_TEMPLATES = (_TEMPLATE, "chat_template.json")
+_PAIR_ROLES = ("query", "document")
 
 
 # How many tokens a pair may have, and how it is padded, are rules of the server.
@@ -41,6 +44,14 @@ def refuse_chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> None:
     """Raise if a folder without ``modules.json`` has a chat template: the library would then expect chat messages."""
     if tokenizer.get("chat_template") or any((folder / name).is_file() for name in _TEMPLATES):
         raise _messages()
+
+
+def has_pair_template(folder: Path) -> bool:
+    """Return True if a folder's chat template names the two roles that sentence-transformers gives a pair of texts."""
+    template: Any = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if (folder / _TEMPLATE).is_file():
+        template = (folder / _TEMPLATE).read_text(encoding="utf-8", errors="replace")
+    return isinstance(template, str) and all(re.search(f"[\"']{role}[\"']", template) for role in _PAIR_ROLES)
 
 
 def pads_to_limit(processing: Mapping[str, Any] | None) -> bool:

@@ -64,13 +64,15 @@ class ScorerSource(Source):
         import torch
         from sentence_transformers import CrossEncoder
 
-        return CrossEncoder(
+        model = CrossEncoder(
             str(self._checkpoint.folder),
             device="cpu",
             trust_remote_code=self._trust_remote_code,
             local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
+        pair_template_of(model[0])  # refuses a template that the library would fail on
+        return model
 
     def probe(self) -> list[NDArray[np.float32]]:
         """Return the logits of a pair and, unless the model makes a chat message of each pair, of a text."""
