@@ -20,6 +20,7 @@ class RoleSpec:
         disabled_cpu_optimizers: ONNX Runtime's graph optimizers that make graphs of this role slower on a CPU.
         of_queries: Whether texts are queries, which are tokenized by rules of their own.
         gives_entries: Whether outputs are entries of sparse vectors: their values, then their indices, ``[B, K]`` each.
+        gives_scores: Whether the output is one score per label, and no vector.
         gives_token_vectors: Whether the output has a vector for each token, which queues cut to those of each text.
     """
 
@@ -30,6 +31,7 @@ class RoleSpec:
     disabled_cpu_optimizers: tuple[str, ...] = ()
     of_queries: bool = False
     gives_entries: bool = False
+    gives_scores: bool = False
     gives_token_vectors: bool = False
 
     @property
@@ -60,16 +62,25 @@ def _of_texts(does: str, *tasks: Task, **more: bool) -> RoleSpec:
     )
 
 
-def _of_images(does: str, task: Task) -> RoleSpec:
-    return RoleSpec(tasks=(task,), does=does, item_tokens=_IMAGE_TOKENS, tuned_batch_items=_IMAGE_BATCHES)
+def _of_images(does: str, task: Task, *, gives_scores: bool = False) -> RoleSpec:
+    return RoleSpec(
+        tasks=(task,),
+        does=does,
+        item_tokens=_IMAGE_TOKENS,
+        tuned_batch_items=_IMAGE_BATCHES,
+        gives_scores=gives_scores,
+    )
 
 
 ROLES: dict[Role, RoleSpec] = {
     "text_encoder": _of_texts("embeds texts (POST /embed_text)", "embed"),
     "image_encoder": _of_images("embeds images (POST /embed_image)", "embed"),
-    "classifier": _of_images("classifies images (POST /classify_image)", "classify"),
+    "classifier": _of_images("classifies images (POST /classify_image)", "classify", gives_scores=True),
     "text_scorer": _of_texts(
-        "scores texts and pairs of texts (POST /rerank, /score, /classify_text)", "rerank", "classify"
+        "scores texts and pairs of texts (POST /rerank, /score, /classify_text)",
+        "rerank",
+        "classify",
+        gives_scores=True,
     ),
     "sparse_encoder": _of_texts(
         "makes sparse vectors of texts (POST /embed_sparse)", "embed_sparse", gives_entries=True

@@ -203,6 +203,7 @@ async def test_models_are_listed_with_their_prompts(client, planes):
     one = await client.models.retrieve("org/prompted")
     assert one == listed["org/prompted"]
     assert (one.object, one.owned_by, one.dimensions) == ("model", "sentence_transformers", WIDTH)
+    assert (one.task, one.labels) == ("embed", [])
     assert one.created == 1795305600
 
 

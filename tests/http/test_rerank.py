@@ -154,5 +154,8 @@ async def test_a_stored_reranker_serves_its_tasks_without_a_new_conversion(score
     }
     size = await scorers.model.get("/model_embedding_size", params={"name": "reranker"})
     assert size.status_code == 400
+    described = (await scorers.inference.get("/v1/models/classifier")).json()
+    assert (described["task"], described["dimensions"], described["labels"]) == ("classify", None, list(LABELS))
+    assert (described["modalities"], described["output_dtypes"]) == ([], [])
     labels = await scorers.model.get("/model_classification_labels", params={"name": "classifier"})
     assert labels.json()["labels"] == list(LABELS)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ingrain.api import fields
-from ingrain.vocabulary import Library, Output
+from ingrain.vocabulary import Library, Output, Task
 
 TokenEncoding = Literal["cl100k_base", "own", "refuse"]
 
@@ -152,17 +152,27 @@ class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
     owned_by: Annotated[str, Meta(description="The source library.")]
     library: Library
     pretrained: str | None
-    dimensions: Annotated[int, Meta(description="Width of its vectors.")]
+    task: Annotated[Task, Meta(description="Its main purpose.")]
+    dimensions: Annotated[
+        int | None,
+        Meta(
+            description="Width of its vectors, which is the size of the vocabulary for sparse ones; null for a model "
+            "that gives scores."
+        ),
+    ]
+    labels: Annotated[list[str], Meta(description="Names of a text scorer's scores; empty for other models.")]
     max_tokens: Annotated[
         int | None, Meta(description="Maximum length of a text in tokens; null for a model without a text encoder.")
     ]
-    modalities: Annotated[list[Literal["text", "image"]], Meta(description="Modalities that it embeds.")]
+    modalities: Annotated[
+        list[Literal["text", "image"]], Meta(description="Modalities that `/v1/embeddings` takes with it.")
+    ]
     outputs: Annotated[list[Output], Meta(description="What it gives of a text (`outputs` of /embed_text).")]
     prompts: Annotated[dict[str, str], Meta(description="Its prompts by name, for `prompt_name`.")]
     default_prompt_name: Annotated[str | None, Meta(description="Prompt of a request that names none.")]
     output_dtypes: Annotated[
         list[Literal["float", "int8", "uint8", "binary", "ubinary"]],
-        Meta(description="Number types that its text vectors can have."),
+        Meta(description="Number types that its vectors can have in `/v1/embeddings`."),
     ]
 
 

@@ -332,7 +332,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         architecture: The source library's name of the network (``BertModel``).
         created_at: UTC, ISO 8601.
         versions: Versions of Ingrain and of the libraries at the export.
-        embedding_size: Width of the vectors, ``D``.
+        embedding_size: Width of the graphs' output; see ``dimensions``.
         graphs: The graphs of the model.
         text: Preprocessing of texts, if the model takes text; of documents, if there is ``query_text``.
         query_text: Preprocessing of queries, if it differs.
@@ -407,6 +407,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def skipped_tokens(self, role: Role) -> int:
         """Return the number of leading tokens of a text without a vector among those of a role."""
         return next((head.skipped_tokens for graph in self.graphs for head in graph.heads if head.role == role), 0)
+
+    @property
+    def dimensions(self) -> int | None:
+        """Width of the vectors: of the vocabulary for sparse ones. None for a model that gives scores instead."""
+        gives_scores = [ROLES[graph.role].gives_scores for graph in self.graphs]
+        return None if gives_scores and all(gives_scores) else self.embedding_size
 
     @property
     def tasks(self) -> tuple[Task, ...]:

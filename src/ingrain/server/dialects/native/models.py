@@ -148,9 +148,9 @@ def _several(tasks: Sequence[Task]) -> list[Task]:
 
 async def _model_embedding_size(services: ModelServices, request: Request) -> Response:
     manifest = await queried_manifest(services, request)
-    if manifest.scoring is not None:
+    if manifest.dimensions is None:
         raise ModalityError(f"Model {manifest.name!r} gives scores, not vectors.", param="name")
-    return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.embedding_size))
+    return struct_answer(types.EmbeddingSizeAnswer(embedding_size=manifest.dimensions))
 
 
 async def _model_classification_labels(services: ModelServices, request: Request) -> Response:

@@ -213,13 +213,17 @@ def _describe(model: LoadedModel) -> types.OpenAIModel:
         owned_by=manifest.library,
         library=manifest.library,
         pretrained=manifest.pretrained,
-        dimensions=manifest.embedding_size,
+        task=manifest.task,
+        dimensions=manifest.dimensions,
+        labels=list(manifest.labels) if manifest.scoring is not None else [],
         max_tokens=text.max_tokens if text is not None else None,
         modalities=[kind for kind, role in towers.items() if role in model.queues],
         outputs=[output for output, role in OUTPUT_ROLES.items() if role in manifest.roles],
         prompts=prompts_of(text) if text is not None else {},
         default_prompt_name=text.default_prompt_name if text is not None else None,
-        output_dtypes=[kind for kind in _DTYPES if kind not in NEEDS_RANGES or model.calibration is not None],
+        output_dtypes=[kind for kind in _DTYPES if kind not in NEEDS_RANGES or model.calibration is not None]
+        if any(role in model.queues for role in towers.values())
+        else [],
     )
 
 
