@@ -9,11 +9,23 @@ import sys
 
 from tqdm import tqdm
 
+from ingrain.registry.status import ModelStatus
 from ingrain.server.plane.readiness import reasons_not_ready
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
+from ingrain.vocabulary import Task
 
 _LOOK_EVERY_S = 0.25
+_TEXTS = '"text": ["A cat sleeps.", "A kitten naps.", "Stocks fell."]'
+_EXAMPLES: dict[Task, tuple[str, str]] = {
+    "embed": ("embed_text", _TEXTS),
+    "embed_tokens": ("embed_tokens", _TEXTS),
+    "embed_sparse": ("embed_sparse", _TEXTS),
+    "embed_multi_vector": ("embed_multi_vector", _TEXTS),
+    "classify": ("classify_text", _TEXTS),
+    "rerank": ("rerank", '"query": "Who sleeps?", "documents": ["A cat naps.", "Stocks fell."]'),
+}
+"""The route and the fields of a request to try, by a model's task."""
 
 
 async def announce(settings: Settings, services: ModelServices, listeners: list[socket.socket]) -> None:
@@ -22,8 +34,8 @@ async def announce(settings: Settings, services: ModelServices, listeners: list[
         await asyncio.sleep(_LOOK_EVERY_S)
         if not await reasons_not_ready(services):
             break
-    ready = [status.name for status in services.registry.statuses() if status.state == "READY"]
-    say(_text(plane_urls(settings, listeners), ready))
+    ready = [status for status in services.registry.statuses() if status.state == "READY"]
+    say(_text(plane_urls(settings, listeners), [status.name for status in ready], _example(ready)))
 
 
 async def watch_progress(services: ModelServices) -> None:
@@ -62,16 +74,30 @@ def plane_urls(settings: Settings, listeners: list[socket.socket]) -> list[str]:
     return [f"{scheme}://{host}:{listener.getsockname()[1]}" for listener in listeners]
 
 
-def _text(urls: list[str], ready: list[str]) -> str:
+def _example(ready: list[ModelStatus]) -> tuple[str, str] | None:
+    """Return the route and the body of a request to the first loaded model that takes texts; None without one."""
+    for status in ready:
+        if status.library != "timm":
+            route, fields = _EXAMPLES[status.task]
+            return route, f'{{"name": "{status.name}", {fields}}}'
+    return None
+
+
+def _text(urls: list[str], ready: list[str], example: tuple[str, str] | None) -> str:
     inference, model = urls
     lines = ["", f"Ingrain is ready: inference plane {inference}, model plane {model}, documentation {inference}/docs."]
     if ready:
-        lines += [
-            f"Loaded: {', '.join(ready)}. Try:",
-            "",
-            f"  curl -s {inference}/embed_text -H 'Content-Type: application/json' \\",
-            f"""    -d '{{"name": "{ready[0]}", "text": ["A cat sleeps.", "A kitten naps.", "Stocks fell."]}}'""",
-        ]
+        loaded = f"Loaded: {', '.join(ready)}."
+        if example is None:
+            lines.append(loaded)
+        else:
+            route, body = example
+            lines += [
+                f"{loaded} Try:",
+                "",
+                f"  curl -s {inference}/{route} -H 'Content-Type: application/json' \\",
+                f"    -d '{body}'",
+            ]
     else:
         lines += [
             "No model is loaded yet. Try:",
