@@ -54,6 +54,13 @@ GTE_MULTILINGUAL = ARCTIC | {
 }  # fmt: skip
 # What that scaling comes to for heads of 8: base times factor, frequencies divided by the factor's power of 2 / 8.
 SCALED = {"rope_type": "linear", "rope_theta": 160000.0, "factor": 8.0 ** (2 / 8)}
+# Alibaba-NLP/gte-multilingual-reranker-base.
+GTE_RERANKER = GTE_MULTILINGUAL | {
+    "architectures": ["NewForSequenceClassification"], "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0},
+    "auto_map": GTE_MULTILINGUAL["auto_map"] | {
+        "AutoModelForSequenceClassification": "Alibaba-NLP/new-impl--modeling.NewForSequenceClassification",
+    },
+}  # fmt: skip
 QWEN2_CODE = {"AutoModel": "modeling_qwen.Qwen2Model", "AutoModelForCausalLM": "modeling_qwen.Qwen2ForCausalLM"}
 BYTES = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 
@@ -70,6 +77,17 @@ class TinyModel(BertModel):
     def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **options):
         output = super().forward(input_ids, attention_mask, token_type_ids, **options)
         output.last_hidden_state = output.last_hidden_state.flip(-1)
+        return output
+"""
+# As jina-reranker-v2-base-multilingual: a classifier in the model's own code.
+SCORER = """\
+from transformers import BertForSequenceClassification
+from .configuration_tiny import TinyConfig
+class TinyForSequenceClassification(BertForSequenceClassification):
+    config_class = TinyConfig
+    def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **options):
+        output = super().forward(input_ids, attention_mask, token_type_ids, **options)
+        output.logits = 2 * output.logits
         return output
 """
 CODE = {"configuration_tiny.py": CONFIGURATION.encode(), "modeling_tiny.py": MODELING.encode()}
@@ -132,6 +150,14 @@ def _build(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     return folder, config
 
 
+def _rename_weights(folder: Path, old: str, new: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    named = {new + name.removeprefix(old) if name.startswith(old) else name: tensor for name, tensor in tensors.items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def _prefix_weights(folder: Path, prefix: str) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -164,6 +190,50 @@ def embed_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[
     ids = found[0].tokenize([TEXTS[0]])["input_ids"][0]
     assert found[0].model[0].tokenizer.eos_token_id in (None, ids[-1]), "the end token is there"
     return found[0].embed(TEXTS), found[1].embed(TEXTS), settled.runs_code
+
+
+def build_reranker(kind: str, folder: Path) -> Path:
+    """Build a reranker with a configuration that names code, beside its native form (``FOLDER.native``)."""
+    from dataclasses import replace
+
+    from tiny_families import FAMILIES
+    from tiny_scorers import build_classifier
+
+    family = replace(FAMILIES["GTE"], config={"rope_parameters": SCALED}) if kind == "gte" else FAMILIES["BERT"]
+    native = build_classifier(folder.with_name(f"{folder.name}.native"), family)
+    folder.mkdir(parents=True)
+    for file in native.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((native / "config.json").read_text())
+    if kind == "gte":
+        _rename_weights(folder, "gte.", "new.")
+        write(folder / "config.json", GTE_RERANKER | {"vocab_size": config["vocab_size"]})
+        return folder
+    auto_map = {
+        "AutoConfig": "configuration_tiny.TinyConfig",
+        "AutoModelForSequenceClassification": "modeling_scorer.TinyForSequenceClassification",
+    }
+    (folder / "configuration_tiny.py").write_text(CONFIGURATION)
+    (folder / "modeling_scorer.py").write_text(SCORER)
+    named = {"auto_map": auto_map, "architectures": ["TinyForSequenceClassification"], "model_type": "tiny_remote"}
+    write(folder / "config.json", config | named)
+    return folder
+
+
+def score_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Load a local reranker as the export does; return its logits, the native ones, and whether code is run."""
+    from ingrain.export.families.sentence_transformers.kinds import choose_task
+    from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
+    from ingrain.export.families.sentence_transformers.scorer_source import open_source
+    from ingrain.sources.model_source import ResolvedSource
+
+    job = ExportJob(name="model", library="sentence_transformers", output="", trust_remote_code=allowed)
+    source = ResolvedSource(folder=folder, commit=None, repository="model", origin="local")
+    settled = prepare_folder(job, source, links, lambda _: None)
+    assert choose_task(settled.folder, None) == "rerank"
+    pairs = [("the river", text) for text in TEXTS]
+    native = open_source(job, folder.with_name(f"{folder.name}.native")).score(pairs)
+    return open_source(job, settled.folder).score(pairs), native, settled.runs_code
 
 
 def frequencies_of_gte(folder: Path, links: Path) -> np.ndarray:

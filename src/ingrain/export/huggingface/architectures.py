@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ingrain.export.huggingface.config_check import refuse_other_network
@@ -38,12 +39,15 @@ _ARCHITECTURES = {
 _EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
-def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> None:
+def refuse_architecture(
+    config: dict[str, Any], *, trust_remote_code: bool, auto_classes: Collection[str] = ("AutoModel",)
+) -> None:
     """Raise if a network's ``config.json`` names an architecture that cannot be converted.
 
     Args:
         config: The contents of ``config.json``.
         trust_remote_code: True: accept networks whose code comes with the model.
+        auto_classes: The classes of transformers that may load the network, as an ``auto_map`` calls them.
     """
     model_type = config.get("model_type")
     if model_type in _ARCHITECTURES:
@@ -60,8 +64,8 @@ def refuse_architecture(config: dict[str, Any], *, trust_remote_code: bool) -> N
             f"The model's network {model_type!r} is code that comes with the model; it is run only where remote "
             f"code is allowed ({SETTING})."
         )
-    if auto_map and "AutoModel" in auto_map:
-        return  # any other entry is code of a head or a tokenizer; transformers loads its own class of the network
+    if auto_map and any(name in auto_map for name in auto_classes):
+        return  # any other entry is code of another head or a tokenizer; transformers loads its own class
     from transformers import CONFIG_MAPPING
 
     if model_type not in CONFIG_MAPPING:

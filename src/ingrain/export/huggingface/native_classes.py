@@ -15,6 +15,8 @@ Config = dict[str, Any]
 
 # Keys that do not affect the network's output; they are copied.
 _KEPT = ("pad_token_id", "bos_token_id", "eos_token_id", "initializer_range", "torch_dtype", "dtype")
+# What a classifier's head and its scores are read from.
+_OF_HEAD = ("id2label", "label2id", "num_labels", "problem_type", "sentence_transformers", "classifier_dropout")
 
 
 def read_natively(config: Config, class_name: str | None) -> Config | None:
@@ -52,9 +54,8 @@ def _nomic(config: Config) -> Config | None:
     # Newer files have both sets of names.
     if any(config.get(name, size) != size for name, size in sizes.items()):
         return None
-    return _kept(config) | sizes | {
+    return _kept(config) | _head(config, "NomicBert") | sizes | {
         "model_type": "nomic_bert",
-        "architectures": ["NomicBertModel"],
         "hidden_act": "silu",
         "layer_norm_eps": given["layer_norm_epsilon"],
         "type_vocab_size": given["type_vocab_size"],
@@ -105,9 +106,8 @@ def _gte(config: Config) -> Config | None:
     elif kind != "default":
         return None
     named = ("hidden_act", "layer_norm_eps", "type_vocab_size", "max_position_embeddings")
-    return _kept(config) | {name: given[name] for name in (*sizes, *named)} | {
+    return _kept(config) | _head(config, "Gte") | {name: given[name] for name in (*sizes, *named)} | {
         "model_type": "gte",
-        "architectures": ["GteModel"],
         "rope_parameters": rope,
     }  # fmt: skip
 
@@ -185,6 +185,15 @@ def _rope(theta: float) -> Config:
 
 def _kept(config: Config) -> Config:
     return {name: config[name] for name in _KEPT if config.get(name) is not None}
+
+
+def _head(config: Config, prefix: str) -> Config:
+    """Return what a configuration says of the network's head: transformers' class, and the labels of a classifier."""
+    named = next(iter(config.get("architectures") or ()), "")
+    if not named.endswith("ForSequenceClassification"):
+        return {"architectures": [f"{prefix}Model"]}
+    labels = {name: config[name] for name in _OF_HEAD if config.get(name) is not None}
+    return {"architectures": [f"{prefix}ForSequenceClassification"], **labels}
 
 
 def _without_code(config: Config) -> Config:

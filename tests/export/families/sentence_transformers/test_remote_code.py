@@ -67,6 +67,27 @@ def test_a_class_that_transformers_has_too_is_taken_whether_code_is_allowed_or_n
     np.testing.assert_array_equal(found, native)
 
 
+def test_a_reranker_of_the_hub_keeps_its_head_in_transformers_own_class(
+    exporting: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    """gte-multilingual-reranker names code that transformers has too."""
+    folder = exporting.submit(in_process.build_reranker, "gte", tmp_path / "model").result()
+    found, native, ran = exporting.submit(in_process.score_settled, folder, (), tmp_path / "links").result()
+    assert not ran
+    np.testing.assert_array_equal(found, native)
+
+
+def test_a_reranker_in_its_own_code_is_loaded_where_that_is_allowed(
+    exporting: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    folder = exporting.submit(in_process.build_reranker, "own", tmp_path / "model").result()
+    found, native, ran = exporting.submit(in_process.score_settled, folder, ("model",), tmp_path / "links").result()
+    assert ran
+    np.testing.assert_allclose(found, 2 * native, rtol=1e-6)
+    with pytest.raises(UnsupportedModelError, match="Add 'model' to INGRAIN_TRUST_REMOTE_CODE"):
+        exporting.submit(in_process.score_settled, folder, (), tmp_path / "other").result()
+
+
 def test_rotations_with_fixed_scaling_are_those_of_the_code(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
     """Alibaba-NLP/new-impl: base times factor, and each frequency divided by the factor's power of 2 / dim."""
     folder = exporting.submit(in_process.build_as_on_the_hub, "gte", tmp_path / "model").result()

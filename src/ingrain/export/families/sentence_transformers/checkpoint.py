@@ -36,6 +36,13 @@ TRANSFORMER_CONFIGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+# The class of transformers that loads a network for a task, as in an ``auto_map``.
+_AUTO_CLASSES = {
+    "feature-extraction": "AutoModel",
+    "fill-mask": "AutoModelForMaskedLM",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "text-generation": "AutoModelForCausalLM",
+}
 # The supported options of each module.
 _MODULE_OPTIONS: dict[str, set[str]] = {
     "Pooling": {
@@ -264,7 +271,8 @@ def check_transformer(folder: Path, trust_remote_code: bool, accepted: Accepted 
         raise unsupported("The model's folder has no config.json.")
     if accepted.late_interaction and config.get("architectures") == [COLBERT_CLASS]:
         config = {**config, "architectures": None}  # transformers loads the network that `model_type` names
-    refuse_architecture(config, trust_remote_code=trust_remote_code)
+    auto_classes = ["AutoModel", *(_AUTO_CLASSES[task] for task in accepted.tasks)]
+    refuse_architecture(config, trust_remote_code=trust_remote_code, auto_classes=auto_classes)
     _refuse_kernels(config, transformer_options(folder))
     check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
     _check_transformer_options(transformer_options(folder), accepted)
