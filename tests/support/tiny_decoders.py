@@ -156,3 +156,11 @@ LOGIT_SCORERS: dict[str, Build] = {
     "Qwen3, plain folder": partial(build_decoder, template=QWEN_TEMPLATE),
 }
 """Rerankers that are decoders, and what their structure is known from."""
+
+MORE_LOGIT_SCORERS: dict[str, Build] = {
+    "Qwen3 MoE": partial(build_logit_scorer, family="Qwen3 MoE"),
+    "Mistral, sliding window": partial(build_logit_scorer, family="Mistral, sliding window"),
+    "Granite, logits with a scale": partial(build_logit_scorer, family="Granite"),
+    "GPT-2, positions that padding moves": partial(build_logit_scorer, family="GPT-2"),
+}
+"""Rerankers of other decoders, for the tables of compatibility alone."""

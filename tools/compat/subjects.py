@@ -98,9 +98,14 @@ def _sentence_transformers() -> Iterator[Subject]:
 
 
 def _scorers() -> Iterator[Subject]:
+    from tiny_decoders import LOGIT_SCORERS, MORE_LOGIT_SCORERS
     from tiny_scorers import CLASSIFIERS, CROSS_ENCODERS
 
-    for group, builders in (("Cross-encoders", CROSS_ENCODERS), ("Text classifiers", CLASSIFIERS)):
+    for group, builders in (
+        ("Cross-encoders", CROSS_ENCODERS),
+        ("Decoders that rerank", LOGIT_SCORERS | MORE_LOGIT_SCORERS),
+        ("Text classifiers", CLASSIFIERS),
+    ):
         for name, build in builders.items():
             yield Subject(group=group, name=name, library="sentence_transformers", place=build)
 

@@ -24,9 +24,9 @@ Runtime on the CPU, and compared with the source library's own vectors (sentence
 - **Models with several outputs** have the largest difference of their dense vectors, weights and vectors of tokens.
 - **equal lengths**: the source's own vectors depend on the padding beside them (then **padding** says by how much), so
   that only texts of the same token count share a batch.
-- **Cross-encoders** and **text classifiers** are compared by their scores instead: **difference** and **padding** as
-  probabilities, **cosine** of the logits where there are several; in the raw logits they differ by less than 1e-3 of
-  their size.
+- **Cross-encoders**, **decoders that rerank** and **text classifiers** are compared by their scores instead:
+  **difference** and **padding** as probabilities, **cosine** of the logits where there are several; in the raw logits
+  they differ by less than 1e-3 of their size.
 - **exporter**: which way of exporting was proved, and the attention that it was given.
 - **seconds**: on one thread of whatever machine wrote this, building the model included; an idea, not a benchmark.
 - Models of random weights have standard deviation 0.15, so that a wrong mask, window or position shows.

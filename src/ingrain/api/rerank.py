@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from ingrain.api.fields import LibraryField, Name, Pretrained, Prompt, PromptName, TokenCounts, Truncate
+from ingrain.api.fields import LibraryField, Name, Pretrained, PromptName, TokenCounts, Truncate
 from ingrain.api.types import Answer, Counts, Cuts, Request
 
 TopN = Annotated[
@@ -19,6 +19,13 @@ RawScores = Annotated[
 Documents = Annotated[
     list[str | dict[str, Any]],
     Meta(min_length=1, description="The documents: texts, or objects with `text` and any other fields."),
+]
+PairPrompt = Annotated[
+    str | None,
+    Meta(
+        description="Text to put before the query, or the instruction of a model with a chat template; empty to "
+        "disable the model's default prompt."
+    ),
 ]
 Pairs = Annotated[
     list[tuple[str, str]], Meta(min_length=1, description="Pairs of texts; a query comes before its document.")
@@ -36,7 +43,7 @@ class RerankRequest(Request, frozen=True, kw_only=True):
         bool | None, Meta(description="True to add each document, as it was sent, to its result (default false).")
     ] = None
     raw_scores: RawScores = None
-    prompt: Prompt = None
+    prompt: PairPrompt = None
     prompt_name: PromptName = None
     truncate: Truncate = None
     token_counts: TokenCounts = None
@@ -50,7 +57,7 @@ class ScoreRequest(Request, frozen=True, kw_only=True):
     name: Name
     pairs: Pairs
     raw_scores: RawScores = None
-    prompt: Prompt = None
+    prompt: PairPrompt = None
     prompt_name: PromptName = None
     truncate: Truncate = None
     token_counts: TokenCounts = None

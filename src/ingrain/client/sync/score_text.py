@@ -44,7 +44,8 @@ class ScoreText(Caller):
             top_n: Return only the best ones.
             return_documents: True to return each document with its score.
             raw_scores: True for the scores before the model's activation function.
-            prompt: Put before the query; empty for no prompt, not even the model's default.
+            prompt: Put before the query, or the instruction of a model with a chat template; empty for no prompt, not
+                even the model's default.
             prompt_name: Name of one of the model's own prompts, to put before the query.
             truncate: False to refuse a pair (``TextTooLongError``) that is too long for the model.
             token_counts: True to return each pair's tokens and whether it was truncated.

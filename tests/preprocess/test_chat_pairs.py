@@ -1,0 +1,95 @@
+"""Pairs for models that read chat messages: one text of the template, cut before the template's end."""
+
+import msgspec
+import pytest
+
+from ingrain.preprocess.chat_pairs import ChatPairTokenizer, open_pair_tokenizer
+from ingrain.preprocess.pairs import PairTokenizer
+from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.tokenized import collate
+from ingrain.repository.manifest import PairTemplate, Slot, TextPreprocess
+from tiny_tokenizers import build_tokenizer
+
+LIMIT = 48
+END = "\n<|end|>answer:"
+TEMPLATE = PairTemplate(
+    without_prompt=("<|begin|>", Slot(takes="first"), "\n", Slot(takes="second", strip=True), END),
+    with_prompt=(Slot(takes="prompt"), "|", Slot(takes="first"), "\n", Slot(takes="second", strip=True), END),
+)
+CONFIG = TextPreprocess(
+    max_tokens=LIMIT,
+    add_special_tokens=False,
+    pair_template=TEMPLATE,
+    prompts={"web": "find"},
+    default_prompt_name="web",
+)
+
+
+@pytest.fixture(scope="module")
+def backend():
+    return build_tokenizer("bytes", "eos").backend_tokenizer
+
+
+@pytest.fixture(scope="module")
+def open_with(backend, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+
+    def open_tokenizer(side: str = "right", **template) -> ChatPairTokenizer:
+        backend.enable_truncation(LIMIT, direction=side)
+        backend.save(str(folder / "tokenizer.json"))
+        backend.no_truncation()
+        config = msgspec.structs.replace(CONFIG, pair_template=msgspec.structs.replace(TEMPLATE, **template))
+        return open_pair_tokenizer(TextPreprocessor(config, folder))
+
+    return open_tokenizer
+
+
+def ids_of(tokenizer, pair, **options):
+    (item,) = tokenizer.encode([pair], **options)
+    return collate([item], tokenizer.text.config, ("input_ids",))["input_ids"][0].tolist(), item.cut_tokens
+
+
+def test_the_template_chooses_the_tokenizer(open_with):
+    tokenizer = open_with()
+    assert isinstance(tokenizer, ChatPairTokenizer)
+    tokenizer.text.config = msgspec.structs.replace(CONFIG, pair_template=None)
+    assert isinstance(open_pair_tokenizer(tokenizer.text), PairTokenizer)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        (None, "find|river \nstone\n<|end|>answer:"),
+        ("", "<|begin|>river \nstone\n<|end|>answer:"),
+        ("see ", "see |river \nstone\n<|end|>answer:"),
+    ],
+)
+def test_ids_are_those_of_the_filled_template(open_with, backend, prompt, text):
+    """With no special tokens but the template's, and without the white space that the template strips."""
+    wanted = backend.encode(text, add_special_tokens=False).ids
+    assert ids_of(open_with(), ("river ", " stone "), prompt=prompt) == (wanted, 0)
+
+
+@pytest.mark.parametrize("counts_all", [True, False])
+@pytest.mark.parametrize("pair", [("river", "stone " * 60), ("river " * 60, "stone"), ("", "x" * 500)])
+def test_a_pair_that_is_cut_keeps_the_end_of_the_template(open_with, backend, pair, counts_all):
+    ids, cut = ids_of(open_with(), pair, prompt="", counts_all=counts_all)
+    uncut = backend.encode(f"<|begin|>{pair[0]}\n{pair[1].strip()}{END}", add_special_tokens=False).ids
+    end = backend.encode(END, add_special_tokens=False).ids
+    assert len(ids) == LIMIT
+    assert ids == [*uncut[: LIMIT - len(end)], *end]
+    assert cut == len(uncut) - LIMIT if counts_all else cut > 0
+
+
+def test_the_end_may_hold_the_prompt_however_long_it_is(open_with, backend):
+    parts = (Slot(takes="first"), Slot(takes="second"), " ", Slot(takes="prompt"))
+    prompt = "find the stone " * 20
+    ids, _ = ids_of(open_with(with_prompt=parts), ("river", "stone"), prompt=prompt)
+    assert ids == backend.encode(f" {prompt}", add_special_tokens=False).ids[-LIMIT:]
+
+
+def test_a_template_may_lose_its_end_and_be_cut_on_the_left(open_with, backend):
+    pair = ("river", "stone " * 60)
+    uncut = backend.encode(f"<|begin|>river\n{pair[1].strip()}{END}", add_special_tokens=False).ids
+    assert ids_of(open_with(keeps_end=False), pair, prompt="")[0] == uncut[:LIMIT]
+    assert ids_of(open_with("left"), pair, prompt="")[0] == uncut[-LIMIT:]
