@@ -6,8 +6,11 @@ import pytest
 from ingrain.preprocess.chat_pairs import ChatPairTokenizer, open_pair_tokenizer
 from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.tokenized import collate
 from ingrain.repository.manifest import PairTemplate, Slot, TextPreprocess
+from ingrain.tasks.pairs import Pairs, is_short, tokenize_in_slices
+from ingrain.tasks.texts import Texts
 from tiny_tokenizers import build_tokenizer
 
 LIMIT = 48
@@ -93,3 +96,25 @@ def test_a_template_may_lose_its_end_and_be_cut_on_the_left(open_with, backend):
     uncut = backend.encode(f"<|begin|>river\n{pair[1].strip()}{END}", add_special_tokens=False).ids
     assert ids_of(open_with(keeps_end=False), pair, prompt="")[0] == uncut[:LIMIT]
     assert ids_of(open_with("left"), pair, prompt="")[0] == uncut[-LIMIT:]
+
+
+class CountingThreads(TextThreads):
+    """Remembers the characters of each slice."""
+
+    async def run(self, slices, *, timeout_s):
+        self.chars = [chars for _, chars in slices]
+        return await super().run(slices, timeout_s=timeout_s)
+
+
+async def test_a_long_query_is_counted_for_each_of_its_documents(open_with):
+    """Each pair is tokenized whole, so that a query with many documents must not become one long slice."""
+    tokenizer = open_with()
+    query = Texts(texts=["river " * 1_000], param="query", is_list=False)
+    pairs = Pairs(firsts=query, seconds=Texts(texts=["stone"] * 40, param="documents"))
+    assert not is_short(pairs, None, tokenizer)
+    threads = CountingThreads(1)
+    items = await tokenize_in_slices(pairs, None, tokenizer, threads, timeout_s=60)
+    assert len(items) == 40
+    assert threads.chars == [3 * 6_005] * 13 + [6_005]
+    short = Pairs(firsts=Texts(texts=["river"]), seconds=pairs.seconds)
+    assert not is_short(msgspec.structs.replace(short, seconds=Texts(texts=["stone"] * 20)), "p" * 400, tokenizer)

@@ -31,8 +31,11 @@ class ChatPairTokenizer:
     """Tokenizes pairs as one text each. Thread-safe.
 
     Attributes:
+        joins_pairs: Whether each pair is tokenized as one text.
         text: The tokenizer of single texts.
     """
+
+    joins_pairs = True
 
     def __init__(self, text: TextPreprocessor) -> None:
         self.text = text

@@ -77,9 +77,12 @@ class PairTokenizer:
     """Tokenizes pairs. Thread-safe.
 
     Attributes:
+        joins_pairs: Whether each pair is tokenized as one text.
         text: The tokenizer of single texts.
         template: What stands around the texts of a pair.
     """
+
+    joins_pairs = False
 
     def __init__(self, text: TextPreprocessor) -> None:
         self.text = text

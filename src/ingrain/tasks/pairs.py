@@ -66,12 +66,12 @@ def tokenizer_of(model: LoadedModel) -> AnyPairTokenizer:
     return model.pairs
 
 
-def is_short(pairs: Pairs, prompt: str | None) -> bool:
+def is_short(pairs: Pairs, prompt: str | None, tokenizer: AnyPairTokenizer) -> bool:
     """Return whether tokenizing the pairs takes less time than starting a thread."""
     if len(pairs) > _INLINE_PAIRS:
         return False
-    chars = sum(map(len, chain(pairs.firsts.texts, pairs.seconds.texts)))
-    return chars + len(pairs.firsts) * len(prompt or "") <= _INLINE_CHARS
+    chars = sum(map(len, pairs.firsts.texts)) + len(pairs.firsts) * len(prompt or "")
+    return chars + sum(_chars_of_each(pairs, prompt, tokenizer)) <= _INLINE_CHARS
 
 
 def tokenize(pairs: Pairs, prompt: str | None, tokenizer: AnyPairTokenizer) -> list[TokenizedText]:
@@ -93,9 +93,7 @@ async def tokenize_in_slices(
         QueueFullError: The texts of other requests take too long for the timeout in seconds.
     """
     slices: list[Slice[list[TokenizedText]]] = []
-    lengths = list(map(len, pairs.seconds.texts))
-    if not pairs.shares_first:
-        lengths = [first + len(text) for first, text in zip(lengths, pairs.firsts.texts, strict=True)]
+    lengths = _chars_of_each(pairs, prompt, tokenizer)
     chars = first = 0
     for index, length in enumerate(lengths):
         chars += length
@@ -104,6 +102,18 @@ async def tokenize_in_slices(
             slices.append((partial(_tokenize_some, pairs, prompt, tokenizer, first, end), chars))
             chars, first = 0, end
     return list(chain.from_iterable(await threads.run(slices, timeout_s=timeout_s)))
+
+
+def _chars_of_each(pairs: Pairs, prompt: str | None, tokenizer: AnyPairTokenizer) -> list[int]:
+    """Return how many characters are tokenized for each pair.
+
+    A text that all pairs share is tokenized for each of them only if a template makes one text of a pair.
+    """
+    lengths = list(map(len, pairs.seconds.texts))
+    if not pairs.shares_first:
+        return [length + len(first) for length, first in zip(lengths, pairs.firsts.texts, strict=True)]
+    shared = len(pairs.firsts.texts[0]) + len(prompt or "") if tokenizer.joins_pairs else 0
+    return [length + shared for length in lengths]
 
 
 def _tokenize_some(

@@ -126,8 +126,9 @@ class ScorePairs(msgspec.Struct, eq=False):
     def prepare(self, model: LoadedModel, images: ImageInput) -> Sequence[TokenizedText] | Groups:
         """Tokenize the pairs."""
         del images
-        if of_pairs.is_short(self.pairs, self._prompt):
-            self._items = of_pairs.tokenize(self.pairs, self._prompt, tokenizer_of(model))
+        tokenizer = tokenizer_of(model)
+        if of_pairs.is_short(self.pairs, self._prompt, tokenizer):
+            self._items = of_pairs.tokenize(self.pairs, self._prompt, tokenizer)
             return self._items
         return self._tokenize_in_slices(model)
 
