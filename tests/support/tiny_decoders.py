@@ -53,6 +53,12 @@ B: {{ (messages | selectattr("role", "eq", "document") | first).content[0].text 
 {{ system[0].content[0].text if system else "Does the passage answer the query?" }}"""
 """As bge-reranker-v2-gemma's: a prompt behind the texts, so that it belongs to the end which a long pair keeps."""
 
+NEMOTRON_TEMPLATE = """\
+question:{{ (messages | selectattr("role", "eq", "query") | first).content }}
+
+passage:{{ (messages | selectattr("role", "eq", "document") | first).content }}"""
+"""As llama-nemotron-rerank's, which has a score head."""
+
 
 def build_decoder(
     folder: Path, family: Family | str = "Qwen3", *, template: str | None = None, tied: bool = False, seed: int = 0
@@ -135,6 +141,15 @@ def build_logit_scorer(
     return folder
 
 
+def build_scorer_with_template(folder: Path) -> Path:
+    """Build a plain folder of a decoder with a score head, whose tokenizer has a chat template for pairs."""
+    from tiny_scorers import build_classifier
+
+    build_classifier(folder, "Llama")
+    (folder / "chat_template.jinja").write_text(NEMOTRON_TEMPLATE, encoding="utf-8")
+    return folder
+
+
 _ANSWER = {"chat_template": {"add_generation_prompt": True}}
 _WEB = {"web": "Given a web search query, find passages that answer it"}
 
@@ -153,6 +168,7 @@ LOGIT_SCORERS: dict[str, Build] = {
     ),
     "Gemma 2, logits with a soft limit": partial(build_logit_scorer, family="Gemma2", template=GEMMA_TEMPLATE),
     "Llama without a chat template": partial(build_logit_scorer, family="Llama", template=None),
+    "Llama with a score head and a chat template (llama-nemotron-rerank)": build_scorer_with_template,
     "Qwen3, plain folder": partial(build_decoder, template=QWEN_TEMPLATE),
 }
 """Rerankers that are decoders, and what their structure is known from."""
