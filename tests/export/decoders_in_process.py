@@ -63,6 +63,14 @@ def different_ids(name: str, folder: Path, prompts: list[str]) -> list[str]:
     return wrong
 
 
+def prompted_parts(folder: Path, template: str) -> Any:
+    """Build a small decoder; return the parts of its template with a prompt."""
+    from tiny_decoders import build_logit_scorer
+
+    _, pairs = opened(build_logit_scorer(folder, template=template))
+    return pairs.text.config.pair_template.with_prompt
+
+
 def refusal(folder: Path, **options: Any) -> str:
     """Build a small decoder; return why it is refused."""
     from tiny_decoders import build_logit_scorer

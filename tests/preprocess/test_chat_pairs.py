@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.chat_pairs import ChatPairTokenizer, open_pair_tokenizer
 from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
@@ -96,6 +97,14 @@ def test_a_template_may_lose_its_end_and_be_cut_on_the_left(open_with, backend):
     uncut = backend.encode(f"<|begin|>river\n{pair[1].strip()}{END}", add_special_tokens=False).ids
     assert ids_of(open_with(keeps_end=False), pair, prompt="")[0] == uncut[:LIMIT]
     assert ids_of(open_with("left"), pair, prompt="")[0] == uncut[-LIMIT:]
+
+
+def test_a_prompt_is_refused_where_the_template_refuses_it(open_with):
+    tokenizer = open_with(with_prompt=None)
+    assert len(tokenizer.encode([("river", "stone")], prompt="")) == 1
+    with pytest.raises(InvalidRequestError, match="no prompt") as caught:
+        tokenizer.encode([("river", "stone")], prompt="find")
+    assert caught.value.param == "prompt"
 
 
 class CountingThreads(TextThreads):

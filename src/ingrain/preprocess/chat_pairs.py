@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ingrain.errors import TokenizerError
+from ingrain.errors import InvalidRequestError, TokenizerError
 from ingrain.preprocess.id_bytes import pack_ids
 from ingrain.preprocess.pairs import PairCut, PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
@@ -66,6 +66,7 @@ class ChatPairTokenizer:
 
         Raises:
             TokenizerError: The tokenizer failed on one of the texts.
+            InvalidRequestError: The template has no place for a prompt.
         """
         del cut
         prompt = self.text.default_prompt if prompt is None else prompt
@@ -77,8 +78,13 @@ class ChatPairTokenizer:
         return [item if len(item) < self.text.config.max_tokens else self._with_end(item, prompt) for item in items]
 
     def _rendered(self, first: str, second: str, prompt: str) -> str:
-        template = self._template
-        return render(template.with_prompt if prompt else template.without_prompt, first, second, prompt)
+        parts = self._template.with_prompt if prompt else self._template.without_prompt
+        if parts is None:
+            raise InvalidRequestError(
+                "The model's chat template refuses a system message, so the model takes no prompt. Leave `prompt` out.",
+                param="prompt",
+            )
+        return render(parts, first, second, prompt)
 
     def _with_end(self, item: TokenizedText, prompt: str) -> TokenizedText:
         """Put the template's end over the last tokens."""

@@ -135,12 +135,12 @@ class PairTemplate(msgspec.Struct, frozen=True):
 
     Attributes:
         without_prompt: The parts of that text in order: fixed ones, and places for texts.
-        with_prompt: The same for a pair with a prompt, which is a system message.
+        with_prompt: The same for a pair with a prompt, which is a system message; None if the template refuses one.
         keeps_end: True if a pair that is too long keeps the tokens that the template puts behind the texts.
     """
 
     without_prompt: tuple[str | Slot, ...]
-    with_prompt: tuple[str | Slot, ...]
+    with_prompt: tuple[str | Slot, ...] | None
     keeps_end: bool = True
 
 

@@ -28,6 +28,11 @@ def test_prompts_are_the_system_message(exporting: ProcessPoolExecutor, tmp_path
     assert exporting.submit(in_process.different_ids, name, tmp_path / "model", prompts).result() == []
 
 
+def test_a_template_may_refuse_a_system_message(exporting: ProcessPoolExecutor, tmp_path: Path) -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}" + QWEN_TEMPLATE
+    assert exporting.submit(in_process.prompted_parts, tmp_path / "model", refusing).result() is None
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -40,6 +45,7 @@ def test_prompts_are_the_system_message(exporting: ProcessPoolExecutor, tmp_path
             "changes the texts",
         ),
         ({"template": GEMMA_TEMPLATE + "{% if 'a' in messages[0].content[0].text %}a{% endif %}"}, "depends on what"),
+        ({"template": GEMMA_TEMPLATE + "{{ strftime_now('%d') }}"}, "today's date"),
         ({"true": "no"}, "not two tokens"),
         ({"processing_kwargs": {"text": {"max_length": 16}}}, "processing_kwargs"),
     ],

@@ -13,6 +13,7 @@ from ingrain.repository.manifest import PairTemplate, Slot
 
 # Words that no template contains and no filter of a template changes, one for each place.
 _MARKS = {"first": "qfirstq7", "second": "qsecondq7", "prompt": "qpromptq7"}
+_DATE = "strftime_now"
 _PROBES = ("", " ", "a", "river stone", "  two  spaces \n", "\tline\n\nline\n", "{{ 1 }} <b>{% x %}</b> & \"'\\n", "É")
 
 
@@ -24,6 +25,10 @@ def pair_template_of(module: Any) -> PairTemplate | None:
     """
     if "message" not in module.modality_config:
         return None
+    from jinja2 import TemplateError
+
+    if _DATE in str(module.processor.chat_template):
+        raise unsupported("The model's chat template writes today's date, so that scores would change by the day.")
     options = dict(module.processing_kwargs.get("chat_template", {}))
     keeps_end = bool(options.pop("restore_suffix", True))
     formatter = module.input_formatter
@@ -44,10 +49,13 @@ def pair_template_of(module: Any) -> PairTemplate | None:
 
     pairs = [(first, second) for first in _PROBES for second in _PROBES]
     prompted = [(*pair, "find") for pair in pairs] + [("b", "c", prompt) for prompt in _PROBES if prompt]
+    without = _parts(rendered, None, [(*pair, "") for pair in pairs])
+    try:
+        rendered(("a", "b"), "find")
+    except TemplateError:  # some templates refuse a system message
+        return PairTemplate(without_prompt=without, with_prompt=None, keeps_end=keeps_end)
     return PairTemplate(
-        without_prompt=_parts(rendered, None, [(*pair, "") for pair in pairs]),
-        with_prompt=_parts(rendered, _MARKS["prompt"], prompted),
-        keeps_end=keeps_end,
+        without_prompt=without, with_prompt=_parts(rendered, _MARKS["prompt"], prompted), keeps_end=keeps_end
     )
 
 
