@@ -9,7 +9,8 @@ from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.tokenized import collate
-from ingrain.repository.manifest import PairTemplate, Slot, TextPreprocess
+from ingrain.repository.manifest import TextPreprocess
+from ingrain.repository.pair_template import PairTemplate, Slot
 from ingrain.tasks.pairs import Pairs, is_short, tokenize_in_slices
 from ingrain.tasks.texts import Texts
 from tiny_tokenizers import build_tokenizer

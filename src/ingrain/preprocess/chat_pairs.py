@@ -14,7 +14,7 @@ from ingrain.preprocess.pairs import PairCut, PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText
 from ingrain.preprocess.tokenizer_faults import is_tokenizer_failure
-from ingrain.repository.manifest import Slot
+from ingrain.repository.pair_template import Slot
 
 # sentence-transformers finds a template's end in the same way, with the same texts.
 _FILLERS = ("0", "1 2 3 4")

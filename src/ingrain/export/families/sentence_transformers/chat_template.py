@@ -9,7 +9,7 @@ from typing import Any
 
 from ingrain.export.model_files import unsupported
 from ingrain.preprocess.chat_pairs import render
-from ingrain.repository.manifest import PairTemplate, Slot
+from ingrain.repository.pair_template import PairTemplate, Slot
 
 # Words that no template contains and no filter of a template changes, one for each place.
 _MARKS = {"first": "qfirstq7", "second": "qsecondq7", "prompt": "qpromptq7"}
