@@ -66,14 +66,13 @@ def check_wanted_tokens(model: Any) -> None:
     sentence-transformers takes "yes" and "no" for a plain decoder, and the unknown token for those that are missing.
 
     Raises:
-        UnsupportedModelError: A token is missing, or both are the same.
+        UnsupportedModelError: A token is missing, or both are the same; or the network has no layer of logits.
     """
     for part in model:
         if type(part).__name__ != "LogitScore":
             continue
-        tokens, tokenizer = wanted_tokens(part), model[0].tokenizer
-        size = model[0].model.get_output_embeddings().weight.shape[0]
-        wrong = [token for token in tokens if not 0 <= token < size or token == tokenizer.unk_token_id]
+        tokens, unknown, head = wanted_tokens(part), model[0].tokenizer.unk_token_id, _head_of(model[0].model)
+        wrong = [token for token in tokens if not 0 <= token < head.out_features or token == unknown]
         if wrong or len(set(tokens)) < len(tokens):
             raise unsupported(
                 f"The model scores by the logits of the tokens {tokens}, which are not two tokens of its vocabulary. "
@@ -85,10 +84,16 @@ def _step(part: Any) -> nn.Module:
     return LogitScoreStep(part.module_input_name) if type(part).__name__ == "LogitScore" else step_of(part)
 
 
-def _keep_rows(network: Any, tokens: list[int]) -> None:
+def _head_of(network: Any) -> nn.Linear:
+    """Return a network's last layer, which computes a logit for each token of the vocabulary."""
     head = network.get_output_embeddings()
     if not isinstance(head, nn.Linear):
-        raise unsupported(f"The network {type(network).__name__!r} has no linear last layer, so it cannot be scored.")
+        raise unsupported(f"The network {type(network).__name__!r} has no linear layer of logits to score by.")
+    return head
+
+
+def _keep_rows(network: Any, tokens: list[int]) -> None:
+    head = _head_of(network)
     rows = nn.Linear(head.in_features, len(tokens), bias=head.bias is not None)
     rows.weight = nn.Parameter(head.weight[tokens].clone(), requires_grad=False)
     if head.bias is not None:
