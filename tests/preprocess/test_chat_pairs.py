@@ -98,6 +98,7 @@ def test_a_template_may_lose_its_end_and_be_cut_on_the_left(open_with, backend):
     uncut = backend.encode(f"<|begin|>river\n{pair[1].strip()}{END}", add_special_tokens=False).ids
     assert ids_of(open_with(keeps_end=False), pair, prompt="")[0] == uncut[:LIMIT]
     assert ids_of(open_with("left"), pair, prompt="")[0] == uncut[-LIMIT:]
+    assert ids_of(open_with(), pair, prompt="", cut_side="left")[0] == uncut[-LIMIT:]
 
 
 def test_a_prompt_is_refused_where_the_template_refuses_it(open_with):

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ingrain.errors import InvalidRequestError, TokenizerError
 from ingrain.preprocess.id_bytes import pack_ids
 from ingrain.preprocess.pairs import PairCut, PairTokenizer
+from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText
 from ingrain.preprocess.tokenizer_faults import is_tokenizer_failure
@@ -49,6 +50,7 @@ class ChatPairTokenizer:
         *,
         prompt: str | None = None,
         cut: PairCut = "longest_first",
+        cut_side: CutSide | None = None,
         counts_all: bool = True,
     ) -> list[TokenizedText]:
         """Tokenize pairs, and cut those that are longer than the model's maximum.
@@ -59,6 +61,7 @@ class ChatPairTokenizer:
             pairs: Any number of pairs.
             prompt: Text of the system message; the model's default prompt if None. An empty one is left out.
             cut: As in ``PairTokenizer``, without effect.
+            cut_side: As in ``TextPreprocessor.encode``.
             counts_all: As in ``TextPreprocessor.encode``.
 
         Returns:
@@ -70,9 +73,8 @@ class ChatPairTokenizer:
         """
         del cut
         prompt = self.text.default_prompt if prompt is None else prompt
-        items = self.text.encode(
-            [self._rendered(first, second, prompt) for first, second in pairs], prompt="", counts_all=counts_all
-        )
+        texts = [self._rendered(first, second, prompt) for first, second in pairs]
+        items = self.text.encode(texts, prompt="", cut_side=cut_side, counts_all=counts_all)
         if not self._template.keeps_end:
             return items
         return [item if len(item) < self.text.config.max_tokens else self._with_end(item, prompt) for item in items]
