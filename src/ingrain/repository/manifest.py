@@ -386,7 +386,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dimensions(self) -> int | None:
         """Width of the vectors: of the vocabulary for sparse ones. None for a model that gives scores instead."""
-        gives_scores = [ROLES[graph.role].gives_scores for graph in self.graphs]
+        gives_scores = [ROLES[role].gives_scores for role in self.roles]
         return None if gives_scores and all(gives_scores) else self.embedding_size
 
     @property
