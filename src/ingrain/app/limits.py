@@ -10,6 +10,7 @@ import msgspec
 from ingrain.batching.row_cache import RowCache
 from ingrain.cores import usable_cores
 from ingrain.engine.placement import Placement
+from ingrain.errors import SettingsError
 from ingrain.fetch.policy import FetchPolicy, read_exception
 from ingrain.models.queues import QueueLimits
 from ingrain.pipeline.task import RequestLimits
@@ -50,6 +51,24 @@ def request_limits(settings: Settings) -> RequestLimits:
 def plane_limits(settings: Settings) -> PlaneLimits:
     """Return the limits that request handlers check."""
     return PlaneLimits(**{field.name: getattr(settings, field.name) for field in fields(PlaneLimits)})
+
+
+def model_aliases(settings: Settings) -> dict[str, str]:
+    """Return the model's name of each alias.
+
+    Raises:
+        SettingsError: An entry is not of the form ``alias=model``.
+    """
+    aliases = {}
+    for entry in settings.model_aliases:
+        alias, _, name = (part.strip() for part in entry.partition("="))
+        if not alias or not name:
+            raise SettingsError(
+                f"INGRAIN_MODEL_ALIASES has {entry[:100]!r}; each entry must be `alias=model`.",
+                param="INGRAIN_MODEL_ALIASES",
+            )
+        aliases[alias] = name
+    return aliases
 
 
 def http_limits(settings: Settings) -> HttpLimits:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import partial
 
-from ingrain.app.limits import fetch_policy, image_limits, plane_limits, request_limits
+from ingrain.app.limits import fetch_policy, image_limits, model_aliases, plane_limits, request_limits
 from ingrain.app.precision import why_not
 from ingrain.app.sites import site_policy
 from ingrain.batching.row_cache import RowCache
@@ -54,6 +54,7 @@ def inference_services(
     other arguments are described in ``Services``.
     """
     load = Load()
+    registry.aliases = model_aliases(settings)
     return Services(
         limits=plane_limits(settings),
         bodies=BodyBudget(settings.max_bodies_bytes, _BODY_BYTES_PER_CORE_S * usable_cores() / settings.workers),

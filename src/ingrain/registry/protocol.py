@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from ingrain.batching.batcher import Batcher
@@ -18,10 +19,12 @@ class Models(ABC):
 
     Attributes:
         slots: The models that should be loaded.
+        aliases: Further names of models in requests: the model's name by alias.
     """
 
     def __init__(self) -> None:
         self.slots = SlotTable()
+        self.aliases: Mapping[str, str] = {}
 
     def get(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> LoadedModel:
         """Return a ready model.
@@ -33,7 +36,7 @@ class Models(ABC):
         """
         if not self.slots.is_started:
             raise ModelLoadingError("The server is being started.", param="name", retry_after_s=RETRY_AFTER_S)
-        slot = self.slots.one(name, library, pretrained)
+        slot = self.slots.one(self._meant(name), library, pretrained)
         if slot.model is None or slot.state != "READY":
             raise not_ready(slot)
         return slot.model
@@ -41,6 +44,15 @@ class Models(ABC):
     def loaded(self) -> list[LoadedModel]:
         """Return the ready models."""
         return [slot.model for slot in self.slots if slot.model is not None and slot.state == "READY"]
+
+    def loaded_by_alias(self) -> dict[str, LoadedModel]:
+        """Return the ready model of each alias that names exactly one."""
+        found = {}
+        for alias in self.aliases:
+            slots = self.slots.matching(self._meant(alias), None, None)
+            if len(slots) == 1 and slots[0].model is not None and slots[0].state == "READY":
+                found[alias] = slots[0].model
+        return found
 
     def statuses(self) -> list[ModelStatus]:
         """Return the models that should be loaded, ready or not."""
@@ -65,7 +77,13 @@ class Models(ABC):
             ModelNotLoadedError: No model that should be loaded matches.
             ModelConflictError: Several match.
         """
-        return self._status(self.slots.one(name, library, pretrained))
+        return self._status(self.slots.one(self._meant(name), library, pretrained))
+
+    def _meant(self, name: str) -> str:
+        """Return the model's name, if a name is an alias; a model that has the name itself comes first."""
+        if name not in self.aliases or self.slots.matching(name, None, None):
+            return name
+        return self.aliases[name]
 
     def user_names(self) -> dict[str, str]:
         """Return the user's name of each graph: the model's name, plus the role if a model has several graphs."""

@@ -395,6 +395,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "one that can do the task. Without any, such a request gets the only loaded model that can.",
         ),
     ] = ()
+    model_aliases: Annotated[
+        tuple[str, ...],
+        _setting(
+            "INGRAIN_MODEL_ALIASES",
+            "Further names of models in requests, as `alias=model` separated by commas, for tools with fixed model "
+            "names: `text-embedding-3-small=sentence-transformers/all-MiniLM-L6-v2`. A model that is loaded under the "
+            "alias itself comes first.",
+        ),
+    ] = ()
     extensions: Annotated[
         tuple[str, ...],
         _setting(
