@@ -63,6 +63,14 @@ async def test_a_shared_path_keeps_the_first_dialects_errors_for_what_no_dialect
     assert (wrong.status_code, list(wrong.json())) == (400, ["shout"])
 
 
+async def test_a_refusal_before_the_body_is_read_has_the_fields_of_all_dialects_of_the_path(tmp_path):
+    settings = Settings(extensions=("toy_dialect",), api_keys=("good:infer",))
+    async with running_planes(tmp_path, settings) as planes:
+        for body in ({"query": "red"}, {"name": "org/model", "text": "red"}):
+            answer = await planes.inference.post("/embed_text", json=body)
+            assert (answer.status_code, sorted(answer.json())) == (401, ["error", "message", "shout"])
+
+
 async def test_the_document_shows_both_bodies_of_a_shared_path(planes):
     document = (await planes.inference.get("/openapi.json")).json()
     operation = document["paths"]["/embed_text"]["post"]
@@ -118,6 +126,18 @@ async def test_a_key_may_come_in_the_headers_of_other_apis(tmp_path, header):
         right = await planes.inference.post("/embed_text", json=body, headers={header: "secret"})
         wrong = await planes.inference.post("/embed_text", json=body, headers={header: "other"})
         assert (right.status_code, wrong.status_code) == (200, 401)
+
+
+async def test_a_key_may_be_the_password_of_a_url(tmp_path):
+    """As LangChain's class for Infinity has it, which knows no keys."""
+    async with running_planes(tmp_path, Settings(api_keys=("secret:infer+models",))) as planes:
+        await planes.load(key="secret")
+        body = {"name": "org/model", "text": "red"}
+        for given, status in ((("any", "secret"), 200), (("secret", "any"), 401)):
+            assert (await planes.inference.post("/embed_text", json=body, auth=given)).status_code == status
+        for given in ("Basic", "Basic ?", "Basic c2VjcmV0"):
+            answer = await planes.inference.post("/embed_text", json=body, headers={"Authorization": given})
+            assert answer.status_code == 401
 
 
 async def test_dialects_can_be_switched_off(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,13 +17,27 @@ _KEY_HEADERS = (b"api-key", b"x-api-key")
 
 
 def credentials(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """Return a request's ``Authorization`` header, made of ``api-key`` or ``x-api-key`` if a client sends those."""
+    """Return a request's ``Authorization`` header with its key.
+
+    It is made of ``api-key`` or ``x-api-key`` if a client sends those, or of the password in the URL of a client that
+    knows no key (``http://any:KEY@host``), which such clients send as Basic authentication.
+    """
     authorization = headers.get(b"authorization")
+    if authorization is not None and authorization[:6].lower() == b"basic ":
+        return b"Bearer " + _password(authorization[6:])
     if authorization is None:
         for name in _KEY_HEADERS:
             if name in headers:
                 return b"Bearer " + headers[name]
     return authorization
+
+
+def _password(given: bytes) -> bytes:
+    """Return the password of Basic authentication (RFC 7617); empty if there is none."""
+    try:
+        return base64.b64decode(given).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 class KeyRing:

@@ -23,7 +23,7 @@ from ingrain.server.plane.errors import error_response
 from ingrain.server.plane.prepare import decode_in_a_thread, decompressed, join_body, needs_preparation
 from ingrain.server.plane.route import Dialect, Route, Work
 from ingrain.server.plane.services import Services
-from ingrain.server.plane.shared_paths import RouteChoice
+from ingrain.server.plane.shared_paths import RouteChoice, speaking_all
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
@@ -49,6 +49,7 @@ class Endpoint:
         self.dialect = dialect
         self.services = services
         self.others = others
+        self._any_dialect = speaking_all([dialect, *(other.dialect for other in others)])
         self._choice = RouteChoice([route, *(other.route for other in others)])
         self._max_requests = services.limits.max_requests
         self._own_limit = (
@@ -67,7 +68,8 @@ class Endpoint:
             if self.route.limited and self.services.load.requests > self._max_requests:
                 raise _full(self._max_requests)
         except IngrainError as error:
-            exchange.refusal = exchange.refuse(error)
+            # The body, which tells the dialects apart, has not been read yet.
+            exchange.refusal = exchange.refuse(error, self._any_dialect)
         return exchange
 
     def chosen(self, request: Request) -> Endpoint:
@@ -209,9 +211,9 @@ class RouteExchange:
             or IngrainError("The server failed on this request; its log has the cause under this request id.")
         )
 
-    def refuse(self, error: IngrainError) -> Response:
-        """End the exchange and return the response to an error."""
-        response = error_response(error, self._request_id, self._endpoint.dialect)
+    def refuse(self, error: IngrainError, dialect: Dialect | None = None) -> Response:
+        """End the exchange and return the response to an error, in the words of a dialect; of the route's if None."""
+        response = error_response(error, self._request_id, dialect or self._endpoint.dialect)
         self._end(response.status)
         return response
 

@@ -136,7 +136,7 @@ def _operation(
             }
         ]
     if route.query:
-        operation["parameters"] = [
+        operation["parameters"] = operation.get("parameters", []) + [
             {
                 "name": parameter.name,
                 "in": "query",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Union
 
 import msgspec
 
+from ingrain.errors import IngrainError
 from ingrain.server.http.message import Request
-from ingrain.server.plane.route import Route
+from ingrain.server.plane.route import Dialect, Route
 
 
 class RouteChoice:
@@ -47,3 +49,17 @@ class RouteChoice:
             if getattr(given, name) is not msgspec.UNSET:
                 return number
         return 0
+
+
+def speaking_all(dialects: Sequence[Dialect]) -> Dialect:
+    """Return the first dialect with errors that have the fields of all, for requests that cannot be told apart yet."""
+    if len(dialects) == 1:
+        return dialects[0]
+
+    def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
+        merged: dict[str, object] = {}
+        for dialect in reversed(dialects):  # so that the first one's value of a field is the one that stays
+            merged |= dialect.error_body(error, status, request_id)
+        return merged
+
+    return replace(dialects[0], error_body=error_body)
