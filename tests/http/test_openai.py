@@ -281,5 +281,5 @@ async def test_native_routes_keep_their_own_errors(planes):
     answer = await planes.embed("red", name="absent")
     assert set(answer.json()) == {"message", "error"}
     unknown = await planes.inference.get("/v1/absent")
-    assert (unknown.status_code, set(unknown.json())) == (404, {"error"})
+    assert (unknown.status_code, set(unknown.json())) == (404, {"error", "detail"})
     assert (await planes.inference.post("/v1/models/org/model")).status_code == 405

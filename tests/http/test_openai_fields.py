@@ -82,6 +82,8 @@ async def test_every_word_for_normalize_leaves_the_models_own_vector(embed, fiel
         ("embedding_type", True),
         ("embedding_types", False),
         ("embeddingTypes", True),
+        ("encoding_type", False),
+        ("encodingType", True),
         ("output_dtype", False),
     ],
 )
@@ -102,7 +104,18 @@ async def test_every_word_for_the_type_of_the_numbers_is_taken(embed, field, in_
         assert "'float'" in refusal(await embed(**given("binary"), output_dtype="float"))["message"]
 
 
-async def test_several_types_at_once_are_refused(embed):
+@pytest.mark.parametrize("field", ["embedding_type", "embedding_types", "encoding_type", "encoding_format"])
+async def test_several_types_at_once_are_an_object(embed, field):
+    item = (await embed(**{field: ["float", "base64", "ubinary"]})).json()["data"][0]["embedding"]
+    assert list(item) == ["float", "base64", "ubinary"]
+    np.testing.assert_allclose(item["float"], truth("red"), atol=1e-6)
+    assert base64.b64decode(item["base64"]) == np.array(item["float"], "<f4").tobytes()
+    assert item["ubinary"] == quantize(np.array([truth("red")], np.float32), "ubinary", None)[0].tolist()
+    short = (await embed(**{field: ["float", "float", "binary"]}, dimensions=3)).json()["data"][0]["embedding"]
+    assert [len(short["float"]), len(short["binary"])] == [3, 1]
+
+
+async def test_a_type_that_the_model_lacks_is_refused_among_several_too(embed):
     assert refusal(await embed(embedding_types=["float", "int8"]))["param"] == "embedding_types"
     assert refusal(await embed(embedding_type=[]))["param"] == "embedding_type"
     np.testing.assert_allclose(vector(await embed(embedding_type=["float"])), truth("red"), atol=1e-6)
@@ -111,7 +124,7 @@ async def test_several_types_at_once_are_refused(embed):
 async def test_an_encoding_that_there_is_not_is_refused_with_those_that_there_are(embed):
     message = refusal(await embed(encoding_format="float16"))["message"]
     assert "'float16'" in message
-    assert message.endswith("Allowed: float, base64.")
+    assert message.endswith("Allowed: float, base64, int8, uint8, binary, ubinary.")
 
 
 # One server for each list of cases, which takes most of a test's time.
@@ -209,7 +222,7 @@ REFUSED = [
     ({"truncation_side": "top"}, "truncation_side", "'left', 'right'"),
     ({"truncate": "NONE", "truncation": True}, "truncation", ""),
     ({"truncate": "END", "truncation_side": "left"}, "truncation_side", ""),
-    ({"truncate_prompt_tokens": 100}, "truncate_prompt_tokens", "-1"),
+    ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens", "-1"),
     ({"truncate": False, "truncate_prompt_tokens": -1}, "truncate_prompt_tokens", ""),
     ({"late_chunking": True}, "late_chunking", "false"),
     ({"return_multivector": True}, "return_multivector", "false"),
@@ -237,6 +250,17 @@ async def test_two_fields_that_differ_are_shown_as_they_were_given(embed):
         ({"output_dtype": "int8", "embedding_type": ["binary"]}, "output_dtype ('int8') and embedding_type (['bin"),
     ):
         assert refusal(await embed(**fields))["message"].startswith(shown)
+
+
+async def test_a_text_is_cut_at_the_requests_own_number_of_tokens(embed):
+    answer = await embed(input="red green blue", truncate_prompt_tokens=3)
+    np.testing.assert_allclose(vector(answer), truth("red"), atol=1e-6)
+    assert answer.headers["x-truncated-texts"] == "1"
+    left = await embed(input="red green blue", truncate_prompt_tokens=3, truncation_side="left")
+    np.testing.assert_allclose(vector(left), truth("blue"), atol=1e-6)
+    whole = await embed(input="red green blue", truncate_prompt_tokens=1000)
+    np.testing.assert_allclose(vector(whole), truth("red green blue"), atol=1e-6)
+    assert "special tokens" in refusal(await embed(truncate_prompt_tokens=2))["message"]
 
 
 async def test_what_asks_for_what_is_done_in_any_case_passes(embed):

@@ -16,21 +16,55 @@ _Dimensions = Annotated[int, Meta(ge=1)] | None
 _Kind = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
 
 
+class InputObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An item of ``input`` as Jina has it: a text or an image, one of these fields."""
+
+    text: str | None = None
+    image: Annotated[str | None, Meta(description="An http(s) URL, a data URI or base64.")] = None
+    url: Annotated[str | None, Meta(description="URL of an image.")] = None
+    bytes: Annotated[str | None, Meta(description="An image in base64.")] = None
+
+
+class ImageUrl(msgspec.Struct, frozen=True, kw_only=True):
+    """An image in a message."""
+
+    url: Annotated[str, Meta(description="An http(s) URL or a data URI.")]
+
+
+class MessagePart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a message: a text or an image, as its ``type`` says."""
+
+    type: Literal["text", "image_url"]
+    text: str | None = None
+    image_url: ImageUrl | str | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of a chat, as vLLM takes it instead of ``input``."""
+
+    role: str
+    content: str | list[MessagePart]
+
+
 class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Items to embed. Field names may be in camelCase, too. Unknown fields are ignored."""
 
     model: Annotated[fields.Name, Meta(description="Name of a loaded model; GET /v1/models lists them.")]
     input: Annotated[
-        str | Annotated[list[str | int | list[int]], Meta(min_length=1)],
+        str | Annotated[list[str | int | list[int] | InputObject], Meta(min_length=1)] | msgspec.UnsetType,
         Meta(
-            description="A text, a list of texts, a list of token ids, or a list of lists of token ids. Token ids are "
+            description="A text, a list of texts, a list of token ids, or a list of lists of token ids; or a list of "
+            "objects with a text or an image each. Needed, unless there are `messages`. Token ids are "
             "OpenAI's (cl100k_base), unless `token_encoding` or INGRAIN_OPENAI_TOKEN_IDS says otherwise. For a model "
             "with an image encoder also images: http(s) URLs and data URIs."
         ),
-    ]
+    ] = msgspec.UNSET
     encoding_format: Annotated[
-        Literal["float", "base64"] | None,
-        Meta(description="Vectors as numbers (default), or as base64 of little-endian float32 numbers."),
+        _Kind | list[_Kind] | None,
+        Meta(
+            description="Vectors as numbers (default), or as base64 of little-endian float32 numbers. Other values, "
+            "and lists, are Mixedbread's name of `output_dtype`."
+        ),
     ] = None
     dimensions: Annotated[_Dimensions, Meta(description="Number of leading dimensions to keep; all if not given.")] = (
         None
@@ -75,6 +109,9 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     # Other APIs' names of the fields above; server/dialects/openai/fields.py reads them.
 
+    messages: Annotated[
+        list[Message] | None, Meta(description="vLLM's, instead of `input`: a single text or image.")
+    ] = None
     task: Annotated[fields.Word | None, Meta(description="Jina's name of `input_type`.")] = None
     task_type: Annotated[fields.Word | None, Meta(description="Google's and Nomic's name of `input_type`.")] = None
     output_dimension: Annotated[_Dimensions, Meta(description="Voyage's name of `dimensions`.")] = None
@@ -90,18 +127,24 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     embedding_type: Annotated[
         _Kind | list[_Kind] | None,
-        Meta(description="Jina's name of `output_dtype`; `base64` means `encoding_format` `base64`."),
+        Meta(
+            description="Jina's name of `output_dtype`; `base64` means `encoding_format` `base64`. With several types, "
+            "the vectors of an item are an object with one vector for each."
+        ),
     ] = None
-    embedding_types: Annotated[
-        _Kind | list[_Kind] | None, Meta(description="Cohere's name of `output_dtype`; one type for each request.")
-    ] = None
+    embedding_types: Annotated[_Kind | list[_Kind] | None, Meta(description="Cohere's name of `embedding_type`.")] = (
+        None
+    )
+    encoding_type: Annotated[_Kind | list[_Kind] | None, Meta(description="LlamaIndex's name of `embedding_type`.")] = (
+        None
+    )
     truncation: Annotated[bool | fields.Word | None, Meta(description="Voyage's name of `truncate`.")] = None
     truncation_side: Annotated[
         fields.Word | None, Meta(description="vLLM's: side on which too long texts are truncated, `left` or `right`.")
     ] = None
     truncation_direction: Annotated[fields.Word | None, Meta(description="TEI's name of `truncation_side`.")] = None
     truncate_prompt_tokens: Annotated[
-        int | None, Meta(description="vLLM's: -1 truncates at the model's maximum length; other values are refused.")
+        int | None, Meta(description="vLLM's: the maximum number of tokens of a text; -1 for the model's own maximum.")
     ] = None
 
     # Unsupported fields of other APIs: refused, unless the value is what Ingrain does anyway.
@@ -115,12 +158,29 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt_template: Annotated[str | None, Meta(description="Fireworks'; refused; use `prompt`.")] = None
 
 
+class AnyModelEmbeddingsRequest(OpenAIEmbeddingsRequest, frozen=True, kw_only=True):
+    """Items to embed, as ``OpenAIEmbeddingsRequest``, where the path names the model or the request need not."""
+
+    model: Annotated[
+        fields.Name | None,
+        Meta(description="Name of a loaded model; not needed if a single one can embed, or INGRAIN_DEFAULT_MODELS is."),
+    ] = None  # type: ignore[assignment]
+    dimensions: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="Number of leading dimensions to keep; 0 for all.")
+    ] = None
+
+
 class OpenAIEmbedding(msgspec.Struct, frozen=True, kw_only=True):
     """One vector."""
 
-    object: Literal["embedding"]
+    object: Annotated[
+        Literal["embedding", "embedding_dict"], Meta(description="`embedding_dict` if it has several types.")
+    ]
     index: int
-    embedding: list[float] | str
+    embedding: Annotated[
+        list[float] | str | dict[str, list[float] | str],
+        Meta(description="The vector; if several types were asked for, the vector of each type."),
+    ]
     tokens: Annotated[int, Meta(description="Number of tokens, if requested.")] | msgspec.UnsetType = msgspec.UNSET
     truncated: (
         Annotated[bool, Meta(description="Whether the text was truncated, if requested.")] | msgspec.UnsetType
@@ -196,3 +256,4 @@ class OpenAIErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Body of every error response of the routes below /v1."""
 
     error: OpenAIErrorDetail
+    detail: Annotated[str, Meta(description="The message again, where clients of Jina and Voyage look for it.")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +23,14 @@ class VectorForm(msgspec.Struct, frozen=True, kw_only=True):
         dimensions: Number of leading dimensions to keep; None to keep all.
         dtype: Number type.
         dimensions_param: Name of the request field for ``dimensions``, for errors.
+        dtype_param: Name of the request field for ``dtype``, for errors.
     """
 
     normalize: bool = True
     dimensions: int | None = None
     dtype: OutputDtype = "float"
     dimensions_param: str = "nDims"
+    dtype_param: str = "outputDtype"
 
 
 def check_form(form: VectorForm, model: LoadedModel) -> NDArray[np.float32] | None:
@@ -48,9 +52,26 @@ def check_form(form: VectorForm, model: LoadedModel) -> NDArray[np.float32] | No
         raise InvalidRequestError(
             f"Model {name!r} was stored without the calibration ranges for {form.dtype} vectors. Delete the model and "
             "load it again to measure them.",
-            param="outputDtype",
+            param=form.dtype_param,
         )
     return model.calibration.ranges(dimensions=form.dimensions, normalize=form.normalize)
+
+
+def dtype_converter(form: VectorForm, dtype: OutputDtype, model: LoadedModel) -> Callable[[Rows], AnyVectors]:
+    """Return what converts finished float vectors, ``float32 [N, D]``, to another number type.
+
+    So that a request can have its vectors in several types, computed once: as ``float`` and then converted.
+
+    Args:
+        form: The form of the float vectors.
+        dtype: Number type.
+        model: The model of the vectors.
+
+    Raises:
+        InvalidRequestError: The model cannot produce vectors of this type.
+    """
+    ranges = check_form(msgspec.structs.replace(form, dtype=dtype), model)
+    return lambda rows: quantize(rows, dtype, ranges)
 
 
 def finish_vectors(rows: Rows, form: VectorForm, ranges: NDArray[np.float32] | None = None) -> AnyVectors:

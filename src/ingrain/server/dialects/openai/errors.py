@@ -1,4 +1,7 @@
-"""OpenAI's error object, with OpenAI's types and codes if it has them for an error."""
+"""OpenAI's error object, with OpenAI's types and codes if it has them for an error.
+
+Clients of Jina and of Voyage, which use OpenAI's path, find the message in ``detail``.
+"""
 
 from __future__ import annotations
 
@@ -24,5 +27,6 @@ def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, o
             "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
             "param": _PARAMS.get(error.param, error.param) if error.param is not None else None,
             "code": _CODES.get(type(error), error.code),
-        }
+        },
+        "detail": error.message,
     }

@@ -16,13 +16,16 @@ from ingrain.preprocess.special_tokens import CutSide
 from ingrain.tasks.vectors import VectorForm
 
 T = TypeVar("T")
+Kind = OutputDtype | Literal["base64"]
+"""A number type of vectors, or float32 numbers in base64."""
 
 _DIMENSIONS = ("dimensions", "output_dimension", "output_dimensions", "output_dimensionality", "truncate_dim", "n_dims")
 _NORMALIZE = ("normalize", "normalized", "normalize_embeddings", "use_activation")
 _INPUT_TYPE = ("input_type", "task", "task_type")
 _TRUNCATE = ("truncate", "truncation")
 _SIDES = ("truncation_side", "truncation_direction")
-_DTYPES = ("output_dtype", "embedding_type", "embedding_types")
+_DTYPES = ("output_dtype", "embedding_type", "embedding_types", "encoding_type")
+_FORMATS = (None, "float", "base64")  # of `encoding_format` in OpenAI's own API
 _NORMS = {2: True, -1: False}  # llama.cpp's numbers: Euclidean norm, no normalization
 
 # Values of truncation fields in lower case: (whether a too long text is truncated, the side that is cut).
@@ -70,17 +73,21 @@ class EmbeddingOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         form: Form of the vectors.
         as_base64: True to write vectors as base64 of their float32 numbers.
+        kinds: The number types of each vector, if there are several; ``base64`` is one of them.
         prompt: Prompt for the texts; None for the model's default prompt.
         truncate: False to refuse too long texts instead of truncating them.
         cut_side: Side on which texts are truncated; None for the source library's side.
+        max_tokens: Maximum tokens of a text, if that is less than the model's; None for the model's.
         cache_group: Group of requests that share cached rows; None to compute all rows.
     """
 
     form: VectorForm
     as_base64: bool
     prompt: PromptChoice | None
+    kinds: tuple[Kind, ...] = ()
     truncate: bool = True
     cut_side: CutSide | None = None
+    max_tokens: int | None = None
     cache_group: int | None = 0
 
 
@@ -94,7 +101,7 @@ def read_options(body: OpenAIEmbeddingsRequest, cache_group: int | None = 0) -> 
     Raises:
         InvalidRequestError: Two fields for one option differ, or a value is not supported.
     """
-    if _others(body) == _NO_OTHERS:  # the common case, and the fast path
+    if _others(body) == _NO_OTHERS and body.encoding_format in _FORMATS:  # the common case, and the fast path
         form = VectorForm(
             normalize=body.normalize is not False,
             dimensions=body.dimensions,
@@ -106,7 +113,8 @@ def read_options(body: OpenAIEmbeddingsRequest, cache_group: int | None = 0) -> 
         return EmbeddingOptions(form=form, as_base64=as_base64, prompt=prompt, cache_group=cache_group)
     _refuse_unsupported(body)
     dimensions_param, dimensions = _agreed(body, _given(body, _DIMENSIONS)) or ("dimensions", None)
-    dtype_param, dtype = _dtype(body)
+    kinds_param, kinds = _kinds(body)
+    dtype = kinds[0] if len(kinds) == 1 else None
     truncate, cut_side = _cut(body)
     input_type_param, input_type = _input_type(body)
     form = VectorForm(
@@ -114,15 +122,18 @@ def read_options(body: OpenAIEmbeddingsRequest, cache_group: int | None = 0) -> 
         dimensions=dimensions,
         dtype=dtype if dtype is not None and dtype != "base64" else "float",
         dimensions_param=dimensions_param,
+        dtype_param=kinds_param,
     )
     if dtype == "base64" and body.encoding_format == "float":
-        raise _differ(body, dtype_param, "encoding_format")
+        raise _differ(body, kinds_param, "encoding_format")
     return EmbeddingOptions(
         form=form,
         as_base64=dtype == "base64" or _as_base64(body, dtype),
         prompt=_prompt(body, input_type_param, input_type),
+        kinds=kinds if len(kinds) > 1 else (),
         truncate=truncate,
         cut_side=cut_side,
+        max_tokens=body.truncate_prompt_tokens if body.truncate_prompt_tokens != -1 else None,
         cache_group=cache_group,
     )
 
@@ -159,21 +170,30 @@ def _normalize(body: OpenAIEmbeddingsRequest) -> bool:
     return agreed is None or agreed[1]
 
 
-def _dtype(body: OpenAIEmbeddingsRequest) -> tuple[str, OutputDtype | Literal["base64"] | None]:
-    given = []
-    for param, value in _given(body, _DTYPES):
-        values = value if isinstance(value, list) else [value]
-        if len(values) != 1:
-            raise InvalidRequestError(f"{param} has {len(values)} types; give one.", param=param)
-        given.append((param, values[0]))
-    return _agreed(body, given) or ("output_dtype", None)
+def _kinds(body: OpenAIEmbeddingsRequest) -> tuple[str, tuple[Kind, ...]]:
+    """Return the number types that are asked for, without repetitions, and the field that names them."""
+    given = _given(body, _DTYPES)
+    if body.encoding_format not in _FORMATS:
+        given.append(("encoding_format", body.encoding_format))
+    lists = []
+    for param, value in given:
+        kinds = tuple(dict.fromkeys(value if isinstance(value, list) else [value]))
+        if not kinds:
+            raise InvalidRequestError(f"{param} has no types; give one at least.", param=param)
+        lists.append((param, kinds))
+    return _agreed(body, lists) or ("output_dtype", ())
 
 
 def _cut(body: OpenAIEmbeddingsRequest) -> tuple[bool, CutSide | None]:
     """Return whether too long texts are truncated, and on which side."""
     cuts = [(param, _lookup(_CUTS, param, value)) for param, value in _given(body, _TRUNCATE)]
     if (limit := body.truncate_prompt_tokens) is not None:
-        cuts.append(("truncate_prompt_tokens", _lookup({-1: (True, None)}, "truncate_prompt_tokens", limit)))
+        if limit != -1 and limit < 1:
+            raise InvalidRequestError(
+                f"truncate_prompt_tokens is {limit}; it must be a number of tokens, or -1 for the model's maximum.",
+                param="truncate_prompt_tokens",
+            )
+        cuts.append(("truncate_prompt_tokens", (True, None)))
     sides = [(param, side) for param, (_, side) in cuts if side is not None]
     sides += [(param, _lookup(_SIDE_VALUES, param, value)) for param, value in _given(body, _SIDES)]
     is_cut, side = _agreed(body, [(param, is_cut) for param, (is_cut, _) in cuts]), _agreed(body, sides)

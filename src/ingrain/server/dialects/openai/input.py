@@ -1,4 +1,4 @@
-"""Reads the ``input`` field of OpenAI's dialect: texts, token ids or images."""
+"""Reads what a request in OpenAI's dialect has to embed: texts, token ids or images, in ``input`` or ``messages``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from ingrain.api.openai import InputObject, Message, MessagePart
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.image_source import is_url
 
@@ -27,6 +28,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         image_places: Index of each image in the request.
         is_list: False if ``input`` is a single item, not a list.
         may_hold_images: True if some of ``texts`` look like images; ``separate_images`` then decides by the model.
+        param: Name of the request field.
     """
 
     texts: Sequence[str] = ()
@@ -36,6 +38,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     image_places: Sequence[int] = ()
     is_list: bool = True
     may_hold_images: bool = False
+    param: str = "input"
 
     def __len__(self) -> int:
         return len(self.text_places) + len(self.image_places)
@@ -68,11 +71,12 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def read_input(given: str | list[str | int | list[int]], modality: Modality | None) -> Input:
+def read_input(given: str | list[str | int | list[int] | InputObject], modality: Modality | None) -> Input:
     """Read the ``input`` field.
 
     Args:
-        given: A text, a list of texts, a list of token ids, or a list of lists of token ids.
+        given: A text, a list of texts, a list of token ids, a list of lists of token ids, or a list of objects and
+            texts.
         modality: Modality of all items; None to recognize images by their form.
 
     Raises:
@@ -84,10 +88,14 @@ def read_input(given: str | list[str | int | list[int]], modality: Modality | No
         kind = type(given[0])
         for index, item in enumerate(given):
             if type(item) is not kind:
+                if {kind, type(item)} == {str, InputObject}:
+                    return _read_objects(given)
                 raise InvalidRequestError(
                     "input mixes several types of items; give only texts, only token ids, or only lists of token ids.",
                     param=f"input[{index}]",
                 )
+        if kind is InputObject:
+            return _read_objects(given)
         if kind is not str:
             rows = [cast("list[int]", given)] if kind is int else cast("list[list[int]]", given)
             if modality == "image":
@@ -99,6 +107,59 @@ def read_input(given: str | list[str | int | list[int]], modality: Modality | No
         return Input(images=items, image_places=places, is_list=is_list)
     may_hold_images = modality is None and any(map(looks_like_image, items))
     return Input(texts=items, text_places=places, is_list=is_list, may_hold_images=may_hold_images)
+
+
+def read_messages(messages: Sequence[Message]) -> Input:
+    """Read the ``messages`` field, which vLLM's clients send for an image or a text.
+
+    Raises:
+        InvalidRequestError: The messages are not a single text or image.
+    """
+    parts = [
+        part
+        for message in messages
+        for part in (
+            [MessagePart(type="text", text=message.content)] if isinstance(message.content, str) else message.content
+        )
+    ]
+    if len(parts) != 1:
+        raise InvalidRequestError(
+            f"messages have {len(parts)} parts; a vector is that of one text or one image. Send each in a request of "
+            "its own, or texts in `input`.",
+            param="messages",
+        )
+    (part,) = parts
+    image = part.image_url if part.image_url is None or isinstance(part.image_url, str) else part.image_url.url
+    value = part.text if part.type == "text" else image
+    if value is None:
+        raise InvalidRequestError(f"The part of the messages is of type {part.type}, but has none.", param="messages")
+    if part.type == "text":
+        return Input(texts=[value], text_places=[0], is_list=False, param="messages")
+    return Input(images=[value], image_places=[0], is_list=False, param="messages")
+
+
+def _read_objects(items: Sequence[str | int | list[int] | InputObject]) -> Input:
+    """Read a list of objects with a text or an image each; a string among them is a text."""
+    texts: dict[int, str] = {}
+    images: dict[int, str] = {}
+    for place, item in enumerate(items):
+        if isinstance(item, str):
+            texts[place] = item
+            continue
+        values = [item.text, item.image, item.url, item.bytes] if isinstance(item, InputObject) else []
+        given = [value for value in values if value is not None]
+        if len(given) != 1 or not isinstance(item, InputObject):
+            raise InvalidRequestError(
+                f"input[{place}] must be a text, or an object with one of the fields text, image, url and bytes.",
+                param=f"input[{place}]",
+            )
+        (texts if item.text is not None else images)[place] = given[0]
+    return Input(
+        texts=list(texts.values()),
+        images=list(images.values()),
+        text_places=list(texts),
+        image_places=list(images),
+    )
 
 
 def looks_like_image(item: str) -> bool:
