@@ -83,3 +83,12 @@ async def test_answers_have_the_fields_that_are_documented(planes):
     assert set(asked.json()) == set(schemas["EmbeddingsAnswer"]["properties"])
     (item,) = (await planes.inference.post("/v1/embeddings", json={**openai, "token_counts": True})).json()["data"]
     assert set(item) == set(schemas["OpenAIEmbedding"]["properties"])
+
+
+def test_a_path_with_a_models_name_has_it_as_a_parameter_beside_those_of_the_query():
+    path = "/openai/deployments/{model}/embeddings"
+    operation = openapi_document(DIALECTS, "inference")["paths"][path]["post"]
+    assert [(one["name"], one["in"]) for one in operation["parameters"]] == [
+        ("model", "path"),
+        ("api-version", "query"),
+    ]

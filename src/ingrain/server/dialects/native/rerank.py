@@ -93,6 +93,7 @@ ROUTES = (
         "Rank documents by their relevance to a query, with a cross-encoder.",
         RerankRequest,
         RerankAnswer,
+        told_by=("name",),
         notes="X-Truncated-Texts is the number of truncated pairs of query and document, if there are any.",
     ),
     inference_route(
@@ -101,6 +102,7 @@ ROUTES = (
         "Score pairs of texts with a cross-encoder.",
         ScoreRequest,
         ScoreAnswer,
+        told_by=("name",),
         notes="X-Truncated-Texts is the number of truncated pairs, if there are any.",
     ),
 )
