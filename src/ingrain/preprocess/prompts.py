@@ -30,12 +30,14 @@ class PromptChoice:
         input_type: Kind of text, used if neither ``text`` nor ``name`` is given: ``query``, ``document`` or a term of
             another API such as ``search_document``, ``retrieval.passage``, ``clustering``.
         input_type_param: Name of the ``input_type`` field in the request, for errors.
+        needs_prompt: False to accept any ``input_type`` for a model without prompts, which treats all texts alike.
     """
 
     text: str | None = None
     name: str | None = None
     input_type: str | None = None
     input_type_param: str = "inputType"
+    needs_prompt: bool = True
 
 
 def prompts_of(config: TextPreprocess) -> dict[str, str]:
@@ -87,6 +89,8 @@ def _prompt_for(choice: PromptChoice, known: dict[str, str], model: str) -> str:
     found = [prompts[name] for name in (folded, *synonyms) if name in prompts]
     if found:
         return next(filter(None, found), "")
+    if not choice.needs_prompt and not any(known.values()):
+        return ""
     names = sorted(known)
     raise InvalidRequestError(
         f"Model {model!r} has no prompt for {choice.input_type_param} {word[:100]!r}. Its prompts are "

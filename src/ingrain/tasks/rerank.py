@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import ModalityError
+from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.pipeline import Pipeline
 from ingrain.pipeline.task import ModelName, Rows
 from ingrain.postprocess.probabilities import activate
@@ -44,6 +45,13 @@ class Ranked(msgspec.Struct, frozen=True):
 
 Ranker = Callable[[Pipeline, ModelName, Pairs, bool], Awaitable[Ranked]]
 """Scores documents. Arguments: pipeline, model, the query with each document, whether to return raw scores."""
+
+
+def can_rerank(model: LoadedModel) -> bool:
+    """Return whether ``rank`` accepts a model."""
+    if ROLE in model.queues:
+        return len(model.manifest.labels) <= 1
+    return MULTI_VECTOR in model.queues
 
 
 async def rank(pipeline: Pipeline, name: ModelName, pairs: Pairs, *, raw: bool = False) -> Ranked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ingrain.server.dialects.cohere.dialect import COHERE
 from ingrain.server.dialects.first_generation import FIRST_GENERATION
 from ingrain.server.dialects.mixedbread import MIXEDBREAD
 from ingrain.server.dialects.native.dialect import NATIVE
@@ -28,5 +29,6 @@ DIALECTS: tuple[Dialect, ...] = (
     VOYAGE,
     NIM,
     MIXEDBREAD,
+    COHERE,
     FIRST_GENERATION,
 )
