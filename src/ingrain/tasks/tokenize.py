@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence, Sized
 from functools import partial
 from typing import TypeVar
 
-from ingrain.errors import ModalityError, TooLargeError
+from ingrain.errors import InvalidRequestError, ModalityError, TextTooLongError, TooLargeError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.pipeline import Pipeline
 from ingrain.pipeline.task import ModelName
+from ingrain.preprocess.special_tokens import CutSide
 from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.text_cleaning import clean_texts
 from ingrain.preprocess.tokenized import PlacedToken
 from ingrain.tasks.texts import Texts, check_texts, choose_prompt
 
@@ -62,6 +64,43 @@ async def decode_ids(pipeline: Pipeline, name: ModelName, ids: Texts, *, skip_sp
     model, tokenizer = await _open(pipeline, name, ids, "token ids")
     work = partial(tokenizer.decode, skip_special_tokens=skip_special_tokens)
     return await _each(pipeline, model, work, ids.token_ids or ())
+
+
+async def shorten_texts(pipeline: Pipeline, name: ModelName, texts: Texts, most: int) -> list[str]:
+    """Return texts of which those with more than ``most`` tokens are cut, on the ``cut_side`` of ``texts``.
+
+    Prompts and special tokens are not counted. A limit that is not below the model's own cuts nothing.
+
+    Raises:
+        TextTooLongError: A text has more tokens, and its ``truncate`` is False.
+        InvalidRequestError: The model's texts are divided into words first, so they cannot be cut.
+        TooLargeError, ModalityError, TokenizerError: As for ``tokenize_texts``.
+    """
+    model, tokenizer = await _open(pipeline, name, texts, "characters")
+    if most >= tokenizer.config.max_tokens:
+        return list(texts.texts)
+    if tokenizer.config.words is not None:
+        raise InvalidRequestError(f"Model {name.name!r} has no limit of tokens besides its own.", param=texts.param)
+    work = partial(_shortened, tokenizer, most, texts.cut_side or tokenizer.cut_side)
+    done = await _each(pipeline, model, work, texts.texts)
+    for index, (_, tokens) in enumerate(done):
+        if tokens > most and not texts.truncate:
+            raise TextTooLongError(
+                f"{texts.name(index)} has {tokens} tokens; the request allows {most}.",
+                param=texts.name(index),
+                facts={"index": texts.place(index), "tokens": tokens, "limit": most},
+            )
+    return [text for text, _ in done]
+
+
+def _shortened(tokenizer: TextPreprocessor, most: int, side: CutSide, text: str) -> tuple[str, int]:
+    """Return a text with at most so many tokens, and how many it had."""
+    placed = tokenizer.place_tokens(text, prompt="", with_special=False)
+    if len(placed) <= most:
+        return text, len(placed)
+    (clean,) = clean_texts([text], tokenizer.config.clean)
+    cut = clean[placed[-most].start :] if side == "left" else clean[: placed[most - 1].stop]
+    return cut, len(placed)
 
 
 async def _open(pipeline: Pipeline, name: ModelName, given: Texts, what: str) -> tuple[LoadedModel, TextPreprocessor]:

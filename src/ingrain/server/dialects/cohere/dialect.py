@@ -10,6 +10,7 @@ from ingrain.server.dialects.cohere.embed import embed_v1, embed_v2
 from ingrain.server.dialects.cohere.errors import error_body, status
 from ingrain.server.dialects.cohere.models import check_api_key, model, models
 from ingrain.server.dialects.cohere.rerank import rerank_v1, rerank_v2
+from ingrain.server.dialects.cohere.tokens import detokenize, tokenize
 from ingrain.server.plane.route import Dialect, Parameter, Route, inference_route
 
 _ERRORS = (400, 404, 413, 422, 429, 503, 504)
@@ -18,6 +19,27 @@ _OF_COHERES_CLIENTS = ("x-fern-sdk-name",)
 _CACHE_NOTES = " With `Cache-Control: no-store` every text is computed, whatever the cache holds."
 _EMBED_NOTES = "X-Truncated-Texts is the number of cut texts, if there are any." + _CACHE_NOTES
 _RERANK_NOTES = "X-Truncated-Texts is the number of cut pairs of query and document, if there are any."
+
+
+_TEXT_MODEL, _RERANKER = "intfloat/e5-small-v2", "cross-encoder/ms-marco-MiniLM-L6-v2"
+_TEXTS: dict[str, object] = {
+    "model": _TEXT_MODEL,
+    "texts": ["The river runs to the sea.", "A quiet stone."],
+    "input_type": "search_document",
+    "embedding_types": ["float", "int8"],
+}
+_RANKED: dict[str, object] = {
+    "model": _RERANKER,
+    "query": "Where does the river run?",
+    "documents": ["The river runs to the sea.", "A quiet stone."],
+    "top_n": 1,
+}
+_EXAMPLES: dict[str, dict[str, object]] = {
+    "embed": _TEXTS,
+    "rerank": _RANKED,
+    "tokenize": {"model": _TEXT_MODEL, "text": "a red apple"},
+    "detokenize": {"model": _TEXT_MODEL, "tokens": [1037, 2417, 6207]},
+}
 
 
 def _post(
@@ -33,6 +55,7 @@ def _post(
         path=path,
         notes=notes,
         errors=_ERRORS,
+        example=_EXAMPLES[name],
         **fields,
     )
 
@@ -86,6 +109,20 @@ ROUTES = (
         types.RerankRequest,
         types.RerankAnswer,
         _RERANK_NOTES,
+    ),
+    _post(
+        "/v1/tokenize",
+        tokenize,
+        "Return the tokens of a text.",
+        types.TokenizeRequest,
+        types.TokenizeAnswer,
+    ),
+    _post(
+        "/v1/detokenize",
+        detokenize,
+        "Return the text of tokens.",
+        types.DetokenizeRequest,
+        types.DetokenizeAnswer,
     ),
     Route(
         name="cohere_check_api_key",

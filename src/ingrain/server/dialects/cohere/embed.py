@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ingrain.errors import InvalidRequestError, ModalityError
@@ -27,6 +28,7 @@ from ingrain.tasks.embed_image import EmbedImages
 from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
 from ingrain.tasks.images import Images
 from ingrain.tasks.texts import Texts
+from ingrain.tasks.tokenize import shorten_texts
 from ingrain.tasks.vectors import VectorForm, dtype_converter
 
 Answering = Work[EmbeddedTexts] | Awaitable[Response]
@@ -64,8 +66,8 @@ def _answering(services: Services, request: Request, body: types.EmbedRequest, k
         dtype_param="embedding_types",
     )
     texts = _texts(body, given, cache_group(services, request)) if given.texts else None
-    if texts is None or given.images or len(dtypes) > 1:
-        return _embed(services, name, given, texts, form, dtypes, kinds, version)
+    if texts is None or given.images or len(dtypes) > 1 or body.max_tokens is not None:
+        return _embed(services, name, given, texts, body.max_tokens, form, dtypes, kinds, version)
 
     def respond(done: EmbeddedTexts) -> Response:
         return _response(given, _written(done.vectors, kinds, {}), done, kinds, version)
@@ -78,12 +80,13 @@ async def _embed(
     name: ModelName,
     given: Inputs,
     texts: Texts | None,
+    max_tokens: int | None,
     form: VectorForm,
     dtypes: set[OutputDtype],
     kinds: Kinds,
     version: str,
 ) -> Response:
-    """Embed images, or embed in several number types, which are made of the float vectors."""
+    """Embed images, or texts of a limited length, or embed in several number types, made of the float vectors."""
     if given.images and (refused := dtypes.intersection(NEEDS_RANGES)):
         raise ModalityError(
             f"{refused.pop()} is not available for images; use float, binary or ubinary.", param="embedding_types"
@@ -92,6 +95,9 @@ async def _embed(
     if len(dtypes) > 1:
         model = await services.pipeline.model(name)
         converters = {dtype: dtype_converter(form, dtype, model) for dtype in dtypes if dtype != "float"}
+    if texts is not None and max_tokens is not None:
+        shortened = await shorten_texts(services.pipeline, name, texts, max_tokens)
+        texts = msgspec.structs.replace(texts, texts=shortened)
     images = Images(images=given.images, param=given.param, places=given.image_places)
     done, image_rows = await embed_both(
         services.pipeline,

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ingrain.errors import InvalidRequestError
 from ingrain.pipeline.task import ModelName
 from ingrain.preprocess.tokenized import lengths_of
@@ -22,6 +24,7 @@ from ingrain.tasks.rerank import can_rerank, rank
 from ingrain.tasks.score import ROLE
 from ingrain.tasks.texts import Texts
 from ingrain.tasks.token_vectors import MULTI_VECTOR
+from ingrain.tasks.tokenize import shorten_texts
 
 _DOCUMENTS_A_UNIT = 100
 _DEFAULT_FIELDS = ("text",)
@@ -48,6 +51,9 @@ async def _rerank(services: Services, request: Request, body: types.RerankReques
         name = default_model(services, ROLE, MULTI_VECTOR, fits=can_rerank)
     query = Texts(texts=[body.query], param="query", is_list=False, cache_group=cache_group(services, request))
     documents = Texts(texts=_texts_of(body.documents, body.rank_fields or _DEFAULT_FIELDS), param="documents")
+    if body.max_tokens_per_doc is not None:
+        shortened = await shorten_texts(services.pipeline, name, documents, body.max_tokens_per_doc)
+        documents = msgspec.structs.replace(documents, texts=shortened)
     done = await rank(services.pipeline, name, Pairs(firsts=query, seconds=documents))
     results: list[dict[str, object]] = [
         {"index": int(place), "relevance_score": done.scores[place]} for place in done.order[: body.top_n]
@@ -83,7 +89,7 @@ def _text_of(document: Mapping[str, Any], fields: Sequence[str], name: str) -> s
     values = [document[field] for field in fields if field in document]
     if not values or not all(isinstance(value, str) for value in values):
         raise InvalidRequestError(
-            f"{name} is a text, or an object in which one of the fields {', '.join(fields)[:200]} is a text.",
+            f"{name} must be a text, or an object with texts in some of these fields: {', '.join(fields)[:200]}.",
             param=name,
         )
     return "\n".join(values)

@@ -203,6 +203,35 @@ class RerankAnswer(msgspec.Struct, frozen=True, kw_only=True):
     meta: ApiMeta
 
 
+class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A text whose tokens are wanted."""
+
+    text: Annotated[str, Meta(min_length=1)]
+    model: _Model
+
+
+class TokenizeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens of a text, without special tokens."""
+
+    tokens: list[int]
+    token_strings: Annotated[list[str], Meta(description="The characters that each token stands for.")]
+    meta: ApiMeta
+
+
+class DetokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Tokens whose text is wanted."""
+
+    tokens: Annotated[list[Annotated[int, Meta(ge=0, le=4294967295)]], Meta(min_length=1)]
+    model: _Model
+
+
+class DetokenizeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The text of tokens."""
+
+    text: str
+    meta: ApiMeta
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model."""
 
