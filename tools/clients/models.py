@@ -41,6 +41,8 @@ def serving_all(folder: Path, **variables: str) -> Iterator[ServerProcess]:
         "INGRAIN_ENGINE": "onnxruntime",
         "INGRAIN_MAX_REQUESTS": str(MAX_REQUESTS),
         "INGRAIN_DEFAULT_MODELS": ",".join(NAMES.values()),
+        # LlamaIndex' integration of Cohere accepts only Cohere's names.
+        "INGRAIN_MODEL_ALIASES": f"embed-english-v3.0={NAMES['dense']}",
         **variables,
     }
     with serve(folder, f"--local-models-dir={models}", f"--models={','.join(names)}", **settings) as server:

@@ -35,7 +35,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def planes(tmp_path_factory):
     """Both planes with a model of each kind, of which those that embed have the width of a real one."""
-    settings = Settings(default_models=tuple(model["name"] for model in MODELS))
+    settings = Settings(
+        default_models=tuple(model["name"] for model in MODELS),
+        model_aliases=("embed-english-v3.0=dense",),  # a name that LlamaIndex has to send
+    )
     export = FakeExport(sample=np.random.default_rng(1).normal(size=(50, WIDTH)).astype(np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("planes.WIDTH", WIDTH)

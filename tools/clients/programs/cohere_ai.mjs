@@ -94,7 +94,7 @@ export async function errors(server) {
 }
 
 export async function retry_on_429(server) {
-  await server.make_busy();
+  await server.makeBusy();
   const answer = await client(server, server.busy_url).embed(asked(server));
   close(answer.embeddings.float, await server.vectors(TEXTS, { inputType: "document" }));
 }

@@ -1,7 +1,6 @@
 # requirements: llama-index-embeddings-cohere==0.9.0 llama-index-postprocessor-cohere-rerank==0.10.0 cohere==5.21.1
 # dialect: Cohere
 # title: llama-index (Cohere)
-# aliases: embed-english-v3.0=dense embed-v4.0=clip
 """LlamaIndex' integrations of Cohere.
 
 The one for embeddings takes only Cohere's names of models, so the server has to know its model under such a name, too
