@@ -246,7 +246,7 @@ MISTAKES = (
     ("rerank", {"query": ""}, 400, "query"),
     ("rerank", {"query": None}, 400, "query"),
     ("rerank", {"top_n": 0}, 400, "top_n"),
-    ("rerank", {"top_k": 1}, 422, "unknown field: parameter 'top_k'"),
+    ("rerank", {"limit": 1}, 422, "unknown field: parameter 'limit'"),
     ("rerank", {"relevant_spans": {"mode": "enabled"}}, 400, "relevant_spans"),
     ("rerank", {"model": "nowhere"}, 404, "nowhere"),
     ("rerank", {"model": "org/model"}, 400, "cannot rerank"),

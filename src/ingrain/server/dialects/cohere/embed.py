@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.server.dialects.cohere import types
 from ingrain.server.dialects.cohere.inputs import Inputs, read_inputs
-from ingrain.server.dialects.cohere.meta import meta_of
+from ingrain.server.dialects.cohere.meta import meta_of, new_id
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated
 from ingrain.server.plane.bodies import decode
@@ -154,7 +153,7 @@ def _response(given: Inputs, embeddings: object, done: EmbeddedTexts | None, kin
     if given.images:
         units["images"] = len(given.images)
     answer = {
-        "id": str(uuid.uuid4()),
+        "id": new_id(),
         "response_type": "embeddings_floats" if kinds is None else "embeddings_by_type",
         "embeddings": embeddings,
         "texts": given.texts if given.param == "texts" else [],

@@ -34,18 +34,19 @@ def read_inputs(body: EmbedRequest) -> Inputs:
     Raises:
         InvalidRequestError: The request has none or several of the fields, or an item is neither a text nor an image.
     """
+    texts, images, inputs = body.texts, body.images, body.inputs
+    if texts is not None and images is None and inputs is None:
+        return Inputs(param="texts", texts=texts, text_places=range(len(texts)))
     given = [param for param in ("texts", "images", "inputs") if getattr(body, param) is not None]
     if len(given) != 1:
         raise InvalidRequestError(
             f"Give one of texts, images and inputs; the request has {' and '.join(given) or 'none'}.",
             param=given[1] if given else "texts",
         )
-    if body.texts is not None:
-        return Inputs(param="texts", texts=body.texts, text_places=range(len(body.texts)))
-    if body.images is not None:
-        return Inputs(param="images", images=body.images, image_places=range(len(body.images)))
-    assert body.inputs is not None
-    return _separated(body.inputs)
+    if images is not None:
+        return Inputs(param="images", images=images, image_places=range(len(images)))
+    assert inputs is not None
+    return _separated(inputs)
 
 
 def _separated(inputs: Sequence[EmbedInput]) -> Inputs:

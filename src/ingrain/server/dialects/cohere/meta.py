@@ -1,8 +1,20 @@
-"""The object ``meta`` of an answer."""
+"""Ids of answers, and their object ``meta``."""
 
 from __future__ import annotations
 
+import itertools
+import uuid
+
 from ingrain.server.plane.answers import Counted
+
+# A UUID of which the process counts the last part; a random one for each answer would take seven times as long.
+_PROCESS = str(uuid.uuid4())[:24]
+_numbers = itertools.count(1)
+
+
+def new_id() -> str:
+    """Return an id for an answer."""
+    return f"{_PROCESS}{next(_numbers):012x}"
 
 
 def meta_of(version: str, units: dict[str, int], texts: Counted | None) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from ingrain.errors import InvalidRequestError
 from ingrain.pipeline.task import ModelName
 from ingrain.preprocess.tokenized import lengths_of
 from ingrain.server.dialects.cohere import types
-from ingrain.server.dialects.cohere.meta import meta_of
+from ingrain.server.dialects.cohere.meta import meta_of, new_id
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, mark_truncated
 from ingrain.server.plane.bodies import decode
@@ -64,7 +63,7 @@ async def _rerank(services: Services, request: Request, body: types.RerankReques
             result["document"] = {"text": document} if isinstance(document, str) else document
     units = {"search_units": -(-len(body.documents) // _DOCUMENTS_A_UNIT)}
     answer: dict[str, object] = {
-        "id": str(uuid.uuid4()),
+        "id": new_id(),
         "results": results,
         "model": name.name,
         "usage": {"total_tokens": sum(lengths_of(done.items))},
