@@ -274,6 +274,8 @@ async def test_only_version_1_has_a_default_model(planes):
     assert several.status_code == 400
     assert "clip, org/model" in several.json()["message"]
     assert (await planes.inference.post("/v2/rerank", json={"query": "a", "documents": ["b"]})).status_code == 400
+    only = await ask(planes, "/v1/embed", images=[picture(1)])  # one model takes images
+    assert np.shape(only.json()["embeddings"]) == (1, WIDTH)
 
 
 async def test_bodies_that_are_no_json_are_refused_in_coheres_words(planes):

@@ -55,7 +55,7 @@ def _answering(services: Services, request: Request, body: types.EmbedRequest, k
     if body.model is not None:
         name = ModelName(name=body.model)
     else:
-        name = default_model(services, "text_encoder", "image_encoder")
+        name = default_model(services, "image_encoder" if given.images else "text_encoder")
     # base64 is written of the float vectors.
     dtypes: set[OutputDtype] = {"float" if kind == "base64" else kind for kind in kinds or ("float",)}
     form = VectorForm(
