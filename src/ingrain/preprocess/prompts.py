@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.manifest import TextPreprocess
@@ -83,12 +84,8 @@ def _prompt_for(choice: PromptChoice, known: dict[str, str], model: str) -> str:
     assert word is not None
     if word in known or word.lower() in _ALWAYS_THERE:
         return known[word if word in known else word.lower()]
-    folded = _fold(word)
-    prompts = {_fold(name): prompt for name, prompt in known.items()}
-    synonyms = next((group for group in _SYNONYMS if folded in group), ())
-    found = [prompts[name] for name in (folded, *synonyms) if name in prompts]
-    if found:
-        return next(filter(None, found), "")
+    if found := _names_for(word, tuple(known)):
+        return next(filter(None, (known[name] for name in found)), "")
     if not choice.needs_prompt and not any(known.values()):
         return ""
     names = sorted(known)
@@ -99,6 +96,15 @@ def _prompt_for(choice: PromptChoice, known: dict[str, str], model: str) -> str:
         param=choice.input_type_param,
         facts={"promptNames": names},
     )
+
+
+@lru_cache(maxsize=1024)
+def _names_for(word: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of a model's names of prompts that mean the same as an input type, the most similar one first."""
+    folded = _fold(word)
+    names = {_fold(name): name for name in known}
+    synonyms = next((group for group in _SYNONYMS if folded in group), ())
+    return tuple(names[name] for name in (folded, *synonyms) if name in names)
 
 
 def _fold(name: str) -> str:

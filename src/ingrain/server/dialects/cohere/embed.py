@@ -13,10 +13,10 @@ from ingrain.pipeline.task import ModelName
 from ingrain.postprocess.quantize import NEEDS_RANGES, AnyVectors, OutputDtype
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.server.dialects.cohere import types
+from ingrain.server.dialects.cohere.answer import answer_with_meta, new_id
 from ingrain.server.dialects.cohere.inputs import Inputs, read_inputs
-from ingrain.server.dialects.cohere.meta import meta_of, new_id
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated
+from ingrain.server.plane.answers import base64_rows
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.default_model import default_model
@@ -29,6 +29,11 @@ from ingrain.tasks.images import Images
 from ingrain.tasks.texts import Texts
 from ingrain.tasks.tokenize import shorten_texts
 from ingrain.tasks.vectors import VectorForm, dtype_converter
+
+_PROMPTS = {
+    kind: PromptChoice(input_type=kind, input_type_param="input_type", needs_prompt=False)
+    for kind in ("search_document", "search_query", "classification", "clustering")
+}
 
 Answering = Work[EmbeddedTexts] | Awaitable[Response]
 Kinds = Sequence[types.EmbeddingType] | None
@@ -121,7 +126,7 @@ def _texts(body: types.EmbedRequest, given: Inputs, group: int | None) -> Texts:
         if given.param == "texts":
             raise InvalidRequestError("input_type is 'image', but the request has texts.", param="input_type")
     elif body.input_type is not None:
-        prompt = PromptChoice(input_type=body.input_type, input_type_param="input_type", needs_prompt=False)
+        prompt = _PROMPTS[body.input_type]
     return Texts(
         texts=given.texts,
         prompt=prompt,
@@ -152,11 +157,10 @@ def _response(given: Inputs, embeddings: object, done: EmbeddedTexts | None, kin
         units["input_tokens"] = done.tokens
     if given.images:
         units["images"] = len(given.images)
-    answer = {
+    answer: dict[str, object] = {
         "id": new_id(),
         "response_type": "embeddings_floats" if kinds is None else "embeddings_by_type",
         "embeddings": embeddings,
         "texts": given.texts if given.param == "texts" else [],
-        "meta": meta_of(version, units, done),
     }
-    return mark_truncated(array_answer(answer), done)
+    return answer_with_meta(answer, version, units, done)

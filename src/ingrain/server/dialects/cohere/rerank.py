@@ -11,9 +11,8 @@ from ingrain.errors import InvalidRequestError
 from ingrain.pipeline.task import ModelName
 from ingrain.preprocess.tokenized import lengths_of
 from ingrain.server.dialects.cohere import types
-from ingrain.server.dialects.cohere.meta import meta_of, new_id
+from ingrain.server.dialects.cohere.answer import answer_with_meta, new_id
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import array_answer, mark_truncated
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.default_model import default_model
@@ -67,9 +66,8 @@ async def _rerank(services: Services, request: Request, body: types.RerankReques
         "results": results,
         "model": name.name,
         "usage": {"total_tokens": sum(lengths_of(done.items))},
-        "meta": meta_of(version, units, done),
     }
-    return mark_truncated(array_answer(answer), done)
+    return answer_with_meta(answer, version, units, done)
 
 
 def _texts_of(documents: Sequence[str | Mapping[str, Any]], fields: Sequence[str]) -> list[str]:
