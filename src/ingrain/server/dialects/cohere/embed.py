@@ -44,18 +44,20 @@ Converters = dict[str, Callable[[Any], AnyVectors]]
 
 def embed_v1(services: Services, request: Request) -> Answering:
     """Embed in version 1, where a request need not name a model."""
-    body = decode(request.body, types.EmbedRequest)
+    body = decode(request.body, types.CohereEmbedRequest)
     kinds = list(dict.fromkeys(body.embedding_types)) if body.embedding_types else None
     return _answering(services, request, body, kinds, "1")
 
 
 def embed_v2(services: Services, request: Request) -> Answering:
     """Embed in version 2."""
-    body = decode(request.body, types.EmbedV2Request)
+    body = decode(request.body, types.CohereEmbedV2Request)
     return _answering(services, request, body, list(dict.fromkeys(body.embedding_types or ["float"])), "2")
 
 
-def _answering(services: Services, request: Request, body: types.EmbedRequest, kinds: Kinds, version: str) -> Answering:
+def _answering(
+    services: Services, request: Request, body: types.CohereEmbedRequest, kinds: Kinds, version: str
+) -> Answering:
     given = read_inputs(body)
     if body.model is not None:
         name = ModelName(name=body.model)
@@ -120,7 +122,7 @@ async def _embed(
     return _response(given, _written(rows, kinds, converters), done, kinds, version)
 
 
-def _texts(body: types.EmbedRequest, given: Inputs, group: int | None) -> Texts:
+def _texts(body: types.CohereEmbedRequest, given: Inputs, group: int | None) -> Texts:
     prompt = None
     if body.input_type == "image":
         if given.param == "texts":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ingrain.errors import InvalidRequestError
-from ingrain.server.dialects.cohere.types import EmbedInput, EmbedRequest
+from ingrain.server.dialects.cohere.types import CohereEmbedInput, CohereEmbedRequest
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +28,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     image_places: Sequence[int] = ()
 
 
-def read_inputs(body: EmbedRequest) -> Inputs:
+def read_inputs(body: CohereEmbedRequest) -> Inputs:
     """Read the items of a request.
 
     Raises:
@@ -49,7 +49,7 @@ def read_inputs(body: EmbedRequest) -> Inputs:
     return _separated(inputs)
 
 
-def _separated(inputs: Sequence[EmbedInput]) -> Inputs:
+def _separated(inputs: Sequence[CohereEmbedInput]) -> Inputs:
     texts: dict[int, str] = {}
     images: dict[int, str] = {}
     for place, item in enumerate(inputs):

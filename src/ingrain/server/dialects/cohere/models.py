@@ -20,7 +20,7 @@ async def models(services: Services, request: Request) -> Response:
     wanted = request.query.get("endpoint")
     if wanted:
         found = [model for model in found if wanted in model.endpoints]
-    return struct_answer(types.ModelsAnswer(models=found))
+    return struct_answer(types.CohereModelsAnswer(models=found))
 
 
 async def model(services: Services, request: Request) -> Response:
@@ -37,17 +37,17 @@ async def model(services: Services, request: Request) -> Response:
 async def check_api_key(services: Services, request: Request) -> Response:
     """Say that the key is valid; the endpoint has refused any other."""
     del services, request
-    return struct_answer(types.CheckApiKeyAnswer(valid=True, organization_id=None, owner_id=None))
+    return struct_answer(types.CohereCheckApiKeyAnswer(valid=True, organization_id=None, owner_id=None))
 
 
-def _described(name: str, model: LoadedModel) -> types.Model:
+def _described(name: str, model: LoadedModel) -> types.CohereModel:
     endpoints: list[Literal["embed", "rerank"]] = []
     if "text_encoder" in model.queues or "image_encoder" in model.queues:
         endpoints.append("embed")
     if can_rerank(model):
         endpoints.append("rerank")
     text = model.manifest.text
-    return types.Model(
+    return types.CohereModel(
         name=name,
         endpoints=endpoints,
         default_endpoints=[],

@@ -30,15 +30,15 @@ _DEFAULT_FIELDS = ("text",)
 
 async def rerank_v1(services: Services, request: Request) -> Response:
     """Rank in version 1, where a request need not name a model."""
-    return await _rerank(services, request, decode(request.body, types.RerankRequest), "1")
+    return await _rerank(services, request, decode(request.body, types.CohereRerankRequest), "1")
 
 
 async def rerank_v2(services: Services, request: Request) -> Response:
     """Rank in version 2."""
-    return await _rerank(services, request, decode(request.body, types.RerankV2Request), "2")
+    return await _rerank(services, request, decode(request.body, types.CohereRerankV2Request), "2")
 
 
-async def _rerank(services: Services, request: Request, body: types.RerankRequest, version: str) -> Response:
+async def _rerank(services: Services, request: Request, body: types.CohereRerankRequest, version: str) -> Response:
     if body.relevant_spans is not None and body.relevant_spans.mode != "disabled":
         raise InvalidRequestError(
             "relevant_spans are not available here; set the mode 'disabled'.", param="relevant_spans"

@@ -18,30 +18,30 @@ _Positive = Annotated[int, Meta(ge=1)] | None
 _Unused = Meta(description="Not used.")
 
 
-class ImageUrl(msgspec.Struct, frozen=True, kw_only=True):
+class CohereImageUrl(msgspec.Struct, frozen=True, kw_only=True):
     """Where an image is."""
 
     url: Annotated[str, Meta(description="Data URI, http(s) URL or base64 of an image.")]
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True):
+class CohereContent(msgspec.Struct, frozen=True, kw_only=True):
     """A text or an image."""
 
     type: Literal["text", "image_url"]
     text: str | None = None
-    image_url: ImageUrl | None = None
+    image_url: CohereImageUrl | None = None
 
 
-class EmbedInput(msgspec.Struct, frozen=True, kw_only=True):
+class CohereEmbedInput(msgspec.Struct, frozen=True, kw_only=True):
     """What gets one vector."""
 
     content: Annotated[
-        list[Content],
+        list[CohereContent],
         Meta(min_length=1, description="One text or one image; several, which would share a vector, are refused."),
     ]
 
 
-class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CohereEmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be embedded: one of `texts`, `images` and `inputs`."""
 
     model: _OptionalModel = None
@@ -51,7 +51,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Meta(description="Data URIs, http(s) URLs or base64 of images."),
     ] = None
     inputs: Annotated[
-        Annotated[list[EmbedInput], Meta(min_length=1)] | None, Meta(description="Texts and images together.")
+        Annotated[list[CohereEmbedInput], Meta(min_length=1)] | None, Meta(description="Texts and images together.")
     ] = None
     input_type: Annotated[
         Literal["search_document", "search_query", "classification", "clustering", "image"] | None,
@@ -80,19 +80,19 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     priority: Annotated[int | None, _Unused] = None
 
 
-class EmbedV2Request(EmbedRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CohereEmbedV2Request(CohereEmbedRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be embedded: one of `texts`, `images` and `inputs`."""
 
     model: _Model
 
 
-class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):
+class CohereApiVersion(msgspec.Struct, frozen=True, kw_only=True):
     """Version of the API."""
 
     version: str
 
 
-class BilledUnits(msgspec.Struct, frozen=True, kw_only=True):
+class CohereBilledUnits(msgspec.Struct, frozen=True, kw_only=True):
     """What Cohere would bill."""
 
     input_tokens: Annotated[int, Meta(description="Tokens of the texts.")] | UnsetType = UNSET
@@ -100,15 +100,15 @@ class BilledUnits(msgspec.Struct, frozen=True, kw_only=True):
     search_units: Annotated[int, Meta(description="One for each hundred documents.")] | UnsetType = UNSET
 
 
-class ApiMeta(msgspec.Struct, frozen=True, kw_only=True):
+class CohereApiMeta(msgspec.Struct, frozen=True, kw_only=True):
     """About the answer."""
 
-    api_version: ApiVersion
-    billed_units: BilledUnits | UnsetType = UNSET
+    api_version: CohereApiVersion
+    billed_units: CohereBilledUnits | UnsetType = UNSET
     warnings: Annotated[list[str], Meta(description="Says how many texts were cut, if any.")] | UnsetType = UNSET
 
 
-class EmbeddingsByType(msgspec.Struct, frozen=True, kw_only=True, rename={"float_": "float"}):
+class CohereEmbeddingsByType(msgspec.Struct, frozen=True, kw_only=True, rename={"float_": "float"}):
     """The vectors in each requested number type."""
 
     float_: list[list[float]] | UnsetType = UNSET
@@ -119,33 +119,33 @@ class EmbeddingsByType(msgspec.Struct, frozen=True, kw_only=True, rename={"float
     base64: list[str] | UnsetType = UNSET
 
 
-class EmbedV2Answer(msgspec.Struct, frozen=True, kw_only=True):
+class CohereEmbedV2Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors in the order of the request."""
 
     id: str
     response_type: Literal["embeddings_by_type"]
-    embeddings: EmbeddingsByType
+    embeddings: CohereEmbeddingsByType
     texts: Annotated[list[str], Meta(description="`texts` of the request.")]
-    meta: ApiMeta
+    meta: CohereApiMeta
 
 
-class EmbedV1Answer(msgspec.Struct, frozen=True, kw_only=True):
+class CohereEmbedV1Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors in the order of the request: plain lists, unless it names `embedding_types`."""
 
     id: str
     response_type: Literal["embeddings_floats", "embeddings_by_type"]
-    embeddings: list[list[float]] | EmbeddingsByType
+    embeddings: list[list[float]] | CohereEmbeddingsByType
     texts: Annotated[list[str], Meta(description="`texts` of the request.")]
-    meta: ApiMeta
+    meta: CohereApiMeta
 
 
-class RelevantSpans(msgspec.Struct, frozen=True, kw_only=True):
+class CohereRelevantSpans(msgspec.Struct, frozen=True, kw_only=True):
     """Which parts of a document to return; only `disabled` is possible."""
 
     mode: str
 
 
-class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CohereRerankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Documents to rank by their relevance to a query."""
 
     model: _OptionalModel = None
@@ -168,18 +168,20 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_chunks_per_doc: Annotated[
         _Positive, Meta(description="Not used: a document is one chunk, and is cut if it is too long.")
     ] = None
-    relevant_spans: Annotated[RelevantSpans | None, Meta(description="Refused, unless its mode is `disabled`.")] = None
+    relevant_spans: Annotated[
+        CohereRelevantSpans | None, Meta(description="Refused, unless its mode is `disabled`.")
+    ] = None
     priority: Annotated[int | None, _Unused] = None
     user: Annotated[str | None, _Unused] = None
 
 
-class RerankV2Request(RerankRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CohereRerankV2Request(CohereRerankRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Documents to rank by their relevance to a query."""
 
     model: _Model
 
 
-class RankedDocument(msgspec.Struct, frozen=True, kw_only=True):
+class CohereRankedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One document's place in the request and its score."""
 
     index: int
@@ -187,52 +189,52 @@ class RankedDocument(msgspec.Struct, frozen=True, kw_only=True):
     document: Annotated[dict[str, Any], Meta(description="The document, if requested.")] | UnsetType = UNSET
 
 
-class RerankUsage(msgspec.Struct, frozen=True, kw_only=True):
+class CohereRerankUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of all pairs of query and document."""
 
     total_tokens: int
 
 
-class RerankAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CohereRerankAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Documents by falling score; ``model`` and ``usage`` are for clients of Jina and vLLM, which use the same path."""
 
     id: str
-    results: list[RankedDocument]
+    results: list[CohereRankedDocument]
     model: str
-    usage: RerankUsage
-    meta: ApiMeta
+    usage: CohereRerankUsage
+    meta: CohereApiMeta
 
 
-class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CohereTokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A text whose tokens are wanted."""
 
     text: Annotated[str, Meta(min_length=1)]
     model: _Model
 
 
-class TokenizeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CohereTokenizeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The tokens of a text, without special tokens."""
 
     tokens: list[int]
     token_strings: Annotated[list[str], Meta(description="The characters that each token stands for.")]
-    meta: ApiMeta
+    meta: CohereApiMeta
 
 
-class DetokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CohereDetokenizeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tokens whose text is wanted."""
 
     tokens: Annotated[list[Annotated[int, Meta(ge=0, le=4294967295)]], Meta(min_length=1)]
     model: _Model
 
 
-class DetokenizeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CohereDetokenizeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The text of tokens."""
 
     text: str
-    meta: ApiMeta
+    meta: CohereApiMeta
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+class CohereModel(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model."""
 
     name: str
@@ -245,13 +247,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     context_length: Annotated[int | None, Meta(description="Maximum tokens of a text; null if it takes no text.")]
 
 
-class ModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CohereModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The loaded models, on one page."""
 
-    models: list[Model]
+    models: list[CohereModel]
 
 
-class CheckApiKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CohereCheckApiKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The key is valid; a wrong one gets status 401."""
 
     valid: Literal[True]
