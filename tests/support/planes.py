@@ -34,6 +34,7 @@ from ingrain.repository.manifest import (
     Calibration,
     CenterCrop,
     Graph,
+    Head,
     ImagePreprocess,
     Manifest,
     Resize,
@@ -68,6 +69,10 @@ IMAGE = ImagePreprocess(
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
 )
+HEADS = (
+    Head("sparse_encoder", (Tensor("values", "FP32", (-1, -1)), Tensor("indices", "INT32", (-1, -1)))),
+    Head("multi_vector_encoder", (Tensor("token_embeddings", "FP32", (-1, -1, WIDTH)),), skipped_tokens=1),
+)
 POISON_ID = WORDS.index("poison")
 NAN_ID = WORDS.index("broken")
 
@@ -95,7 +100,8 @@ TEXT = TextPreprocess(max_tokens=MAX_TOKENS)
 def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample: np.ndarray | None = None) -> None:
     """Write what an export leaves; the fake engine never reads the graphs.
 
-    A sentence-transformers model takes text, an OpenCLIP one text and images, a timm one classifies images, or embeds
+    A sentence-transformers model takes text (one called bge-m3 has three outputs), an OpenCLIP one text and images, a
+    timm one classifies images, or embeds
     them where that is its task. With the task ``rerank`` or ``classify``, a sentence-transformers model scores texts
     and pairs: with one logit, or with ``LABELS``. ``sample`` are the vectors of a calibration sample.
     """
@@ -108,6 +114,8 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
     labels = LABELS if task != "rerank" else ("LABEL_0",)
     roles = {"sentence_transformers": [text_role], "open_clip": ["text_encoder", "image_encoder"], "timm": [timm]}
     graphs = tuple(_stage_graph(folder, key, role, labels) for role in roles[ref.library])
+    if ref.name.endswith("bge-m3"):
+        graphs = (msgspec.structs.replace(graphs[0], heads=HEADS),)
     of_scores = Scoring(activation="sigmoid" if task == "rerank" else "identity")
     (folder / "model").mkdir()
     takes_text, takes_images = ref.library != "timm", ref.library != "sentence_transformers"
@@ -125,7 +133,7 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
         created_at="2026-11-22T00:00:00Z",
         versions={},
         embedding_size=WIDTH,
-        has_token_dimensions=graphs[0].role == "sparse_encoder",
+        has_token_dimensions="sparse_encoder" in graphs[0].roles,
         graphs=graphs,
         text=text if takes_text else None,
         image=IMAGE if takes_images else None,
