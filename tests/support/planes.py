@@ -101,9 +101,9 @@ def stage_model(folder: Path, ref: ModelRef, text: TextPreprocess = TEXT, sample
     """Write what an export leaves; the fake engine never reads the graphs.
 
     A sentence-transformers model takes text (one called bge-m3 has three outputs), an OpenCLIP one text and images, a
-    timm one classifies images, or embeds
-    them where that is its task. With the task ``rerank`` or ``classify``, a sentence-transformers model scores texts
-    and pairs: with one logit, or with ``LABELS``. ``sample`` are the vectors of a calibration sample.
+    timm one classifies images, or embeds them where that is its task. With the task ``rerank`` or ``classify``, a
+    sentence-transformers model scores texts and pairs: with one logit, or with ``LABELS``. ``sample`` are the vectors
+    of a calibration sample.
     """
     key = model_key(ref.name, ref.library, ref.pretrained)
     timm: Role = "image_encoder" if ref.task == "embed" else "classifier"
