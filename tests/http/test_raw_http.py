@@ -15,7 +15,7 @@ for _route in ROUTES:
     _path = _route.path.replace("{model}", "org/model")
     PATHS.setdefault((_route.plane, _path), set()).add(_route.method)
 for _plane, _path in itertools.product(("inference", "model"), ("/", "/docs", "/openapi.json")):
-    PATHS[_plane, _path] = {"GET"}
+    PATHS.setdefault((_plane, _path), set()).add("GET")
 GETS = [(plane, path) for (plane, path), methods in PATHS.items() if "GET" in methods]
 METHODS = ("GET", "POST", "DELETE", "PUT", "PATCH", "TRACE")
 GOOD = json.dumps({"name": "org/model", "text": "red"}).encode()
@@ -39,7 +39,8 @@ def allowed(plane: str, path: str) -> set[str]:
 )
 def test_a_method_that_a_route_lacks_is_405_and_tells_the_others(ports, plane, path, method):
     reply = ask(ports[plane], request(method, path))
-    assert (reply.status, reply.error["code"]) == (405, "method_not_allowed")
+    assert reply.status == 405
+    assert "does not take" in reply.body.decode()  # in the words of the path's dialect
     assert set(reply.headers["allow"].split(", ")) == allowed(plane, path)
 
 
@@ -58,7 +59,7 @@ def test_head_and_a_slash_at_the_end_answer_as_get_does(ports, plane, path):
     assert plain.status < 500
     head = ask(ports[plane], request("HEAD", path))
     assert (head.status, head.body) == (plain.status, b"")
-    assert int(head.headers["content-length"]) > 0
+    assert (int(head.headers["content-length"]) > 0) == bool(plain.body)
     if path != "/":
         assert ask(ports[plane], request("GET", f"{path}/")).status == plain.status
 

@@ -22,6 +22,7 @@ DIALECTS: tuple[Dialect, ...] = (
     OPENAI,
     TEI,
     OLLAMA,
+    COHERE,
     AZURE,
     LM_STUDIO,
     INFINITY,
@@ -29,6 +30,5 @@ DIALECTS: tuple[Dialect, ...] = (
     VOYAGE,
     NIM,
     MIXEDBREAD,
-    COHERE,
     FIRST_GENERATION,
 )
