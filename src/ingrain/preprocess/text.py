@@ -329,13 +329,8 @@ class TextPreprocessor:
     def place_tokens(self, text: str, *, prompt: str | None = None, with_special: bool = True) -> list[PlacedToken]:
         """Return all tokens of a text, however long it is, with their places in the cleaned text.
 
-        Args:
-            text: The text.
-            prompt: As in ``encode``.
-            with_special: False to leave out the special tokens around the text.
-
-        Raises:
-            TokenizerError: The tokenizer failed on the text.
+        ``prompt`` is as in ``encode``; ``with_special`` is False to leave out the special tokens around the text.
+        Raises TokenizerError if the tokenizer fails.
         """
         try:
             return self._place_tokens((self.default_prompt if prompt is None else prompt) + text, with_special)
