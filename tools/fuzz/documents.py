@@ -71,7 +71,7 @@ def _know_the_models(document: dict[str, Any]) -> None:
     """Have most requests name a model that there is; otherwise nearly all would end at that."""
     names = {"enum": [*LIBRARIES, "fuzz-absent"]}
     for title, schema in document["components"]["schemas"].items():
-        if title == "PullRequest":  # its answer begins before it is known whether there is such a model
+        if title == "OllamaPullRequest":  # its answer begins before it is known whether there is such a model
             continue
         for field in ("name", "model"):
             if schema.get("title", "").endswith("Request") and field in schema.get("properties", {}):

@@ -340,6 +340,20 @@ async def test_pulling_a_stored_model_needs_no_library(planes):
     assert planes.export.runs[-1].revision == "v2"
 
 
+async def test_an_alias_is_listed_pulled_and_answered(tmp_path):
+    """So that a tool works that knows no names but Ollama's."""
+    settings = Settings(model_aliases=("all-minilm=org/model", "nomic-embed-text:v1.5=org/other"))
+    async with running_planes(tmp_path, settings) as planes:
+        for name in ("all-minilm", "nomic-embed-text:v1.5"):
+            assert lines(await planes.model.post("/api/pull", json={"model": name}))[-1] == {"status": "success"}
+        assert [run.name for run in planes.export.runs] == ["org/model", "org/other"]
+        tags = (await planes.inference.get("/api/tags")).json()["models"]
+        names = [model["name"] for model in tags]
+        assert names == ["org/model:latest", "org/other:latest", "all-minilm:latest", "nomic-embed-text:v1.5"]
+        for name in ("all-minilm", "all-minilm:latest", "nomic-embed-text:v1.5"):
+            assert (await embed(planes, "red", model=name))["model"] == name
+
+
 async def test_delete_removes_a_model(planes):
     answer = await planes.model.request("DELETE", "/api/delete", json={"model": "org/model:latest"})
     assert (answer.status_code, answer.json()) == (200, {"status": "success"})

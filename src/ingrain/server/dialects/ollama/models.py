@@ -15,7 +15,7 @@ from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.dialects.ollama import types
 from ingrain.server.dialects.ollama.errors import message_of
-from ingrain.server.dialects.ollama.names import given_name, model_named, model_to_load, split, tagged
+from ingrain.server.dialects.ollama.names import given_name, listed, model_named, model_to_load, split, tagged
 from ingrain.server.http.message import Request, Response, StreamedResponse
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
@@ -42,16 +42,18 @@ _encoder = msgspec.json.Encoder()
 
 async def _tags(services: Services, request: Request) -> Response:
     del request
-    return struct_answer(types.OllamaTagsAnswer([_listed(one) for one in services.registry.loaded()]))
+    return struct_answer(types.OllamaTagsAnswer([_listed(*one) for one in listed(services)]))
 
 
 async def _ps(services: Services, request: Request) -> Response:
     del request
     models = [
         types.OllamaRunningModel(
-            **msgspec.structs.asdict(_listed(one)), expires_at=_NEVER, context_length=_context_length(one.manifest)
+            **msgspec.structs.asdict(_listed(name, model)),
+            expires_at=_NEVER,
+            context_length=_context_length(model.manifest),
         )
-        for one in services.registry.loaded()
+        for name, model in listed(services)
     ]
     return struct_answer(types.OllamaPsAnswer(models))
 
@@ -131,8 +133,8 @@ async def _delete(services: ModelServices, request: Request) -> Response:
     return struct_answer(types.OllamaProgressAnswer(status="success"))
 
 
-def _listed(model: LoadedModel) -> types.OllamaListedModel:
-    manifest, name = model.manifest, tagged(model.manifest)
+def _listed(name: str, model: LoadedModel) -> types.OllamaListedModel:
+    manifest = model.manifest
     files = [*manifest.files, *(file for graph in manifest.graphs for file in graph.files)]
     return types.OllamaListedModel(
         name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingrain.errors import InvalidRequestError
 from ingrain.libraries import LIBRARIES
+from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
@@ -21,6 +22,17 @@ _HUBS = ("hf.co/", "huggingface.co/")
 def tagged(manifest: Manifest) -> str:
     """Return a model's name with its tag, as it is listed."""
     return f"{manifest.name}:{_tag_of(manifest)}"
+
+
+def listed(services: Services) -> list[tuple[str, LoadedModel]]:
+    """Return the loaded models by their names with tags, and by their aliases."""
+    models = [(tagged(model.manifest), model) for model in services.registry.loaded()]
+    names = {name for name, _ in models}
+    for alias, model in services.registry.loaded_by_alias().items():
+        name = ":".join(split(alias))
+        if name not in names:
+            models.append((name, model))
+    return models
 
 
 def split(given: str) -> tuple[str, str]:
@@ -59,8 +71,12 @@ def given_name(body: OllamaShowRequest | OllamaPullRequest | OllamaDeleteRequest
 
 
 async def model_to_load(services: ModelServices, given: str, library: Library | None) -> ModelRef:
-    """Return the reference of a model to load: one of the repository, else one of the hub."""
+    """Return the reference of a model to load, which an alias may name: one of the repository, else one of the hub."""
     name, tag = split(given)
+    for alias in (given, name):
+        if alias in services.registry.aliases:
+            name, tag = split(services.registry.aliases[alias])
+            break
     stored = [
         one
         for one in await services.registry.repository_statuses()
