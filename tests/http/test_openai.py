@@ -131,7 +131,7 @@ async def test_a_full_queue_is_a_rate_limit_error_and_the_client_tries_again_by_
     texts = [f"w{number}" for number in range(30)]
     async with running_planes(tmp_path, Settings(max_queue_tokens=20)) as planes:
         await planes.load()
-        planes.engine.latency_s = 0.05
+        planes.engine.latency_s = 0.25
         async with openai.AsyncOpenAI(base_url=planes.openai_url, api_key="any", max_retries=0) as client:
             calls = [client.embeddings.create(model=MODEL, input=text) for text in texts]
             refused = [e for e in await asyncio.gather(*calls, return_exceptions=True) if isinstance(e, Exception)]

@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
                 connection.request(self.command, self.path, body or None, headers)
                 answer = connection.getresponse()
                 content = answer.read()
-                if not held or answer.status == 429:
+                if not held or answer.status in (429, 503):
                     break
             self._answer(answer.status, answer.getheaders(), content)
         finally:

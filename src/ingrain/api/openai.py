@@ -12,7 +12,7 @@ from ingrain.vocabulary import Library, Output, Task
 
 TokenEncoding = Literal["cl100k_base", "own", "refuse"]
 
-_Dimensions = Annotated[int, Meta(ge=1)] | None
+Dimensions = Annotated[int, Meta(ge=1)] | None
 _Kind = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
 
 
@@ -66,7 +66,7 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
             "and lists, are Mixedbread's name of `output_dtype`."
         ),
     ] = None
-    dimensions: Annotated[_Dimensions, Meta(description="Number of leading dimensions to keep; all if not given.")] = (
+    dimensions: Annotated[Dimensions, Meta(description="Number of leading dimensions to keep; all if not given.")] = (
         None
     )
     user: Annotated[str | None, Meta(description="Not used.")] = None
@@ -114,11 +114,11 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     task: Annotated[fields.Word | None, Meta(description="Jina's name of `input_type`.")] = None
     task_type: Annotated[fields.Word | None, Meta(description="Google's and Nomic's name of `input_type`.")] = None
-    output_dimension: Annotated[_Dimensions, Meta(description="Voyage's name of `dimensions`.")] = None
-    output_dimensions: Annotated[_Dimensions, Meta(description="Another name of `dimensions`.")] = None
-    output_dimensionality: Annotated[_Dimensions, Meta(description="Google's name of `dimensions`.")] = None
-    truncate_dim: Annotated[_Dimensions, Meta(description="The source library's name of `dimensions`.")] = None
-    n_dims: Annotated[_Dimensions, Meta(description="Name of `dimensions` in Ingrain's own routes.")] = None
+    output_dimension: Annotated[Dimensions, Meta(description="Voyage's name of `dimensions`.")] = None
+    output_dimensions: Annotated[Dimensions, Meta(description="Another name of `dimensions`.")] = None
+    output_dimensionality: Annotated[Dimensions, Meta(description="Google's name of `dimensions`.")] = None
+    truncate_dim: Annotated[Dimensions, Meta(description="The source library's name of `dimensions`.")] = None
+    n_dims: Annotated[Dimensions, Meta(description="Name of `dimensions` in Ingrain's own routes.")] = None
     normalized: Annotated[bool | None, Meta(description="Jina's name of `normalize`.")] = None
     normalize_embeddings: Annotated[bool | None, Meta(description="The source library's name of `normalize`.")] = None
     use_activation: Annotated[bool | None, Meta(description="vLLM's name of `normalize`.")] = None

@@ -263,7 +263,7 @@ async def test_mistakes_have_coheres_shape_and_status(planes):
         for route, fields, status, words in MISTAKES:
             answer = await planes.inference.post(f"/{version}/{route}", json=RIGHT[route] | fields)
             assert answer.status_code == status, (fields, answer.text)
-            assert list(answer.json()) == ["id", "message"]
+            assert list(answer.json()) == ["id", "message", "detail"]
             assert words in answer.json()["message"], fields
             assert answer.headers["x-request-id"] == answer.json()["id"]
 
@@ -281,9 +281,9 @@ async def test_only_version_1_has_a_default_model(planes):
 async def test_bodies_that_are_no_json_are_refused_in_coheres_words(planes):
     for content in (b"", b"{", b"[]", b"\xff"):
         answer = await planes.inference.post("/v2/embed", content=content)
-        assert (answer.status_code, list(answer.json())) == (400, ["id", "message"])
+        assert (answer.status_code, list(answer.json())) == (400, ["id", "message", "detail"])
     missing = await planes.inference.post("/cohere/v2/chat", json={})
-    assert (missing.status_code, list(missing.json())) == (404, ["id", "message"])
+    assert (missing.status_code, list(missing.json())) == (404, ["id", "message", "detail"])
 
 
 async def test_models_are_listed_for_coheres_clients(planes):
@@ -301,7 +301,7 @@ async def test_models_are_listed_for_coheres_clients(planes):
         one = (await planes.inference.get(f"/cohere/v1/models/{name}")).json()
         assert (one["name"], one["context_length"], one["endpoints"]) == (name, MAX_TOKENS, ["embed"])
     none = await planes.inference.get("/v1/models/none", headers=OF_COHERE)
-    assert (none.status_code, list(none.json())) == (404, ["id", "message"])
+    assert (none.status_code, list(none.json())) == (404, ["id", "message", "detail"])
     of_openai = (await planes.inference.get("/v1/models")).json()
     assert of_openai["object"] == "list"
 
@@ -313,7 +313,7 @@ async def test_tokens_of_a_text_are_those_of_the_models_tokenizer(planes):
     assert text == "red w1 green"
     for path, body in (("tokenize", {"text": ""}), ("detokenize", {"tokens": []}), ("detokenize", {"tokens": [-1]})):
         answer = await planes.inference.post(f"/v1/{path}", json={"model": "org/model", **body})
-        assert (answer.status_code, list(answer.json())) == (400, ["id", "message"])
+        assert (answer.status_code, list(answer.json())) == (400, ["id", "message", "detail"])
 
 
 async def test_keys_are_checked(tmp_path):
@@ -322,5 +322,5 @@ async def test_keys_are_checked(tmp_path):
             answer = await planes.inference.post("/v1/check-api-key", headers={"Authorization": f"Bearer {key}"})
             assert answer.status_code == status
             assert answer.json().get("valid", False) == (status == 200)
-        assert list(answer.json()) == ["id", "message"]
+        assert list(answer.json()) == ["id", "message", "detail"]
         assert (await planes.inference.post("/v2/embed", json={})).status_code == 401

@@ -26,8 +26,8 @@ _WINDOW = 1_048_576
 _ESCAPES = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _MOST_NUMBERS = 2_000_000
 _LONG_STRING = 131_072
-# Unknown outside this process, and longer than any string whose length a field limits.
-_MARK = f"{uuid.uuid4().hex}{'-' * 10_000}"
+# Unknown outside this process, longer than any string whose length a field limits, and a template as one must be.
+_MARK = f"{uuid.uuid4().hex}{{}}{'-' * 10_000}"
 _VALUES_PER_ITEM = 4
 _OTHER_VALUES = 1_000
 

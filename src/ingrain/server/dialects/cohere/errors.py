@@ -15,7 +15,7 @@ def status(error: IngrainError, usual: int) -> int:
 
 
 def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
-    """Return the body of an error response."""
+    """Return the body of an error response; Jina's clients, which share a path, read ``detail``."""
     message = error.message
     if status == 422:
         known = error.facts["knownFields"]
@@ -27,4 +27,4 @@ def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, o
             f"too many tokens: {error.param} has {tokens} tokens, and the limit is {limit}. Shorten the text, or set "
             "truncate to END or START."
         )
-    return {"id": request_id, "message": message}
+    return {"id": request_id, "message": message, "detail": message}

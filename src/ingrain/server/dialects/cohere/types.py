@@ -266,3 +266,4 @@ class CohereErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(description="Id of the request, as in X-Request-Id.")]
     message: str
+    detail: Annotated[str, Meta(description="The message again, for Jina's clients.")]

@@ -20,6 +20,7 @@ from ingrain.preprocess.cl100k_base import is_loaded
 from ingrain.server.dialects.openai.fields import EmbeddingOptions, read_options
 from ingrain.server.dialects.openai.infinity_types import NOT_SPECIFIED
 from ingrain.server.dialects.openai.input import Input, read_input, read_messages
+from ingrain.server.dialects.openai.plain import embed_plain, read_plain
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated
 from ingrain.server.plane.bodies import decode
@@ -42,11 +43,18 @@ Answering = Work[EmbeddedTexts] | Awaitable[Response]
 
 def embeddings(services: Services, request: Request) -> Answering:
     """Embed texts, token ids and images."""
+    plain = read_plain(services, request)
+    if plain is not None:
+        return embed_plain(services, request, plain)
     return _answering(services, request, decode(request.body, types.OpenAIEmbeddingsRequest))
 
 
 def embeddings_of_any_model(services: Services, request: Request) -> Answering:
     """Embed as ``embeddings`` does; the path may name the model, and a request need not name one."""
+    if not request.variable:
+        plain = read_plain(services, request)
+        if plain is not None and plain.model != NOT_SPECIFIED and plain.dimensions != 0:
+            return embed_plain(services, request, plain)
     body = decode(request.body, types.AnyModelEmbeddingsRequest)
     if request.variable:
         body = msgspec.structs.replace(body, model=request.variable)

@@ -1,0 +1,78 @@
+"""Reads and answers the common requests for embeddings, which have a model and texts, at the cost of a native route.
+
+The fields of all the APIs that share the route take as long to look through as the rest of a short request.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ingrain.api.openai import Dimensions
+from ingrain.pipeline.task import ModelName
+from ingrain.server.dialects.openai.input import looks_like_image
+from ingrain.server.http.message import Request, Response
+from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated
+from ingrain.server.plane.bodies import DecodedBody
+from ingrain.server.plane.cache_control import cache_group
+from ingrain.server.plane.route import Work
+from ingrain.server.plane.services import Services
+from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
+from ingrain.tasks.texts import Texts
+from ingrain.tasks.vectors import VectorForm
+
+_WHOLE = VectorForm()
+
+
+class PlainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields that OpenAI's own client sends for texts."""
+
+    model: str
+    input: str | list[str]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Dimensions = None
+    user: str | None = None
+
+
+_decoder = msgspec.json.Decoder(PlainRequest)
+
+
+def read_plain(services: Services, request: Request) -> PlainRequest | None:
+    """Return the body if it is a plain one; None for any other, which may be wrong or hold images."""
+    if type(request.body) is DecodedBody:
+        return None
+    try:
+        body = _decoder.decode(request.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    if isinstance(body.input, str):
+        is_plain = not looks_like_image(body.input)
+    else:
+        is_plain = 0 < len(body.input) <= services.limits.openai_max_items and not any(
+            map(looks_like_image, body.input)
+        )
+    return body if is_plain and body.model else None
+
+
+def embed_plain(services: Services, request: Request, body: PlainRequest) -> Work[EmbeddedTexts]:
+    """Embed the texts of a plain body."""
+    given, as_base64 = body.input, body.encoding_format == "base64"
+    texts = Texts(
+        texts=[given] if isinstance(given, str) else given,
+        param="input",
+        is_list=not isinstance(given, str),
+        cache_group=cache_group(services, request),
+    )
+    form = _WHOLE
+    if body.dimensions is not None:
+        form = VectorForm(dimensions=body.dimensions, dimensions_param="dimensions")
+
+    def respond(done: EmbeddedTexts) -> Response:
+        rows = base64_rows(done.vectors) if as_base64 else done.vectors
+        data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+        usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
+        answer = {"object": "list", "data": data, "model": body.model, "usage": usage}
+        return mark_truncated(array_answer(answer), done)
+
+    return Work(EmbedTexts(ModelName(name=body.model), texts, form), respond)
