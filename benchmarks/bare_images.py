@@ -14,7 +14,7 @@ from PIL import Image
 
 from bare import Rate, open_sessions, side_by_side
 from ingrain.preprocess.image_steps import apply_steps
-from ingrain.repository.manifest import ImagePreprocess
+from ingrain.repository.image_preprocess import ImagePreprocess
 
 
 @dataclass(frozen=True)

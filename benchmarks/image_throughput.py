@@ -25,7 +25,7 @@ from image_model import NAME
 from images import photographs
 from ingrain.bench.load import http_request
 from ingrain.preprocess.image import ImagePreprocessor
-from ingrain.repository.manifest import ImagePreprocess
+from ingrain.repository.image_preprocess import ImagePreprocess
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 from measure import CORES, Meter, common_options, print_report

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from images import encode, scene
-from ingrain.repository.manifest import ImagePreprocess, Manifest
+from ingrain.repository.image_preprocess import ImagePreprocess
+from ingrain.repository.manifest import Manifest
 
 
 def pictures() -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from images import LARGE, awkward_pictures, encode, scene
 from ingrain.errors import ImageError, RequestError, TooLargeError
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_steps import effort_of, resized_size
-from ingrain.repository.manifest import CenterCrop, ImagePreprocess, Resize, ToRgb
+from ingrain.repository.image_preprocess import CenterCrop, ImagePreprocess, Resize, ToRgb
 
 UNIT = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 SHORTEST = ImagePreprocess((64, 64), (Resize((64, 64), "shortest", "bicubic"), CenterCrop((64, 64)), ToRgb()), **UNIT)
@@ -206,7 +206,7 @@ import sys, time
 from pathlib import Path
 from ingrain.errors import RequestError
 from ingrain.preprocess.image import ImagePreprocessor
-from ingrain.repository.manifest import CenterCrop, ImagePreprocess, Resize, ToRgb
+from ingrain.repository.image_preprocess import (CenterCrop, ImagePreprocess, Resize, ToRgb)
 steps = (Resize((224, 224), "shortest", "bicubic"), CenterCrop((224, 224)), ToRgb())
 preprocessor = ImagePreprocessor(ImagePreprocess((224, 224), steps, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
 def peak_kb():

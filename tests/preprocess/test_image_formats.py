@@ -12,7 +12,7 @@ from images import encode, scene
 from ingrain.errors import ImageError, RequestError, TooLargeError
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_formats import check_format
-from ingrain.repository.manifest import ImagePreprocess, Resize, ToRgb
+from ingrain.repository.image_preprocess import ImagePreprocess, Resize, ToRgb
 
 SQUASH = ImagePreprocess((64, 64), (ToRgb(), Resize((64, 64), "squash", "bicubic")), (0.0,) * 3, (1.0,) * 3)
 JPEG = encode(scene(90, 61), "JPEG")

@@ -26,7 +26,7 @@ from ingrain.fetch.fetcher import Fetcher
 from ingrain.fetch.policy import FetchPolicy
 from ingrain.preprocess.image import ImagePreprocessor, Pixels
 from ingrain.preprocess.image_input import ImageInput, ImageLimits
-from ingrain.repository.manifest import CenterCrop, ImagePreprocess, Resize, ToRgb
+from ingrain.repository.image_preprocess import CenterCrop, ImagePreprocess, Resize, ToRgb
 from ingrain.settings import load_settings
 from picture_server import PictureServer
 

@@ -10,7 +10,7 @@ from ingrain.errors import TooLargeError
 from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.image_steps import apply_steps
 from ingrain.preprocess.tensor_resize import resize_pixels
-from ingrain.repository.manifest import CenterCrop, ImagePreprocess, OnWhite, Resize, ResizeTensor, ToRgb
+from ingrain.repository.image_preprocess import CenterCrop, ImagePreprocess, OnWhite, Resize, ResizeTensor, ToRgb
 
 _SHAPES = [
     (90, 137, 48, 73),

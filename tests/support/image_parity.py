@@ -23,7 +23,7 @@ from ingrain.export.huggingface.image_processor import preprocess_config_from_tr
 from ingrain.export.process.torchvision_shim import install
 from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor
 from ingrain.preprocess.image_formats import NAMES, check_format
-from ingrain.repository.manifest import ImagePreprocess
+from ingrain.repository.image_preprocess import ImagePreprocess
 
 # Pillow's word for the JPEG files of cameras that hold several pictures.
 _TAKEN = {*(name.upper() for name in NAMES), "MPO"}

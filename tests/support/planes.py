@@ -30,20 +30,8 @@ from ingrain.registry.registry import Registry
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.execution_policy import Backend, ExecutionPolicy
 from ingrain.repository.graph_folder import GraphFolders
-from ingrain.repository.manifest import (
-    Calibration,
-    CenterCrop,
-    Graph,
-    Head,
-    ImagePreprocess,
-    Manifest,
-    Resize,
-    Scoring,
-    Similarity,
-    Tensor,
-    TextPreprocess,
-    ToRgb,
-)
+from ingrain.repository.image_preprocess import CenterCrop, ImagePreprocess, Resize, ToRgb
+from ingrain.repository.manifest import Calibration, Graph, Head, Manifest, Scoring, Similarity, Tensor, TextPreprocess
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository

@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import graphs
 from ingrain.repository.checksums import describe_file
-from ingrain.repository.manifest import Graph, ImagePreprocess, Manifest, Resize, TextPreprocess, ToRgb
+from ingrain.repository.image_preprocess import ImagePreprocess, Resize, ToRgb
+from ingrain.repository.manifest import Graph, Manifest, TextPreprocess
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.vocabulary import Library, Role

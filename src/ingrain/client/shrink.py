@@ -30,8 +30,8 @@ def shrink(data: bytes, geometry: Sequence[ImageStep]) -> bytes:
         from PIL import Image
 
         from ingrain.preprocess.image_steps import apply_steps, resized_size
-        from ingrain.repository.manifest import ImageStep as Step
-        from ingrain.repository.manifest import Resize, ResizeTensor
+        from ingrain.repository.image_preprocess import ImageStep as Step
+        from ingrain.repository.image_preprocess import Resize, ResizeTensor
     except ModuleNotFoundError as error:
         raise ClientError("Shrinking pictures before they are sent needs Pillow: pip install pillow.") from error
     steps = msgspec.convert(msgspec.to_builtins(geometry), tuple[Step, ...])

@@ -24,7 +24,8 @@ from ingrain.preprocess.image import ImagePreprocessor
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.text_threads import TextThreads
 from ingrain.preprocess.token_vectors import TokenVectorPreprocessor
-from ingrain.repository.manifest import ImagePreprocess, Manifest, TextPreprocess
+from ingrain.repository.image_preprocess import ImagePreprocess
+from ingrain.repository.manifest import Manifest, TextPreprocess
 from ingrain.repository.store import Entry
 from ingrain.repository.tuning import Execution
 from ingrain.roles import ROLES

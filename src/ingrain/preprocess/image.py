@@ -25,7 +25,7 @@ from ingrain.preprocess.avif import as_still
 from ingrain.preprocess.decode_memory import PixelBudget
 from ingrain.preprocess.image_formats import check_format, check_pixels
 from ingrain.preprocess.image_steps import apply_steps, effort_of
-from ingrain.repository.manifest import ImagePreprocess, ImageStep, OnWhite, ResizeTensor
+from ingrain.repository.image_preprocess import ImagePreprocess, ImageStep, OnWhite, ResizeTensor
 
 Pixels = NDArray[np.uint8]
 

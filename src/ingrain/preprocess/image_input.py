@@ -17,7 +17,7 @@ from ingrain.fetch.headers import check_download_headers
 from ingrain.preprocess.decode_memory import PixelBudget
 from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor, Pixels
 from ingrain.preprocess.image_source import is_url, read_embedded, too_many_bytes
-from ingrain.repository.manifest import ImagePreprocess
+from ingrain.repository.image_preprocess import ImagePreprocess
 
 # Images of one request in progress at once, so that one request cannot take all fetch slots or all memory.
 _SIDE_BY_SIDE = 8

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ingrain.preprocess.tensor_resize import resize_pixels
-from ingrain.repository.manifest import CenterCrop, ImageStep, OnWhite, Resize, ResizeTensor, ToRgb
+from ingrain.repository.image_preprocess import CenterCrop, ImageStep, OnWhite, Resize, ResizeTensor, ToRgb
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,

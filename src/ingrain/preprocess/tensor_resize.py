@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ingrain.repository.manifest import TensorInterpolation
+from ingrain.repository.image_preprocess import TensorInterpolation
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]

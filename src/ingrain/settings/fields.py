@@ -9,38 +9,19 @@ import msgspec
 from msgspec import Meta
 
 from ingrain.engine.table import ENGINES
+from ingrain.settings.kinds import NotNegative, Port, Positive, Seconds, setting
 from ingrain.vocabulary import Precision
-
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[int, Meta(ge=1)]
-NotNegative = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
-
-
-def _setting(
-    env: str, description: str, *, secret: bool = False, switch: str = "", shown: tuple[str, ...] = ()
-) -> Meta:
-    """Return the metadata of a setting.
-
-    Args:
-        env: Name of the environment variable.
-        description: Description for help and reference pages.
-        secret: Whether to hide the value in messages.
-        switch: For a list that also accepts ``true`` and ``false``: the list's only entry for ``true``.
-        shown: Choices to list in help and reference pages, if extensions may add others.
-    """
-    return Meta(description=description, extra={"env": env, "secret": secret, "switch": switch, "shown": shown})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the server. A flag overrides the environment variable, which overrides the default."""
 
-    host: Annotated[str, _setting("INGRAIN_HOST", "Address on which both planes listen.")] = "127.0.0.1"
-    inference_port: Annotated[Port, _setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
-    model_port: Annotated[Port, _setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
+    host: Annotated[str, setting("INGRAIN_HOST", "Address on which both planes listen.")] = "127.0.0.1"
+    inference_port: Annotated[Port, setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
+    model_port: Annotated[Port, setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
     ollama_port: Annotated[
         Port | None,
-        _setting(
+        setting(
             "INGRAIN_OLLAMA_PORT",
             "Further port, Ollama's is 11434, on which the server is an Ollama that embeds: Ollama's routes of both "
             "planes, and OpenAI's. Not set: none.",
@@ -48,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     tls_cert_file: Annotated[
         Path | None,
-        _setting(
+        setting(
             "INGRAIN_TLS_CERT_FILE",
             "PEM file with the certificate chain for TLS (https) on both planes; reloaded when it changes. Needs "
             "INGRAIN_TLS_KEY_FILE.",
@@ -56,26 +37,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     tls_key_file: Annotated[
         Path | None,
-        _setting("INGRAIN_TLS_KEY_FILE", "PEM file with the unencrypted private key of INGRAIN_TLS_CERT_FILE."),
+        setting("INGRAIN_TLS_KEY_FILE", "PEM file with the unencrypted private key of INGRAIN_TLS_CERT_FILE."),
     ] = None
     workers: Annotated[
         Annotated[int, Meta(ge=1, le=256)],
-        _setting(
+        setting(
             "INGRAIN_WORKERS",
             "Number of processes that serve the inference plane on its port and share one engine; 1: the server's own "
             "process. Limits of queues, requests, fetches and the cache are divided among the processes.",
         ),
     ] = 1
     repository: Annotated[
-        Path, _setting("INGRAIN_REPOSITORY", "Folder of the model repository; its subfolder `triton/` is Triton's.")
+        Path, setting("INGRAIN_REPOSITORY", "Folder of the model repository; its subfolder `triton/` is Triton's.")
     ] = Path("~/.local/share/ingrain")
     local_models_dir: Annotated[
-        Path | None,
-        _setting("INGRAIN_LOCAL_MODELS_DIR", "Folder whose subfolders are models; searched before the hub."),
+        Path | None, setting("INGRAIN_LOCAL_MODELS_DIR", "Folder whose subfolders are models; searched before the hub.")
     ] = None
     models: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_MODELS",
             "Models to load at start, separated by commas: `name`, `name@revision` or `library:name@revision`. "
             "For OpenCLIP the `pretrained` tag follows `@`. Append a precision with `#`, such as `#int8`.",
@@ -83,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     precision: Annotated[
         Precision | None,
-        _setting(
+        setting(
             "INGRAIN_PRECISION",
             "Precision of models that are loaded without one, including stored models; `fp16` is for GPUs, `int8` and "
             "`int8-safe` are for text encoders on CPUs. Not set: the stored precision, fp32 for new models.",
@@ -91,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     engine: Annotated[
         str,
-        _setting(
+        setting(
             "INGRAIN_ENGINE",
             "Engine that runs the graphs. `auto`: the Triton at TRITON_GRPC_URL if set, else the embedded Triton, else "
             "ONNX Runtime in this process.",
@@ -99,18 +79,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
     triton_grpc_url: Annotated[
-        str | None, _setting("TRITON_GRPC_URL", "`host:port` of a running Triton's gRPC service.")
+        str | None, setting("TRITON_GRPC_URL", "`host:port` of a running Triton's gRPC service.")
     ] = None
     triton_backend: Annotated[
         Literal["onnxruntime", "python"],
-        _setting(
+        setting(
             "INGRAIN_TRITON_BACKEND",
             "Backend of graphs in the Triton at TRITON_GRPC_URL. `python` needs the onnxruntime package there.",
         ),
     ] = "onnxruntime"
     max_batch_size: Annotated[
         NotNegative,
-        _setting(
+        setting(
             "MAX_BATCH_SIZE",
             "Maximum items in one batch; 0: the tuned value, or without a tuning 64 on a GPU of this machine and 32 "
             "elsewhere.",
@@ -118,25 +98,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     max_batch_tokens: Annotated[
         NotNegative,
-        _setting(
+        setting(
             "INGRAIN_MAX_BATCH_TOKENS",
             "Maximum tokens in one batch, padding at its cost; 0: the tuned value, or without a tuning 512 on this "
             "machine's CPU (larger batches are slower) and 4096 elsewhere.",
         ),
     ] = 0
     dynamic_batching: Annotated[
-        bool, _setting("DYNAMIC_BATCHING", "Let Triton merge batches from several front ends.")
+        bool, setting("DYNAMIC_BATCHING", "Let Triton merge batches from several front ends.")
     ] = True
     instance_kind: Annotated[
         Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"],
-        _setting(
+        setting(
             "INSTANCE_KIND",
             "Device on which graphs run. KIND_AUTO: the GPU if one can be used, else the CPU.",
         ),
     ] = "KIND_AUTO"
     model_instances: Annotated[
         NotNegative,
-        _setting(
+        setting(
             "MODEL_INSTANCES",
             "Batches of a graph that run at the same time, on each GPU if there are several; 0: the tuned value, or "
             "without a tuning one per core on this machine's CPU, one per core (at most four) with "
@@ -146,7 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     threads_per_instance: Annotated[
         NotNegative,
-        _setting(
+        setting(
             "INGRAIN_THREADS_PER_INSTANCE",
             "CPU threads of one batch; 0: the tuned value, or without a tuning the cores divided by the batches that "
             "run at the same time, and one on a GPU of this machine.",
@@ -154,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     lone_request_threads: Annotated[
         NotNegative,
-        _setting(
+        setting(
             "INGRAIN_LONE_REQUEST_THREADS",
             "CPU threads for a batch that runs alone in the engine, used if they measure faster than those of "
             "any other batch. Graphs of up to 256 MiB then hold their weights twice. 0: all cores if graphs run on "
@@ -163,20 +143,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     tune_at_load: Annotated[
         bool,
-        _setting(
+        setting(
             "INGRAIN_TUNE_AT_LOAD",
             "Tune a model when it is first loaded on this machine. This takes half a minute once; the result is stored "
             "in the model's manifest.",
         ),
     ] = False
-    tensorrt_enabled: Annotated[bool, _setting("TENSORRT_ENABLED", "Run graphs through TensorRT (GPU only).")] = False
-    fp16_enabled: Annotated[bool, _setting("FP16_ENABLED", "Let TensorRT compute in half precision.")] = False
+    tensorrt_enabled: Annotated[bool, setting("TENSORRT_ENABLED", "Run graphs through TensorRT (GPU only).")] = False
+    fp16_enabled: Annotated[bool, setting("FP16_ENABLED", "Let TensorRT compute in half precision.")] = False
     max_loaded_models: Annotated[
-        NotNegative, _setting("MAX_LOADED_MODELS", "Maximum number of loaded models; 0: no limit.")
+        NotNegative, setting("MAX_LOADED_MODELS", "Maximum number of loaded models; 0: no limit.")
     ] = 0
     max_body_bytes: Annotated[
         Positive,
-        _setting(
+        setting(
             "INGRAIN_MAX_BODY_BYTES",
             "Maximum size of a request body in bytes, except on routes that take images. A body in gzip format is "
             "measured without its compression.",
@@ -184,24 +164,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 16 * 1024 * 1024
     max_image_body_bytes: Annotated[
         Positive,
-        _setting(
-            "INGRAIN_MAX_IMAGE_BODY_BYTES", "Maximum size of a request body in bytes, on routes that take images."
-        ),
+        setting("INGRAIN_MAX_IMAGE_BODY_BYTES", "Maximum size of a request body in bytes, on routes that take images."),
     ] = 64 * 1024 * 1024
     max_bodies_bytes: Annotated[
         Positive,
-        _setting(
+        setting(
             "INGRAIN_MAX_BODIES_BYTES",
             "Maximum bytes of all request bodies that are held at the same time; further ones get 429.",
         ),
     ] = 512 * 1024 * 1024
     max_header_bytes: Annotated[
-        Positive, _setting("INGRAIN_MAX_HEADER_BYTES", "Maximum size of request line and headers in bytes.")
+        Positive, setting("INGRAIN_MAX_HEADER_BYTES", "Maximum size of request line and headers in bytes.")
     ] = 65_536
-    max_items: Annotated[Positive, _setting("INGRAIN_MAX_ITEMS", "Maximum texts and images in one request.")] = 10_000
+    max_items: Annotated[Positive, setting("INGRAIN_MAX_ITEMS", "Maximum texts and images in one request.")] = 10_000
     openai_max_items: Annotated[
         Positive,
-        _setting(
+        setting(
             "INGRAIN_OPENAI_MAX_ITEMS",
             "Maximum items in one request to /v1/embeddings; the default is OpenAI's limit. INGRAIN_MAX_ITEMS also "
             "applies.",
@@ -209,58 +187,57 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 2048
     openai_token_ids: Annotated[
         Literal["cl100k_base", "own", "refuse"],
-        _setting(
+        setting(
             "INGRAIN_OPENAI_TOKEN_IDS",
             "Encoding of token ids in /v1/embeddings requests without `token_encoding`. `cl100k_base`: OpenAI's "
             "encoding, decoded to text; `own`: the model's own tokenizer; `refuse`: reject such requests.",
         ),
     ] = "cl100k_base"  # noqa: S105 - an encoding, no password
     max_text_chars: Annotated[
-        Positive, _setting("INGRAIN_MAX_TEXT_CHARS", "Maximum length of a text in characters.")
+        Positive, setting("INGRAIN_MAX_TEXT_CHARS", "Maximum length of a text in characters.")
     ] = 200_000
     max_answer_bytes: Annotated[
         Positive,
-        _setting(
+        setting(
             "INGRAIN_MAX_ANSWER_BYTES",
             "Maximum bytes of the vectors of tokens (float32) in one answer of /embed_multi_vector or /embed_tokens.",
         ),
     ] = 64 * 1024 * 1024
     max_queue_tokens: Annotated[
         Positive,
-        _setting("INGRAIN_MAX_QUEUE_TOKENS", "Maximum tokens that wait for one graph; requests beyond it get 429."),
+        setting("INGRAIN_MAX_QUEUE_TOKENS", "Maximum tokens that wait for one graph; requests beyond it get 429."),
     ] = 1_000_000
     cache_bytes: Annotated[
         NotNegative,
-        _setting(
+        setting(
             "INGRAIN_CACHE_BYTES",
             "Maximum bytes for the vectors of texts that are kept in memory, for all models together; a text that "
             "comes again is then not computed again (docs/cache.md). 0: no cache.",
         ),
     ] = 64 * 1024 * 1024
     max_requests: Annotated[
-        Positive, _setting("INGRAIN_MAX_REQUESTS", "Maximum inference requests in progress; further ones get 429.")
+        Positive, setting("INGRAIN_MAX_REQUESTS", "Maximum inference requests in progress; further ones get 429.")
     ] = 2048
     request_timeout_s: Annotated[
         Seconds,
-        _setting(
+        setting(
             "INGRAIN_REQUEST_TIMEOUT_S",
             "Seconds after which an inference request gets 504; also the time in which any request must arrive.",
         ),
     ] = 60.0
     load_timeout_s: Annotated[
-        Seconds,
-        _setting("INGRAIN_LOAD_TIMEOUT_S", "Seconds that the engine may take to load one graph."),
+        Seconds, setting("INGRAIN_LOAD_TIMEOUT_S", "Seconds that the engine may take to load one graph.")
     ] = 600.0
     export_timeout_s: Annotated[
         Seconds,
-        _setting(
+        setting(
             "INGRAIN_EXPORT_TIMEOUT_S",
             "Seconds that export and verification of a model may take, not counting the download.",
         ),
     ] = 1800.0
     export_memory: Annotated[
         Annotated[float, Meta(gt=0, le=1)],
-        _setting(
+        setting(
             "INGRAIN_EXPORT_MEMORY",
             "Share of the machine's memory, or of the container's if that has less, that an export may use; one that "
             "needs more is ended.",
@@ -268,11 +245,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0.8
     shutdown_timeout_s: Annotated[
         Seconds,
-        _setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),
+        setting("INGRAIN_SHUTDOWN_TIMEOUT_S", "Seconds that running requests have to finish when the server stops."),
     ] = 20.0
     trust_remote_code: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._/*?\[\]!-]+(@[0-9a-f]{40})?$")], ...],
-        _setting(
+        setting(
             "INGRAIN_TRUST_REMOTE_CODE",
             "Hub repositories whose Python code may run during an export, separated by commas. `*` matches any part "
             "of a name (`nomic-ai/*,Alibaba-NLP/new-impl`); append `@` and a commit to allow only that commit. `true`: "
@@ -282,19 +259,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     pickled_weights: Annotated[
         Literal["allow", "refuse"],
-        _setting(
+        setting(
             "INGRAIN_PICKLED_WEIGHTS",
             "Whether to export a model that only has pickled weights (`pytorch_model.bin`). The pickle is read as data "
             "and never executed; one that contains anything but tensors is rejected.",
         ),
     ] = "allow"
     hf_token: Annotated[
-        str | None, _setting("HF_TOKEN", "Token for gated and private models on the hub.", secret=True)
+        str | None, setting("HF_TOKEN", "Token for gated and private models on the hub.", secret=True)
     ] = None
-    offline: Annotated[bool, _setting("HF_HUB_OFFLINE", "Only use models in the local cache of the hub.")] = False
+    offline: Annotated[bool, setting("HF_HUB_OFFLINE", "Only use models in the local cache of the hub.")] = False
     api_keys: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_API_KEYS",
             "API keys, separated by commas: `key` (all scopes) or `key:scope+scope` with scopes `infer`, `models`, "
             "`metrics`. Once there is a key, all routes but `/health` and `/ready` need one.",
@@ -302,11 +279,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     api_keys_file: Annotated[
-        Path | None, _setting("INGRAIN_API_KEYS_FILE", "File with one key per line, in the format of INGRAIN_API_KEYS.")
+        Path | None, setting("INGRAIN_API_KEYS_FILE", "File with one key per line, in the format of INGRAIN_API_KEYS.")
     ] = None
     allowed_hosts: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_ALLOWED_HOSTS",
             "Further host names, separated by commas, under which clients address the server; `*`: any. On the "
             "loopback interface without TLS only `localhost`, `127.0.0.1` and `::1` are accepted otherwise, on other "
@@ -315,19 +292,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     cors_origins: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_CORS_ORIGINS",
             "Origins, such as `https://app.example.com`, separated by commas, whose pages may send requests from a "
             "browser and read the responses; `*`: all. Without it only pages of the server's own origin may.",
         ),
     ] = ()
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], _setting("INGRAIN_LOG_LEVEL", "Minimum level of log messages.")
+        Literal["debug", "info", "warning", "error"], setting("INGRAIN_LOG_LEVEL", "Minimum level of log messages.")
     ] = "info"
-    log_format: Annotated[Literal["text", "json"], _setting("INGRAIN_LOG_FORMAT", "Format of the log.")] = "text"
+    log_format: Annotated[Literal["text", "json"], setting("INGRAIN_LOG_FORMAT", "Format of the log.")] = "text"
     image_fetch: Annotated[
         Literal["off", "allowlist", "public"],
-        _setting(
+        setting(
             "INGRAIN_IMAGE_FETCH",
             "Which URLs of images and custom models the server may fetch: none, those on INGRAIN_FETCH_HOSTS, or any "
             "public one. Private addresses are never fetched. Data URIs and base64 always work.",
@@ -335,7 +312,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "public"
     fetch_hosts: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_FETCH_HOSTS",
             "Hosts for INGRAIN_IMAGE_FETCH=allowlist, separated by commas; `*.example.com` matches all subdomains of "
             "`example.com`.",
@@ -343,53 +320,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     fetch_allow: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_FETCH_ALLOW",
             "`host:port` pairs with private addresses that may be fetched, separated by commas.",
         ),
     ] = ()
     fetch_timeout_s: Annotated[
-        Seconds,
-        _setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, including redirects."),
+        Seconds, setting("INGRAIN_FETCH_TIMEOUT_S", "Seconds that fetching one image may take, including redirects.")
     ] = 10.0
     fetch_ca_file: Annotated[
         Path | None,
-        _setting(
+        setting(
             "INGRAIN_FETCH_CA_FILE",
             "PEM file with certificate authorities of your own, trusted besides the public ones when URLs of images "
             "and custom models are fetched.",
         ),
     ] = None
-    max_fetches: Annotated[Positive, _setting("INGRAIN_MAX_FETCHES", "Maximum concurrent fetches of all requests.")] = (
-        64
-    )
+    max_fetches: Annotated[Positive, setting("INGRAIN_MAX_FETCHES", "Maximum concurrent fetches of all requests.")] = 64
     max_fetches_per_request: Annotated[
-        Positive, _setting("INGRAIN_MAX_FETCHES_PER_REQUEST", "Maximum image URLs in one request.")
+        Positive, setting("INGRAIN_MAX_FETCHES_PER_REQUEST", "Maximum image URLs in one request.")
     ] = 256
     max_download_bytes: Annotated[
-        Positive, _setting("INGRAIN_MAX_DOWNLOAD_BYTES", "Maximum size of a custom model's weights in bytes.")
+        Positive, setting("INGRAIN_MAX_DOWNLOAD_BYTES", "Maximum size of a custom model's weights in bytes.")
     ] = 10 * 1024**3
     download_timeout_s: Annotated[
-        Seconds,
-        _setting("INGRAIN_DOWNLOAD_TIMEOUT_S", "Seconds that fetching all files of a custom model may take."),
+        Seconds, setting("INGRAIN_DOWNLOAD_TIMEOUT_S", "Seconds that fetching all files of a custom model may take.")
     ] = 1800.0
     max_image_bytes: Annotated[
-        Positive, _setting("INGRAIN_MAX_IMAGE_BYTES", "Maximum size of an image file in bytes, fetched or sent.")
+        Positive, setting("INGRAIN_MAX_IMAGE_BYTES", "Maximum size of an image file in bytes, fetched or sent.")
     ] = 20 * 1024 * 1024
     max_image_pixels: Annotated[
         Annotated[int, Meta(ge=1, le=178_000_000)],
-        _setting("INGRAIN_MAX_IMAGE_PIXELS", "Maximum pixels (width times height) of an image."),
+        setting("INGRAIN_MAX_IMAGE_PIXELS", "Maximum pixels (width times height) of an image."),
     ] = 25_000_000
     dialects: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_DIALECTS",
             "APIs to serve beside Ingrain's own, separated by commas, such as `openai,tei`; `all`, or `none`.",
         ),
     ] = ("all",)
     default_models: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_DEFAULT_MODELS",
             "Names of models for requests that name none, as some APIs allow, separated by commas: the first loaded "
             "one that can do the task. Without any, such a request gets the only loaded model that can.",
@@ -397,7 +370,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     model_aliases: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_MODEL_ALIASES",
             "Further names of models in requests, as `alias=model` separated by commas, for tools with fixed model "
             "names: `text-embedding-3-small=sentence-transformers/all-MiniLM-L6-v2`. A model that is loaded under the "
@@ -406,19 +379,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     extensions: Annotated[
         tuple[str, ...],
-        _setting(
+        setting(
             "INGRAIN_EXTENSIONS",
             "Python modules, separated by commas, that add engines, routes or APIs to the server (docs/extending.md). "
             "Their code runs in the server's processes.",
         ),
     ] = ()
     image_threads: Annotated[
-        NotNegative,
-        _setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one per core."),
+        NotNegative, setting("INGRAIN_IMAGE_THREADS", "Threads that decode and resize images; 0: one per core.")
     ] = 0
     text_threads: Annotated[
         NotNegative,
-        _setting(
+        setting(
             "INGRAIN_TEXT_THREADS",
             "Threads that tokenize long and many texts, in turns for all requests; 0: half of the cores.",
         ),

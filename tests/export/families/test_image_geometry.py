@@ -5,7 +5,7 @@ import pytest
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.image_steps import preprocess_config_from_open_clip, preprocess_config_from_timm
 from ingrain.export.process.torchvision_shim import install
-from ingrain.repository.manifest import CenterCrop, Resize, ToRgb
+from ingrain.repository.image_preprocess import CenterCrop, Resize, ToRgb
 
 TIMM = {"input_size": (3, 224, 224), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.5,) * 3}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.repository.manifest import CenterCrop, ImagePreprocess, ImageStep, Interpolation, Resize, ToRgb
+from ingrain.repository.image_preprocess import CenterCrop, ImagePreprocess, ImageStep, Interpolation, Resize, ToRgb
 
 _OPEN_CLIP_KEYS = {"size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color"}
 _TIMM_KEYS = {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}

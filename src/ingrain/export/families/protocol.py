@@ -19,7 +19,8 @@ from ingrain.export.process.load_errors import load_errors
 from ingrain.export.proof.compare import Count, References
 from ingrain.export.weights.independent_load import IndependentLoads
 from ingrain.progress import Progress
-from ingrain.repository.manifest import Code, ImagePreprocess, Scoring, Similarity, TextPreprocess
+from ingrain.repository.image_preprocess import ImagePreprocess
+from ingrain.repository.manifest import Code, Scoring, Similarity, TextPreprocess
 from ingrain.repository.token_rules import LateInteraction
 from ingrain.vocabulary import InputType, Library, Role
 

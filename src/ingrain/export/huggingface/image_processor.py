@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from ingrain.export.families.image_steps import not_modelled, pair, triple
 from ingrain.export.model_files import unsupported
-from ingrain.repository.manifest import (
+from ingrain.repository.image_preprocess import (
     CenterCrop,
     ImagePreprocess,
     ImageStep,

@@ -18,7 +18,7 @@ from ingrain.errors import VerificationError
 from ingrain.export.proof.compare import Arrays, Distance, Floats, References, check_answers, compare
 from ingrain.export.proof.images import encoded_images
 from ingrain.preprocess.image import ImagePreprocessor
-from ingrain.repository.manifest import ImagePreprocess, ToRgb
+from ingrain.repository.image_preprocess import ImagePreprocess, ToRgb
 
 Pixels = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ import pytest
 import two_towers_in_process as two_towers
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.repository.manifest import CenterCrop, OnWhite, Resize, ResizeTensor, ToRgb
+from ingrain.repository.image_preprocess import CenterCrop, OnWhite, Resize, ResizeTensor, ToRgb
 
 pytestmark = pytest.mark.slow
 

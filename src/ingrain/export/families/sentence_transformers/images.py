@@ -9,7 +9,8 @@ from PIL import Image
 from ingrain.export.families.towers import PIXELS, learned_similarity
 from ingrain.export.huggingface.image_processor import preprocess_config_from_transformers
 from ingrain.export.model_files import unsupported
-from ingrain.repository.manifest import ImagePreprocess, Similarity
+from ingrain.repository.image_preprocess import ImagePreprocess
+from ingrain.repository.manifest import Similarity
 
 
 def image_preprocess_of(model: Any) -> ImagePreprocess | None:

@@ -29,7 +29,8 @@ from ingrain.export.precision.choose import refuse_int8
 from ingrain.export.process.job import ExportJob
 from ingrain.export.weights.independent_load import PROBES
 from ingrain.export.weights.load_report import Loaded
-from ingrain.repository.manifest import ImagePreprocess, TextPreprocess
+from ingrain.repository.image_preprocess import ImagePreprocess
+from ingrain.repository.manifest import TextPreprocess
 
 
 class SentenceTransformersSource(Source):
