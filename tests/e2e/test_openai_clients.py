@@ -124,4 +124,5 @@ def test_no_example_is_left_out_of_the_tests():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         *("openai_client.py", "langchain_search.py", "llama_index_search.py", "haystack_search.py"),
         "text_image_search.py",  # in test_digits_clip.py
+        "hybrid_search.py",  # in test_search.py
     }
