@@ -1,7 +1,6 @@
 """What the tests of faults of the machine run in the process that has torch."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
