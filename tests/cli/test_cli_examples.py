@@ -22,7 +22,7 @@ NOT_WITH_A_FAKE = "--multi-vector"
 @pytest.fixture
 async def shell(tmp_path, monkeypatch):
     """Run a line in a shell, where the files and models that examples speak of are."""
-    names = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
+    names = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2", "BAAI/bge-m3")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(encode(scene(300, 200), "JPEG"))
     for file in ("texts.txt", "queries.txt"):
