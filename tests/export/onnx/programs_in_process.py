@@ -67,7 +67,9 @@ def written(name: str, path: Path) -> tuple[list[Any], list[Any], int, float]:
             return compute(*tensors)
 
     def write(file: Path) -> list[Any]:
-        write_onnx(Graph().eval(), {"values": SAMPLE}, {"embedding": ("batch",)}, file, Recipe("dynamo", None), ("batch",))
+        write_onnx(
+            Graph().eval(), {"values": SAMPLE}, {"embedding": ("batch",)}, file, Recipe("dynamo", None), ("batch",)
+        )
         return nodes(file)
 
     plain = _fx_passes.decompose_with_registry
