@@ -22,12 +22,15 @@ _KINDS = {
     "reranker": {"library": "sentence_transformers", "task": "rerank"},
     "classifier": {"library": "sentence_transformers", "task": "classify"},
     "clip": {"library": "open_clip"},
+    "sparse": {"library": "sentence_transformers", "task": "embed_sparse"},
+    "bge-m3": {"library": "sentence_transformers"},
+    "org/timm": {"library": "timm"},
 }
 
 
 @asynccontextmanager
 async def running_models(folder: Path, *names: str, **settings: object) -> AsyncIterator[Planes]:
-    """Run both planes with some of the models ``dense``, ``reranker``, ``classifier`` and ``clip``."""
+    """Run both planes with some of the models of ``_KINDS``."""
     export = FakeExport(sample=np.random.default_rng(1).normal(size=(50, WIDTH)).astype(np.float32))
     async with running_planes(folder, Settings(**settings), export=export) as planes:
         for name in names:

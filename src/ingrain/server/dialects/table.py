@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingrain.server.dialects.cohere.dialect import COHERE
 from ingrain.server.dialects.first_generation import FIRST_GENERATION
+from ingrain.server.dialects.kserve.dialect import KSERVE
 from ingrain.server.dialects.mixedbread import MIXEDBREAD
 from ingrain.server.dialects.native.dialect import NATIVE
 from ingrain.server.dialects.nim import NIM
@@ -29,6 +30,7 @@ DIALECTS: tuple[Dialect, ...] = (
     VLLM,
     VOYAGE,
     NIM,
+    KSERVE,
     MIXEDBREAD,
     FIRST_GENERATION,
 )

@@ -76,11 +76,15 @@ async def decompressed(executor: Executor, request: Request, limit: BodyLimit) -
 async def decode_in_a_thread(executor: Executor, request: Request, route: Route, most_items: int) -> None:
     """Replace a large JSON body by its decoded value; leave a form, or a body that the route does not take.
 
+    A body with other bytes behind its JSON is left to its handler, too.
+
     Raises:
         TooLargeError: The body has more values than a request with ``most_items`` items can have.
         InvalidRequestError: As in ``decode``.
     """
     if len(request.body) <= LARGE_BODY or route.request is None or (route.takes_forms and is_form(request)):
+        return
+    if route.json_length and route.json_length.encode() in request.headers:
         return
     body, request.body = request.body, b""
     request.body = await asyncio.get_running_loop().run_in_executor(executor, _decode, body, route.request, most_items)

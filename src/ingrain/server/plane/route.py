@@ -67,6 +67,8 @@ class Route:
         media: Media types of the response besides JSON.
         takes_images: True if the body may hold images, so that a larger limit holds for it.
         takes_forms: True if the body may be multipart/form-data, which ``read_image_body`` reads.
+        json_length: Header, in lower case, with the number of bytes of JSON at the start of a body in which other bytes
+            follow it; the handler decodes such a body itself. "" if there is none.
         example: Example of the body for OpenAPI; None for the one in ``examples.py``.
         told_by: Fields of the body, or names of headers in lower case with a hyphen; a request for this route has one
             of them. Needed if another dialect has a route with the same method and path; a request without any of them
@@ -90,6 +92,7 @@ class Route:
     media: tuple[str, ...] = ()
     takes_images: bool = False
     takes_forms: bool = False
+    json_length: str = ""
     example: Mapping[str, object] | None = None
     told_by: tuple[str, ...] = ()
 

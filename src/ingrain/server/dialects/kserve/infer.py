@@ -1,0 +1,190 @@
+"""Inference over HTTP: tensors in JSON, or behind it as binary data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+import orjson
+
+from ingrain.errors import InvalidRequestError
+from ingrain.server.dialects.kserve.inference import Inference, Outcome, Plan, Planned, finished, infer, model_of
+from ingrain.server.dialects.kserve.interface import VERSION
+from ingrain.server.dialects.kserve.plans import plan
+from ingrain.server.dialects.kserve.tensors import Items, Wanted, check_input, split_bytes
+from ingrain.server.dialects.kserve.types import KServeInferRequest, KServeInput, KServeOutput
+from ingrain.server.http.message import Request, Response
+from ingrain.server.plane.bodies import decode
+from ingrain.server.plane.cache_control import cache_group
+from ingrain.server.plane.prepare import LARGE_BODY, check_values
+from ingrain.server.plane.route import Work
+from ingrain.server.plane.services import Services
+
+JSON_LENGTH = "inference-header-content-length"
+"""The header with the number of bytes of JSON, if binary data follow it."""
+_JSON_LENGTH = JSON_LENGTH.encode()
+_BINARY = "application/octet-stream"
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """A request that has been read.
+
+    Attributes:
+        body: Its JSON.
+        inputs: The elements of each input.
+    """
+
+    body: KServeInferRequest
+    inputs: Mapping[str, Items]
+
+
+def infer_over_http(services: Services, request: Request) -> Work[Any] | Awaitable[Response]:
+    """Run a request."""
+    if _JSON_LENGTH in request.headers and len(request.body) > LARGE_BODY:
+        return _infer_large(services, request)
+    return _answering(services, request, _read(request, services.limits.max_items))
+
+
+async def _infer_large(services: Services, request: Request) -> Response:
+    """Run a request with much binary data, which are read in a thread."""
+    read = await asyncio.get_running_loop().run_in_executor(services.parsing, _read, request, services.limits.max_items)
+    answering = _answering(services, request, read)
+    if isinstance(answering, Work):
+        return answering.respond(await services.pipeline.run(answering.task))
+    return await answering
+
+
+def _answering(services: Services, request: Request, read: _Read) -> Work[Any] | Awaitable[Response]:
+    body, name = read.body, model_of(request.variable)
+    outputs = body.outputs or ()
+    inference = Inference(
+        model=name,
+        inputs=read.inputs,
+        outputs=[_wanted(output) for output in outputs],
+        parameters=body.parameters,
+        cache_group=cache_group(services, request),
+    )
+    binary = bool((body.parameters or {}).get("binary_data_output"))
+    are_binary = {output.name: bool((output.parameters or {}).get("binary_data", binary)) for output in outputs}
+    respond = partial(_response, name, body.id, are_binary, binary)
+    planned = infer(services, inference, plan)
+    if isinstance(planned, Planned):
+        outcome = planned.outcome
+        return Work(planned.task, lambda result: respond(outcome(result)))
+    return _respond_later(services, planned, respond)
+
+
+async def _respond_later(services: Services, planned: Plan, respond: partial[Response]) -> Response:
+    return respond(await finished(services, planned))
+
+
+def _read(request: Request, max_items: int) -> _Read:
+    """Return the JSON of a request and the elements of its inputs.
+
+    Raises:
+        InvalidRequestError: The JSON or an input is not valid, or the binary data do not match the inputs.
+        TooLargeError: There are too many elements.
+    """
+    if _JSON_LENGTH not in request.headers:
+        body, rest = decode(request.body, KServeInferRequest), memoryview(b"")
+    else:
+        given, length = request.header(JSON_LENGTH), len(request.body)
+        if not (given.isascii() and given.isdigit() and int(given[:20]) <= length):
+            raise InvalidRequestError(
+                f"Inference-Header-Content-Length is {given[:30]!r}; the body has {length} bytes.",
+                param="Inference-Header-Content-Length",
+            )
+        rest = memoryview(request.body)
+        head, rest = bytes(rest[: int(given)]), rest[int(given) :]
+        if len(head) > LARGE_BODY:
+            check_values(head, max_items)
+        body = decode(head, KServeInferRequest)
+    inputs: dict[str, Items] = {}
+    for tensor in body.inputs:
+        if tensor.name in inputs:
+            raise InvalidRequestError(f"Input {tensor.name[:100]!r} is given twice.", param=tensor.name[:100])
+        parameters = tensor.parameters or {}
+        size = parameters.get("binary_data_size")
+        if any(name.startswith("shared_memory") for name in parameters):
+            raise InvalidRequestError("This server takes no tensors in shared memory.", param="shared_memory_region")
+        items: Items
+        if size is None:
+            items = _elements(tensor)
+        elif type(size) is not int or not 0 <= size <= len(rest) or tensor.data is not None:
+            raise InvalidRequestError(
+                f"Input {tensor.name[:100]!r} must have binary_data_size bytes behind the JSON, and no data in it; "
+                f"there are {len(rest)} bytes.",
+                param=tensor.name[:100],
+            )
+        else:
+            items, rest = split_bytes(tensor.name, rest[:size], max_items), rest[size:]
+        check_input(tensor.name, tensor.datatype, tensor.shape, len(items))
+        inputs[tensor.name] = items
+    if len(rest):
+        raise InvalidRequestError(f"{len(rest)} bytes of the binary data belong to no input.", param="inputs")
+    return _Read(body, inputs)
+
+
+def _elements(tensor: KServeInput) -> list[str | bytes]:
+    """Return the elements of an input in JSON, which may stand in a list for each row."""
+    name, data = tensor.name[:100], tensor.data
+    if data is None:
+        raise InvalidRequestError(f"Input {name!r} has no data.", param=name)
+    items: list[str | bytes] = []
+    for place, given in enumerate(data):
+        item = given[0] if isinstance(given, list) and len(given) == 1 else given
+        if not isinstance(item, str):
+            if tensor.datatype != "BYTES":
+                check_input(tensor.name, tensor.datatype, tensor.shape, len(data))
+            raise InvalidRequestError(f"{name}[{place}] must be a text.", param=f"{name}[{place}]")
+        items.append(item)
+    return items
+
+
+def _wanted(output: KServeOutput) -> Wanted:
+    """Return an output that is asked for.
+
+    Raises:
+        InvalidRequestError: It has a parameter that this server does not have.
+    """
+    classes = 0
+    for name, value in (output.parameters or {}).items():
+        if name == "classification":
+            if type(value) is not int or value < 1:
+                raise InvalidRequestError("classification must be a number of labels, from 1.", param=name)
+            classes = value
+        elif name != "binary_data":
+            raise InvalidRequestError(
+                f"Output {output.name[:100]!r} has the unknown parameter {name[:100]!r}; those of outputs are "
+                "binary_data and classification.",
+                param=name[:100],
+            )
+    return Wanted(output.name, classes)
+
+
+def _response(name: str, given_id: str | None, are_binary: Mapping[str, bool], binary: bool, done: Outcome) -> Response:
+    outputs: list[dict[str, object]] = []
+    raws: list[bytes] = []
+    for tensor in done.tensors:
+        output: dict[str, object] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if are_binary.get(tensor.name, binary):
+            raws.append(tensor.raw())
+            output["parameters"] = {"binary_data_size": len(raws[-1])}
+        else:
+            output["data"] = tensor.data()
+        outputs.append(output)
+    answer: dict[str, object] = {"model_name": name, "model_version": VERSION, "outputs": outputs}
+    if given_id is not None:
+        answer["id"] = given_id
+    if done.truncated:
+        answer["parameters"] = {"truncated_texts": done.truncated}
+    head = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    response = Response(head)
+    if raws:
+        response = Response(b"".join((head, *raws)), media_type=_BINARY, headers={JSON_LENGTH: str(len(head))})
+    if done.truncated:
+        response.headers["x-truncated-texts"] = str(done.truncated)
+    return response
