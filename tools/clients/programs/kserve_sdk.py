@@ -69,4 +69,3 @@ def errors(server):
         assert "absent" in str(error) and error.response.status_code == 404, error
     else:
         raise AssertionError("nothing was raised")
-
