@@ -169,6 +169,9 @@ async def test_scores(planes):
     np.testing.assert_allclose(pairs["score"], done["score"], atol=1e-6)
     raw = await infer(planes, "reranker", tensor("query", [QUERY]), tensor("document", DOCUMENTS), raw_scores=True)
     np.testing.assert_allclose(1 / (1 + np.exp(-raw["score"])), done["score"], atol=1e-6)
+    native = await ask(planes, "/classify_text", name="reranker", text=TEXTS)
+    rows = (await infer(planes, "reranker", tensor("text", TEXTS)))["probability"]
+    np.testing.assert_allclose(rows[:, 0], [one[0]["score"] for one in native["results"]], atol=1e-6)
     rows = (await infer(planes, "classifier", tensor("text", TEXTS)))["probability"]
     labels = (await planes.inference.get("/v2/models/classifier")).json()["outputs"][0]["parameters"]["labels"]
     named = [dict(zip(labels, row, strict=True)) for row in rows]
@@ -264,7 +267,7 @@ async def test_truncation_is_told(planes):
         ("dense", {"parameters": {"top_k": 9}}, 400, "top_k"),
         ("dense", {"parameters": {"prompt_name": "ode"}}, 400, "ode"),
         ("dense", {"parameters": {"truncate": False}, "inputs": [tensor("text", [LONG])]}, 400, "tokens"),
-        ("reranker", {}, 400, "no input 'text'"),
+        ("reranker", {"inputs": [tensor("image", [PICTURE])]}, 400, "no input 'image'"),
         ("reranker", {"inputs": [tensor("query", [QUERY])]}, 400, "document"),
         (
             "reranker",

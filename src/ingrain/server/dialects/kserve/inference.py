@@ -14,6 +14,7 @@ from ingrain.server.dialects.kserve.interface import VERSION, interface_of, name
 from ingrain.server.dialects.kserve.options import Options, options_of
 from ingrain.server.dialects.kserve.tensors import Items, Tensor, Wanted
 from ingrain.server.plane.services import Services
+from ingrain.tasks.score import ROLE as SCORER
 
 R = TypeVar("R")
 
@@ -175,6 +176,8 @@ def _asked(services: Services, given: Inference, model: LoadedModel, name: Model
     if given.inputs.keys() != {"text"} or "text_encoder" not in model.queues:
         interface = interface_of(model)
         known = {tensor.name for tensor in interface.inputs}
+        if SCORER in model.queues:  # one with a single label may be a reranker or a classifier
+            known |= {"text", "text_pair"}
         for one in given.inputs:
             if one not in known:
                 raise InvalidRequestError(
