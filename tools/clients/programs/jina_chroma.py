@@ -1,4 +1,4 @@
-# requirements: chromadb==1.5.9
+# requirements: chromadb==1.5.9 pillow==13.0.0
 # dialect: Jina
 # title: Chroma JinaEmbeddingFunction
 """Chroma's class for Jina. It takes no base URL: the address is one of its attributes."""
