@@ -121,7 +121,7 @@ def _operation(
     if route.scope is not None:
         operation["security"] = [{}, {"key": [route.scope]}]
     if route.request is not None:
-        operation["requestBody"] = {"required": True, **_json(references[route.request])}
+        operation["requestBody"] = {"required": not route.takes_no_body, **_json(references[route.request])}
         if (example := route.example or BODIES.get(route.name)) is not None:
             operation["requestBody"]["content"]["application/json"]["example"] = example
     if "{" in route.path:

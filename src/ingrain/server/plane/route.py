@@ -67,6 +67,7 @@ class Route:
         media: Media types of the response besides JSON.
         takes_images: True if the body may hold images, so that a larger limit holds for it.
         takes_forms: True if the body may be multipart/form-data, which ``read_image_body`` reads.
+        takes_no_body: True if a request may also come without a body.
         json_length: Header, in lower case, with the number of bytes of JSON at the start of a body in which other bytes
             follow it; the handler decodes such a body itself. "" if there is none.
         example: Example of the body for OpenAPI; None for the one in ``examples.py``.
@@ -92,6 +93,7 @@ class Route:
     media: tuple[str, ...] = ()
     takes_images: bool = False
     takes_forms: bool = False
+    takes_no_body: bool = False
     json_length: str = ""
     example: Mapping[str, object] | None = None
     told_by: tuple[str, ...] = ()

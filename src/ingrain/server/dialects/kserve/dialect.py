@@ -77,6 +77,7 @@ _ROUTES = (
         method="POST",
         path="/v2/repository/index",
         handler=models.index,
+        takes_no_body=True,
         summary="List the models with their states.",
         request=types.KServeIndexRequest,
         answer=types.KServeIndexAnswer,
