@@ -136,7 +136,7 @@ async def test_a_body_of_tiny_chunks_leaves_the_loop_to_others_and_is_refused(pi
     is_over = True
     await counting
     await fetcher.aclose()
-    assert turns > 500 / 64
+    assert turns > 250 / 8
 
 
 async def test_three_redirects_are_followed_and_a_fourth_is_not(pictures: PictureServer) -> None:

@@ -23,8 +23,8 @@ Sink = Callable[[bytes], Awaitable[None]]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WRITE_BYTES = 4 * 1024 * 1024
-# Parsing a piece takes about 20 µs, however small it is.
-_PIECES_A_TURN, _MANY_PIECES, _LEAST_PIECE_BYTES = 32, 500, 64
+# Parsing a piece takes about 20 µs, however small it is, and up to 64 fetches (by default) have a turn each in between.
+_PIECES_A_TURN, _MANY_PIECES, _LEAST_PIECE_BYTES = 4, 250, 64
 _BROKEN = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
