@@ -11,11 +11,11 @@ import msgspec
 import orjson
 
 from ingrain.errors import InvalidRequestError
-from ingrain.server.dialects.kserve.inference import Inference, Outcome, Plan, Planned, finished, infer, model_of
+from ingrain.server.dialects.kserve.inference import Inference, Outcome, answering, completed, infer, model_of
 from ingrain.server.dialects.kserve.interface import VERSION
 from ingrain.server.dialects.kserve.plans import plan
-from ingrain.server.dialects.kserve.tensors import Items, Wanted, check_input, split_bytes
-from ingrain.server.dialects.kserve.types import KServeInferRequest, KServeInput, KServeOutput
+from ingrain.server.dialects.kserve.tensors import Items, check_input, check_new, split_bytes, wanted_output
+from ingrain.server.dialects.kserve.types import KServeInferRequest, KServeInput
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
@@ -51,10 +51,7 @@ def infer_over_http(services: Services, request: Request) -> Work[Any] | Awaitab
 async def _infer_large(services: Services, request: Request) -> Response:
     """Run a request with much binary data, which are read in a thread."""
     read = await asyncio.get_running_loop().run_in_executor(services.parsing, _read, request, services.limits.max_items)
-    answering = _answering(services, request, read)
-    if isinstance(answering, Work):
-        return answering.respond(await services.pipeline.run(answering.task))
-    return await answering
+    return await completed(services, _answering(services, request, read))
 
 
 def _answering(services: Services, request: Request, read: _Read) -> Work[Any] | Awaitable[Response]:
@@ -63,22 +60,14 @@ def _answering(services: Services, request: Request, read: _Read) -> Work[Any] |
     inference = Inference(
         model=name,
         inputs=read.inputs,
-        outputs=[_wanted(output) for output in outputs],
+        outputs=[wanted_output(output.name, output.parameters or {}) for output in outputs],
         parameters=body.parameters,
         cache_group=cache_group(services, request),
     )
     binary = bool((body.parameters or {}).get("binary_data_output"))
     are_binary = {output.name: bool((output.parameters or {}).get("binary_data", binary)) for output in outputs}
     respond = partial(_response, name, body.id, are_binary, binary)
-    planned = infer(services, inference, plan)
-    if isinstance(planned, Planned):
-        outcome = planned.outcome
-        return Work(planned.task, lambda result: respond(outcome(result)))
-    return _respond_later(services, planned, respond)
-
-
-async def _respond_later(services: Services, planned: Plan, respond: partial[Response]) -> Response:
-    return respond(await finished(services, planned))
+    return answering(services, infer(services, inference, plan), respond)
 
 
 def _read(request: Request, max_items: int) -> _Read:
@@ -104,12 +93,9 @@ def _read(request: Request, max_items: int) -> _Read:
         body = decode(head, KServeInferRequest)
     inputs: dict[str, Items] = {}
     for tensor in body.inputs:
-        if tensor.name in inputs:
-            raise InvalidRequestError(f"Input {tensor.name[:100]!r} is given twice.", param=tensor.name[:100])
         parameters = tensor.parameters or {}
+        check_new(tensor.name, parameters, inputs)
         size = parameters.get("binary_data_size")
-        if any(name.startswith("shared_memory") for name in parameters):
-            raise InvalidRequestError("This server takes no tensors in shared memory.", param="shared_memory_region")
         items: Items
         if size is None:
             items = _elements(tensor)
@@ -142,27 +128,6 @@ def _elements(tensor: KServeInput) -> list[str | bytes]:
             raise InvalidRequestError(f"{name}[{place}] must be a text.", param=f"{name}[{place}]")
         items.append(item)
     return items
-
-
-def _wanted(output: KServeOutput) -> Wanted:
-    """Return an output that is asked for.
-
-    Raises:
-        InvalidRequestError: It has a parameter that this server does not have.
-    """
-    classes = 0
-    for name, value in (output.parameters or {}).items():
-        if name == "classification":
-            if type(value) is not int or value < 1:
-                raise InvalidRequestError("classification must be a number of labels, from 1.", param=name)
-            classes = value
-        elif name != "binary_data":
-            raise InvalidRequestError(
-                f"Output {output.name[:100]!r} has the unknown parameter {name[:100]!r}; those of outputs are "
-                "binary_data and classification.",
-                param=name[:100],
-            )
-    return Wanted(output.name, classes)
 
 
 def _response(name: str, given_id: str | None, are_binary: Mapping[str, bool], binary: bool, done: Outcome) -> Response:

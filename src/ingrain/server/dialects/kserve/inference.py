@@ -13,6 +13,8 @@ from ingrain.pipeline.task import ModelName, Task
 from ingrain.server.dialects.kserve.interface import VERSION, interface_of, names
 from ingrain.server.dialects.kserve.options import Options, options_of
 from ingrain.server.dialects.kserve.tensors import Items, Tensor, Wanted
+from ingrain.server.http.message import Response
+from ingrain.server.plane.route import Work
 from ingrain.server.plane.services import Services
 from ingrain.tasks.score import ROLE as SCORER
 
@@ -157,11 +159,31 @@ async def _infer_refreshed(
     services: Services, given: Inference, planner: Planner, name: ModelName, options: Options
 ) -> Outcome:
     model = await services.pipeline.model(name)
-    return await finished(services, planner(_asked(services, given, model, name, options)))
+    return await _finished(services, planner(_asked(services, given, model, name, options)))
 
 
-async def finished(services: Services, plan: Plan) -> Outcome:
-    """Return the result of a request."""
+def answering(
+    services: Services, planned: Plan, respond: Callable[[Outcome], Response]
+) -> Work[Any] | Awaitable[Response]:
+    """Return a handler's result for a request, whose response ``respond`` makes."""
+    if isinstance(planned, Planned):
+        outcome = planned.outcome
+        return Work(planned.task, lambda result: respond(outcome(result)))
+    return _respond_later(services, planned, respond)
+
+
+async def _respond_later(services: Services, planned: Plan, respond: Callable[[Outcome], Response]) -> Response:
+    return respond(await _finished(services, planned))
+
+
+async def completed(services: Services, work: Work[Any] | Awaitable[Response]) -> Response:
+    """Return the response of a handler's result."""
+    if isinstance(work, Work):
+        return work.respond(await services.pipeline.run(work.task))
+    return await work
+
+
+async def _finished(services: Services, plan: Plan) -> Outcome:
     if isinstance(plan, Planned):
         return plan.outcome(await services.pipeline.run(plan.task))
     return await plan

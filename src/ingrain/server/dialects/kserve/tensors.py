@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -70,6 +71,44 @@ class Tensor(msgspec.Struct, frozen=True, eq=False):
         if isinstance(self.values, list):
             return b"".join(_LENGTH.pack(len(value)) + value for value in self.values)
         return self.values.astype(self.values.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def wanted_output(name: str, parameters: Mapping[str, Any]) -> Wanted:
+    """Return an output that a request asks for.
+
+    Raises:
+        InvalidRequestError: It has a parameter that this server does not have.
+    """
+    classes = 0
+    for parameter, value in parameters.items():
+        if parameter == "classification":
+            if type(value) is not int or value < 1:
+                raise InvalidRequestError("classification must be a number of labels, from 1.", param=parameter)
+            classes = value
+        elif parameter != "binary_data":
+            raise InvalidRequestError(
+                f"Output {name[:100]!r} has the unknown parameter {parameter[:100]!r}; those of outputs are "
+                "binary_data and classification.",
+                param=parameter[:100],
+            )
+    return Wanted(name, classes)
+
+
+def check_new(name: str, parameters: Iterable[str], before: Container[str]) -> None:
+    """Check the name and the parameters of an input.
+
+    Args:
+        name: Its name.
+        parameters: Its parameters.
+        before: Names of the inputs before it.
+
+    Raises:
+        InvalidRequestError: There is another input of that name, or its elements are in shared memory.
+    """
+    if name in before:
+        raise InvalidRequestError(f"Input {name[:100]!r} is given twice.", param=name[:100])
+    if any(parameter.startswith("shared_memory") for parameter in parameters):
+        raise InvalidRequestError("This server takes no tensors in shared memory.", param="shared_memory_region")
 
 
 def check_input(name: str, datatype: str, shape: Sequence[int], count: int) -> None:
