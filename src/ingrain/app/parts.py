@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from ingrain.app.grpc_port import has_grpc
 from ingrain.app.limits import queue_limits
 from ingrain.app.model_names import parse_model
 from ingrain.app.placement import make_engine, placement_of, repository_of
@@ -83,6 +84,8 @@ def build_parts(settings: Settings) -> Parts:
             f"INGRAIN_OLLAMA_PORT is {settings.ollama_port}, but INGRAIN_DIALECTS leaves `ollama` out.",
             param="INGRAIN_OLLAMA_PORT",
         )
+    if settings.grpc_port and not has_grpc(settings, tables.dialects):
+        log.warning("There is no gRPC: INGRAIN_GRPC_PORT is set, but INGRAIN_DIALECTS leaves `kserve` out.")
     placement = placement_of(settings, tables.engines)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)

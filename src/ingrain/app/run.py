@@ -7,10 +7,12 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ingrain.app.banner import announce, plane_urls, watch_progress
 from ingrain.app.event_loop import loop_factory
 from ingrain.app.garbage_collection import collect_seldom
+from ingrain.app.grpc_port import grpc_server, has_grpc
 from ingrain.app.limits import http_limits
 from ingrain.app.listen import end_on_signals, open_socket, stop_on_signals
 from ingrain.app.logs import configure_logs
@@ -24,6 +26,9 @@ from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.route import Dialect
 from ingrain.settings import Settings
 from ingrain.vocabulary import Plane
+
+if TYPE_CHECKING:
+    from ingrain.server.grpc.server import GrpcServer
 
 _ENGINE_RETRY_S = 2.0
 _MODEL_PLANE_S = 5.0
@@ -54,6 +59,10 @@ def run(settings: Settings) -> None:
     if settings.ollama_port is not None:
         listeners.append(open_socket(settings.host, settings.ollama_port, "INGRAIN_OLLAMA_PORT"))
         log.info("Listening: Ollama's API %s", *plane_urls(settings, listeners[2:]))
+    if has_grpc(settings, parts.tables.dialects):
+        # gRPC's server binds the port itself, which several processes can do; another server's port must not be one.
+        open_socket(settings.host, settings.grpc_port, "INGRAIN_GRPC_PORT").close()
+        log.info("Listening: gRPC %s:%d", settings.host, settings.grpc_port)
     collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(parts, listeners))
@@ -68,13 +77,17 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
         servers.append(_server(parts, "inference", on_own_port(parts.tables.dialects)))
     for server, listener in zip(servers, listeners, strict=True):
         await server.start(listener)
+    grpc = grpc_server(settings, parts.tables.dialects, services, parts.tls) if settings.workers == 1 else None
+    if grpc is not None:
+        await grpc.start(settings.host, settings.grpc_port)
     starting = asyncio.create_task(_start(parts, stop))
     announcing = asyncio.create_task(announce(settings, services, listeners[:2]))
     watching = asyncio.create_task(watch_progress(services))
     try:
         await stop.wait()
         services.registry.stop_tuning()  # otherwise the model plane would wait for its end
-        await _stop_servers(servers, settings.shutdown_timeout_s, hurry)
+        further = [] if grpc is None else [grpc]
+        await _stop_servers([*servers, *further], settings.shutdown_timeout_s, hurry)
     finally:
         for task in (starting, announcing, watching):
             task.cancel()
@@ -88,10 +101,12 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
         raise failure
 
 
-async def _stop_servers(servers: Sequence[HttpServer | Supervisor], timeout_s: float, hurry: asyncio.Event) -> None:
+async def _stop_servers(
+    servers: Sequence[HttpServer | Supervisor | GrpcServer], timeout_s: float, hurry: asyncio.Event
+) -> None:
     """Stop all servers: the model plane, whose conversions may take minutes, within few seconds."""
-    inference, model, *ollama = servers
-    others = [server.stop(timeout_s) for server in (inference, *ollama)]
+    inference, model, *further = servers
+    others = [server.stop(timeout_s) for server in (inference, *further)]
     stopping = asyncio.gather(model.stop(min(timeout_s, _MODEL_PLANE_S)), *others)
     hurrying = asyncio.create_task(hurry.wait())
     await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)

@@ -27,11 +27,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "planes, and OpenAI's. Not set: none.",
         ),
     ] = None
+    grpc_port: Annotated[Port, setting("INGRAIN_GRPC_PORT", "Port of KServe's dialect over gRPC; 0: none.")] = 0
     tls_cert_file: Annotated[
         Path | None,
         setting(
             "INGRAIN_TLS_CERT_FILE",
-            "PEM file with the certificate chain for TLS (https) on both planes; reloaded when it changes. Needs "
+            "PEM file with the certificate chain for TLS (https) on all ports; reloaded when it changes. Needs "
             "INGRAIN_TLS_KEY_FILE.",
         ),
     ] = None

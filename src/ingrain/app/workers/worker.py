@@ -11,9 +11,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ingrain.app.event_loop import loop_factory
 from ingrain.app.garbage_collection import collect_seldom
+from ingrain.app.grpc_port import grpc_server
 from ingrain.app.limits import http_limits, queue_limits
 from ingrain.app.logs import configure_logs
 from ingrain.app.placement import repository_of
@@ -34,6 +36,9 @@ from ingrain.repository.store import Repository
 from ingrain.server.http.server import HttpServer
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.server.plane.application import PlaneApplication
+
+if TYPE_CHECKING:
+    from ingrain.server.grpc.server import GrpcServer
 
 _OPEN_AGAIN_S = 1.0
 
@@ -84,13 +89,17 @@ class Worker:
             totals=self._questions.totals,
             row_cache=limits.row_cache,
         )
+        dialects = load_tables(settings.extensions, settings.dialects).dialects
+        tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
         self._http = HttpServer(
-            PlaneApplication("inference", self._services, load_tables(settings.extensions, settings.dialects).dialects),
+            PlaneApplication("inference", self._services, dialects),
             http_limits(settings),
             self._services.bodies,
             on_closed=lambda: table.count_closed(number),
-            tls=TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file),
+            tls=tls,
         )
+        self._grpc = grpc_server(settings, dialects, self._services, tls)
+        self._grpc_address = settings.host, settings.grpc_port
 
     async def serve(self, connections: socket.socket) -> None:
         """Serve until the main process sends ``Finish``; exit at once if the main process dies."""
@@ -104,7 +113,7 @@ class Worker:
                 if task.done():
                     task.result()
             receiver.close()
-            await self._http.stop(self._grace_s)
+            await asyncio.gather(*(server.stop(self._grace_s) for server in self._servers))
         finally:
             for task in tasks:
                 task.cancel()
@@ -113,6 +122,10 @@ class Worker:
             await self._engine.close()
             await self._images.aclose()
             self._channel.close()
+
+    @property
+    def _servers(self) -> list[HttpServer | GrpcServer]:
+        return [self._http] if self._grpc is None else [self._http, self._grpc]
 
     async def _listen(self) -> None:
         while (message := await self._channel.receive()) is not None:
@@ -134,15 +147,20 @@ class Worker:
                     self._grace_s = message.grace_s
                     self._finish.set_result(None)
                 elif message.grace_s == 0:
-                    self._http.hurry()
+                    for server in self._servers:
+                        server.hurry()
             case Setup():
                 log.error("The main process sent a second Setup message")
             case _:
                 self._questions.answer(message)
 
     async def _keep_up(self) -> None:
-        """Open new models, retry those that failed to open, and report the version of the state that is applied."""
+        """Open new models, retry those that failed to open, and report the version of the state that is applied.
+
+        gRPC is served as soon as the first state is applied; the main process passes on connections from then on, too.
+        """
         missing: frozenset[int] = frozenset()
+        must_start_grpc = self._grpc is not None
         while True:
             try:
                 async with asyncio.timeout(_OPEN_AGAIN_S if missing else None):
@@ -152,6 +170,9 @@ class Worker:
             self._has_changed.clear()
             version = self._version
             missing = await self._models.open_missing()
+            if must_start_grpc and self._grpc is not None:
+                must_start_grpc = False
+                await self._grpc.start(*self._grpc_address)
             if version == self._version:
                 self._channel.send(Applied(version, missing))
 

@@ -28,6 +28,7 @@ class TlsCertificate:
 
     Attributes:
         context: SSL context for server connections; TLS 1.2 or newer.
+        pem: Contents of the two files.
 
     Args:
         cert_file: The server's certificate, followed by the certificates of intermediate authorities.
@@ -41,6 +42,7 @@ class TlsCertificate:
         self._files = cert_file, key_file
         self._version = [_version_of(path) for path in self._files]
         self.context = _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
+        self.pem = cert_file.read_bytes(), key_file.read_bytes()
 
     @classmethod
     def from_files(cls, cert_file: Path | None, key_file: Path | None) -> TlsCertificate | None:
@@ -69,6 +71,7 @@ class TlsCertificate:
             # A failed load may leave a context half changed, so the files are tried on another context first.
             _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), *self._files)
             _load(self.context, *self._files)
+            self.pem = self._files[0].read_bytes(), self._files[1].read_bytes()
         except SettingsError as error:
             log.warning("The changed TLS certificate is not used: %s", error.message)
         else:

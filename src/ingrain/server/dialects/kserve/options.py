@@ -14,8 +14,19 @@ from ingrain.preprocess.prompts import PromptChoice, meaning_of
 from ingrain.server.plane.bodies import decode_form
 from ingrain.vocabulary import InputType, Library
 
+FINAL_WANTED = "triton_enable_empty_final_response"
+"""Parameter of requests in a stream whose responses are to be marked as final ones, as all are."""
 _HARMLESS = frozenset(
-    ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "content_type", "binary_data_output")
+    (
+        "sequence_id",
+        "sequence_start",
+        "sequence_end",
+        "priority",
+        "timeout",
+        "content_type",
+        "binary_data_output",
+        FINAL_WANTED,
+    )
 )
 """Parameters of clients that change no result here: models keep no state, and all requests are equal."""
 _SIDES: dict[str, InputType] = {"query": "query", "document": "document"}
