@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import random
+import time
 from collections.abc import Callable
+
+import grpc
+from tritonclient.grpc import service_pb2 as pb
 
 from bare import median
 from front_end import Load, null_server, until_ready
-from ingrain.bench.load import http_request
+from ingrain.bench.load import LoadResult, http_request
 from ingrain.bench.texts import make_texts
 from measure import common_options, print_report
 from server import free_ports
 
-_NATIVE = "native"
+_NATIVE, _GRPC = "native", "KServe gRPC"
+_CHANNELS = 4
 Body = Callable[[str, str], tuple[str, dict[str, object]]]
 _DIALECTS: dict[str, Body] = {
     _NATIVE: lambda model, text: ("/embed_text", {"name": model, "text": text}),
@@ -41,19 +47,56 @@ _DIALECTS: dict[str, Body] = {
 }
 
 
+class GrpcLoad(Load):
+    """Puts load on the gRPC port, over several connections; requests are messages."""
+
+    async def _load(self, requests: list[bytes]) -> LoadResult:
+        messages, result, began = itertools.cycle(requests), LoadResult(), time.perf_counter()
+        target = f"{self._target.host}:{self._target.port}"
+        channels = [
+            grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(_CHANNELS)
+        ]
+
+        async def client(number: int) -> None:
+            call = channels[number % _CHANNELS].unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            while (sent := time.perf_counter()) < began + self._options.seconds:
+                await call(next(messages))
+                result.latencies_s.append(time.perf_counter() - sent)
+
+        used_s = time.process_time()
+        await asyncio.gather(*map(client, range(self._options.clients)))
+        result.seconds, result.cpu_s = time.perf_counter() - began, time.process_time() - used_s
+        result.statuses = {200: len(result.latencies_s)}
+        await asyncio.gather(*(channel.close() for channel in channels))
+        return result
+
+
+def _grpc_message(model: str, text: str) -> bytes:
+    message = pb.ModelInferRequest(model_name=model)
+    message.inputs.add(name="text", datatype="BYTES", shape=[1])
+    message.raw_input_contents.append(len(text.encode()).to_bytes(4, "little") + text.encode())
+    return message.SerializeToString()
+
+
+def _request(dialect: str, model: str, text: str) -> bytes:
+    return _grpc_message(model, text) if dialect == _GRPC else http_request(*_DIALECTS[dialect](model, text))
+
+
 def main() -> None:
     options = _options()
     texts = make_texts("query", 5_000)
-    ports = free_ports(2)
-    with null_server(options, ports) as server:
+    *ports, grpc_port = free_ports(3)
+    with null_server(options, ports, grpc_port=grpc_port) as server:
         native = [http_request(*_DIALECTS[_NATIVE](options.model, text)) for text in texts]
         asyncio.run(until_ready(ports[0], native[0]))
-        loads = {name: Load(server.pid, ports[0], options) for name in options.dialects or _DIALECTS}
+        loads = {name: Load(server.pid, ports[0], options) for name in options.dialects or [*_DIALECTS, _GRPC]}
+        if _GRPC in loads:
+            loads[_GRPC] = GrpcLoad(server.pid, grpc_port, options)
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         for number in range(options.rounds):
             random.shuffle(texts)
             for name in random.sample(list(loads), len(loads)):
-                requests = [http_request(*_DIALECTS[name](options.model, text)) for text in texts]
+                requests = [_request(name, options.model, text) for text in texts]
                 print(f"round {number + 1}, {name}: {loads[name].run(requests)}", flush=True)
     report = {name: load.report() for name, load in loads.items()}
     for name, one in report.items():
@@ -64,7 +107,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0)
-    parser.add_argument("--dialects", nargs="*", default=[], help=f"some of {', '.join(_DIALECTS)}; all by default")
+    parser.add_argument(
+        "--dialects", nargs="*", default=[], help=f"some of {', '.join(_DIALECTS)}, {_GRPC}; all by default"
+    )
     options = parser.parse_args()
     options.dialects = [_NATIVE, *(name for name in options.dialects if name != _NATIVE)] if options.dialects else []
     options.answers, options.texts, options.max_batch_size, options.cache_bytes = "json", 1, 0, 0

@@ -30,7 +30,7 @@ import uvloop
 
 from bare import median
 from ingrain.api.types import EmbedTextRequest
-from ingrain.bench.load import Answers, Target, closed_loop, embedding_request
+from ingrain.bench.load import Answers, LoadResult, Target, closed_loop, embedding_request
 from ingrain.bench.texts import Mix, make_texts
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.repository.manifest import TextPreprocess
@@ -75,8 +75,7 @@ class Load:
 
     def run(self, requests: list[bytes]) -> str:
         before, stolen = sum(self._process.cpu_times()[:2]), StolenTime()
-        load = closed_loop(self._target, requests, clients=self._options.clients, seconds=self._options.seconds)
-        result = uvloop.run(load)
+        result = uvloop.run(self._load(requests))
         assert set(result.statuses) == {200}, result.statuses
         self.stolen.append(stolen.share())
         answered = len(result.latencies_s)
@@ -87,6 +86,10 @@ class Load:
             f"{self.rates[-1]:6.0f} requests/s, {self.costs_us[-1]:4.0f} µs a request, "
             f"{100 * self.stolen[-1]:2.0f} % stolen"
         )
+
+    async def _load(self, requests: list[bytes]) -> LoadResult:
+        options = self._options
+        return await closed_loop(self._target, requests, clients=options.clients, seconds=options.seconds)
 
     def report(self) -> dict[str, Any]:
         quiet = [number for number, share in enumerate(self.stolen) if share <= _LITTLE_STOLEN]
@@ -156,7 +159,9 @@ def _requests(options: argparse.Namespace) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def null_server(options: argparse.Namespace, ports: list[int], source: Path = _THIS) -> Iterator[subprocess.Popen]:
+def null_server(
+    options: argparse.Namespace, ports: list[int], source: Path = _THIS, grpc_port: int = 0
+) -> Iterator[subprocess.Popen]:
     """Run a version of the server on one core, with the null engine."""
     flags = {
         "repository": options.repository,
@@ -164,6 +169,7 @@ def null_server(options: argparse.Namespace, ports: list[int], source: Path = _T
         "model": options.model,
         "max-batch-size": options.max_batch_size,
         "cache-bytes": options.cache_bytes,
+        "grpc-port": grpc_port,
     }
     process = subprocess.Popen(
         [

@@ -66,9 +66,11 @@ def main() -> None:
     parser.add_argument("--ports", type=int, nargs=2, required=True, help="of the inference and the model plane")
     parser.add_argument("--max-batch-size", type=int, default=0, help="largest batch; 0 for the server's default")
     parser.add_argument("--cache-bytes", type=int, default=0, help="INGRAIN_CACHE_BYTES of the server")
+    parser.add_argument("--grpc-port", type=int, default=0, help="0 for no gRPC")
     options = parser.parse_args()
-    # Earlier versions, which this script may run too, have no cache.
-    cache = {"cache_bytes": options.cache_bytes} if "cache_bytes" in Settings.__struct_fields__ else {}
+    # Earlier versions, which this script may run too, have no cache and no gRPC.
+    later = {"cache_bytes": options.cache_bytes, "grpc_port": options.grpc_port}
+    later = {name: value for name, value in later.items() if name in Settings.__struct_fields__}
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     parts.make_engine = lambda *_: NullEngine()
     run.run(
@@ -80,7 +82,7 @@ def main() -> None:
             model_port=options.ports[1],
             max_batch_size=options.max_batch_size,
             log_level="warning",
-            **cache,
+            **later,
         )
     )
 

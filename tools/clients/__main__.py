@@ -16,6 +16,7 @@ from clients.models import KEY, MAX_REQUESTS, NAMES, serving_all
 from clients.program import Program, find_programs
 from clients.table import count, render
 from ingrain import __version__
+from processes import free_port
 
 _LONGEST_S = 300
 
@@ -26,9 +27,11 @@ def main() -> None:
     programs = find_programs(options.programs)
     folder = options.folder.resolve()
     results: dict[Program, dict[str, str]] = {}
-    with serving_all(folder / "server") as server:
+    grpc_port = free_port()
+    with serving_all(folder / "server", INGRAIN_GRPC_PORT=str(grpc_port)) as server:
         proxy = BusyProxy(urlsplit(server.inference).port or 0, KEY, MAX_REQUESTS)
-        facts = {"url": server.inference, "model_url": server.model, "busy_url": proxy.url, "key": KEY, **NAMES}
+        urls = {"url": server.inference, "model_url": server.model, "busy_url": proxy.url}
+        facts = {**urls, "grpc": f"127.0.0.1:{grpc_port}", "key": KEY, **NAMES}
         for number, program in enumerate(programs, 1):
             print(f"[{number}/{len(programs)}] {program.title}", end=": ", flush=True)
             results[program] = _run(program, folder / "environments", facts)

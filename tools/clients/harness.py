@@ -21,6 +21,7 @@ class Server:
     Attributes:
         url: Base URL of the inference plane, without a slash at the end.
         busy_url: The same server behind a proxy; the first request after each ``make_busy`` is answered with 429.
+        grpc: Host and port of the gRPC service.
         key: API key.
         dense, reranker, sparse, clip, classifier: Names of loaded models.
     """
