@@ -175,7 +175,9 @@ class Calls:
                 assert method.refusal is not None
                 body = method.refusal(message, _text(response))
             async with writing:
+                call.is_writing = True
                 await context.write(body)
+                call.is_writing = False
             places.release()
 
         try:
@@ -191,7 +193,7 @@ class Calls:
                     pass  # the server stops
                 call.reading = None
         except asyncio.CancelledError:
-            if not call.is_given_up:
+            if not call.is_given_up or call.is_writing:  # no status can follow what the client does not read
                 raise
         finally:
             self._end(call)
@@ -221,10 +223,12 @@ class _Call:
 
     Attributes:
         reading: While the call is a stream that reads: ends that.
+        is_writing: Whether the call is a stream whose client has not yet room for an answer.
         is_given_up: Whether the server stops without waiting for the call.
     """
 
     def __init__(self) -> None:
+        self.is_writing = False
         self.reading: asyncio.Timeout | None = None
         self.is_given_up = False
         self._task = asyncio.current_task()

@@ -53,8 +53,9 @@ class GrpcServer:
                 ("grpc.absolute_max_metadata_size", limits.max_header_bytes),
                 ("grpc.max_metadata_size", limits.max_header_bytes),
                 ("grpc.max_concurrent_streams", services.limits.max_requests + _MORE_STREAMS),
-                # A client that is gone without a word is noticed; without a call no pings are needed.
+                # Notices clients that are gone without a word.
                 ("grpc.keepalive_time_ms", 1000 * _PING_IDLE_S),
+                ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 1000 * _SHORTEST_PING_S),
             ],
         )
