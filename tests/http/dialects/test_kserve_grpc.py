@@ -430,7 +430,6 @@ async def test_the_servers_deadline_and_one_for_the_message(tmp_path):
             assert "did not arrive" in error.details()
 
 
-@pytest.mark.both_loops
 async def test_the_end_waits_for_calls_and_refuses_those_that_last(tmp_path):
     async with slow_server(tmp_path) as (planes, server, stub):
         planes.engine.latency_s = 0.5
