@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ingrain.errors import InvalidRequestError
-from ingrain.models.loaded import LoadedModel
-from ingrain.pipeline.task import ModelName
+from ingrain.pipeline.task import ModelName, Rows
+from ingrain.postprocess.probabilities import sigmoid
 from ingrain.preprocess.special_tokens import CutSide
 from ingrain.server.http.message import Request
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.default_model import default_model
 from ingrain.server.plane.services import Services
 from ingrain.tasks.pairs import Pairs
-from ingrain.tasks.rerank import Ranked, rank
+from ingrain.tasks.rerank import Ranked, can_rerank, rank
+from ingrain.tasks.score import ROLE
 from ingrain.tasks.texts import Texts
-from ingrain.vocabulary import Role
-
-_CROSS_ENCODER: Role = "text_scorer"
-_MULTI_VECTOR: Role = "multi_vector_encoder"
+from ingrain.tasks.token_vectors import MULTI_VECTOR
+from ingrain.tasks.tokenize import shorten_texts
 
 
 async def rank_documents(
@@ -33,6 +34,8 @@ async def rank_documents(
     cut_side: CutSide | None = None,
     raw: bool = False,
     param: str = "documents",
+    query_tokens: int | None = None,
+    document_tokens: int | None = None,
 ) -> Ranked:
     """Score documents by their relevance to a query.
 
@@ -46,6 +49,8 @@ async def rank_documents(
         cut_side: Side on which pairs are truncated; None for the source library's side.
         raw: True for the scores before the model's activation function.
         param: Name of the request field with the documents, for errors.
+        query_tokens: Maximum tokens of the query, which is cut there; None for the model's.
+        document_tokens: Maximum tokens of a document.
     """
     firsts = Texts(
         texts=[query],
@@ -55,15 +60,36 @@ async def rank_documents(
         is_list=False,
         cache_group=cache_group(services, request),
     )
-    pairs = Pairs(firsts=firsts, seconds=Texts(texts=documents, param=param))
-    return await rank(services.pipeline, name, pairs, raw=raw)
+    firsts = await shortened(services, name, firsts, query_tokens)
+    seconds = await shortened(services, name, Texts(texts=documents, param=param), document_tokens)
+    return await rank(services.pipeline, name, Pairs(firsts=firsts, seconds=seconds), raw=raw)
+
+
+async def shortened(services: Services, name: ModelName, texts: Texts, most: int | None) -> Texts:
+    """Return texts cut at ``most`` tokens, without prompts and special tokens; the same ones if it is None.
+
+    Raises:
+        IngrainError: As for ``shorten_texts``.
+    """
+    if most is None:
+        return texts
+    given = msgspec.structs.replace(texts, truncate=True)
+    return msgspec.structs.replace(texts, texts=await shorten_texts(services.pipeline, name, given, most))
+
+
+async def sigmoid_of(services: Services, name: ModelName, raw: Rows) -> Rows:
+    """Return sigmoid of a cross-encoder's raw scores, for APIs that ignore the model's own activation function.
+
+    Scores of late interaction are no logits, and stay as they are.
+    """
+    return raw if (await services.pipeline.model(name)).manifest.scoring is None else sigmoid(raw)
 
 
 def ranking_model(services: Services, name: str | None) -> ModelName:
     """Return the requested model; a default one if the request names none."""
     if name is not None:
         return ModelName(name=name)
-    return default_model(services, _CROSS_ENCODER, _MULTI_VECTOR, fits=_ranks)
+    return default_model(services, ROLE, MULTI_VECTOR, fits=can_rerank)
 
 
 def texts_of(documents: Sequence[str | Mapping[str, Any]], param: str, fields: Sequence[str] = ("text",)) -> list[str]:
@@ -91,8 +117,3 @@ def texts_of(documents: Sequence[str | Mapping[str, Any]], param: str, fields: S
             )
         texts.append("\n".join(values))
     return texts
-
-
-def _ranks(model: LoadedModel) -> bool:
-    """Return whether a model gives one score for a pair."""
-    return _CROSS_ENCODER not in model.queues or len(model.manifest.labels) <= 1

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 
 from ingrain.errors import InvalidRequestError, ModelNotLoadedError
-from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName, Rows
 from ingrain.postprocess.probabilities import sigmoid, softmax
 from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of
@@ -20,12 +19,13 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, mark_truncated
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
+from ingrain.server.plane.ranking import rank_documents, sigmoid_of
 from ingrain.server.plane.route import Work
 from ingrain.server.plane.services import Services
 from ingrain.tasks.classify_text import probabilities_of
 from ingrain.tasks.item_limit import check_count
 from ingrain.tasks.pairs import Pairs
-from ingrain.tasks.rerank import rank
+from ingrain.tasks.rerank import can_rerank
 from ingrain.tasks.score import ROLE, Scored, ScorePairs, ScoreTexts
 from ingrain.tasks.texts import Texts
 from ingrain.tasks.token_vectors import MULTI_VECTOR
@@ -46,20 +46,19 @@ async def rank_texts(services: Services, request: Request, body: types.TeiRerank
     started = time.perf_counter()
     if not body.texts:
         raise empty("texts")
-    query = Texts(
-        texts=[body.query],
+    name = model_of(services, request, ROLE, MULTI_VECTOR, fits=can_rerank)
+    done = await rank_documents(
+        services,
+        request,
+        name,
+        body.query,
+        body.texts,
         truncate=body.truncate is True,
         cut_side=cut_side_of(body),
-        param="query",
-        is_list=False,
-        cache_group=cache_group(services, request),
+        raw=True,
+        param="texts",
     )
-    name = model_of(services, request, ROLE, MULTI_VECTOR, fits=_ranks)
-    pairs = Pairs(firsts=query, seconds=Texts(texts=body.texts, param="texts"))
-    done = await rank(services.pipeline, name, pairs, raw=True)
-    scores = done.scores
-    if not body.raw_scores and (await services.pipeline.model(name)).manifest.scoring is not None:
-        scores = sigmoid(scores)
+    scores = done.scores if body.raw_scores else await sigmoid_of(services, name, done.scores)
     ranks: list[dict[str, object]] = [{"index": int(place), "score": scores[place]} for place in done.order]
     if body.return_text:
         for one, place in zip(ranks, done.order, strict=True):
@@ -183,10 +182,6 @@ def _rows_of(given: str | list[str | list[str]]) -> tuple[list[list[str]], bool]
 def _classifier(services: Services, request: Request) -> ModelName:
     """Return the default model with several labels, or with one, which is usually a reranker."""
     try:
-        return model_of(services, request, ROLE, fits=lambda model: not _ranks(model))
+        return model_of(services, request, ROLE, fits=lambda model: not can_rerank(model))
     except ModelNotLoadedError:
         return model_of(services, request, ROLE)
-
-
-def _ranks(model: LoadedModel) -> bool:
-    return ROLE not in model.queues or len(model.manifest.labels) <= 1
