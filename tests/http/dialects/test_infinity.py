@@ -2,9 +2,11 @@
 
 import base64
 
+import msgspec
 import numpy as np
 import pytest
 
+from ingrain.repository.manifest import Scoring
 from neighbours import (
     DOCUMENTS,
     PICTURE,
@@ -60,6 +62,12 @@ async def test_ranking_classifying_and_the_list(tmp_path):
 
         below = await ask(planes, "/infinity/rerank", query=QUERY, documents=DOCUMENTS, return_documents=True)
         assert {one["document"] for one in below["results"]} == set(DOCUMENTS), "told apart without raw_scores, too"
+
+        model = planes.services.registry.get("reranker")
+        own_scoring = msgspec.structs.replace(model.manifest, scoring=Scoring(activation="identity"))
+        object.__setattr__(model, "manifest", own_scoring)
+        same = await ask(planes, "/rerank", model="reranker", **body)
+        assert same["results"] == answer["results"], "sigmoid, as in Infinity, whatever the model's own activation is"
 
         own = await ask(planes, "/rerank", name="reranker", raw_scores=True, query=QUERY, documents=DOCUMENTS)
         assert {one["index"]: one["score"] for one in own["results"]} == logits, "it may have that field, too"

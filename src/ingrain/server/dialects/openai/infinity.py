@@ -23,7 +23,7 @@ from ingrain.server.plane.answers import array_answer, mark_truncated, struct_an
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.default_model import default_model
-from ingrain.server.plane.ranking import rank_documents, ranking_model
+from ingrain.server.plane.ranking import rank_documents, ranking_model, sigmoid_of
 from ingrain.server.plane.route import Dialect, Route, Work, inference_route
 from ingrain.server.plane.services import Services
 from ingrain.tasks.classify_text import probabilities_of
@@ -43,9 +43,10 @@ _CAPABILITIES: dict[Role, Capability] = {
 async def _rerank(services: Services, request: Request) -> Response:
     body = decode(request.body, types.InfinityRerankRequest)
     name = ranking_model(services, _given(body.model))
-    done = await rank_documents(services, request, name, body.query, body.documents, truncate=True, raw=body.raw_scores)
+    done = await rank_documents(services, request, name, body.query, body.documents, truncate=True, raw=True)
+    scores = done.scores if body.raw_scores else await sigmoid_of(services, name, done.scores)
     results: list[dict[str, object]] = [
-        {"relevance_score": done.scores[place], "index": int(place)} for place in done.order[: body.top_n]
+        {"relevance_score": scores[place], "index": int(place)} for place in done.order[: body.top_n]
     ]
     if body.return_documents:
         for result, place in zip(results, done.order, strict=False):

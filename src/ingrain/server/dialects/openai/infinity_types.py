@@ -22,7 +22,7 @@ class InfinityRerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     query: str
     documents: Annotated[list[str], Meta(min_length=1)]
     return_documents: Annotated[bool, Meta(description="True to add each document to its result.")] = False
-    raw_scores: Annotated[bool, Meta(description="True for scores before the model's activation function.")] = False
+    raw_scores: Annotated[bool, Meta(description="True for the model's raw scores instead of their sigmoid.")] = False
     model: _Model = NOT_SPECIFIED
     top_n: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Number of results, the best ones; all if not given.")
