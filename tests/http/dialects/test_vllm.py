@@ -20,6 +20,8 @@ from neighbours import (
     running_models,
 )
 
+CUT = {"truncate_prompt_tokens": -1}
+
 
 @pytest.fixture
 async def planes(tmp_path):
@@ -73,6 +75,24 @@ async def test_reranking(planes, path, extra):
     ] == answer["results"]
 
 
+async def test_texts_are_cut_at_the_limits_of_the_request(planes):
+    limits = {"max_tokens_per_query": 1, "max_tokens_per_doc": 2}
+    cut = await ask(planes, "/score", model="reranker", text_1=QUERY, text_2=["green blue", "blue"])
+    given = {"text_1": QUERY + " green", "text_2": ["green blue red", "blue"], "max_tokens_per_doc": 2}
+    assert scores_of(await ask(planes, "/score", model="reranker", **given | limits)) == scores_of(cut)
+    vectors = await native_vectors(planes, [QUERY, "green blue"])
+    cosines = await ask(planes, "/score", model="dense", text_1="red red", text_2=["green blue red"], **limits)
+    np.testing.assert_allclose(scores_of(cosines), [vectors[0] @ vectors[1]], atol=1e-6)
+    for path, extra in (("/rerank", {}), ("/v1/rerank", {"truncate_prompt_tokens": -1, "truncation_side": "left"})):
+        body = {"model": "reranker", "query": given["text_1"], "documents": given["text_2"], **limits, **extra}
+        ranked = (await ask(planes, path, **body))["results"]
+        found = [one["relevance_score"] for one in sorted(ranked, key=lambda one: one["index"])]
+        assert found == pytest.approx(scores_of(cut), abs=1e-6)
+        assert ranked[0]["document"]["text"] in given["text_2"], "documents are returned as they were given"
+        unlimited = await ask(planes, path, **body | {"max_tokens_per_query": 0, "max_tokens_per_doc": 0})
+        assert unlimited["results"] != ranked
+
+
 async def test_classes(planes):
     expected = await native_classes(planes, TEXTS)
     answer = await ask(planes, "/classify", model="classifier", input=TEXTS)
@@ -91,6 +111,8 @@ async def test_pooling_gives_what_the_model_is_for(planes):
     own = await ask(planes, "/pooling", model="dense", input=TEXTS, use_activation=False, dimensions=3)
     cut = await native_vectors(planes, TEXTS, normalize=False, nDims=3)
     np.testing.assert_allclose([one["data"] for one in own["data"]], cut, atol=1e-6)
+    same = await ask(planes, "/pooling", model="dense", input=TEXTS, normalize=False, dimensions=3)
+    assert same["data"] == own["data"]
     classes = await ask(planes, "/pooling", model="classifier", input="red")
     probabilities = (await native_classes(planes, ["red"]))[0]
     assert sorted(classes["data"][0]["data"]) == pytest.approx(sorted(probabilities.values()), abs=1e-6)
@@ -131,6 +153,8 @@ async def test_what_is_too_long_is_refused_unless_it_may_be_cut(planes):
         assert (error["code"], error["type"]) == (400, "text_too_long")
         answer = await planes.inference.post(path, json={**body, "truncate_prompt_tokens": -1})
         assert (answer.status_code, answer.headers["x-truncated-texts"]) == (200, "1")
+    told = await planes.inference.post("/score", json={"model": "dense", "text_1": LONG, "text_2": LONG, **CUT})
+    assert told.headers["x-truncated-texts"] == "2"
     ends = "red red green " + LONG
     for side in ("left", "right"):
         body = {"model": "reranker", "text_1": QUERY, "text_2": ends, "truncate_prompt_tokens": -1}
@@ -160,6 +184,17 @@ async def test_what_is_too_long_is_refused_unless_it_may_be_cut(planes):
         ("/pooling", {"model": "dense", "input": "a", "dimensions": 99}, 400, "dimensions"),
         ("/pooling", {"model": "clip", "input": "a", "task": "token_embed"}, 400, "model"),
         ("/pooling", {"model": "dense", "input": "a", "task": "score"}, 400, "task"),
+        ("/pooling", {"model": "dense", "input": "a", "embed_dtype": "float16"}, 400, "embed_dtype"),
+        ("/pooling", {"model": "dense", "input": "a", "endianness": "big"}, 400, "endianness"),
+        ("/pooling", {"model": "dense", "input": "a", "add_special_tokens": False}, 400, "add_special_tokens"),
+        ("/pooling", {"model": "classifier", "input": "a", "normalize": False}, 400, "normalize"),
+        ("/classify", {"model": "classifier", "input": "a", "add_special_tokens": False}, 400, "add_special_tokens"),
+        (
+            "/rerank",
+            {"model": "reranker", "query": "a", "documents": ["b"], "max_tokens_per_doc": -1},
+            400,
+            "max_tokens_per_doc",
+        ),
         ("/score", {"model": "reranker", "text_1": "a", "text_2": "b", "truncate_prompt_tokens": 7}, 400, None),
     ],
     ids=str,

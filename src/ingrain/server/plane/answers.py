@@ -115,6 +115,13 @@ def mark_truncated(response: Response, texts: Counted | None) -> Response:
     return response
 
 
+def mark_cut(response: Response, items: Sequence[TokenizedText]) -> Response:
+    """Set ``X-Truncated-Texts`` to the number of truncated items, unless it is 0."""
+    if cut := sum(tokens > 0 for tokens in cut_tokens_of(items)):
+        response.headers["x-truncated-texts"] = str(cut)
+    return response
+
+
 def little_endian(rows: AnyVectors) -> AnyVectors:
     """Return numbers in little-endian byte order."""
     return rows.astype(rows.dtype.newbyteorder("<"), copy=False)

@@ -66,14 +66,16 @@ async def rank_documents(
 
 
 async def shortened(services: Services, name: ModelName, texts: Texts, most: int | None) -> Texts:
-    """Return texts cut at ``most`` tokens, without prompts and special tokens; the same ones if it is None.
+    """Return texts cut at their end to ``most`` tokens, prompts and special tokens not counted.
+
+    They stay as they are if it is None.
 
     Raises:
         IngrainError: As for ``shorten_texts``.
     """
     if most is None:
         return texts
-    given = msgspec.structs.replace(texts, truncate=True)
+    given = msgspec.structs.replace(texts, truncate=True, cut_side="right")
     return msgspec.structs.replace(texts, texts=await shorten_texts(services.pipeline, name, given, most))
 
 

@@ -18,11 +18,11 @@ from ingrain.postprocess.probabilities import activate
 from ingrain.preprocess.tokenized import TokenizedText, lengths_of
 from ingrain.server.dialects.openai import vllm_types as types
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated, struct_answer
+from ingrain.server.plane.answers import array_answer, base64_rows, mark_cut, struct_answer
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.default_model import default_model
-from ingrain.server.plane.ranking import rank_documents, ranking_model, texts_of
+from ingrain.server.plane.ranking import rank_documents, ranking_model, shortened, texts_of
 from ingrain.server.plane.route import Work
 from ingrain.server.plane.services import Services
 from ingrain.tasks.classify_text import probabilities_of
@@ -68,7 +68,7 @@ def score(services: Services, request: Request) -> Answering[Scored]:
         ),
     )
     model = _loaded(services, name)
-    if model is not None and ROLE in model.queues:
+    if model is not None and ROLE in model.queues and not (body.max_tokens_per_query or body.max_tokens_per_doc):
         return _scoring(body, name, pairs)
     return _score_otherwise(services, request, body, name, pairs)
 
@@ -76,9 +76,10 @@ def score(services: Services, request: Request) -> Answering[Scored]:
 async def _score_otherwise(
     services: Services, request: Request, body: types.VllmScoreRequest, name: ModelName, pairs: Pairs
 ) -> Response:
-    """Score by what the model computes: cosines or late interaction, if it is no cross-encoder."""
+    """Cut the texts where the request says, and score by what the model computes."""
     model = await services.pipeline.model(name)
-    firsts, seconds = pairs.firsts, pairs.seconds
+    firsts = await shortened(services, name, pairs.firsts, body.max_tokens_per_query or None)
+    seconds = await shortened(services, name, pairs.seconds, body.max_tokens_per_doc or None)
     if MULTI_VECTOR in model.queues and pairs.shares_first:
         query, documents = firsts.texts[0], seconds.texts
         ranked = await rank_documents(
@@ -97,7 +98,7 @@ async def _score_otherwise(
         other = await services.pipeline.run(EmbedTexts(name, seconds, VectorForm()))
         cosines: Rows = np.sum(np.multiply(one.vectors, other.vectors), axis=1)
         return _scores(name, cosines, [*one.items, *other.items])
-    work = _scoring(body, name, pairs)
+    work = _scoring(body, name, Pairs(firsts=firsts, seconds=seconds))
     return work.respond(await services.pipeline.run(work.task))
 
 
@@ -108,7 +109,7 @@ def _scoring(body: types.VllmScoreRequest, name: ModelName, pairs: Pairs) -> Wor
                 f"Model {name.name!r} gives {done.logits.shape[1]} scores for a pair, and one is needed.", param="model"
             )
         scores = activate(done.logits, done.scoring.activation) if _is_activated(body) else done.logits
-        return mark_truncated(_scores(name, scores[:, 0], done.items), done)
+        return _scores(name, scores[:, 0], done.items)
 
     return Work(ScorePairs(name, pairs), respond)
 
@@ -119,9 +120,17 @@ async def rerank(services: Services, request: Request) -> Response:
     name = ranking_model(services, body.model)
     documents = texts_of(body.documents, "documents")
     truncate, raw = _truncates(body, of_pairs=True), not _is_activated(body)
-    side = body.truncation_side
     done = await rank_documents(
-        services, request, name, body.query, documents, truncate=truncate, cut_side=side, raw=raw
+        services,
+        request,
+        name,
+        body.query,
+        documents,
+        truncate=truncate,
+        cut_side=body.truncation_side,
+        raw=raw,
+        query_tokens=body.max_tokens_per_query or None,
+        document_tokens=body.max_tokens_per_doc or None,
     )
     results: list[dict[str, object]] = [
         {"index": int(place), "relevance_score": done.scores[place]} for place in done.order[: body.top_n or None]
@@ -130,7 +139,7 @@ async def rerank(services: Services, request: Request) -> Response:
         for result, place in zip(results, done.order, strict=False):
             result["document"] = {"text": documents[place]}
     answer = {"id": f"rerank-{uuid.uuid4().hex}", "model": name.name, "usage": _usage(done.items), "results": results}
-    return mark_truncated(array_answer(answer), done)
+    return mark_cut(array_answer(answer), done.items)
 
 
 def classify(services: Services, request: Request) -> Work[Scored]:
@@ -144,16 +153,16 @@ def classify(services: Services, request: Request) -> Work[Scored]:
             {"index": index, "label": labels[int(np.argmax(row))], "probs": row, "num_classes": len(row)}
             for index, row in enumerate(_probabilities(body, done))
         ]
-        return mark_truncated(_list("classify", name, data, done.items), done)
+        return _list("classify", name, data, done.items)
 
-    return Work(ScoreTexts(name, _texts(services, request, body, body.input)), respond)
+    return Work(ScoreTexts(name, _texts(services, request, body)), respond)
 
 
 def pooling(services: Services, request: Request) -> Answering[Any]:
     """Return what the model makes of texts: vectors, vectors of tokens, or probabilities."""
     body = decode(request.body, types.VllmPoolingRequest)
     name = name_of_any(services, body.model)
-    texts = _texts(services, request, body, body.input)
+    texts = _texts(services, request, body)
     model = _loaded(services, name)
     if model is None:
         return _pool_later(services, body, name, texts)
@@ -167,20 +176,20 @@ async def _pool_later(services: Services, body: types.VllmPoolingRequest, name: 
 
 
 def _pool(body: types.VllmPoolingRequest, name: ModelName, texts: Texts, model: LoadedModel) -> Work[Any]:
-    task, activated = body.task or _main_task(model), _is_activated(body)
+    task, activated = body.task or _main_task(model), _is_activated(body) and body.normalize is not False
     is_base64 = body.encoding_format == "base64"
     if task == "classify":
         _refuse_form(body)
 
         def probabilities(done: Scored) -> Response:
-            return mark_truncated(_pooled(name, list(_probabilities(body, done)), done.items), done)
+            return _pooled(name, list(_probabilities(body, done)), done.items)
 
         return Work(ScoreTexts(name, texts), probabilities)
     if task == "embed":
 
         def vectors(done: EmbeddedTexts) -> Response:
             written = base64_rows(done.vectors) if is_base64 else list(done.vectors)
-            return mark_truncated(_pooled(name, written, done.items), done)
+            return _pooled(name, written, done.items)
 
         form = VectorForm(normalize=activated, dimensions=body.dimensions, dimensions_param="dimensions")
         return Work(EmbedTexts(name, texts, form), vectors)
@@ -239,7 +248,13 @@ def _side(body: types.VllmScoreRequest, params: Sequence[str]) -> tuple[str, lis
     return param, [texts] if isinstance(texts, str) else texts
 
 
-def _texts(services: Services, request: Request, body: types.VllmRequest, given: types.Texts) -> Texts:
+def _texts(services: Services, request: Request, body: types.VllmClassifyRequest) -> Texts:
+    given = body.input
+    if body.add_special_tokens is False:
+        raise InvalidRequestError(
+            "add_special_tokens is false, but texts always get the model's special tokens; leave it out.",
+            param="add_special_tokens",
+        )
     return Texts(
         texts=[given] if isinstance(given, str) else given,
         truncate=_truncates(body),
@@ -268,7 +283,7 @@ def _is_activated(body: types.VllmRequest) -> bool:
 
 
 def _refuse_form(body: types.VllmPoolingRequest) -> None:
-    for param in ("dimensions", "encoding_format"):
+    for param in ("dimensions", "encoding_format", "normalize"):
         if getattr(body, param) not in (None, "float"):
             raise InvalidRequestError(f"{param} is given, but probabilities have none.", param=param)
 
@@ -291,7 +306,7 @@ def _list(prefix: str, name: ModelName, data: Sequence[object], items: Sequence[
         "data": data,
         "usage": _usage(items),
     }
-    return array_answer(answer)
+    return mark_cut(array_answer(answer), items)
 
 
 def _usage(items: Sequence[TokenizedText]) -> dict[str, int]:

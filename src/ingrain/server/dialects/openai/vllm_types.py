@@ -40,7 +40,21 @@ class VllmRequest(msgspec.Struct, frozen=True, kw_only=True):
     softmax: Annotated[bool | None, Meta(description="Older name of `use_activation`.")] = None
 
 
-class VllmScoreRequest(VllmRequest, frozen=True, kw_only=True):
+_MaxTokens = Annotated[int, Meta(ge=0)] | None
+
+
+class VllmPairsRequest(VllmRequest, frozen=True, kw_only=True):
+    """Fields of requests for scores."""
+
+    max_tokens_per_query: Annotated[
+        _MaxTokens, Meta(description="Maximum tokens of a query or first text, which is cut there; 0 for the model's.")
+    ] = None
+    max_tokens_per_doc: Annotated[
+        _MaxTokens, Meta(description="Maximum tokens of a document or second text, which is cut there.")
+    ] = None
+
+
+class VllmScoreRequest(VllmPairsRequest, frozen=True, kw_only=True):
     """Pairs of texts to score: one text with each of several, or two lists of the same length."""
 
     text_1: Texts | None = None
@@ -52,7 +66,7 @@ class VllmScoreRequest(VllmRequest, frozen=True, kw_only=True):
     data_2: Annotated[Texts | None, Meta(description="Another name of `text_2`.")] = None
 
 
-class VllmRerankRequest(VllmRequest, frozen=True, kw_only=True):
+class VllmRerankRequest(VllmPairsRequest, frozen=True, kw_only=True):
     """Documents to rank by their relevance to a query."""
 
     query: str
@@ -69,12 +83,12 @@ class VllmClassifyRequest(VllmRequest, frozen=True, kw_only=True):
     """Texts to classify."""
 
     input: Texts
+    add_special_tokens: Annotated[bool | None, Meta(description="`false` is refused.")] = None
 
 
-class VllmPoolingRequest(VllmRequest, frozen=True, kw_only=True):
+class VllmPoolingRequest(VllmClassifyRequest, frozen=True, kw_only=True):
     """Texts for whatever the model makes of them: vectors, vectors of tokens or probabilities."""
 
-    input: Texts
     task: Annotated[
         Literal["embed", "token_embed", "classify"] | None,
         Meta(description="What is computed; what the model is for, if not given."),
@@ -85,6 +99,9 @@ class VllmPoolingRequest(VllmRequest, frozen=True, kw_only=True):
     dimensions: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Number of leading dimensions to keep.")
     ] = None
+    normalize: Annotated[bool | None, Meta(description="False for vectors that are not normalized.")] = None
+    embed_dtype: Annotated[Literal["float32"] | None, Meta(description="Number type in base64.")] = None
+    endianness: Annotated[Literal["native", "little"] | None, Meta(description="Byte order in base64.")] = None
 
 
 class VllmUsage(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,12 +11,12 @@ import numpy as np
 from ingrain.errors import InvalidRequestError, ModelNotLoadedError
 from ingrain.pipeline.task import ModelName, Rows
 from ingrain.postprocess.probabilities import sigmoid, softmax
-from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of
+from ingrain.preprocess.tokenized import TokenizedText
 from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.errors import empty
 from ingrain.server.dialects.tei.inputs import cut_side_of, measured, model_of
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import array_answer, mark_truncated
+from ingrain.server.plane.answers import array_answer, mark_cut, mark_truncated
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.ranking import rank_documents, sigmoid_of
@@ -85,10 +85,8 @@ def classify(services: Services, request: Request, body: types.TeiPredictRequest
     is_nested = is_batch or body.parameters is not None
 
     def respond(results: Sequence[list[dict[str, object]]], items: Sequence[TokenizedText]) -> Response:
-        answer = measured(array_answer(results if is_nested else results[0]), started, chars, items)
-        if cut := sum(tokens > 0 for tokens in cut_tokens_of(items)):
-            answer.headers["x-truncated-texts"] = str(cut)
-        return answer
+        answer = mark_cut(array_answer(results if is_nested else results[0]), items)
+        return measured(answer, started, chars, items)
 
     def respond_alone(done: Scored) -> Response:
         return respond(_predictions(done, body), done.items)
