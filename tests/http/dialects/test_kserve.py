@@ -255,6 +255,7 @@ async def test_truncation_is_told(planes):
         ("dense", {"inputs": [tensor("text", [1.0], datatype="FP32")]}, 400, "BYTES"),
         ("dense", {"inputs": [tensor("text", [1])]}, 400, "text[0]"),
         ("dense", {"inputs": [tensor("text", [None])]}, 400, "text[0]"),
+        ("dense", {"inputs": [tensor("text", ["cmVk"], parameters={"content_type": "base64"})]}, 400, "base64"),
         ("dense", {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES"}]}, 400, "no data"),
         ("dense", {"inputs": [tensor("image", [PICTURE])]}, 400, "no input 'image'"),
         ("dense", {"outputs": [{"name": "probability"}]}, 400, "its outputs are embedding"),

@@ -116,7 +116,7 @@ def _read(body: bytes, max_items: int) -> Read:
     inputs: dict[str, Items] = {}
     for place, tensor in enumerate(message.inputs):
         name = tensor.name
-        check_new(name, tensor.parameters, inputs)
+        check_new(name, _parameters(tensor), inputs)
         if raws and tensor.HasField("contents"):
             raise InvalidRequestError(
                 f"Input {name[:100]!r} has contents, and the request has raw_input_contents; only one may hold data.",

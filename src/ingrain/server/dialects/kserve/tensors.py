@@ -94,21 +94,34 @@ def wanted_output(name: str, parameters: Mapping[str, Any]) -> Wanted:
     return Wanted(name, classes)
 
 
-def check_new(name: str, parameters: Iterable[str], before: Container[str]) -> None:
+def check_new(name: str, parameters: Mapping[str, Any], before: Container[str]) -> None:
     """Check the name and the parameters of an input.
 
     Args:
         name: Its name.
-        parameters: Its parameters.
+        parameters: Its parameters, which may not change what its elements mean.
         before: Names of the inputs before it.
 
     Raises:
-        InvalidRequestError: There is another input of that name, or its elements are in shared memory.
+        InvalidRequestError: There is another input of that name, its elements are in shared memory, or it has a
+            parameter that is unknown.
     """
     if name in before:
         raise InvalidRequestError(f"Input {name[:100]!r} is given twice.", param=name[:100])
-    if any(parameter.startswith("shared_memory") for parameter in parameters):
-        raise InvalidRequestError("This server takes no tensors in shared memory.", param="shared_memory_region")
+    for parameter, value in parameters.items():
+        if parameter.startswith("shared_memory"):
+            raise InvalidRequestError("This server takes no tensors in shared memory.", param="shared_memory_region")
+        if parameter == "content_type" and value == "base64" and name != "image":
+            raise InvalidRequestError(
+                f"Input {name[:100]!r} has the content_type 'base64'; texts are sent as they are, in UTF-8.",
+                param=name[:100],
+            )
+        if parameter not in ("binary_data_size", "content_type"):
+            raise InvalidRequestError(
+                f"Input {name[:100]!r} has the unknown parameter {parameter[:100]!r}; options are parameters of the "
+                "request, beside its inputs.",
+                param=parameter[:100],
+            )
 
 
 def check_input(name: str, datatype: str, shape: Sequence[int], count: int) -> None:
