@@ -229,6 +229,7 @@ REFUSED = [
     ({"addSpecialTokens": False}, "add_special_tokens", "true"),
     ({"embed_dtype": "bfloat16"}, "embed_dtype", "'float32'"),
     ({"endianness": "big"}, "endianness", "'little', 'native'"),
+    ({"chat_template": "{{ messages }}"}, "chat_template", ""),
     ({"instruction": "Find:"}, "instruction", ""),
     ({"prompt_template": "{text}"}, "prompt_template", ""),
 ]

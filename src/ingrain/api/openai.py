@@ -154,6 +154,7 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     add_special_tokens: Annotated[bool | None, Meta(description="vLLM's; `false` is refused.")] = None
     embed_dtype: Annotated[str | None, Meta(description="vLLM's; values other than `float32` are refused.")] = None
     endianness: Annotated[str | None, Meta(description="vLLM's; `big` is refused.")] = None
+    chat_template: Annotated[str | None, Meta(description="vLLM's; refused.")] = None
     instruction: Annotated[str | None, Meta(description="Refused; use `prompt`.")] = None
     prompt_template: Annotated[str | None, Meta(description="Fireworks'; refused; use `prompt`.")] = None
 

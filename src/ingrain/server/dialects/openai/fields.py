@@ -49,6 +49,7 @@ _UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
     "add_special_tokens": ((True,), "texts always get the model's special tokens"),
     "embed_dtype": (("float32",), "vectors are float32; use output_dtype to quantize them"),
     "endianness": (("little", "native"), "base64 holds little-endian numbers"),
+    "chat_template": (("",), "a message is embedded as it is"),
     "instruction": (("",), "use prompt"),
     "prompt_template": (("",), "use prompt"),
 }
