@@ -83,7 +83,7 @@ async def test_texts_are_cut_at_the_limits_of_the_request(planes):
     vectors = await native_vectors(planes, [QUERY, "green blue"])
     cosines = await ask(planes, "/score", model="dense", text_1="red red", text_2=["green blue red"], **limits)
     np.testing.assert_allclose(scores_of(cosines), [vectors[0] @ vectors[1]], atol=1e-6)
-    for path, extra in (("/rerank", {}), ("/v1/rerank", {"truncate_prompt_tokens": -1, "truncation_side": "left"})):
+    for path, extra in (("/rerank", {}), ("/v1/rerank", {"truncation_side": "left"}), ("/v2/rerank", {})):
         body = {"model": "reranker", "query": given["text_1"], "documents": given["text_2"], **limits, **extra}
         ranked = (await ask(planes, path, **body))["results"]
         found = [one["relevance_score"] for one in sorted(ranked, key=lambda one: one["index"])]

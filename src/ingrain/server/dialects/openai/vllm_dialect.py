@@ -14,7 +14,14 @@ _ENCODER = {"model": "intfloat/e5-small-v2"}
 _RERANKER = {"model": "cross-encoder/ms-marco-MiniLM-L6-v2"}
 _CLASSIFIER = {"model": "distilbert/distilbert-base-uncased-finetuned-sst-2-english"}
 # Only vLLM's requests have them, of those that share the paths of Cohere's and Jina's.
-_EXTRAS = ("truncate_prompt_tokens", "truncation_side", "use_activation", "activation", "softmax")
+_EXTRAS = (
+    "truncate_prompt_tokens",
+    "truncation_side",
+    "use_activation",
+    "activation",
+    "softmax",
+    "max_tokens_per_query",
+)
 
 
 def _score(name: str, path: str) -> Route:
