@@ -151,6 +151,7 @@ async def test_what_is_too_long_is_refused_unless_it_may_be_cut(planes):
     ):
         error = (await refused(planes, path, **body)).json()["error"]
         assert (error["code"], error["type"]) == (400, "text_too_long")
+        assert "send truncate_prompt_tokens -1" in error["message"]
         answer = await planes.inference.post(path, json={**body, "truncate_prompt_tokens": -1})
         assert (answer.status_code, answer.headers["x-truncated-texts"]) == (200, "1")
     told = await planes.inference.post("/score", json={"model": "dense", "text_1": LONG, "text_2": LONG, **CUT})

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ingrain.api import openai
-from ingrain.errors import IngrainError
+from ingrain.errors import IngrainError, TextTooLongError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName
 from ingrain.preprocess.tokenized import TokenizedText, lengths_of
@@ -120,8 +120,13 @@ def _describe(name: str, model: LoadedModel) -> types.InfinityModel:
 def numbered_error(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
     """Return OpenAI's error object with the HTTP status as its code."""
     del request_id  # only the response headers have it
-    param = "model" if error.param == "name" else error.param
-    return {"error": {**error.facts, "message": error.message, "type": error.code, "param": param, "code": status}}
+    param, message = "model" if error.param == "name" else error.param, error.message
+    if isinstance(error, TextTooLongError):  # only vLLM's requests can be refused for that
+        limit, tokens = error.facts["limit"], error.facts["tokens"]
+        message = (
+            f"{param} has {tokens} tokens, and the limit is {limit}. Shorten it, or send truncate_prompt_tokens -1."
+        )
+    return {"error": {**error.facts, "message": message, "type": error.code, "param": param, "code": status}}
 
 
 INFINITY = Dialect(
