@@ -58,7 +58,7 @@ async def test_vectors_of_texts(planes):
     for model in ("dense", "dense/versions/1"):
         done = await infer(planes, model, tensor("text", TEXTS))
         np.testing.assert_allclose(done["embedding"], expected, atol=1e-6)
-    rows = tensor("text", [[text] for text in TEXTS], shape=[3, 1])
+    rows = tensor("text", [[text] for text in TEXTS], shape=[3, 1], parameters={"content_type": "str"})
     np.testing.assert_allclose((await infer(planes, "dense", rows))["embedding"], expected, atol=1e-6)
 
 
@@ -256,6 +256,8 @@ async def test_truncation_is_told(planes):
         ("dense", {"inputs": [tensor("text", [1])]}, 400, "text[0]"),
         ("dense", {"inputs": [tensor("text", [None])]}, 400, "text[0]"),
         ("dense", {"inputs": [tensor("text", ["cmVk"], parameters={"content_type": "base64"})]}, 400, "base64"),
+        ("dense", {"inputs": [tensor("text", TEXTS, parameters={"input_type": "query"})]}, 400, "'input_type'"),
+        ("dense", {"inputs": [tensor("text", TEXTS, parameters={"shared_memory_region": "a"})]}, 400, "shared"),
         ("dense", {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES"}]}, 400, "no data"),
         ("dense", {"inputs": [tensor("image", [PICTURE])]}, 400, "no input 'image'"),
         ("dense", {"outputs": [{"name": "probability"}]}, 400, "its outputs are embedding"),
