@@ -83,6 +83,22 @@ async def test_fields_that_change_vectors_are_honoured(planes, path, fields, own
     np.testing.assert_allclose(got, await vectors(planes, **own), atol=1e-6)
 
 
+async def test_options_in_parameters_of_the_root_are_honoured(planes):
+    for options, own in (
+        ({"prompt_name": "query"}, {"promptName": "query"}),
+        ({"normalize": False, "dimensions": 3}, {"normalize": False, "nDims": 3}),
+        ({}, {}),
+    ):
+        for path in ("/tei/org/model", "/") if options else ("/tei/org/model",):  # empty ones are for the classifier
+            got = await ask(planes, path, {"inputs": TEXTS, "parameters": options})
+            np.testing.assert_allclose(got, await vectors(planes, **own), atol=1e-6)
+    body = {"inputs": LONG, "parameters": {"truncate": True}}
+    assert len(await ask(planes, "/tei/org/model", body)) == 1
+    assert len(await ask(planes, "/tei/classifier", body)) == 1
+    differ = await planes.inference.post("/tei/org/model", json={**body, "truncate": False})
+    assert (differ.status_code, "truncate" in differ.json()["error"]) == (422, True)
+
+
 @pytest.mark.parametrize("path", ["/embed", "/"])
 async def test_token_ids_are_those_of_the_models_tokenizer(planes, path):
     wanted = await vectors(planes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, cast
 
+import msgspec
+
 from ingrain.errors import IngrainError, InvalidRequestError
 from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.embed import compare, embed_texts, embed_texts_sparsely
@@ -18,13 +20,15 @@ from ingrain.vocabulary import Role
 
 Answering = Work[Any] | Awaitable[Response]
 
+_OF_VECTORS = ("prompt_name", "normalize", "dimensions")
+_OPTIONS = ("truncate", "truncation_direction", *_OF_VECTORS)
 _EMBEDS: Role = "text_encoder"
 _EMBEDS_SPARSELY: Role = "sparse_encoder"
 
 
 def root(services: Services, request: Request) -> Answering:
     """Rank, compare, embed or classify, by the fields of the body and by what the model does."""
-    body = decode(request.body, types.TeiRootRequest)
+    body = _with_options(decode(request.body, types.TeiRootRequest))
     if body.query is not None and body.texts is not None:
         ranking = types.TeiRerankRequest(
             query=body.query,
@@ -38,15 +42,35 @@ def root(services: Services, request: Request) -> Answering:
     if body.inputs is None:
         raise InvalidRequestError("Field 'inputs' is missing.", param="inputs")
     if isinstance(body.inputs, types.Compared):
-        return compare(services, request, body.inputs, body.parameters or types.RootParameters())
+        return compare(services, request, body.inputs, body)
     has_pairs = _has_pairs(body.inputs)
-    role = _role(services, request, to_classify=has_pairs or body.parameters is not None or body.raw_scores is not None)
+    is_for_vectors = any(getattr(body, name) is not None for name in _OF_VECTORS)
+    of_labels = body.raw_scores is not None or (body.parameters is not None and not is_for_vectors)
+    role = _role(services, request, to_classify=has_pairs or of_labels)
     if role == ROLE:
         return classify(services, request, _to_predict(body))
     if has_pairs:
         raise InvalidRequestError("inputs has lists of texts, but the model embeds texts.", param="inputs")
     embed = embed_texts_sparsely if role == _EMBEDS_SPARSELY else embed_texts
     return embed(services, request, cast("types.TextsOrIds", body.inputs), body)
+
+
+def _with_options(body: types.TeiRootRequest) -> types.TeiRootRequest:
+    """Return the body with the options of ``parameters``, which are those of the body for TEI's own clients.
+
+    Raises:
+        InvalidRequestError: The body has another value for one of them.
+    """
+    if body.parameters is None:
+        return body
+    given: dict[str, object] = {}
+    for name in _OPTIONS:
+        value, other = getattr(body.parameters, name), getattr(body, name)
+        if value is not None:
+            if other not in (None, value):
+                raise InvalidRequestError(f"{name} and parameters.{name} differ; give one of them.", param=name)
+            given[name] = value
+    return msgspec.structs.replace(body, **given)
 
 
 def _role(services: Services, request: Request, *, to_classify: bool) -> Role:

@@ -137,10 +137,15 @@ class RootParameters(PredictParameters, frozen=True, kw_only=True):
     truncate: _Truncate = None
     truncation_direction: _Side = None
     prompt_name: _PromptName = None
+    normalize: bool | None = None
+    dimensions: _Dimensions = None
 
 
 class TeiRootRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for what the model does: the body of /embed, /embed_sparse, /predict, /similarity or /rerank."""
+    """A request for what the model does: the body of /embed, /embed_sparse, /predict, /similarity or /rerank.
+
+    Options may be in `parameters`, too.
+    """
 
     inputs: str | list[str | TokenId | list[str | TokenId]] | Compared | None = None
     query: str | None = None
