@@ -230,6 +230,7 @@ REFUSED = [
     ({"embed_dtype": "bfloat16"}, "embed_dtype", "'float32'"),
     ({"endianness": "big"}, "endianness", "'little', 'native'"),
     ({"chat_template": "{{ messages }}"}, "chat_template", ""),
+    ({"mm_processor_kwargs": {"num_crops": 4}}, "mm_processor_kwargs", "{}"),
     ({"instruction": "Find:"}, "instruction", ""),
     ({"prompt_template": "{text}"}, "prompt_template", ""),
 ]
@@ -271,6 +272,7 @@ async def test_what_asks_for_what_is_done_in_any_case_passes(embed):
         "add_special_tokens": True,
         "embed_dtype": "float32",
         "endianness": "little",
+        "mm_processor_kwargs": {},
         "instruction": "",
         "prompt_template": None,
         "truncate": None,

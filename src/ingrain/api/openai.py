@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -155,6 +155,7 @@ class OpenAIEmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     embed_dtype: Annotated[str | None, Meta(description="vLLM's; values other than `float32` are refused.")] = None
     endianness: Annotated[str | None, Meta(description="vLLM's; `big` is refused.")] = None
     chat_template: Annotated[str | None, Meta(description="vLLM's; refused.")] = None
+    mm_processor_kwargs: Annotated[dict[str, Any] | None, Meta(description="vLLM's; refused.")] = None
     instruction: Annotated[str | None, Meta(description="Refused; use `prompt`.")] = None
     prompt_template: Annotated[str | None, Meta(description="Fireworks'; refused; use `prompt`.")] = None
 

@@ -50,6 +50,7 @@ _UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
     "embed_dtype": (("float32",), "vectors are float32; use output_dtype to quantize them"),
     "endianness": (("little", "native"), "base64 holds little-endian numbers"),
     "chat_template": (("",), "a message is embedded as it is"),
+    "mm_processor_kwargs": (({},), "images are prepared as the model's files say"),
     "instruction": (("",), "use prompt"),
     "prompt_template": (("",), "use prompt"),
 }
