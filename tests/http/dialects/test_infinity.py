@@ -90,17 +90,25 @@ async def test_ranking_classifying_and_the_list(tmp_path):
 
         for path, wrong, status, param in (
             ("/embeddings", {"model": "absent", "input": "red"}, 404, "model"),
-            ("/embeddings", {"model": "dense"}, 400, "input"),
-            ("/embeddings", {"model": "dense", "input": []}, 400, "input"),
+            ("/embeddings", {"model": "dense"}, 422, "input"),
+            ("/embeddings", {"model": "dense", "input": []}, 422, "input"),
             ("/embeddings", {"model": "dense", "input": "red", "dimensions": 99}, 400, "dimensions"),
-            ("/embeddings", {"model": "dense", "input": "red", "modality": "audio"}, 400, "modality"),
+            ("/embeddings", {"model": "dense", "input": "red", "modality": "audio"}, 422, "modality"),
             ("/embeddings", {"model": "dense", "input": [PICTURE], "modality": "image"}, 400, "input"),
             ("/embeddings", {"model": "reranker", "input": "red"}, 400, "input"),
             ("/rerank", {**body, "model": "dense"}, 400, "model"),
-            ("/rerank", {**body, "documents": []}, 400, "documents"),
-            ("/rerank", {**body, "top_n": 0}, 400, "top_n"),
+            ("/rerank", {**body, "documents": []}, 422, "documents"),
+            ("/rerank", {**body, "top_n": 0}, 422, "top_n"),
             ("/classify", {"model": "dense", "input": ["red"], "raw_scores": False}, 400, "model"),
+            ("/rerank", {**body, "documents": ["red", 3]}, 422, "documents[1]"),
+            ("/embeddings", {"model": "dense", "input": ["red"] * 3000}, 422, "input"),
+            ("/infinity/classify", {"input": "red"}, 422, "input"),
         ):
             refusal = await refused(planes, path, **wrong)
             error = refusal.json()["error"]
             assert (refusal.status_code, error["code"], error["param"]) == (status, status, param), wrong
+            assert ("detail" in refusal.json()) == (status == 422)
+        refusal = (await refused(planes, "/rerank", **{**body, "documents": ["red", 3]})).json()
+        assert refusal["detail"][0]["loc"] == ["body", "documents", 1]
+        broken = await planes.inference.post("/infinity/rerank", content=b"{")
+        assert (broken.status_code, broken.json()["detail"][0]["loc"]) == (422, ["body"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ingrain.api import openai
-from ingrain.errors import IngrainError, TextTooLongError
+from ingrain.errors import IngrainError, InvalidRequestError, TextTooLongError, TooLargeError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName
 from ingrain.preprocess.tokenized import TokenizedText, lengths_of
@@ -33,6 +34,7 @@ from ingrain.vocabulary import Role
 
 Capability = Literal["embed", "image_embed", "rerank", "classify"]
 
+_ERRORS = (400, 404, 413, 422, 429, 503, 504)
 _CAPABILITIES: dict[Role, Capability] = {
     "text_encoder": "embed",
     "image_encoder": "image_embed",
@@ -129,6 +131,23 @@ def numbered_error(error: IngrainError, status: int, request_id: str) -> dict[st
     return {"error": {**error.facts, "message": message, "type": error.code, "param": param, "code": status}}
 
 
+def _status(error: IngrainError, usual: int) -> int:
+    """Return 422 for a body that is wrong for any model, as Infinity does; its 400 is for what a model cannot do."""
+    if type(error) not in (InvalidRequestError, TooLargeError) or error.param == "model":
+        return usual
+    if error.param is None:
+        return usual if type(error) is TooLargeError else 422
+    return usual if error.param == "dimensions" and error.facts else 422
+
+
+def _error_body(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
+    body = numbered_error(error, status, request_id)
+    if status == 422:
+        path = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", error.param or "")]
+        body["detail"] = [{"type": error.code, "loc": ["body", *path], "msg": error.message}]
+    return body
+
+
 INFINITY = Dialect(
     name="Infinity",
     routes=(
@@ -139,6 +158,7 @@ INFINITY = Dialect(
             openai.AnyModelEmbeddingsRequest,
             openai.OpenAIEmbeddingsAnswer,
             path="/embeddings",
+            errors=_ERRORS,
             example={"model": "intfloat/e5-small-v2", "input": ["The river runs to the sea."]},
             takes_images=True,
         ),
@@ -149,6 +169,7 @@ INFINITY = Dialect(
             types.InfinityRerankRequest,
             types.InfinityRerankAnswer,
             path="/rerank",
+            errors=_ERRORS,
             example={
                 "model": "cross-encoder/ms-marco-MiniLM-L6-v2",
                 "query": "Where does the river run?",
@@ -165,6 +186,7 @@ INFINITY = Dialect(
             types.InfinityClassifyRequest,
             types.InfinityClassifyAnswer,
             path="/classify",
+            errors=_ERRORS,
             example={
                 "model": "distilbert/distilbert-base-uncased-finetuned-sst-2-english",
                 "input": ["What a day!"],
@@ -184,8 +206,9 @@ INFINITY = Dialect(
             scope="infer",
         ),
     ),
-    error_body=numbered_error,
-    error_type=types.NumberedErrorAnswer,
+    error_body=_error_body,
+    error_type=types.InfinityErrorAnswer,
+    status=_status,
     prefix="/infinity/",
     mounts=("", "/infinity"),
 )

@@ -119,6 +119,21 @@ class NumberedErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NumberedErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of an error response of Infinity and vLLM."""
+    """Body of an error response of vLLM."""
 
     error: NumberedErrorDetail
+
+
+class InfinityFault(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a request, and where."""
+
+    type: str
+    loc: Annotated[list[str | int], Meta(description="`body`, then the path of the field.")]
+    msg: str
+
+
+class InfinityErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of an error response; ``detail`` is there if the status is 422, for clients that read no other field."""
+
+    error: NumberedErrorDetail
+    detail: list[InfinityFault] | UnsetType = msgspec.UNSET
