@@ -74,11 +74,15 @@ async def shorten_texts(pipeline: Pipeline, name: ModelName, texts: Texts, most:
     Raises:
         TextTooLongError: A text has more tokens, and its ``truncate`` is False.
         InvalidRequestError: The model's texts are divided into words first, so they cannot be cut.
-        TooLargeError, ModalityError, TokenizerError: As for ``tokenize_texts``.
+        TooLargeError: There are too many texts, or a text has too many characters.
+        ModalityError, TokenizerError: As for ``tokenize_texts``.
     """
-    model, tokenizer = await _open(pipeline, name, texts, "characters")
+    model, tokenizer = await _tokenizer_of(pipeline, name)
     if most >= tokenizer.config.max_tokens:
         return list(texts.texts)
+    check_texts(pipeline.limits, texts)
+    for index, text in enumerate(texts.texts):
+        _check_size(texts.name(index), len(text), "characters")
     if tokenizer.config.words is not None:
         raise InvalidRequestError(f"Model {name.name!r} has no limit of tokens besides its own.", param=texts.param)
     work = partial(_shortened, tokenizer, most, texts.cut_side or tokenizer.cut_side)
@@ -107,12 +111,20 @@ async def _open(pipeline: Pipeline, name: ModelName, given: Texts, what: str) ->
     """Check the size of a request, and return its model."""
     check_texts(pipeline.limits, given)
     total = sum(map(len, given.texts if given.token_ids is None else given.token_ids))
-    if total > _MOST:
+    _check_size(given.param, total, f"{what} in all")
+    return await _tokenizer_of(pipeline, name)
+
+
+def _check_size(param: str, size: int, what: str) -> None:
+    if size > _MOST:
         raise TooLargeError(
-            f"{given.param} has {total} {what} in all; the limit is {_MOST}. Send fewer at a time.",
-            param=given.param,
+            f"{param} has {size} {what}; the limit is {_MOST}. Send fewer at a time.",
+            param=param,
             facts={"limit": _MOST},
         )
+
+
+async def _tokenizer_of(pipeline: Pipeline, name: ModelName) -> tuple[LoadedModel, TextPreprocessor]:
     model = await pipeline.model(name)
     if model.text is None:
         raise ModalityError(f"Model {name.name!r} does not take text, so it has no tokenizer.", param="name")

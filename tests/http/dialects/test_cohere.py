@@ -201,6 +201,19 @@ async def test_documents_are_cut_at_the_limit_of_the_request(planes):
     assert answer.headers["x-truncated-texts"] == "1"
 
 
+async def test_many_documents_can_be_cut(planes, monkeypatch):
+    """Cohere's clients in Haystack send 4096 with every request, and a request may have megabytes of documents."""
+    monkeypatch.setattr("ingrain.tasks.tokenize._MOST", 50)
+    body = {"model": "reranker", "query": QUERY, "documents": ["green " * 6] * 5}
+    for limit in (4096, 2):
+        results = (await ask(planes, "/v2/rerank", **body, max_tokens_per_doc=limit)).json()["results"]
+        assert len(results) == 5
+    body["documents"][3] = "green " * 9
+    await ask(planes, "/v2/rerank", **body, max_tokens_per_doc=4096)
+    refused = await planes.inference.post("/v2/rerank", json={**body, "max_tokens_per_doc": 2})
+    assert (refused.status_code, "documents[3] has 54 characters" in refused.json()["message"]) == (400, True)
+
+
 async def test_clients_of_jina_and_vllm_find_what_they_read_in_the_answer(planes):
     body = {"model": "reranker", "query": QUERY, "documents": DOCUMENTS, "return_documents": True, "user": "me"}
     answer = (await ask(planes, "/v1/rerank", **body)).json()
