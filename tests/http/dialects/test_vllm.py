@@ -5,6 +5,7 @@ import base64
 import numpy as np
 import pytest
 
+from ingrain.repository.manifest import TextPreprocess
 from neighbours import (
     DOCUMENTS,
     LONG,
@@ -19,6 +20,7 @@ from neighbours import (
     refused,
     running_models,
 )
+from planes import MAX_TOKENS, FakeExport, running_planes
 
 CUT = {"truncate_prompt_tokens": -1}
 
@@ -116,6 +118,16 @@ async def test_pooling_gives_what_the_model_is_for(planes):
     classes = await ask(planes, "/pooling", model="classifier", input="red")
     probabilities = (await native_classes(planes, ["red"]))[0]
     assert sorted(classes["data"][0]["data"]) == pytest.approx(sorted(probabilities.values()), abs=1e-6)
+
+
+async def test_vectors_of_tokens_are_those_of_documents_for_late_interaction(tmp_path):
+    text = TextPreprocess(max_tokens=MAX_TOKENS, prompts={"query": "w5 ", "document": "w6 "})
+    async with running_planes(tmp_path, export=FakeExport(text=text)) as planes:
+        await planes.load("bge-m3")
+        native = await ask(planes, "/embed_multi_vector", name="bge-m3", text=TEXTS, inputType="document")
+        answer = await ask(planes, "/pooling", model="bge-m3", input=TEXTS, task="token_embed")
+        for one, expected in zip(answer["data"], native["embeddings"], strict=True):
+            np.testing.assert_allclose(one["data"], expected, atol=1e-6)
 
 
 async def test_messages_are_embedded_as_a_text_or_an_image(planes):

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Literal, TypeVar
 
+import msgspec
 import numpy as np
 
 from ingrain import __version__
@@ -15,6 +16,7 @@ from ingrain.errors import InvalidRequestError, ModalityError, ModelNotLoadedErr
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName, Rows
 from ingrain.postprocess.probabilities import activate
+from ingrain.preprocess.prompts import PromptChoice
 from ingrain.preprocess.tokenized import TokenizedText, lengths_of
 from ingrain.server.dialects.openai import vllm_types as types
 from ingrain.server.http.message import Request, Response
@@ -200,7 +202,9 @@ def _pool(body: types.VllmPoolingRequest, name: ModelName, texts: Texts, model: 
         written = [base64_rows(part.reshape(1, -1))[0] for part in parts] if is_base64 else parts
         return _pooled(name, written, done.items)
 
-    kept: Literal["scored", "all"] = "scored" if MULTI_VECTOR in model.queues else "all"
+    kept: Literal["scored", "all"] = "all"
+    if MULTI_VECTOR in model.manifest.roles:  # as /embed_multi_vector embeds documents
+        kept, texts = "scored", msgspec.structs.replace(texts, prompt=PromptChoice(input_type="document"))
     of_tokens = TokenForm(normalize=None if activated else False, dimensions=body.dimensions)
     return Work(EmbedTokens(name, texts, of_tokens, "document", kept), token_vectors)
 
