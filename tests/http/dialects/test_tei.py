@@ -114,6 +114,11 @@ async def test_openais_clients_are_served_below_the_models_name(planes):
     np.testing.assert_allclose([one["embedding"] for one in answer["data"]], wanted, atol=1e-6)
     own = await ask(planes, "/v1/embeddings", {**body, "model": "org/model"})
     assert (answer["model"], answer["usage"]) == (own["model"], own["usage"])
+    options = {"input": LONG, "prompt_name": "query", "truncate": True}
+    cut = await planes.inference.post("/tei/org/model/v1/embeddings", json=options)
+    wanted = await vectors(planes, [LONG], promptName="query")
+    np.testing.assert_allclose([one["embedding"] for one in cut.json()["data"]], wanted, atol=1e-6)
+    assert cut.headers["x-truncated-texts"] == "1"
     body["encoding_format"] = "base64"
     packed = await ask(planes, "/tei/org/model/v1/embeddings", body)
     assert packed["data"] == (await ask(planes, "/v1/embeddings", {**body, "model": "org/model"}))["data"]

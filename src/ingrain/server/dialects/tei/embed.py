@@ -23,7 +23,6 @@ from ingrain.tasks.vectors import VectorForm
 from ingrain.vocabulary import InputType
 
 _UNIT_LENGTH = VectorForm()
-_NO_OPTIONS = types.SimilarityParameters()
 _SIDES: dict[str | None, InputType] = {"query": "query", "document": "document"}
 
 
@@ -65,7 +64,7 @@ def embed_as_openai(services: Services, request: Request) -> Work[EmbeddedTexts]
     """Embed texts for a client of OpenAI's API."""
     body = decode(request.body, types.TeiOpenAIRequest)
     started = time.perf_counter()
-    texts = texts_of(body.input, _NO_OPTIONS, cache_group(services, request), param="input")
+    texts = texts_of(body.input, body, cache_group(services, request), param="input")
     name = model_of(services, request, "text_encoder")
 
     def respond(done: EmbeddedTexts) -> Response:
@@ -73,7 +72,7 @@ def embed_as_openai(services: Services, request: Request) -> Work[EmbeddedTexts]
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
         usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
         answer = array_answer({"object": "list", "data": data, "model": name.name, "usage": usage})
-        return measured(answer, started, chars_of(texts), done.items)
+        return measured(mark_truncated(answer, done), started, chars_of(texts), done.items)
 
     return Work(EmbedTexts(name, texts, VectorForm(dimensions=body.dimensions, dimensions_param="dimensions")), respond)
 

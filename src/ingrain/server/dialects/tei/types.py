@@ -58,7 +58,22 @@ class TeiEmbedRequest(TeiEmbedRawRequest, frozen=True, kw_only=True):
     dimensions: _Dimensions = None
 
 
-class TeiOpenAIRequest(msgspec.Struct, frozen=True, kw_only=True):
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence and those that it is compared with."""
+
+    source_sentence: str
+    sentences: list[str]
+
+
+class SimilarityParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of texts."""
+
+    truncate: _Truncate = None
+    truncation_direction: _Side = None
+    prompt_name: _PromptName = None
+
+
+class TeiOpenAIRequest(SimilarityParameters, frozen=True, kw_only=True):
     """Texts to embed, in OpenAI's words."""
 
     input: _TextsOrIds
@@ -68,21 +83,6 @@ class TeiOpenAIRequest(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Vectors as numbers (default), or as base64 of little-endian float32 numbers."),
     ] = None
     dimensions: _Dimensions = None
-
-
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence and those that it is compared with."""
-
-    source_sentence: str
-    sentences: list[str]
-
-
-class SimilarityParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of a comparison."""
-
-    truncate: _Truncate = None
-    truncation_direction: _Side = None
-    prompt_name: _PromptName = None
 
 
 class TeiSimilarityRequest(msgspec.Struct, frozen=True, kw_only=True):
