@@ -128,6 +128,24 @@ async def test_a_key_may_come_in_the_headers_of_other_apis(tmp_path, header):
         assert (right.status_code, wrong.status_code) == (200, 401)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "fields"),
+    [
+        ("GET", "/toy/vector", 405, ["shout"]),
+        ("GET", "/other/toy/vector", 405, ["shout"]),
+        ("GET", "/toy/models/org/model/vector", 405, ["shout"]),
+        ("GET", "/embed_text", 405, ["error", "message", "shout"]),
+        ("GET", "/v1/multimodalembeddings", 405, ["detail"]),
+        ("PUT", "/v2/embed", 405, ["detail", "id", "message"]),
+        ("GET", "/api/nothing", 404, ["error"]),
+        ("GET", "/api/v0/nothing", 404, ["detail", "error"]),
+    ],
+)
+async def test_a_path_chooses_the_dialect_of_its_errors(planes, method, path, status, fields):
+    answer = await planes.inference.request(method, path)
+    assert (answer.status_code, sorted(answer.json())) == (status, fields)
+
+
 async def test_a_key_may_be_the_password_of_a_url(tmp_path):
     """As LangChain's class for Infinity has it, which knows no keys."""
     async with running_planes(tmp_path, Settings(api_keys=("secret:infer+models",))) as planes:

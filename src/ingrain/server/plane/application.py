@@ -56,6 +56,7 @@ class PlaneApplication:
         self._methods: dict[str, set[str]] = {path: {"GET"} for path in self._pages}
         for method, path in self._endpoints:
             self._methods.setdefault(path, set()).add(method)
+        self._speakers = {path: endpoint.any_dialect for (_, path), endpoint in self._endpoints.items()}
 
     def admit(self, request: Request) -> Response | Mapping[str, str]:
         """Return the error response to a request that a browser may not send, else headers to add to the response."""
@@ -74,7 +75,8 @@ class PlaneApplication:
             return exchange.refusal or exchange
         if request.path in self._pages and request.method in ("GET", "HEAD"):
             return self._page(request)
-        methods = self._methods.get(self._path(request))
+        path = self._path(request)
+        methods = self._methods.get(path)
         if methods is None and request.path != "*":
             return self._refuse(self._not_found(request), request)
         methods = {"OPTIONS", *(methods or ("GET", "POST", "DELETE"))}
@@ -84,7 +86,7 @@ class PlaneApplication:
             response = Response(b"", media_type="text/plain")
         else:
             error = MethodNotAllowedError(f"This route does not take {request.method}. GET /docs lists the routes.")
-            response = self._refuse(error, request)
+            response = self._refuse(error, request, self._speakers.get(path))
         response.headers["allow"] = ", ".join(sorted(methods))
         return response
 
@@ -123,10 +125,12 @@ class PlaneApplication:
         """Return the error response to bytes that could not be parsed as a request."""
         return self._refuse(error, Request("", ""))
 
-    def _refuse(self, error: IngrainError, request: Request) -> Response:
-        """Answer a request that no route matches; the path's prefix chooses the dialect of the error."""
+    def _refuse(self, error: IngrainError, request: Request, dialect: Dialect | None = None) -> Response:
+        """Answer a request that no route takes; the path's longest prefix chooses the dialect of the error if None."""
         first, *others = self._dialects
-        dialect = next((d for d in others if d.prefix and request.path.startswith(d.prefix)), first)
+        if dialect is None:
+            spoken = (d for d in others if d.prefix and request.path.startswith(d.prefix))
+            dialect = max(spoken, key=lambda d: len(d.prefix), default=first)
         return error_response(error, request_id_of(request), dialect)
 
 

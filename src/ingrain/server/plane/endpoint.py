@@ -42,6 +42,9 @@ class Endpoint:
         dialect: Dialect in which errors are written.
         services: Services of the plane.
         others: Endpoints of other dialects with the same method and path, in the order of the dialects.
+
+    Attributes:
+        any_dialect: Dialect of errors of requests that cannot be told apart yet.
     """
 
     def __init__(self, route: Route, dialect: Dialect, services: Services, others: Sequence[Endpoint] = ()) -> None:
@@ -49,7 +52,7 @@ class Endpoint:
         self.dialect = dialect
         self.services = services
         self.others = others
-        self._any_dialect = speaking_all([dialect, *(other.dialect for other in others)])
+        self.any_dialect = speaking_all([dialect, *(other.dialect for other in others)])
         self._choice = RouteChoice([route, *(other.route for other in others)])
         self._max_requests = services.limits.max_requests
         self._own_limit = (
@@ -69,7 +72,7 @@ class Endpoint:
                 raise _full(self._max_requests)
         except IngrainError as error:
             # The body, which tells the dialects apart, has not been read yet.
-            exchange.refusal = exchange.refuse(error, self._any_dialect)
+            exchange.refusal = exchange.refuse(error, self.any_dialect)
         return exchange
 
     def chosen(self, request: Request) -> Endpoint:
