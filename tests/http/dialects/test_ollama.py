@@ -166,6 +166,7 @@ async def test_a_request_without_text_finds_out_whether_there_is_a_model(planes)
         ("/api/embeddings", {"model": "absent", "prompt": "red"}, 404, "try pulling it first"),
         ("/api/show", {"model": "absent"}, 404, 'model "absent" not found, try pulling it first'),
         ("/api/show", {}, 400, "model is required"),
+        ("/api/show", b"", 400, "missing request body"),
         ("/api/generate", {"model": MODEL, "prompt": "red"}, 400, '"org/model" does not support generate'),
         ("/api/chat", {"model": MODEL, "messages": []}, 400, '"org/model" does not support chat'),
         ("/api/pull", {"model": MODEL}, 404, "model plane"),
@@ -352,6 +353,42 @@ async def test_an_alias_is_listed_pulled_and_answered(tmp_path):
         assert names == ["org/model:latest", "org/other:latest", "all-minilm:latest", "nomic-embed-text:v1.5"]
         for name in ("all-minilm", "all-minilm:latest", "nomic-embed-text:v1.5"):
             assert (await embed(planes, "red", model=name))["model"] == name
+
+
+async def test_an_alias_has_the_tag_latest_or_none(tmp_path):
+    """As clients send the names of the list, or the names that they were given."""
+    settings = Settings(model_aliases=("all-minilm:latest=org/model", "nomic-embed-text=org/other"))
+    async with running_planes(tmp_path, settings) as planes:
+        for name in ("all-minilm", "nomic-embed-text:latest"):
+            assert lines(await planes.model.post("/api/pull", json={"model": name}))[-1] == {"status": "success"}
+        assert [run.name for run in planes.export.runs] == ["org/model", "org/other"]
+        tags = (await planes.inference.get("/api/tags")).json()["models"]
+        for name in ("all-minilm", "nomic-embed-text", *(model["name"] for model in tags)):
+            assert len((await embed(planes, "red", model=name))["embeddings"]) == 1
+            assert (await planes.inference.post("/api/show", json={"model": name})).status_code == 200
+        other = await planes.inference.post("/api/embed", json={"model": "nomic-embed-text:v2", "input": "red"})
+        pull = await planes.model.post("/api/pull", json={"model": "nomic-embed-text:v2", "stream": False})
+        assert (other.status_code, pull.status_code) == (404, 200)
+        assert (planes.export.runs[-1].name, planes.export.runs[-1].revision) == ("nomic-embed-text", "v2")
+
+
+async def test_delete_removes_no_model_but_the_one_with_the_tag(planes):
+    for body in (
+        {"name": "org/old", "library": "sentence_transformers", "revision": "v1"},
+        {"name": "clip", "library": "open_clip", "pretrained": "a"},
+    ):
+        assert (await planes.model.post("/load_model", json=body)).status_code == 200
+    for name in ("org/model:v1", "org/old:v2", "clip:b", "absent:v1", ""):
+        answer = await planes.model.request("DELETE", "/api/delete", json={"model": name})
+        assert (answer.status_code, list(answer.json())) == (404 if name else 400, ["error"])
+    assert len((await planes.inference.get("/api/tags")).json()["models"]) == 3
+    for name in ("org/model:latest", "org/old:v1", "clip:a"):
+        answer = await planes.model.request("DELETE", "/api/delete", json={"model": name})
+        assert answer.status_code == 200, answer.text
+    assert (await planes.inference.get("/api/tags")).json() == {"models": []}
+    for method, path in (("DELETE", "/api/delete"), ("POST", "/api/pull")):
+        answer = await planes.model.request(method, path)
+        assert (answer.status_code, answer.json()) == (400, {"error": "missing request body"})
 
 
 async def test_delete_removes_a_model(planes):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable
 
 from ingrain.errors import InvalidRequestError
+from ingrain.server.dialects.ollama.bodies import decode_body
 from ingrain.server.dialects.ollama.names import model_named
 from ingrain.server.dialects.ollama.types import (
     OllamaEmbedAnswer,
@@ -18,7 +19,6 @@ from ingrain.server.dialects.ollama.types import (
 )
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, mark_truncated
-from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.route import Work, inference_route
 from ingrain.server.plane.services import Services
@@ -34,7 +34,7 @@ _NOTES = (
 
 def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
     """Embed texts, as vectors of unit length."""
-    body, started = decode(_given(request), OllamaEmbedRequest), time.perf_counter_ns()
+    body, started = decode_body(request, OllamaEmbedRequest), time.perf_counter_ns()
     if not body.input:
         return _nothing(services, body.model, {"model": body.model, "embeddings": []})
 
@@ -63,7 +63,7 @@ def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitab
 
 def embeddings(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
     """Embed one text, as the vector that the model gives."""
-    body = decode(_given(request), OllamaEmbeddingsRequest)
+    body = decode_body(request, OllamaEmbeddingsRequest)
     if not body.prompt:
         return _nothing(services, body.model, {"embedding": []})
     texts = Texts(
@@ -91,19 +91,8 @@ def _context(options: OllamaOptions | None) -> int | None:
     return options.num_ctx if options is not None and options.num_ctx and options.num_ctx > 0 else None
 
 
-def _given(request: Request) -> bytes:
-    """Return the body of a request.
-
-    Raises:
-        InvalidRequestError: It has none.
-    """
-    if type(request.body) is bytes and not request.body:
-        raise InvalidRequestError("missing request body")
-    return request.body
-
-
 async def _refuse(what: str, request: Request) -> Response:
-    body = decode(_given(request), OllamaGenerateRequest)
+    body = decode_body(request, OllamaGenerateRequest)
     raise InvalidRequestError(f'"{body.model}" does not support {what}: this server embeds texts, it generates none.')
 
 

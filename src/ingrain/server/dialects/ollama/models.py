@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from ingrain import __version__
-from ingrain.errors import IngrainError
+from ingrain.errors import IngrainError, ModelNotFoundError
 from ingrain.models.loaded import LoadedModel
 from ingrain.progress import Phase, Progress
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.dialects.ollama import types
+from ingrain.server.dialects.ollama.bodies import decode_body
 from ingrain.server.dialects.ollama.errors import message_of
-from ingrain.server.dialects.ollama.names import given_name, listed, model_named, model_to_load, split, tagged
+from ingrain.server.dialects.ollama.names import LATEST, given_name, listed, model_named, model_to_load, split, tagged
 from ingrain.server.http.message import Request, Response, StreamedResponse
 from ingrain.server.plane.answers import struct_answer
-from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.load_progress import load_with_progress
 from ingrain.server.plane.route import Handler, Route
 from ingrain.server.plane.services import ModelServices, Services
@@ -59,7 +59,7 @@ async def _ps(services: Services, request: Request) -> Response:
 
 
 async def _show(services: Services, request: Request) -> Response:
-    body = decode(request.body, types.OllamaShowRequest)
+    body = decode_body(request, types.OllamaShowRequest)
     manifest = (await services.pipeline.model(model_named(services, given_name(body)))).manifest
     family = _family(manifest)
     information: dict[str, object] = {"general.architecture": family, "general.basename": manifest.name}
@@ -85,7 +85,7 @@ async def _version(services: Services, request: Request) -> Response:
 
 
 async def _pull(services: ModelServices, request: Request) -> Response:
-    body = decode(request.body, types.OllamaPullRequest)
+    body = decode_body(request, types.OllamaPullRequest)
     ref = await model_to_load(services, given_name(body), body.library)
     if body.stream is False:
         await services.registry.load(ref)
@@ -127,9 +127,12 @@ def _line(body: msgspec.Struct) -> bytes:
 
 
 async def _delete(services: ModelServices, request: Request) -> Response:
-    name, tag = split(given_name(decode(request.body, types.OllamaDeleteRequest)))
-    known = {one.pretrained for one in await services.registry.repository_statuses() if one.name == name}
-    await services.registry.delete(name, pretrained=tag if tag in known else None)
+    given = given_name(decode_body(request, types.OllamaDeleteRequest))
+    name, tag = split(given)
+    weights = {one.pretrained for one in await services.registry.repository_statuses() if one.name == name}
+    if tag not in (LATEST, *weights) and tagged(await services.registry.manifest(name)) != f"{name}:{tag}":
+        raise ModelNotFoundError(f"model {given[:100]!r} not found", param="model")
+    await services.registry.delete(name, pretrained=tag if tag in weights else None)
     return struct_answer(types.OllamaProgressAnswer(status="success"))
 
 
