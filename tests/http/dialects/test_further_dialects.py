@@ -46,6 +46,7 @@ async def test_nims_ranking_gives_raw_scores(planes):
         (body | {"passages": []}, 400, "passages"),
         (body | {"passages": DOCUMENTS}, 400, "passages[0]"),
         (body | {"passages": [{"text": "a", "image": PICTURE}]}, 400, "passages[0].image"),
+        (body | {"query": {"text": "a", "image": PICTURE}}, 400, "query.image"),
         ({"passages": body["passages"]}, 400, "query"),
     ):
         refusal = await refused(planes, "/v1/ranking", **wrong)

@@ -20,14 +20,8 @@ from ingrain.server.plane.route import Dialect, Route, inference_route
 from ingrain.server.plane.services import Services
 
 
-class NimQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The query."""
-
-    text: str
-
-
-class NimPassage(msgspec.Struct, frozen=True, kw_only=True):
-    """A document."""
+class NimText(msgspec.Struct, frozen=True, kw_only=True):
+    """The query, or a document."""
 
     text: str
     image: Annotated[str | None, Meta(description="Refused: the models rank texts.")] = None
@@ -39,8 +33,8 @@ class NimRankingRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[
         fields.Name | None, Meta(description="Not needed if a single loaded model can rank, or there is a default.")
     ] = None
-    query: NimQuery
-    passages: Annotated[list[NimPassage], Meta(min_length=1)]
+    query: NimText
+    passages: Annotated[list[NimText], Meta(min_length=1)]
     truncate: Annotated[
         Literal["NONE", "END"] | None,
         Meta(description="`END` truncates a pair that is too long; `NONE` (default) refuses it."),
@@ -87,11 +81,10 @@ class NimErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def _ranking(services: Services, request: Request) -> Response:
     body = decode(request.body, NimRankingRequest)
-    for place, passage in enumerate(body.passages):
-        if passage.image is not None:
+    for param, text in (("query", body.query), *((f"passages[{n}]", one) for n, one in enumerate(body.passages))):
+        if text.image is not None:
             raise InvalidRequestError(
-                f"passages[{place}] has an image; passages are ranked by their text alone.",
-                param=f"passages[{place}].image",
+                f"{param} has an image; passages are ranked by their text alone.", param=f"{param}.image"
             )
     done = await rank_documents(
         services,
