@@ -67,6 +67,9 @@ async def test_mixedbreads_reranking(planes):
     assert [one["index"] for one in answer["data"]] == list(scores)
     assert [one["score"] for one in answer["data"]] == pytest.approx(list(scores.values()), abs=1e-6)
     assert (answer["top_k"], answer["return_input"], answer["data"][0]["input"]) == (10, False, None)
+    assert await ask(planes, "/v1/reranking", **body, top_k=None, return_input=None, rank_fields=None) == answer
+    long = await ask(planes, "/v1/reranking", **body | {"input": DOCUMENTS * 5})
+    assert len(long["data"]) == 10
     objects = [{"title": text, "text": "w1"} for text in DOCUMENTS]
     fields = await ask(
         planes, "/v1/reranking", **body | {"input": objects}, rank_fields=["title"], top_k=1, return_input=True

@@ -17,6 +17,8 @@ from ingrain.server.plane.ranking import rank_documents, ranking_model, texts_of
 from ingrain.server.plane.route import Dialect, inference_route
 from ingrain.server.plane.services import Services
 
+_TOP_K = 10  # of a request that does not say how many
+
 
 class MixedbreadRerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Documents to rank by their relevance to a query. Unknown fields are ignored."""
@@ -33,8 +35,10 @@ class MixedbreadRerankRequest(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[list[str], Meta(min_length=1)] | None,
         Meta(description="Fields of the objects that are read, in this order, each in a line (default `text`)."),
     ] = None
-    top_k: Annotated[Annotated[int, Meta(ge=1)], Meta(description="Number of results, the best ones.")] = 10
-    return_input: Annotated[bool, Meta(description="True to add each document to its result.")] = False
+    top_k: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Number of results, the best ones (default 10).")
+    ] = None
+    return_input: Annotated[bool | None, Meta(description="True to add each document to its result.")] = None
     rewrite_query: Annotated[bool | None, Meta(description="`true` is refused.")] = None
 
 
@@ -81,7 +85,7 @@ async def _rerank(services: Services, request: Request) -> Response:
     name = ranking_model(services, body.model)
     documents = texts_of(body.input, "input", body.rank_fields or ("text",))
     done = await rank_documents(services, request, name, body.query, documents, truncate=True, param="input")
-    tokens = sum(lengths_of(done.items))
+    tokens, top_k = sum(lengths_of(done.items)), body.top_k or _TOP_K
     answer = {
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         "model": name.name,
@@ -92,11 +96,11 @@ async def _rerank(services: Services, request: Request) -> Response:
                 "input": body.input[place] if body.return_input else None,
                 "object": "rank_result",
             }
-            for place in done.order[: body.top_k]
+            for place in done.order[:top_k]
         ],
         "object": "list",
-        "top_k": body.top_k,
-        "return_input": body.return_input,
+        "top_k": top_k,
+        "return_input": bool(body.return_input),
     }
     return mark_truncated(array_answer(answer), done)
 
