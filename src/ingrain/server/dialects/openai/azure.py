@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from ingrain import errors
 from ingrain.api import openai as types
 from ingrain.server.dialects.openai.embeddings import embeddings, embeddings_of_any_model
-from ingrain.server.dialects.openai.errors import error_body
-from ingrain.server.dialects.openai.models import list_models
+from ingrain.server.dialects.openai.errors import CODES, error_body
+from ingrain.server.dialects.openai.models import list_models, one_model
 from ingrain.server.plane.route import Dialect, Parameter, Route, inference_route
 
+# The codes that Azure itself gives; the others come from OpenAI's models behind it.
+_CODES = {
+    **CODES,
+    errors.ModelNotLoadedError: "DeploymentNotFound",
+    errors.RouteNotFoundError: "404",
+    errors.AuthenticationError: "401",
+    errors.QueueFullError: "429",
+}
 _VERSION = (Parameter(name="api-version", description="Version of Azure's API; ignored."),)
+
+
+def _models(name: str, path: str) -> Iterator[Route]:
+    """Yield the routes of the list of models and of one of them."""
+    shared: dict[str, Any] = {"plane": "inference", "method": "GET", "scope": "infer", "query": _VERSION}
+    yield Route(
+        name=f"{name}_models",
+        path=path,
+        handler=list_models,
+        summary="List the loaded models as at /v1/models, under Azure's path.",
+        answer=types.OpenAIModelsAnswer,
+        **shared,
+    )
+    yield Route(
+        name=f"{name}_model",
+        path=f"{path}/{{model}}",
+        handler=one_model,
+        summary="Describe one loaded model as at /v1/models, under Azure's path.",
+        answer=types.OpenAIModel,
+        errors=(404,),
+        **shared,
+    )
+
 
 AZURE = Dialect(
     name="Azure",
@@ -35,22 +71,10 @@ AZURE = Dialect(
             takes_images=True,
             query=_VERSION,
         ),
-        *(
-            Route(
-                name=name,
-                plane="inference",
-                method="GET",
-                path=path,
-                handler=list_models,
-                summary="List the loaded models as at /v1/models, under Azure's path.",
-                answer=types.OpenAIModelsAnswer,
-                scope="infer",
-                query=_VERSION,
-            )
-            for name, path in (("azure_models", "/openai/models"), ("azure_v1_models", "/openai/v1/models"))
-        ),
+        *_models("azure", "/openai/models"),
+        *_models("azure_v1", "/openai/v1/models"),
     ),
-    error_body=error_body,
+    error_body=partial(error_body, codes=_CODES),
     error_type=types.OpenAIErrorAnswer,
     prefix="/openai/",
 )

@@ -5,11 +5,13 @@ Clients of Jina and of Voyage, which use OpenAI's path, find the message in ``de
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ingrain import errors
 from ingrain.errors import IngrainError
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-_CODES: dict[type[IngrainError], str] = {
+CODES: Mapping[type[IngrainError], str] = {
     errors.ModelNotLoadedError: "model_not_found",
     errors.QueueFullError: "rate_limit_exceeded",
     errors.TextTooLongError: "context_length_exceeded",
@@ -17,8 +19,10 @@ _CODES: dict[type[IngrainError], str] = {
 _PARAMS = {"name": "model", "promptName": "prompt_name", "outputDtype": "output_dtype"}
 
 
-def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, object]:
-    """Return the body of an error response."""
+def error_body(
+    error: IngrainError, status: int, request_id: str, codes: Mapping[type[IngrainError], str] = CODES
+) -> dict[str, object]:
+    """Return the body of an error response; ``codes`` are those of the errors whose code is not Ingrain's."""
     del request_id  # only the response headers have it
     return {
         "error": {
@@ -26,7 +30,7 @@ def error_body(error: IngrainError, status: int, request_id: str) -> dict[str, o
             "message": error.message,
             "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
             "param": _PARAMS.get(error.param, error.param) if error.param is not None else None,
-            "code": _CODES.get(type(error), error.code),
+            "code": codes.get(type(error), error.code),
         },
         "detail": error.message,
     }
