@@ -17,10 +17,13 @@ from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.route import Dialect, Route, inference_route
 from ingrain.server.plane.services import Services
+from ingrain.vocabulary import Role
+
+_ENCODERS: frozenset[Role] = frozenset(("text_encoder", "image_encoder"))
 
 
 class LmStudioModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A loaded model."""
+    """A loaded model that embeds."""
 
     id: str
     object: Literal["model"]
@@ -34,7 +37,7 @@ class LmStudioModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LmStudioModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The loaded models."""
+    """The loaded models that embed."""
 
     object: Literal["list"]
     data: list[LmStudioModel]
@@ -42,15 +45,19 @@ class LmStudioModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def _models(services: Services, request: Request) -> Response:
     del request
-    data = [_describe(name, model) for name, model in listed(services)]
-    return struct_answer(LmStudioModelsAnswer(object="list", data=data))
+    return struct_answer(LmStudioModelsAnswer(object="list", data=_described(services)))
 
 
 async def _model(services: Services, request: Request) -> Response:
-    for name, model in listed(services):
-        if name == request.variable:
-            return struct_answer(_describe(name, model))
-    raise ModelNotLoadedError(f"Model {request.variable[:100]!r} is not loaded.", param="model")
+    for model in _described(services):
+        if model.id == request.variable:
+            return struct_answer(model)
+    raise ModelNotLoadedError(f"No loaded model that embeds is called {request.variable[:100]!r}.", param="model")
+
+
+def _described(services: Services) -> list[LmStudioModel]:
+    """Return the models that embed; LM Studio has no others but those that generate text."""
+    return [_describe(name, model) for name, model in listed(services) if not _ENCODERS.isdisjoint(model.queues)]
 
 
 def _describe(name: str, model: LoadedModel) -> LmStudioModel:
@@ -87,7 +94,7 @@ LM_STUDIO = Dialect(
             method="GET",
             path="/api/v0/models",
             handler=_models,
-            summary="List the loaded models as LM Studio does.",
+            summary="List the loaded models that embed, as LM Studio does.",
             answer=LmStudioModelsAnswer,
             scope="infer",
         ),
@@ -97,7 +104,7 @@ LM_STUDIO = Dialect(
             method="GET",
             path="/api/v0/models/{model}",
             handler=_model,
-            summary="Describe one loaded model as LM Studio does.",
+            summary="Describe one of these models as LM Studio does.",
             answer=LmStudioModel,
             scope="infer",
             errors=(404,),
