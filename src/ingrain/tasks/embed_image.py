@@ -24,7 +24,7 @@ class EmbedImages(ImagesTask):
         if self.form.dtype in NEEDS_RANGES:
             raise ModalityError(
                 f"{self.form.dtype} is not available for images; use float, binary or ubinary.",
-                param="outputDtype",
+                param=self.form.dtype_param,
             )
         check_form(self.form, model)
         return queue

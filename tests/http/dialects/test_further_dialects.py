@@ -156,8 +156,10 @@ async def test_jinas_objects_are_texts_and_images(planes):
         refusal = (await refused(planes, "/v1/embeddings", model="clip", input=wrong)).json()
         assert refusal["error"]["param"] == param
         assert refusal["detail"] == refusal["error"]["message"], "where Jina's clients look for the message"
-    of_images = {"model": "clip", "input": [{"image": PICTURE}], "embedding_type": ["float", "int8"]}
-    assert (await refused(planes, "/v1/embeddings", **of_images)).json()["error"]["code"] == "unsupported_modality"
+    for types in ("int8", ["uint8"], ["float", "int8"]):
+        of_images = {"model": "clip", "input": [{"image": PICTURE}], "embedding_type": types}
+        error = (await refused(planes, "/v1/embeddings", **of_images)).json()["error"]
+        assert (error["code"], error["param"]) == ("unsupported_modality", "embedding_type")
 
 
 async def test_a_dialect_can_be_switched_off(tmp_path):
