@@ -39,6 +39,7 @@ _DIALECTS: dict[str, Body] = {
     "Ollama": lambda model, text: ("/api/embed", {"model": model, "input": text}),
     "Jina": lambda model, text: ("/v1/embeddings", {"model": model, "input": [{"text": text}]}),
     "Voyage": lambda model, text: ("/v1/embeddings", {"model": model, "input": [text], "input_type": "document"}),
+    "Azure": lambda model, text: (f"/openai/deployments/{model}/embeddings", {"model": model, "input": text}),
     "Infinity": lambda model, text: ("/embeddings", {"model": model, "input": [text]}),
     "KServe": lambda model, text: (
         f"/v2/models/{model}/infer",

@@ -51,10 +51,11 @@ def embeddings(services: Services, request: Request) -> Answering:
 
 def embeddings_of_any_model(services: Services, request: Request) -> Answering:
     """Embed as ``embeddings`` does; the path may name the model, and a request need not name one."""
-    if not request.variable:
-        plain = read_plain(services, request)
-        if plain is not None and plain.model != NOT_SPECIFIED and plain.dimensions != 0:
-            return embed_plain(services, request, plain)
+    plain = read_plain(services, request)
+    if plain is not None and request.variable:
+        plain = msgspec.structs.replace(plain, model=request.variable)
+    if plain is not None and plain.model != NOT_SPECIFIED:
+        return embed_plain(services, request, plain)
     body = decode(request.body, types.AnyModelEmbeddingsRequest)
     if request.variable:
         body = msgspec.structs.replace(body, model=request.variable)
