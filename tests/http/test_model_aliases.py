@@ -47,6 +47,16 @@ async def test_an_alias_of_a_model_that_is_not_loaded_is_not_found(planes):
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
+async def test_any_name_may_have_ollamas_tag_latest(planes):
+    """Tools that find names in Ollama's lists embed with them by OpenAI's API, too."""
+    for name in ("org/model:latest", f"{ALIAS}:latest"):
+        answer = await planes.inference.post("/v1/embeddings", json={"model": name, "input": "red"})
+        assert (answer.status_code, answer.json()["model"]) == (200, name)
+    for name in ("org/model:v1", "latest", ":latest", "absent:latest"):
+        answer = await planes.inference.post("/v1/embeddings", json={"model": name, "input": "red"})
+        assert (answer.status_code, answer.json()["error"]["model"]) == (404, name)
+
+
 async def test_commands_take_no_alias(planes):
     answer = await planes.model.post("/unload_model", json={"name": ALIAS, "library": "sentence_transformers"})
     assert answer.status_code == 404

@@ -13,6 +13,8 @@ from ingrain.registry.slots import RETRY_AFTER_S, Slot, SlotTable, not_ready
 from ingrain.registry.status import ModelStatus, status_of
 from ingrain.vocabulary import Library
 
+_LATEST = ":latest"  # what Ollama's clients write behind a name that has no tag
+
 
 class Models(ABC):
     """The models of a process, and which of them are ready.
@@ -79,11 +81,18 @@ class Models(ABC):
         """
         return self._status(self.slots.one(self._meant(name), library, pretrained))
 
+    def unaliased(self, name: str) -> str | None:
+        """Return the name of an alias' model, for the alias with or without ``:latest``; None for any other name."""
+        short = name.removesuffix(_LATEST)
+        return next((self.aliases[one] for one in (name, short, short + _LATEST) if one in self.aliases), None)
+
     def _meant(self, name: str) -> str:
-        """Return the model's name, if a name is an alias; a model that has the name itself comes first."""
-        if name not in self.aliases or self.slots.matching(name, None, None):
-            return name
-        return self.aliases[name]
+        """Return the name of the model that a request means; one that has the name itself comes before an alias."""
+        short = name.removesuffix(_LATEST)
+        for own in (name, short):
+            if self.slots.matching(own, None, None):
+                return own
+        return self.unaliased(name) or name
 
     def user_names(self) -> dict[str, str]:
         """Return the user's name of each graph: the model's name, plus the role if a model has several graphs."""

@@ -49,7 +49,7 @@ def model_named(services: Services, given: str) -> ModelName:
     """Return the model that a request names; one that is not loaded by the name as it was given."""
     name, tag = split(given)
     if tag == LATEST:
-        return ModelName(name=_alias_of(services, given) or name)
+        return ModelName(name=name)
     for model in services.registry.loaded():
         if tagged(model.manifest) == f"{name}:{tag}":
             return name_of(model)
@@ -71,8 +71,8 @@ def given_name(body: OllamaShowRequest | OllamaPullRequest | OllamaDeleteRequest
 async def model_to_load(services: ModelServices, given: str, library: Library | None) -> ModelRef:
     """Return the reference of a model to load, which an alias may name: one of the repository, else one of the hub."""
     name, tag = split(given)
-    if alias := _alias_of(services, given):
-        name, tag = split(services.registry.aliases[alias])
+    if target := services.registry.unaliased(f"{name}:{tag}"):
+        name, tag = split(target)
     stored = [
         one
         for one in await services.registry.repository_statuses()
@@ -86,13 +86,6 @@ async def model_to_load(services: ModelServices, given: str, library: Library | 
     if LIBRARIES[library].has_pretrained_tag:
         return ModelRef(name=name, library=library, pretrained=version)
     return ModelRef(name=name, library=library, revision=version)
-
-
-def _alias_of(services: Services, given: str) -> str | None:
-    """Return the alias that a name is, with or without the tag ``latest``."""
-    name, tag = split(given)
-    spellings = (given, name, f"{name}:{LATEST}") if tag == LATEST else (given,)
-    return next((one for one in spellings if one in services.registry.aliases), None)
 
 
 def _tag_of(manifest: Manifest) -> str:
