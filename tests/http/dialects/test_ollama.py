@@ -125,7 +125,7 @@ async def test_num_ctx_cuts_texts_where_it_is_less_than_the_model_takes(planes):
     (expected,) = await native(planes, "green blue", normalize=False)
     answer = await planes.inference.post("/api/embeddings", json=old)
     np.testing.assert_allclose(answer.json()["embedding"], expected, atol=1e-6)
-    for fitting in (5, 4096, 0, -1, None):
+    for fitting in (5, 5.0, 4096, 0, -1, None):
         answer = await embed(planes, "green blue w1", options={"num_ctx": fitting})
         np.testing.assert_allclose(answer["embeddings"], await native(planes, "green blue w1"), atol=1e-6)
     refused = await planes.inference.post("/api/embed", json={**body, "truncate": False})

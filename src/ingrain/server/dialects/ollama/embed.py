@@ -88,7 +88,8 @@ async def _nothing(services: Services, model: str, answer: dict[str, object]) ->
 
 def _context(options: OllamaOptions | None) -> int | None:
     """Return the most tokens of a text; None for the model's limit."""
-    return options.num_ctx if options is not None and options.num_ctx and options.num_ctx > 0 else None
+    limit = int(options.num_ctx or 0) if options is not None else 0
+    return limit if limit > 0 else None
 
 
 async def _refuse(what: str, request: Request) -> Response:

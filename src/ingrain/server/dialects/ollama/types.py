@@ -30,7 +30,7 @@ class OllamaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a model, of which embeddings depend on one. The others are ignored."""
 
     num_ctx: Annotated[
-        int | None,
+        float | None,
         Meta(description="Most tokens of a text, with special tokens, if that is less than the model's limit."),
     ] = None
 
