@@ -11,9 +11,10 @@ import pytest
 from images import encode, scene
 from ingrain.api import types
 from ingrain.api.openai import OpenAIEmbeddingsRequest
+from ingrain.api.rerank import RerankRequest, ScoreRequest
 from ingrain.errors import InvalidRequestError, TooLargeError
 from ingrain.server.plane.bodies import decode
-from ingrain.server.plane.prepare import LARGE_BODY, LongStrings, check_values
+from ingrain.server.plane.prepare import LARGE_BODY, LongStrings, _decode, check_values
 from ingrain.settings import Settings
 from planes import running_planes
 
@@ -121,6 +122,27 @@ def test_long_strings_are_back_in_their_places(long, place):
             (long.isascii() and '"' not in long) or (not ascii_only and '"' not in long)
         )
         assert strings.put_back(decode(short, OpenAIEmbeddingsRequest)).input == input_
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (ScoreRequest, {"pairs": [["red", "LONG"], ["LONG", "green"]]}),
+        (RerankRequest, {"query": "LONG", "documents": [{"text": "LONG", "LONG": {"LONG": ["LONG"]}}]}),
+        (RerankRequest, {"query": "red", "documents": [{"text": "LONG", "deep": json.loads("[" * 600 + "]" * 600)}]}),
+        (types.ZeroShotRequest, {"image": "LONG", "labels": ["LONG"], "templates": ["LONG {}"]}),
+    ],
+)
+def test_a_large_body_is_decoded_as_a_small_one(kind, fields):
+    """Wherever a long string may stand, also in pairs, in names of fields and beside values that nest deep."""
+    body = json.dumps({"name": "m", **fields}).replace("LONG", "x" * 140_000).encode()
+    assert _decode(body, kind, most_items=10).value == decode(body, kind)
+
+
+def test_a_long_template_needs_its_place_as_a_short_one():
+    body = json.dumps({"name": "m", "image": "i", "labels": ["a"], "templates": ["x" * 140_000]}).encode()
+    with pytest.raises(InvalidRequestError):
+        _decode(body, types.ZeroShotRequest, most_items=10)
 
 
 @pytest.mark.parametrize("body", [b'{"name": "%s", "text": "t"}', b'{"name": "m", "text": "%s', b'{"%s": 1}', b'"%s"'])

@@ -26,8 +26,9 @@ _WINDOW = 1_048_576
 _ESCAPES = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _MOST_NUMBERS = 2_000_000
 _LONG_STRING = 131_072
-# Unknown outside this process, longer than any string whose length a field limits, and a template as one must be.
-_MARK = f"{uuid.uuid4().hex}{{}}{'-' * 10_000}"
+# Unknown outside this process, and longer than any string whose length a field limits.
+_MARK = f"{uuid.uuid4().hex}{'-' * 10_000}"
+_PLACEHOLDER = "{}"  # which a template must hold
 _VALUES_PER_ITEM = 4
 _OTHER_VALUES = 1_000
 
@@ -93,7 +94,10 @@ async def decode_in_a_thread(executor: Executor, request: Request, route: Route,
 def _decode(body: bytes, kind: type, most_items: int) -> DecodedBody:
     check_values(body, most_items)
     decoded, long_strings = DecodedBody(), LongStrings()
-    decoded.value = long_strings.put_back(decode(long_strings.cut_out(body), kind))
+    try:
+        decoded.value = long_strings.put_back(decode(long_strings.cut_out(body), kind))
+    except RecursionError:  # values nest deeper than ``put_back`` can follow, though not deeper than JSON may
+        decoded.value = decode(body, kind)
     return decoded
 
 
@@ -118,7 +122,7 @@ class LongStrings:
                     text = body[start : at - 1].decode()
                 except UnicodeDecodeError:
                     continue  # decoding refuses it
-                name = f"{_MARK}{len(self._strings)}"
+                name = f"{_MARK}{len(self._strings)}{_PLACEHOLDER if _PLACEHOLDER in text else ''}"
                 self._strings[name] = text
                 kept += body[done:start], name.encode()
                 done = at - 1
@@ -132,8 +136,10 @@ class LongStrings:
             return self._strings.get(value, value)
         if isinstance(value, list):
             return [self.put_back(item) for item in value]
+        if isinstance(value, tuple):
+            return tuple([self.put_back(item) for item in value])
         if isinstance(value, dict):
-            return {key: self.put_back(item) for key, item in value.items()}
+            return {self.put_back(key): self.put_back(item) for key, item in value.items()}
         if isinstance(value, msgspec.Struct):
             fields = value.__struct_fields__
             return msgspec.structs.replace(value, **{name: self.put_back(getattr(value, name)) for name in fields})
