@@ -1,8 +1,12 @@
 """Ranking, scoring and classifying texts over HTTP: fields, limits, orders and errors, on the fake engine."""
 
+import json
+
 import numpy as np
 import pytest
 
+from ingrain.errors import InvalidRequestError
+from ingrain.server.plane.answers import as_sent
 from ingrain.settings import Settings
 from planes import LABELS, running_planes
 
@@ -53,6 +57,30 @@ async def test_documents_come_back_as_they_were_sent(scorers):
     for one in answer["results"]:
         assert one["document"] == given[one["index"]]
     assert (answer["tokenCounts"], answer["truncated"]) == ([5, 5], [False, False])
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "documents", "returns"),
+    [
+        ("/rerank", "name", "documents", "returnDocuments"),
+        ("/v1/rerank", "model", "documents", "return_documents"),
+        ("/v1/reranking", "model", "input", "return_input"),
+    ],
+)
+async def test_a_document_may_hold_any_values(scorers, path, model, documents, returns):
+    given = [{"text": "green", "id": 2**100, "deep": json.loads("[" * 600 + "]" * 600)}]
+    body = {model: "reranker", "query": QUERY, documents: given, returns: True}
+    answer = (await scorers.inference.post(path, json=body)).json()
+    (result,) = answer.get("results") or answer["data"]
+    assert result.get("document", result.get("input")) == given[0]
+
+
+def test_what_nests_too_deep_to_be_written_is_refused():
+    deep = []
+    for _ in range(20_000):
+        deep = [deep]
+    with pytest.raises(InvalidRequestError, match=r"documents\[3\]"):
+        as_sent(deep, "documents[3]")
 
 
 async def test_scores_are_the_activation_of_raw_scores(scorers):

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 import pybase64
 
+from ingrain.errors import InvalidRequestError
 from ingrain.postprocess.quantize import AnyVectors
 from ingrain.preprocess.tokenized import TokenizedText, cut_tokens_of, lengths_of
 from ingrain.server.http.message import Request, Response
@@ -38,6 +39,22 @@ def typed_answer(body: object) -> Response:
 def array_answer(body: object) -> Response:
     """Encode a response body that is, or holds, numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
     return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def as_sent(value: object, param: str) -> orjson.Fragment:
+    """Encode a value of a request that ``array_answer`` returns, with integers of any size.
+
+    Args:
+        value: The value.
+        param: Its name in the request, for the error.
+
+    Raises:
+        InvalidRequestError: Its values nest too deep.
+    """
+    try:
+        return orjson.Fragment(_encoder.encode(value))
+    except RecursionError as error:
+        raise InvalidRequestError(f"{param} nests too deep to be returned.", param=param) from error
 
 
 def vectors_answer(
