@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import threading
 import tracemalloc
 
 import pytest
@@ -13,6 +14,7 @@ from ingrain.api import types
 from ingrain.api.openai import OpenAIEmbeddingsRequest
 from ingrain.api.rerank import RerankRequest, ScoreRequest
 from ingrain.errors import InvalidRequestError, TooLargeError
+from ingrain.server.plane import detach as detach_module
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.prepare import LARGE_BODY, LongStrings, _decode, check_values
 from ingrain.settings import Settings
@@ -244,6 +246,31 @@ async def test_a_caller_that_leaves_gives_back_what_its_body_held(planes):
         writer.transport.abort()
         while planes.services.bodies.held_bytes:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("plane", "path"), [("model", "/load_model"), ("inference", "/api/show"), ("inference", "/embed_text")]
+)
+async def test_a_caller_that_leaves_while_its_body_is_decompressed_holds_nothing(planes, plane, path):
+    """Requests that change state go on without their client."""
+    held = threading.Event()
+    planes.services.parsing.submit(held.wait, 30)
+    body = gzip.compress(embedding(library="sentence_transformers") + b" " * 200_000)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    port = (planes.model if plane == "model" else planes.inference).base_url.port
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head.encode() + body)
+    async with asyncio.timeout(30):
+        while not planes.services.load.in_progress:
+            await asyncio.sleep(0.01)
+        writer.transport.abort()
+        while planes.services.load.in_progress:
+            await asyncio.sleep(0.01)
+        held.set()
+        await asyncio.wrap_future(planes.services.parsing.submit(int))  # behind the decompression
+        while detach_module._unfinished:
+            await asyncio.sleep(0.01)
+    assert planes.services.bodies.held_bytes == 0
 
 
 def form(parts: int, content: bytes, name: str = 'name="image"; filename="a"') -> bytes:

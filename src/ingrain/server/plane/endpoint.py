@@ -153,8 +153,10 @@ class RouteExchange:
         if body is not request.body:
             if not services.bodies.has_room(len(body)):
                 raise services.bodies.full()
-            services.bodies.take(len(body))
-            self._held_bytes, request.body = len(body), body
+            request.body = body
+            if not self._has_ended:  # a request that changes state goes on without its client
+                services.bodies.take(len(body))
+                self._held_bytes = len(body)
         del body
         if self._endpoint.others:
             loop = asyncio.get_running_loop()
