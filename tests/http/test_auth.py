@@ -1,14 +1,48 @@
 """Keys: needed on every route but health and readiness once one exists, and nowhere before."""
 
+from dataclasses import replace
+
 import pytest
 
 from ingrain.errors import AuthenticationError, SettingsError
+from ingrain.server.dialects.ollama.dialect import on_own_port
 from ingrain.server.dialects.table import DIALECTS
+from ingrain.server.http.incoming import parse_request
+from ingrain.server.http.message import Response
+from ingrain.server.plane.application import PlaneApplication
 from ingrain.server.plane.auth import parse_keys
 from ingrain.settings import Settings
 from planes import running_planes
 
+ROUTES = [
+    replace(route, path=mount + route.path)
+    for dialect in (*DIALECTS, *on_own_port(DIALECTS))
+    for mount in dialect.mounts
+    for route in dialect.routes
+]
 CLOSED = [route for dialect in DIALECTS for route in dialect.routes if route.scope is not None]
+HEALTH = {"/health", "/ready", "/v1/health/live", "/v1/health/ready", "/v2/health/live", "/v2/health/ready"}
+ON_OLLAMAS_PORT = {"/"}  # "Ollama is running"
+
+
+def test_only_routes_of_health_and_readiness_are_open():
+    assert {route.path for route in ROUTES if route.scope is None} == HEALTH | ON_OLLAMAS_PORT
+
+
+async def test_a_route_is_closed_however_its_path_is_written(tmp_path):
+    async with running_planes(tmp_path, Settings(api_keys=("good",))) as planes:
+        applications = [PlaneApplication(plane, planes.services, DIALECTS) for plane in ("inference", "model")]
+        applications.append(PlaneApplication("inference", planes.services, on_own_port(DIALECTS)))
+        for route in ROUTES:
+            methods = (route.method, "HEAD") if route.method == "GET" else (route.method,)
+            named = route.path.replace("{model}", "org/model")
+            encoded = "".join(char if char == "/" else f"%{ord(char):02x}" for char in named)
+            for url in (route.path, f"{named}/", f"{named}//", f"/{named}", encoded, f"{named}?key=good"):
+                for request in (parse_request(method.encode(), url.encode(), {}) for method in methods):
+                    for application in applications if route.scope is not None else ():
+                        answer = application.begin(request)
+                        assert isinstance(answer, Response), (request.method, url)
+                        assert answer.status in (401, 404, 405), (request.method, url)
 
 
 async def call(planes, route, key=None):
@@ -78,9 +112,12 @@ async def test_readiness_tells_details_only_with_a_key(tmp_path):
         planes.engine.die()
         without = await planes.inference.get("/ready")
         with_key = await planes.inference.get("/ready", headers={"authorization": "Bearer good"})
+        of_others = [await planes.inference.get(path) for path in ("/v1/health/ready", "/v2/health/ready")]
     assert without.status_code == with_key.status_code == 503
     assert without.json()["reasons"] == []
     assert with_key.json()["reasons"] == ["The engine does not answer."]
+    assert [answer.status_code for answer in of_others] == [503, 503]
+    assert not any("does not answer" in answer.text for answer in of_others)
 
 
 def test_keys_are_read_from_a_file_too(tmp_path):

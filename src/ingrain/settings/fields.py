@@ -275,7 +275,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         setting(
             "INGRAIN_API_KEYS",
             "API keys, separated by commas: `key` (all scopes) or `key:scope+scope` with scopes `infer`, `models`, "
-            "`metrics`. Once there is a key, all routes but `/health` and `/ready` need one.",
+            "`metrics`. Once there is a key, all routes but those for health and readiness need one.",
             secret=True,
         ),
     ] = ()

@@ -65,7 +65,7 @@ def describe(server):
     client, headers = _client(server.url), {"Authorization": f"Bearer {server.key}"}
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready(server.dense, headers=headers)
-    assert client.get_server_metadata()["name"] == "ingrain"
+    assert client.get_server_metadata(headers=headers)["name"] == "ingrain"
     assert client.get_model_metadata(server.dense, headers=headers)["outputs"][0]["shape"] == [-1, 384]
     assert server.dense in [one["name"] for one in client.get_model_repository_index(headers=headers)]
 

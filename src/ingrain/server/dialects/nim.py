@@ -104,8 +104,8 @@ async def _ranking(services: Services, request: Request) -> Response:
 
 async def _health(status: Literal["live", "ready"], services: Services, request: Request) -> Response:
     del request
-    if status == "ready" and (reasons := await reasons_not_ready(services)):
-        raise EngineUnavailableError(f"Service is not ready: {reasons[0]}", retry_after_s=1.0)
+    if status == "ready" and await reasons_not_ready(services):  # reasons name models, and this route needs no key
+        raise EngineUnavailableError("The service is not ready.", retry_after_s=1.0)
     return struct_answer(NimHealth(object="health.response", message=f"Service is {status}.", status=status))
 
 

@@ -27,7 +27,7 @@ def _get(
 
 
 _ROUTES = (
-    _get("kserve_server", "/v2", models.server, "Describe the server.", types.KServeServerAnswer, None),
+    _get("kserve_server", "/v2", models.server, "Describe the server.", types.KServeServerAnswer, "infer"),
     _get("kserve_live", "/v2/health/live", models.live, "Answer while the process runs.", types.KServeLiveAnswer, None),
     _get(
         "kserve_ready",

@@ -108,6 +108,7 @@ VLLM = Dialect(
             handler=vllm.version,
             summary="The version of this server.",
             answer=vllm_types.VllmVersion,
+            scope="infer",
         ),
     ),
     error_body=numbered_error,
