@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ingrain.batching.batcher import Batcher
-from ingrain.errors import ModelLoadingError
 from ingrain.models.loaded import LoadedModel
-from ingrain.registry.slots import RETRY_AFTER_S, Slot, SlotTable, not_ready
+from ingrain.registry.slots import Slot, SlotTable, not_ready, starting
 from ingrain.registry.status import ModelStatus, status_of
 from ingrain.vocabulary import Library
 
@@ -37,7 +36,7 @@ class Models(ABC):
             ModelConflictError: Several loaded models have this name; ``pretrained`` or ``library`` decides.
         """
         if not self.slots.is_started:
-            raise ModelLoadingError("The server is being started.", param="name", retry_after_s=RETRY_AFTER_S)
+            raise starting()
         slot = self.slots.one(self._meant(name), library, pretrained)
         if slot.model is None or slot.state != "READY":
             raise not_ready(slot)

@@ -184,6 +184,11 @@ def not_loaded(name: str) -> ModelNotLoadedError:
     )
 
 
+def starting() -> ModelLoadingError:
+    """Return the error for any model while the server does not know yet which models should be loaded."""
+    return ModelLoadingError("The server is being started.", param="name", retry_after_s=RETRY_AFTER_S)
+
+
 def not_ready(slot: Slot) -> ModelLoadingError:
     """Return the error for a model that should be loaded, but is not ready."""
     failed = slot.error if slot.state == "UNAVAILABLE" else None

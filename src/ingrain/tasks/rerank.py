@@ -49,9 +49,7 @@ Ranker = Callable[[Pipeline, ModelName, Pairs, bool], Awaitable[Ranked]]
 
 def can_rerank(model: LoadedModel) -> bool:
     """Return whether ``rank`` accepts a model."""
-    if ROLE in model.queues:
-        return len(model.manifest.labels) <= 1
-    return MULTI_VECTOR in model.queues
+    return "rerank" in model.manifest.tasks
 
 
 async def rank(pipeline: Pipeline, name: ModelName, pairs: Pairs, *, raw: bool = False) -> Ranked:

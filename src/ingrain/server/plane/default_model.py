@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ingrain.errors import InvalidRequestError, ModelNotLoadedError
+from ingrain.errors import IngrainError, InvalidRequestError, ModelNotLoadedError
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName
+from ingrain.registry.slots import Slot, SlotTable, not_ready, starting
 from ingrain.server.plane.services import Services
 from ingrain.vocabulary import Role
 
@@ -18,35 +19,62 @@ def default_model(
 
     Args:
         services: Services of the plane.
-        roles: Roles of graphs, of which the model must have one.
+        roles: Roles of graphs, of which the model must have one; one that only a head of a graph has counts if no model
+            has another.
         param: Field in which a request of this dialect names a model, for errors.
         fits: Whether a model that has such a graph can do the task; None if all can.
 
     Raises:
         ModelNotLoadedError: No loaded model can do the task.
+        ModelLoadingError: The model is being loaded, or loaded again after a restart of the engine.
         InvalidRequestError: Several can, and none of them is configured.
     """
-    able = []
-    for model in services.registry.loaded():  # plain loops: they are a share of what the front end spends on a text
-        for role in roles:
-            if role in model.queues:
-                if fits is None or fits(model):
-                    able.append(model)
-                break
-    if len(able) == 1:
-        return name_of(able[0])
-    if not able:
-        raise ModelNotLoadedError("No loaded model can do this. POST /load_model loads one.", param=param)
-    by_name = {model.manifest.name: model for model in able}
+    slots = services.registry.slots
+    able = _able(slots, roles, fits, with_heads=False) or _able(slots, roles, fits, with_heads=True)
     for name in services.limits.default_models:
-        if name in by_name:
-            return name_of(by_name[name])
-    names = ", ".join(sorted(by_name))
+        for slot in slots.matching(name, None, None):
+            if slot in able and slot.model is not None and slot.state == "READY":
+                return name_of(slot.model)
+            if slot in able or (slot.is_awaited and slot.model is None):
+                raise not_ready(slot)  # another model would give other vectors for as long as this one is away
+    ready = [slot.model for slot in able if slot.model is not None and slot.state == "READY"]
+    if len(ready) == 1:
+        return name_of(ready[0])
+    if not ready:
+        raise _none_ready(slots, able, param)
+    names = ", ".join(sorted(model.manifest.name for model in ready))
     raise InvalidRequestError(
         f"Several loaded models can do this ({names}), and the request names none. Name one, or set "
         "INGRAIN_DEFAULT_MODELS on the server.",
         param=param,
     )
+
+
+def _able(
+    slots: SlotTable, roles: Sequence[Role], fits: Callable[[LoadedModel], bool] | None, *, with_heads: bool
+) -> list[Slot]:
+    """Return the slots of models that can do the task, ready or not."""
+    able = []
+    for slot in slots:  # plain loops: they are a share of what the front end spends on a text
+        model = slot.model
+        if model is not None and slot.state != "UNLOADING":
+            known = model.manifest.roles if with_heads else model.queues
+            for role in roles:
+                if role in known:
+                    if fits is None or fits(model):
+                        able.append(slot)
+                    break
+    return able
+
+
+def _none_ready(slots: SlotTable, able: Sequence[Slot], param: str) -> IngrainError:
+    """Build the error for a task that no ready model can do: another one if a model may soon be ready for it."""
+    if not slots.is_started:
+        return starting()
+    coming = (slot for slot in slots if slot.model is None and (slot.state == "LOADING" or slot.lacks_engine))
+    for slot in (*able, *coming):
+        return not_ready(slot)
+    return ModelNotLoadedError("No loaded model can do this. POST /load_model loads one.", param=param)
 
 
 def name_of(model: LoadedModel) -> ModelName:

@@ -60,9 +60,9 @@ def model_of(
 
 
 def any_model_of(services: Services, request: Request) -> ModelName:
-    """Return the model that the path names, else the default model of the first task that a loaded model does."""
-    loaded = services.registry.loaded()
-    roles = [role for role in ROLES if any(role in model.queues for model in loaded)]
+    """Return the model that the path names, else the default model of the first task that a model does."""
+    models = [slot.model for slot in services.registry.slots if slot.model is not None]
+    roles = [role for role in ROLES if any(role in model.queues for model in models)]
     return model_of(services, request, *(roles[:1] or ROLES))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from ingrain.errors import InvalidRequestError, ModelNotLoadedError
+from ingrain.errors import InvalidRequestError, ModelLoadingError, ModelNotLoadedError
 from ingrain.pipeline.task import ModelName, Rows
 from ingrain.postprocess.probabilities import sigmoid, softmax
 from ingrain.preprocess.tokenized import TokenizedText
@@ -181,5 +181,5 @@ def _classifier(services: Services, request: Request) -> ModelName:
     """Return the default model with several labels, or with one, which is usually a reranker."""
     try:
         return model_of(services, request, ROLE, fits=lambda model: not can_rerank(model))
-    except ModelNotLoadedError:
+    except (ModelNotLoadedError, ModelLoadingError):
         return model_of(services, request, ROLE)
