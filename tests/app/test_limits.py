@@ -21,6 +21,13 @@ def test_limits_of_all_requests_together_are_divided_and_rounded_up():
     assert worker_share(Settings(workers=2)).image_threads == -(-usable_cores() // 2)
 
 
+@pytest.mark.parametrize(("all_bodies", "share"), [(512, 128), (8_000, 500), (100, 100)])
+def test_each_worker_takes_the_largest_body(all_bodies, share):
+    mebibyte = 1024 * 1024
+    settings = Settings(workers=16, max_bodies_bytes=all_bodies * mebibyte)
+    assert worker_share(settings).max_bodies_bytes == share * mebibyte
+
+
 @pytest.mark.parametrize(
     ("settings", "few"),
     [

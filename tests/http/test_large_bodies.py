@@ -201,11 +201,18 @@ async def test_each_kind_of_route_has_its_limit(tmp_path):
 async def test_what_a_small_gzip_file_becomes_is_limited_and_counted(tmp_path):
     settings = Settings(max_body_bytes=2_000_000, max_bodies_bytes=1_000_000)
     async with running_planes(tmp_path, settings) as planes:
-        for size, status in ((500_000_000, 413), (1_500_000, 429), (500_000, 400)):
+        for size, status in ((500_000_000, 413), (1_500_000, 413), (999_900, 429), (500_000, 400)):
             content = gzip.compress(b" " * size)
             answer = await planes.inference.post("/embed_text", content=content, headers={"content-encoding": "gzip"})
             assert answer.status_code == status
         assert planes.services.bodies.held_bytes == 0
+
+
+async def test_a_body_that_can_never_be_held_is_too_large(tmp_path):
+    async with running_planes(tmp_path, Settings(max_bodies_bytes=300_000)) as planes:
+        answer = await planes.inference.post("/embed_text", content=b" " * 300_001)
+    assert answer.status_code == 413
+    assert "(INGRAIN_MAX_BODIES_BYTES)" in answer.text
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])

@@ -107,13 +107,17 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
 
 
 def worker_share(settings: Settings) -> Settings:
-    """Return the settings of one worker: limits for all requests together are divided by the workers, rounded up."""
+    """Return the settings of one worker: limits for all requests together are divided by the workers, rounded up.
+
+    The share of the bodies has room for the largest one and its gzip file; otherwise no worker would ever take them.
+    """
     workers = settings.workers
+    largest_body = 2 * max(settings.max_body_bytes, settings.max_image_body_bytes)
     return msgspec.structs.replace(
         settings,
         max_queue_tokens=ceil(settings.max_queue_tokens / workers),
         max_requests=ceil(settings.max_requests / workers),
-        max_bodies_bytes=ceil(settings.max_bodies_bytes / workers),
+        max_bodies_bytes=min(settings.max_bodies_bytes, max(ceil(settings.max_bodies_bytes / workers), largest_body)),
         cache_bytes=settings.cache_bytes // workers,
         max_fetches=ceil(settings.max_fetches / workers),
         text_threads=ceil((settings.text_threads or usable_cores() // 2 or 1) / workers),

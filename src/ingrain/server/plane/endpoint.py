@@ -55,11 +55,7 @@ class Endpoint:
         self.any_dialect = speaking_all([dialect, *(other.dialect for other in others)])
         self._choice = RouteChoice([route, *(other.route for other in others)])
         self._max_requests = services.limits.max_requests
-        self._own_limit = (
-            BodyLimit(services.limits.max_image_body_bytes, "INGRAIN_MAX_IMAGE_BODY_BYTES")
-            if route.takes_images
-            else BodyLimit(services.limits.max_body_bytes, "INGRAIN_MAX_BODY_BYTES")
-        )
+        self._own_limit = _body_limit(route, services)
         limits = [self._own_limit, *(other._own_limit for other in others)]
         self.body_limit: BodyLimit = max(limits, key=lambda limit: limit.max_bytes)
 
@@ -245,6 +241,17 @@ class RouteExchange:
         endpoint.services.telemetry.observe(route.path, status, seconds)
         if access_log.isEnabledFor(logging.DEBUG):
             access_log.debug("%s %s %d %.1f ms %s", route.method, route.path, status, 1e3 * seconds, self._request_id)
+
+
+def _body_limit(route: Route, services: Services) -> BodyLimit:
+    """Return the limit of a route's body; one that all bodies together may not reach is too large for ever, too."""
+    limits = services.limits
+    own = (
+        BodyLimit(limits.max_image_body_bytes, "INGRAIN_MAX_IMAGE_BODY_BYTES")
+        if route.takes_images
+        else BodyLimit(limits.max_body_bytes, "INGRAIN_MAX_BODY_BYTES")
+    )
+    return min(own, BodyLimit(services.bodies.max_bytes, "INGRAIN_MAX_BODIES_BYTES"), key=lambda one: one.max_bytes)
 
 
 def _full(limit: int) -> QueueFullError:
