@@ -76,6 +76,8 @@ def test_text_becomes_values(variable, text, field, value):
         ("INSTANCE_KIND", "gpu0", "KIND_GPU"),
         ("INGRAIN_INFERENCE_PORT", "70000", "65535"),
         ("INGRAIN_TRUST_REMOTE_CODE", "org/code@main", "owner/name@<commit>"),
+        ("INGRAIN_MODELS", " , ", "','"),
+        ("INGRAIN_API_KEYS", ",", "(hidden)"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(variable, text, said):

@@ -132,6 +132,11 @@ def test_a_wrong_scope_is_named_and_no_key_shown():
     assert "secret" not in caught.value.message
 
 
+def test_scopes_without_a_key_stop_the_start():
+    with pytest.raises(SettingsError, match="no key before"):
+        parse_keys(["good", ":infer"])
+
+
 def test_a_key_that_is_given_twice_has_both_scopes():
     ring = parse_keys(["k:infer", "k:models"])
     ring.check("infer", b"Bearer k")

@@ -167,3 +167,5 @@ async def test_dialects_can_be_switched_off(tmp_path):
     assert {one.key for one in load_tables((), ("OpenAI",)).dialects} == {"native", "openai", "first-generation"}
     with pytest.raises(SettingsError, match="openai"):
         load_tables((), ("opnai",))
+    with pytest.raises(SettingsError, match="beside `none`"):
+        load_tables((), ("none", "openai"))

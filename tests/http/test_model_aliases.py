@@ -67,3 +67,12 @@ async def test_commands_take_no_alias(planes):
 def test_an_entry_without_both_names_stops_the_start(entry):
     with pytest.raises(SettingsError, match="INGRAIN_MODEL_ALIASES has"):
         model_aliases(Settings(model_aliases=(entry,)))
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [(("a=x", "a=y"), "'a' twice"), (("a=b", "b=c"), "'b', which is an alias"), (("a=a",), "which is an alias")],
+)
+def test_aliases_that_contradict_each_other_stop_the_start(entries, said):
+    with pytest.raises(SettingsError, match=said):
+        model_aliases(Settings(model_aliases=entries))

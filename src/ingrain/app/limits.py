@@ -57,9 +57,9 @@ def model_aliases(settings: Settings) -> dict[str, str]:
     """Return the model's name of each alias.
 
     Raises:
-        SettingsError: An entry is not of the form ``alias=model``.
+        SettingsError: An entry is not of the form ``alias=model``, or an alias is given twice or for another alias.
     """
-    aliases = {}
+    aliases: dict[str, str] = {}
     for entry in settings.model_aliases:
         alias, _, name = (part.strip() for part in entry.partition("="))
         if not alias or not name:
@@ -67,7 +67,15 @@ def model_aliases(settings: Settings) -> dict[str, str]:
                 f"INGRAIN_MODEL_ALIASES has {entry[:100]!r}; each entry must be `alias=model`.",
                 param="INGRAIN_MODEL_ALIASES",
             )
+        if alias in aliases:
+            raise SettingsError(f"INGRAIN_MODEL_ALIASES names {alias[:100]!r} twice.", param="INGRAIN_MODEL_ALIASES")
         aliases[alias] = name
+    for alias, name in aliases.items():
+        if name in aliases:
+            raise SettingsError(
+                f"INGRAIN_MODEL_ALIASES has {alias[:100]!r} for {name[:100]!r}, which is an alias; name its model.",
+                param="INGRAIN_MODEL_ALIASES",
+            )
     return aliases
 
 

@@ -51,6 +51,8 @@ def load_tables(extensions: Sequence[str], dialects_on: Sequence[str] = (_ALL,))
 def _chosen(dialects: Sequence[Dialect], names: Sequence[str]) -> Sequence[Dialect]:
     names = [name.lower() for name in names]
     known = {dialect.key for dialect in dialects if dialect.key not in _ALWAYS_ON}
+    if _NONE in names and len(names) > 1:
+        raise SettingsError(f"INGRAIN_DIALECTS names other APIs beside `{_NONE}`.", param="INGRAIN_DIALECTS")
     if unknown := [name for name in names if name not in known | {_ALL, _NONE}]:
         raise SettingsError(
             f"INGRAIN_DIALECTS names {unknown[0][:100]!r}; it must be {_ALL}, {_NONE}, or some of "

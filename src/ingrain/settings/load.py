@@ -110,6 +110,8 @@ def _convert(given: object, info: SettingInfo, declared: object, where: str) -> 
             value = [info.switch] if plain == "true" else []
         elif get_origin(info.type) is tuple:
             value = [part.strip() for part in given.split(",") if part.strip()]
+            if given and not value:  # such as keys from variables that are not set, which must not open the server
+                raise SettingsError(f"{where} is {_shown(given, info)}, which has no entry.", param=where)
         elif info.type is bool:
             value = _SWITCH.get(given.lower(), given)
     if Path in (info.type, *get_args(info.type)):
@@ -120,5 +122,10 @@ def _convert(given: object, info: SettingInfo, declared: object, where: str) -> 
         allowed = f"one of {', '.join(info.choices)}" if info.choices else str(error).partition(" - at")[0].lower()
         if info.switch:
             allowed = "true, false, or repositories separated by commas, each 'owner/name' or 'owner/name@<commit>'"
-        shown = "(hidden)" if info.secret else repr(given)
-        raise SettingsError(f"{where} is {shown}, which cannot be used: {allowed}.", param=where) from error
+        raise SettingsError(
+            f"{where} is {_shown(given, info)}, which cannot be used: {allowed}.", param=where
+        ) from error
+
+
+def _shown(given: object, info: SettingInfo) -> str:
+    return "(hidden)" if info.secret else repr(given)

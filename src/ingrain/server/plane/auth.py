@@ -117,12 +117,15 @@ def parse_keys(keys: Iterable[str], file: Path | None = None) -> KeyRing:
     """Parse the keys of the setting and of the file; each is ``key`` or ``key:scope+scope``.
 
     Raises:
-        SettingsError: A scope is unknown, or the file cannot be read or has no key. The message shows no key.
+        SettingsError: A scope is unknown, an entry has no key, or the file cannot be read or has no key. The message
+            shows no key.
     """
     ring: dict[str, frozenset[Scope]] = {}
     for line in key_lines(keys, file):
         if line and not line.startswith("#"):
             key, _, names = line.partition(":")
+            if not key:
+                raise SettingsError("INGRAIN_API_KEYS has an entry with scopes, but no key before them.")
             ring[key] = ring.get(key, frozenset()) | _scopes(names)
     if file is not None and not ring:
         raise SettingsError("The file INGRAIN_API_KEYS_FILE holds no key.", param="INGRAIN_API_KEYS_FILE")
