@@ -302,6 +302,7 @@ async def test_mistakes_have_the_protocols_error(planes, model, wrong, status, w
         (7, struct.pack("<I", 3) + b"\xff\xfe\xff", None, "UTF-8"),
         (7, struct.pack("<I", 3) + b"red", "10000", "Content-Length"),
         (7, struct.pack("<I", 3) + b"red", "-1", "Content-Length"),
+        (7, struct.pack("<I", 3) + b"red", "0" * 20 + "9" * 5_000, "Content-Length"),
         (7, struct.pack("<I", 3) + b"red", "5", "JSON"),
     ],
 )

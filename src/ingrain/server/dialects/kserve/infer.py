@@ -81,7 +81,7 @@ def _read(request: Request, max_items: int) -> _Read:
         body, rest = decode(request.body, KServeInferRequest), memoryview(b"")
     else:
         given, length = request.header(JSON_LENGTH), len(request.body)
-        if not (given.isascii() and given.isdigit() and int(given[:20]) <= length):
+        if not (given.isascii() and given.isdigit() and len(given) <= 20 and int(given) <= length):
             raise InvalidRequestError(
                 f"Inference-Header-Content-Length is {given[:30]!r}; the body has {length} bytes.",
                 param="Inference-Header-Content-Length",
