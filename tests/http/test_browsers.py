@@ -2,7 +2,9 @@
 
 import pytest
 
+from ingrain.app.limits import fetch_policy
 from ingrain.app.sites import site_policy, warn_if_open
+from ingrain.errors import SettingsError
 from ingrain.settings import Settings
 from raw_http import ask, planes_in_a_thread, request
 
@@ -77,6 +79,22 @@ def test_a_name_that_the_operator_adds_is_served(ports):
 )
 def test_names_are_checked_on_the_loopback_interface_or_if_there_are_some(settings, hosts):
     assert site_policy(settings).hosts == hosts
+
+
+@pytest.mark.parametrize(
+    ("setting", "right", "wrong"),
+    [
+        ("allowed_hosts", ("a", "10.0.0.7", "fd00::7", "*"), ("http://a", "a:8686", "[::1]", "a/b", "*.example.com")),
+        ("fetch_hosts", ("a.example", "*.a.example", "fd00::7"), ("https://a", "a:443", "a/b", "*", "a.*")),
+        ("cors_origins", ("*", "https://a:3000/", "null", "app://x.y"), ("a", "a:3000", "https://a/b", "https://*.a")),
+    ],
+)
+def test_entries_that_would_never_match_stop_the_start(setting, right, wrong):
+    build = fetch_policy if setting == "fetch_hosts" else site_policy
+    build(Settings(**{setting: right}))
+    for entry in wrong:
+        with pytest.raises(SettingsError, match=f"INGRAIN_{setting.upper()} has"):
+            build(Settings(**{setting: ("a.example" if setting != "cors_origins" else "http://a", entry)}))
 
 
 @pytest.mark.parametrize(

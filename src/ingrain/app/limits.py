@@ -7,6 +7,7 @@ from math import ceil
 
 import msgspec
 
+from ingrain.app.sites import host_names
 from ingrain.batching.row_cache import RowCache
 from ingrain.cores import usable_cores
 from ingrain.engine.placement import Placement
@@ -101,11 +102,11 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
     """Return the policy for fetching URLs.
 
     Raises:
-        SettingsError: An entry of ``INGRAIN_FETCH_ALLOW`` is not ``host:port``.
+        SettingsError: An entry of ``INGRAIN_FETCH_ALLOW`` is not ``host:port``, or a host is none.
     """
     return FetchPolicy(
         mode=settings.image_fetch,
-        hosts=frozenset(host.lower() for host in settings.fetch_hosts),
+        hosts=host_names(settings.fetch_hosts, "INGRAIN_FETCH_HOSTS", wildcard="*."),
         exceptions=frozenset(map(read_exception, settings.fetch_allow)),
         read_timeout_s=settings.fetch_timeout_s,
         total_timeout_s=settings.fetch_timeout_s,
