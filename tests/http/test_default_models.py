@@ -53,9 +53,14 @@ async def test_another_model_does_not_stand_in_for_the_default_one(tmp_path, sta
 async def test_a_restarted_engine_makes_callers_wait_for_the_only_model(tmp_path):
     async with running_planes(tmp_path) as planes:
         await planes.load()
-        slot_of(planes, "org/model").state = "LOADING"
+        slot = slot_of(planes, "org/model")
+        slot.state = "LOADING"
         for path in ("/embed", "/tokenize", "/"):
             assert (await embed(planes, path)).status_code == 503
+        model, slot.model, slot.state = slot.model, None, "READY"  # as in a worker that has not opened it yet
+        assert (await embed(planes)).status_code == 503
+        slot.model = model
+        assert (await embed(planes)).status_code == 200
 
 
 async def test_a_model_with_several_outputs_is_found_for_each_unless_another_is_made_for_it(tmp_path):

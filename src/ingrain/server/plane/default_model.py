@@ -71,8 +71,9 @@ def _none_ready(slots: SlotTable, able: Sequence[Slot], param: str) -> IngrainEr
     """Build the error for a task that no ready model can do: another one if a model may soon be ready for it."""
     if not slots.is_started:
         return starting()
-    coming = (slot for slot in slots if slot.model is None and (slot.state == "LOADING" or slot.lacks_engine))
-    for slot in (*able, *coming):
+    # In a worker a model that is READY may not be open yet.
+    coming = (slot for slot in slots if slot.state in ("LOADING", "READY") or slot.is_awaited or slot.lacks_engine)
+    for slot in (*able, *(slot for slot in coming if slot.model is None)):
         return not_ready(slot)
     return ModelNotLoadedError("No loaded model can do this. POST /load_model loads one.", param=param)
 
