@@ -35,7 +35,7 @@ def default_model(
         for slot in slots.matching(name, None, None):
             if slot in able and slot.model is not None and slot.state == "READY":
                 return name_of(slot.model)
-            if slot in able or (slot.is_awaited and slot.model is None):
+            if slot in able or (slot.model is None and (slot.is_awaited or slot.state == "READY")):
                 raise not_ready(slot)  # another model would give other vectors for as long as this one is away
     ready = [slot.model for slot in able if slot.model is not None and slot.state == "READY"]
     if len(ready) == 1:
