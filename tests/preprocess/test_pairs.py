@@ -52,6 +52,15 @@ def test_ids_and_types_are_those_of_the_tokenizer(tokenizers, counts_all):
         assert ids_and_types(item, ours) == (wanted.ids, wanted.type_ids), pair
 
 
+@pytest.mark.parametrize("lengths", [(100, 70), (70, 100), (100, 100)])
+def test_the_longer_of_two_very_long_texts_keeps_a_token_more(tokenizers, lengths):
+    """Only the starts of such texts are tokenized first, which have about as many tokens."""
+    backend, ours = tokenizers
+    pair = ("river " * lengths[0], "stone " * lengths[1])
+    (item,) = ours.encode([pair], counts_all=False)
+    assert ids_and_types(item, ours)[0] == backend.encode(*pair).ids
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_side_that_is_cut_can_be_chosen(tokenizers, side):
     backend, ours = tokenizers

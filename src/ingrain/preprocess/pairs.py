@@ -117,9 +117,12 @@ class PairTokenizer:
         before = self.text.default_prompt if prompt is None else prompt
         side = cut_side or self.text.cut_side
         firsts = self._distinct([before + first for first, _ in pairs], side, counts_all=counts_all)
-        # A start of the second text says whether it is longer than the first one only if that is not too long itself.
         longest = max(map(_total, firsts.values()), default=0)
-        counts_all = counts_all or cut != "longest_first" or longest > self.text.config.max_tokens
+        if not counts_all and cut == "longest_first" and longest > self.text.config.max_tokens:
+            # If both texts are too long, the longer one may keep a token more, and starts do not say which one it is.
+            counts_all = True
+            firsts = self._distinct(list(firsts), side, counts_all=True)
+        counts_all = counts_all or cut != "longest_first"
         seconds = self._distinct([second for _, second in pairs], side, counts_all=counts_all)
         return [self._join(firsts[before + first], seconds[second], cut, side) for first, second in pairs]
 
