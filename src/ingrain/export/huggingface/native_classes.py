@@ -15,8 +15,12 @@ Config = dict[str, Any]
 
 # Keys that do not affect the network's output; they are copied.
 _KEPT = ("pad_token_id", "bos_token_id", "eos_token_id", "initializer_range", "torch_dtype", "dtype")
-# What a classifier's head and its scores are read from.
-_OF_HEAD = ("id2label", "label2id", "num_labels", "problem_type", "sentence_transformers", "classifier_dropout")
+# The heads that transformers has for all of these networks, and what they and their scores are read from.
+_HEADS = ("ForSequenceClassification", "ForMaskedLM")
+_OF_HEAD = (
+    "id2label", "label2id", "num_labels", "problem_type", "classifier_dropout", "tie_word_embeddings",
+    "sentence_transformers", "sbert_ce_default_activation_function",
+)  # fmt: skip
 
 
 def read_natively(config: Config, class_name: str | None) -> Config | None:
@@ -188,12 +192,11 @@ def _kept(config: Config) -> Config:
 
 
 def _head(config: Config, prefix: str) -> Config:
-    """Return what a configuration says of the network's head: transformers' class, and the labels of a classifier."""
+    """Return what a configuration says of the network's head: transformers' class, and what its outputs depend on."""
     named = next(iter(config.get("architectures") or ()), "")
-    if not named.endswith("ForSequenceClassification"):
-        return {"architectures": [f"{prefix}Model"]}
-    labels = {name: config[name] for name in _OF_HEAD if config.get(name) is not None}
-    return {"architectures": [f"{prefix}ForSequenceClassification"], **labels}
+    head = next((head for head in _HEADS if named.endswith(head)), "Model")
+    given = {name: config[name] for name in _OF_HEAD if config.get(name) is not None}
+    return {"architectures": [f"{prefix}{head}"], **given}
 
 
 def _without_code(config: Config) -> Config:

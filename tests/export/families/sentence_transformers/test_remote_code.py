@@ -14,6 +14,7 @@ from remote_code_in_process import CODE, TEXTS
 
 from hub_server import HubServer
 from ingrain.errors import SourceNotFoundError, UnsupportedModelError
+from ingrain.export.huggingface.native_classes import read_natively
 from ingrain.export.process.job import ExportJob
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.store import Repository
@@ -53,6 +54,21 @@ def run(exporting: ProcessPoolExecutor, hub: HubServer, tmp_path: Path) -> Run:
         return exporting.submit(in_process.run_in, job, environment).result()
 
     return export
+
+
+@pytest.mark.parametrize(
+    ("head", "given"),
+    [
+        ("ForSequenceClassification", {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}),
+        ("ForMaskedLM", {"tie_word_embeddings": False}),
+    ],
+)
+def test_what_a_head_depends_on_is_read_by_transformers_own_class_too(head: str, given: dict[str, object]):
+    """Older cross-encoders name their activation function there; a sparse encoder may have a layer of its own."""
+    config = in_process.GTE_MULTILINGUAL | {"vocab_size": 100, "architectures": [f"New{head}"], **given}
+    config = read_natively(config, "NewModel")
+    assert config is not None
+    assert config.items() >= {"architectures": [f"Gte{head}"], **given}.items()
 
 
 @pytest.mark.parametrize("kind", ["nomic", "arctic", "gte", "qwen2"])
