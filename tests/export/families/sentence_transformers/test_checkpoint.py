@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.checkpoint import inspect
+from ingrain.export.families.sentence_transformers.checkpoint import inspect, refuse_activation
 
 TRANSFORMER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
 POOLING = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
@@ -294,3 +294,25 @@ def test_padding_to_the_limit_is_followed_and_other_ways_of_preparing_are_refuse
     inspect(folder, trust_remote_code=False)
     write(folder, "sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 12}}})
     assert "processing_kwargs" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config_sentence_transformers.json", {"activation_fn": "my.Mish"}),
+        ("config.json", {"model_type": "bert", "sentence_transformers": {"activation_fn": "my.Mish"}}),
+        ("config.json", {"model_type": "bert", "sbert_ce_default_activation_function": "my.Mish"}),
+    ],
+)
+def test_scores_with_an_activation_of_custom_code_are_refused(folder: Path, file: str, content: Any) -> None:
+    """The library would take a sigmoid in its place."""
+    write(folder, file, content)
+    checkpoint = inspect(folder, trust_remote_code=False)
+    with pytest.raises(UnsupportedModelError, match="Mish"):
+        refuse_activation(checkpoint)
+
+
+def test_scores_with_an_activation_of_torch_pass(folder: Path) -> None:
+    write(folder, "config_sentence_transformers.json", {"activation_fn": "torch.nn.modules.linear.Identity"})
+    write(folder, "config.json", {"model_type": "bert", "sentence_transformers": {"version": "4.1.0"}})
+    refuse_activation(inspect(folder, trust_remote_code=False))

@@ -251,6 +251,25 @@ def check_module(kind: str, folder: Path, trust_remote_code: bool, accepted: Acc
         find_safetensors(folder, _WEIGHTS)
 
 
+def refuse_activation(checkpoint: Checkpoint) -> None:
+    """Raise if the activation function of a cross-encoder's scores is custom code.
+
+    sentence-transformers would only warn and use its default, which gives other scores.
+    """
+    network = checkpoint.modules[0].folder if checkpoint.modules else checkpoint.folder
+    config = read_json(network / "config.json")
+    named = (
+        read_json(checkpoint.folder / "config_sentence_transformers.json").get("activation_fn"),
+        (config.get("sentence_transformers") or {}).get("activation_fn"),
+        config.get("sbert_ce_default_activation_function"),
+    )
+    for name in filter(None, named):
+        if not str(name).startswith("torch."):
+            raise unsupported(
+                f"The activation {name!r} of the model's scores is custom code; only torch's are supported."
+            )
+
+
 def check_transformer(folder: Path, trust_remote_code: bool, accepted: Accepted = EMBEDDING_MODEL) -> None:
     """Check a ``Transformer`` module, or a plain transformers model.
 

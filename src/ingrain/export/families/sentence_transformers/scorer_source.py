@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from ingrain.export.families.protocol import Candidate, Description, Preparation, Source, Tower
 from ingrain.export.families.sentence_transformers.chat_template import pair_template_of
-from ingrain.export.families.sentence_transformers.checkpoint import Accepted, Checkpoint, inspect
+from ingrain.export.families.sentence_transformers.checkpoint import (
+    Accepted,
+    Checkpoint,
+    inspect,
+    refuse_activation,
+)
 from ingrain.export.families.sentence_transformers.scorer_graph import (
     build_scorer_graph,
     check_wanted_tokens,
@@ -163,6 +168,7 @@ def open_source(job: ExportJob, folder: Path) -> ScorerSource:
     """
     trusted = bool(job.trust_remote_code)
     checkpoint = inspect(folder, trust_remote_code=trusted, accepted=_ACCEPTED)
+    refuse_activation(checkpoint)
     return ScorerSource(checkpoint, trust_remote_code=trusted)
 
 
