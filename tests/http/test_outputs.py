@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from neighbours import DOCUMENTS, QUERY, ask, running_models
 from planes import running_planes
 
 DENSE, SPARSE = "org/model", "org/sparse"
@@ -54,3 +55,31 @@ async def test_an_output_that_the_model_lacks_is_refused_with_what_it_does(plane
 async def test_the_list_of_models_says_what_each_gives(planes):
     listed = (await planes.inference.get("/v1/models")).json()["data"]
     assert {one["id"]: one["outputs"] for one in listed} == {DENSE: ["dense"], SPARSE: ["sparse"]}
+
+
+@pytest.mark.parametrize("others", [(), ("dense",)])
+async def test_a_request_that_names_no_model_finds_one_by_its_further_outputs(tmp_path, others):
+    async with running_models(tmp_path, *others, "bge-m3") as planes:
+        (own,) = (await ask(planes, "/embed_sparse", name="bge-m3", text="red green"))["embeddings"]
+        (entries,) = await ask(planes, "/embed_sparse", inputs="red green")
+        assert [one["index"] for one in entries] == own["indices"]
+        named = await ask(planes, "/rerank", name="bge-m3", query=QUERY, documents=DOCUMENTS)
+        ranked = await ask(planes, "/v1/rerank", query=QUERY, documents=DOCUMENTS)
+        assert [one["index"] for one in ranked["results"]] == [one["index"] for one in named["results"]]
+        listed = (await planes.inference.get("/cohere/v1/models/bge-m3")).json()
+        assert listed["endpoints"] == ["embed", "rerank"]
+
+
+async def test_a_model_whose_only_output_it_is_comes_first(tmp_path):
+    async with running_models(tmp_path, "bge-m3", "sparse") as planes:
+        (own,) = (await ask(planes, "/embed_sparse", name="sparse", text="red green"))["embeddings"]
+        (entries,) = await ask(planes, "/embed_sparse", inputs="red green")
+        assert [one["value"] for one in entries] == pytest.approx(own["values"], abs=1e-6)
+
+
+async def test_the_vectors_of_tokens_for_vllm_are_those_of_the_output(tmp_path):
+    """As in vLLM, the first token of BGE-M3 has none."""
+    async with running_models(tmp_path, "bge-m3") as planes:
+        own = await ask(planes, "/embed_multi_vector", name="bge-m3", text=["red", "red green blue"])
+        found = await ask(planes, "/pooling", model="bge-m3", input=["red", "red green blue"], task="token_embed")
+        assert [len(one["data"]) for one in found["data"]] == own["vectorCounts"]
