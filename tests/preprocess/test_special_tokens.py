@@ -5,7 +5,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.errors import InvalidRequestError
 from ingrain.preprocess.text import TextPreprocessor
+from ingrain.preprocess.token_vectors import apply_rules, vector_counts
 from ingrain.repository.manifest import TextPreprocess
+from ingrain.repository.token_rules import TokenRules
 from token_ids import ids_of
 
 WORDS = ["<pad>", "<s>", "</s>", "<cls>", "<unk>", "a", "river", "stone", "sea"]
@@ -53,6 +55,20 @@ def test_a_text_is_shortened_as_by_a_tokenizer_with_that_limit(tmp_path, templat
     made = preprocessor(tmp_path, template, side=side)
     lower = preprocessor(tmp_path, template, side=side, max_tokens=4)
     assert [made.special.shorten(item, 4) for item in made.encode(TEXTS)] == lower.encode(TEXTS)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_shortened_document_keeps_the_rules_of_its_vectors(tmp_path, side):
+    """A late-interaction model has no vectors of some tokens."""
+    made = preprocessor(tmp_path, "<s> $A </s>", side=side)
+    lower = preprocessor(tmp_path, "<s> $A </s>", side=side, max_tokens=4)
+    rules = TokenRules(dropped_ids=(6,))
+    whole, wanted = ([apply_rules(item, rules) for item in of.encode(TEXTS)] for of in (made, lower))
+    cut = [made.special.shorten(item, 4) for item in whole]
+    assert list(map(ids_of, cut)) == list(map(ids_of, wanted))
+    assert vector_counts(cut) == vector_counts(wanted)
+    query = apply_rules(made.encode(TEXTS)[0], TokenRules(expand_to=6, expansion_id=5))
+    assert made.special.shorten(query, 4) == query
 
 
 def test_an_id_is_zeroed_as_in_a_text(tmp_path):

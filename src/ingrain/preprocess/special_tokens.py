@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 from tokenizers import Tokenizer
 
 from ingrain.preprocess.id_bytes import ID_BYTES
-from ingrain.preprocess.tokenized import TokenizedText
+from ingrain.preprocess.tokenized import ExpandedText, TokenizedText
 from ingrain.repository.manifest import TextPreprocess
 
 CutSide = Literal["left", "right"]
@@ -68,20 +69,27 @@ class SpecialTokens:
         """Cut a tokenized text to fewer tokens than ``max_tokens``, as a tokenizer with that limit does.
 
         Args:
-            text: The text, with special tokens.
+            text: The text, with special tokens. One that was expanded stays as it is: it always has its length.
             most: Most tokens of the result, including special tokens; more than their number.
             cut_side: Side to cut; the tokenizer's own side if None.
         """
         excess = len(text) - most
-        if excess <= 0:
+        if excess <= 0 or (isinstance(text, ExpandedText) and text.expansion_tokens):
             return text
         is_left = (cut_side or self.cut_side) == "left"
-        start = ID_BYTES * (len(self.prefix) if is_left else len(text) - len(self.suffix) - excess)
-        end = start + ID_BYTES * excess
-        ids, type_ids = text.packed_ids, text.packed_type_ids
-        return TokenizedText(
-            ids[:start] + ids[end:], type_ids[:start] + type_ids[end:], text.prompt_tokens, text.cut_tokens + excess
-        )
+        first = len(self.prefix) if is_left else len(text) - len(self.suffix) - excess
+
+        def without(packed: bytes, size: int) -> bytes:
+            return packed[: size * first] + packed[size * (first + excess) :]
+
+        changed = {
+            "packed_ids": without(text.packed_ids, ID_BYTES),
+            "packed_type_ids": without(text.packed_type_ids, ID_BYTES),
+            "cut_tokens": text.cut_tokens + excess,
+        }
+        if isinstance(text, ExpandedText):
+            changed["kept"] = without(text.kept, 1)
+        return msgspec.structs.replace(text, **changed)
 
 
 def find_special_tokens(tokenizer: Tokenizer, config: TextPreprocess) -> SpecialTokens:
