@@ -222,7 +222,7 @@ def build_reranker(kind: str, folder: Path) -> Path:
 
 def score_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Load a local reranker as the export does; return its logits, the native ones, and whether code is run."""
-    from ingrain.export.families.sentence_transformers.kinds import choose_task
+    from ingrain.export.families.sentence_transformers.kinds import kind_of
     from ingrain.export.families.sentence_transformers.remote_code import prepare_folder
     from ingrain.export.families.sentence_transformers.scorer_source import open_source
     from ingrain.sources.model_source import ResolvedSource
@@ -230,7 +230,7 @@ def score_settled(folder: Path, allowed: tuple[str, ...], links: Path) -> tuple[
     job = ExportJob(name="model", library="sentence_transformers", output="", trust_remote_code=allowed)
     source = ResolvedSource(folder=folder, commit=None, repository="model", origin="local")
     settled = prepare_folder(job, source, links, lambda _: None)
-    assert choose_task(settled.folder, None) == "rerank"
+    assert kind_of(settled.folder).tasks[0] == "rerank"
     pairs = [("the river", text) for text in TEXTS]
     native = open_source(job, folder.with_name(f"{folder.name}.native")).score(pairs)
     return open_source(job, settled.folder).score(pairs), native, settled.runs_code

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingrain.errors import UnsupportedModelError
-from ingrain.export.families.sentence_transformers.kinds import SOURCE_MODULES, choose_task, kind_of, source_module
+from ingrain.export.families.sentence_transformers.kinds import SOURCE_MODULES, kind_of, source_module
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 ONE, THREE = {"id2label": {"0": "LABEL_0"}}, {"id2label": {"0": "no", "1": "maybe", "2": "yes"}}
@@ -116,14 +116,14 @@ def test_two_heads_beside_a_network_make_a_model_with_three_outputs(tmp_path: Pa
 def test_a_multi_vector_model_also_ranks_and_embeds_tokens(tmp_path: Path) -> None:
     folder = write(tmp_path, named("MultiVectorEncoder"))
     for wanted in (None, "embed_multi_vector", "rerank", "embed_tokens"):
-        assert choose_task(folder, wanted) == "embed_multi_vector"
+        assert source_module(folder, wanted) == SOURCE_MODULES["embed_multi_vector"]
 
 
 def test_a_task_that_the_model_cannot_serve_is_refused_with_what_the_model_is(tmp_path: Path) -> None:
     folder = write(tmp_path, {"config.json": {"architectures": ["BertModel"]}})
-    assert choose_task(folder, None) == choose_task(folder, "embed") == "embed"
+    assert source_module(folder, None) == source_module(folder, "embed") == SOURCE_MODULES["embed"]
     with pytest.raises(UnsupportedModelError, match=r"an embedding model .* cannot be 'rerank'") as caught:
-        choose_task(folder, "rerank")
+        source_module(folder, "rerank")
     assert caught.value.param == "task"
 
 
@@ -131,4 +131,4 @@ def test_a_task_that_the_model_cannot_serve_is_refused_with_what_the_model_is(tm
 def test_models_without_one_dense_vector_a_text_do_not_become_embedding_models(tmp_path: Path, kind: str) -> None:
     folder = write(tmp_path, {"modules.json": modules(TRANSFORMER), "config.json": SCORES | ONE} | named(kind))
     with pytest.raises(UnsupportedModelError):
-        choose_task(folder, "embed")
+        source_module(folder, "embed")

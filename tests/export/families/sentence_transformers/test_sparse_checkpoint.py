@@ -8,7 +8,7 @@ import pytest
 
 from ingrain.errors import UnsupportedModelError
 from ingrain.export.families.sentence_transformers.checkpoint import modules_of
-from ingrain.export.families.sentence_transformers.kinds import choose_task, kind_of
+from ingrain.export.families.sentence_transformers.kinds import SOURCE_MODULES, kind_of, source_module
 from ingrain.export.families.sentence_transformers.sparse_checkpoint import inspect_sparse
 
 # As the repositories of opensearch-project have it: the network of documents is in the folder of the model itself.
@@ -65,8 +65,8 @@ def test_a_router_of_queries_and_documents_is_a_sparse_encoder(folder: Path) -> 
 
 def test_a_masked_language_model_is_one_only_where_that_is_asked_for(folder: Path) -> None:
     (folder / "modules.json").unlink()
-    assert choose_task(folder, None) == "embed"
-    assert choose_task(folder, "embed_sparse") == "embed_sparse"
+    assert source_module(folder, None) == SOURCE_MODULES["embed"]
+    assert source_module(folder, "embed_sparse") == SOURCE_MODULES["embed_sparse"]
     inspect_sparse(folder, trust_remote_code=False)
 
 

@@ -123,31 +123,17 @@ def source_module(folder: Path, wanted: Task | None, *, reads_pickles: bool = Tr
         reads_pickles: As in ``kind_of``.
 
     Raises:
-        UnsupportedModelError: The model cannot serve the wanted task, or no source here loads models of its kind.
+        UnsupportedModelError: The model cannot serve the wanted task.
     """
     kind = kind_of(folder, reads_pickles=reads_pickles)
-    task = _choose_task(kind, wanted)
-    return kind.source if kind.source is not None and task == kind.tasks[0] else SOURCE_MODULES[task]
-
-
-def choose_task(folder: Path, wanted: Task | None) -> Task:
-    """Return the task for which to load a folder; arguments and errors as for ``source_module``."""
-    return _choose_task(kind_of(folder), wanted)
-
-
-def _choose_task(kind: Kind, wanted: Task | None) -> Task:
-    possible = [task for task in kind.tasks if task in SOURCE_MODULES]
-    if not possible:
-        raise UnsupportedModelError(f"The model is {kind.what}, which cannot be served.", param="name")
-    if wanted is None or wanted in kind.served_too:
-        return possible[0]
-    if wanted not in possible:
-        choice = " or ".join(repr(task) for task in possible)
+    first = kind.tasks[0]
+    task = first if wanted is None or wanted in kind.served_too else wanted
+    if task not in kind.tasks:
+        choice = " or ".join(map(repr, kind.tasks))
         raise UnsupportedModelError(
-            f"The model is {kind.what}; its task cannot be {wanted!r}. Leave `task` out, or send {choice}.",
-            param="task",
+            f"The model is {kind.what}; its task cannot be {task!r}. Leave `task` out, or send {choice}.", param="task"
         )
-    return wanted
+    return kind.source if kind.source is not None and task == first else SOURCE_MODULES[task]
 
 
 def _count_scores(folder: Path) -> int:
