@@ -1,5 +1,6 @@
 """What the tests of decoders that score pairs run in the process that has torch."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,15 @@ def prompted_parts(folder: Path, template: str) -> Any:
     return pairs.text.config.pair_template.with_prompt
 
 
-def refusal(folder: Path, **options: Any) -> str:
-    """Build a small decoder; return why it is refused."""
+def refusal(folder: Path, changed: dict[str, Any] | None = None, **options: Any) -> str:
+    """Build a small decoder with other options of its ``LogitScore``; return why it is refused."""
     from tiny_decoders import build_logit_scorer
 
+    build_logit_scorer(folder, **options)
+    tokens = folder / "1_LogitScore" / "config.json"
+    tokens.write_text(json.dumps(json.loads(tokens.read_text()) | (changed or {})))
     try:
-        opened(build_logit_scorer(folder, **options))
+        opened(folder)
     except IngrainError as error:
         return str(error)
     return ""

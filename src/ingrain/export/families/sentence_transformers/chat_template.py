@@ -48,7 +48,9 @@ def pair_template_of(module: Any) -> PairTemplate | None:
         return str(module.processor.apply_chat_template(messages, tokenize=False, **options))
 
     pairs = [(first, second) for first in _PROBES for second in _PROBES]
-    prompted = [(*pair, "find") for pair in pairs] + [("b", "c", prompt) for prompt in _PROBES if prompt]
+    own = _texts_with_words_of(module.processor.chat_template)
+    pairs += [*zip(own, own, strict=True)]
+    prompted = [(*pair, "find") for pair in pairs] + [("b", "c", prompt) for prompt in (*_PROBES, *own) if prompt]
     without = _parts(rendered, None, [(*pair, "") for pair in pairs])
     try:
         rendered(("a", "b"), "find")
@@ -57,6 +59,16 @@ def pair_template_of(module: Any) -> PairTemplate | None:
     return PairTemplate(
         without_prompt=without, with_prompt=_parts(rendered, _MARKS["prompt"], prompted), keeps_end=keeps_end
     )
+
+
+def _texts_with_words_of(template: Any) -> list[str]:
+    """Return texts with each of the words that a template names, in case it looks for them in the texts of a pair."""
+    from jinja2 import Environment
+
+    sources = template.values() if isinstance(template, dict) else [template]
+    lexer = Environment().lexer  # noqa: S701  # it renders nothing
+    words = {token.value for source in sources for token in lexer.tokenize(source) if token.type == "string"}
+    return [f"a {word} stone {word}" for word in sorted(words)]
 
 
 def _parts(

@@ -72,8 +72,9 @@ def check_wanted_tokens(model: Any) -> None:
         if type(part).__name__ != "LogitScore":
             continue
         tokens, unknown, head = wanted_tokens(part), model[0].tokenizer.unk_token_id, _head_of(model[0].model)
-        wrong = [token for token in tokens if not 0 <= token < head.out_features or token == unknown]
-        if wrong or len(set(tokens)) < len(tokens):
+        known = range(head.out_features)  # what is not a number is not in it either
+        wrong = [token for token in tokens if token not in known or token == unknown]
+        if wrong or part.true_token_id is None or len(set(tokens)) < len(tokens):
             raise unsupported(
                 f"The model scores by the logits of the tokens {tokens}, which are not two tokens of its vocabulary. "
                 "Save it as a CrossEncoder with a LogitScore module that names the model's own tokens."

@@ -76,7 +76,9 @@ class ScorerSource(Source):
             local_files_only=True,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
-        pair_template_of(model[0])  # refuses a template that the library would fail on
+        # Both refuse what the library would fail on.
+        pair_template_of(model[0])
+        check_wanted_tokens(model)
         return model
 
     def probe(self) -> list[NDArray[np.float32]]:
@@ -94,7 +96,6 @@ class ScorerSource(Source):
         if hasattr(network, "classification_head"):  # BART has a table of positions of a name of its own
             positions = getattr(network.config, "max_position_embeddings", None)
             self.model[0].max_seq_length = min(filter(None, (self.model[0].max_seq_length, positions)), default=None)
-        check_wanted_tokens(self.model)
         template = pair_template_of(self.model[0])
         text = save_transformer_tokenizer(self.model, folder)
         if template is not None:  # it has the special tokens, too
