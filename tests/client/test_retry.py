@@ -56,6 +56,14 @@ def test_statuses_that_are_tried_again(status, tried):
     assert bool(pauses(failed(IngrainError("failed"), status), RetryPolicy(most=1))) is tried
 
 
+def test_a_call_that_asks_for_retries_repeats_a_500():
+    """As the published clients did."""
+    retries = Retries(RetryPolicy(), repeatable=True, most=1)
+    assert retries.pause_after(failed(IngrainError("failed"), 500), has_answered=True) > 0
+    with pytest.raises(IngrainError):
+        retries.pause_after(failed(IngrainError("failed"), 500), has_answered=True)
+
+
 def test_what_would_fail_again_is_not_tried_again():
     policy = RetryPolicy()
     assert pauses(failed(InvalidRequestError("wrong"), 400), policy) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingrain.client.failures import Failure
 from ingrain.errors import (
@@ -17,6 +17,8 @@ from ingrain.errors import (
 )
 
 _STATUSES = frozenset({429, 502, 503, 504})
+# The statuses that a call's own `retries` were for in the first generation of clients.
+_STATUSES_ASKED_FOR = _STATUSES | {500}
 # Not retried: a retry would export for another half hour, needs an operator first, or was done by the server already
 # (a hub that cannot be reached).
 _HOPELESS = (ExportTimeoutError, ExportUnavailableError, MachineError, SourceUnavailableError)
@@ -46,10 +48,17 @@ class RetryPolicy:
 
 
 class Retries:
-    """The failures of one request."""
+    """The failures of one request.
 
-    def __init__(self, policy: RetryPolicy, *, repeatable: bool) -> None:
-        self._policy = policy
+    Args:
+        policy: The client's policy.
+        repeatable: True if the request is idempotent.
+        most: The call's own number of retries; None for that of the policy.
+    """
+
+    def __init__(self, policy: RetryPolicy, *, repeatable: bool, most: int | None = None) -> None:
+        self._policy = policy if most is None else replace(policy, most=most)
+        self._statuses = _STATUSES if most is None else _STATUSES_ASKED_FOR
         self._repeatable = repeatable
         self._failures = 0
         self._anothers = 0
@@ -95,4 +104,4 @@ class Retries:
             if isinstance(error, AnswerTimeoutError) and self._failures > 1:
                 return False  # the caller's full timeout has passed twice
             return self._repeatable or not failure.was_sent
-        return error.status in _STATUSES and not isinstance(error, _HOPELESS)
+        return error.status in self._statuses and not isinstance(error, _HOPELESS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TypeVar
 
 import httpx
@@ -43,8 +42,7 @@ def timeout_of(call: Call[object], options: Options) -> httpx.Timeout:
 
 def retries_of(call: Call[object], options: Options) -> Retries:
     """Return the count of a call's failures, with the client's policy and the call's own number of retries."""
-    policy = options.retry if call.retries is None else replace(options.retry, most=call.retries)
-    return Retries(policy, repeatable=call.repeatable)
+    return Retries(options.retry, repeatable=call.repeatable, most=call.retries)
 
 
 def url_of(call: Call[object], options: Options) -> str:
