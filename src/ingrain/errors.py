@@ -47,10 +47,37 @@ text or the text of another library's exception.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
-class IngrainError(Exception):
+class IngrainWebException(Exception):  # noqa: N818 - the name in the first generation of clients
+    """Base of all errors, with the arguments and attributes that it had in the first generation of clients."""
+
+    def __init__(self, text: str, status_code: int, body: Mapping[str, Any]) -> None:
+        super().__init__(text, status_code, body)
+        self.message = f"Error: {text}. \nStatus Code: {status_code}. \nOriginal Response Body: {body}"
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def text(self) -> str:
+        """Message of the response."""
+        return self.args[0]  # type: ignore[no-any-return]
+
+    @property
+    def status_code(self) -> int | None:
+        """HTTP status of the response; None for an error of the client."""
+        return self.args[1]  # type: ignore[no-any-return]
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """JSON of the response."""
+        return self.args[2]  # type: ignore[no-any-return]
+
+
+class IngrainError(IngrainWebException):
     """Base of all errors raised by Ingrain.
 
     Each class has a stable ``code``, so that programs can tell errors apart.
@@ -67,20 +94,24 @@ class IngrainError(Exception):
     """HTTP status of the response with the error; set only by the client."""
     request_id: str | None = None
     """``X-Request-Id`` of the failed request, for finding it in the server's log; set only by the client."""
-
-    @property
-    def status_code(self) -> int | None:
-        """``status``, as the first generation of clients called it."""
-        return self.status
+    answer: Mapping[str, Any] | None = None
+    """JSON of the response with the error; set only by the client."""
 
     @property
     def text(self) -> str:
-        """``message``, as the first generation of clients called it."""
+        """``message``."""
         return self.message
 
     @property
-    def body(self) -> dict[str, object]:
-        """The error as JSON, as the first generation of clients had it."""
+    def status_code(self) -> int | None:
+        """``status``."""
+        return self.status
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """``answer``; for an error without a response, what the server would answer."""
+        if self.answer is not None:
+            return self.answer
         return {"message": self.message, "error": {"code": self.code, "param": self.param, **self.facts}}
 
     def __init_subclass__(cls, *, code: str | None = None) -> None:
@@ -96,7 +127,7 @@ class IngrainError(Exception):
         retry_after_s: float | None = None,
         facts: dict[str, object] | None = None,
     ) -> None:
-        super().__init__(message)
+        Exception.__init__(self, message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s

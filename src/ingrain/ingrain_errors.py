@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ingrain.client.first_generation import error_factory as error_factory
-from ingrain.errors import IngrainError as IngrainWebException
+from ingrain.errors import IngrainWebException as IngrainWebException
 
 __all__ = ["IngrainWebException", "error_factory"]

@@ -458,6 +458,7 @@ async def test_a_client_closes_with_its_block(kind, planes):
     ("options", "what"),
     [
         ({"inference_server_url": "localhost:8686"}, "inference plane"),
+        ({"timeout": None}, "timeout is None"),
         ({"model_server_url": "ftp://host"}, "model plane"),
         ({"model_server_url": "http://host:99999"}, "model plane"),
         ({"timeout": 0}, "timeout"),

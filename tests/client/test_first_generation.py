@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import pickle
 import warnings
 
 import numpy as np
 import pytest
 
+from ingrain.api import types
+from ingrain.client.call import Reply
+from ingrain.client.failures import error_of_reply
+from ingrain.client.requests import route_call
 from planes import LABELS, WIDTH
 
 
@@ -131,6 +136,58 @@ async def test_a_program_for_0_2_3(run, tap):
     assert deprecated == {"Client(header=[…])", "Client(user_agent=…)"}
     assert b"x-team: search" in bytes(tap.sent).lower()
     assert b"user-agent: mine/2" in bytes(tap.sent).lower()
+
+
+async def test_attributes_of_clients_models_and_answers(run, tap):
+    """What a program could read or set of the published clients beside their methods."""
+
+    def program(inference, model):
+        import ingrain
+        from ingrain.ingrain_errors import IngrainWebException, error_factory
+        from ingrain.models.request_models import ModelMetadataRequest
+
+        client = ingrain.Client(inference, model, header=["X-Team: search"])
+        loaded = client.load_model("org/model", "sentence_transformers")
+        for one in (client, loaded):
+            assert (one.inference_server_url, one.model_server_url, one.return_numpy) == (inference, model, False)
+            one.return_numpy = True
+            with contextlib.closing(one.requestor) as engine:
+                named = ModelMetadataRequest(name="org/model").model_dump()
+                assert engine.get(f"{model}/model_embedding_size", params=named)[0] == {"embeddingSize": WIDTH}
+                assert engine.get(f"{model}/model_embedding_size?name=org/model")[0] == {"embeddingSize": WIDTH}
+                assert "X-Team: search" in engine.header
+        assert isinstance(client.embed_text("org/model", "red").embeddings, np.ndarray)
+        assert isinstance(loaded.embed_text("red").embeddings, np.ndarray)
+        answer = loaded.embed_text("red", return_numpy=False)
+        assert (len(answer), dict(answer.items())) == (len(list(answer)), dict(answer))
+        with pytest.raises(IngrainWebException) as raised:
+            client.embed_text("none", "red")
+        assert raised.value.body["error"]["requestId"] == raised.value.request_id
+        made = IngrainWebException("boom", 500, {"message": "boom"})
+        assert (made.text, made.status_code, made.body) == ("boom", 500, {"message": "boom"})
+        copied = pickle.loads(pickle.dumps(made))
+        assert (
+            str(copied)
+            == copied.message
+            == "Error: boom. \nStatus Code: 500. \nOriginal Response Body: " + str(made.body)
+        )
+        assert error_factory(404, {"detail": "none"}).body == {"detail": "none"}
+        with contextlib.closing(ingrain.PyCURLEngine()) as engine, pytest.raises(ingrain.ServerUnreachableError):
+            engine.get("http://127.0.0.1:9/health")
+        client.close()
+
+    await run(program)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(b'{"error": "boom"}', "boom"), (b'{"detail": "boom"}', "boom"), (b"boom", "The server answered 500")],
+)
+def test_the_reason_that_another_server_gives_is_told(body, text):
+    """A proxy's or an older server's error, in its own shape."""
+    call = route_call("health", types.MessageAnswer, method="GET")
+    error = error_of_reply(call, Reply(status=500, headers={}, content=body))
+    assert (error.text.startswith(text), error.status_code) == (True, 500)
 
 
 async def test_retries_of_one_call_are_as_many_as_asked_for(run, tap):

@@ -56,9 +56,16 @@ class Keyed(msgspec.Struct, frozen=True):
     def __iter__(self) -> Iterator[str]:
         return iter(self.__struct_encode_fields__)
 
+    def __len__(self) -> int:
+        return len(self.__struct_encode_fields__)
+
     def keys(self) -> tuple[str, ...]:
         """Return the wire names; ``dict(answer)`` needs this method."""
         return self.__struct_encode_fields__
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yield wire names and values."""
+        return zip(self.keys(), msgspec.structs.astuple(self), strict=True)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a field by its wire name, or ``default`` if there is no such field."""

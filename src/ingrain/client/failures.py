@@ -50,11 +50,14 @@ class Failure:
 
 def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
     """Return the error of a response other than 200: the class of the server's error code, or that of the status."""
-    detail = _detail(reply.content)
-    code, message = detail.get("code"), detail.get("message")
+    body = _object(reply.content)
+    detail = body["error"] if isinstance(body.get("error"), dict) else {}
+    code = detail.get("code")
+    found = (detail.get("message"), body.get("message"), body.get("error"), body.get("detail"))
+    message = next((text for text in found if isinstance(text, str)), None)
     known = errors.error_class(code) if isinstance(code, str) else None
     cls = known or _BY_STATUS.get(reply.status, IngrainError)
-    if not isinstance(message, str):
+    if message is None:
         message = f"The server answered {reply.status} to {call.method} {call.path} and gave no reason."
     param = detail.get("param")
     error = cls(
@@ -63,6 +66,7 @@ def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
         retry_after_s=_retry_after_s(reply.headers),
         facts={name: value for name, value in detail.items() if name not in _OUR_FACTS},
     )
+    error.answer = body or None
     error.status = reply.status
     error.request_id = reply.headers.get("x-request-id", call.request_id)
     return error
@@ -101,16 +105,13 @@ def unexpected(what: str) -> errors.UnexpectedAnswerError:
     return errors.UnexpectedAnswerError(f"{what} Is this an Ingrain server of a compatible version?")
 
 
-def _detail(content: bytes) -> Mapping[str, Any]:
-    """Return the error object of a body; empty if there is none."""
+def _object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; empty if there is none."""
     try:
         body = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
-    if not isinstance(body, dict):
-        return {}
-    detail = body.get("error")
-    return {"message": body.get("message"), **(detail if isinstance(detail, dict) else {})}
+    return body if isinstance(body, dict) else {}
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

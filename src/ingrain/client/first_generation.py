@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from ingrain import __version__
-from ingrain.errors import IngrainError, SettingsError
+from ingrain.errors import AnswerTimeoutError, IngrainWebException, ServerUnreachableError, SettingsError
 
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _OWN = "content-type"  # each request has its own
@@ -75,8 +75,9 @@ class PyCURLEngine:
         self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=connect_timeout))
 
     def get(self, url: str, params: Mapping[str, Any] | None = None, retries: int = 0) -> tuple[Any, int]:
-        """Return the JSON of a response and its status."""
-        return self._request("GET", url, retries, params=params)
+        """Return the JSON of a response and its status; parameters that are None are not sent."""
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        return self._request("GET", url, retries, params=given or None)
 
     def post(self, url: str, data: Mapping[str, Any], retries: int = 0) -> tuple[Any, int]:
         """Send JSON; return the JSON of the response and its status."""
@@ -99,10 +100,15 @@ class PyCURLEngine:
         self._http.close()
 
     def _request(self, method: str, url: str, retries: int, **content: Any) -> tuple[Any, int]:
-        for left in range(retries, -1, -1):
-            response = self._http.request(method, url, **content)
-            if response.status_code not in _RETRIED or not left:
-                break
+        try:
+            for left in range(retries, -1, -1):
+                response = self._http.request(method, url, **content)
+                if response.status_code not in _RETRIED or not left:
+                    break
+        except httpx.TimeoutException as error:
+            raise AnswerTimeoutError(f"{url} did not answer in time.") from error
+        except httpx.TransportError as error:
+            raise ServerUnreachableError(f"{url} cannot be reached.") from error
         try:
             body = response.json()
         except ValueError:
@@ -112,9 +118,7 @@ class PyCURLEngine:
         return body, response.status_code
 
 
-def error_factory(status_code: int, body: Mapping[str, Any]) -> IngrainError:
-    """Return the error for a response; its message is the body's ``message``, ``error`` or ``detail``."""
+def error_factory(status_code: int, body: Mapping[str, Any]) -> IngrainWebException:
+    """Return the error for a response; its text is the body's ``message``, ``error`` or ``detail``."""
     text = next((body[name] for name in ("message", "error", "detail") if body.get(name) is not None), "UNKNOWN ERROR")
-    error = IngrainError(str(text), facts=dict(body))
-    error.status = status_code
-    return error
+    return IngrainWebException(text, status_code, body)

@@ -106,7 +106,7 @@ def make_options(
         SettingsError: A value is invalid.
     """
     for name, value in (("timeout", timeout), ("connect_timeout", connect_timeout), ("load_timeout", load_timeout)):
-        if not 0 < value < float("inf"):
+        if not (isinstance(value, int | float) and 0 < value < float("inf")):
             raise SettingsError(f"{name} is {value!r}; it must be a number of seconds above 0.", param=name)
     for name, count in (("concurrency", concurrency), ("batch_size", batch_size)):
         if not isinstance(count, int) or count < 1:

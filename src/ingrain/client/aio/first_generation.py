@@ -9,6 +9,7 @@ from ingrain.client.aio.embed_text import EmbedText
 from ingrain.client.aio.model import AsyncModel
 from ingrain.client.aio.models import Models
 from ingrain.client.answers import BothEmbeddings, Embeddings
+from ingrain.client.first_generation import PyCURLEngine
 from ingrain.client.pictures import AsyncPictures
 from ingrain.client.requests import ModelName
 from ingrain.client.texts import AsyncTexts
@@ -16,6 +17,13 @@ from ingrain.client.texts import AsyncTexts
 
 class FirstGeneration(EmbedText, EmbedImage, EmbedBoth, Models):
     """Other names of methods, for older programs."""
+
+    @property
+    def requestor(self) -> PyCURLEngine:
+        """A new engine of the first generation of clients, with this client's options."""
+        options, headers = self._options, self._options.planes["inference"].headers
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        return PyCURLEngine(options.timeout_s, options.connect_timeout_s, lines, headers["User-Agent"])
 
     async def infer_text(
         self,

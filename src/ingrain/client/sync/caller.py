@@ -25,8 +25,19 @@ class Caller:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self.return_numpy = options.return_numpy
         self._transport = SyncTransport(options)
         self._geometries: dict[ModelName, types.ImageGeometryAnswer] = {}
+
+    @property
+    def inference_server_url(self) -> str:
+        """Address of the inference plane."""
+        return self._options.planes["inference"].url
+
+    @property
+    def model_server_url(self) -> str:
+        """Address of the model plane."""
+        return self._options.planes["model"].url
 
     def _send(self, call: Call[R]) -> R:
         """Send one request and return its result."""
@@ -60,4 +71,4 @@ class Caller:
         return partial(shrink, geometry=self._geometries[model].steps)
 
     def _as_numpy(self, wanted: bool | None) -> bool:
-        return self._options.return_numpy if wanted is None else wanted
+        return self.return_numpy if wanted is None else wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ingrain.api import types
 from ingrain.client.answers import BothEmbeddings, Embeddings
+from ingrain.client.first_generation import PyCURLEngine
 from ingrain.client.pictures import Pictures
 from ingrain.client.requests import ModelName
 from ingrain.client.sync.embed_both import EmbedBoth
@@ -17,6 +18,13 @@ from ingrain.client.texts import Texts
 
 class FirstGeneration(EmbedText, EmbedImage, EmbedBoth, Models):
     """Other names of methods, for older programs."""
+
+    @property
+    def requestor(self) -> PyCURLEngine:
+        """A new engine of the first generation of clients, with this client's options."""
+        options, headers = self._options, self._options.planes["inference"].headers
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        return PyCURLEngine(options.timeout_s, options.connect_timeout_s, lines, headers["User-Agent"])
 
     def infer_text(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ingrain.api import types
+from ingrain.client.first_generation import PyCURLEngine
 from ingrain.client.requests import ModelName
 from ingrain.client.sync.caller import Caller
 from ingrain.client.sync.classify_image import ClassifyImage
@@ -33,11 +34,14 @@ def _of_model(
     method: Callable[Concatenate[Any, str, P], R],
 ) -> Callable[Concatenate[Model, P], R]:
     """Return a client's method as a method of a model, without the parameters that name the model."""
+    signature = inspect.signature(method)
+    gives_vectors = "return_numpy" in signature.parameters
 
     def call(self: Model, /, *args: P.args, **options: P.kwargs) -> R:
+        if gives_vectors:
+            options.setdefault("return_numpy", self.return_numpy)
         return method(self._client, self.name, *args, **self._named(), **options)
 
-    signature = inspect.signature(method)
     kept = [parameter for name, parameter in signature.parameters.items() if name not in _NAMING]
     call.__name__, call.__doc__ = method.__name__, method.__doc__
     call.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]  # what `help` shows
@@ -61,6 +65,7 @@ class Model:
         name: The source library's name of the model.
         library: Source library; None if not given.
         pretrained: Weight tag of an OpenCLIP model.
+        return_numpy: True for vectors as arrays; at first as the client's.
     """
 
     def __init__(
@@ -76,6 +81,22 @@ class Model:
         self.name = name
         self.library = library
         self.pretrained = pretrained
+        self.return_numpy = self._client.return_numpy
+
+    @property
+    def inference_server_url(self) -> str:
+        """Address of the inference plane."""
+        return self._client.inference_server_url
+
+    @property
+    def model_server_url(self) -> str:
+        """Address of the model plane."""
+        return self._client.model_server_url
+
+    @property
+    def requestor(self) -> PyCURLEngine:
+        """An engine of the first generation of clients, with the client's options."""
+        return self._client.requestor
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.library!r}, {self.pretrained!r})"
