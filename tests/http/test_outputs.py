@@ -52,6 +52,14 @@ async def test_an_output_that_the_model_lacks_is_refused_with_what_it_does(plane
     assert does in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("field", "value"), [("nDims", 2), ("outputDtype", "binary")])
+async def test_a_form_that_sparse_vectors_lack_is_refused(planes, field, value):
+    """It would change any other vector, so it is not ignored."""
+    answer = await planes.embed("red", name=SPARSE, outputs=["sparse"], **{field: value})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert (await planes.embed("red", name=SPARSE, outputs=["sparse"], outputDtype="float")).status_code == 200
+
+
 async def test_the_list_of_models_says_what_each_gives(planes):
     listed = (await planes.inference.get("/v1/models")).json()["data"]
     assert {one["id"]: one["outputs"] for one in listed} == {DENSE: ["dense"], SPARSE: ["sparse"]}

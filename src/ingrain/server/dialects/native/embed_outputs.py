@@ -52,6 +52,8 @@ def embed_outputs(
         InvalidRequestError: An output cannot have the requested form.
     """
     started = time.perf_counter()
+    if set(outputs) == {"sparse"}:
+        _refuse_forms(body)
     # In one order, because equal requests share cached rows.
     tasks = {output: _task(services, request, body, output, outputs) for output in _OUTPUTS if output in outputs}
 
@@ -73,6 +75,18 @@ def _task(
     if set(outputs) == {output}:  # as the route for such vectors
         texts = _of_side(texts, body, side)
     return EmbedTokens(name, texts, _token_form(body), side)
+
+
+def _refuse_forms(body: EmbedTextRequest) -> None:
+    """Refuse fields that sparse vectors cannot honour and that would change any other vector."""
+    forms = {"nDims": body.n_dims, "outputDtype": None if body.output_dtype == "float" else body.output_dtype}
+    for field, value in forms.items():
+        if value is not None:
+            raise InvalidRequestError(
+                f"{field} is {value!r}, which sparse vectors do not have; leave it out, or add `dense` or "
+                "`multiVector` to `outputs`.",
+                param=field,
+            )
 
 
 def _of_side(texts: Texts, body: EmbedTextRequest, side: InputType) -> Texts:
