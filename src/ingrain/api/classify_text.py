@@ -44,7 +44,7 @@ class ClassifyTextZeroShotRequest(Request, frozen=True, kw_only=True):
     text: Texts
     labels: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, description="Candidate labels.")]
     hypothesis_template: Annotated[
-        Annotated[str, Meta(pattern=r"\{\}")] | None,
+        str | None,
         Meta(description="Sentence with `{}` for the label (default `This example is {}.`)."),
     ] = None
     multi_label: Annotated[

@@ -90,7 +90,7 @@ async def classify_zero_shot(
 def _check(limits: RequestLimits, texts: Texts, labels: Sequence[str], template: str) -> None:
     """Refuse too many pairs and too long hypotheses, before the hypotheses are built."""
     if "{}" not in template:
-        raise InvalidRequestError("hypothesisTemplate must contain {} for the label.", param="hypothesisTemplate")
+        raise InvalidRequestError("hypothesisTemplate has no {} for the label.", param="hypothesisTemplate")
     check_texts(limits, texts)
     check_texts(limits, Texts(texts=labels, param="labels"))
     check_count(len(texts) * len(labels), limits.max_items, "labels", "texts times labels")

@@ -16,6 +16,8 @@ R = TypeVar("R", bound=msgspec.Struct)
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _AT = " - at `$"
 _UNKNOWN = "Object contains unknown field `"
+_OUT_OF_BOUNDS = re.compile(r"Expected (int|float) [<>]=? .*")
+_MOST_DIGITS = 30
 _MOST_CHARS = 200  # of a message, which may quote a value of the body
 
 
@@ -54,7 +56,7 @@ def decode(body: bytes, kind: type[R]) -> R:
             # A field is missing or unknown: perhaps it is there in another spelling.
             return _merge(msgspec.json.decode(body, type=_any_spelling(kind)), kind)
     except msgspec.ValidationError as error:
-        raise _explain(error, kind) from error
+        raise _explain(error, kind, body) from error
     except _NOT_JSON as error:
         raise InvalidRequestError("The body is not valid JSON.") from error
 
@@ -92,8 +94,11 @@ def _merge(given: msgspec.Struct, kind: type[R]) -> R:
     return kind(**{fields[name].name: value for name, value in values.items()})
 
 
-def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> InvalidRequestError:
-    """Return an error that names the wrong field. msgspec documents where its message holds the path."""
+def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], body: bytes = b"") -> InvalidRequestError:
+    """Return an error that names the wrong field, and its value if that is a number out of bounds.
+
+    msgspec documents where its message holds the path.
+    """
     message = str(error)
     what, at, path = message.rpartition(_AT)
     if not at and message.startswith(_UNKNOWN):
@@ -108,8 +113,19 @@ def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Inva
     allowed = _choices(kind).get(name)
     hint = f" Allowed: {', '.join(map(str, allowed))}." if allowed else ""
     what = what[:_MOST_CHARS].replace("`", "")
+    if _OUT_OF_BOUNDS.fullmatch(what) and not rest:
+        what += _got(body, spelling)
     path = name + "".join(rest)
     return InvalidRequestError(f"Field {path!r} is not valid: {what[:1].lower()}{what[1:]}.{hint}", param=path)
+
+
+def _got(body: bytes, field: str) -> str:
+    """Return words for the value of a field; empty if the rest of the body is not JSON."""
+    try:
+        value = bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get(field, b""))
+    except _NOT_JSON:
+        return ""
+    return f", got {value[:_MOST_DIGITS].decode()}" if value else ""
 
 
 @cache
