@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -97,6 +98,9 @@ def json_body(fields: Mapping[str, object], *, places: Sequence[int] = ()) -> by
         InvalidRequestError: A field cannot be encoded as JSON; the message names the item.
     """
     given = {name: value for name, value in fields.items() if value is not None}
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):  # which JSON would have as null
+            raise InvalidRequestError(f"{name} is {value!r}, which cannot be encoded as JSON.", param=name)
     try:
         return orjson.dumps(given, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
