@@ -256,6 +256,12 @@ async def test_two_runs_do_not_write_one_file(planes, start, ingrain, tmp_path):
         (["missing.png", "--images"], 2, "no picture"),
         (["--text", "b", "--dims", "0"], 2, "--dims"),
         (["--text", "b", "--dims", "99"], 1, "dimensions"),
+        (["--text", "b", "--sparse", "--dims", "3"], 2, "--dims"),
+        (["--text", "b", "--sparse", "--multi-vector"], 2, "--multi-vector"),
+        (["--text", "b", "--sparse", "--min-weight", "nan"], 1, "minWeight is nan"),
+        (["a.txt", "--images", "--prompt", "b"], 2, "--images"),
+        (["--text", "b", "--model", ""], 2, "empty"),
+        (["--text", "b", "-o", "no/where.jsonl"], 2, "no/where.jsonl cannot be written (No such file"),
     ],
 )
 async def test_what_cannot_be_done_is_told(ingrain, tmp_path, arguments, status, what):

@@ -1,6 +1,7 @@
 """`ingrain rerank`: documents of the command line and of files, for people and for programs."""
 
 import json
+import os
 
 import pytest
 
@@ -24,6 +25,15 @@ async def test_documents_are_printed_the_best_first(ingrain, reranker, tmp_path)
     score, index, text = printed.split(maxsplit=2)
     assert (float(score), int(index)) == (pytest.approx(results[0]["score"], abs=1e-5), results[0]["index"])
     assert text.strip() == " ".join(results[0]["document"].split())
+
+
+async def test_standard_input_is_read_and_no_character_ends_the_command(start, reranker):
+    """Not even one that the encoding of the output lacks, as in a pipe on Windows."""
+    process = await start(*reranker, "-", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    printed, complained = await process.communicate("grün 日本\nw1\n".encode())
+    assert process.returncode == 0, complained.decode()
+    assert sorted(line.split()[1] for line in printed.decode("ascii").splitlines()) == ["0", "1"]
+    assert b"gr\\xfcn \\u65e5\\u672c" in printed
 
 
 async def test_wrong_usage_and_the_servers_errors_are_told(ingrain, reranker, tmp_path):

@@ -47,6 +47,8 @@ def model_of(name: str, library: str | None, pretrained: str | None) -> tuple[Mo
     """
     from ingrain.app.model_names import parse_model
 
+    if not name:
+        raise SettingsError("The name of the model is empty.", param="--model")
     named: Library | None = next((one for one in get_args(Library) if name.startswith(f"{one}:")), None)
     chosen: Library | None = named or library  # type: ignore[assignment]  # argparse has checked it
     if library not in (None, chosen):
@@ -65,8 +67,10 @@ def quiet_logs() -> None:
 
 
 def say(answer: object, *, as_json: object, text: str) -> None:
-    """Print an answer, for people or for programs."""
-    print(json.dumps(answer, indent=2) if as_json else text)
+    """Print an answer, for people or for programs; characters that the output's encoding lacks are escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = json.dumps(answer, indent=2) if as_json else text
+    print(shown.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def complain(error: IngrainError, *, as_json: object) -> None:

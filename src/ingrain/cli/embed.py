@@ -105,7 +105,10 @@ def embed(options: dict[str, Any]) -> int:
         if output is None:
             _to_stdout(client, options, writer)
             return 0
-        return _to_file(client, options, writer, output, output_format)
+        try:
+            return _to_file(client, options, writer, output, output_format)
+        except OSError as error:
+            raise SettingsError(f"{output} cannot be written ({error.strerror}).", param="--output") from error
 
 
 def _to_stdout(client: Client, options: dict[str, Any], writer: Writer) -> None:
@@ -257,6 +260,12 @@ def _check(options: dict[str, Any], output_format: OutputFormat) -> None:
         raise SettingsError("--images goes with files, not with --text.", param="--images")
     if options["sparse"] and (options["images"] or output_format != "jsonl"):
         raise SettingsError("--sparse is for texts, and writes jsonl.", param="--sparse")
+    if options["sparse"] and (options["multi_vector"] or options["dims"]):
+        raise SettingsError("--sparse goes neither with --multi-vector nor with --dims.", param="--sparse")
+    if options["images"] and any(options[name] is not None for name in _OF_TEXTS):
+        raise SettingsError(
+            "--input-type, --prompt-name and --prompt are for texts, not for --images.", param="--images"
+        )
     if not options["sparse"] and (given := next((name for name in _OF_SPARSE if options[name]), None)):
         flag = f"--{given.replace('_', '-')}"
         raise SettingsError(f"{flag} goes with --sparse.", param=flag)
