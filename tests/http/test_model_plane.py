@@ -59,6 +59,8 @@ async def test_the_width_is_told_loaded_or_not(planes):
         assert answer.json() == {"embeddingSize": WIDTH}
         await planes.model.post("/unload_model", json={"name": "org/model"})
     assert (await planes.model.get("/model_embedding_size")).status_code == 400
+    empty = {"name": "org/model", "library": "", "pretrained": ""}
+    assert (await planes.model.get("/model_embedding_size", params=empty)).json() == {"embeddingSize": WIDTH}
     assert (await planes.model.get("/model_embedding_size", params={"name": "absent"})).status_code == 404
     assert (await planes.model.get("/model_embedding_size", params={"name": "a", "libary": "x"})).status_code == 400
 

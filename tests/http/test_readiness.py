@@ -133,7 +133,11 @@ async def test_a_graph_that_the_engine_lost_is_its_own_models_trouble(planes):
 
 
 async def test_a_model_is_named_in_the_query_with_its_slashes_escaped_or_not(planes):
-    for query in ("model=org/model", "model=org%2Fmodel", "model=org%2fmodel&library=sentence_transformers"):
+    for query in (
+        "model=org/model",
+        "model=org%2Fmodel",
+        "model=org%2fmodel&library=sentence_transformers&pretrained=",
+    ):
         answer = await planes.inference.get(f"/ready?{query}")
         assert answer.status_code == 200, query
         assert [model["name"] for model in answer.json()["models"]] == [NAME]

@@ -42,7 +42,7 @@ async def _ready(services: Services, request: Request) -> Response:
     if name is None:
         statuses, reasons = services.registry.statuses(), await reasons_not_ready(services)
     else:
-        status = await _status(services, name, library_of(query.get("library")), query.get("pretrained"))
+        status = await _status(services, name, library_of(query.get("library")), query.get("pretrained") or None)
         statuses, reasons = [] if status is None else [status], await _reasons_of(services, status)
     models = [model_state(one) for one in statuses] if shows_details else []
     answer = types.ReadyAnswer(ready=not reasons, reasons=reasons if shows_details else [], models=models)

@@ -175,7 +175,7 @@ async def queried_manifest(services: ModelServices, request: Request) -> Manifes
     if not name:
         raise InvalidRequestError("Query parameter 'name' is missing.", param="name")
     return await services.registry.manifest(
-        name, library=library_of(query.get("library")), pretrained=query.get("pretrained")
+        name, library=library_of(query.get("library")), pretrained=query.get("pretrained") or None
     )
 
 
