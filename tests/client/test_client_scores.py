@@ -46,6 +46,10 @@ async def test_the_servers_errors_are_of_the_same_classes(scorers):
         await scorers.rerank("org/model", "red", ["green"])
     with pytest.raises(ingrain.ModalityError, match="'entailment'"):
         await scorers.classify_text_zero_shot("classifier", "red", ["green"])
+    with pytest.raises(ingrain.InvalidRequestError, match="Field 'labels' is not valid: expected array, got str"):
+        await scorers.classify_text_zero_shot("classifier", "red", "green")
+    with pytest.raises(ingrain.InvalidRequestError, match=r"Field 'pairs\[0\]' is not valid: expected array, got str"):
+        await scorers.score("reranker", ("w1", "w2"))
     with pytest.raises(ingrain.TextTooLongError) as caught:
         await scorers.rerank("reranker", "red", ["w1 " * 90], truncate=False)
     assert caught.value.param == "documents[0]"

@@ -93,7 +93,8 @@ class ScoreText(Caller):
             ``scores`` in the order of the pairs: numbers, or lists, by ``labels``, if the model gives several.
         """
         fields = {
-            "pairs": [list(pair) for pair in pairs],
+            # The server refuses a text in the place of a pair, which a list would split into letters.
+            "pairs": [pair if isinstance(pair, str) else list(pair) for pair in pairs],
             **_score_fields(raw_scores, prompt, prompt_name, truncate, token_counts, extra),
         }
         model = ModelName(name, library, pretrained)
@@ -170,7 +171,7 @@ class ScoreText(Caller):
         """
         fields = {
             "text": list(texts_of(text)),  # type: ignore[arg-type]  # as above
-            "labels": list(labels),
+            "labels": labels if isinstance(labels, str) else list(labels),  # as for pairs
             "hypothesisTemplate": hypothesis_template,
             "multiLabel": multi_label or None,
             "topK": top_k,
