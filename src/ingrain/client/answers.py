@@ -175,7 +175,7 @@ def _raw(reply: Reply) -> Part:
         rows, columns = map(int, reply.headers["x-embeddings-shape"].split(","))
         milliseconds = float(reply.headers["x-processing-time-ms"])
         kind = np.dtype(_RAW_DTYPES[reply.headers.get("x-embeddings-dtype", "float32")])
-        return Part(np.frombuffer(reply.content, kind).reshape(rows, columns), milliseconds)
+        return Part(np.frombuffer(bytearray(reply.content), kind).reshape(rows, columns), milliseconds)
     except (KeyError, ValueError) as error:
         raise unexpected("The answer's numbers do not fit its headers.") from error
 

@@ -58,7 +58,5 @@ class Collected:
         if self._whole is not None:
             return self._whole if self._filled == len(self._whole) else self._whole[: self._filled].copy()
         if self._arrays:
-            # An array over a response's bytes is read-only; concatenate makes a writable copy.
-            whole: NDArray[Any] = np.concatenate(self._arrays)
-            return whole
+            return self._arrays[0] if len(self._arrays) == 1 else np.concatenate(self._arrays)
         return self._lists

@@ -60,8 +60,13 @@ def output_calls(
     return text_calls("embed_text", model, texts, given, options, most, read_for, heaviest=heaviest)
 
 
-def text_embeddings_of(whole: Part) -> TextEmbeddings:
-    """Return rows as dense vectors, or as what they have if they are ``TextOutput``."""
+def text_embeddings_of(whole: Part, outputs: Sequence[Output] = ()) -> TextEmbeddings:
+    """Return rows as dense vectors, or as what they have if they are ``TextOutput``.
+
+    Args:
+        whole: The rows.
+        outputs: The requested outputs, for a result without rows.
+    """
     facts: dict[str, Any] = {
         "processing_time_ms": whole.milliseconds,
         "token_counts": whole.token_counts,
@@ -69,7 +74,15 @@ def text_embeddings_of(whole: Part) -> TextEmbeddings:
         "positions": whole.places,
     }
     rows: Any = whole.rows
-    if not len(rows) or not isinstance(rows[0], TextOutput):
+    if not len(rows):
+        none_of: dict[Output, Any] = {output: [] for output in outputs}
+        return TextEmbeddings(
+            embeddings=rows,
+            sparse_embeddings=none_of.get("sparse"),
+            multi_vector_embeddings=none_of.get("multiVector"),
+            **facts,
+        )
+    if not isinstance(rows[0], TextOutput):
         return TextEmbeddings(embeddings=rows, **facts)
     first: TextOutput = rows[0]
     dense = [row.dense for row in rows] if first.dense is not None else []

@@ -104,7 +104,7 @@ def _raw(reply: Reply) -> Part:
         counts = [int(count) for count in reply.headers["x-vector-counts"].split(",")]
         milliseconds = float(reply.headers["x-processing-time-ms"])
         kind = np.dtype(_RAW_DTYPES[reply.headers["x-embeddings-dtype"]])
-        vectors = np.frombuffer(reply.content, kind).reshape(rows, columns)
+        vectors = np.frombuffer(bytearray(reply.content), kind).reshape(rows, columns)
         if sum(counts) != rows:
             raise ValueError
     except (KeyError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from ingrain.client.aio.caller import AsyncCaller
@@ -89,7 +90,8 @@ class EmbedText(AsyncCaller):
             retries=retries,
         )
         calls, rows = self._text_calls(model, texts, fields, options, outputs), None if outputs is None else Ragged()
-        return await self._run(RowsJob(calls, texts, "texts", options, text_embeddings_of, rows))
+        finish = partial(text_embeddings_of, outputs=outputs or ())
+        return await self._run(RowsJob(calls, texts, "texts", options, finish, rows))
 
     async def stream_text(
         self,

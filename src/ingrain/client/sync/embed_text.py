@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from ingrain.client.answers import Part
@@ -90,7 +91,8 @@ class EmbedText(Caller):
             retries=retries,
         )
         calls, rows = self._text_calls(model, texts, fields, options, outputs), None if outputs is None else Ragged()
-        return self._run(RowsJob(calls, texts, "texts", options, text_embeddings_of, rows))
+        finish = partial(text_embeddings_of, outputs=outputs or ())
+        return self._run(RowsJob(calls, texts, "texts", options, finish, rows))
 
     def stream_text(
         self,
