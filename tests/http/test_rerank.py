@@ -147,6 +147,19 @@ async def test_what_cannot_be_answered_names_the_field(scorers, route, name, fie
     assert words in error["message"]
 
 
+async def test_documents_with_large_numbers_and_deep_ones_come_back(scorers):
+    """Integers of more than 64 bits stay exact."""
+    deep = json.loads("[" * 500 + "1" + "]" * 500)
+    documents = [{"text": "green", "id": 10**30}, {"text": "blue", "deep": deep, "id": -(2**63) - 1}]
+    plain = (await ask(scorers, "rerank", "reranker", query="red", documents=["green", "blue"])).json()["results"]
+    given = await ask(scorers, "rerank", "reranker", query="red", documents=documents, returnDocuments=True)
+    assert given.json()["results"] == [{**one, "document": documents[one["index"]]} for one in plain]
+    for depth in range(900, 1000, 4):  # where it is too deep, that is the caller's mistake
+        body = '{"name": "reranker", "query": "a", "returnDocuments": true, "documents": [{"text": "b", "x": %s1%s}]}'
+        answer = await scorers.inference.post("/rerank", content=body % ("[" * depth, "]" * depth))
+        assert answer.status_code in (200, 400)
+
+
 async def test_a_document_that_fails_the_engine_is_named(scorers):
     status, error = await refused(scorers, "rerank", "reranker", query="red", documents=["green", "poison"])
     assert (status, error["param"]) == (500, "documents[1]")

@@ -37,8 +37,23 @@ def typed_answer(body: object) -> Response:
 
 
 def array_answer(body: object) -> Response:
-    """Encode a response body that is, or holds, numpy arrays: ``float32 [N, D]`` becomes a list of lists."""
-    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+    """Encode a response body that is, or holds, numpy arrays: ``float32 [N, D]`` becomes a list of lists.
+
+    Raises:
+        InvalidRequestError: A document of the request, which the response returns, is nested too deeply.
+    """
+    try:
+        return Response(_numpy_as_json(body))
+    except TypeError:
+        pass  # orjson refuses integers of more than 64 bits and deep nesting, which a returned document may have
+    try:
+        return Response(msgspec.json.encode(body, enc_hook=lambda value: msgspec.Raw(_numpy_as_json(value))))
+    except RecursionError as error:
+        raise InvalidRequestError("The request holds values that are nested too deeply to be returned.") from error
+
+
+def _numpy_as_json(body: object) -> bytes:
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def as_sent(value: object, param: str) -> orjson.Fragment:
