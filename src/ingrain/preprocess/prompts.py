@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from ingrain.errors import InvalidRequestError
 from ingrain.repository.manifest import TextPreprocess
@@ -21,8 +22,7 @@ _CLUSTERING = ("clustering", "separation")
 _SYNONYMS = (_QUERY, _DOCUMENT, _SIMILARITY, _CLUSTERING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptChoice:
+class PromptChoice(msgspec.Struct, frozen=True, kw_only=True):  # a dataclass takes ten times as long to create
     """The prompt fields of a request; at most one of ``text`` and ``name`` is given.
 
     Attributes:

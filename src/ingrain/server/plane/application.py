@@ -39,14 +39,14 @@ class PlaneApplication:
             for mount in dialect.mounts
             for route in dialect.routes
         }
-        self._templates = [
-            (start, rest.partition("}")[2], path)
-            for path in {path: None for _, path in self._endpoints}
-            for start, brace, rest in [path.partition("{")]
-            if brace
-        ]
-        # Of several templates that match a path, the longest one is meant.
-        self._templates.sort(key=lambda template: -len(template[0]) - len(template[1]))
+        # Templates by the first segment of their paths. Of several that match a path, the longest one is meant.
+        self._templates: dict[str, list[tuple[str, str, str]]] = {}
+        for path in dict.fromkeys(path for _, path in self._endpoints):
+            start, brace, rest = path.partition("{")
+            if brace:
+                self._templates.setdefault(_first_segment(start), []).append((start, rest.partition("}")[2], path))
+        for templates in self._templates.values():
+            templates.sort(key=lambda template: -len(template[0]) - len(template[1]))
         welcome = types.MessageAnswer(message=f"This is the {plane} plane of Ingrain. GET /docs lists the routes.")
         self._pages = {
             "/": struct_answer(welcome),
@@ -115,7 +115,7 @@ class PlaneApplication:
     def _path(self, request: Request) -> str:
         """Return the path of the matching route: its template, else the request's own path."""
         given = request.path
-        for start, end, path in self._templates:
+        for start, end, path in self._templates.get(_first_segment(given), ()):
             if given.startswith(start) and given.endswith(end) and len(given) > len(start) + len(end):
                 request.variable = given[len(start) : len(given) - len(end)]
                 return path
@@ -132,6 +132,10 @@ class PlaneApplication:
             spoken = (d for d in others if d.prefix and request.path.startswith(d.prefix))
             dialect = max(spoken, key=lambda d: len(d.prefix), default=first)
         return error_response(error, request_id_of(request), dialect)
+
+
+def _first_segment(path: str) -> str:
+    return path[1:].partition("/")[0]
 
 
 def _endpoints(plane: Plane, services: Services, dialects: Sequence[Dialect]) -> dict[tuple[str, str], Endpoint]:

@@ -17,8 +17,8 @@ from ingrain.export.families.sentence_transformers.text_graph import (
 )
 from ingrain.export.onnx.pooling import first_token
 
-# Columns of the vocabulary that are multiplied at a time, at least: the logits of 512 tokens for so many stay in a core's
-# cache. Two batches at a time of BERT's vocabulary were twice as fast with 512 columns as with 4096. More than so many
+# Columns of the vocabulary that are multiplied at a time, at least: so many logits of 512 tokens stay in a core's
+# cache. Two batches at once of BERT's vocabulary were twice as fast with 512 columns as with 4096. More than so many
 # parts, for the vocabularies of multilingual networks, would cost short texts more than they save.
 _COLUMNS, _MOST_PARTS = 512, 64
 

@@ -119,6 +119,8 @@ def _elements(tensor: KServeInput) -> list[str | bytes]:
     name, data = tensor.name[:100], tensor.data
     if data is None:
         raise InvalidRequestError(f"Input {name!r} has no data.", param=name)
+    if set(map(type, data)) == {str}:  # the common case
+        return data
     items: list[str | bytes] = []
     for place, given in enumerate(data):
         item = given[0] if isinstance(given, list) and len(given) == 1 else given

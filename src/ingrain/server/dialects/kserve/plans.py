@@ -16,8 +16,8 @@ from ingrain.postprocess.token_vectors import TokenDtype
 from ingrain.preprocess.prompts import PromptChoice
 from ingrain.server.dialects.kserve.inference import Asked, Outcome, Plan, Planned
 from ingrain.server.dialects.kserve.interface import interface_of, names
-from ingrain.server.dialects.kserve.options import OF_ENTRIES, OF_SCORES, OF_TEXTS, OF_VECTORS
-from ingrain.server.dialects.kserve.tensors import Tensor, texts_of
+from ingrain.server.dialects.kserve.options import NO_OPTIONS, OF_ENTRIES, OF_SCORES, OF_TEXTS, OF_VECTORS
+from ingrain.server.dialects.kserve.tensors import Tensor, Wanted, texts_of
 from ingrain.tasks.classify_image import ClassifyImages
 from ingrain.tasks.classify_text import probabilities_of
 from ingrain.tasks.embed_both import embed_both
@@ -43,6 +43,8 @@ _PARTS: dict[Output, tuple[str, ...]] = {
 """The outputs of each kind of vectors."""
 _TOKEN_DTYPES: Mapping[str, TokenDtype] = {"float": "float", "int8": "int8", "binary": "binary", "ubinary": "ubinary"}
 _PADDING_INDEX = -1
+_EMBEDDING = [Wanted("embedding")]
+_WHOLE = VectorForm(dimensions_param="n_dims", dtype_param="output_dtype")
 _IS_TEXT = re.compile(rb"https?://|data:", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]*")
 
@@ -74,7 +76,9 @@ def plan(asked: Asked) -> Plan:
 
 
 def _embed_texts(asked: Asked) -> Plan:
-    model = asked.model
+    model, outputs = asked.model, asked.given.outputs
+    if asked.options is NO_OPTIONS and "text_encoder" in model.queues and (not outputs or outputs == _EMBEDDING):
+        return Planned(EmbedTexts(asked.name, _texts(asked), _WHOLE), _embedding_outcome)  # the common case
     roles = model.manifest.roles
     parts: list[Output] = []
     if "text_encoder" in roles:
@@ -115,6 +119,10 @@ def _embedding(asked: Asked, part: Output, *, alone: bool) -> Embedding:
     if alone:  # as the route for such vectors
         prompt = PromptChoice(text=options.prompt, name=options.prompt_name, input_type=side)
     return EmbedTokens(asked.name, _texts(asked, cached=False, prompt=prompt), token_form, side)
+
+
+def _embedding_outcome(done: EmbeddedTexts) -> Outcome:
+    return Outcome([Tensor("embedding", done.vectors)], done.truncated)
 
 
 def _vectors_outcome(done: Sequence[Embedded], wanted: Sequence[str]) -> Outcome:

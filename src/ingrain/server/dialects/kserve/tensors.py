@@ -13,12 +13,13 @@ from ingrain.errors import InvalidRequestError, TooLargeError
 from ingrain.postprocess.quantize import AnyVectors
 
 _LENGTH = struct.Struct("<I")
+# By type, because numpy takes long to say the name of one.
 _DATATYPES = {
-    "float32": "FP32",
-    "int8": "INT8",
-    "uint8": "UINT8",
-    "int32": "INT32",
-    "int64": "INT64",
+    np.dtype(np.float32): "FP32",
+    np.dtype(np.int8): "INT8",
+    np.dtype(np.uint8): "UINT8",
+    np.dtype(np.int32): "INT32",
+    np.dtype(np.int64): "INT64",
 }
 
 Items = Sequence[str | bytes]
@@ -53,7 +54,7 @@ class Tensor(msgspec.Struct, frozen=True, eq=False):
     @property
     def datatype(self) -> str:
         """The protocol's name of the element type."""
-        return "BYTES" if isinstance(self.values, list) else _DATATYPES[self.values.dtype.name]
+        return "BYTES" if isinstance(self.values, list) else _DATATYPES[self.values.dtype]
 
     @property
     def shape(self) -> list[int]:

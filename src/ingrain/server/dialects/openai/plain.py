@@ -5,12 +5,13 @@ The fields of all the APIs that share the route take as long to look through as 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from ingrain.api.openai import Dimensions
 from ingrain.pipeline.task import ModelName
+from ingrain.preprocess.prompts import PromptChoice
 from ingrain.server.dialects.openai.input import looks_like_image
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, base64_rows, mark_truncated
@@ -22,17 +23,28 @@ from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
 from ingrain.tasks.texts import Texts
 from ingrain.tasks.vectors import VectorForm
 
-_WHOLE = VectorForm()
+_WHOLE = VectorForm(dimensions_param="dimensions")
+
+
+class TextObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text as Jina's clients send it."""
+
+    text: str
 
 
 class PlainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fields that OpenAI's own client sends for texts."""
+    """The fields that the clients of OpenAI, Voyage and Jina send for texts."""
 
     model: str
-    input: str | list[str]
+    input: str | list[str | TextObject]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Dimensions = None
     user: str | None = None
+    input_type: str | None = None
+    task: str | None = None
+    output_dtype: Literal["float"] | None = None
+    truncation: bool | None = None
+    normalized: bool | None = None
 
 
 _decoder = msgspec.json.Decoder(PlainRequest)
@@ -46,20 +58,29 @@ def read_plain(services: Services, request: Request) -> PlainRequest | None:
         body = _decoder.decode(request.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
+    if body.truncation is False or body.normalized is False or (body.input_type and body.task):
+        return None
     if isinstance(body.input, str):
         is_plain = not looks_like_image(body.input)
     else:
-        is_plain = 0 < len(body.input) <= services.limits.openai_max_items and not any(
-            map(looks_like_image, body.input)
-        )
+        items: list[Any] = body.input  # all texts, or all objects
+        kinds = set(map(type, items))
+        is_plain = (kinds == {str} and not any(map(looks_like_image, items))) or kinds == {TextObject}
+        is_plain = is_plain and len(items) <= services.limits.openai_max_items
     return body if is_plain and body.model else None
 
 
 def embed_plain(services: Services, request: Request, body: PlainRequest) -> Work[EmbeddedTexts]:
     """Embed the texts of a plain body."""
     given, as_base64 = body.input, body.encoding_format == "base64"
+    prompt = None
+    if body.input_type is not None:
+        prompt = PromptChoice(input_type=body.input_type, input_type_param="input_type")
+    elif body.task is not None:
+        prompt = PromptChoice(input_type=body.task, input_type_param="task")
     texts = Texts(
-        texts=[given] if isinstance(given, str) else given,
+        texts=[given] if isinstance(given, str) else [item if isinstance(item, str) else item.text for item in given],
+        prompt=prompt,
         param="input",
         is_list=not isinstance(given, str),
         cache_group=cache_group(services, request),
