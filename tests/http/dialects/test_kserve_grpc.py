@@ -384,7 +384,7 @@ async def test_sizes_are_limited(tmp_path):
     ):
         for texts, code, word in (
             (["red " * 1000], grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"),
-            (["red " * 450], grpc.StatusCode.RESOURCE_EXHAUSTED, "INGRAIN_MAX_BODIES_BYTES"),
+            (["red " * 450], grpc.StatusCode.INVALID_ARGUMENT, "INGRAIN_MAX_BODIES_BYTES"),
             (["red"] * 3, grpc.StatusCode.INVALID_ARGUMENT, "INGRAIN_MAX_ITEMS"),
         ):
             error = await failure(stub.ModelInfer(asking(texts=texts)))
