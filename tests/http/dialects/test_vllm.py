@@ -72,6 +72,8 @@ async def test_reranking(planes, path, extra):
     documents = [{"text": text} for text in DOCUMENTS]
     short = await ask(planes, path, model="reranker", query=QUERY, documents=documents, top_n=1, **extra)
     assert short["results"] == answer["results"][:1]
+    alone = await ask(planes, path, model="reranker", query=QUERY, documents=DOCUMENTS[0], **extra)
+    assert alone["results"][0]["relevance_score"] == pytest.approx(expected[0], abs=1e-6)
     assert (await ask(planes, path, model="reranker", query=QUERY, documents=DOCUMENTS, top_n=0, **extra))[
         "results"
     ] == answer["results"]

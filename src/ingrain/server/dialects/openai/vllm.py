@@ -120,7 +120,8 @@ async def rerank(services: Services, request: Request) -> Response:
     """Rank documents."""
     body = decode(request.body, types.VllmRerankRequest)
     name = ranking_model(services, body.model)
-    documents = texts_of(body.documents, "documents")
+    given = [body.documents] if isinstance(body.documents, str) else body.documents
+    documents = texts_of(given, "documents")
     truncate, raw = _truncates(body, of_pairs=True), not _is_activated(body)
     done = await rank_documents(
         services,

@@ -15,7 +15,8 @@ _Model = Annotated[
     fields.Name | None, Meta(description="Not needed if a single loaded model can do this, or there is a default.")
 ]
 _Documents = Annotated[
-    list[str | dict[str, Any]], Meta(min_length=1, description="Texts, or objects with the field `text`.")
+    str | Annotated[list[str | dict[str, Any]], Meta(min_length=1)],
+    Meta(description="A text, or a list of texts or of objects with the field `text`."),
 ]
 
 
