@@ -92,6 +92,23 @@ async def test_mixedbreads_reranking(planes):
         assert set(refusal.json()) == {"type", "message", "details", "url"}
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/ranking", {"object", "message", "detail", "type"}),
+        ("/v1/retrieval/reranker/reranking", {"object", "message", "detail", "type"}),
+        ("/v1/reranking", {"type", "message", "details", "url"}),
+        ("/v1/multimodalembeddings", {"detail"}),
+    ],
+)
+async def test_a_wrong_key_and_a_full_server_are_told_in_the_dialects_shape(tmp_path, path, fields):
+    async with running_planes(tmp_path, Settings(api_keys=("good:infer",), max_requests=0)) as planes:
+        for key, status in (("bad", 401), ("good", 429)):
+            answer = await planes.inference.post(path, json={}, headers={"Authorization": f"Bearer {key}"})
+            assert (answer.status_code, set(answer.json())) == (status, fields)
+        assert int(answer.headers["retry-after"]) >= 1, "which their clients wait for, or try again by themselves"
+
+
 async def test_azures_paths(planes):
     expected = await native_vectors(planes, TEXTS)
     for path in (
