@@ -168,6 +168,7 @@ async def test_a_request_without_text_finds_out_whether_there_is_a_model(planes)
         ("/api/show", {}, 400, "model is required"),
         ("/api/show", b"", 400, "missing request body"),
         ("/api/generate", {"model": MODEL, "prompt": "red"}, 400, '"org/model" does not support generate'),
+        ("/api/chat", {"model": "absent", "messages": []}, 404, "try pulling it first"),
         ("/api/chat", {"model": MODEL, "messages": []}, 400, '"org/model" does not support chat'),
         ("/api/pull", {"model": MODEL}, 404, "model plane"),
         ("/api/copy", {"source": MODEL}, 404, "no such route"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from functools import partial
 
 from ingrain.errors import InvalidRequestError
 from ingrain.server.dialects.ollama.bodies import decode_body
@@ -92,19 +93,10 @@ def _context(options: OllamaOptions | None) -> int | None:
     return limit if limit > 0 else None
 
 
-async def _refuse(what: str, request: Request) -> Response:
-    body = decode_body(request, OllamaGenerateRequest)
-    raise InvalidRequestError(f'"{body.model}" does not support {what}: this server embeds texts, it generates none.')
-
-
-async def _generate(services: Services, request: Request) -> Response:
-    del services
-    return await _refuse("generate", request)
-
-
-async def _chat(services: Services, request: Request) -> Response:
-    del services
-    return await _refuse("chat", request)
+async def _refuse(what: str, services: Services, request: Request) -> Response:
+    name = decode_body(request, OllamaGenerateRequest).model
+    await services.pipeline.model(model_named(services, name))
+    raise InvalidRequestError(f'"{name}" does not support {what}: this server embeds texts, it generates none.')
 
 
 ROUTES = (
@@ -129,12 +121,12 @@ ROUTES = (
     *(
         inference_route(
             f"ollama_{name}",
-            handler,
+            partial(_refuse, name),
             "Always refused, as this server only embeds.",
             OllamaGenerateRequest,
             OllamaErrorAnswer,
             path=f"/api/{name}",
         )
-        for name, handler in (("generate", _generate), ("chat", _chat))
+        for name in ("generate", "chat")
     ),
 )
