@@ -29,6 +29,7 @@ _LONG_STRING = 131_072
 # Unknown outside this process, and longer than any string whose length a field limits.
 _MARK = f"{uuid.uuid4().hex}{'-' * 10_000}"
 _PLACEHOLDER = "{}"  # which a template must hold
+_QUOTED = 200
 _VALUES_PER_ITEM = 4
 _OTHER_VALUES = 1_000
 
@@ -122,7 +123,8 @@ class LongStrings:
                     text = body[start : at - 1].decode()
                 except UnicodeDecodeError:
                     continue  # decoding refuses it
-                name = f"{_MARK}{len(self._strings)}{_PLACEHOLDER if _PLACEHOLDER in text else ''}"
+                # The start of the string, because an error may quote it.
+                name = f"{text[:_QUOTED]}{_MARK}{len(self._strings)}{_PLACEHOLDER if _PLACEHOLDER in text else ''}"
                 self._strings[name] = text
                 kept += body[done:start], name.encode()
                 done = at - 1
