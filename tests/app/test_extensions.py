@@ -4,11 +4,13 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
 
+import toy_dialect
 import toy_engine
 from ingrain.app.parts import check_workers
 from ingrain.app.placement import make_engine, placement_of
@@ -97,6 +99,17 @@ def test_a_dialect_from_outside_answers_over_http(server):
 def test_what_cannot_be_added_is_refused_at_start(extensions, said):
     with pytest.raises(SettingsError, match=said):
         load_tables(extensions)
+
+
+@pytest.mark.parametrize("change", [{"scope": None}, {"limited": False}])
+def test_a_route_beside_another_needs_its_key_and_its_limit(monkeypatch, change):
+    """Both are checked before the body says which of the routes is meant."""
+    (toy,) = toy_dialect.DIALECTS
+    routes = [replace(route, **change) if route.told_by else route for route in toy.routes]
+    module = SimpleNamespace(DIALECTS=(replace(toy, routes=routes),))
+    monkeypatch.setitem(sys.modules, "open_dialect", module)
+    with pytest.raises(SettingsError, match="another `scope` or `limited`"):
+        load_tables(("open_dialect",))
 
 
 def test_an_engines_entry_holds_everywhere():

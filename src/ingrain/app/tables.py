@@ -11,7 +11,7 @@ from types import ModuleType
 from ingrain.engine.table import ENGINES, EngineSpec
 from ingrain.errors import SettingsError
 from ingrain.server.dialects.table import DIALECTS
-from ingrain.server.plane.route import Dialect
+from ingrain.server.plane.route import Dialect, Route
 
 _ALL, _NONE = "all", "none"
 _ALWAYS_ON = ("native", "first-generation")  # Ingrain's own API and its predecessor
@@ -93,7 +93,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _check_paths(name: str, dialects: Sequence[Dialect]) -> None:
-    seen: set[tuple[str, str, str]] = set()
+    seen: dict[tuple[str, str, str], Route] = {}
     routes = [(mount + route.path, route) for one in dialects for mount in one.mounts for route in one.routes]
     for path, route in routes:
         key = route.plane, route.method, path
@@ -102,4 +102,10 @@ def _check_paths(name: str, dialects: Sequence[Dialect]) -> None:
                 f"INGRAIN_EXTENSIONS: {name!r} adds {route.method} {route.path}, but that route exists already.",
                 param="INGRAIN_EXTENSIONS",
             )
-        seen.add(key)
+        first = seen.setdefault(key, route)
+        if (first.scope, first.limited) != (route.scope, route.limited):  # checked before the body tells them apart
+            raise SettingsError(
+                f"INGRAIN_EXTENSIONS: {name!r} adds {route.method} {route.path}, but the route with this path has "
+                "another `scope` or `limited`.",
+                param="INGRAIN_EXTENSIONS",
+            )
