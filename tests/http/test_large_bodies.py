@@ -151,7 +151,7 @@ def test_a_long_template_needs_its_place_as_a_short_one():
     "body", [b'{"name": "%s", "text": "t"}', b'{"name": "m", "text": "%s', b'{"%s": 1}', b'"%s"', b'{"library": "%s"}']
 )
 def test_a_long_string_in_a_wrong_place_is_refused_as_a_short_one(body):
-    for name in (b"n" * 200_000, b"\xff" * 200_000):
+    for name in (b"n" * 200_000, b"\xff" * 200_000, b"n" * 200_000 + b"\n", b"n" * 200_000 + b"\\ud800"):
         with pytest.raises(InvalidRequestError) as refused:
             _decode(body % name, types.EmbedTextRequest, most_items=10)
         with pytest.raises(InvalidRequestError) as expected:

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ingrain.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
 from ingrain.server.http.application import BodyLimit
@@ -30,6 +31,7 @@ _LONG_STRING = 131_072
 _MARK = f"{uuid.uuid4().hex}{'-' * 10_000}"
 _PLACEHOLDER = "{}"  # which a template must hold
 _QUOTED = 200
+_SPACE = 0x20  # the first character that is no control character
 _VALUES_PER_ITEM = 4
 _OTHER_VALUES = 1_000
 
@@ -112,13 +114,13 @@ class LongStrings:
         self._strings: dict[str, str] = {}
 
     def cut_out(self, body: bytes) -> bytes:
-        """Return the JSON with a short string in the place of each long one that holds no escapes."""
+        """Return the JSON with a short string in the place of each long one without escapes and control characters."""
         kept: list[bytes] = []
         done = at = 0
         while (quote := body.find(b'"', at)) >= 0:
             start = quote + 1
             at = _after_string(body, start)
-            if at - start > _LONG_STRING and body.find(b"\\", start, at) < 0:
+            if at - start > _LONG_STRING and _is_plain(body, start, at - 1):
                 try:
                     text = body[start : at - 1].decode()
                 except UnicodeDecodeError:
@@ -171,6 +173,11 @@ def check_values(body: bytes, most_items: int) -> None:
                 facts={"limit": most_items},
             )
         at = end if quote < 0 else _after_string(body, quote + 1)
+
+
+def _is_plain(body: bytes, start: int, end: int) -> bool:
+    """Return whether a part of JSON has no escapes, and no control characters, which decoding refuses."""
+    return body.find(b"\\", start, end) < 0 and np.frombuffer(body, np.uint8, end - start, start).min() >= _SPACE
 
 
 def _after_string(body: bytes, at: int) -> int:
