@@ -56,16 +56,17 @@ def session_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) ->
     return InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def sums(source: str = "kept", scale: float = 1.0) -> InferenceSession:
-    """Give the sum of the ids, times ``scale``, and the number of tokens."""
+def sums(source: str = "kept", scale: float = 1.0, size: float = 1.0) -> InferenceSession:
+    """Give the sum of the ids, times ``scale``, and the number of tokens, both times ``size``."""
     return session_of(
         [
             helper.make_node("ReduceSum", [source, "axis"], ["plain"], keepdims=1),
             helper.make_node("Mul", ["plain", "scale"], ["total"]),
             helper.make_node("ReduceSum", ["mask", "axis"], ["count"], keepdims=1),
-            helper.make_node("Concat", ["total", "count"], ["embedding"], axis=1),
+            helper.make_node("Concat", ["total", "count"], ["both"], axis=1),
+            helper.make_node("Mul", ["both", "size"], ["embedding"]),
         ],
-        {"axis": np.array([1]), "scale": np.array(scale, np.float32)},
+        {"axis": np.array([1]), "scale": np.array(scale, np.float32), "size": np.array(size, np.float32)},
     )
 
 
@@ -118,6 +119,12 @@ def test_a_small_difference_is_refused_and_named(preprocessor: TextPreprocessor)
     with pytest.raises(VerificationError, match=r"up to 0\.\d+ .*0\.0001 is allowed") as caught:
         prove(sums(scale=1.01), preprocessor)
     assert 1e-4 < float(str(caught.value.facts["maxAbsDiff"])) < 1e-2
+
+
+def test_vectors_of_another_length_are_refused(preprocessor: TextPreprocessor) -> None:
+    """Their directions are right, but not their dot products."""
+    with pytest.raises(VerificationError, match=r"up to 0\.5 of their length"):
+        prove(sums(size=0.5), preprocessor)
 
 
 def test_a_graph_that_counts_padding_is_refused(preprocessor: TextPreprocessor) -> None:

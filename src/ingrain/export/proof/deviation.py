@@ -13,6 +13,11 @@ from ingrain.errors import VerificationError
 from ingrain.repository.verification import Verification
 from ingrain.vocabulary import Role
 
+# Largest difference between the lengths of a vector and the source's, as a share. Vectors are compared at unit length,
+# which does not show it; the rounding of float32 is far below.
+_LENGTHS_WITHIN = 0.01
+_SMALLEST_LENGTH = 1e-6
+
 
 class Difference(NamedTuple):
     """How far a row of a graph's output is from another row.
@@ -91,12 +96,14 @@ class Deviation:
         difference: Largest absolute difference to the source's row.
         own_difference: Largest absolute difference to the same row computed alone.
         relative: Largest relative difference to either.
+        lengths: Largest difference between the lengths of a vector and the source's, as a share.
     """
 
     cases: int = 0
     difference: float = 0.0
     own_difference: float = 0.0
     relative: float = 0.0
+    lengths: float = 0.0
     _min_cosine: float = 1.0
     _own_cosine: float = 1.0
     _sum_of_cosines: float = 0.0
@@ -117,7 +124,10 @@ class Deviation:
         self._sum_of_cosines += to_source.cosine
 
     def add_rows(self, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
-        """Add the raw row and the source's, for a deviation that compares all rows at the end."""
+        """Add the raw row and the source's: a vector, or one for each token."""
+        own, source = (np.linalg.norm(row.astype(np.float64), axis=-1) for row in (ours, theirs))
+        differences = np.abs(own - source) / np.maximum(source, _SMALLEST_LENGTH)
+        self.lengths = max(self.lengths, float(differences.max(initial=0.0)))
 
     @property
     def mean_cosine(self) -> float:
@@ -165,6 +175,12 @@ class Deviation:
                 f"The graph's raw {what} differ from the source library's by up to {self.relative:.2g} of their size, "
                 f"but only {tolerance.relative:.2g} is allowed, so the model was not published.",
                 facts={**self._facts(), "maxRelativeDiff": self.relative, "relativeTolerance": tolerance.relative},
+            )
+        if not self.lengths <= _LENGTHS_WITHIN:
+            raise VerificationError(
+                f"The graph's {what} are up to {self.lengths:.2g} of their length longer or shorter than the source "
+                f"library's, but only {_LENGTHS_WITHIN} is allowed, so the model was not published.",
+                facts=self._facts(),
             )
 
     def _check_floors(self, floors: Floors, what: str) -> None:
