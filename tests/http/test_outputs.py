@@ -78,9 +78,10 @@ async def test_a_request_that_names_no_model_finds_one_by_its_further_outputs(tm
         assert listed["endpoints"] == ["embed", "rerank"]
 
 
-async def test_a_model_whose_only_output_it_is_comes_first(tmp_path):
-    async with running_models(tmp_path, "bge-m3", "sparse") as planes:
-        (own,) = (await ask(planes, "/embed_sparse", name="sparse", text="red green"))["embeddings"]
+@pytest.mark.parametrize(("configured", "chosen"), [((), "sparse"), (("bge-m3",), "bge-m3")])
+async def test_a_model_whose_only_output_it_is_comes_first_unless_another_is_configured(tmp_path, configured, chosen):
+    async with running_models(tmp_path, "bge-m3", "sparse", default_models=configured) as planes:
+        (own,) = (await ask(planes, "/embed_sparse", name=chosen, text="red green"))["embeddings"]
         (entries,) = await ask(planes, "/embed_sparse", inputs="red green")
         assert [one["value"] for one in entries] == pytest.approx(own["values"], abs=1e-6)
 
