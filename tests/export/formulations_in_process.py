@@ -25,6 +25,26 @@ def network_of(family: str) -> Any:
     return network.eval()
 
 
+def attention_of(kind: str, folder: Path) -> str:
+    """Return the attention with which a small model is loaded whose options ask for a kernel of GPUs."""
+    import json
+
+    from ingrain.export.families.sentence_transformers.source import load_in_float32
+    from tiny_multi_vector import build_native
+    from tiny_scorers import build_cross_encoder
+    from tiny_sparse import build_splade
+
+    builds = {"CrossEncoder": build_cross_encoder, "MultiVectorEncoder": build_native, "SparseEncoder": build_splade}
+    builds[kind](folder)
+    options = folder / "sentence_bert_config.json"
+    flash = {"model_kwargs": {"attn_implementation": "flash_attention_2"}}
+    options.write_text(json.dumps(json.loads(options.read_text()) | flash))
+    import sentence_transformers
+
+    model = load_in_float32(getattr(sentence_transformers, kind), folder, trusted=False)
+    return str(model[0].model.config._attn_implementation)
+
+
 def difference_of_all_experts(family: str) -> tuple[int, float]:
     """Return how many layers were replaced, and by how much the tokens' vectors differ at most, padding apart."""
     from ingrain.export.huggingface.experts import compute_all_experts

@@ -29,3 +29,8 @@ def test_tokens_that_see_no_other_get_what_the_library_gives_them(exporting):
     """As those of a query's expansion do, further from the text than local attention sees."""
     ours, plain = exporting.submit(in_process.differences_of_tokens_that_see_none).result()
     assert ours < 1e-5 < plain
+
+
+@pytest.mark.parametrize("kind", ["CrossEncoder", "MultiVectorEncoder", "SparseEncoder"])
+def test_a_kernel_of_gpus_is_replaced_where_the_model_is_loaded(exporting, tmp_path, kind):
+    assert exporting.submit(in_process.attention_of, kind, tmp_path / "model").result() == "sdpa"

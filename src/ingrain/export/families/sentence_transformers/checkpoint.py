@@ -200,6 +200,11 @@ def transformer_options(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def model_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments for loading the network among the options of a ``Transformer`` module."""
+    return {**options.get("model_args", {}), **options.get("model_kwargs", {})}
+
+
 def own_kind(dotted: str) -> str | None:
     """Return the class name of one of sentence-transformers' own modules; None for any other class."""
     package, _, kind = dotted.rpartition(".")
@@ -300,7 +305,7 @@ def check_transformer(folder: Path, trust_remote_code: bool, accepted: Accepted 
 
 def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
     """Refuse attention kernels from a hub repository: compiled code, which no setting allows."""
-    arguments = {**config, **options.get("model_args", {}), **options.get("model_kwargs", {})}
+    arguments = {**config, **model_arguments(options)}
     for name in ("attn_implementation", "_attn_implementation"):
         if "/" in str(arguments.get(name)):
             raise unsupported(
@@ -312,8 +317,7 @@ def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
 def _check_transformer_options(options: dict[str, Any], accepted: Accepted) -> None:
     refuse_modalities(options.get("modality_config"), takes_messages=accepted.messages)
     unknown = set(options) - _TRANSFORMER_OPTIONS
-    model_args = {**options.get("model_args", {}), **options.get("model_kwargs", {})}
-    unknown |= {f"model_kwargs.{name}" for name in set(model_args) - _MODEL_ARGS}
+    unknown |= {f"model_kwargs.{name}" for name in model_arguments(options).keys() - _MODEL_ARGS}
     processing = options.get("processing_kwargs")
     if processing and not pads_to_limit(processing) and not (accepted.messages and is_only_for_template(processing)):
         unknown.add("processing_kwargs")

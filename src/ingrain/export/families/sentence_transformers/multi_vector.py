@@ -18,7 +18,7 @@ from ingrain.export.families.sentence_transformers.serving_tokenizer import (
     save_tokenizer,
     stated_limit,
 )
-from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource
+from ingrain.export.families.sentence_transformers.source import SentenceTransformersSource, load_in_float32
 from ingrain.export.families.sentence_transformers.token_graph import TokenGraph, build_token_graph
 from ingrain.export.families.sentence_transformers.token_tower import token_candidates, token_tower
 from ingrain.export.huggingface.unseeing_tokens import attend_with_zeros, window_of
@@ -43,7 +43,7 @@ class MultiVectorSource(SentenceTransformersSource):
         """Have the library load the model in float32."""
         from sentence_transformers import MultiVectorEncoder
 
-        model = self.load_with(MultiVectorEncoder)
+        model = load_in_float32(MultiVectorEncoder, self._checkpoint.folder, trusted=self._trust_remote_code)
         for module in model:
             if type(module).__name__ == "Dense":
                 networks.append(Loaded(module))  # ColBERT's own layout has its weight set without load_state_dict

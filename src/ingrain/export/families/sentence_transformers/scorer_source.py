@@ -25,7 +25,7 @@ from ingrain.export.families.sentence_transformers.scorer_graph import (
     keep_wanted_rows,
 )
 from ingrain.export.families.sentence_transformers.serving_tokenizer import save_transformer_tokenizer
-from ingrain.export.families.sentence_transformers.source import prepare_network
+from ingrain.export.families.sentence_transformers.source import load_in_float32, prepare_network
 from ingrain.export.families.towers import transformer_recipes
 from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.onnx_file import Recipe
@@ -66,16 +66,9 @@ class ScorerSource(Source):
 
     def read_model(self, _: list[Any]) -> Any:
         """Have the library load the model in float32, whatever the type of the stored weights."""
-        import torch
         from sentence_transformers import CrossEncoder
 
-        model = CrossEncoder(
-            str(self._checkpoint.folder),
-            device="cpu",
-            trust_remote_code=self._trust_remote_code,
-            local_files_only=True,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
+        model = load_in_float32(CrossEncoder, self._checkpoint.folder, trusted=self._trust_remote_code)
         # Both refuse what the library would fail on.
         pair_template_of(model[0])
         check_wanted_tokens(model)

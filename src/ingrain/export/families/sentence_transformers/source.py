@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ingrain.export.families.protocol import Candidate, Description, Preparation, Source
-from ingrain.export.families.sentence_transformers.checkpoint import Checkpoint, inspect, transformer_options
+from ingrain.export.families.sentence_transformers.checkpoint import (
+    Checkpoint,
+    inspect,
+    model_arguments,
+    modules_of,
+    transformer_options,
+)
 from ingrain.export.families.sentence_transformers.images import image_preprocess_of, image_processor_of, similarity_of
 from ingrain.export.families.sentence_transformers.named_rules import apply_named_rules
 from ingrain.export.families.sentence_transformers.serving_tokenizer import (
@@ -56,26 +62,11 @@ class SentenceTransformersSource(Source):
         """Have the library load the model in float32, whatever the type of the stored weights."""
         from sentence_transformers import SentenceTransformer
 
-        model = self.load_with(SentenceTransformer)
+        model = load_in_float32(SentenceTransformer, self._checkpoint.folder, trusted=self._trust_remote_code)
         apply_named_rules(model, self._name)
         if _is_static(model):
             networks.append(Loaded(model[0]))  # it reads its tensors from the file without load_state_dict
         return model
-
-    def load_with(self, library_class: Any) -> Any:
-        """Have one of the library's classes load the model."""
-        import torch
-
-        arguments: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
-        if "flash" in str(_model_arguments(self._checkpoint).get("attn_implementation")):
-            arguments["attn_implementation"] = "sdpa"  # the same numbers without a GPU
-        return library_class(
-            str(self._checkpoint.folder),
-            device="cpu",
-            trust_remote_code=self._trust_remote_code,
-            local_files_only=True,
-            model_kwargs=arguments,
-        )
 
     def probe(self) -> list[NDArray[np.float32]]:
         """Return vectors of two texts and, if the model takes images, of an image, and the similarity's constants."""
@@ -162,6 +153,25 @@ def open_source(job: ExportJob, folder: Path) -> SentenceTransformersSource:
     return source
 
 
+def load_in_float32(library_class: Any, folder: Path, *, trusted: bool) -> Any:
+    """Have one of the library's classes load a folder, whatever the type of the stored weights.
+
+    Args:
+        library_class: ``SentenceTransformer``, ``CrossEncoder`` and the like.
+        folder: The model's folder.
+        trusted: True: code that comes with the model may run.
+    """
+    import torch
+
+    arguments: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
+    given = [model_arguments(transformer_options(part)) for _, part in modules_of(folder)]
+    if any("flash" in str(each.get("attn_implementation")) for each in given):
+        arguments["attn_implementation"] = "sdpa"  # the same numbers without a GPU
+    return library_class(
+        str(folder), device="cpu", trust_remote_code=trusted, local_files_only=True, model_kwargs=arguments
+    )
+
+
 def _is_static(model: Any) -> bool:
     return type(model[0]).__name__ == "StaticEmbedding"
 
@@ -186,9 +196,3 @@ def _image_graph(recipe: Recipe, image: ImagePreprocess, model: Any) -> Any:
     if recipe.attention is not None:
         model[0].model.set_attn_implementation(recipe.attention)
     return ImageGraph(build_image_graph(model), image.mean, image.std)
-
-
-def _model_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
-    folders = [module.folder for module in checkpoint.modules if module.kind in ("Transformer", "CLIPModel")]
-    options = transformer_options(folders[0]) if folders else {}
-    return {**options.get("model_args", {}), **options.get("model_kwargs", {})}

@@ -16,7 +16,7 @@ from ingrain.export.families.sentence_transformers.serving_tokenizer import (
     save_transformer_tokenizer,
     save_weights_tokenizer,
 )
-from ingrain.export.families.sentence_transformers.source import prepare_network
+from ingrain.export.families.sentence_transformers.source import load_in_float32, prepare_network
 from ingrain.export.families.sentence_transformers.sparse_checkpoint import inspect_sparse
 from ingrain.export.families.sentence_transformers.sparse_graph import build_sparse_graph, can_split_head
 from ingrain.export.families.towers import PLAIN_RECIPES, sparse_tower, transformer_recipes
@@ -47,17 +47,10 @@ class SparseEncoderSource(Source):
 
     def read_model(self, networks: list[Any]) -> Any:
         """Have the library load the model in float32, whatever the type of the stored weights."""
-        import torch
         from sentence_transformers import SparseEncoder
 
         del networks  # all of them are recorded automatically
-        return SparseEncoder(
-            str(self._folder),
-            device="cpu",
-            trust_remote_code=self._trust_remote_code,
-            local_files_only=True,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
+        return load_in_float32(SparseEncoder, self._folder, trusted=self._trust_remote_code)
 
     def probe(self) -> list[NDArray[np.float32]]:
         """Return the weights of two texts, as queries and as documents."""
