@@ -36,6 +36,16 @@ async def test_standard_input_is_read_and_no_character_ends_the_command(start, r
     assert b"gr\\xfcn \\u65e5\\u672c" in printed
 
 
+async def test_a_reader_that_has_gone_ends_the_command_quietly(start, reranker):
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = await start(*reranker, "--document", "green", stdout=writer, env=environment)
+    os.close(writer)
+    _, complained = await process.communicate()
+    assert (process.returncode, complained) == (130, b"")
+
+
 async def test_wrong_usage_and_the_servers_errors_are_told(ingrain, reranker, tmp_path):
     assert (await ingrain(*reranker))[0] == 2
     (tmp_path / "empty.txt").write_text("")

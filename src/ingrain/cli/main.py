@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(make_parser().parse_args(arguments))
     del options["command"]
     try:
-        return int(options.pop("run")(options))
+        status = int(options.pop("run")(options))
+        sys.stdout.flush()  # at exit, a reader that has gone would be an error
+        return status
     except IngrainError as error:
         complain(error, as_json=options.get("json") is True)
         return next((status for kind, status in _STATUSES if isinstance(error, kind)), _FAILED)
