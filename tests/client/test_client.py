@@ -172,7 +172,7 @@ async def test_prompts_go_before_texts_and_long_texts_are_told(kind, tmp_path):
         assert (both.token_counts, both.truncated) == (told.token_counts, told.truncated)
         with pytest.raises(ingrain.TextTooLongError, match=r"text\[2\]") as raised:
             await api.embed_text("org/model", texts, truncate=False)
-        assert raised.value.param == "text[2]"
+        assert (raised.value.param, raised.value.facts["index"]) == ("text[2]", 2)
         assert (await api.embed_text("org/model", texts[:2], truncate=False)).token_counts is None
         await api.close()
 

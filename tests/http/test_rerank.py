@@ -147,6 +147,19 @@ async def test_what_cannot_be_answered_names_the_field(scorers, route, name, fie
     assert words in error["message"]
 
 
+async def test_a_text_that_is_too_long_for_a_label_is_numbered_as_in_the_request(tmp_path, monkeypatch):
+    """Not as one of the pairs that texts and labels make."""
+    monkeypatch.setattr("planes.LABELS", ("contradiction", "neutral", "entailment"))
+    async with running_planes(tmp_path) as planes:
+        body = {"name": "nli", "library": "sentence_transformers", "task": "classify"}
+        assert (await planes.model.post("/load_model", json=body)).status_code == 200
+        fields = {"text": ["red", "green " * 40], "labels": ["w1", "w2", "w3"]}
+        status, error = await refused(planes, "classify_text_zero_shot", "nli", **fields, truncate=False)
+        assert (status, error["param"], error["index"]) == (400, "text[1]", 1)
+        results = (await ask(planes, "classify_text_zero_shot", "nli", **fields)).json()["results"]
+        assert [sorted(one["label"] for one in row) for row in results] == [["w1", "w2", "w3"]] * 2
+
+
 async def test_documents_with_large_numbers_and_deep_ones_come_back(scorers):
     """Integers of more than 64 bits stay exact."""
     deep = json.loads("[" * 500 + "1" + "]" * 500)

@@ -60,11 +60,14 @@ def error_of_reply(call: Call[object], reply: Reply) -> IngrainError:
     if message is None:
         message = f"The server answered {reply.status} to {call.method} {call.path} and gave no reason."
     param = detail.get("param")
+    facts = {name: value for name, value in detail.items() if name not in _OUR_FACTS}
+    if isinstance(index := facts.get("index"), int) and index < len(call.places):
+        facts["index"] = call.places[index]
     error = cls(
         _at_places(message, call.places),
         param=_at_places(param, call.places) if isinstance(param, str) else None,
         retry_after_s=_retry_after_s(reply.headers),
-        facts={name: value for name, value in detail.items() if name not in _OUR_FACTS},
+        facts=facts,
     )
     error.answer = body or None
     error.status = reply.status

@@ -51,7 +51,12 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True):
 
     def name(self, index: int) -> str:
         """Return the name of a pair for errors, like ``documents[3]``."""
-        return (self.seconds if self.shares_first else self.firsts).name(index)
+        return self.named.name(index)
+
+    @property
+    def named(self) -> Texts:
+        """The texts by which errors name the pairs."""
+        return self.seconds if self.shares_first else self.firsts
 
 
 def check_pairs(limits: RequestLimits, pairs: Pairs) -> None:
@@ -162,5 +167,5 @@ def _refuse_cut(pairs: Pairs, items: Sequence[TokenizedText], start: int, limit:
                 f"{name} has {length} tokens with its other text; the model takes {limit} for a pair. Shorten the "
                 "texts, or send `truncate: true`.",
                 param=name,
-                facts={"index": index, "tokens": length, "limit": limit},
+                facts={"index": pairs.named.place(index), "tokens": length, "limit": limit},
             )
