@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ingrain.errors import InvalidRequestError
 from ingrain.postprocess import token_vectors
 from ingrain.postprocess.token_vectors import finish_tokens, late_interaction
 
@@ -45,3 +46,11 @@ def test_int8_vectors_keep_their_directions():
     rows = finish_tokens(vectors(200, 128), dimensions=None, normalize=True, dtype="float")
     whole = finish_tokens(rows, dimensions=None, normalize=True, dtype="int8").astype(np.float32)
     assert ((rows * whole).sum(axis=1) / np.linalg.norm(whole, axis=1)).min() > 0.999
+
+
+def test_numbers_that_float16_cannot_hold_are_refused():
+    """They would be infinite in the answer."""
+    rows = np.array([[1e5, 1.0]], np.float32)
+    with pytest.raises(InvalidRequestError, match="65504"):
+        finish_tokens(rows, dimensions=None, normalize=False, dtype="float16")
+    assert finish_tokens(rows, dimensions=None, normalize=True, dtype="float16").dtype == np.float16

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ingrain.errors import InvalidRequestError
 from ingrain.postprocess.quantize import AnyVectors, quantize
 from ingrain.repository.token_rules import LateInteraction
 
@@ -36,6 +37,9 @@ def finish_tokens(
 
     Returns:
         ``[N, dimensions or D]`` of ``float32``, ``float16`` or ``int8``; for bits ``[N, ceil(D / 8)]``.
+
+    Raises:
+        InvalidRequestError: A number is too large for ``float16``.
     """
     rows = rows[:, :dimensions]
     if normalize:
@@ -45,7 +49,15 @@ def finish_tokens(
     if dtype == "float":
         return np.ascontiguousarray(rows)
     if dtype == "float16":
-        return rows.astype(np.float16)
+        with np.errstate(over="ignore"):
+            halves = rows.astype(np.float16)
+        if np.isinf(halves).any():
+            raise InvalidRequestError(
+                "float16 holds numbers up to 65504, and the model gives larger ones; send `normalize: true`, or use "
+                "another `outputDtype`.",
+                param="outputDtype",
+            )
+        return halves
     if dtype == "int8":
         whole: AnyVectors = np.rint(_INT8_SCALE * rows).astype(np.int8)
         return whole
