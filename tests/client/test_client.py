@@ -465,6 +465,8 @@ async def test_a_client_closes_with_its_block(kind, planes):
         ({"concurrency": 0}, "concurrency"),
         ({"batch_size": 1.5}, "batch_size"),
         ({"api_key": "ключ"}, "API key"),
+        ({"headers": {"X-Team": "ключ"}}, "header X-Team"),
+        ({"headers": {"X-Team": 7}}, "header X-Team"),
     ],
 )
 @pytest.mark.both_clients

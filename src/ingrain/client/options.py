@@ -142,6 +142,9 @@ def _plane(
     host, is_https = _check(given, plane)
     key = api_key or _key_of_environment(plane)
     sent = {"User-Agent": f"ingrain-python/{__version__}", **(headers or {})}
+    for name, value in sent.items():
+        if not (isinstance(value, str) and _fits_header(value)):
+            raise SettingsError(f"The header {name} has a value that is not allowed in a header.", param="headers")
     if key:
         sent["Authorization"] = f"Bearer {_checked_key(key)}"
     return PlaneOptions(
@@ -167,9 +170,13 @@ def _matching_of_environment() -> bool:
 
 
 def _checked_key(key: str) -> str:
-    if not (key.isascii() and key.isprintable()):
+    if not _fits_header(key):
         raise SettingsError("The API key has characters that are not allowed in a header.", param="api_key")
     return key
+
+
+def _fits_header(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def _check(url: str, plane: Plane) -> tuple[str, bool]:
