@@ -78,6 +78,13 @@ def test_what_may_have_been_done_is_not_done_twice():
     assert len(pauses(failed(lost), policy)) == 4
 
 
+@pytest.mark.parametrize(("status", "tried"), [(429, True), (502, False), (503, True), (504, False)])
+def test_what_a_proxy_gave_up_is_not_done_twice(status, tried):
+    """The server may have done it meanwhile; 429 and 503 say that it has not."""
+    found = pauses(failed(IngrainError("failed"), status), RetryPolicy(most=1), repeatable=False)
+    assert bool(found) is tried
+
+
 def test_a_server_that_never_answered_is_given_up_soon():
     policy = RetryPolicy(most=20, unknown_server_most=2)
     refused = failed(ServerUnreachableError("nobody"), was_sent=False)

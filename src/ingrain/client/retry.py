@@ -17,6 +17,8 @@ from ingrain.errors import (
 )
 
 _STATUSES = frozenset({429, 502, 503, 504})
+# The statuses of a request that had no effect.
+_NOTHING_DONE = frozenset({429, 503})
 # The statuses that a call's own `retries` were for in the first generation of clients.
 _STATUSES_ASKED_FOR = _STATUSES | {500}
 # Not retried: a retry would export for another half hour, needs an operator first, or was done by the server already
@@ -59,6 +61,8 @@ class Retries:
     def __init__(self, policy: RetryPolicy, *, repeatable: bool, most: int | None = None) -> None:
         self._policy = policy if most is None else replace(policy, most=most)
         self._statuses = _STATUSES if most is None else _STATUSES_ASKED_FOR
+        if not repeatable:
+            self._statuses &= _NOTHING_DONE
         self._repeatable = repeatable
         self._failures = 0
         self._anothers = 0
