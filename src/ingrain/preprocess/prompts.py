@@ -60,7 +60,11 @@ def resolve_prompt(choice: PromptChoice, config: TextPreprocess, model: str) -> 
         if choice.name is not None:
             raise InvalidRequestError("Both 'prompt' and 'promptName' are given; give one of them.", param="promptName")
         return choice.text
-    name, known = choice.name, prompts_of(config)
+    name, input_type = choice.name, choice.input_type
+    is_without = not config.prompts and name is None and input_type is not None  # a common case, found without a dict
+    if is_without and (not choice.needs_prompt or _names_for(input_type, _ALWAYS_THERE)):
+        return ""
+    known = prompts_of(config)
     if name is None:
         return _prompt_for(choice, known, model) if choice.input_type is not None else None
     if name not in known:

@@ -56,16 +56,18 @@ async def _infer_large(services: Services, request: Request) -> Response:
 
 def _answering(services: Services, request: Request, read: _Read) -> Work[Any] | Awaitable[Response]:
     body, name = read.body, model_of(request.variable)
-    outputs = body.outputs or ()
+    outputs, parameters = body.outputs, body.parameters
     inference = Inference(
         model=name,
         inputs=read.inputs,
-        outputs=[wanted_output(output.name, output.parameters or {}) for output in outputs],
-        parameters=body.parameters,
+        outputs=[wanted_output(output.name, output.parameters or {}) for output in outputs] if outputs else (),
+        parameters=parameters,
         cache_group=cache_group(services, request),
     )
-    binary = bool((body.parameters or {}).get("binary_data_output"))
-    are_binary = {output.name: bool((output.parameters or {}).get("binary_data", binary)) for output in outputs}
+    binary = parameters is not None and bool(parameters.get("binary_data_output"))
+    are_binary: dict[str, bool] = {}
+    for output in outputs or ():
+        are_binary[output.name] = bool((output.parameters or {}).get("binary_data", binary))
     respond = partial(_response, name, body.id, are_binary, binary)
     return answering(services, infer(services, inference, plan), respond)
 

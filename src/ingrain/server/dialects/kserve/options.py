@@ -107,5 +107,7 @@ def options_of(parameters: Mapping[str, Any] | None) -> Options:
     Raises:
         InvalidRequestError: A parameter is unknown or has a wrong type or value.
     """
-    given = {name: value for name, value in (parameters or {}).items() if name not in _HARMLESS}
+    if not parameters:
+        return NO_OPTIONS
+    given = {name: value for name, value in parameters.items() if name not in _HARMLESS}
     return decode_form(given, Options) if given else NO_OPTIONS

@@ -45,17 +45,15 @@ def embeddings(services: Services, request: Request) -> Answering:
     """Embed texts, token ids and images."""
     plain = read_plain(services, request)
     if plain is not None:
-        return embed_plain(services, request, plain)
+        return embed_plain(services, request, plain, plain.model)
     return _answering(services, request, decode(request.body, types.OpenAIEmbeddingsRequest))
 
 
 def embeddings_of_any_model(services: Services, request: Request) -> Answering:
     """Embed as ``embeddings`` does; the path may name the model, and a request need not name one."""
     plain = read_plain(services, request)
-    if plain is not None and request.variable:
-        plain = msgspec.structs.replace(plain, model=request.variable)
-    if plain is not None and plain.model != NOT_SPECIFIED:
-        return embed_plain(services, request, plain)
+    if plain is not None and (model := request.variable or plain.model) != NOT_SPECIFIED:
+        return embed_plain(services, request, plain, model)
     body = decode(request.body, types.AnyModelEmbeddingsRequest)
     if request.variable:
         body = msgspec.structs.replace(body, model=request.variable)

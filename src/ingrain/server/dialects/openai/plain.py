@@ -70,8 +70,8 @@ def read_plain(services: Services, request: Request) -> PlainRequest | None:
     return body if is_plain and body.model else None
 
 
-def embed_plain(services: Services, request: Request, body: PlainRequest) -> Work[EmbeddedTexts]:
-    """Embed the texts of a plain body."""
+def embed_plain(services: Services, request: Request, body: PlainRequest, model: str) -> Work[EmbeddedTexts]:
+    """Embed the texts of a plain body with a model."""
     given, as_base64 = body.input, body.encoding_format == "base64"
     prompt = None
     if body.input_type is not None:
@@ -92,8 +92,9 @@ def embed_plain(services: Services, request: Request, body: PlainRequest) -> Wor
     def respond(done: EmbeddedTexts) -> Response:
         rows = base64_rows(done.vectors) if as_base64 else done.vectors
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
-        usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
-        answer = {"object": "list", "data": data, "model": body.model, "usage": usage}
+        tokens = done.tokens
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer = {"object": "list", "data": data, "model": model, "usage": usage}
         return mark_truncated(array_answer(answer), done)
 
-    return Work(EmbedTexts(ModelName(name=body.model), texts, form), respond)
+    return Work(EmbedTexts(ModelName(name=model), texts, form), respond)
