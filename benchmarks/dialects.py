@@ -25,7 +25,8 @@ from ingrain.bench.texts import make_texts
 from measure import common_options, print_report
 from server import free_ports
 
-_NATIVE, _GRPC = "native", "KServe gRPC"
+_NATIVE = "native"
+_GRPC = {"KServe gRPC": "ModelInfer", "KServe gRPC stream": "ModelStreamInfer"}
 _CHANNELS = 4
 Body = Callable[[str, str], tuple[str, dict[str, object]]]
 _DIALECTS: dict[str, Body] = {
@@ -51,6 +52,11 @@ _DIALECTS: dict[str, Body] = {
 class GrpcLoad(Load):
     """Puts load on the gRPC port, over several connections; requests are messages."""
 
+    def __init__(self, process: int, port: int, options: argparse.Namespace, method: str) -> None:
+        super().__init__(process, port, options)
+        self._method = f"/inference.GRPCInferenceService/{method}"
+        self._is_stream = "Stream" in method
+
     async def _load(self, requests: list[bytes]) -> LoadResult:
         messages, result, began = itertools.cycle(requests), LoadResult(), time.perf_counter()
         target = f"{self._target.host}:{self._target.port}"
@@ -59,10 +65,19 @@ class GrpcLoad(Load):
         ]
 
         async def client(number: int) -> None:
-            call = channels[number % _CHANNELS].unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            channel = channels[number % _CHANNELS]
+            call, stream = channel.unary_unary(self._method), None
+            if self._is_stream:
+                stream = channel.stream_stream(self._method)()
             while (sent := time.perf_counter()) < began + self._options.seconds:
-                await call(next(messages))
+                if stream is None:
+                    await call(next(messages))
+                else:
+                    await stream.write(next(messages))
+                    await stream.read()
                 result.latencies_s.append(time.perf_counter() - sent)
+            if stream is not None:
+                await stream.done_writing()
 
         used_s = time.process_time()
         await asyncio.gather(*map(client, range(self._options.clients)))
@@ -80,7 +95,7 @@ def _grpc_message(model: str, text: str) -> bytes:
 
 
 def _request(dialect: str, model: str, text: str) -> bytes:
-    return _grpc_message(model, text) if dialect == _GRPC else http_request(*_DIALECTS[dialect](model, text))
+    return _grpc_message(model, text) if dialect in _GRPC else http_request(*_DIALECTS[dialect](model, text))
 
 
 def main() -> None:
@@ -90,9 +105,12 @@ def main() -> None:
     with null_server(options, ports, grpc_port=grpc_port) as server:
         native = [http_request(*_DIALECTS[_NATIVE](options.model, text)) for text in texts]
         asyncio.run(until_ready(ports[0], native[0]))
-        loads = {name: Load(server.pid, ports[0], options) for name in options.dialects or [*_DIALECTS, _GRPC]}
-        if _GRPC in loads:
-            loads[_GRPC] = GrpcLoad(server.pid, grpc_port, options)
+        loads = {
+            name: GrpcLoad(server.pid, grpc_port, options, _GRPC[name])
+            if name in _GRPC
+            else Load(server.pid, ports[0], options)
+            for name in options.dialects or [*_DIALECTS, *_GRPC]
+        }
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         for number in range(options.rounds):
             random.shuffle(texts)
@@ -109,7 +127,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = common_options(__doc__, model="all-MiniLM-L6-v2", clients=64, seconds=2.0)
     parser.add_argument(
-        "--dialects", nargs="*", default=[], help=f"some of {', '.join(_DIALECTS)}, {_GRPC}; all by default"
+        "--dialects", nargs="*", default=[], help=f"some of {', '.join([*_DIALECTS, *_GRPC])}; all by default"
     )
     options = parser.parse_args()
     options.dialects = [_NATIVE, *(name for name in options.dialects if name != _NATIVE)] if options.dialects else []
