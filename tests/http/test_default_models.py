@@ -75,3 +75,12 @@ async def test_a_model_with_several_outputs_is_found_for_each_unless_another_is_
         await planes.load("cross-encoder/one")
         named = await planes.inference.post("/tei/cross-encoder/one/rerank", json=rerank)
         assert (await planes.inference.post("/rerank", json=rerank)).json() == named.json()
+
+
+async def test_a_configured_model_comes_before_one_that_is_made_for_the_task(tmp_path):
+    rerank = {"query": "red", "texts": ["red", "green"]}
+    async with running_planes(tmp_path, Settings(default_models=("org/bge-m3",))) as planes:
+        for name in ("cross-encoder/one", "org/bge-m3"):
+            await planes.load(name)
+        named = await planes.inference.post("/tei/org/bge-m3/rerank", json=rerank)
+        assert (await planes.inference.post("/rerank", json=rerank)).json() == named.json()

@@ -19,8 +19,8 @@ def default_model(
 
     Args:
         services: Services of the plane.
-        roles: Roles of graphs, of which the model must have one; one that only a head of a graph has counts if no model
-            has another, or if the model is configured.
+        roles: Roles of graphs, of which the model must have one. A model in which only a head of a graph has one is
+            taken if it is configured, or if no other model can do the task.
         param: Field in which a request of this dialect names a model, for errors.
         fits: Whether a model that has such a graph can do the task; None if all can.
 
@@ -29,16 +29,16 @@ def default_model(
         ModelLoadingError: The model is being loaded, or loaded again after a restart of the engine.
         InvalidRequestError: Several can, and none of them is configured.
     """
-    slots, configured = services.registry.slots, services.limits.default_models
-    able = _able(slots, roles, fits, with_heads=False)
-    of_any_kind = able if able and not configured else _able(slots, roles, fits, with_heads=True)
+    slots = services.registry.slots
+    able, configured = _able(slots, roles, fits, with_heads=False), services.limits.default_models
+    with_heads = _able(slots, roles, fits, with_heads=True) if configured or not able else []
     for name in configured:
         for slot in slots.matching(name, None, None):
-            if slot in of_any_kind and slot.model is not None and slot.state == "READY":
+            if slot in with_heads and slot.model is not None and slot.state == "READY":
                 return name_of(slot.model)
-            if slot in of_any_kind or (slot.model is None and (slot.is_awaited or slot.state == "READY")):
+            if slot in with_heads or (slot.model is None and (slot.is_awaited or slot.state == "READY")):
                 raise not_ready(slot)  # another model would give other vectors for as long as this one is away
-    able = able or of_any_kind
+    able = able or with_heads
     ready = [slot.model for slot in able if slot.model is not None and slot.state == "READY"]
     if len(ready) == 1:
         return name_of(ready[0])
