@@ -5,8 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from ingrain.errors import InvalidRequestError
-from ingrain.server.plane.answers import as_sent
 from ingrain.settings import Settings
 from planes import LABELS, running_planes
 
@@ -73,14 +71,6 @@ async def test_a_document_may_hold_any_values(scorers, path, model, documents, r
     answer = (await scorers.inference.post(path, json=body)).json()
     (result,) = answer.get("results") or answer["data"]
     assert result.get("document", result.get("input")) == given[0]
-
-
-def test_what_nests_too_deep_to_be_written_is_refused():
-    deep = []
-    for _ in range(20_000):
-        deep = [deep]
-    with pytest.raises(InvalidRequestError, match=r"documents\[3\]"):
-        as_sent(deep, "documents[3]")
 
 
 async def test_scores_are_the_activation_of_raw_scores(scorers):

@@ -11,7 +11,7 @@ from ingrain.api import fields
 from ingrain.errors import IngrainError, InvalidRequestError
 from ingrain.preprocess.tokenized import lengths_of
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import array_answer, as_sent, mark_truncated
+from ingrain.server.plane.answers import array_answer, mark_truncated
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.ranking import rank_documents, ranking_model, texts_of
 from ingrain.server.plane.route import Dialect, inference_route
@@ -93,7 +93,7 @@ async def _rerank(services: Services, request: Request) -> Response:
             {
                 "index": int(place),
                 "score": done.scores[place],
-                "input": as_sent(body.input[place], f"input[{place}]") if body.return_input else None,
+                "input": body.input[place] if body.return_input else None,
                 "object": "rank_result",
             }
             for place in done.order[:top_k]

@@ -56,22 +56,6 @@ def _numpy_as_json(body: object) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def as_sent(value: object, param: str) -> orjson.Fragment:
-    """Encode a value of a request that ``array_answer`` returns, with integers of any size.
-
-    Args:
-        value: The value.
-        param: Its name in the request, for the error.
-
-    Raises:
-        InvalidRequestError: Its values nest too deep.
-    """
-    try:
-        return orjson.Fragment(_encoder.encode(value))
-    except RecursionError as error:
-        raise InvalidRequestError(f"{param} nests too deep to be returned.", param=param) from error
-
-
 def vectors_answer(
     request: Request,
     rows: AnyVectors,

@@ -7,7 +7,6 @@ from ingrain.preprocess.tokenized import lengths_of
 from ingrain.server.dialects.cohere import types
 from ingrain.server.dialects.cohere.answer import answer_with_meta, new_id
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import as_sent
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.ranking import rank_documents, ranking_model, texts_of
 from ingrain.server.plane.services import Services
@@ -47,7 +46,7 @@ async def _rerank(services: Services, request: Request, body: types.CohereRerank
         for result, place in zip(results, done.order, strict=False):
             document = body.documents[place]
             whole = {"text": document} if isinstance(document, str) else document
-            result["document"] = as_sent(whole, f"documents[{place}]")
+            result["document"] = whole
     units = {"search_units": -(-len(body.documents) // _DOCUMENTS_A_UNIT)}
     answer: dict[str, object] = {
         "id": new_id(),

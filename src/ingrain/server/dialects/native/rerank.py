@@ -11,7 +11,7 @@ from ingrain.errors import InvalidRequestError
 from ingrain.postprocess.probabilities import activate
 from ingrain.server.dialects.native.fields import model_name, prompt_of
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.answers import array_answer, as_sent, counts_of, mark_truncated, milliseconds_since
+from ingrain.server.plane.answers import array_answer, counts_of, mark_truncated, milliseconds_since
 from ingrain.server.plane.bodies import decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.route import Work, inference_route
@@ -41,7 +41,7 @@ async def rerank(services: Services, request: Request) -> Response:
     ]
     if body.return_documents:
         for result, place in zip(results, done.order, strict=False):
-            result["document"] = as_sent(body.documents[place], f"documents[{place}]")
+            result["document"] = body.documents[place]
     answer: dict[str, object] = {"results": results}
     if body.token_counts:
         answer |= counts_of(done)
