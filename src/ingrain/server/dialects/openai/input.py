@@ -164,6 +164,8 @@ def _read_objects(items: Sequence[str | int | list[int] | InputObject]) -> Input
 
 def looks_like_image(item: str) -> bool:
     """Return whether a string, stripped, is a data URI of an image or a single http(s) URL."""
+    if item[:1].isalpha() and item[0] not in "dDhH":
+        return False  # nearly every text
     start = _start(item)
     if start == _DATA_URI:
         return True
