@@ -315,6 +315,8 @@ async def test_keys_are_needed_with_their_scope(tmp_path):
                 error = await failure(stub.ModelStreamInfer(iter(()), metadata=metadata).read())
                 assert error.code() is grpc.StatusCode.UNAUTHENTICATED
                 assert (await stub.ServerReady(pb.ServerReadyRequest(), metadata=metadata)).ready
+                error = await failure(stub.ServerMetadata(pb.ServerMetadataRequest(), metadata=metadata))
+                assert error.code() is grpc.StatusCode.UNAUTHENTICATED
                 for call in (stub.ModelReady, stub.ModelMetadata):
                     error = await failure(call(pb.ModelReadyRequest(name="dense"), metadata=metadata))
                     assert error.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -97,7 +97,7 @@ def _method(
 _METHODS = (
     _method("ServerLive", _server_live, None),
     _method("ServerReady", _server_ready, None),
-    _method("ServerMetadata", _server_metadata, None),
+    _method("ServerMetadata", _server_metadata),
     _method("ModelReady", _model_ready),
     _method("ModelMetadata", _model_metadata),
     _method("RepositoryIndex", _repository_index),
