@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
 
-from ingrain.errors import InvalidRequestError
+from ingrain.errors import IngrainError, InvalidRequestError
+from ingrain.pipeline.task import ModelName
 from ingrain.server.dialects.kserve.inference import Inference, Outcome, answering, completed, infer, model_of
 from ingrain.server.dialects.kserve.interface import VERSION
-from ingrain.server.dialects.kserve.plans import plan
+from ingrain.server.dialects.kserve.plans import WHOLE, embedding_outcome, plan
 from ingrain.server.dialects.kserve.tensors import Items, check_input, check_new, split_bytes, wanted_output
 from ingrain.server.dialects.kserve.types import KServeInferRequest, KServeInput
 from ingrain.server.http.message import Request, Response
-from ingrain.server.plane.bodies import decode
+from ingrain.server.plane.bodies import DecodedBody, decode
 from ingrain.server.plane.cache_control import cache_group
 from ingrain.server.plane.prepare import LARGE_BODY, check_values
 from ingrain.server.plane.route import Work
 from ingrain.server.plane.services import Services
+from ingrain.tasks.embed_text import EmbedTexts
+from ingrain.tasks.texts import Texts
 
 JSON_LENGTH = "inference-header-content-length"
 """The header with the number of bytes of JSON, if binary data follow it."""
@@ -41,11 +44,51 @@ class _Read(msgspec.Struct, frozen=True):
     inputs: Mapping[str, Items]
 
 
+class _TextInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Literal["text"]
+    datatype: Literal["BYTES"]
+    shape: list[int]
+    data: list[str]
+
+
+class _PlainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Texts to embed without options, the common request, which is read at the cost of one of Ingrain's own API."""
+
+    inputs: tuple[_TextInput]
+    id: str | None = None
+
+
+_plain_decoder = msgspec.json.Decoder(_PlainRequest)
+
+
 def infer_over_http(services: Services, request: Request) -> Work[Any] | Awaitable[Response]:
     """Run a request."""
+    if (work := _embed_plain(services, request)) is not None:
+        return work
     if _JSON_LENGTH in request.headers and len(request.body) > LARGE_BODY:
         return _infer_large(services, request)
     return _answering(services, request, _read(request, services.limits.max_items))
+
+
+def _embed_plain(services: Services, request: Request) -> Work[Any] | None:
+    """Return the work of a plain request; None of any other, which may be wrong."""
+    if _JSON_LENGTH in request.headers or type(request.body) is DecodedBody:
+        return None
+    try:
+        body = _plain_decoder.decode(request.body)
+        name = model_of(request.variable)
+        model = services.registry.get(name, library=None, pretrained=None)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, IngrainError):
+        return None
+    (tensor,) = body.inputs
+    given = tensor.data
+    if tensor.shape != [len(given)] or not 0 < len(given) <= services.limits.max_items:
+        return None
+    if "text_encoder" not in model.queues:
+        return None
+    texts = Texts(texts=given, param="text", cache_group=cache_group(services, request))
+    respond = partial(_response, name, body.id, {}, False)
+    return Work(EmbedTexts(ModelName(name=name), texts, WHOLE), lambda done: respond(embedding_outcome(done)))
 
 
 async def _infer_large(services: Services, request: Request) -> Response:

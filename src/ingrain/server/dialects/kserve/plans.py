@@ -44,7 +44,8 @@ _PARTS: dict[Output, tuple[str, ...]] = {
 _TOKEN_DTYPES: Mapping[str, TokenDtype] = {"float": "float", "int8": "int8", "binary": "binary", "ubinary": "ubinary"}
 _PADDING_INDEX = -1
 _EMBEDDING = [Wanted("embedding")]
-_WHOLE = VectorForm(dimensions_param="n_dims", dtype_param="output_dtype")
+WHOLE = VectorForm(dimensions_param="n_dims", dtype_param="output_dtype")
+"""The form of vectors without options."""
 _IS_TEXT = re.compile(rb"https?://|data:", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\s-]*")
 
@@ -78,7 +79,7 @@ def plan(asked: Asked) -> Plan:
 def _embed_texts(asked: Asked) -> Plan:
     model, outputs = asked.model, asked.given.outputs
     if asked.options is NO_OPTIONS and "text_encoder" in model.queues and (not outputs or outputs == _EMBEDDING):
-        return Planned(EmbedTexts(asked.name, _texts(asked), _WHOLE), _embedding_outcome)  # the common case
+        return Planned(EmbedTexts(asked.name, _texts(asked), WHOLE), embedding_outcome)  # the common case
     roles = model.manifest.roles
     parts: list[Output] = []
     if "text_encoder" in roles:
@@ -121,7 +122,8 @@ def _embedding(asked: Asked, part: Output, *, alone: bool) -> Embedding:
     return EmbedTokens(asked.name, _texts(asked, cached=False, prompt=prompt), token_form, side)
 
 
-def _embedding_outcome(done: EmbeddedTexts) -> Outcome:
+def embedding_outcome(done: EmbeddedTexts) -> Outcome:
+    """Return the outcome of a request for the vectors of texts."""
     return Outcome([Tensor("embedding", done.vectors)], done.truncated)
 
 
