@@ -25,6 +25,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WRITE_BYTES = 4 * 1024 * 1024
 # Parsing a piece takes about 20 µs, however small it is, and up to 64 fetches (by default) have a turn each in between.
 _PIECES_A_TURN, _MANY_PIECES, _LEAST_PIECE_BYTES = 4, 250, 64
+_PAUSE_S = 0.02  # after a turn of tiny pieces, so that a host that sends nothing else takes a part of a core, not all
 _BROKEN = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -211,8 +212,8 @@ class Fetcher:
                     if pieces > _MANY_PIECES and received < pieces * _LEAST_PIECE_BYTES:
                         raise _failed(param, f"host {target.host!r} sent its body in pieces of too few bytes")
                     await sink(piece)
-                    if pieces % _PIECES_A_TURN == 0:
-                        await asyncio.sleep(0)  # the event loop gets no turn while pieces lie in the buffer
+                    if pieces % _PIECES_A_TURN == 0:  # the event loop gets no turn while pieces lie in the buffer
+                        await asyncio.sleep(_PAUSE_S if received < pieces * _LEAST_PIECE_BYTES else 0)
         except NotPublicError as error:
             raise refused_address(param, target.host) from error
         return None
