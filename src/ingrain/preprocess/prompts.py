@@ -61,7 +61,7 @@ def resolve_prompt(choice: PromptChoice, config: TextPreprocess, model: str) -> 
             raise InvalidRequestError("Both 'prompt' and 'promptName' are given; give one of them.", param="promptName")
         return choice.text
     name, input_type = choice.name, choice.input_type
-    is_without = not config.prompts and name is None and input_type is not None  # a common case, found without a dict
+    is_without = name is None and input_type is not None and not any(config.prompts.values())
     if is_without and (not choice.needs_prompt or _names_for(input_type, _ALWAYS_THERE)):
         return ""
     known = prompts_of(config)

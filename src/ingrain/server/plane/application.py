@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from ingrain.api import types
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
@@ -17,6 +18,8 @@ from ingrain.server.plane.openapi import PLANES, openapi_json
 from ingrain.server.plane.route import Dialect, Route
 from ingrain.server.plane.services import Services
 from ingrain.vocabulary import Plane
+
+_KNOWN_PATHS = 128
 
 
 class PlaneApplication:
@@ -47,6 +50,7 @@ class PlaneApplication:
                 self._templates.setdefault(_first_segment(start), []).append((start, rest.partition("}")[2], path))
         for templates in self._templates.values():
             templates.sort(key=lambda template: -len(template[0]) - len(template[1]))
+        self._match = lru_cache(maxsize=_KNOWN_PATHS)(self._match_template)
         welcome = types.MessageAnswer(message=f"This is the {plane} plane of Ingrain. GET /docs lists the routes.")
         self._pages = {
             "/": struct_answer(welcome),
@@ -114,12 +118,15 @@ class PlaneApplication:
 
     def _path(self, request: Request) -> str:
         """Return the path of the matching route: its template, else the request's own path."""
-        given = request.path
+        path, request.variable = self._match(request.path)
+        return path
+
+    def _match_template(self, given: str) -> tuple[str, str]:
+        """Return the template of the matching route and its variable part, else the path itself."""
         for start, end, path in self._templates.get(_first_segment(given), ()):
             if given.startswith(start) and given.endswith(end) and len(given) > len(start) + len(end):
-                request.variable = given[len(start) : len(given) - len(end)]
-                return path
-        return given
+                return path, given[len(start) : len(given) - len(end)]
+        return given, ""
 
     def refuse(self, error: IngrainError) -> Response:
         """Return the error response to bytes that could not be parsed as a request."""
