@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import graphs
-from ingrain.engine.triton.attached import AttachedEngine
+from ingrain.engine.tritons.attached import AttachedEngine
 from ingrain.errors import EngineUnavailableError, InferenceError, ModelNotLoadedError
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ async def test_it_runs_graphs_while_there_is_a_triton_and_knows_when_a_part_of_i
     with pytest.raises(EngineUnavailableError):
         await attached.infer("tiny", INPUTS)
     await embedded.load(write_graph(tmp_path, "python"))
-    attached.attach(embedded.address)
+    attached.attach(embedded.addresses)
     assert await attached.live()
     outputs = await attached.infer("tiny", INPUTS)
     expected = graphs.expected_embedding(*INPUTS.values())
@@ -36,16 +36,16 @@ async def test_it_runs_graphs_while_there_is_a_triton_and_knows_when_a_part_of_i
 
     back = asyncio.Event()
     embedded.on_restart(back.set)
-    before = embedded.address
+    before = embedded.addresses
     os.kill(psutil.Process(embedded.pid).children()[0].pid, signal.SIGKILL)
     with pytest.raises(EngineUnavailableError):
         await attached.infer("tiny", INPUTS, timeout_s=5)
     await asyncio.wait_for(back.wait(), 20)
-    assert embedded.address != before
-    attached.attach(embedded.address)
+    assert embedded.addresses != before
+    attached.attach(embedded.addresses)
     with pytest.raises(ModelNotLoadedError):
         await attached.infer("tiny", INPUTS)
-    attached.attach(None)
+    attached.attach(())
     with pytest.raises(EngineUnavailableError):
         await attached.infer("tiny", INPUTS)
     await attached.close()

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from tritonclient.grpc import service_pb2
 
 from ingrain.engine.triton.connection import CallError, TritonConnection
+from ingrain.timeline import traceparent
 from processes import free_port
 from stand_in_triton import live, never, server
 from wire_tap import WireTap
@@ -74,6 +75,22 @@ async def test_a_message_of_any_size_comes_back(target: str, size: int) -> None:
 
 
 @pytest.mark.both_loops
+async def test_the_trace_of_a_batch_goes_with_its_call_alone(target: str) -> None:
+    seen = []
+
+    async def look(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        seen.append(dict(context.invocation_metadata()).get("traceparent"))
+        return message
+
+    async with server(target, look), connection_to(target) as connection:
+        await connection.infer(b"a", 30)
+        token = traceparent.set("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        await connection.infer(b"a", 30)
+        traceparent.reset(token)
+        await connection.infer(b"a", 30)
+    assert seen == [None, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None]
+
+
 async def test_calls_side_by_side_get_their_own_answers(target: str) -> None:
     async def slow_echo(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
         await asyncio.sleep(message[0] / 4000)

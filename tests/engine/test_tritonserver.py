@@ -59,7 +59,7 @@ def test_a_numpy_that_the_stub_misreads_is_told_of_before_anything_is_served(mon
 
 
 def test_keeps_our_secrets_from_triton(monkeypatch):
-    for name in ("HF_TOKEN", "INGRAIN_API_KEYS", "HUGGING_FACE_HUB_TOKEN"):
+    for name in ("HF_TOKEN", "INGRAIN_API_KEYS", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "secret")
     variables = environment(find_files())
     assert "secret" not in variables.values()

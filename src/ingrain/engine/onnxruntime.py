@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from ingrain.errors import (
     InferenceError,
     ModelNotLoadedError,
 )
+from ingrain.machine_memory import resident_bytes
 from ingrain.python_backend import cuda
 from ingrain.python_backend.lone import LoneSession
 from ingrain.python_backend.sessions import flush_denormals, open_cpu_sessions, run_options, session_options
@@ -49,13 +51,15 @@ _HUNG_S = 10.0
 class _Loaded:
     """A graph and its sessions: one session per slot, or one session for all slots if it has a single thread.
 
-    ``lone`` is another session with more threads, for a batch that is alone in the engine.
+    ``lone`` is another session with more threads, for a batch that is alone in the engine. ``memory_bytes`` is what the
+    process grew by when the graph was loaded, at least its weights: it may reuse memory that it had.
     """
 
     outputs: list[str]
     sessions: list[onnxruntime.InferenceSession]
     slots: asyncio.Semaphore
     recorder: Recorder
+    memory_bytes: int
     free: list[onnxruntime.InferenceSession] = field(default_factory=list)
     lone: LoneSession | None = None
 
@@ -124,7 +128,7 @@ class OnnxRuntimeEngine:
         async with self._loading.setdefault(graph.name, asyncio.Lock()):
             if graph.name in self._graphs:
                 return
-            path = self._locate(graph.name)
+            path, before = self._locate(graph.name), resident_bytes(os.getpid())
             try:
                 sessions, lone = await asyncio.get_running_loop().run_in_executor(pool, self._open, path, graph, layout)
             except Exception as error:  # ONNX Runtime's exceptions have no common base.
@@ -139,6 +143,7 @@ class OnnxRuntimeEngine:
                 sessions=sessions,
                 slots=asyncio.Semaphore(layout.copies),
                 recorder=Recorder(graph.name),
+                memory_bytes=max((resident_bytes(os.getpid()) or 0) - (before or 0), path.stat().st_size),
                 # If there is only one session, all slots share it.
                 free=(sessions * layout.copies)[: layout.copies],
                 lone=lone,
@@ -187,6 +192,11 @@ class OnnxRuntimeEngine:
     async def statistics(self) -> list[GraphStatistics]:
         """Return the statistics of each loaded graph."""
         return [graph.recorder.snapshot() for graph in self._graphs.values()]
+
+    def memory_bytes(self, name: str) -> int | None:
+        """Return what the process grew by when a graph was loaded, in bytes; None if it is not loaded."""
+        loaded = self._graphs.get(name)
+        return loaded.memory_bytes if loaded is not None else None
 
     def on_restart(self, callback: Callable[[], None]) -> None:
         """Do nothing: this engine only ends with the server's process."""

@@ -35,7 +35,7 @@ class Placement:
         engine: The engine's name in the table of engines.
         description: The engine's name in messages.
         identity: Key under which tunings for this engine are stored.
-        address: ``host:port`` of an engine that someone else runs; None if the server starts the engine.
+        addresses: ``host:port`` of each server of an engine that someone else runs; none if the server starts it.
         on_this_machine: Whether the engine uses the cores, memory and GPUs of this machine.
         on_this_gpu: Whether graphs run on a GPU of this machine.
         in_server_process: Whether graphs run inside the server's process.
@@ -51,7 +51,7 @@ class Placement:
     engine: str
     description: str
     identity: str
-    address: str | None
+    addresses: tuple[str, ...]
     on_this_machine: bool
     on_this_gpu: bool
     in_server_process: bool
@@ -164,7 +164,7 @@ def place(
         engine=engine,
         description=spec.describe(options),
         identity=spec.identity(options, policy) if spec.identity is not None else engine,
-        address=spec.address(options),
+        addresses=spec.addresses(options),
         on_this_machine=spec.on_this_machine,
         on_this_gpu=on_this_gpu,
         in_server_process=spec.in_server_process,

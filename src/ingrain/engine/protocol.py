@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
 from ingrain.repository.tuning import Layout
+
+ServerState = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
+"""State of a server, in Triton's terms for models."""
 
 Array = NDArray[np.generic]
 Arrays = Mapping[str, Array]
@@ -152,12 +156,21 @@ class Engine(GraphRunner, Protocol):
         """Register a callback that runs in the event loop each time the engine has restarted and lost its graphs."""
 
 
+@runtime_checkable
+class Weighed(Protocol):
+    """An engine that can measure how much memory a loaded graph takes."""
+
+    def memory_bytes(self, name: str) -> int | None:
+        """Return the resident memory that runs a graph, in bytes; None if it is not known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedAs:
-    """How a graph is loaded: its layout, and the largest number of items of a batch."""
+    """How a graph is loaded: its layout, the largest number of items of a batch, and in how many servers."""
 
     layout: Layout
     max_items: int
+    servers: int = 1
 
 
 @runtime_checkable
@@ -170,3 +183,55 @@ class Shared(Protocol):
         Raises:
             EngineError: The engine does not respond.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCounts:
+    """One of several servers of an engine, and what this process has sent to it.
+
+    Attributes:
+        state: ``READY`` if it has its graphs, ``LOADING`` if it lacks some, ``UNLOADING`` if it gets no more batches,
+            ``UNAVAILABLE`` if it does not respond; None if another process knows.
+        graphs: Number of graphs that it has.
+        batches: Batches that were sent to it.
+        lost: Of those, the ones that it lost and another server had to run.
+    """
+
+    state: ServerState | None = None
+    graphs: int = 0
+    batches: int = 0
+    lost: int = 0
+
+    def __add__(self, other: ServerCounts) -> ServerCounts:
+        return ServerCounts(
+            state=self.state or other.state,
+            graphs=max(self.graphs, other.graphs),
+            batches=self.batches + other.batches,
+            lost=self.lost + other.lost,
+        )
+
+
+@runtime_checkable
+class Several(Protocol):
+    """An engine, or a part of one, that sends each batch to one of several servers."""
+
+    def servers(self) -> dict[str, ServerCounts]:
+        """Return the servers by address."""
+
+
+Hold = Callable[[str], AbstractAsyncContextManager[None]]
+"""Holds the lock of a model by its key, so that no process loads or unloads its graphs meanwhile."""
+
+
+@runtime_checkable
+class SelfLoading(Protocol):
+    """An engine that loads graphs by itself, into servers that come back, while others serve.
+
+    Attributes:
+        hold: Holds the lock of a model; set before the engine starts.
+    """
+
+    hold: Hold
+
+    def forget(self, name: str) -> None:
+        """Load a graph no more without being asked to, because another server has unloaded it on purpose."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingrain.engine.tritons.addresses import Target, read_targets
 from ingrain.python_backend import cuda
 from ingrain.repository.execution_policy import Backend, ExecutionPolicy
 
 if TYPE_CHECKING:
     from ingrain.engine.protocol import Engine
+
+
+# Seconds after which one of several Tritons that does not answer at the start is not waited for.
+_ONE_OF_SEVERAL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +28,18 @@ class EngineOptions:
     Attributes:
         graphs: Folder of the graphs, ``<repository>/triton``; graph ``NAME`` is ``NAME/1/model.onnx``.
         load_timeout_s: Seconds that a graph may take to load.
-        triton_grpc_url: Address of a Triton that the server does not start.
-        triton_backend: Backend with which that Triton runs graphs.
+        triton_grpc_url: Address of a Triton that the server does not start, or those of several, separated by commas.
+        triton_backend: Backend with which these Tritons run graphs.
+        model_replicas: Number of these Tritons that load each model; 0 for all.
+        metrics_port: Port of the loopback on which the embedded Triton has its metrics; 0 for none.
     """
 
     graphs: Path
     load_timeout_s: float = 600.0
     triton_grpc_url: str | None = None
     triton_backend: Backend = "onnxruntime"
+    model_replicas: int = 0
+    metrics_port: int = 0
 
 
 MakeEngine = Callable[[EngineOptions, ExecutionPolicy, int], "Engine"]
@@ -46,7 +56,8 @@ class EngineSpec:
         why_unavailable: Returns why the engine cannot be used, None if it can.
         why_no_gpu: Returns why the engine cannot run graphs on a GPU of this machine, None if it can.
         identity: Returns the key under which tunings for this engine are stored; None: the engine's name.
-        address: Returns ``host:port`` of an engine that someone else runs; None if the server starts the engine.
+        addresses: Returns ``host:port`` of each server of an engine that someone else runs; none if the server starts
+            the engine.
         on_this_machine: Whether the engine uses the cores, memory and GPUs of this machine.
         in_server_process: Whether graphs run inside the server's process. Any other engine must be ``Shareable`` for
             the server to use more than one worker.
@@ -58,7 +69,7 @@ class EngineSpec:
     why_unavailable: Callable[[EngineOptions], str | None] = lambda _: None
     why_no_gpu: Callable[[], str | None] = lambda: "this engine only supports CPUs"
     identity: Callable[[EngineOptions, ExecutionPolicy], str] | None = None
-    address: Callable[[EngineOptions], str | None] = lambda _: None
+    addresses: Callable[[EngineOptions], tuple[str, ...]] = lambda _: ()
     on_this_machine: bool = True
     in_server_process: bool = False
     copies_on_each_gpu: bool = False
@@ -66,16 +77,36 @@ class EngineSpec:
 
 def _make_triton(options: EngineOptions, policy: ExecutionPolicy, gpus: int) -> Engine:
     from ingrain.engine.triton.engine import TritonEngine
+    from ingrain.engine.tritons.addresses import Addresses
+    from ingrain.engine.tritons.engine import TritonsEngine
 
     del gpus
-    assert options.triton_grpc_url is not None
-    return TritonEngine(
-        options.triton_grpc_url,
+    make = partial(
+        TritonEngine,
         backend=options.triton_backend,
         instances=policy.instances,
         graphs=options.graphs,
         load_timeout_s=options.load_timeout_s,
     )
+    targets = _triton_targets(options)
+    if len(targets) == 1 and targets[0].host is None:
+        return make(targets[0].text)
+    return TritonsEngine(
+        Addresses(targets),
+        partial(make, start_timeout_s=_ONE_OF_SEVERAL_S, as_written=True),
+        backend=options.triton_backend,
+        instances=policy.instances,
+        replicas=options.model_replicas,
+    )
+
+
+def _triton_targets(options: EngineOptions) -> tuple[Target, ...]:
+    return read_targets(options.triton_grpc_url) if options.triton_grpc_url is not None else ()
+
+
+def _describe_triton(options: EngineOptions) -> str:
+    targets = [target.text for target in _triton_targets(options)]
+    return f"the Triton{'s' * (len(targets) > 1)} at {', '.join(targets)}"
 
 
 def _triton_identity(options: EngineOptions, policy: ExecutionPolicy) -> str:
@@ -89,7 +120,12 @@ def _make_embedded(options: EngineOptions, policy: ExecutionPolicy, gpus: int) -
     from ingrain.engine.embedded.engine import EmbeddedEngine
 
     instances = policy.instances * max(1, gpus)
-    return EmbeddedEngine(options.graphs, instances=instances, load_timeout_s=options.load_timeout_s)
+    return EmbeddedEngine(
+        options.graphs,
+        instances=instances,
+        load_timeout_s=options.load_timeout_s,
+        metrics_port=options.metrics_port,
+    )
 
 
 def _why_not_embedded(options: EngineOptions) -> str | None:
@@ -114,11 +150,11 @@ def _make_onnxruntime(options: EngineOptions, policy: ExecutionPolicy, gpus: int
 ENGINES: dict[str, EngineSpec] = {
     "triton": EngineSpec(
         make=_make_triton,
-        describe=lambda options: f"the Triton at {options.triton_grpc_url}",
+        describe=_describe_triton,
         why_unavailable=lambda options: None if options.triton_grpc_url else "set TRITON_GRPC_URL to its gRPC address",
         why_no_gpu=lambda: "the server does not know whether that Triton has one",
         identity=_triton_identity,
-        address=lambda options: options.triton_grpc_url,
+        addresses=lambda options: tuple(target.text for target in _triton_targets(options)),
         on_this_machine=False,
     ),
     "embedded": EngineSpec(

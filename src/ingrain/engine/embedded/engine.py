@@ -16,6 +16,7 @@ from ingrain.engine.protocol import Array, Arrays, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.engine.triton.engine import TritonEngine
 from ingrain.errors import EngineError, EngineUnavailableError
+from ingrain.machine_memory import resident_bytes
 from ingrain.repository.execution_policy import Backend
 from ingrain.repository.manifest import Graph
 from ingrain.repository.tuning import Layout
@@ -51,6 +52,7 @@ class EmbeddedEngine:
         start_timeout_s: Seconds that tritonserver may take to start.
         stop_timeout_s: Seconds that tritonserver may take to stop before it is killed.
         load_timeout_s: Seconds that a graph may take to load.
+        metrics_port: Port of the loopback on which tritonserver has its metrics; 0 for none.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class EmbeddedEngine:
         start_timeout_s: float = 30.0,
         stop_timeout_s: float = 10.0,
         load_timeout_s: float = 600.0,
+        metrics_port: int = 0,
     ) -> None:
         self.backend: Backend = "python"
         self.instances = instances
@@ -68,6 +71,7 @@ class EmbeddedEngine:
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._load_timeout_s = load_timeout_s
+        self._metrics_port = metrics_port
         self._server: TritonServer | None = None
         self._triton: TritonEngine | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -80,11 +84,11 @@ class EmbeddedEngine:
         return self._server.pid if self._server is not None and not self._server.exited.done() else None
 
     @property
-    def address(self) -> EngineAddress | None:
-        """Address of tritonserver for other processes, None while it is not running."""
+    def addresses(self) -> tuple[EngineAddress, ...]:
+        """Address of tritonserver for other processes, none while it is not running."""
         if self._triton is None or self._server is None:
-            return None
-        return EngineAddress(target=self._server.target, backend=self.backend, pid=self._server.pid)
+            return ()
+        return (EngineAddress(target=self._server.target, backend=self.backend, pid=self._server.pid),)
 
     async def start(self) -> None:
         """Start tritonserver and wait until it responds.
@@ -160,6 +164,11 @@ class EmbeddedEngine:
         """
         return await self._client().statistics()
 
+    def memory_bytes(self, name: str) -> int | None:
+        """Return the resident memory of the processes that run a graph; None if there are none."""
+        stubs = self._server.stubs_of(name) if self._server is not None else []
+        return sum(resident_bytes(stub) or 0 for stub in stubs) or None
+
     def on_restart(self, callback: Callable[[], None]) -> None:
         """Register a callback that runs in the event loop each time tritonserver has been restarted."""
         self._callbacks.append(callback)
@@ -177,7 +186,7 @@ class EmbeddedEngine:
 
     async def _launch(self) -> None:
         self._repository.mkdir(parents=True, exist_ok=True)
-        server = self._server = TritonServer(self._repository)
+        server = self._server = TritonServer(self._repository, metrics_port=self._metrics_port)
         triton = TritonEngine(
             server.target,
             backend=self.backend,

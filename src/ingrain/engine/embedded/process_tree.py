@@ -32,6 +32,10 @@ class Children:
         states = {child: _state(child) for child in self._known}
         return {child: _FAULTS[state] for child, state in states.items() if state in _FAULTS}
 
+    def known(self) -> list[int]:
+        """Return the children that the last call of ``faults`` found."""
+        return list(self._known)
+
     def command(self, child: int) -> tuple[str, ...]:
         """Return the command line of a child that the last call of ``faults`` found; empty if it was never read."""
         return self._known.get(child, ())

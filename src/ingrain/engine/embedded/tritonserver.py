@@ -23,6 +23,7 @@ from ingrain.engine.embedded.child_process import ChildProcess
 from ingrain.engine.embedded.process_tree import Children, Fault
 from ingrain.errors import EngineUnavailableError
 from ingrain.install_hint import install_hint
+from ingrain.repository.object_storage.store import CREDENTIALS
 
 logger = logging.getLogger("ingrain.triton")
 
@@ -38,7 +39,7 @@ _SOCKET_NAME = "grpc"
 _SOCKET_PORT = 8001
 _LONGEST_FOLDER = 107 - len(f"/{_SOCKET_NAME}:{_SOCKET_PORT}")
 # Prefixes of variables that Triton does not need and that may hold secrets.
-_WITHHELD = ("INGRAIN_", "HF_", "HUGGING")
+_WITHHELD = ("INGRAIN_", "HF_", "HUGGING", *CREDENTIALS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,6 @@ def command_line(
         f"--grpc-address={address}",
         f"--grpc-port={port}",
         "--allow-http=false",
-        "--allow-metrics=false",
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",
         # A graph that fails to load must neither end the server nor make it unready.
@@ -146,6 +146,12 @@ def command_line(
         f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
         f"--backend-config=python,shm-region-prefix-name={name}-",
     ]
+
+
+def _metrics_flags(port: int) -> list[str]:
+    if not port:
+        return ["--allow-metrics=false"]
+    return ["--allow-metrics=true", "--metrics-address=127.0.0.1", f"--metrics-port={port}"]
 
 
 def environment(files: TritonFiles) -> dict[str, str]:
@@ -181,13 +187,14 @@ class TritonServer:
     Args:
         repository: Triton's model repository.
         tcp_port: Port on 127.0.0.1 to listen on instead of the socket.
+        metrics_port: Port on 127.0.0.1 for the metrics; 0 for none.
 
     Attributes:
         target: gRPC target of the server.
         name: Id of the server.
     """
 
-    def __init__(self, repository: Path, *, tcp_port: int | None = None) -> None:
+    def __init__(self, repository: Path, *, tcp_port: int | None = None, metrics_port: int = 0) -> None:
         files = find_files()
         if isinstance(files, str):
             raise EngineUnavailableError(f"the embedded Triton cannot be used: {files}")
@@ -205,6 +212,7 @@ class TritonServer:
         command = command_line(
             files, repository=repository, folder=self._folder, name=self.name, address=address, port=port
         )
+        command += _metrics_flags(metrics_port)
         self._process = ChildProcess(command, environment(files), self._log.add)
         self._process.exited.add_done_callback(lambda _: self._clean())
         self._children = Children(self._process.pid)
@@ -255,6 +263,10 @@ class TritonServer:
         # The stub's arguments include the path of NAME/1/model.py.
         paths = [Path(word) for word in self._children.command(stub) if word.endswith("/model.py")]
         return paths[0].parent.parent.name if paths else None
+
+    def stubs_of(self, graph: str) -> list[int]:
+        """Return the PIDs of the Python stubs that run a graph, as far as ``stub_faults`` has seen them."""
+        return [stub for stub in self._children.known() if self.graph_of(stub) == graph]
 
     def kill(self) -> None:
         """Kill the server at once."""

@@ -16,11 +16,15 @@ class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
         target: gRPC target.
         backend: Triton backend of the graphs.
         pid: Process id of an embedded tritonserver, to check its stubs; None for a remote server.
+        graphs: Names of the graphs for which it may be asked; None: any.
+        is_leaving: Whether it is asked only for what no other Triton of the engine has.
     """
 
     target: str
     backend: Backend = "onnxruntime"
     pid: int | None = None
+    graphs: frozenset[str] | None = None
+    is_leaving: bool = False
 
 
 @runtime_checkable
@@ -28,5 +32,5 @@ class Shareable(Protocol):
     """An engine on which other processes can run graphs."""
 
     @property
-    def address(self) -> EngineAddress | None:
-        """Current address of the engine, None while it is not running. A restart may change the address."""
+    def addresses(self) -> tuple[EngineAddress, ...]:
+        """Current addresses of the engine's Tritons, none while none is running. A restart may change them."""

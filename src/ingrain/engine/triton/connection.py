@@ -12,6 +12,8 @@ import grpc
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from ingrain.timeline import traceparent
+
 logger = logging.getLogger(__name__)
 
 _CHANNEL_OPTIONS = [
@@ -173,7 +175,7 @@ class TritonConnection:
         if self._guard is None:
             self._guard = asyncio.create_task(self._watch_for_silence(), name="watch the connection to triton")
         try:
-            answer = await channel.method(method)(request, timeout=timeout_s)
+            answer = await channel.method(method)(request, timeout=timeout_s, metadata=_trace_of(method))
         except grpc.aio.AioRpcError as error:
             if error.code() not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
                 channel.last_answer = time.monotonic()
@@ -251,3 +253,9 @@ class TritonConnection:
     async def _leave(self, channel: _Channel, grace_s: float | None = None) -> None:
         channel.is_left = True
         await channel.grpc.close(grace_s)
+
+
+def _trace_of(method: str) -> tuple[tuple[str, str], ...] | None:
+    """Return the metadata with which Triton continues the trace of a batch; None if the batch is in none."""
+    batch = traceparent.get() if method == "ModelInfer" else None
+    return None if batch is None else (("traceparent", batch),)

@@ -59,6 +59,10 @@ class TritonEngine:
         load_timeout_s: Seconds that a graph may take to load; TensorRT takes minutes the first time.
         watch_interval_s: Seconds between two checks of Triton; 0 for no checks.
         has_faulty_stubs: Returns whether a Python stub of Triton has died or hangs, so a failed batch may be retried.
+        as_written: As in ``RepositoryView``.
+
+    Attributes:
+        responds: Whether Triton did when it was last checked; False before ``start``.
     """
 
     def __init__(
@@ -72,16 +76,20 @@ class TritonEngine:
         load_timeout_s: float = 600.0,
         watch_interval_s: float = 1.0,
         has_faulty_stubs: Callable[[], bool] = lambda: False,
+        as_written: bool = False,
     ) -> None:
         self.backend: Backend = backend
         self.instances = instances
+        self.responds = False
         self._target = url.removeprefix("grpc://").rstrip("/")
         self._start_timeout_s = start_timeout_s
         self._load_timeout_s = load_timeout_s
         self._watch_interval_s = watch_interval_s
         self._has_faulty_stubs = has_faulty_stubs
         self._connection: TritonConnection | None = None
-        self._view = RepositoryView(graphs, self._call, self._index) if graphs is not None else None
+        self._view = (
+            RepositoryView(graphs, self._call, self._index, as_written=as_written) if graphs is not None else None
+        )
         self._loaded: set[str] = set()
         # Triton's statistics right after each load: warm-up batches, which are subtracted from what users see.
         self._warmups: dict[str, GraphStatistics] = {}
@@ -92,9 +100,14 @@ class TritonEngine:
         self._watcher: asyncio.Task[None] | None = None
 
     @property
-    def address(self) -> EngineAddress:
+    def addresses(self) -> tuple[EngineAddress, ...]:
         """Address of Triton for other processes."""
-        return EngineAddress(target=self._target, backend=self.backend)
+        return (EngineAddress(target=self._target, backend=self.backend),)
+
+    @property
+    def sends_graphs(self) -> bool:
+        """Whether graphs are sent to Triton, which does not see the model repository."""
+        return self._view is not None and self._view.is_elsewhere
 
     async def start(self) -> None:
         """Connect to Triton and wait until it responds.
@@ -122,6 +135,7 @@ class TritonEngine:
                 if isinstance(error, EngineUnavailableError):
                     raise
                 raise EngineUnavailableError(error.message, retry_after_s=RETRY_AFTER_S) from error
+        self.responds = True
         if self._watch_interval_s > 0:
             self._watcher = asyncio.create_task(self._watch(), name="watch triton")
 
@@ -133,6 +147,7 @@ class TritonEngine:
     async def close(self) -> None:
         """Close the connection. Triton keeps running, with its graphs loaded."""
         connection, self._connection = self._connection, None
+        self.responds = False
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
@@ -346,6 +361,7 @@ class TritonEngine:
             live, lost = await self._look()
             if live and (lost or not was_live):
                 live = await self._look_at_repository()
+            self.responds = live
             if live and (lost or not was_live):
                 logger.warning("Triton at %s was restarted or lost graphs: %s", self._target, sorted(lost) or "none")
                 self._loaded -= lost

@@ -20,10 +20,11 @@ from ingrain.errors import (
     InferenceError,
     ModelNotLoadedError,
 )
-from ingrain.repository.graph_folder import VERSION
+from ingrain.repository.graph_folder import CONFIGURATION, VERSION
 from ingrain.repository.graph_links import link_graph
 from ingrain.repository.manifest import Graph
 from ingrain.repository.names import key_of_graph
+from ingrain.repository.triton_config import CHECKSUM, content_of, from_pbtxt, identity_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,8 @@ _RETRY_AFTER_S = 10.0
 # has such a name.
 _GRAPHS_MARK = "_ingrain_graphs_"
 _ROOT_MARK = "_ingrain_repository_"
-# Parameters in the configuration of a sent graph, by which this server recognises it after a restart.
+# Parameter in the configuration of a sent graph, by which this server recognises it after a restart.
 _REPOSITORY = "ingrain_repository"
-_CHECKSUM = "ingrain_graph"
 _ADVICE = (
     "mount the folder of the model repository in Triton too, at any path, and start Triton with its subfolder `triton` "
     "as --model-repository"
@@ -62,14 +62,29 @@ class RepositoryView:
         graphs: Folder of the graphs, ``<repository>/triton``.
         call: Calls Triton.
         index: Returns the lines of Triton's index, with a timeout in seconds.
+        as_written: Whether a graph that Triton has with another configuration than the one in the graph's folder, or
+            with that of another graph, is an older one. False: what is loaded is served as it is.
     """
 
-    def __init__(self, graphs: Path, call: Call, index: Callable[[float], Awaitable[list[Any]]]) -> None:
+    def __init__(
+        self,
+        graphs: Path,
+        call: Call,
+        index: Callable[[float], Awaitable[list[Any]]],
+        *,
+        as_written: bool = False,
+    ) -> None:
+        self._as_written = as_written
         self._graphs = graphs
         self._call = call
         self._index = index
         self._identity = ""
         self._root: Literal["graphs", "repository", "elsewhere"] = "elsewhere"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether Triton does not see the graphs, so that they are sent."""
+        return self._root == "elsewhere"
 
     async def look(self) -> None:
         """Find out where Triton's root is; needed after each start of Triton.
@@ -112,9 +127,11 @@ class RepositoryView:
             EngineError: Another server has loaded another graph under this name.
         """
         if await self.lists(graph.name):
-            return True
+            return not self._as_written or await self._is_as_written(graph.name)
         origin, checksum = await self._origin(graph.name)
-        if checksum == _checksum(graph):
+        if origin == self._identity and self._as_written:
+            return await self._is_as_written(graph.name)
+        if checksum == content_of(graph):
             return True
         if origin == self._identity:
             return False
@@ -162,6 +179,15 @@ class RepositoryView:
                 retry_after_s=_RETRY_AFTER_S,
             ) from error
 
+    async def _is_as_written(self, name: str) -> bool:
+        """Return whether a loaded graph has the layout, the limits and the content that its folder says."""
+        content = await asyncio.to_thread(_read_configuration, self._graphs / name)
+        written = from_pbtxt(content) if content is not None else None
+        if written is None:
+            return True  # another program changes it now, and loads it then
+        loaded = (await self._call("ModelConfig", service_pb2.ModelConfigRequest(name=name), _TIMEOUT_S)).config
+        return identity_of(loaded) == identity_of(written)
+
     async def _names(self) -> set[str]:
         return {str(line.name) for line in await self._index(_TIMEOUT_S)}
 
@@ -169,7 +195,7 @@ class RepositoryView:
         """Return the id of the repository that a loaded graph was sent from, and its checksum; None if not sent."""
         answer = await self._call("ModelConfig", service_pb2.ModelConfigRequest(name=name), _TIMEOUT_S)
         found = {key: str(parameter.string_value) for key, parameter in answer.config.parameters.items()}
-        return found.get(_REPOSITORY), found.get(_CHECKSUM)
+        return found.get(_REPOSITORY), found.get(CHECKSUM)
 
 
 def _mark(graphs: Path) -> str:
@@ -192,9 +218,10 @@ def _sent(folder: Path, graph: Graph, identity: str) -> Any:
             f"call can carry ({MESSAGE_LIMIT_BYTES}): {_ADVICE}.",
             facts={"bytes": size, "limit": MESSAGE_LIMIT_BYTES},
         )
-    config = text_format.Parse((folder / "config.pbtxt").read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    config = text_format.Parse((folder / CONFIGURATION).read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     config.parameters[_REPOSITORY].string_value = identity
-    config.parameters[_CHECKSUM].string_value = _checksum(graph)
+    if CHECKSUM not in config.parameters:
+        config.parameters[CHECKSUM].string_value = content_of(graph)
     request = service_pb2.RepositoryModelLoadRequest(model_name=graph.name)
     request.parameters["config"].string_param = json_format.MessageToJson(config, preserving_proto_field_name=True)
     for path in files:
@@ -206,8 +233,11 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / VERSION).iterdir() if path.is_file() and not path.name.startswith("."))
 
 
-def _checksum(graph: Graph) -> str:
-    return " ".join(file.sha256 for file in graph.files)
+def _read_configuration(folder: Path) -> bytes | None:
+    try:
+        return (folder / CONFIGURATION).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _too_large(graphs: Path) -> list[tuple[str, int]]:
