@@ -16,6 +16,18 @@ from planes import FakeExport, make_images, make_registry
 A, B = ModelRef(name="org/a"), ModelRef(name="org/b")
 
 
+def hold_batches(engine: FakeEngine) -> asyncio.Event:
+    """Have the engine wait with batches until the event is set."""
+    gate, infer = asyncio.Event(), engine.infer
+
+    async def held(*batch, **options):
+        await gate.wait()
+        return await infer(*batch, **options)
+
+    engine.infer = held
+    return gate
+
+
 class Pair:
     """A registry that owns models, and one that follows it on the same repository."""
 
@@ -213,3 +225,72 @@ async def test_the_last_process_that_opens_a_model_is_ready_without_another_view
         assert len(pair.follower.awaited()) == 1
         assert await pair.follower.open_missing() == frozenset()
         assert pair.follower.awaited() == []
+
+
+async def test_a_model_that_the_owner_puts_away_answers_its_requests_here_first_and_delays_no_other(tmp_path):
+    """A worker tells the owner that it has dropped a model only when the model's requests are answered."""
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow()
+        model = pair.follower.get("org/a")
+        gate = hold_batches(pair.engine)
+        waiting = asyncio.create_task(model.queues["text_encoder"].submit(model.text.encode(["red"]), timeout_s=60))
+        await asyncio.sleep(0.01)
+        pair.owner.slots.of(A).state = "UNLOADING"
+        pair.follower.follow(pair.owner.view(), frozenset())
+        with pytest.raises(ModelLoadingError):
+            pair.follower.get("org/a")
+        has_left = asyncio.Event()
+        pair.follower.put_away(has_left.set)
+        assert pair.follower.leaving == {pair.owner.slots.of(A).number}
+        await pair.owner.load(B)
+        await pair.follow()
+        pair.follower.put_away(has_left.set)
+        assert pair.follower.get("org/b").is_idle
+        assert not waiting.done()
+        gate.set()
+        async with asyncio.timeout(30):
+            await has_left.wait()
+        assert waiting.done()
+        assert (await waiting).shape == (1, 8)
+        assert pair.follower.leaving == frozenset()
+        assert set(pair.follower.uses()) == {pair.owner.slots.of(B).number}
+        pair.owner.slots.of(A).state = "READY"
+        await pair.follow()
+        assert pair.follower.get("org/a") is not model
+
+
+async def test_a_model_that_the_owner_keeps_after_all_stays_open_here(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow()
+        model = pair.follower.get("org/a")
+        gate = hold_batches(pair.engine)
+        waiting = asyncio.create_task(model.queues["text_encoder"].submit(model.text.encode(["red"]), timeout_s=60))
+        await asyncio.sleep(0.01)
+        pair.owner.slots.of(A).state = "UNLOADING"
+        pair.follower.follow(pair.owner.view(), frozenset())
+        has_left = asyncio.Event()
+        pair.follower.put_away(has_left.set)
+        pair.owner.slots.of(A).state = "READY"
+        pair.follower.follow(pair.owner.view(), frozenset())
+        gate.set()
+        async with asyncio.timeout(30):
+            await has_left.wait()
+        assert (await waiting).shape == (1, 8)
+        assert pair.follower.get("org/a") is model
+
+
+async def test_the_owner_learns_when_a_model_was_used_here_and_how_long_it_shall_stay(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.owner.load(A)
+        await pair.follow()
+        pair.follower.get("org/a")
+        pair.follower.loads_on_demand = True
+        pair.follower.keep_alive("org/a:latest", 5.0)
+        (number,) = pair.numbers()
+        used_at, seconds = pair.follower.uses()[number]
+        assert (used_at, seconds) == (pair.follower.slots.of(A).used_at, 5.0)
+        assert pair.follower.uses()[number] == (used_at, None)  # told once
+        pair.owner.used(number, used_at + 7, seconds)
+        assert (pair.owner.slots.of(A).used_at, pair.owner.slots.of(A).keep_alive_s) == (used_at + 7, 5.0)

@@ -197,3 +197,28 @@ async def test_a_model_that_is_loaded_again_at_once_is_not_unloaded_by_a_followe
             await settle(one, two, seconds=0.1)
             (name,) = engine.loaded
             assert await engine.ready(name)
+
+
+async def test_as_many_batches_are_in_flight_as_all_servers_that_have_the_graph_run_at_once(engine):
+    async with server(engine, instances=2) as one:
+        await one.registry.load(A)
+        assert queue_of(one)._in_flight == 3
+        (name,) = engine.loaded
+        for servers in (3, 2):
+            engine.loaded[name] = dataclasses.replace(engine.loaded[name], servers=servers)
+            await settle(one)
+            assert queue_of(one)._in_flight == 2 * servers + 1
+
+
+async def test_an_engine_that_loads_by_itself_holds_the_lock_of_the_model(engine):
+    """No other process, and no command of this one, then loads or unloads the same graphs."""
+    engine.hold, engine.forget = None, engine.unloads.remove
+    async with server(engine) as one:
+        await one.registry.load(A)
+        engine.unloads.clear()
+        async with engine.hold(A.key):
+            unloading = asyncio.create_task(one.registry.unload("org/a"))
+            await asyncio.sleep(0.2)
+            assert engine.unloads == []
+        await unloading
+        assert engine.unloads == list(engine.loaded)

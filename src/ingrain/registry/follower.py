@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from ingrain.errors import IngrainError
@@ -13,9 +14,13 @@ from ingrain.registry.protocol import Models
 from ingrain.registry.slots import Slot, not_loaded
 from ingrain.registry.snapshot import RegistryView
 from ingrain.registry.status import ModelStatus, status_of
+from ingrain.vocabulary import Library
 
 OpenKey = Callable[[str], LoadedModel]
 """Opens the model with this key in the repository; blocks on the disk."""
+
+Demand = Callable[[str, Library | None, str | None], Awaitable[None]]
+"""Waits until a model is loaded, by name, library and weight tag."""
 
 log = logging.getLogger("ingrain.registry")
 
@@ -27,18 +32,32 @@ class FollowedRegistry(Models):
         open_model: Opens a model.
         refresh: Asks the owner to check whether another server has changed the list of models.
         suspect: Asks the owner to compare its models with the engine.
+        demand: Asks the owner to load a model; None if no request loads one.
     """
 
     def __init__(
-        self, open_model: OpenKey, *, refresh: Callable[[], Awaitable[bool]], suspect: Callable[[], None]
+        self,
+        open_model: OpenKey,
+        *,
+        refresh: Callable[[], Awaitable[bool]],
+        suspect: Callable[[], None],
+        demand: Demand | None = None,
     ) -> None:
         super().__init__()
+        self.loads_on_demand = demand is not None
+        self._ask_for = demand
         self._open_model = open_model
         self._refresh = refresh
         self._suspect = suspect
         self._wanted: set[int] = set()
         self._awaited: set[int] = set()
         self._everywhere: frozenset[int] = frozenset()
+        self._leaving: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def leaving(self) -> frozenset[int]:
+        """Numbers of the slots whose models the owner unloads, but which still have requests."""
+        return frozenset(self._leaving)
 
     def follow(self, view: RegistryView, everywhere: frozenset[int]) -> None:
         """Update the table from the owner's; ``open_missing`` opens the new models.
@@ -57,6 +76,7 @@ class FollowedRegistry(Models):
             slot = known.get(number) or self.slots.add(model.ref, pinned=True, number=number)
             slot.ref, slot.state, slot.progress = model.ref, model.state, model.progress
             slot.error = IngrainError(model.error) if model.error is not None else None
+            slot.is_resting, slot.memory_bytes = model.is_resting, model.memory_bytes
             # A model that the owner has loaded is awaited further until every process serves it.
             slot.is_awaited = model.is_awaited or (slot.is_awaited and self._is_opening(slot))
             if slot.executions != model.executions:
@@ -65,6 +85,34 @@ class FollowedRegistry(Models):
                     slot.model.retune(slot.executions)
         self._wanted = {model.number for model in view.models if model.is_open}
         self._awaited = {model.number for model in view.models if model.is_awaited}
+
+    def put_away(self, on_left: Callable[[], None]) -> None:
+        """Drop the models that the owner unloads, those with requests when these are done; then call ``on_left``."""
+        for slot in self.slots:
+            if slot.model is None or slot.number in self._wanted or slot.number in self._leaving:
+                continue
+            if slot.model.is_idle:
+                _drop(slot)
+            else:
+                self._leaving[slot.number] = asyncio.create_task(
+                    self._put_away(slot, slot.model, on_left), name=f"put away {slot.key}"
+                )
+
+    async def _put_away(self, slot: Slot, model: LoadedModel, on_left: Callable[[], None]) -> None:
+        await model.finish_requests()
+        del self._leaving[slot.number]
+        if slot.model is model and slot.number not in self._wanted:  # the owner may have kept it after all
+            _drop(slot)
+        on_left()
+
+    def uses(self) -> dict[int, tuple[float, float | None]]:
+        """Return the time of the last request of each open model and its ``keep_alive_s``, by the slot's number."""
+        now, uses = time.monotonic(), {}
+        for slot in self.slots:
+            if slot.model is not None:
+                uses[slot.number] = slot.used_at if slot.model.is_idle else now, slot.keep_alive_s
+                slot.keep_alive_s = None  # told once: another worker may hear otherwise
+        return uses
 
     async def open_missing(self) -> frozenset[int]:
         """Open the models that are not open yet; return the numbers of the slots that failed."""
@@ -76,6 +124,8 @@ class FollowedRegistry(Models):
 
     def close(self, error: IngrainError) -> None:
         """Fail all waiting requests with this error."""
+        for task in self._leaving.values():
+            task.cancel()
         for slot in self.slots:
             self.slots.remove(slot, error)
 
@@ -90,6 +140,13 @@ class FollowedRegistry(Models):
     def engine_is_away(self) -> None:
         """Have the owner look at the engine; its next view then says for which models to wait."""
         self._suspect()
+
+    async def _demand(self, name: str, library: Library | None, pretrained: str | None) -> None:
+        if self._ask_for is not None:
+            await self._ask_for(name, library, pretrained)
+
+    def _kept_alive(self, slot: Slot) -> None:
+        """The owner learns of it with the next ``uses``."""
 
     def _status(self, slot: Slot) -> ModelStatus:
         """Return the status of a model; it is LOADING until every process serves it."""
@@ -117,3 +174,9 @@ class FollowedRegistry(Models):
         else:
             model.close(not_loaded(slot.ref.name))
         return True
+
+
+def _drop(slot: Slot) -> None:
+    model, slot.model = slot.model, None
+    if model is not None:
+        model.close(not_loaded(slot.ref.name))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
-from ingrain.engine.protocol import Engine, GraphStatistics, LoadedAs, Shared
+from ingrain.engine.protocol import Engine, GraphStatistics, LoadedAs, SelfLoading, Shared
 from ingrain.engine.statistics import Ledger
 from ingrain.errors import EngineError, EngineUnavailableError
 from ingrain.repository.graph_folder import GraphFolders
@@ -19,7 +19,8 @@ from ingrain.repository.tuning import Execution, Layout
 from ingrain.vocabulary import Role
 
 Settle = Callable[[int | None], Awaitable[None]]
-"""Waits until every serving process knows the loaded models; with a slot's number, until each serves its model."""
+"""Waits until every serving process knows the loaded models; with a slot's number, until each serves its model, or has
+answered its requests if it is not loaded any more."""
 
 Occasion = Literal["first", "again", "command"]
 """Why a graph is loaded: this server has not loaded it before; the engine has lost it; a user asks for it."""
@@ -99,19 +100,31 @@ class EngineGraphs:
             if loaded is not None:
                 max_items = min(found[graph.role].max_items, loaded.max_items or 1)
                 found[graph.role] = msgspec.structs.replace(
-                    found[graph.role], layout=loaded.layout, max_items=max_items
+                    found[graph.role], layout=loaded.layout, max_items=max_items, servers=loaded.servers
                 )
         return found
 
-    async def unload(self, model: str, graphs: tuple[Graph, ...]) -> None:
-        """Unload a model's graphs once no process sends batches to them; the engine finishes running batches."""
+    async def unload(self, model: str, graphs: tuple[Graph, ...], number: int | None = None) -> None:
+        """Unload a model's graphs once no process sends batches to them; the engine finishes running batches.
+
+        Args:
+            model: The user's name of the model.
+            graphs: Its graphs.
+            number: Number of its slot, if the slot stays, so that the requests of the model are answered first.
+        """
         self.ledger.forget(graph.name for graph in graphs)
-        await self.settle(None)
+        await self.settle(number)
         for graph in graphs:
             try:
                 await self.engine.unload(graph.name)
             except EngineError as error:
                 log.warning("Model %r is unloaded here, but the engine did not unload it: %s", model, error.message)
+
+    def forget(self, graphs: Iterable[Graph]) -> None:
+        """Note that another server has unloaded graphs, so that the engine does not load them again by itself."""
+        if isinstance(self.engine, SelfLoading):
+            for graph in graphs:
+                self.engine.forget(graph.name)
 
     async def statistics(self) -> list[GraphStatistics]:
         """Return the engine's statistics of each loaded graph, without the batches of tunings.

@@ -18,7 +18,8 @@ from ingrain.errors import (
 )
 from ingrain.libraries import LIBRARIES
 from ingrain.progress import Progress
-from ingrain.registry.slots import Slot
+from ingrain.registry.claims import claimed
+from ingrain.registry.slots import Slot, not_loaded
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.store import Entry, Repository
@@ -47,9 +48,17 @@ class Maker:
         self._export = export
         self._default_precision = default_precision
         self._turn = asyncio.Semaphore(1)
+        # Keys of the models that are exported, or will be, in this order.
+        self._queue: list[str] = []
+
+    def queue_position(self, key: str) -> int | None:
+        """Return how many exports come before that of a model; None if it does not wait for others."""
+        return (self._queue.index(key) or None) if key in self._queue else None
 
     async def obtain(self, slot: Slot, *, as_stored: bool) -> Entry:
         """Return the model's entry; export the model first if the repository has none that meets the slot's reference.
+
+        For a request it is taken as it is stored, and only exported if it is damaged.
 
         Args:
             slot: The slot to load. Updates its progress, and sets the precision of its reference to fp32 if the model
@@ -58,21 +67,26 @@ class Maker:
 
         Raises:
             ModelConflictError: The repository holds another revision under this name.
+            ModelNotLoadedError: A request needs the model, and it is no longer in the repository.
             SourceError, ExportError, MachineError, RepositoryError: It could not be exported or read.
         """
         wanted = msgspec.structs.replace(slot.ref, precision=slot.ref.precision or self._default_precision)
         stored: Entry | None = None
         was: Manifest | None = None
         try:
-            stored = await asyncio.to_thread(self._repository.find, slot.key)
+            stored = await asyncio.to_thread(self._repository.obtain, slot.key)
             if stored is not None:
                 was = stored.manifest
                 if as_stored:
                     wanted = slot.ref
                 check_revision(slot.ref, was)
                 await asyncio.to_thread(self._repository.check, stored)
-                if wanted.is_met_by(was):
+                if slot.is_demanded and not slot.ref.is_met_by(was):
+                    slot.ref = msgspec.structs.replace(slot.ref, precision=None, task=None)
+                if slot.is_demanded or wanted.is_met_by(was):
                     return stored
+            elif slot.is_demanded or slot.is_on_demand:
+                raise not_loaded(slot.ref.name)
         except DamagedEntryError as error:
             stored = None
             # Export it again in the same precision, if the manifest is still readable.
@@ -107,6 +121,18 @@ class Maker:
             return None
         return entry
 
+    def _made_elsewhere(self, key: str, wanted: ModelRef) -> Entry | None:
+        """Return the entry that another server has made while this one waited to make it; None if that does not fit."""
+        try:
+            entry = self._repository.obtain(key)
+            if entry is None or not wanted.is_met_by(entry.manifest):
+                return None
+            self._repository.check(entry)
+        except DamagedEntryError:
+            return None
+        check_revision(wanted, entry.manifest)
+        return entry
+
     async def _make_in_default(self, slot: Slot, stored: Entry | None, was: Manifest | None, wanted: ModelRef) -> Entry:
         """Export a model in the wanted precision, or in fp32 if it does not support the default precision."""
         try:
@@ -134,10 +160,16 @@ class Maker:
             slot.progress = progress
 
         # One export at a time: each uses all cores, and memory for several copies of the weights.
-        async with self._turn:
-            with self._repository.staging() as folder:
-                await self._export(ref, folder, on_progress)
-                return await asyncio.to_thread(self._repository.publish, folder)
+        self._queue.append(slot.key)
+        try:
+            async with self._turn, claimed(self._repository, slot.key):
+                if (made := await asyncio.to_thread(self._made_elsewhere, slot.key, ref)) is not None:
+                    return made
+                with self._repository.staging() as folder:
+                    await self._export(ref, folder, on_progress)
+                    return await asyncio.to_thread(self._repository.publish, folder)
+        finally:
+            self._queue.remove(slot.key)
 
 
 def _task_of(manifest: Manifest) -> Task | None:

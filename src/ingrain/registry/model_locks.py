@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 from ingrain.repository.store import Repository
 
@@ -25,12 +25,24 @@ class ModelLocks:
         self._locks: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
-        """Wait for the lock of a model within this process and across processes, and hold it."""
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            while True:
-                with self._repository.try_changing(key) as claimed:
-                    if claimed:
-                        yield
-                        return
-                await asyncio.sleep(_CLAIM_EVERY_S)
+    async def hold(self, key: str, *, within_s: float | None = None) -> AsyncIterator[None]:
+        """Wait for the lock of a model within this process and across processes, and hold it.
+
+        Who holds the lock of another model must set a limit: two servers could wait for each other without end.
+
+        Raises:
+            TimeoutError: The lock was not free within ``within_s`` seconds.
+        """
+        async with AsyncExitStack() as held:
+            async with asyncio.timeout(within_s):
+                await held.enter_async_context(self._locks.setdefault(key, asyncio.Lock()))
+                while not self._claim(key, held):  # noqa: ASYNC110 - other processes send no event
+                    await asyncio.sleep(_CLAIM_EVERY_S)
+            yield
+
+    def _claim(self, key: str, held: AsyncExitStack) -> bool:
+        """Take the lock between processes if it is free, until ``held`` ends."""
+        with ExitStack() as claim:
+            if claimed := claim.enter_context(self._repository.try_changing(key)):
+                held.push(claim.pop_all())
+        return claimed

@@ -9,7 +9,7 @@ from collections.abc import KeysView
 from ingrain.errors import DamagedEntryError
 from ingrain.machine_faults import naming_repository_faults
 from ingrain.repository.durable import set_aside, stamp_of
-from ingrain.repository.models_to_load import DESIRED_FILE, ModelRef, change_desired, read_desired, write_desired
+from ingrain.repository.models_to_load import DESIRED_FILE, ModelRef, read_desired, write_desired
 from ingrain.repository.store import Repository
 
 log = logging.getLogger("ingrain.repository")
@@ -71,6 +71,15 @@ class DesiredModels:
         """
         await self._write(key, None)
 
+    async def restore(self, key: str, ref: ModelRef | None) -> None:
+        """List a model as it was before, or not at all, if it is listed otherwise.
+
+        Raises:
+            MachineError: The list cannot be written; it stays as it was.
+        """
+        if self._models.get(key) != ref:
+            await self._write(key, ref)
+
     async def _write(self, key: str, ref: ModelRef | None) -> None:
         """Edit the list; a caller that is cancelled ends when the list is written, so that it knows what is listed."""
         writing = asyncio.ensure_future(asyncio.to_thread(self._edit, key, ref))
@@ -98,8 +107,8 @@ class DesiredModels:
 
     def _edit(self, key: str, ref: ModelRef | None) -> None:
         self._read()  # mends the list if necessary
-        with naming_repository_faults(), self._repository.locked():
-            change_desired(self._repository.root, key, ref)
+        with naming_repository_faults():
+            self._repository.list_model(key, ref)
         # In this thread and not after the await: a cancelled caller would skip it, although the list was written.
         if ref is None:
             self._models.pop(key, None)

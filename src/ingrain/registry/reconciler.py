@@ -46,17 +46,37 @@ class Reconciler:
             wanted = await self.desired.read()
         except IngrainError as error:  # it is read again at each check
             log.error("The models of the last run are not loaded yet: %s", error.message)
+        models = list(models)
         for ref in models:
             known = wanted.get(ref.key, ref)
             precision, task = ref.precision or known.precision, ref.task or known.task
             wanted[ref.key] = msgspec.structs.replace(known, precision=precision, task=task)
+        fitting = await self._fitting(wanted, {ref.key for ref in models})
         for ref in wanted.values():
-            if self.slots.of(ref) is None:
-                self.loader.begin_if_allowed(ref)
+            if self.slots.of(ref) is not None:
+                continue
+            if fitting is None or ref.key in fitting:
+                self.loader.begin_if_allowed(ref, may_evict=False)
+            else:
+                self.loader.put_away(self.slots.add(ref, pinned=True), "there is no room for it.")
         for slot in self.slots:
-            slot.is_awaited = True
+            slot.is_awaited = not slot.is_resting
         self.slots.is_started = True
         self._loop = asyncio.create_task(self._run(), name="reconcile models")
+
+    async def _fitting(self, wanted: dict[str, ModelRef], given: set[str]) -> frozenset[str] | None:
+        """Return the keys of the models to load at the start; None for all.
+
+        Pinned models come first, then those given at the start, then those that were listed last. One that is not
+        stored yet is converted in any case.
+        """
+        policy = self.loader.policy
+        if policy.budget_bytes is None and not policy.on_demand:
+            return None
+        newest_first = list(reversed(wanted.values()))
+        newest_first.sort(key=lambda ref: (not policy.pins(ref), ref.key not in given))
+        needs = await asyncio.to_thread(lambda: [(ref.key, self.loader.needed(ref.key)) for ref in newest_first])
+        return self.loader.room.fitting(needs)
 
     def tasks(self) -> list[asyncio.Task[Any]]:
         """Return the tasks to cancel at shutdown."""
@@ -144,7 +164,7 @@ class Reconciler:
         for slot in self.slots:
             if slot not in self.slots:
                 continue  # unloaded while this loop was awaiting
-            if slot.state == "UNAVAILABLE":
+            if slot.state == "UNAVAILABLE" and not slot.is_resting:
                 # A damaged entry may have been restored.
                 is_due = slot.retry_at <= now or await self._entry_has_changed(slot)
                 if is_due and slot in self.slots and slot.state == "UNAVAILABLE":
@@ -153,6 +173,8 @@ class Reconciler:
                 if not slot.is_displaced:
                     checked.append(slot)
                 await self._repair(slot, slot.model)
+        if is_live:
+            self.loader.room.look()
         if checked and not any(slot.state == "READY" for slot in checked):
             # The engine has lost every model, so it has restarted: this server cannot serve until they are back.
             for slot in checked:
@@ -169,9 +191,22 @@ class Reconciler:
                 await self._follow_others(slot, model)
             return
         await self._try_refresh()
-        if slot in self.slots:
+        if slot in self.slots and self._is_put_away(slot):
+            self.graphs.forget(model.manifest.graphs)
+            self.loader.put_away(slot, "another server has unloaded it.")
+        elif slot in self.slots:
             log.warning("Model %r is missing in the engine; loading it again", slot.ref.name)
             self.loader.begin(slot.ref, slot)
+
+    def _is_put_away(self, slot: Slot) -> bool:
+        """Return whether another server on a shared engine has unloaded a model to make room, or because it was idle.
+
+        An engine that was restarted has lost all models. This one lost some: to load one again would take the room of
+        another, and the servers could do so in turn without end.
+        """
+        others = [one for one in self.slots if one is not slot and one.model is not None]
+        is_alone = not any(one.state == "READY" for one in others)
+        return self.graphs.are_shared and self.loader.policy.moves_models and not is_alone
 
     async def _follow_others(self, slot: Slot, model: LoadedModel) -> None:
         """Follow another server that has loaded a model's graphs into a shared engine with other limits, or others."""

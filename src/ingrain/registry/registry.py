@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ingrain.engine.protocol import Engine, GraphStatistics
+from ingrain.engine.protocol import Engine, GraphStatistics, SelfLoading
 from ingrain.machine_faults import naming_repository_faults
 from ingrain.progress import Progress
+from ingrain.registry.demand import OnDemand
 from ingrain.registry.graphs import EngineGraphs, Settle
 from ingrain.registry.loader import Loader, OpenModel, WhyNot
 from ingrain.registry.maker import Export, Maker, check_revision
+from ingrain.registry.memory import MemoryPolicy, ModelMemory
 from ingrain.registry.model_locks import ModelLocks
 from ingrain.registry.models_to_load import DesiredModels
 from ingrain.registry.protocol import Models
 from ingrain.registry.reconciler import Reconciler
-from ingrain.registry.slots import not_loaded
+from ingrain.registry.slots import Slot, not_loaded
 from ingrain.registry.snapshot import RegistryView, view_of
 from ingrain.registry.status import ModelStatus, status_of
 from ingrain.registry.stored import StoredModels
+from ingrain.registry.taken_back import take_back
 from ingrain.registry.tuner import Tuner
 from ingrain.registry.tunings import Tunings, shutting_down
 from ingrain.repository.graph_folder import GraphFolders
@@ -30,6 +34,8 @@ from ingrain.repository.names import model_key
 from ingrain.repository.store import Repository
 from ingrain.tuning.machine import TuningMachine
 from ingrain.vocabulary import Library, Precision
+
+_SOON_S = 0.2  # longer than a model counts as just used
 
 
 async def _alone(number: int | None) -> None:
@@ -61,6 +67,7 @@ class Registry(Models):
         tune_at_load: True to tune each model before it first serves, unless it has a tuning for this machine.
         tune_seconds: Default duration of a tuning.
         clock: Monotonic seconds for the measurements of tunings.
+        memory: Which models may be loaded at the same time.
     """
 
     def __init__(
@@ -79,15 +86,21 @@ class Registry(Models):
         tune_at_load: bool = False,
         tune_seconds: float = 30.0,
         clock: Callable[[], float] = time.perf_counter,
+        memory: MemoryPolicy = MemoryPolicy(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
+        self.loads_on_demand = memory.on_demand
+        self.memory_policy = memory
         self.repository = repository
+        repository.in_use = lambda: [slot.key for slot in self.slots if not slot.is_resting]
         self.engine = engine
         self.settle: Settle = _alone
         self.place = place
         self._stored = StoredModels(repository)
         self._check_turn = asyncio.Lock()
         self._locks = ModelLocks(repository)
+        if isinstance(engine, SelfLoading):
+            engine.hold = self._locks.hold
         self._graphs = EngineGraphs(
             engine=engine, folders=folders, timeout_s=load_timeout_s, settle=lambda number: self.settle(number)
         )
@@ -113,7 +126,10 @@ class Registry(Models):
             open_model=open_model,
             why_not=why_not,
             max_models=max_loaded_models,
+            policy=memory,
+            memory=ModelMemory(engine, memory.estimate),
         )
+        self._on_demand = OnDemand(slots=self.slots, stored=self._stored, loader=self._loader)
         self._reconciler = Reconciler(slots=self.slots, desired=desired, loader=self._loader, graphs=self._graphs)
 
     async def start(self, models: Iterable[ModelRef] = ()) -> None:
@@ -144,13 +160,14 @@ class Registry(Models):
             ModelConflictError: The repository has another revision under this name.
             SourceError, ExportError, MachineError, RepositoryError, EngineError: Exporting or loading failed.
         """
-        slot = self.slots.of(ref)
+        slot = await self._slot_of(ref)
         if slot is not None and slot.state == "READY" and slot.model is not None:
             check_revision(ref, slot.model.manifest)
             if ref.is_met_by(slot.model.manifest) and not await self._loader.has_other_settings(slot):
+                await self._loader.adopt(slot, ref)
                 await self.settle(slot.number)
                 return False
-            slot = self.slots.of(ref)
+            slot = await self._slot_of(ref)
         by_command = slot is None or slot.task_is_done
         if slot is None or by_command:
             slot = self._loader.begin(ref, slot, by_command=True)
@@ -164,8 +181,72 @@ class Registry(Models):
         check_revision(ref, slot.model.manifest)
         if not ref.is_met_by(slot.model.manifest) or (not by_command and await self._loader.has_other_settings(slot)):
             return await self.load(ref)  # the awaited task loaded another precision, task or settings; load these now
+        await self._loader.adopt(slot, ref)
         await self.settle(slot.number)
         return True
+
+    async def stop_loading(self, ref: ModelRef) -> bool:
+        """Stop the load that a command began; what was served before, in another precision, is still served.
+
+        A model that was listed and not loaded stays so.
+
+        Returns:
+            False if there is none: the command waits for something that another one, a request or the server began.
+
+        Raises:
+            MachineError: The list of models cannot be written; the load goes on.
+        """
+        slot = self.slots.of(ref)
+        if slot is None or slot.command != ref:
+            return False
+        if slot.task is None or slot.task_is_done:
+            return True  # too late: it has ended
+        if slot.state == "READY":
+            slot.task.cancel()
+            await asyncio.wait([slot.task])
+        elif slot.before is not None:
+            await take_back(self._loader, slot, slot.before)
+        else:
+            await self._check_writable()
+            await self._loader.unload(slot)
+        return True
+
+    def queue_position(self, ref: ModelRef) -> int | None:
+        """Return how many conversions come before that of a model; None if it does not wait for others."""
+        return self._loader.maker.queue_position(ref.key)
+
+    async def _slot_of(self, ref: ModelRef) -> Slot | None:
+        """Return the slot of a model, after the model was unloaded if that is being done."""
+        while (slot := self.slots.of(ref)) is not None and slot.state == "UNLOADING" and not slot.task_is_done:
+            assert slot.task is not None
+            await asyncio.wait([slot.task])
+        return slot
+
+    async def load_on_demand(self, name: str, library: Library | None, pretrained: str | None) -> Slot:
+        """Load a model of the repository for a request, and return its slot when it serves in all processes."""
+        slot = await self._on_demand.ready(self.own_name(name), library, pretrained)
+        await self.settle(slot.number)
+        return slot
+
+    async def _demand(self, name: str, library: Library | None, pretrained: str | None) -> None:
+        await self.load_on_demand(name, library, pretrained)
+
+    def moves(self) -> dict[str, int]:
+        """Return how often models were loaded or unloaded without a command, by reason."""
+        return {**self._loader.room.unloaded, "demand": self._on_demand.loads}
+
+    def _kept_alive(self, slot: Slot) -> None:
+        if slot.keep_alive_s is not None and 0 <= slot.keep_alive_s < _SOON_S:
+            asyncio.get_running_loop().call_later(_SOON_S, self._loader.room.put_away_if_idle, slot)
+
+    def used(self, number: int, at: float, keep_alive_s: float | None) -> None:
+        """Note when a worker process used a model last, and what its requests said about the time in memory."""
+        for slot in self.slots:
+            if slot.number == number:
+                slot.used_at = max(slot.used_at, at)
+                if keep_alive_s is not None:
+                    slot.keep_alive_s = keep_alive_s
+                    self._kept_alive(slot)
 
     async def unload(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> None:
         """Unload a model, or stop loading it.
@@ -194,6 +275,9 @@ class Registry(Models):
                 await self._loader.unload(slot)
             async with self._locks.hold(key):
                 await asyncio.to_thread(self.repository.delete, key)
+            for slot in list(self.slots.matching(name, library, pretrained)):
+                if slot.key == key and slot.is_on_demand:  # a request has loaded it again meanwhile
+                    await self._loader.unload(slot)
 
     async def tune(
         self,
@@ -279,8 +363,11 @@ class Registry(Models):
     async def repository_statuses(self) -> list[ModelStatus]:
         """Return all models of the repository and those being exported, sorted by name."""
         statuses = await asyncio.to_thread(self._stored.statuses)
-        statuses |= {slot.key: status_of(slot) for slot in self.slots}
+        statuses |= {slot.key: self._status(slot) for slot in self.slots}
         return sorted(statuses.values(), key=lambda status: (status.name, status.pretrained or ""))
+
+    def _status(self, slot: Slot) -> ModelStatus:
+        return dataclasses.replace(status_of(slot), is_pinned=self.memory_policy.keeps(slot))
 
     async def manifest(self, name: str, *, library: Library | None = None, pretrained: str | None = None) -> Manifest:
         """Return the manifest of a model of the repository, loaded or not.

@@ -23,6 +23,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
         error: Why the model is not ready, as a sentence.
         progress: Progress of an export or a tuning.
         executions: Execution of each graph, by role.
+        is_resting: True while the model is not loaded until a request or a command loads it.
+        memory_bytes: Memory that the model takes.
     """
 
     number: int
@@ -33,6 +35,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     progress: Progress | None = None
     executions: dict[Role, Execution] = {}
+    is_resting: bool = False
+    memory_bytes: int | None = None
 
 
 class RegistryView(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +55,13 @@ def view_of(slots: SlotTable) -> RegistryView:
                 number=slot.number,
                 ref=slot.ref,
                 state=slot.state,
-                is_open=slot.model is not None,
+                is_open=slot.model is not None and slot.state != "UNLOADING",
                 is_awaited=slot.is_awaited,
                 error=slot.error.message if slot.error is not None else None,
                 progress=slot.progress,
                 executions=slot.executions,
+                is_resting=slot.is_resting,
+                memory_bytes=slot.memory_bytes,
             )
             for slot in slots
         ),

@@ -13,7 +13,7 @@ class ModelStatus:
     """Status of one model.
 
     ``reason`` says why the model is not ready, why its precision could not be changed, or that it is being tuned.
-    ``tasks`` are all that it serves, as far as that is known.
+    ``tasks`` are all that it serves, as far as that is known. ``memory_bytes`` is what it takes while it is loaded.
     """
 
     name: str
@@ -24,6 +24,9 @@ class ModelStatus:
     task: Task = "embed"
     tasks: tuple[Task, ...] = ()
     reason: str | None = None
+    memory_bytes: int | None = None
+    is_pinned: bool = False
+    is_resting: bool = False
 
 
 def status_of(slot: Slot) -> ModelStatus:
@@ -40,4 +43,6 @@ def status_of(slot: Slot) -> ModelStatus:
         task=slot.model.manifest.task if slot.model is not None else slot.ref.task or "embed",
         tasks=slot.model.manifest.tasks if slot.model is not None else (),
         reason=reason,
+        memory_bytes=slot.memory_bytes,
+        is_resting=slot.is_resting,
     )

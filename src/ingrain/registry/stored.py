@@ -13,12 +13,16 @@ from ingrain.repository.names import model_key
 from ingrain.repository.store import BrokenEntry, Entry, Repository
 from ingrain.vocabulary import Library
 
+_MOST_NAMES = 10_000
+
 
 class StoredModels:
     """Finds published models and custom sources in the repository. Blocks on disk."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        # Names of models whose manifests were read, by key: a key is made of the name and never gets another one.
+        self._names: dict[str, str] = {}
 
     def manifest(self, name: str, library: Library | None, pretrained: str | None) -> Manifest:
         """Return the manifest of the only model that matches the fields of a request.
@@ -65,12 +69,19 @@ class StoredModels:
     def _entries(self, name: str, library: Library | None, pretrained: str | None) -> list[Entry | BrokenEntry]:
         keys = _keys(name, library, pretrained)
 
+        def may_match(key: str) -> bool:
+            return key == name or self._names.get(key, name) == name
+
         def matches(entry: Entry | BrokenEntry) -> bool:
             if isinstance(entry, BrokenEntry):
                 return entry.key in keys or (entry.name == name and pretrained is None)
             return is_meant(entry.manifest, name, library, pretrained)
 
-        return [entry for entry in self._repository.entries() if matches(entry)]
+        found = self._repository.entries(may_match)
+        if len(self._names) > _MOST_NAMES:
+            self._names.clear()  # most are of models that were deleted
+        self._names |= {entry.key: entry.manifest.name for entry in found if isinstance(entry, Entry)}
+        return [entry for entry in found if matches(entry)]
 
     def _custom(self, name: str, library: Library | None, pretrained: str | None) -> set[str]:
         keys = _keys(name, library, pretrained)
