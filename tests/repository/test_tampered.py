@@ -78,6 +78,26 @@ def test_a_name_that_leads_out_is_refused_and_a_delete_removes_the_models_own_fo
     assert not list(repository.triton.glob(f"{key}.*"))
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["1/model.py", "1/runs.PY", "1/runs/__init__.py", "1/runs.abi3.so", "1/lone.pyc", "config.pbtxt", "2/model.onnx"],
+)
+def test_a_graph_brings_neither_code_nor_a_configuration_for_triton(repository, path):
+    """Else a bundle, or who may write to the object storage, could run any program in Triton."""
+    key = tamper(repository, replace_graph(files=with_files(path)))
+    with pytest.raises(DamagedEntryError, match="no data"):
+        repository.find(key)
+
+
+def test_the_weights_of_a_large_graph_may_be_in_files_of_their_own(repository):
+    names = ("1/model.onnx", "1/model.onnx.data", "1/encoder.layer.0.weight")
+    files = tuple(StoredFile(path=name, size_bytes=2, sha256="") for name in names)
+    key = tamper(repository, replace_graph(files=files))
+    manifest = repository.read_manifest(key)
+    assert manifest is not None
+    assert manifest.graphs[0].files == files
+
+
 def test_the_graphs_and_the_name_of_another_model_are_not_its_own(repository):
     """Else a delete would remove that model, or its name would be ambiguous."""
     (other,) = (one for one in repository.entries() if isinstance(one, Entry) and one.manifest.name == "org/other")

@@ -5,7 +5,9 @@ import os
 import sys
 import time
 from itertools import chain
+from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,9 +16,10 @@ from tritonclient.grpc import model_config_pb2
 
 import graphs
 from ingrain.repository.execution_policy import ExecutionPolicy
-from ingrain.repository.graph_folder import write_graph_folder
-from ingrain.repository.manifest import Graph, Tensor
-from ingrain.repository.triton_config import graph_config, to_pbtxt
+from ingrain.repository.graph_folder import GraphFolders, write_graph_folder
+from ingrain.repository.manifest import Graph, StoredFile, Tensor
+from ingrain.repository.triton_config import CHECKSUM, graph_config, to_pbtxt
+from ingrain.repository.tuning import Layout
 
 TEXT = Graph(
     name="text",
@@ -194,6 +197,26 @@ def test_folder_changes_with_policy_and_backend(tmp_path):
     assert not (folder / "1" / "model.py").exists()
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert config.backend == "onnxruntime"
+
+
+def test_a_configuration_of_an_earlier_version_without_checksums_does_not_differ(tmp_path):
+    graph = msgspec.structs.replace(TEXT, files=(StoredFile("1/model.onnx", size_bytes=1, sha256="ab" * 32),))
+    folders = GraphFolders(folder_of=lambda _: tmp_path, backend="python", policy=CPU)
+    manifest = SimpleNamespace(text_of=lambda _: None)
+    assert folders.differ(manifest, graph, None)
+    folders.write(manifest, graph, None)
+    path = tmp_path / "config.pbtxt"
+    complete = path.read_text()
+    config = text_format.Parse(complete, model_config_pb2.ModelConfig())
+    config.parameters.pop(CHECKSUM)
+    path.write_text(to_pbtxt(config))
+    assert not folders.differ(manifest, graph, None)
+    assert folders.differ(manifest, graph, Layout(1, 1))
+    config.parameters[CHECKSUM].string_value = "cd" * 32  # of another graph
+    path.write_text(to_pbtxt(config))
+    assert folders.differ(manifest, graph, None)
+    assert folders.write(manifest, graph, None)
+    assert path.read_text() == complete
 
 
 def test_the_pythons_model_needs_numpy_and_onnx_runtime_alone(tmp_path):

@@ -15,9 +15,14 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON atomically: readers see either the old file or the new one."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value)))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: readers see either the old file or the new one."""
     temporary = path.with_name(f"{path.name}.new")
     try:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
+        temporary.write_bytes(content)
         sync(temporary)
         temporary.replace(path)
     except BaseException:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ingrain.repository.execution_policy import Backend, ExecutionPolicy
 from ingrain.repository.manifest import Graph, Manifest
-from ingrain.repository.triton_config import from_pbtxt, graph_config, to_pbtxt
+from ingrain.repository.triton_config import CHECKSUM, from_pbtxt, graph_config, to_pbtxt
 from ingrain.repository.tuning import Layout
 
 VERSION = "1"
@@ -47,12 +47,12 @@ class GraphFolders:
         return write_graph_folder(self.folder_of(graph.name), graph, self.backend, policy, max_tokens=max_tokens)
 
     def differ(self, manifest: Manifest, graph: Graph, layout: Layout | None) -> bool:
-        """Return whether ``write`` would change a file."""
+        """Return whether ``write`` would change how the graph is executed."""
         if self.backend is None:
             return False
         wanted = _contents(graph, self.backend, self._policy(layout), _max_tokens(manifest, graph))
         folder = self.folder_of(graph.name)
-        return any(_read(folder / path) != content for path, content in wanted.items())
+        return any(not _is_same(_read(folder / path), content) for path, content in wanted.items())
 
     def are_written(self, graph: Graph) -> bool:
         """Return whether the folder has a configuration of this graph for this backend, whichever server wrote it."""
@@ -118,6 +118,20 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _is_same(written: bytes | None, wanted: bytes | None) -> bool:
+    """Return whether a file is as wanted, or is a configuration that lacks only the graph's checksums.
+
+    Earlier versions wrote no checksums; the next ``write`` adds them.
+    """
+    if written is None or wanted is None or written == wanted:
+        return written == wanted
+    config, complete = from_pbtxt(written), from_pbtxt(wanted)
+    if config is None or complete is None or CHECKSUM in config.parameters:
+        return False
+    complete.parameters.pop(CHECKSUM, None)
+    return bool(config == complete)
 
 
 def _replace(path: Path, content: bytes | None) -> bool:

@@ -37,13 +37,27 @@ def read_manifest(folder: Path) -> Manifest:
     """
     try:
         content = (folder / MANIFEST_FILE).read_bytes()
+    except OSError as error:
+        # A file that cannot be opened now is not damaged; the model must not be exported again.
+        raise_if_machines(error)
+        raise DamagedEntryError("The manifest is missing or cannot be read.") from error
+    return decode_manifest(content)
+
+
+def decode_manifest(content: bytes) -> Manifest:
+    """Return the manifest in the content of its file; without its tunings if only these cannot be read.
+
+    Raises:
+        DamagedEntryError: It is invalid, or names graphs or files that are not the model's own.
+        NewerFormatError: A newer Ingrain wrote it.
+    """
+    try:
         head = msgspec.json.decode(content, type=_Head)
         if head.format <= MANIFEST_FORMAT:
             manifest = _decode(content)
             check_names(manifest)
             return manifest
-    except (OSError, *UNREADABLE) as error:
-        # A file that cannot be opened now is not damaged; the model must not be exported again.
+    except UNREADABLE as error:
         raise_if_machines(error)
         raise DamagedEntryError("The manifest is missing or cannot be read.") from error
     raise NewerFormatError(

@@ -18,7 +18,13 @@ DESIRED_FILE = "desired.json"
 
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a user names it; without a precision or task, any stored one meets the reference."""
+    """A model as a user names it; without a precision or task, any stored one meets the reference.
+
+    Attributes:
+        pin: Whether the model is never unloaded but by command; None as INGRAIN_PINNED_MODELS says.
+        keep_alive_s: Seconds after which it is unloaded if it was not used, negative for never; None as
+            INGRAIN_KEEP_ALIVE says.
+    """
 
     name: str
     library: Library = "sentence_transformers"
@@ -26,11 +32,19 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     precision: Precision | None = None
     task: Task | None = None
+    pin: bool | None = None
+    keep_alive_s: float | None = None
 
     @property
     def key(self) -> str:
         """The model's key in the repository."""
         return model_key(self.name, self.library, self.pretrained)
+
+    def after(self, earlier: ModelRef) -> ModelRef:
+        """Return this reference, with what an earlier one says about the time in memory where this one is silent."""
+        pin = self.pin if self.pin is not None else earlier.pin
+        keep_alive_s = self.keep_alive_s if self.keep_alive_s is not None else earlier.keep_alive_s
+        return msgspec.structs.replace(self, pin=pin, keep_alive_s=keep_alive_s)
 
     def is_met_by(self, manifest: Manifest) -> bool:
         """Return True if a stored model has the reference's precision and serves its task, where given."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from ingrain.repository.graph_links import unlink_graph
 from ingrain.repository.lock import exclusive, if_free
 from ingrain.repository.manifest import Graph, Manifest
 from ingrain.repository.manifest_file import MANIFEST_FILE, read_manifest, read_name
-from ingrain.repository.models_to_load import read_desired
+from ingrain.repository.models_to_load import ModelRef, change_desired, read_desired
 from ingrain.repository.names import key_of_graph, model_key
 from ingrain.repository.tuning import Tuning
 
@@ -61,16 +61,23 @@ class BrokenEntry:
 
 
 class Repository:
-    """The folder of published models; any number of processes may share it."""
+    """The folder of published models; any number of processes may share it.
+
+    Attributes:
+        in_use: Returns the keys of the models that this process has loaded or loads, in the list of models or not.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.triton = root / "triton"
         self.models = root / "models"
         self.custom = CustomSources(root / "custom")
+        self.in_use: Callable[[], Iterable[str]] = tuple
         self._staging = root / "staging"
         self._claims = root / "claims"
         self._lock = root / "lock"
+        # Stamps of the files whose checksums this process has compared, by the key of the model.
+        self._compared: dict[str, tuple[tuple[int, ...], ...]] = {}
 
     def prepare(self) -> None:
         """Create the folders, and remove the files of exports that died before they were published.
@@ -187,6 +194,19 @@ class Repository:
             raise DamagedEntryError("The folder of the model cannot be read.") from error
         return entry
 
+    def obtain(self, key: str) -> Entry | None:
+        """Return the entry with this key, in a state in which its files may be opened; see ``find``."""
+        return self.find(key)
+
+    def claim_making(self, key: str) -> Callable[[], None] | None:
+        """Claim the conversion of a model among all servers, if ``try_changing`` does not reach all of them.
+
+        Returns:
+            A function that gives the claim back; None if another server has it.
+        """
+        del key
+        return lambda: None
+
     def read_manifest(self, key: str) -> Manifest | None:
         """Return an entry's manifest, even if other files are damaged; None if the manifest cannot be read."""
         try:
@@ -203,14 +223,23 @@ class Repository:
     def check(self, entry: Entry, *, contents: bool = True) -> None:
         """Compare an entry's files with its manifest: checksums, or only sizes if not ``contents``.
 
+        Checksums that this process has compared are not computed again as long as no file changes.
+
         Raises:
             DamagedEntryError: A file is missing or differs.
         """
+        paths = [entry.folder / file.path for file in entry.manifest.files]
+        for graph in entry.manifest.graphs:
+            paths += [self.graph_folder(graph.name) / file.path for file in graph.files]
+        stamps = tuple(map(stamp_of, (entry.folder / MANIFEST_FILE, *paths)))
+        contents = contents and stamps != self._compared.get(entry.key)
         check_entry_links(entry.folder, entry.manifest)
         check_files(entry.folder, entry.manifest.files, contents=contents)
         for graph in entry.manifest.graphs:
             check_links(self.graph_folder(graph.name), [file.path for file in graph.files])
             check_files(self.graph_folder(graph.name), graph.files, contents=contents)
+        if contents:
+            self._compared[entry.key] = stamps
 
     def stamp(self, key: str) -> tuple[tuple[int, ...], ...]:
         """Return a value that changes when a model's manifest or graphs are replaced, go away or come back."""
@@ -218,10 +247,12 @@ class Repository:
         files += sorted(self.triton.glob(f"{key}.*/1/model.onnx"))
         return tuple(stamp_of(file) for file in files)
 
-    def entries(self) -> list[Entry | BrokenEntry]:
-        """Return all entries, including those that cannot be served."""
+    def entries(self, is_wanted: Callable[[str], bool] = lambda _: True) -> list[Entry | BrokenEntry]:
+        """Return the entries whose keys are wanted, including those that cannot be served; all by default."""
         found: list[Entry | BrokenEntry] = []
         for folder in sorted(self.models.iterdir()) if self.models.is_dir() else []:
+            if not is_wanted(folder.name):
+                continue
             try:
                 entry = self.find(folder.name)
             except (RepositoryError, MachineError) as error:
@@ -236,6 +267,16 @@ class Repository:
         with self.locked():
             self._remove_entry(key)
             self._discard(self.custom.folder / key)
+
+    def list_model(self, key: str, ref: ModelRef | None) -> None:
+        """Add a model to the list of models to load, replace its reference, or remove it if ``ref`` is None.
+
+        Raises:
+            DamagedEntryError: The list is damaged.
+            OSError, MachineError: The list cannot be read or written.
+        """
+        with self.locked():
+            change_desired(self.root, key, ref)
 
     def change_tunings(self, key: str, manifest: Manifest, change: ChangeTunings) -> Entry:
         """Change only the tunings in a model's manifest.
@@ -252,10 +293,7 @@ class Repository:
         with self.locked():
             entry = self.find(key)
             if entry is None or entry.manifest.graphs != manifest.graphs:
-                raise ModelConflictError(
-                    f"Model {manifest.name!r} was replaced in the repository while it was tuned; tune it again.",
-                    param="name",
-                )
+                raise replaced_meanwhile(manifest)
             changed = msgspec.structs.replace(entry.manifest, tunings=change(entry.manifest.tunings))
             if changed != entry.manifest:
                 write_json(entry.folder / MANIFEST_FILE, changed)
@@ -311,3 +349,10 @@ class Repository:
             if key is not None and key not in keys:
                 unlink_graph(self.triton, folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def replaced_meanwhile(manifest: Manifest) -> ModelConflictError:
+    """Return the error for the tuning of a model that was removed or replaced while it was tuned."""
+    return ModelConflictError(
+        f"Model {manifest.name!r} was replaced in the repository while it was tuned; tune it again.", param="name"
+    )

@@ -12,6 +12,9 @@ from ingrain.repository.manifest import Graph, Tensor
 from ingrain.repository.tuning import Layout
 from ingrain.roles import ROLES
 
+CHECKSUM = "ingrain_graph"
+"""Parameter with the checksums of the graph that a configuration is for; Triton's backends ignore it."""
+
 _SHORT_TOKENS = 8
 _LONG_TOKENS_CPU = 64
 _LONG_TOKENS_GPU = 256
@@ -41,6 +44,16 @@ def layout_of(config: model_config_pb2.ModelConfig) -> Layout:
     runs, threads = values.get("concurrent_runs", ""), values.get("threads", values.get("intra_op_thread_count", ""))
     copies = sum(group.count for group in config.instance_group) * (int(runs) if runs.isdecimal() else 1)
     return Layout(max(1, copies), int(threads) if threads.isdecimal() else 0)
+
+
+def content_of(graph: Graph) -> str:
+    """Return the checksums of a graph's files as one text; empty if they are not known."""
+    return " ".join(file.sha256 for file in graph.files)
+
+
+def identity_of(config: model_config_pb2.ModelConfig) -> tuple[str, Layout, int]:
+    """Return the content, the layout and the largest batch of a loaded graph, or of one as it is written."""
+    return config.parameters[CHECKSUM].string_value, layout_of(config), config.max_batch_size
 
 
 def graph_config(
@@ -73,6 +86,8 @@ def graph_config(
         config.dynamic_batching.SetInParent()
     for key, value in _parameters(graph, backend, policy).items():
         config.parameters[key].string_value = value
+    if content := content_of(graph):
+        config.parameters[CHECKSUM].string_value = content
     if backend == "onnxruntime":
         _optimize(config, graph, policy, max_tokens)
     config.model_warmup.extend(_warmups(graph, policy, max_tokens))

@@ -26,7 +26,7 @@ class Layout(msgspec.Struct, frozen=True):
     threads: Annotated[int, Meta(ge=0, le=_MOST_COPIES)]
 
 
-class Execution(msgspec.Struct, frozen=True, kw_only=True):
+class Execution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a graph is executed.
 
     Attributes:
@@ -35,12 +35,14 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens: Largest number of tokens in a batch, padding included; 0 for image graphs.
         overhead_tokens: Tokens that take as long as the part of a batch's time that does not depend on its size; 0 for
             image graphs, and in tunings that did not measure it.
+        servers: Number of servers of the engine that have the graph, each in this layout; 1 in tunings.
     """
 
     layout: Layout
     max_items: Annotated[int, Meta(ge=1)]
     max_tokens: Annotated[int, Meta(ge=0)] = 0
     overhead_tokens: Annotated[int, Meta(ge=0)] = 0
+    servers: Annotated[int, Meta(ge=1)] = 1
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
