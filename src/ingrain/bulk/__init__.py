@@ -1,0 +1,1 @@
+"""Embeds large data sets: on Ray, on Spark, or from file to file."""
