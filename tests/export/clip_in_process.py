@@ -182,7 +182,7 @@ def export_training_checkpoint(folder: Path) -> Exported:
 
     from tiny_clip import build_tiny_clip
 
-    source = build_tiny_clip("CLIP, ViT", folder / "models" / "model")
+    source = build_tiny_clip("CLIPA", folder / "models" / "model")
     weights = source / "open_clip_model.safetensors"
     wrapped = {f"module.{name}": tensor for name, tensor in load_file(weights).items()}
     torch.save({"epoch": 3, "name": "run", "state_dict": wrapped}, source / "open_clip_pytorch_model.bin")

@@ -1,5 +1,6 @@
 """What the tests run in the process that has torch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def export_built(folder: Path, **options: object) -> Exported:
     manifest = run_job(job_of(folder, **options), note)
     stored = msgspec.json.decode((folder / "output" / "model" / "manifest.json").read_bytes(), type=Manifest)
     assert stored == manifest
-    vectors = [embed_published(folder / "output", [text])[0] for text in TEXTS]
+    embed = open_published(folder / "output")
+    vectors = [embed([text])[0] for text in TEXTS]
     return Exported(manifest, folder / "output", exporter, vectors, embed_source(folder / "models" / "model", TEXTS))
 
 
@@ -113,6 +115,11 @@ def job_of(folder: Path, **options: object) -> ExportJob:
 
 def embed_published(output: Path, texts: list[str], prompt: str | None = None) -> np.ndarray:
     """Embed as a server does: from the manifest, the tokenizer file and the graph alone."""
+    return open_published(output)(texts, prompt)
+
+
+def open_published(output: Path) -> Callable[..., np.ndarray]:
+    """Return what embeds a batch of texts, and maybe a prompt, with the published files."""
     from onnxruntime import InferenceSession
 
     from ingrain.preprocess.text import TextPreprocessor
@@ -121,9 +128,14 @@ def embed_published(output: Path, texts: list[str], prompt: str | None = None) -
     manifest = msgspec.json.decode((output / "model" / "manifest.json").read_bytes(), type=Manifest)
     graph = manifest.graphs[0]
     assert manifest.text is not None
-    items = TextPreprocessor(manifest.text, output / "model").encode(texts, prompt=prompt)
+    text, names = manifest.text, [tensor.name for tensor in graph.inputs]
+    preprocessor = TextPreprocessor(text, output / "model")
     session = InferenceSession(str(output / graph.name / graph.files[0].path), providers=["CPUExecutionProvider"])
-    return session.run(["embedding"], collate(items, manifest.text, [tensor.name for tensor in graph.inputs]))[0]
+
+    def embed(texts: list[str], prompt: str | None = None) -> np.ndarray:
+        return session.run(["embedding"], collate(preprocessor.encode(texts, prompt=prompt), text, names))[0]
+
+    return embed
 
 
 def embed_source(folder: Path, texts: list[str]) -> np.ndarray:

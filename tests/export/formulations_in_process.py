@@ -159,5 +159,6 @@ def export_popular(name: str, folder: Path) -> tuple[list[np.ndarray], np.ndarra
 
     built = build_popular(name, folder / "models" / name)
     run_job(msgspec.structs.replace(in_process.job_of(folder), name=name), lambda _: None)
-    ours = [in_process.embed_published(folder / "output", [text])[0] for text in in_process.TEXTS]
+    embed = in_process.open_published(folder / "output")
+    ours = [embed([text])[0] for text in in_process.TEXTS]
     return ours, in_process.embed_source(built, in_process.TEXTS)

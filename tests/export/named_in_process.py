@@ -53,7 +53,8 @@ def export_and_prove_again(job: ExportJob, hub: str, cache: Path) -> tuple[Manif
     environment = {"HF_ENDPOINT": hub, "HF_HUB_CACHE": str(cache)}
     run_job_in(job, environment)
     output = Path(job.output)
-    rows = [export_in_process.embed_published(output, [text], PROMPT)[0] for text in export_in_process.TEXTS]
+    embed = export_in_process.open_published(output)
+    rows = [embed([text], PROMPT)[0] for text in export_in_process.TEXTS]
     repository = Repository(output.parent / "repository")
     repository.prepare()
     with repository.staging() as staged:

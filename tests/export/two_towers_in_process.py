@@ -41,7 +41,8 @@ def vectors(folder: Path, files: list[bytes]) -> dict[str, tuple[np.ndarray, np.
     model = SentenceTransformer(str(folder / "models" / "model"), device="cpu")
     opened = [Image.open(BytesIO(data)) for data in files]
     texts = export_in_process.TEXTS
-    ours = np.concatenate([export_in_process.embed_published(folder / "output", [text]) for text in texts])
+    embed = export_in_process.open_published(folder / "output")
+    ours = np.concatenate([embed([text]) for text in texts])
     return {
         "text": (_unit(ours), _unit(model.encode(texts, batch_size=1))),
         "image": (clip_in_process.embed_pictures(folder / "output", files), _unit(model.encode(opened))),

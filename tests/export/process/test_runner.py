@@ -132,7 +132,8 @@ async def test_token_reaches_the_child_through_stdin_alone(
     job: ExportJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setenv("INGRAIN_API_KEYS", "server_secret")
+    for name in ("INGRAIN_API_KEYS", "AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_KEY", "FSSPEC_S3_SECRET"):
+        monkeypatch.setenv(name, "server_secret")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     code = f"""
 facts = {{"token": job["token"], "argv": open("/proc/self/cmdline").read(), "env": dict(os.environ)}}
@@ -421,7 +422,7 @@ async def test_missing_exporter_is_said_with_what_to_install(job: ExportJob, mon
     reason = exporter_available()
     assert reason is not None
     assert "no_such_library" in reason
-    with pytest.raises(ExportUnavailableError, match=r"pip install '\.\[export\]'"):
+    with pytest.raises(ExportUnavailableError, match=r"pip install -c requirements/constraints\.txt '\.\[export\]'"):
         await run_export(job, timeout_s=1, on_progress=lambda progress: None)
 
 

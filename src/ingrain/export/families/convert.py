@@ -17,10 +17,10 @@ from ingrain.export.onnx.packed_tokens import try_packed
 from ingrain.export.precision.calibrate import calibrate
 from ingrain.export.precision.choose import INT8, choose_graph
 from ingrain.export.process.job import ExportJob
-from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.compare import Arrays, Count, References, prove_all
 from ingrain.export.proof.deviation import Floors, Proofs
 from ingrain.export.proof.first_proved import first_proved
+from ingrain.export.proof.side_by_side import session_threads
 from ingrain.progress import Phase, Progress
 from ingrain.repository.manifest import Graph, Head, Manifest, Tensor
 from ingrain.repository.verification import Verification
@@ -131,7 +131,7 @@ def _convert_tower(
             return cases.calibration_batches(tower.inputs, _counter(report, "export", "ranges of values"))
 
         packed = try_packed(path, examine, what=tower.title) if _may_pack(job, candidate, cases) else None
-        inputs, outputs, proof = packed or examine(open_session(path, export_threads()))
+        inputs, outputs, proof = packed or examine(open_session(path, session_threads()))
         if tower.int8 or job.precision not in INT8:
             if job.precision != "fp32" or job.on_gpu:
                 wanted = f"{job.precision}, for the GPU" if job.on_gpu else job.precision

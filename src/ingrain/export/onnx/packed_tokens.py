@@ -18,7 +18,7 @@ import numpy as np
 from ingrain.errors import VerificationError
 from ingrain.export.onnx.graph_writer import GraphWriter, names_read
 from ingrain.export.onnx.onnx_file import CannotConvert, open_session
-from ingrain.export.process.threads import export_threads
+from ingrain.export.proof.side_by_side import session_threads
 
 Proof = TypeVar("Proof")
 
@@ -71,7 +71,7 @@ def try_packed(path: Path, examine: Callable[[Any], Proof], *, what: str) -> Pro
     packed = path.with_name("packed.onnx")
     try:
         write_packed(path, packed)
-        proof = examine(open_session(packed, export_threads()))
+        proof = examine(open_session(packed, session_threads()))
     except (CannotConvert, VerificationError) as error:
         print(f"{what}, on real tokens only, failed: {error}", file=sys.stderr)  # noqa: T201  # the worker's log
         packed.unlink(missing_ok=True)

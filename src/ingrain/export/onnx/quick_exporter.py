@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -20,12 +21,14 @@ def quick_exporter() -> Iterator[None]:
       to insert conversions of types. Here only what is replaced is traced, and what is inserted is run.
     - The optimizer tries each rule on each node, and a rule with two outputs lists the whole graph first. Here a rule
       is tried only on nodes with its first operator. (A tower of 24 layers took as long to optimize as to trace.)
-    - Each export parses the source of a thousand functions, which never change. Here they are cached.
+    - Each export parses the source of a thousand functions, which never change, and half of them only to learn a name
+      that all have in common. Here they are cached, and that name is known.
     - The rules are global and keep the last graph with its weights in memory. Here they forget it.
 
     The patched names are not public. If a version of torch or onnxscript lacks one, nothing is patched.
     """
     try:
+        from onnxscript._internal.values import TracedOnnxFunction
         from onnxscript.rewriter import RewriteRule
         from torch.onnx._internal.exporter import _decomp, _fx_passes
         from torch.onnx._internal.exporter._registration import ONNXRegistry
@@ -34,7 +37,7 @@ def quick_exporter() -> Iterator[None]:
         interpreter = type_promotion._TypePromotionInterpreter
         patches = (
             (RewriteRule, "try_rewrite", _try_rewrite(RewriteRule.try_rewrite)),
-            (ONNXRegistry, "from_torchlib", _functions(ONNXRegistry.from_torchlib)),
+            (ONNXRegistry, "from_torchlib", _functions(ONNXRegistry.from_torchlib, TracedOnnxFunction)),
             (_fx_passes, "decompose_with_registry", _decompose(_fx_passes.decompose_with_registry, _decomp)),
             (interpreter, "run_node", _run_node(type_promotion)),
         )
@@ -60,9 +63,24 @@ def _try_rewrite(plain: Any) -> Any:
 
 
 @functools.cache
-def _functions(read: Any) -> Any:
-    """Return ``read`` with a cache. The result is safe to share: only custom functions change it, and we have none."""
-    return staticmethod(functools.cache(read))  # static, because the call on an instance would pass the instance
+def _functions(read: Any, kind: Any) -> Any:
+    """Return ``read`` with a cache. The result is safe to share: only custom functions change it, and we have none.
+
+    Args:
+        read: Reads all functions.
+        kind: The class of functions whose source is parsed for no more than their domain.
+    """
+
+    @functools.cache
+    def read_once(**options: Any) -> Any:
+        with mock.patch.object(kind, "function_ir", property(_with_domain)):
+            return read(**options)
+
+    return staticmethod(read_once)  # static, because the call on an instance would pass the instance
+
+
+def _with_domain(function: Any) -> Any:
+    return SimpleNamespace(domain=function.opset.domain)
 
 
 def _decompose(plain: Any, operators: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,9 +11,10 @@ import numpy as np
 from ingrain.export.onnx.onnx_file import open_session
 from ingrain.export.precision.calibration_texts import SAMPLE, calibration_texts
 from ingrain.export.process.job import ExportJob
-from ingrain.export.process.threads import export_threads
+from ingrain.export.proof.compare import Floats
+from ingrain.export.proof.side_by_side import session_threads, side_by_side
 from ingrain.preprocess.text import TextPreprocessor
-from ingrain.preprocess.tokenized import collate
+from ingrain.preprocess.tokenized import TokenizedText, collate
 from ingrain.progress import Progress
 from ingrain.repository.checksums import describe_file
 from ingrain.repository.manifest import Calibration, Manifest
@@ -32,25 +33,39 @@ def calibrate(job: ExportJob, manifest: Manifest, report: Callable[[Progress], N
         return manifest
     folder = Path(job.output) / "model"
     path = Path(job.output) / graph.name / "1" / "model.onnx"
-    session = open_session(path, export_threads(), precision=manifest.precision, on_gpu=job.on_gpu)
+    session = open_session(path, session_threads(), precision=manifest.precision, on_gpu=job.on_gpu)
     texts = calibration_texts()
     # Sorted by length. If padding changes the vectors, a batch has texts of exactly one length.
     items = sorted(enumerate(TextPreprocessor(manifest.text, folder).encode(texts)), key=lambda item: len(item[1]))
     names = [tensor.name for tensor in graph.inputs]
     vectors = np.zeros((len(texts), manifest.embedding_size), np.float32)
-    start = 0
-    while start < len(items):
-        end = min(start + _BATCH, len(items))
-        if graph.equal_lengths_only:
-            length = len(items[start][1])
-            end = next((place for place in range(start, end) if len(items[place][1]) != length), end)
-        report(Progress("verify", "vectors of the calibration sample", start, len(items), "cases"))
-        places = [place for place, _ in items[start:end]]
-        arrays = collate([item for _, item in items[start:end]], manifest.text, names)
-        vectors[places] = session.run(None, arrays)[0]
-        start = end
+
+    def embed(batch: list[tuple[int, TokenizedText]]) -> Floats:
+        assert manifest.text is not None
+        rows: Floats = session.run(None, collate([item for _, item in batch], manifest.text, names))[0]
+        return rows
+
+    done = 0
+    for batch, rows in side_by_side(embed, _batches(items, equal_lengths_only=graph.equal_lengths_only)):
+        report(Progress("verify", "vectors of the calibration sample", done, len(items), "cases"))
+        vectors[[place for place, _ in batch]] = rows
+        done += len(batch)
     calibration = Calibration(sample=SAMPLE, texts=len(texts))
     np.save(folder / calibration.file, vectors, allow_pickle=False)
     return msgspec.structs.replace(
         manifest, calibration=calibration, files=(*manifest.files, describe_file(folder, calibration.file))
     )
+
+
+def _batches(
+    items: Sequence[tuple[int, TokenizedText]], *, equal_lengths_only: bool
+) -> Iterator[list[tuple[int, TokenizedText]]]:
+    """Cut the items, sorted by length, into batches."""
+    start = 0
+    while start < len(items):
+        end = min(start + _BATCH, len(items))
+        if equal_lengths_only:
+            length = len(items[start][1])
+            end = next((place for place in range(start, end) if len(items[place][1]) != length), end)
+        yield list(items[start:end])
+        start = end

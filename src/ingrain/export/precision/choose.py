@@ -19,9 +19,9 @@ from ingrain.export.precision.on_gpu import choose_on_gpu
 from ingrain.export.precision.quantize import Int8Plan, write_int8
 from ingrain.export.precision.ranges import Arrays, measure_ranges
 from ingrain.export.process.job import ExportJob
-from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.deviation import Floors, Proofs, Prove, ScoreLimits
 from ingrain.export.proof.first_proved import first_proved
+from ingrain.export.proof.side_by_side import session_threads
 from ingrain.vocabulary import Precision
 
 INT8: frozenset[Precision] = frozenset({"int8", "int8-safe"})
@@ -113,7 +113,7 @@ def _lower(path: Path, precision: Precision, prove: Prove, what: str, sample: Sa
             write_int8(path, folder / path.name, plan, ranges() if plan.fixed != "none" else None)
         else:
             write_float16(path, folder / path.name)
-        session = open_session(folder / path.name, export_threads(), precision=precision)
+        session = open_session(folder / path.name, session_threads(), precision=precision)
         return prove(session, FLOORS[precision])
 
     try:

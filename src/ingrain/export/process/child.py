@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 from ingrain.export.process.memory import MemoryGuard
 from ingrain.machine_faults import raise_if_machines
+from ingrain.repository.object_storage.store import CREDENTIALS
 
 logger = logging.getLogger("ingrain.export")
 
@@ -22,7 +23,7 @@ _LONGEST_LINE_BYTES = 64 << 20
 _LONGEST_KEPT_CHARS = 2000
 
 # Not passed on: code that comes with a model must see no secrets. The job on stdin contains the token.
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "INGRAIN_API_KEYS", "INGRAIN_API_KEYS_FILE")
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "INGRAIN_API_KEYS", "INGRAIN_API_KEYS_FILE", "INGRAIN_KEYS_FILE")
 _CHILD_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -129,5 +130,7 @@ def _signal_group(process: Process, number: signal.Signals) -> None:
 
 
 def _child_environment() -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in _SECRETS and not name.startswith(CREDENTIALS)
+    }
     return {**inherited, **_CHILD_ENVIRONMENT}

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ingrain.cgroups import read
 from ingrain.errors import OutOfMemoryError
 from ingrain.machine_faults import RETRY_AFTER_S
-from ingrain.machine_memory import machine_bytes, read
+from ingrain.machine_memory import machine_bytes
 
 DEFAULT_SHARE = 0.8
 

@@ -15,8 +15,8 @@ from ingrain.export.model_files import unsupported
 from ingrain.export.onnx.onnx_file import CannotConvert, open_session
 from ingrain.export.precision.choose import FLOORS, INT8
 from ingrain.export.process.job import ExportJob
-from ingrain.export.process.threads import export_threads
 from ingrain.export.proof.deviation import Floors
+from ingrain.export.proof.side_by_side import session_threads
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.names import model_key
 from ingrain.repository.store import Entry, Repository
@@ -89,7 +89,7 @@ def prove_stored(job: ExportJob, stored: Entry, family: Family, folder: Path, re
 def _open_session(path: Path, precision: Precision, job: ExportJob) -> Any:
     on_gpu = job.on_gpu and precision not in INT8  # int8 graphs run on CPUs only
     try:
-        return open_session(path, export_threads(), precision=precision, on_gpu=on_gpu)
+        return open_session(path, session_threads(), precision=precision, on_gpu=on_gpu)
     except CannotConvert as error:
         if precision == "fp16" and not on_gpu:
             raise unsupported(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ingrain.errors import ExportError, VerificationError
 from ingrain.export.proof.deviation import Deviation, Difference, Floors, Tolerance
+from ingrain.export.proof.side_by_side import side_by_side
 from ingrain.machine_faults import raise_if_machines
 from ingrain.repository.verification import Verification
 
@@ -198,9 +199,9 @@ def prove_all(
     comparisons = [_Comparison(references) for references in kinds]
     batches = kinds[0].batches()
     done, total = 0, sum(map(len, batches))
-    for batch in batches:
+    for batch, values in side_by_side(lambda batch: _run(session, kinds[0].arrays(batch, inputs)), batches):
         report(done, total)
-        outputs = dict(zip(names, _run(session, kinds[0].arrays(batch, inputs)), strict=True))
+        outputs = dict(zip(names, values, strict=True))
         for comparison in comparisons:
             comparison.add(batch, outputs)
         done += len(batch)
