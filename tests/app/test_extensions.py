@@ -23,16 +23,17 @@ from planes import ids_of, stage_model
 from processes import serve
 
 
-@pytest.fixture
-def server(tmp_path):
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
     """`ingrain serve` with the three toys, and a stored model whose graph no ONNX Runtime could read."""
-    repository = Repository(tmp_path / "repository")
+    root = tmp_path_factory.mktemp("toys")
+    repository = Repository(root / "repository")
     repository.prepare()
     with repository.staging() as folder:
         stage_model(folder, ModelRef(name="org/model"))
         repository.publish(folder)
     with serve(
-        tmp_path,
+        root,
         INGRAIN_EXTENSIONS="toy_engine,toy_task,toy_dialect",
         INGRAIN_ENGINE="toy",
         INGRAIN_REPOSITORY=str(repository.root),

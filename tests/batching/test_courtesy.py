@@ -67,8 +67,7 @@ async def traffic(clients: int, *, bulk: bool, instances: int = 2, **options) ->
     return await Traffic(make(engine, instances), **options).run(clients, bulk=bulk), engine
 
 
-@pytest.mark.parametrize("clients", [1, 8, 64])
-@pytest.mark.parametrize("instances", [1, 2, 4])
+@pytest.mark.parametrize(("clients", "instances"), [(1, 1), (1, 4), (8, 2), (64, 1), (64, 4)])
 def test_single_queries_hardly_wait_longer_beside_bulk_requests(clients, instances):
     """The 99th percentile beside a client that always has 2,000 items under way is at most twice that without it."""
     alone, _ = run_virtually(traffic(clients, bulk=False, instances=instances))
@@ -146,8 +145,7 @@ async def offered(times: float, timeout_s: float) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("times", [2, 4])
-@pytest.mark.parametrize("timeout_s", [0.5, 2])
+@pytest.mark.parametrize(("times", "timeout_s"), [(4, 0.5), (2, 2)])
 def test_above_capacity_the_engine_computes_only_what_is_wanted(times, timeout_s):
     """Good answers are as many as the engine can do, none comes after its time, and nearly all others are refused."""
     seen = run_virtually(offered(times, timeout_s))

@@ -62,6 +62,13 @@ TokenCounts = Annotated[
     bool | None,
     Meta(description="True to add each text's number of tokens, and whether it was truncated, to the answer."),
 ]
+Wait = Annotated[
+    bool | None,
+    Meta(
+        description="False to be answered at once, by 202 with an operation to follow at `/operations/{id}`, and not "
+        "when the model is ready (default)."
+    ),
+]
 OutputDtype = Annotated[
     Literal["float", "int8", "uint8", "binary", "ubinary"] | None,
     Meta(

@@ -31,6 +31,7 @@ from ingrain.api.fields import (
     Texts,
     TokenCounts,
     Truncate,
+    Wait,
 )
 from ingrain.api.image_steps import ImageStep
 from ingrain.vocabulary import Library, Precision, Task
@@ -167,6 +168,18 @@ class LoadModelRequest(Request, frozen=True, kw_only=True):
     precision: PrecisionField = None
     task: TaskField = None
     num_classes: NumClasses = None
+    pin: Annotated[
+        bool | None,
+        Meta(description="True to keep the model loaded until a command unloads it; false to end that."),
+    ] = None
+    keep_alive: Annotated[
+        float | str | None,
+        Meta(
+            description="Unload the model when it was not used for this time: seconds, or a duration such as `10m`; "
+            "negative for never. Not given: INGRAIN_KEEP_ALIVE."
+        ),
+    ] = None
+    wait: Wait = None
 
 
 class ModelRequest(Request, frozen=True, kw_only=True):
@@ -219,7 +232,8 @@ class EmbedAnswer(Answer, frozen=True, kw_only=True):
 class LoadedModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """A loaded model.
 
-    ``precision`` is omitted if it is fp32, ``task`` if it is embed, and ``tasks`` if there is only one.
+    ``precision`` is omitted if it is fp32, ``task`` if it is embed, ``tasks`` if there is only one, and ``pinned`` if
+    it is false. ``memoryBytes`` is the memory that the model takes, measured where the engine can, else estimated.
     """
 
     name: str
@@ -227,6 +241,8 @@ class LoadedModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     precision: Precision = "fp32"
     task: Task = "embed"
     tasks: list[Task] = []
+    memory_bytes: int | None = None
+    pinned: bool = False
 
 
 class LoadedModelsAnswer(Answer, frozen=True, kw_only=True):
@@ -239,7 +255,8 @@ class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """A model of the repository and its state, named as in Triton.
 
     ``reason`` says why the model is not ready, why it was not converted to another precision, or that it is being
-    tuned. ``precision`` is omitted if it is fp32, ``task`` if it is embed, and ``tasks`` if there is only one.
+    tuned. ``precision`` is omitted if it is fp32, ``task`` if it is embed, ``tasks`` if there is only one, and
+    ``memoryBytes`` unless the model is loaded.
     """
 
     name: str
@@ -250,6 +267,8 @@ class RepositoryModel(Answer, frozen=True, kw_only=True, omit_defaults=True):
     task: Task = "embed"
     tasks: list[Task] = []
     reason: str | None = None
+    memory_bytes: int | None = None
+    pinned: bool = False
 
 
 class ReadyAnswer(Answer, frozen=True, kw_only=True):

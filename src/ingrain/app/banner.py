@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 
@@ -15,7 +16,10 @@ from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
 from ingrain.vocabulary import Task
 
+log = logging.getLogger("ingrain.server")
+
 _LOOK_EVERY_S = 0.25
+_LOG_EVERY_S = 10.0
 _TEXTS = '"text": ["A cat sleeps.", "A kitten naps.", "Stocks fell."]'
 _EXAMPLES: dict[Task, tuple[str, str]] = {
     "embed": ("embed_text", _TEXTS),
@@ -35,13 +39,18 @@ async def announce(settings: Settings, services: ModelServices, listeners: list[
         if not await reasons_not_ready(services):
             break
     ready = [status for status in services.registry.statuses() if status.state == "READY"]
-    say(_text(plane_urls(settings, listeners), [status.name for status in ready], _example(ready)))
+    console = settings.console
+    urls, names = plane_urls(settings, listeners), [status.name for status in ready]
+    if settings.log_format == "json":
+        log.info("Ingrain is ready: inference plane %s, model plane %s", *urls)
+    else:
+        say(_text(urls, names, _example(ready), console=console))
 
 
 async def watch_progress(services: ModelServices) -> None:
-    """Show a progress bar for each long phase of an export, if stderr is a terminal."""
+    """Show a progress bar for each long phase of an export on a terminal; elsewhere log a line every few seconds."""
     if not sys.stderr.isatty():
-        return
+        await _log_progress(services)
     with contextlib.ExitStack() as bars:
         shown: dict[tuple[str, str], tqdm] = {}
         while True:
@@ -59,6 +68,14 @@ async def watch_progress(services: ModelServices) -> None:
                 shown[key].total = progress.total
                 shown[key].n = progress.done
                 shown[key].refresh()
+
+
+async def _log_progress(services: ModelServices) -> None:
+    while True:
+        await asyncio.sleep(_LOG_EVERY_S)
+        for slot in services.registry.slots:
+            if slot.progress is not None:
+                log.info("Model %r: %s", slot.ref.name, slot.describe_progress())
 
 
 def say(text: str) -> None:
@@ -83,9 +100,11 @@ def _example(ready: list[ModelStatus]) -> tuple[str, str] | None:
     return None
 
 
-def _text(urls: list[str], ready: list[str], example: tuple[str, str] | None) -> str:
+def _text(urls: list[str], ready: list[str], example: tuple[str, str] | None, *, console: bool) -> str:
     inference, model = urls
     lines = ["", f"Ingrain is ready: inference plane {inference}, model plane {model}, documentation {inference}/docs."]
+    if console:
+        lines.append(f"Open {model}/ui in a browser to load models and to try them.")
     if ready:
         loaded = f"Loaded: {', '.join(ready)}."
         if example is None:

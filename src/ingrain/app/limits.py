@@ -105,7 +105,8 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
         SettingsError: An entry of ``INGRAIN_FETCH_ALLOW`` is not ``host:port``, or a host is none.
     """
     return FetchPolicy(
-        mode=settings.image_fetch,
+        mode="off" if settings.offline else settings.image_fetch,
+        off_by="INGRAIN_OFFLINE=true" if settings.offline else "INGRAIN_IMAGE_FETCH=off",
         hosts=host_names(settings.fetch_hosts, "INGRAIN_FETCH_HOSTS", wildcard="*."),
         exceptions=frozenset(map(read_exception, settings.fetch_allow)),
         read_timeout_s=settings.fetch_timeout_s,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 
+from ingrain.app.neighbour import is_ingrain
 from ingrain.errors import SettingsError
 
 _BACKLOG = 2048
@@ -24,12 +26,25 @@ def open_socket(host: str, port: int, setting: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise SettingsError(
-            f"Cannot listen on {host}:{port} ({error.strerror}). Choose another port with {setting}.", param=setting
-        ) from error
+        raise SettingsError(_why_not(error, host, port, setting), param=setting) from error
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def _why_not(error: OSError, host: str, port: int, setting: str) -> str:
+    """Return why a port cannot be bound, and what to do."""
+    if isinstance(error, socket.gaierror):
+        return (
+            f"INGRAIN_HOST is {host!r}, which is no address: it must be one, or a host name, without scheme and port."
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"INGRAIN_HOST is {host!r}, which is no address of this machine. 0.0.0.0 means every one that it has."
+    what = f"Cannot listen on {host}:{port} ({error.strerror})."
+    if error.errno == errno.EADDRINUSE:
+        holder = "Another Ingrain" if is_ingrain(host, port, "http", "https") else "Another program"
+        what = f"{holder} listens on {host}:{port}. Stop it, or give this server another port."
+    return f"{what} The port is set by {setting}."
 
 
 def end_on_signals() -> None:

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from ingrain.app.bundle import bundled_models
 from ingrain.app.grpc_port import has_grpc
 from ingrain.app.limits import queue_limits
+from ingrain.app.model_memory import memory_policy
 from ingrain.app.model_names import parse_model
 from ingrain.app.placement import make_engine, placement_of, repository_of
 from ingrain.app.precision import check_precisions, why_not
 from ingrain.app.services import image_input, model_services
 from ingrain.app.tables import Tables, load_tables
+from ingrain.app.triton_metrics import with_metrics_port
 from ingrain.app.tuning_machine import tuning_machine
 from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import Engine
@@ -76,9 +79,14 @@ def build_parts(settings: Settings) -> Parts:
 
     Raises:
         SettingsError: A setting is invalid.
-        RepositoryError: The model repository cannot be written.
+        RepositoryError: The model repository cannot be written, or the bundle cannot be used.
     """
     tables = load_tables(settings.extensions, settings.dialects)
+    if settings.inference_port == settings.model_port != 0:
+        raise SettingsError(
+            f"Both planes have port {settings.model_port}: INGRAIN_INFERENCE_PORT and INGRAIN_MODEL_PORT must differ.",
+            param="INGRAIN_MODEL_PORT",
+        )
     if settings.ollama_port is not None and OLLAMA not in tables.dialects:
         raise SettingsError(
             f"INGRAIN_OLLAMA_PORT is {settings.ollama_port}, but INGRAIN_DIALECTS leaves `ollama` out.",
@@ -87,6 +95,7 @@ def build_parts(settings: Settings) -> Parts:
     if settings.grpc_port and not has_grpc(settings, tables.dialects):
         log.warning("There is no gRPC: INGRAIN_GRPC_PORT is set, but INGRAIN_DIALECTS leaves `kserve` out.")
     placement = placement_of(settings, tables.engines)
+    settings = with_metrics_port(settings, placement)
     models = [parse_model(text) for text in settings.models]
     check_precisions(settings, placement, models)
     engine = make_engine(settings, placement, tables.engines)
@@ -94,6 +103,7 @@ def build_parts(settings: Settings) -> Parts:
     tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
     repository = repository_of(settings)
     repository.prepare()
+    models += bundled_models(settings, repository)
     if foreign := foreign_graphs(repository.root):
         log.info("Graphs of another program in the repository are left alone: %s", ", ".join(foreign))
     startup = Startup()
@@ -118,7 +128,7 @@ def _services(
         custom_models_dir=repository.custom.folder,
         local_models_dir=settings.local_models_dir,
         token=settings.hf_token,
-        offline=settings.offline,
+        offline=settings.offline or settings.hub_offline,
         trust_remote_code=settings.trust_remote_code,
         pickled_weights=settings.pickled_weights == "allow",
         # Not for a remote Triton: its GPU, ONNX Runtime or TensorRT may not support fused operators.
@@ -134,8 +144,10 @@ def _services(
         export=exporter.export,
         folders=GraphFolders(folder_of=repository.graph_folder, backend=engine.backend, policy=placement.policy),
         open_model=partial(
-            # Without workers this process serves the inference plane, and it always serves the port of Ollama's API.
-            open_model if settings.workers == 1 or settings.ollama_port is not None else check_model,
+            # Without workers this process serves the inference plane, and always the console and Ollama's port.
+            open_model
+            if settings.workers == 1 or settings.console or settings.ollama_port is not None
+            else check_model,
             engine=engine,
             limits=limits,
             images=images.preprocessor,
@@ -146,6 +158,7 @@ def _services(
         why_not=partial(why_not, placement),
         place=tuning_machine(settings, placement),
         tune_at_load=settings.tune_at_load,
+        memory=memory_policy(settings, placement),
     )
     return model_services(
         settings,

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING
 
 from ingrain.app.banner import announce, plane_urls, watch_progress
 from ingrain.app.event_loop import loop_factory
+from ingrain.app.followers import close_followers
 from ingrain.app.garbage_collection import collect_seldom
 from ingrain.app.grpc_port import grpc_server, has_grpc
+from ingrain.app.keys import watch_keys
 from ingrain.app.limits import http_limits
 from ingrain.app.listen import end_on_signals, open_socket, stop_on_signals
-from ingrain.app.logs import configure_logs
+from ingrain.app.log_output import take_output
+from ingrain.app.logs import configure_logs, output_line
+from ingrain.app.object_storage import follow_object_storage
 from ingrain.app.parts import Parts, build_parts
-from ingrain.app.sites import warn_if_open
+from ingrain.app.warnings import warn
 from ingrain.app.workers.supervisor import Supervisor
 from ingrain.errors import EngineSetupError, EngineUnavailableError
+from ingrain.server.console.pages import console_pages
 from ingrain.server.dialects.ollama.dialect import on_own_port
 from ingrain.server.http.server import HttpServer
 from ingrain.server.plane.application import PlaneApplication
@@ -48,8 +53,12 @@ def run(settings: Settings) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     # A slice of texts is tokenized on its own thread; otherwise each would use all cores. Workers inherit this.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if settings.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # for the source libraries in the processes of exports
+    if settings.log_format == "json":
+        take_output(output_line)
     configure_logs(settings.log_level, settings.log_format)
-    warn_if_open(settings)
+    warn(settings)
     parts = build_parts(settings)
     listeners = [
         open_socket(settings.host, settings.inference_port, "INGRAIN_INFERENCE_PORT"),
@@ -83,19 +92,25 @@ async def _serve(parts: Parts, listeners: list[socket.socket]) -> None:
     starting = asyncio.create_task(_start(parts, stop))
     announcing = asyncio.create_task(announce(settings, services, listeners[:2]))
     watching = asyncio.create_task(watch_progress(services))
+    following = asyncio.create_task(follow_object_storage(services.registry.repository))
+    reading_keys = asyncio.create_task(watch_keys(services))
+    counting = asyncio.create_task(services.telemetry.rates.keep_looking())
     try:
         await stop.wait()
         services.registry.stop_tuning()  # otherwise the model plane would wait for its end
+        services.operations.stop_following()  # likewise
         further = [] if grpc is None else [grpc]
         await _stop_servers([*servers, *further], settings.shutdown_timeout_s, hurry)
     finally:
-        for task in (starting, announcing, watching):
+        tasks = (starting, announcing, watching, following, reading_keys, counting)
+        for task in tasks:
             task.cancel()
-        ended = await asyncio.gather(starting, announcing, watching, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
         await services.registry.close()
         await services.engine.close()
         await services.pipeline.images.aclose()
         await services.downloads.aclose()
+        await close_followers(services)
     failure = ended[0]
     if isinstance(failure, Exception):
         raise failure
@@ -143,9 +158,14 @@ def _inference_front(parts: Parts) -> HttpServer | Supervisor:
         return _server(parts, "inference", parts.tables.dialects)
     supervisor = Supervisor(settings, parts.placement, services, lambda: startup.waiting_for)
     startup.front_waits_for = supervisor.waiting_for
+    services.telemetry.gather = supervisor.totals
     return supervisor
 
 
 def _server(parts: Parts, plane: Plane, dialects: Sequence[Dialect]) -> HttpServer:
-    application = PlaneApplication(plane, parts.services, dialects)
-    return HttpServer(application, http_limits(parts.settings), parts.services.bodies, tls=parts.tls)
+    settings, services = parts.settings, parts.services
+    console = None
+    if plane == "model" and settings.console:
+        console = console_pages(inference_port=settings.inference_port, needs_key=not services.keys.is_open)
+    application = PlaneApplication(plane, services, dialects, console)
+    return HttpServer(application, http_limits(settings), services.bodies, tls=parts.tls)

@@ -66,10 +66,11 @@ def host_names(given: Sequence[str], setting: str, *, wildcard: str = "") -> fro
 
 def warn_if_open(settings: Settings) -> None:
     """Log a warning if other machines can reach the server and no API key protects it."""
-    if not _is_loopback(settings.host) and not settings.api_keys and settings.api_keys_file is None:
+    has_keys = settings.api_keys or settings.api_keys_file is not None or settings.keys_file is not None
+    if not _is_loopback(settings.host) and not has_keys:
         log.warning(
             "The server listens on %s without API keys: whoever reaches the ports can use, load and delete models. Set "
-            "INGRAIN_API_KEYS or INGRAIN_API_KEYS_FILE, or INGRAIN_HOST=127.0.0.1.",
+            "INGRAIN_KEYS_FILE, INGRAIN_API_KEYS or INGRAIN_API_KEYS_FILE, or INGRAIN_HOST=127.0.0.1.",
             settings.host,
         )
 

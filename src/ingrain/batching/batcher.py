@@ -6,18 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import replace
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from ingrain.batching.admission import Admission
 from ingrain.batching.bulk_throttle import Courtesy
 from ingrain.batching.deadlines import Deadlines
+from ingrain.batching.followed import is_followed, run_followed
 from ingrain.batching.forecast import EngineForecast, EnginePace
 from ingrain.batching.in_flight import EngineInFlight, SharedInFlight
 from ingrain.batching.memory_budget import MemoryBudget
 from ingrain.batching.queue import Batch, BatchLimits, BatchQueue, places_by_length
-from ingrain.batching.request import BatchedRequest, BatchRows, Rows, Waiter, submit
+from ingrain.batching.request import BatchedRequest, Rows, RunBatch, Waiter, submit
 from ingrain.batching.statistics import BatcherStatistics
 from ingrain.errors import (
     DeadlineExceededError,
@@ -27,9 +29,9 @@ from ingrain.errors import (
     IngrainError,
     NotFiniteError,
 )
+from ingrain.timeline import current
 
 P = TypeVar("P")
-Payload = TypeVar("Payload", contravariant=True)
 
 _SHORTEST_PAUSE_S = 0.001
 # A batch that has been away for so long hangs: seconds, and times the batch's expected time, whichever is longer.
@@ -39,19 +41,6 @@ _RETRY_AFTER_S = 5.0
 _FAILED = "The engine failed on this batch; the server's log has the cause."
 
 log = logging.getLogger("ingrain.server")
-
-
-class RunBatch(Protocol[Payload]):
-    """Runs one batch in the engine."""
-
-    async def __call__(self, parts: Sequence[tuple[Sequence[Payload], Sequence[int]]], *, alone: bool) -> BatchRows:
-        """Return the rows of a batch, ``float32 [B, …]``, in the order of its items.
-
-        Args:
-            parts: ``B`` items, in parts of equal length: the payloads of a request, and the places of the items.
-            alone: True if no other batch is in the engine or waits for it.
-        """
-        ...
 
 
 class Batcher(Generic[P]):
@@ -121,6 +110,11 @@ class Batcher(Generic[P]):
         return self._queue.tokens
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no request waits for rows and no batch runs."""
+        return not self._unanswered and not self._running
+
+    @property
     def limits(self) -> BatchLimits:
         """Limits of batch size and padding."""
         return self._queue.limits
@@ -188,7 +182,10 @@ class Batcher(Generic[P]):
             is_bulk=is_bulk,
             waiting_items=count,
             waiting_tokens=tokens,
+            timeline=current.get(),
         )
+        if request.timeline is not None:
+            request.put_at = time.perf_counter()
         queue.add(request, by_length, is_bulk=is_bulk)
         self._schedule()
         self._deadlines.add(request)
@@ -299,7 +296,8 @@ class Batcher(Generic[P]):
         alone = self._engine.is_idle and not self._queue
         self._engine.begin()
         is_full = len(self._queue) > 0
-        task = asyncio.create_task(self._run_batch(batch, alone=alone, is_full=is_full))
+        # In a context of its own: this one is that of any request.
+        task = asyncio.create_task(self._run_batch(batch, alone=alone, is_full=is_full), context=Context())
         if is_full:
             self._pace.send_full(task, batch.tokens, now)
         self._running[task] = any(request.is_bulk for request, _, _ in batch.slices)
@@ -336,7 +334,8 @@ class Batcher(Generic[P]):
         sent_at = self._clock()
         try:
             async with asyncio.timeout(self._patience_s(batch)):
-                rows = await self._run(parts, alone=alone)
+                run = self._run(parts, alone=alone)
+                rows = await (run_followed(batch, run) if is_followed(batch) else run)
             if len(rows) != batch.count:
                 raise InferenceError(f"The engine answered {len(rows)} rows for a batch of {batch.count}.")
             now = self._clock()

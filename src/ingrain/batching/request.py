@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingrain.errors import IngrainError
+from ingrain.timeline import Timeline
 
 P = TypeVar("P")
 Payload = TypeVar("Payload", contravariant=True)
@@ -25,6 +26,19 @@ class BatchRows(Protocol):
 
     def __getitem__(self, part: slice, /) -> Rows:
         """Return the rows of a part, from its first row to its last."""
+
+
+class RunBatch(Protocol[Payload]):
+    """Runs one batch in the engine."""
+
+    async def __call__(self, parts: Sequence[tuple[Sequence[Payload], Sequence[int]]], *, alone: bool) -> BatchRows:
+        """Return the rows of a batch, ``float32 [B, …]``, in the order of its items.
+
+        Args:
+            parts: ``B`` items, in parts of equal length: the payloads of a request, and the places of the items.
+            alone: True if no other batch is in the engine or waits for it.
+        """
+        ...
 
 
 class Waiter(Protocol):
@@ -106,6 +120,8 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
         waiting_tokens: Tokens of the waiting items.
         is_forgotten: True once the queue's ``forget`` was called for the request.
         rows: ``float32 [N, …]``, filled as batches come back.
+        timeline: Timeline of the request; None if nobody wants to know.
+        put_at: Time at which the request was put into the queue, by ``time.perf_counter``, if it has a timeline.
     """
 
     payloads: Sequence[P]
@@ -118,6 +134,8 @@ class BatchedRequest(msgspec.Struct, Generic[P], eq=False):
     waiting_tokens: int = 0
     is_forgotten: bool = False
     rows: Rows | None = None
+    timeline: Timeline | None = None
+    put_at: float = 0.0
 
     def take_waiter(self) -> Waiter | None:
         """Remove and return the waiter, if it was not called yet; a traceback may keep the request alive for long."""

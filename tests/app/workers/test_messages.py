@@ -1,5 +1,6 @@
 """Messages arrive as they were sent, however long, and the end of the other side is seen."""
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from ingrain.app.placement import placement_of
 from ingrain.app.workers import requests_to_main
 from ingrain.app.workers.messages import (
     Applied,
+    AskDemand,
     AskRefresh,
     Channel,
     Counted,
+    Demanded,
     EngineStatistics,
     Finish,
     Follow,
@@ -19,11 +22,12 @@ from ingrain.app.workers.messages import (
     Refreshed,
     Setup,
     ToWorker,
+    Withdraw,
 )
 from ingrain.app.workers.requests_to_main import Questions
 from ingrain.engine.protocol import BatchStatistics, Duration, GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
-from ingrain.errors import EngineUnavailableError
+from ingrain.errors import EngineUnavailableError, ModelLoadingError
 from ingrain.progress import Progress
 from ingrain.registry.snapshot import ModelView, RegistryView
 from ingrain.repository.models_to_load import ModelRef
@@ -62,15 +66,17 @@ GRAPH = GraphStatistics(
         BatchStatistics(batch_size=1, compute_input=Duration(), compute_infer=Duration(), compute_output=Duration()),
     ),
 )
-SETTINGS = Settings(repository=Path("/a"), local_models_dir=Path("/b"), api_keys=("k:infer",), fetch_hosts=("x",))
+SETTINGS = Settings(repository="/a", local_models_dir=Path("/b"), api_keys=("k:infer",), fetch_hosts=("x",))
 TO_WORKER = [
     Setup(settings=SETTINGS, placement=placement_of(SETTINGS), instances=2),
     Setup(settings=Settings(), placement=placement_of(Settings()), instances=1),
     Follow(
-        version=3, view=VIEW, everywhere=frozenset({1}), engine=EngineAddress(target="unix:/t", pid=9), starting="x"
+        version=3, view=VIEW, everywhere=frozenset({1}), engine=(EngineAddress(target="unix:/t", pid=9),), starting="x"
     ),
     EngineStatistics(4, [GRAPH] * 5000),
     EngineStatistics(5, error="It is away."),
+    Demanded(6),
+    Demanded(7, "It is away.", "model_loading", 2.0),
     Finish(2.5),
 ]
 COUNTS = Counts(
@@ -79,7 +85,15 @@ COUNTS = Counts(
     latencies={"/embed_text": LatencyCounts([1, 2], 0.5)},
     queues={"org/a": QueueCounts(waiting_tokens=1, batches=2)},
 )
-FROM_WORKER = [Applied(3, frozenset({7})), Counted(COUNTS), AskRefresh(1)]
+FROM_WORKER = [
+    Applied(3, frozenset({7})),
+    Counted(COUNTS),
+    Counted(COUNTS, {1: (5.5, None), 7: (6.5, -1.0)}),
+    AskRefresh(1),
+    AskDemand(2, name="org/a", library=None, pretrained="openai"),
+    Applied(4, leaving=frozenset({8})),
+    Withdraw(2),
+]
 
 
 async def both_ends() -> tuple[Channel[FromWorker], Channel[ToWorker]]:
@@ -121,5 +135,29 @@ async def test_a_main_process_that_hangs_is_waited_for_only_so_long(monkeypatch)
     assert caught.value.retry_after_s
     asked = await main.receive()
     questions.answer(Refreshed(asked.number, changed=True))
+    main.close()
+    worker.close()
+
+
+async def test_a_question_whose_client_is_gone_is_withdrawn():
+    main, worker = await both_ends()
+    demand = asyncio.create_task(Questions(worker).demand("org/a", None, None))
+    asked = await main.receive()
+    demand.cancel()
+    assert await main.receive() == Withdraw(asked.number)
+    main.close()
+    worker.close()
+
+
+async def test_the_error_of_a_load_on_demand_is_the_same_in_the_worker():
+    main, worker = await both_ends()
+    questions = Questions(worker)
+    demand = asyncio.create_task(questions.demand("org/a", None, None))
+    asked = await main.receive()
+    assert (asked.name, asked.library) == ("org/a", None)
+    questions.answer(Demanded(asked.number, "It broke.", "model_loading", 2.0))
+    with pytest.raises(ModelLoadingError, match="It broke") as caught:
+        await demand
+    assert caught.value.retry_after_s == 2.0
     main.close()
     worker.close()

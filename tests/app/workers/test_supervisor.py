@@ -26,6 +26,7 @@ from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.plane.services import ModelServices
 from ingrain.settings import Settings
 from ingrain.testing.fake_engine import FakeEngine
+from keys_files import entry, header, write_keys
 from planes import FakeExport, make_images, make_registry
 
 pytestmark = pytest.mark.slow
@@ -189,6 +190,36 @@ async def test_keys_outlive_their_file_in_workers_that_are_started_later(tmp_pat
         await front.until_up(2)
         assert await front.codes("org/a") == {"invalid_api_key"}
         assert await front.codes("org/a", authorization="Bearer secret") == {"model_not_loaded"}
+
+
+async def test_named_keys_are_the_same_in_all_workers_and_follow_their_file(tmp_path):
+    """A limit holds over the workers, and for a worker that is started while the file is broken."""
+    file = write_keys(tmp_path / "keys.json", entry("few", requests_per_minute=20), entry("old"))
+    async with running_front(tmp_path / "root", keys_file=file) as front:
+        keys, named = front.services.keys_file, front.services.keys.named
+        few = header("few")
+        assert await front.codes("org/a", calls=20, **few) == {"model_not_loaded"}
+        assert await front.codes("org/a", calls=20, **few) == {"rate_limit_exceeded"}
+        write_keys(file, entry("few", requests_per_minute=20), entry("new"))
+        assert keys.reload()
+        named.replace(keys.known)
+        async with asyncio.timeout(30):
+            while await front.codes("org/a", **header("new")) != {"model_not_loaded"}:
+                await asyncio.sleep(0.1)
+        assert await front.codes("org/a", **header("old")) == {"invalid_api_key"}
+        file.write_text("{")
+        assert not keys.reload()
+        await front.supervisor.totals()  # asks the workers for their counts, which a kill would lose
+        for worker in list(front.supervisor._workers.values()):
+            worker.process.signal(signal.SIGKILL)
+        await front.until_up(0)
+        await front.until_up(2)
+        assert await front.codes("org/a", **header("new")) == {"model_not_loaded"}
+        assert await front.codes("org/a", **few) == {"rate_limit_exceeded"}  # what was taken outlives the workers
+        counts = (await front.supervisor.totals()).keys
+    assert set(counts) == {"", "few", "new"}
+    assert counts["few"].answers == {404: 20, 429: 24}
+    assert counts["few"].refusals == {"requests_per_minute": 24}
 
 
 async def test_a_model_that_another_server_loads_is_seen_by_the_workers(tmp_path):

@@ -5,8 +5,10 @@ import contextlib
 import json
 import random
 
+import msgspec
 import pytest
 
+from ingrain.server.following.followers import Followers
 from ingrain.server.plane.endpoint import Endpoint
 from ingrain.settings import Settings
 from planes import running_planes
@@ -86,9 +88,19 @@ async def test_every_request_that_is_begun_ends_once_and_nothing_is_left(tmp_pat
         begun += 1
         return begin(self, request)
 
+    ended = 0
+    pass_on = Followers.ended
+
+    def counting_ended(self, exchange):
+        nonlocal ended
+        ended += 1
+        pass_on(self, exchange)
+
     monkeypatch.setattr(Endpoint, "begin", counting_begin)
+    monkeypatch.setattr(Followers, "ended", counting_ended)
     numbers = random.Random(max_body_bytes)
     settings = Settings(request_timeout_s=1.0, max_header_bytes=20_000, max_body_bytes=max_body_bytes)
+    settings = msgspec.structs.replace(settings, server_timing=max_body_bytes > 10_000)  # with and without timelines
     async with running_planes(tmp_path, settings) as planes:
         await planes.load()
         ports = [planes.inference.base_url.port, planes.model.base_url.port]
@@ -107,7 +119,8 @@ async def test_every_request_that_is_begun_ends_once_and_nothing_is_left(tmp_pat
         assert (load.requests, load.in_progress) == (0, 0)
         assert planes.services.bodies.held_bytes == 0
         assert begun > 300
-        assert sum(telemetry._answers.values()) == begun
+        assert sum(sum(statuses.values()) for statuses in telemetry.counts().answers.values()) == begun
+        assert ended == (begun if settings.server_timing else 0)
         for _, queue in planes.services.registry.queues():
             assert (queue.queued_tokens, len(queue._queue), len(queue._unanswered)) == (0, 0, 0)
         assert (await planes.embed("red")).status_code == 200

@@ -13,8 +13,10 @@ from ingrain.engine.placement import Placement
 from ingrain.engine.protocol import GraphStatistics
 from ingrain.engine.triton.address import EngineAddress
 from ingrain.registry.snapshot import RegistryView
+from ingrain.server.keys.named import KnownKey
 from ingrain.server.plane.counts import Counts
 from ingrain.settings import Settings
+from ingrain.vocabulary import Library
 
 _LENGTH_BYTES = 4
 
@@ -34,15 +36,21 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True, tag="follow"):
         version: Version of the state, incremented with each change.
         view: State of the models.
         everywhere: Numbers of the models that all workers have open.
-        engine: Address of the engine; None while it is not running.
+        engine: Addresses of the engine; none while it is not running.
         starting: Why the server is not ready yet, None if it is.
     """
 
     version: int
     view: RegistryView
     everywhere: frozenset[int] = frozenset()
-    engine: EngineAddress | None = None
+    engine: tuple[EngineAddress, ...] = ()
     starting: str | None = None
+
+
+class Keys(msgspec.Struct, frozen=True, tag="keys"):
+    """The named keys, sent at the start and after each change of their file; they replace the previous ones."""
+
+    known: tuple[KnownKey, ...]
 
 
 class Count(msgspec.Struct, frozen=True, tag="count"):
@@ -63,6 +71,22 @@ class Totals(msgspec.Struct, frozen=True, tag="totals"):
     counts: Counts
 
 
+class Demanded(msgspec.Struct, frozen=True, tag="demanded"):
+    """Answers ``AskDemand``; a ``Follow`` with the model precedes it. Otherwise it has the error.
+
+    Attributes:
+        number: Number of the question.
+        error: The error's message; None if the model is loaded.
+        code: The error's code.
+        retry_after_s: When the request may be tried again.
+    """
+
+    number: int
+    error: str | None = None
+    code: str = ""
+    retry_after_s: float | None = None
+
+
 class EngineStatistics(msgspec.Struct, frozen=True, tag="statistics"):
     """Answers ``AskStatistics`` with the engine's statistics, or with its error."""
 
@@ -80,21 +104,27 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     grace_s: float
 
 
-Answer = Refreshed | Totals | EngineStatistics
-ToWorker = Setup | Follow | Count | Answer | Finish
+Answer = Refreshed | Totals | EngineStatistics | Demanded
+ToWorker = Setup | Follow | Keys | Count | Answer | Finish
 
 
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
-    """Reports that a version of the state is applied; the worker retries the models in ``missing``, not open yet."""
+    """Reports that a version of the state is applied.
+
+    The worker retries the models in ``missing``, which are not open yet, and answers the last requests of those in
+    ``leaving``.
+    """
 
     version: int
     missing: frozenset[int] = frozenset()
+    leaving: frozenset[int] = frozenset()
 
 
 class Counted(msgspec.Struct, frozen=True, tag="counted"):
-    """Answers ``Count``."""
+    """Answers ``Count``, and tells when each model was used last and what requests said about its time in memory."""
 
     counts: Counts
+    uses: dict[int, tuple[float, float | None]] = {}
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -115,6 +145,18 @@ class AskStatistics(Ask, frozen=True, tag="ask statistics"):
     """Requests the engine's statistics."""
 
 
+class AskDemand(Ask, frozen=True, tag="ask demand"):
+    """Requests to load a model of the repository, which a request names."""
+
+    name: str
+    library: Library | None
+    pretrained: str | None
+
+
+class Withdraw(Ask, frozen=True, tag="withdraw"):
+    """Reports that nobody waits any more for the answer to the question with this number."""
+
+
 class Suspect(msgspec.Struct, frozen=True, tag="suspect"):
     """Reports a batch that failed because the engine or a graph was gone, so that the registry checks the engine."""
 
@@ -123,7 +165,7 @@ class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
     """Reports that the worker got a signal to end; it waits for ``Finish``."""
 
 
-FromWorker = Applied | Counted | AskRefresh | AskTotals | AskStatistics | Suspect | Leaving
+FromWorker = Applied | Counted | AskDemand | AskRefresh | AskTotals | AskStatistics | Withdraw | Suspect | Leaving
 
 Received = TypeVar("Received")
 

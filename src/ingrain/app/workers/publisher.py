@@ -62,7 +62,7 @@ class Publisher:
 
         A worker that cannot open a model serves the others: at once if no other worker is up, else after a while.
         """
-        worker.applied, worker.missing = message.version, message.missing
+        worker.applied, worker.missing, worker.leaving = message.version, message.missing, message.leaving
         now = asyncio.get_running_loop().time()
         if worker.first_applied_at is None:
             worker.first_applied_at = now
@@ -78,7 +78,8 @@ class Publisher:
         This always ends, because a worker that hangs is killed.
 
         Args:
-            number: Number of a model that each worker must have open.
+            number: Number of a model that each worker must have open; or if it is not loaded, whose requests each must
+                have answered.
 
         Raises:
             EngineUnavailableError: A worker could not open that model.
@@ -86,8 +87,10 @@ class Publisher:
         # The second round publishes the updated `everywhere`.
         for _ in range(2):
             await self._applied_by_all(self.publish())
-        if number is not None:
+        if number is not None and number in self._opened_in:
             await self._open_in_all(number)
+        elif number is not None:
+            await self._pulse.until(lambda: all(number not in worker.leaving for worker in self._workers()))
 
     async def _applied_by_all(self, version: int) -> None:
         await self._pulse.until(lambda: all(worker.applied >= version for worker in self.up()))

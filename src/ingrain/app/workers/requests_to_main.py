@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ingrain.app.workers.messages import (
     Answer,
     Ask,
+    AskDemand,
     AskRefresh,
     AskStatistics,
     AskTotals,
     Channel,
+    Demanded,
     EngineStatistics,
     Refreshed,
     Suspect,
     Totals,
     ToWorker,
+    Withdraw,
 )
 from ingrain.engine.protocol import GraphStatistics
-from ingrain.errors import EngineUnavailableError
+from ingrain.errors import EngineUnavailableError, IngrainError, error_class
 from ingrain.server.plane.counts import Counts
+from ingrain.vocabulary import Library
 
 _SUSPECT_EVERY_S = 0.1
 _RETRY_AFTER_S = 2.0
@@ -71,6 +76,18 @@ class Questions:
             raise EngineUnavailableError(answer.error, retry_after_s=_RETRY_AFTER_S)
         return answer.graphs
 
+    async def demand(self, name: str, library: Library | None, pretrained: str | None) -> None:
+        """Have the main process load a model of the repository; the caller bounds the wait.
+
+        Raises:
+            IngrainError: The error of the main process.
+        """
+        answer: Demanded = await self._ask(partial(AskDemand, name=name, library=library, pretrained=pretrained), None)
+        if answer.error is not None:
+            raise (error_class(answer.code) or IngrainError)(
+                answer.error, param="name", retry_after_s=answer.retry_after_s
+            )
+
     def suspect(self) -> None:
         """Have the registry check the engine; calls in quick succession send one message."""
         if not self._has_suspected:
@@ -84,13 +101,16 @@ class Questions:
         if future is not None and not future.done():
             future.set_result(message)
 
-    async def _ask(self, question: Callable[[int], Ask]) -> Any:
+    async def _ask(self, question: Callable[[int], Ask], wait_s: float | None = _ANSWER_WAIT_S) -> Any:
         number = next(self._numbers)
         future = self._open[number] = asyncio.get_running_loop().create_future()
         try:
             self._channel.send(question(number))  # type: ignore[arg-type]  # a concrete subclass of Ask
-            async with asyncio.timeout(_ANSWER_WAIT_S):
+            async with asyncio.timeout(wait_s):
                 return await future
+        except asyncio.CancelledError:  # the client has disconnected, or its deadline has passed
+            self._channel.send(Withdraw(number))
+            raise
         except TimeoutError:
             raise EngineUnavailableError(
                 "The server's main process does not answer.", retry_after_s=_RETRY_AFTER_S

@@ -17,19 +17,24 @@ from ingrain.app.limits import worker_share
 from ingrain.app.workers.dispatcher import Dispatcher
 from ingrain.app.workers.messages import (
     Applied,
+    Ask,
+    AskDemand,
     AskRefresh,
     AskStatistics,
     AskTotals,
     Counted,
+    Demanded,
     EngineStatistics,
     Finish,
     Follow,
     FromWorker,
+    Keys,
     Leaving,
     Refreshed,
     Setup,
     Suspect,
     Totals,
+    Withdraw,
 )
 from ingrain.app.workers.publisher import Publisher
 from ingrain.app.workers.shared_counters import SharedTable
@@ -38,6 +43,7 @@ from ingrain.app.workers.worker_process import WorkerProcess, start_worker
 from ingrain.engine.placement import Placement
 from ingrain.engine.triton.address import Shareable
 from ingrain.errors import EngineError, IngrainError
+from ingrain.machine_faults import machine_fault
 from ingrain.server.plane.auth import key_lines
 from ingrain.server.plane.counts import Counts, total
 from ingrain.server.plane.services import ModelServices
@@ -71,6 +77,7 @@ class Supervisor:
         self, settings: Settings, placement: Placement, services: ModelServices, starting: Callable[[], str | None]
     ) -> None:
         self._services = services
+        self._keys_sent = services.keys_file.known if services.keys_file is not None else ()
         self._starting = starting
         self._count = settings.workers
         self._shutdown_timeout_s = settings.shutdown_timeout_s
@@ -155,6 +162,8 @@ class Supervisor:
             [self._services.telemetry.counts(), self._dead, *(worker.counts for worker in self._workers.values())]
         )
         counts.queues = {name: queue for name, queue in counts.queues.items() if name in known}
+        names = self._services.keys.named.names if self._services.keys.named is not None else ()
+        counts.keys = {name: key for name, key in counts.keys.items() if name in names}
         counts.workers, counts.worker_restarts = len(self._publisher.up()), self._restarts
         return counts
 
@@ -165,11 +174,13 @@ class Supervisor:
 
     async def _keep_running(self, number: int) -> None:
         backoff_s = _FIRST_BACKOFF_S
+        named = self._services.keys.named
         loop = asyncio.get_running_loop()
         while not self._is_stopping():
             started = loop.time()
             try:
-                worker = await start_worker(number, self._count, self._table, self._descriptor)
+                windows = named.windows.descriptor if named is not None else None
+                worker = await start_worker(number, self._count, self._table, self._descriptor, windows)
                 code = await self._serve_with(worker)
                 if self._is_stopping():
                     return
@@ -192,6 +203,8 @@ class Supervisor:
         """Send a worker its setup, handle its messages until it exits, and return its exit code."""
         self._workers[worker.number] = worker
         worker.channel.send(self._setup)
+        if self._services.keys_file is not None:
+            worker.channel.send(Keys(self._keys_sent))
         self._publisher.tell(worker)
         if self._finish is not None:
             worker.channel.send(self._finish)
@@ -202,6 +215,8 @@ class Supervisor:
         finally:
             del self._workers[worker.number]
             worker.is_up = False
+            for answering in list(worker.answering.values()):
+                answering.cancel()
             worker.process.signal(signal.SIGKILL)
             self._table.clear(worker.number)
             self._dead.add(worker.counts.of_the_dead())
@@ -215,15 +230,22 @@ class Supervisor:
                     self._dispatcher.wake()
             case Counted():
                 worker.counted(message.counts)
+                for used, (at, keep_alive_s) in message.uses.items():
+                    self._services.registry.used(used, at, keep_alive_s)
                 self._pulse.beat()
                 if self._dispatcher is not None:
                     self._dispatcher.wake()
             case AskRefresh():
-                self._answer(self._refresh(worker, message.number))
+                self._answer(worker, message, self._refresh(worker, message.number))
+            case AskDemand():
+                self._answer(worker, message, self._load_on_demand(worker, message))
             case AskTotals():
-                self._answer(self._tell_totals(worker, message.number))
+                self._answer(worker, message, self._tell_totals(worker, message.number))
             case AskStatistics():
-                self._answer(self._tell_statistics(worker, message.number))
+                self._answer(worker, message, self._tell_statistics(worker, message.number))
+            case Withdraw():
+                if (answering := worker.answering.get(message.number)) is not None:
+                    answering.cancel()
             case Suspect():
                 self._services.registry.suspect()
             case Leaving():
@@ -233,10 +255,11 @@ class Supervisor:
 
     # --- questions of workers ------------------------------------------------------------------------------------
 
-    def _answer(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _answer(self, worker: WorkerProcess, question: Ask, work: Coroutine[Any, Any, None]) -> None:
+        task = worker.answering[question.number] = asyncio.create_task(work)
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
+        task.add_done_callback(lambda _: worker.answering.pop(question.number))
 
     async def _refresh(self, worker: WorkerProcess, number: int) -> None:
         try:
@@ -246,6 +269,20 @@ class Supervisor:
             changed = False
         self._publisher.publish()
         worker.channel.send(Refreshed(number, changed))
+
+    async def _load_on_demand(self, worker: WorkerProcess, asked: AskDemand) -> None:
+        failure: IngrainError | None = None
+        try:
+            await self._services.registry.load_on_demand(asked.name, asked.library, asked.pretrained)
+        except IngrainError as error:
+            failure = error
+        except Exception as broken:  # without an answer the request would wait until its deadline
+            log.exception("A load on demand failed")
+            failure = machine_fault(broken) or IngrainError(f"Model {asked.name!r} could not be loaded.")
+        answer = Demanded(asked.number)
+        if failure is not None:
+            answer = Demanded(asked.number, failure.message, failure.code, failure.retry_after_s)
+        worker.channel.send(answer)
 
     async def _tell_totals(self, worker: WorkerProcess, number: int) -> None:
         worker.channel.send(Totals(number, await self.totals()))
@@ -267,11 +304,19 @@ class Supervisor:
             number += 1
             try:
                 self._publisher.publish()
+                self._send_changed_keys()
                 if number % _TICKS_A_HEARTBEAT == 0:
                     for worker in list(self._workers.values()):
                         self._check_heartbeat(worker)
             except Exception:  # keep the loop running after any error
                 log.exception("Publishing the state to the workers failed")
+
+    def _send_changed_keys(self) -> None:
+        file = self._services.keys_file
+        if file is not None and file.known is not self._keys_sent:
+            self._keys_sent = file.known
+            for worker in self._workers.values():
+                worker.channel.send(Keys(self._keys_sent))
 
     def _check_heartbeat(self, worker: WorkerProcess) -> None:
         if worker.missed_heartbeats >= (_MOST_MISSED if worker.is_up else _MOST_MISSED_AT_START):
@@ -291,7 +336,7 @@ class Supervisor:
         return Follow(
             version=0,
             view=self._services.registry.view(),
-            engine=engine.address if isinstance(engine, Shareable) else None,
+            engine=engine.addresses if isinstance(engine, Shareable) else (),
             starting=self._starting(),
         )
 

@@ -14,19 +14,31 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ingrain.app.event_loop import loop_factory
+from ingrain.app.followers import close_followers
 from ingrain.app.garbage_collection import collect_seldom
 from ingrain.app.grpc_port import grpc_server
 from ingrain.app.limits import http_limits, queue_limits
 from ingrain.app.logs import configure_logs
-from ingrain.app.placement import repository_of
+from ingrain.app.placement import local_repository
 from ingrain.app.services import image_input, inference_services
 from ingrain.app.tables import load_tables
 from ingrain.app.workers.dispatcher import ConnectionReceiver
-from ingrain.app.workers.messages import Applied, Channel, Count, Counted, Finish, Follow, Leaving, Setup, ToWorker
+from ingrain.app.workers.messages import (
+    Applied,
+    Channel,
+    Count,
+    Counted,
+    Finish,
+    Follow,
+    Keys,
+    Leaving,
+    Setup,
+    ToWorker,
+)
 from ingrain.app.workers.requests_to_main import Questions
 from ingrain.app.workers.shared_counters import SharedTable
 from ingrain.batching.in_flight import EngineInFlight
-from ingrain.engine.triton.attached import AttachedEngine
+from ingrain.engine.tritons.attached import AttachedEngine
 from ingrain.errors import DamagedEntryError, EngineUnavailableError, SettingsError
 from ingrain.models.loaded import LoadedModel, open_model
 from ingrain.models.queues import QueueLimits
@@ -35,6 +47,7 @@ from ingrain.registry.follower import FollowedRegistry, OpenKey
 from ingrain.repository.store import Repository
 from ingrain.server.http.server import HttpServer
 from ingrain.server.http.tls import TlsCertificate
+from ingrain.server.keys.windows import WindowTable
 from ingrain.server.plane.application import PlaneApplication
 
 if TYPE_CHECKING:
@@ -53,9 +66,17 @@ class Worker:
         setup: First message of the main process.
         channel: Channel to the main process.
         table: Counters that all workers share.
+        windows: What the named keys have taken in all processes; None if there is no keys file.
     """
 
-    def __init__(self, number: int, setup: Setup, channel: Channel[ToWorker], table: SharedTable) -> None:
+    def __init__(
+        self,
+        number: int,
+        setup: Setup,
+        channel: Channel[ToWorker],
+        table: SharedTable,
+        windows: WindowTable | None = None,
+    ) -> None:
         settings = setup.settings
         limits = replace(
             queue_limits(settings, setup.placement),
@@ -74,9 +95,10 @@ class Worker:
         self._engine = AttachedEngine(instances=setup.instances, statistics=self._questions.statistics)
         self._images = image_input(settings)
         self._models = FollowedRegistry(
-            _opener(repository_of(settings), self._engine, limits, self._images),
+            _opener(local_repository(settings), self._engine, limits, self._images),
             refresh=self._questions.refresh,
             suspect=self._questions.suspect,
+            demand=self._questions.demand if settings.load_on_demand else None,
         )
         self._services = inference_services(
             settings,
@@ -88,6 +110,8 @@ class Worker:
             statistics=self._engine.statistics,
             totals=self._questions.totals,
             row_cache=limits.row_cache,
+            windows=windows,
+            process=process_name(number),
         )
         dialects = load_tables(settings.extensions, settings.dialects).dialects
         tls = TlsCertificate.from_files(settings.tls_cert_file, settings.tls_key_file)
@@ -105,7 +129,8 @@ class Worker:
         """Serve until the main process sends ``Finish``; exit at once if the main process dies."""
         await self._http.start(None)
         receiver = ConnectionReceiver(connections, self._http.adopt, lambda: self._table.count_closed(self._number))
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_up())]
+        looking = self._services.telemetry.rates.keep_looking()
+        tasks = [asyncio.create_task(work) for work in (self._listen(), self._keep_up(), looking)]
         try:
             await asyncio.wait({self._finish, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             # If a task failed, the worker no longer follows the main process: raise, so that a new worker replaces it.
@@ -121,6 +146,7 @@ class Worker:
             self._models.close(EngineUnavailableError("The server is shutting down.", retry_after_s=5))
             await self._engine.close()
             await self._images.aclose()
+            await close_followers(self._services)
             self._channel.close()
 
     @property
@@ -140,8 +166,11 @@ class Worker:
                 self._models.follow(message.view, message.everywhere)
                 self._version, self._starting = message.version, message.starting
                 self._has_changed.set()
+            case Keys():
+                assert self._services.keys.named is not None
+                self._services.keys.named.replace(message.known)
             case Count():
-                self._channel.send(Counted(self._services.telemetry.counts()))
+                self._channel.send(Counted(self._services.telemetry.counts(), self._models.uses()))
             case Finish():
                 if not self._finish.done():
                     self._grace_s = message.grace_s
@@ -157,6 +186,8 @@ class Worker:
     async def _keep_up(self) -> None:
         """Open new models, retry those that failed to open, and report the version of the state that is applied.
 
+        A model that is unloaded while it has requests delays no other; it is reported as leaving until they are done.
+
         gRPC is served as soon as the first state is applied; the main process passes on connections from then on, too.
         """
         missing: frozenset[int] = frozenset()
@@ -169,12 +200,13 @@ class Worker:
                 pass  # retry the missing models
             self._has_changed.clear()
             version = self._version
+            self._models.put_away(self._has_changed.set)
             missing = await self._models.open_missing()
             if must_start_grpc and self._grpc is not None:
                 must_start_grpc = False
                 await self._grpc.start(*self._grpc_address)
             if version == self._version:
-                self._channel.send(Applied(version, missing))
+                self._channel.send(Applied(version, missing, self._models.leaving))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -182,9 +214,9 @@ def main(arguments: Sequence[str]) -> None:
 
     Args:
         arguments: Number of this worker, number of workers, and the inherited file descriptors of the message socket,
-            the connection socket and the shared table.
+            the connection socket, the shared table and, if there is a keys file, the windows of its keys.
     """
-    number, workers, control, connections, table = map(int, arguments)
+    number, workers, control, connections, table, *windows = map(int, arguments)
     collect_seldom()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(
@@ -193,26 +225,38 @@ def main(arguments: Sequence[str]) -> None:
                 socket.socket(fileno=control),
                 socket.socket(fileno=connections),
                 SharedTable(table, workers),
+                WindowTable.attached(windows[0], workers + 1, number) if windows else None,
             )
         )
 
 
-async def _run(number: int, control: socket.socket, connections: socket.socket, table: SharedTable) -> None:
+async def _run(
+    number: int,
+    control: socket.socket,
+    connections: socket.socket,
+    table: SharedTable,
+    windows: WindowTable | None,
+) -> None:
     channel: Channel[ToWorker] = await Channel.on(ToWorker, control)
     setup = await channel.receive()
     if not isinstance(setup, Setup):
         return  # the main process ended before it sent Setup
-    configure_logs(setup.settings.log_level, setup.settings.log_format, process=f"worker {number}")
+    configure_logs(setup.settings.log_level, setup.settings.log_format, process=process_name(number))
     loop = asyncio.get_running_loop()
     # A signal to a single worker shuts it down cleanly: the main process first stops sending it connections.
     loop.add_signal_handler(signal.SIGTERM, lambda: channel.send(Leaving()))
     loop.add_signal_handler(signal.SIGINT, lambda: channel.send(Leaving()))
     try:
-        worker = Worker(number, setup, channel, table)
+        worker = Worker(number, setup, channel, table, windows)
     except SettingsError as error:  # the TLS files are unusable since the server started
         log.error("%s", error.message)
         sys.exit(1)
     await worker.serve(connections)
+
+
+def process_name(number: int) -> str:
+    """Return the name of a worker in the log."""
+    return f"worker {number}"
 
 
 def _opener(repository: Repository, engine: AttachedEngine, limits: QueueLimits, images: ImageInput) -> OpenKey:

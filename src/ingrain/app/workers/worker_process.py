@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -36,10 +37,12 @@ class WorkerProcess:
         applied: Version of the server's state that the worker has applied.
         first_applied_at: Time of the event loop at which the worker had applied a version for the first time.
         missing: Numbers of models that the worker could not open.
+        leaving: Numbers of models that are unloaded when the worker has answered their requests.
         counts: Latest counts that the worker sent.
         asked: Number of ``Count`` messages sent to the worker.
         told: Number of ``Counted`` messages from the worker.
         missed_heartbeats: Number of heartbeats since its last ``Counted`` message.
+        answering: The tasks that answer the worker's questions, by the questions' numbers.
     """
 
     number: int
@@ -51,10 +54,12 @@ class WorkerProcess:
     applied: int = 0
     first_applied_at: float | None = None
     missing: frozenset[int] = frozenset()
+    leaving: frozenset[int] = frozenset()
     counts: Counts = field(default_factory=Counts)
     asked: int = 0
     told: int = 0
     missed_heartbeats: int = 0
+    answering: dict[int, asyncio.Task[None]] = field(default_factory=dict)
 
     @property
     def open_connections(self) -> int:
@@ -90,8 +95,17 @@ class WorkerProcess:
         return await self.process.wait_or_kill(_LAST_WAIT_S)
 
 
-async def start_worker(number: int, workers: int, table: SharedTable, table_descriptor: int) -> WorkerProcess:
+async def start_worker(
+    number: int, workers: int, table: SharedTable, table_descriptor: int, windows_descriptor: int | None
+) -> WorkerProcess:
     """Start a worker process, which waits for ``Setup``.
+
+    Args:
+        number: Number of the worker, from 0.
+        workers: Number of workers.
+        table: Counters that all workers share.
+        table_descriptor: Their file descriptor.
+        windows_descriptor: File descriptor of what the named keys have taken; None if there is no keys file.
 
     Raises:
         OSError: The system cannot start another process.
@@ -100,6 +114,7 @@ async def start_worker(number: int, workers: int, table: SharedTable, table_desc
         control = _pair(socket.SOCK_STREAM, ours, theirs)
         connections = _pair(socket.SOCK_SEQPACKET, ours, theirs)
         inherited = [control[1].fileno(), connections[1].fileno(), table_descriptor]
+        inherited += [] if windows_descriptor is None else [windows_descriptor]
         process = ChildProcess(
             [*_COMMAND, *map(str, (number, workers, *inherited))],
             os.environ,

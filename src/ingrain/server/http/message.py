@@ -54,12 +54,14 @@ class Response(msgspec.Struct, gc=False):
         status: HTTP status.
         media_type: ``Content-Type``.
         headers: Additional headers.
+        on_written: Called when the response is passed to the connection; None for nothing.
     """
 
     body: bytes | memoryview
     status: int = 200
     media_type: str = "application/json"
     headers: dict[str, str] = msgspec.field(default_factory=dict)
+    on_written: Callable[[], None] | None = None
 
 
 class StreamedResponse(Response, gc=True, kw_only=True):

@@ -76,6 +76,8 @@ class ResponseWriter:
             self._transport.writelines((head, response.body))
         else:
             self._transport.write(head + response.body)
+        if response.on_written is not None:
+            response.on_written()
 
     async def stream(self, message: IncomingRequest, response: StreamedResponse) -> bool:
         """Write a response piece by piece; return False if an exception has cut its body off.

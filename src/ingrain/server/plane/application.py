@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 
 from ingrain.api import types
 from ingrain.errors import IngrainError, MethodNotAllowedError, RouteNotFoundError
+from ingrain.server.console.pages import CONSOLE_API
+from ingrain.server.docs.pages import docs_pages
 from ingrain.server.http.application import Exchange
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.auth import credentials
-from ingrain.server.plane.docs_page import docs_page
 from ingrain.server.plane.endpoint import Endpoint, request_id_of
 from ingrain.server.plane.errors import error_response
 from ingrain.server.plane.openapi import PLANES, openapi_json
@@ -20,6 +22,7 @@ from ingrain.server.plane.services import Services
 from ingrain.vocabulary import Plane
 
 _KNOWN_PATHS = 128
+_LONGEST_LIKENED = 100  # characters of a path; finding one like it takes longer with its length
 
 
 class PlaneApplication:
@@ -30,12 +33,24 @@ class PlaneApplication:
         services: Services for the handlers; the model plane needs ``ModelServices``.
         dialects: The APIs to serve. A request that no route matches gets the first dialect's error, unless its path has
             the prefix of another dialect.
+        console: Files of the console by path; they need no key. With them, the first dialect's routes of the inference
+            plane are served under ``CONSOLE_API``.
     """
 
-    def __init__(self, plane: Plane, services: Services, dialects: Sequence[Dialect]) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        services: Services,
+        dialects: Sequence[Dialect],
+        console: Mapping[str, Response] | None = None,
+    ) -> None:
         self._dialects = dialects
         self._services = services
+        self._console = console or {}
         self._endpoints = _endpoints(plane, services, dialects)
+        if console:
+            inference = _endpoints("inference", services, dialects[:1])
+            self._endpoints |= {(method, CONSOLE_API + path): one for (method, path), one in inference.items()}
         self._elsewhere: dict[tuple[str, str], Plane] = {
             (route.method, mount + route.path): route.plane
             for dialect in dialects
@@ -51,13 +66,15 @@ class PlaneApplication:
         for templates in self._templates.values():
             templates.sort(key=lambda template: -len(template[0]) - len(template[1]))
         self._match = lru_cache(maxsize=_KNOWN_PATHS)(self._match_template)
-        welcome = types.MessageAnswer(message=f"This is the {plane} plane of Ingrain. GET /docs lists the routes.")
-        self._pages = {
-            "/": struct_answer(welcome),
-            "/openapi.json": Response(openapi_json(dialects, plane)),
-            "/docs": Response(docs_page(dialects, plane), media_type="text/html; charset=utf-8"),
-        }
-        self._methods: dict[str, set[str]] = {path: {"GET"} for path in self._pages}
+        self._see_docs = " GET /docs lists the routes." if services.shows_docs else ""
+        welcome = types.MessageAnswer(message=f"This is the {plane} plane of Ingrain.{self._see_docs}")
+        self._pages: dict[str, Callable[[], Response]] = {"/": lambda: struct_answer(welcome)}
+        self._docs: Mapping[str, Callable[[], Response]] = {}
+        if services.shows_docs:
+            # The document is written when it is first asked for: it would double the time of a start.
+            self._pages["/openapi.json"] = cache(lambda: Response(openapi_json(dialects, plane)))
+            self._docs = docs_pages()
+        self._methods: dict[str, set[str]] = {path: {"GET"} for path in (*self._pages, *self._docs, *self._console)}
         for method, path in self._endpoints:
             self._methods.setdefault(path, set()).add(method)
         self._speakers = {path: endpoint.any_dialect for (_, path), endpoint in self._endpoints.items()}
@@ -77,8 +94,13 @@ class PlaneApplication:
         if endpoint is not None:
             exchange = endpoint.begin(request)
             return exchange.refusal or exchange
-        if request.path in self._pages and request.method in ("GET", "HEAD"):
-            return self._page(request)
+        if request.method in ("GET", "HEAD"):
+            if request.path in self._console:
+                return self._console[request.path]
+            if request.path in self._docs:
+                return self._docs[request.path]()
+            if request.path in self._pages:
+                return self._page(request)
         path = self._path(request)
         methods = self._methods.get(path)
         if methods is None and request.path != "*":
@@ -89,15 +111,20 @@ class PlaneApplication:
         if request.method == "OPTIONS":
             response = Response(b"", media_type="text/plain")
         else:
-            error = MethodNotAllowedError(f"This route does not take {request.method}. GET /docs lists the routes.")
+            taken = " and ".join(sorted(methods - {"HEAD", "OPTIONS"}))
+            told = f"This route does not take {request.method}; it takes {taken}.{self._see_docs}"
+            error = MethodNotAllowedError(told)
             response = self._refuse(error, request, self._speakers.get(path))
         response.headers["allow"] = ", ".join(sorted(methods))
         return response
 
     def _not_found(self, request: Request) -> RouteNotFoundError:
         other = self._elsewhere.get((request.method, request.path))
-        where = "There is no such route." if other is None else f"This is a route of the {PLANES[other]}."
-        return RouteNotFoundError(f"{where} GET /docs lists the routes.")
+        where = f"This is a route of the {PLANES[other]}." if other else "There is no such route."
+        if other is None and len(request.path) <= _LONGEST_LIKENED:
+            near = difflib.get_close_matches(request.path, self._methods, n=1, cutoff=0.8)
+            where += "".join(f" Did you mean {path}?" for path in near)
+        return RouteNotFoundError(f"{where}{self._see_docs}")
 
     def _endpoint(self, request: Request) -> Endpoint | None:
         """Return the endpoint of the matching route. Slashes at the end of the request's path are removed."""
@@ -114,7 +141,7 @@ class PlaneApplication:
             self._services.keys.check_any(credentials(request.headers))
         except IngrainError as error:
             return self._refuse(error, request)
-        return self._pages[request.path]
+        return self._pages[request.path]()
 
     def _path(self, request: Request) -> str:
         """Return the path of the matching route: its template, else the request's own path."""

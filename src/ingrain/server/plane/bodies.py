@@ -58,7 +58,9 @@ def decode(body: bytes, kind: type[R]) -> R:
     except msgspec.ValidationError as error:
         raise _explain(error, kind, body) from error
     except _NOT_JSON as error:
-        raise InvalidRequestError("The body is not valid JSON.") from error
+        raise InvalidRequestError(
+            "The body is not valid JSON. Send an object, with names and texts in double quotes, as application/json."
+        ) from error
 
 
 def decode_form(fields: Mapping[str, object], kind: type[R]) -> R:

@@ -22,4 +22,6 @@ def cache_group(services: Services, request: Request) -> int | None:
         directives = {directive.strip().lower() for directive in asked.decode("latin-1").split(",")}
         if not _BYPASSES.isdisjoint(directives):
             return None
+    if services.key is not None:
+        return services.key.group
     return services.keys.number(credentials(headers))

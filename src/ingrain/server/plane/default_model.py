@@ -33,9 +33,11 @@ def default_model(
     able, configured = _able(slots, roles, fits, with_heads=False), services.limits.default_models
     with_heads = _able(slots, roles, fits, with_heads=True) if configured or not able else []
     for name in configured:
-        for slot in slots.matching(name, None, None):
+        for slot in slots.matching(services.registry.meant(name), None, None):
             if slot in with_heads and slot.model is not None and slot.state == "READY":
                 return name_of(slot.model)
+            if slot.is_resting and services.registry.loads_on_demand:
+                return _name_of(slot)
             if slot in with_heads or (slot.model is None and (slot.is_awaited or slot.state == "READY")):
                 raise not_ready(slot)  # another model would give other vectors for as long as this one is away
     able = able or with_heads
@@ -43,6 +45,8 @@ def default_model(
     if len(ready) == 1:
         return name_of(ready[0])
     if not ready:
+        if not able and (resting := _only_resting(services)) is not None:
+            return resting
         raise _none_ready(slots, able, param)
     names = ", ".join(sorted(model.manifest.name for model in ready))
     raise InvalidRequestError(
@@ -50,6 +54,17 @@ def default_model(
         "INGRAIN_DEFAULT_MODELS on the server.",
         param=param,
     )
+
+
+def _only_resting(services: Services) -> ModelName | None:
+    """Return the only model of the table if the request can load it again."""
+    slots = list(services.registry.slots)
+    is_one = services.registry.loads_on_demand and len(slots) == 1 and slots[0].is_resting
+    return _name_of(slots[0]) if is_one else None
+
+
+def _name_of(slot: Slot) -> ModelName:
+    return ModelName(name=slot.ref.name, library=slot.ref.library, pretrained=slot.ref.pretrained)
 
 
 def _able(

@@ -17,9 +17,11 @@ from ingrain.machine_faults import machine_fault
 from ingrain.server.http.application import BodyLimit, Started
 from ingrain.server.http.message import Request, Response, StreamedResponse
 from ingrain.server.http.refusals import body_too_large
+from ingrain.server.keys.named import NamedKey
 from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.detach import detach
 from ingrain.server.plane.errors import error_response
+from ingrain.server.plane.permitted import permitted, with_names
 from ingrain.server.plane.prepare import decode_in_a_thread, decompressed, join_body, needs_preparation
 from ingrain.server.plane.route import Dialect, Route, Work
 from ingrain.server.plane.services import Services
@@ -61,11 +63,14 @@ class Endpoint:
 
     def begin(self, request: Request) -> RouteExchange:
         """Start an exchange; its ``refusal`` is set if the key or the limit refuses the request."""
-        exchange = RouteExchange(self, request)
+        followers = self.services.followers
+        exchange: RouteExchange = RouteExchange(self, request) if followers is None else followers.begin(self, request)
         try:
-            self.services.keys.check(self.route.scope, credentials(request.headers))
+            key = exchange.key = self.services.keys.check(self.route.scope, credentials(request.headers))
             if self.route.limited and self.services.load.requests > self._max_requests:
                 raise _full(self._max_requests)
+            if key is not None and self.route.scope is not None:
+                key.take_request()
         except IngrainError as error:
             # The body, which tells the dialects apart, has not been read yet.
             exchange.refusal = exchange.refuse(error, self.any_dialect)
@@ -88,6 +93,7 @@ class RouteExchange:
     """One request of a route. It counts as in progress from its headers to its response.
 
     Attributes:
+        key: The request's key, if it has a name.
         refusal: The error response of a refused request; None if the request was accepted.
     """
 
@@ -101,10 +107,12 @@ class RouteExchange:
         "_request_id",
         "_started",
         "_work",
+        "key",
         "refusal",
     )
 
     def __init__(self, endpoint: Endpoint, request: Request) -> None:
+        self.key: NamedKey | None = None
         self.refusal: Response | None = None
         self._has_ended = False
         self._held_bytes = 0
@@ -124,9 +132,14 @@ class RouteExchange:
         """Limit of the route."""
         return self._endpoint.body_limit
 
+    @property
+    def _services(self) -> Services:
+        services = self._endpoint.services
+        return services if self.key is None else permitted(services, self.key)
+
     def start(self, deliver: Callable[[Response], None]) -> Response | Started:
         """Call the handler. Start its pipeline task at once, or report that its coroutine needs an asyncio task."""
-        services = self._endpoint.services
+        services = self._services
         self._deliver = deliver
         if needs_preparation(self._request):
             self._work = self._prepare_and_handle()
@@ -143,7 +156,7 @@ class RouteExchange:
         return Started.WILL_BE_DELIVERED
 
     async def _prepare_and_handle(self) -> Response:
-        services, request = self._endpoint.services, self._request
+        services, request = self._services, self._request
         await join_body(services.parsing, request)
         body = await decompressed(services.parsing, request, self._endpoint.body_limit)
         if body is not request.body:
@@ -197,6 +210,8 @@ class RouteExchange:
 
     def _finish(self, response: Response) -> Response:
         response.headers["x-request-id"] = self._request_id
+        if self.key is not None:
+            self.key.add_headers(response.headers)
         if isinstance(response, StreamedResponse):
             response.on_end = lambda is_whole: self._end(response.status if is_whole else _CLIENT_CLOSED_REQUEST)
         else:
@@ -206,15 +221,23 @@ class RouteExchange:
     def _refuse_for(self, error: Exception) -> Response:
         if isinstance(error, IngrainError):
             return self.refuse(error)
-        log.error("Request %s to %s failed", self._request_id, self._endpoint.route.path, exc_info=error)
+        log.error(
+            "Request %s%s to %s failed", self._request_id, self._of_key, self._endpoint.route.path, exc_info=error
+        )
         return self.refuse(
             machine_fault(error)
             or IngrainError("The server failed on this request; its log has the cause under this request id.")
         )
 
+    @property
+    def _of_key(self) -> str:
+        return "" if self.key is None else f" of key {self.key.name}"
+
     def refuse(self, error: IngrainError, dialect: Dialect | None = None) -> Response:
         """End the exchange and return the response to an error, in the words of a dialect; of the route's if None."""
-        response = error_response(error, self._request_id, dialect or self._endpoint.dialect)
+        response = error_response(with_names(error, self.key), self._request_id, dialect or self._endpoint.dialect)
+        if self.key is not None:
+            self.key.add_headers(response.headers)
         self._end(response.status)
         return response
 
@@ -239,8 +262,11 @@ class RouteExchange:
         load.requests -= route.limited
         seconds = time.perf_counter() - self._started
         endpoint.services.telemetry.observe(route.path, status, seconds)
+        if self.key is not None:
+            self.key.counts.answer(status)
         if access_log.isEnabledFor(logging.DEBUG):
-            access_log.debug("%s %s %d %.1f ms %s", route.method, route.path, status, 1e3 * seconds, self._request_id)
+            told = route.method, route.path, status, 1e3 * seconds, self._request_id, self._of_key
+            access_log.debug("%s %s %d %.1f ms %s%s", *told)
 
 
 def _body_limit(route: Route, services: Services) -> BodyLimit:

@@ -16,6 +16,7 @@ STATUS: dict[type[IngrainError], int] = {
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 405,
     errors.TuningInProgressError: 409,
+    errors.OperationEndedError: 409,
     errors.TooLargeError: 413,
     errors.HeadersTooLargeError: 431,
     errors.RequestTimeoutError: 408,

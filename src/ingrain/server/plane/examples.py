@@ -60,5 +60,9 @@ BODIES: Mapping[str, Mapping[str, object]] = {
 }
 """Body by the operation id of its route."""
 
-PARAMETERS: Mapping[str, str] = {"name": _TEXT_MODEL["name"], "model": _TEXT_MODEL["name"]}
+PARAMETERS: Mapping[str, str] = {
+    "name": _TEXT_MODEL["name"],
+    "model": _TEXT_MODEL["name"],
+    "id": "9f2c41d07be35a68",
+}
 """Value by the name of the parameter."""

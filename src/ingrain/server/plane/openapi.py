@@ -16,8 +16,8 @@ from ingrain.vocabulary import Plane
 _REF = "#/components/schemas/{name}"
 _STATUS_TEXT = {
     400: "A field is malformed, unknown, missing or has an invalid value.",
-    401: "The API key is missing or wrong.",
-    403: "The API key lacks the scope, or a browser sent the request for a page of another site.",
+    401: "The API key is missing, wrong or no longer valid.",
+    403: "The API key lacks the scope or may not use the model, or a browser sent the request for another site's page.",
     404: "The model is not loaded, or does not exist.",
     409: "The model is being tuned; try again when the tuning has ended.",
     408: "The request did not arrive in time.",
@@ -25,7 +25,8 @@ _STATUS_TEXT = {
     415: "The body has a type or an encoding that the route does not take.",
     422: "A field of the body, or a text, cannot be used.",
     424: "The model cannot do this, or failed on it.",
-    429: "The queue is full, or the server holds too many bodies; try again after `Retry-After` seconds.",
+    429: "The queue is full, the server holds too many bodies, or the API key's limit is reached; try again after "
+    "`Retry-After` seconds.",
     500: "The server failed on this request.",
     503: "The engine does not answer or the model is still loading; try again after `Retry-After` seconds.",
     504: "The request was not finished in time.",
@@ -38,7 +39,7 @@ _WELCOME = {
     "operationId": "welcome",
     "summary": "Say which plane this is.",
     "description": "On both planes.",
-    "tags": ["both planes"],
+    "tags": ["Ingrain"],
     "responses": {
         "200": {
             "description": "Done.",
@@ -87,6 +88,7 @@ def openapi_document(dialects: Sequence[Dialect], only: Plane | None = None) -> 
             "Request fields are accepted in camelCase and in snake_case; null means not given.",
         },
         "servers": [{"url": "/", "description": f"This server's {PLANES[only]}." if only else "Either plane."}],
+        "tags": [{"name": name} for name in dict.fromkeys(_tag(dialect) for _, dialect in routes)],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -109,7 +111,7 @@ def _operation(
         "operationId": route.name,
         "summary": route.summary,
         "description": f"On the {plane}." if plane else "On both planes.",
-        "tags": [plane or "both planes"],
+        "tags": [_tag(dialect)],
         "responses": {"200": {"description": "Done.", **_json(references[route.answer] if route.answer else None)}},
     }
     content = operation["responses"]["200"].setdefault("content", {})
@@ -125,14 +127,17 @@ def _operation(
         if (example := route.example or BODIES.get(route.name)) is not None:
             operation["requestBody"]["content"]["application/json"]["example"] = example
     if "{" in route.path:
+        variable = route.path.partition("{")[2].partition("}")[0]
         operation["parameters"] = [
             {
-                "name": route.path.partition("{")[2].partition("}")[0],
+                "name": variable,
                 "in": "path",
                 "required": True,
-                "description": "Name of a model; its slashes need no escaping.",
+                "description": "Id of the operation."
+                if variable == "id"
+                else "Name of a model; its slashes need no escaping.",
                 "schema": {"type": "string", "minLength": 1},
-                "example": PARAMETERS["model"],
+                "example": PARAMETERS["id" if variable == "id" else "model"],
             }
         ]
     if route.query:
@@ -177,6 +182,11 @@ def _either(content: dict[str, Any], other: dict[str, Any]) -> None:
     if first is not None and second is not None and first["schema"] != second["schema"]:
         schemas = [*first["schema"].get("anyOf", (first["schema"],)), second["schema"]]
         content["application/json"] = {**first, "schema": {"anyOf": schemas}}
+
+
+def _tag(dialect: Dialect) -> str:
+    """Return the heading of a dialect's routes."""
+    return "Ingrain" if dialect.name == "native" else dialect.name
 
 
 def _json(schema: dict[str, Any] | None) -> dict[str, Any]:

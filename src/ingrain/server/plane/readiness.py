@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ingrain.errors import EngineUnavailableError, ModelNotLoadedError
+from ingrain.registry.slots import starting
 from ingrain.server.plane.services import Services
 
 
@@ -23,3 +25,25 @@ async def why_not_serving(services: Services) -> str | None:
         services.registry.engine_is_away()
         return "The engine does not answer."
     return starting
+
+
+async def check_loaded(services: Services, name: str) -> None:
+    """Check that a model can serve now. This neither counts as a use of the model nor loads it.
+
+    Raises:
+        ModelNotLoadedError: There is no such model.
+        EngineUnavailableError: It is not ready, or not loaded until a request needs it.
+    """
+    registry = services.registry
+    if not registry.slots.is_started:
+        raise starting()
+    try:
+        status = registry.status(name, None, None)
+    except ModelNotLoadedError:
+        await registry.refresh()  # another process on this repository may have loaded it
+        status = registry.status(name, None, None)
+    if status.is_resting and not registry.loads_on_demand:
+        raise ModelNotLoadedError(status.reason or f"Model {name!r} is not loaded.", param="name")
+    if status.state != "READY":
+        reason = status.reason or "it is being loaded."
+        raise EngineUnavailableError(f"Model {name!r} is not ready: {reason}", retry_after_s=1.0)

@@ -11,9 +11,8 @@ import msgspec
 from ingrain.errors import IngrainError
 from ingrain.pipeline.task import Task
 from ingrain.server.http.message import Request, Response
-from ingrain.vocabulary import Plane
+from ingrain.vocabulary import Plane, Scope
 
-Scope = Literal["infer", "models", "metrics"]
 R = TypeVar("R")
 
 

@@ -13,7 +13,12 @@ ANY = "*"
 """Entry that allows every host or origin."""
 
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-_EXPOSED = "X-Request-Id, Retry-After, X-Truncated-Texts, X-Token-Ids, X-Embeddings-Shape, X-Embeddings-Dtype"
+_RATE_LIMITS = ", ".join(
+    f"X-RateLimit-{fact}-{what}" for what in ("Requests", "Tokens") for fact in ("Limit", "Remaining", "Reset")
+)
+_EXPOSED = (
+    "X-Request-Id, Retry-After, X-Truncated-Texts, X-Token-Ids, X-Embeddings-Shape, X-Embeddings-Dtype, " + _RATE_LIMITS
+)
 _HEADERS = "Authorization, Content-Type, Cache-Control, X-Request-Id"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,63}")
 _PREFLIGHT = {

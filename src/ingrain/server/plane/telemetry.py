@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import get_args
+from typing import Any
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+import numpy as np
+import psutil
 
 from ingrain.api.metrics import BatchStat, DurationStat, InferenceStat, ModelStat
 from ingrain.batching.row_cache import RowCache
-from ingrain.engine.protocol import Duration, GraphStatistics
+from ingrain.engine.protocol import Duration, GraphStatistics, Several
+from ingrain.pipeline.pipeline import task_name
+from ingrain.pipeline.task import Task
 from ingrain.registry.protocol import Models
-from ingrain.registry.slots import State
-from ingrain.registry.status import ModelStatus
-from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts
-
-_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+from ingrain.server.keys.named import NamedKeys
+from ingrain.server.plane.counts import Counts, LatencyCounts, QueueCounts, TaskCounts
+from ingrain.server.plane.prometheus import written
+from ingrain.server.plane.rates import COUNTED, FINE_BUCKETS_S, LATENCY_BUCKETS_S, Rates, Vector, coarse
+from ingrain.server.plane.triton_metrics import TritonMetrics
+from ingrain.timeline import Timeline
 
 
 @dataclass(slots=True)
@@ -37,16 +39,33 @@ class Load:
 
 
 class Latencies:
-    """A histogram of durations. Not thread-safe: only the event loop uses it, so it needs no lock."""
+    """A histogram of durations. Not thread-safe: only the event loop uses it, so it needs no lock.
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_LATENCY_BUCKETS_S) + 1)
+    Args:
+        bounds: Upper bounds of the buckets.
+
+    Attributes:
+        answers: Number of durations by the status of the answer, for requests of a route.
+        items: Number of items, for requests of a task.
+    """
+
+    __slots__ = ("_bounds", "answers", "counts", "items", "total_s")
+
+    def __init__(self, bounds: Sequence[float] = LATENCY_BUCKETS_S) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total_s = 0.0
+        self.answers: dict[int, int] = {}
+        self.items = 0
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(_LATENCY_BUCKETS_S, seconds)] += 1
+        self.counts[bisect_left(self._bounds, seconds)] += 1
         self.total_s += seconds
+
+    def told(self) -> LatencyCounts:
+        """Return a copy for another process."""
+        return LatencyCounts(list(self.counts), self.total_s)
 
 
 Gather = Callable[[], Awaitable[Counts]]
@@ -59,41 +78,79 @@ class Telemetry:
     Args:
         registry: Holds the queues.
         load: Numbers of requests in progress.
-        gather: Returns the summed counters of all processes; None if this process is the only one.
+        gather: Returns the summed counters of all processes; None if this process is the only one, or not yet known.
         cache: Cache of rows of this process; None for none.
+        keys: The named keys of this process; None for none.
+        engine: The engine; None if its servers are not counted.
+        tritons: Fetches the metrics of Tritons; None for none.
     """
 
     def __init__(
-        self, registry: Models, load: Load, gather: Gather | None = None, cache: RowCache | None = None
+        self,
+        registry: Models,
+        load: Load,
+        gather: Gather | None = None,
+        cache: RowCache | None = None,
+        keys: NamedKeys | None = None,
+        engine: object = None,
+        tritons: TritonMetrics | None = None,
     ) -> None:
         self._registry = registry
         self._load = load
-        self._gather = gather
+        self.gather = gather
         self._cache = cache
-        self._answers: dict[tuple[str, int], int] = {}
+        self._keys = keys
+        self._engine = engine
+        self._tritons = tritons or TritonMetrics(())
         self._latencies: dict[str, Latencies] = {}
+        self._tasks: dict[tuple[str, type[Task[Any]]], Latencies] = {}
+        self._stages: dict[tuple[str, str, str], Latencies] = {}
+        self.rates = Rates(self._vectors)
+        self._engine_restarts = 0
+        self._process = psutil.Process()
+
+    def engine_came_back(self) -> None:
+        """Count that the engine has restarted and lost its graphs."""
+        self._engine_restarts += 1
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        answer = route, status
-        self._answers[answer] = self._answers.get(answer, 0) + 1
         latencies = self._latencies.get(route)
         if latencies is None:
             latencies = self._latencies[route] = Latencies()
-        latencies.observe(seconds)
+        answers = latencies.answers
+        answers[status] = answers.get(status, 0) + 1
+        latencies.counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        latencies.total_s += seconds
+
+    def count_task(self, model: str, task: Task[Any], items: int, seconds: float) -> None:
+        """Count a task that is done. Called for every request, so it takes no function of its own but the search."""
+        key = model, type(task)
+        latencies = self._tasks.get(key)
+        if latencies is None:
+            latencies = self._tasks[key] = Latencies(FINE_BUCKETS_S)
+        latencies.items += items
+        latencies.counts[bisect_left(FINE_BUCKETS_S, seconds)] += 1
+        latencies.total_s += seconds
+
+    def observe_stages(self, line: Timeline) -> None:
+        """Count the times of a request's stages, if it has a task."""
+        if line.task:
+            for name, stage in line.stages.items():
+                key = line.model, line.task, name
+                latencies = self._stages.get(key)
+                if latencies is None:
+                    latencies = self._stages[key] = Latencies()
+                latencies.observe(stage.busy_s)
 
     def counts(self) -> Counts:
         """Return the counters of this process."""
-        answers: dict[str, dict[int, int]] = {}
-        for (route, status), count in self._answers.items():
-            answers.setdefault(route, {})[status] = count
         return Counts(
             in_progress=self._load.in_progress,
-            answers=answers,
-            latencies={
-                route: LatencyCounts(list(latencies.counts), latencies.total_s)
-                for route, latencies in self._latencies.items()
-            },
+            answers={route: dict(latencies.answers) for route, latencies in self._latencies.items()},
+            latencies={route: latencies.told() for route, latencies in self._latencies.items()},
+            tasks=self._task_counts(),
+            rates=self.rates.per_second(),
             queues={
                 name: QueueCounts(
                     waiting_tokens=queue.queued_tokens,
@@ -106,27 +163,61 @@ class Telemetry:
                     cache_misses=queue.statistics.cache_misses,
                     memory_failures=queue.statistics.memory_failures,
                     token_limit=queue.limits.max_tokens,
+                    batch_sizes=dict(queue.statistics.batch_sizes),
                 )
                 for name, queue in self._registry.queues()
             },
+            keys=dict(self._keys.counts) if self._keys is not None else {},
+            servers=self._engine.servers() if isinstance(self._engine, Several) else {},
             cache_bytes=self._cache.bytes if self._cache is not None else 0,
+            resident_bytes=self._process.memory_info().rss,
+            engine_restarts=self._engine_restarts,
+            load_seconds=self._registry.load_seconds(),
+            model_moves=self._registry.moves(),
         )
+
+    def _task_counts(self) -> dict[str, dict[str, TaskCounts]]:
+        found: dict[str, dict[str, TaskCounts]] = {}
+        for (model, kind), latencies in self._tasks.items():
+            counts = LatencyCounts(coarse(latencies.counts), latencies.total_s)
+            found.setdefault(model, {})[task_name(kind)] = TaskCounts(counts)
+        for (model, task, stage), latencies in self._stages.items():
+            if task in found.get(model, {}):
+                found[model][task].stages[stage] = latencies.told()
+        return found
+
+    def _vectors(self) -> dict[str, Vector]:
+        """Return the counters of each model for its rates."""
+        if not self._tasks:
+            return {}
+        found = {model: np.zeros(len(COUNTED) + len(FINE_BUCKETS_S) + 1) for model, _ in self._tasks}
+        for (model, _), latencies in self._tasks.items():
+            found[model][0] += latencies.items
+            found[model][len(COUNTED) :] += latencies.counts
+        for model, queues in self._registry.queues_of_models():
+            if model in found:
+                for queue in queues:
+                    told = queue.statistics
+                    found[model][1 : len(COUNTED)] += (
+                        told.batches,
+                        told.items,
+                        told.tokens,
+                        told.padded_tokens,
+                        told.cache_hits + told.cache_joins,
+                        told.cache_misses,
+                    )
+        return found
+
+    async def gathered(self) -> Counts:
+        """Return the counters of all processes of the server, summed."""
+        return await self.gather() if self.gather is not None else self.counts()
 
     async def prometheus(
         self, accept: str, statistics: Iterable[GraphStatistics], *, is_ready: bool
     ) -> tuple[bytes, str]:
         """Return the metrics and their media type, in the format that the ``Accept`` header prefers."""
-        counts = await self._gather() if self._gather is not None else self.counts()
-        try:
-            encode, media_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # the header has a version that is not a number
-            encode, media_type = choose_encoder("")
-        collectors = CollectorRegistry()
-        collectors.register(_Fixed(_readiness_metrics(self._registry.statuses(), is_ready=is_ready)))
-        collectors.register(_Fixed(_request_metrics(counts)))
-        collectors.register(_Fixed(_queue_metrics(counts)))
-        collectors.register(_Fixed(_engine_metrics(statistics, self._registry.user_names())))
-        return encode(collectors), media_type
+        counts, of_tritons = await asyncio.gather(self.gathered(), self._tritons.fetch())
+        return written(accept, counts, statistics, self._registry, of_tritons, is_ready=is_ready)
 
 
 def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> list[ModelStat]:
@@ -162,98 +253,3 @@ def model_stats(statistics: Iterable[GraphStatistics], names: Mapping[str, str])
 
 def _duration_stat(duration: Duration) -> DurationStat:
     return DurationStat(count=str(duration.count), ns=str(duration.ns))
-
-
-def _readiness_metrics(statuses: Iterable[ModelStatus], *, is_ready: bool) -> Iterator[Metric]:
-    yield GaugeMetricFamily("ingrain_ready", "1 if /ready answers 200, else 0.", value=is_ready)
-    states = GaugeMetricFamily(
-        "ingrain_model_state",
-        "1 for the state in which a model is, 0 for the others.",
-        labels=["model", "library", "pretrained", "state"],
-    )
-    for status in statuses:
-        for state in get_args(State):
-            states.add_metric(
-                [status.name, status.library or "", status.pretrained or "", state], status.state == state
-            )
-    yield states
-
-
-def _request_metrics(counts: Counts) -> Iterator[Metric]:
-    yield GaugeMetricFamily("ingrain_requests_in_progress", "Requests in progress.", value=counts.in_progress)
-    if counts.workers is not None:
-        yield GaugeMetricFamily("ingrain_workers", "Processes that serve the inference plane.", value=counts.workers)
-        yield CounterMetricFamily(
-            "ingrain_worker_restarts", "Restarts of these processes.", value=counts.worker_restarts
-        )
-    requests = CounterMetricFamily("ingrain_requests", "Requests answered.", labels=["route", "status"])
-    for route, statuses in counts.answers.items():
-        for status, count in statuses.items():
-            requests.add_metric([route, str(status)], count)
-    seconds = HistogramMetricFamily(
-        "ingrain_request_seconds", "Seconds from the headers of a request to its response.", labels=["route"]
-    )
-    for route, latencies in counts.latencies.items():
-        seconds.add_metric([route], _cumulative(latencies.buckets), latencies.total_s)
-    yield from (requests, seconds)
-
-
-def _queue_metrics(counts: Counts) -> Iterator[Metric]:
-    waiting = GaugeMetricFamily("ingrain_queue_tokens", "Tokens that wait in the queue.", labels=["model"])
-    batches = CounterMetricFamily("ingrain_batches", "Batches sent to the engine.", labels=["model"])
-    items = CounterMetricFamily("ingrain_batch_items", "Items in those batches.", labels=["model"])
-    tokens = CounterMetricFamily("ingrain_batch_tokens", "Tokens in those batches.", labels=["model"])
-    padded = CounterMetricFamily(
-        "ingrain_batch_padded_tokens", "Tokens in those batches, padding included.", labels=["model"]
-    )
-    failures = CounterMetricFamily(
-        "ingrain_batch_memory_failures", "Batches that failed for lack of memory and were divided.", labels=["model"]
-    )
-    limit = GaugeMetricFamily(
-        "ingrain_batch_token_limit", "Largest number of tokens in a batch, padding included.", labels=["model"]
-    )
-    cached = CounterMetricFamily(
-        "ingrain_cache_items",
-        "Items looked up in the cache: found, computed by another request at that time, or not found.",
-        labels=["model", "result"],
-    )
-    for name, queue in counts.queues.items():
-        waiting.add_metric([name], queue.waiting_tokens)
-        batches.add_metric([name], queue.batches)
-        items.add_metric([name], queue.items)
-        tokens.add_metric([name], queue.tokens)
-        padded.add_metric([name], queue.padded_tokens)
-        failures.add_metric([name], queue.memory_failures)
-        limit.add_metric([name], queue.token_limit)
-        cached.add_metric([name, "hit"], queue.cache_hits)
-        cached.add_metric([name, "joined"], queue.cache_joins)
-        cached.add_metric([name, "miss"], queue.cache_misses)
-    yield from (waiting, batches, items, tokens, padded, failures, limit, cached)
-    yield GaugeMetricFamily("ingrain_cache_bytes", "Bytes in the cache of vectors.", value=counts.cache_bytes)
-
-
-def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Return pairs of an upper bound and a cumulative count, as in Prometheus."""
-    bounds = [*map(str, _LATENCY_BUCKETS_S), "+Inf"]
-    return list(zip(bounds, map(float, accumulate(counts)), strict=True))
-
-
-class _Fixed:
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = list(metrics)
-
-    def collect(self) -> list[Metric]:
-        return self._metrics
-
-
-def _engine_metrics(statistics: Iterable[GraphStatistics], names: Mapping[str, str]) -> Iterator[Metric]:
-    inferences = CounterMetricFamily("ingrain_engine_inferences", "Items inferred.", labels=["model"])
-    executions = CounterMetricFamily("ingrain_engine_executions", "Batches executed.", labels=["model"])
-    seconds = CounterMetricFamily("ingrain_engine_seconds", "Time spent by stage.", labels=["model", "stage"])
-    for graph in statistics:
-        if graph.name in names:
-            inferences.add_metric([names[graph.name]], graph.inference_count)
-            executions.add_metric([names[graph.name]], graph.execution_count)
-            for stage, duration in graph.durations.items():
-                seconds.add_metric([names[graph.name], stage], duration.ns / 1e9)
-    yield from (inferences, executions, seconds)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ingrain.server.dialects.kserve import models, types
 from ingrain.server.dialects.kserve.errors import error_body
 from ingrain.server.dialects.kserve.infer import JSON_LENGTH, infer_over_http
-from ingrain.server.plane.route import Dialect, Handler, Route, Scope, inference_route
+from ingrain.server.plane.route import Dialect, Handler, Route, inference_route
+from ingrain.vocabulary import Scope
 
 _MODEL = "/v2/models/{model}"
 

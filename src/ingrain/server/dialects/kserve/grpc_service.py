@@ -17,8 +17,9 @@ from ingrain.server.dialects.kserve.interface import PLATFORM
 from ingrain.server.grpc.service import GrpcService, Method
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.readiness import reasons_not_ready
-from ingrain.server.plane.route import Handler, Route, Scope
+from ingrain.server.plane.route import Handler, Route
 from ingrain.server.plane.services import Services
+from ingrain.vocabulary import Scope
 
 _NAME = "inference.GRPCInferenceService"
 

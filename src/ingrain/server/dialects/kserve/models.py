@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ingrain import __version__
 from ingrain.errors import EngineUnavailableError
-from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import ModelName
 from ingrain.server.dialects.kserve import types
 from ingrain.server.dialects.kserve.inference import model_of
@@ -12,7 +11,7 @@ from ingrain.server.dialects.kserve.interface import PLATFORM, VERSION, interfac
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer, typed_answer
 from ingrain.server.plane.bodies import decode
-from ingrain.server.plane.readiness import reasons_not_ready, why_not_serving
+from ingrain.server.plane.readiness import check_loaded, reasons_not_ready, why_not_serving
 from ingrain.server.plane.services import Services
 
 EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
@@ -53,8 +52,8 @@ async def model_ready(services: Services, request: Request) -> Response:
     return struct_answer(types.KServeModelReadyAnswer(name=name, ready=True))
 
 
-async def ready_model(services: Services, name: str) -> LoadedModel:
-    """Return a model that is ready.
+async def ready_model(services: Services, name: str) -> None:
+    """Check that a model is ready; this loads none.
 
     Raises:
         ModelNotLoadedError: There is no such model.
@@ -62,7 +61,7 @@ async def ready_model(services: Services, name: str) -> LoadedModel:
     """
     if reason := await why_not_serving(services):
         raise EngineUnavailableError(reason, retry_after_s=1.0)
-    return await services.pipeline.model(ModelName(name=name))
+    await check_loaded(services, name)
 
 
 async def model(services: Services, request: Request) -> Response:

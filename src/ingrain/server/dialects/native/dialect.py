@@ -10,7 +10,9 @@ from ingrain.server.dialects.native import (
     embed_sparse,
     health,
     models,
+    operations,
     rerank,
+    stats,
     token_vectors,
     tuning,
 )
@@ -21,6 +23,7 @@ NATIVE = Dialect(
     name="native",
     routes=(
         *health.ROUTES,
+        *stats.ROUTES,
         *embed.ROUTES,
         *embed_sparse.ROUTES,
         *token_vectors.ROUTES,
@@ -28,6 +31,7 @@ NATIVE = Dialect(
         *rerank.ROUTES,
         *classify_text.ROUTES,
         *models.ROUTES,
+        *operations.ROUTES,
         *tuning.ROUTES,
     ),
     error_body=error_body,

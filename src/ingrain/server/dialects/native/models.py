@@ -14,9 +14,11 @@ from ingrain.libraries import LIBRARIES
 from ingrain.registry.status import ModelStatus
 from ingrain.repository.manifest import Manifest
 from ingrain.repository.models_to_load import ModelRef
+from ingrain.server.dialects.native.operations import described
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
 from ingrain.server.plane.bodies import decode
+from ingrain.server.plane.keep_alive import seconds_of
 from ingrain.server.plane.route import Handler, Parameter, Route
 from ingrain.server.plane.services import ModelServices
 from ingrain.vocabulary import Library, Task
@@ -31,9 +33,16 @@ async def _load_model(services: ModelServices, request: Request) -> Response:
         revision=body.revision,
         precision=body.precision,
         task=_task_of(body),
+        pin=body.pin,
+        keep_alive_s=seconds_of(body.keep_alive, "keepAlive") if body.keep_alive is not None else None,
     )
     if reason := services.why_not(ref.precision, ref.library):
         raise InvalidRequestError(f"precision is {ref.precision!r}, {reason}", param="precision")
+    if body.wait is False:
+        operation = services.operations.start(ref, services.key)
+        answer = struct_answer(described(operation), 202)
+        answer.headers["location"] = f"/operations/{operation.id}"
+        return answer
     return await load(services, ref)
 
 
@@ -65,11 +74,12 @@ def _task_of(body: types.LoadModelRequest) -> Task | None:
 
 async def load(services: ModelServices, ref: ModelRef) -> Response:
     """Load a model; the message says whether it was loaded already, and its task unless it only embeds."""
-    loaded_now = await services.registry.load(ref)
+    operation = services.operations.start(ref, services.key)
+    await operation.end()
     known = (ref.name, ref.library, ref.pretrained)
     found = [one for one in services.registry.statuses() if (one.name, one.library, one.pretrained) == known]
     task = "".join(map(_told_task, found))
-    return _message(f"Model {ref.name} {'loaded successfully' if loaded_now else 'is already loaded'}{task}.")
+    return _message(f"Model {ref.name} {'is already loaded' if operation.was_loaded else 'loaded successfully'}{task}.")
 
 
 def _told_task(status: ModelStatus) -> str:
@@ -105,6 +115,8 @@ async def _loaded_models(services: ModelServices, request: Request) -> Response:
             precision=status.precision,
             task=status.task,
             tasks=_several(status.tasks),
+            memory_bytes=status.memory_bytes,
+            pinned=status.is_pinned,
         )
         for status in services.registry.statuses()
         if status.state == "READY" and status.library is not None
@@ -139,6 +151,8 @@ def model_state(status: ModelStatus) -> types.RepositoryModel:
         task=status.task,
         tasks=_several(status.tasks),
         reason=status.reason,
+        memory_bytes=status.memory_bytes,
+        pinned=status.is_pinned,
     )
 
 
@@ -262,6 +276,7 @@ ROUTES = (
         _load_model,
         "Load a model; a model that is not in the repository is converted first.",
         types.LoadModelRequest,
+        notes="With `wait: false` the answer comes at once: status 202 with an operation, as at `/operations/{id}`.",
     ),
     model_route(
         "download_custom_model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from ingrain.errors import InvalidRequestError
@@ -20,7 +20,9 @@ from ingrain.server.dialects.ollama.types import (
 )
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import array_answer, mark_truncated
+from ingrain.server.plane.auth import credentials
 from ingrain.server.plane.cache_control import cache_group
+from ingrain.server.plane.keep_alive import seconds_of
 from ingrain.server.plane.route import Work, inference_route
 from ingrain.server.plane.services import Services
 from ingrain.tasks.embed_text import EmbeddedTexts, EmbedTexts
@@ -36,10 +38,12 @@ _NOTES = (
 def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
     """Embed texts, as vectors of unit length."""
     body, started = decode_body(request, OllamaEmbedRequest), time.perf_counter_ns()
+    keep = _keeping(services, request, body)
     if not body.input:
-        return _nothing(services, body.model, {"model": body.model, "embeddings": []})
+        return _nothing(services, body.model, {"model": body.model, "embeddings": []}, keep)
 
     def respond(done: EmbeddedTexts) -> Response:
+        keep()
         answer = {
             "model": body.model,
             "embeddings": done.vectors,
@@ -65,8 +69,9 @@ def embed(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitab
 def embeddings(services: Services, request: Request) -> Work[EmbeddedTexts] | Awaitable[Response]:
     """Embed one text, as the vector that the model gives."""
     body = decode_body(request, OllamaEmbeddingsRequest)
+    keep = _keeping(services, request, body)
     if not body.prompt:
-        return _nothing(services, body.model, {"embedding": []})
+        return _nothing(services, body.model, {"embedding": []}, keep)
     texts = Texts(
         texts=[body.prompt],
         max_tokens=_context(body.options),
@@ -76,15 +81,29 @@ def embeddings(services: Services, request: Request) -> Work[EmbeddedTexts] | Aw
     )
 
     def respond(done: EmbeddedTexts) -> Response:
+        keep()
         return mark_truncated(array_answer({"embedding": done.vectors[0]}), done)
 
     return Work(EmbedTexts(model_named(services, body.model), texts, VectorForm(normalize=False)), respond)
 
 
-async def _nothing(services: Services, model: str, answer: dict[str, object]) -> Response:
-    """Answer a request without a text, with which clients check that there is a model."""
+async def _nothing(services: Services, model: str, answer: dict[str, object], keep: Callable[[], None]) -> Response:
+    """Answer a request without a text, with which clients check that there is a model, load it or unload it."""
     await services.pipeline.model(model_named(services, model))
+    keep()
     return array_answer(answer)
+
+
+def _keeping(
+    services: Services, request: Request, body: OllamaEmbedRequest | OllamaEmbeddingsRequest
+) -> Callable[[], None]:
+    """Return what applies the request's ``keep_alive`` once the model is loaded, if its key may change models."""
+    if body.keep_alive is None:
+        return lambda: None
+    seconds = seconds_of(body.keep_alive, "keep_alive")
+    if not services.keys.grants("models", credentials(request.headers)):
+        return lambda: None
+    return lambda: services.registry.keep_alive(model_named(services, body.model).name, seconds)
 
 
 def _context(options: OllamaOptions | None) -> int | None:

@@ -18,11 +18,15 @@ def message_of(error: IngrainError) -> str:
         return f'model "{error.facts["model"]}" not found, try pulling it first'
     if isinstance(error, errors.TextTooLongError):
         return f"the input length exceeds the context length: {error.message}"
-    if isinstance(error, errors.OverloadError):
+    if _is_busy(error):
         return f"server busy, please try again. {error.message}"
     return error.message
 
 
 def status_of(error: IngrainError, usual: int) -> int:
     """Return the HTTP status of an error: Ollama has 503 for a server that is busy."""
-    return 503 if isinstance(error, errors.OverloadError) else usual
+    return 503 if _is_busy(error) else usual
+
+
+def _is_busy(error: IngrainError) -> bool:
+    return isinstance(error, errors.OverloadError) and not isinstance(error, errors.RateLimitError)

@@ -12,14 +12,14 @@ from ingrain.errors import IngrainError, ModelNotFoundError
 from ingrain.models.loaded import LoadedModel
 from ingrain.progress import Phase, Progress
 from ingrain.repository.manifest import Manifest
-from ingrain.repository.models_to_load import ModelRef
 from ingrain.server.dialects.ollama import types
 from ingrain.server.dialects.ollama.bodies import decode_body
 from ingrain.server.dialects.ollama.errors import message_of
 from ingrain.server.dialects.ollama.names import LATEST, given_name, listed, model_named, model_to_load, split, tagged
 from ingrain.server.http.message import Request, Response, StreamedResponse
 from ingrain.server.plane.answers import struct_answer
-from ingrain.server.plane.load_progress import load_with_progress
+from ingrain.server.plane.followed import followed
+from ingrain.server.plane.operations import Operation
 from ingrain.server.plane.route import Handler, Route
 from ingrain.server.plane.services import ModelServices, Services
 from ingrain.vocabulary import Precision
@@ -87,19 +87,24 @@ async def _version(services: Services, request: Request) -> Response:
 async def _pull(services: ModelServices, request: Request) -> Response:
     body = decode_body(request, types.OllamaPullRequest)
     ref = await model_to_load(services, given_name(body), body.library)
+    operation = services.operations.start(ref, services.key)
     if body.stream is False:
-        await services.registry.load(ref)
+        await operation.end()
         return struct_answer(types.OllamaProgressAnswer(status="success"))
-    return StreamedResponse(pieces=_pull_lines(services, ref), media_type=_NDJSON)
+    return StreamedResponse(pieces=_pull_lines(services, operation), media_type=_NDJSON)
 
 
-async def _pull_lines(services: ModelServices, ref: ModelRef) -> AsyncGenerator[bytes, None]:
-    """Load a model and yield its progress; an error is the last line, as the client has the response's status."""
-    digest = hashlib.sha256(ref.key.encode()).hexdigest()
+async def _pull_lines(services: ModelServices, operation: Operation) -> AsyncGenerator[bytes, None]:
+    """Yield the progress of a load; an error is the last line, as the client has the response's status."""
+    digest = hashlib.sha256(operation.ref.key.encode()).hexdigest()
     yield _line(types.OllamaProgressAnswer(status="pulling manifest"))
+    async for _ in followed(services, operation):
+        if operation.is_running:
+            yield _line(_told(operation.progress, digest))
+    if operation.is_running:
+        return  # the server stops, or the key is gone; without a last line the client knows that the end is missing
     try:
-        async for progress in load_with_progress(services.registry, ref):
-            yield _line(_told(progress, digest))
+        await operation.end()
     except IngrainError as error:
         yield _line(types.OllamaErrorAnswer(message_of(error)))
     else:

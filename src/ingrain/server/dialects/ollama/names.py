@@ -53,6 +53,9 @@ def model_named(services: Services, given: str) -> ModelName:
     for model in services.registry.loaded():
         if tagged(model.manifest) == f"{name}:{tag}":
             return name_of(model)
+    for slot in services.registry.slots:  # one that is not loaded now
+        if slot.ref.name == name and tag in (slot.ref.pretrained, slot.ref.revision):
+            return ModelName(name=name, library=slot.ref.library, pretrained=slot.ref.pretrained)
     return ModelName(name=given)
 
 

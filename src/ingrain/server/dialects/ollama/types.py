@@ -21,7 +21,11 @@ ModelField = Annotated[
 ]
 _OldName = Annotated[ModelField | None, Meta(description="Older name of `model`.")]
 _KeepAlive = Annotated[
-    float | str | None, Meta(description="Not used: a model stays loaded until it is unloaded or deleted.")
+    float | str | None,
+    Meta(
+        description="With INGRAIN_LOAD_ON_DEMAND: how long the model stays loaded after this request, in seconds or as "
+        "a duration such as `10m`; 0 unloads it, a negative one keeps it. Otherwise not used."
+    ),
 ]
 _Nanoseconds = Annotated[int, Meta(description="Nanoseconds.")]
 
@@ -59,7 +63,7 @@ class OllamaEmbedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[str, Meta(description="The model's name as it was sent.")]
     embeddings: list[list[float]]
     total_duration: _Nanoseconds = 0
-    load_duration: Annotated[int, Meta(description="0, as models are loaded beforehand.")] = 0
+    load_duration: Annotated[int, Meta(description="0: the time of loading is in `total_duration`.")] = 0
     prompt_eval_count: Annotated[int, Meta(description="Number of tokens in all texts, with special tokens.")] = 0
 
 
@@ -109,7 +113,7 @@ class OllamaTagsAnswer(msgspec.Struct, frozen=True):
 class OllamaRunningModel(OllamaListedModel, frozen=True, kw_only=True):
     """A loaded model."""
 
-    expires_at: Annotated[str, Meta(description="Far in the future, as models stay loaded.")]
+    expires_at: Annotated[str, Meta(description="Far in the future, even if the model is unloaded earlier.")]
     size_vram: int = 0
     context_length: Annotated[int, Meta(description="Most tokens of a text; 0 if the model takes no text.")]
 

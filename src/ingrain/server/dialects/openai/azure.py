@@ -20,6 +20,7 @@ _CODES = {
     errors.RouteNotFoundError: "404",
     errors.AuthenticationError: "401",
     errors.QueueFullError: "429",
+    errors.RateLimitError: "429",
 }
 _VERSION = (Parameter(name="api-version", description="Version of Azure's API; ignored."),)
 

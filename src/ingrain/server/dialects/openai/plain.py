@@ -33,7 +33,7 @@ class TextObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fields that the clients of OpenAI, Voyage and Jina send for texts."""
+    """The fields that the clients of OpenAI, Voyage, Jina, vLLM and NIM send for texts."""
 
     model: str
     input: str | list[str | TextObject]
@@ -45,6 +45,8 @@ class PlainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output_dtype: Literal["float"] | None = None
     truncation: bool | None = None
     normalized: bool | None = None
+    truncate: Literal["END", "NONE"] | None = None
+    truncate_prompt_tokens: Literal[-1] | None = None
 
 
 _decoder = msgspec.json.Decoder(PlainRequest)
@@ -59,6 +61,8 @@ def read_plain(services: Services, request: Request) -> PlainRequest | None:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     if body.truncation is False or body.normalized is False or (body.input_type and body.task):
+        return None
+    if body.truncate == "NONE" and (body.truncation or body.truncate_prompt_tokens):
         return None
     if isinstance(body.input, str):
         is_plain = not looks_like_image(body.input)
@@ -81,6 +85,8 @@ def embed_plain(services: Services, request: Request, body: PlainRequest, model:
     texts = Texts(
         texts=[given] if isinstance(given, str) else [item if isinstance(item, str) else item.text for item in given],
         prompt=prompt,
+        truncate=body.truncate != "NONE",
+        cut_side="right" if body.truncate == "END" else None,
         param="input",
         is_list=not isinstance(given, str),
         cache_group=cache_group(services, request),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ingrain import __version__
 from ingrain.models.loaded import LoadedModel
-from ingrain.pipeline.task import ModelName
 from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.inputs import ROLES, any_model_of
 from ingrain.server.http.message import Request, Response
 from ingrain.server.plane.answers import struct_answer
+from ingrain.server.plane.readiness import check_loaded
 from ingrain.server.plane.services import Services
 from ingrain.vocabulary import Role
 
@@ -49,7 +49,7 @@ async def info(services: Services, request: Request) -> Response:
 
 async def health(services: Services, request: Request) -> Response:
     """Answer with an empty body if the model serves."""
-    await services.pipeline.model(ModelName(name=request.variable))
+    await check_loaded(services, request.variable)
     return Response(b"", media_type="text/plain")
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from ingrain.errors import IngrainError, InvalidRequestError
+from ingrain.pipeline.task import ModelName
 from ingrain.server.dialects.tei import types
 from ingrain.server.dialects.tei.embed import compare, embed_texts, embed_texts_sparsely
 from ingrain.server.dialects.tei.score import classify, rank_texts
@@ -43,8 +44,26 @@ def root(services: Services, request: Request) -> Answering:
         raise InvalidRequestError("Field 'inputs' is missing.", param="inputs")
     if isinstance(body.inputs, types.Compared):
         return compare(services, request, body.inputs, body)
-    has_pairs = _has_pairs(body.inputs)
+    if request.variable and services.registry.loads_on_demand:
+        return _later(services, request, body)
+    return _of_the_model(services, request, body)
+
+
+async def _later(services: Services, request: Request, body: types.TeiRootRequest) -> Response:
+    """Answer when the model is loaded, which may take a while."""
+    await services.pipeline.model(ModelName(name=request.variable))
+    answering = _of_the_model(services, request, body)
+    if isinstance(answering, Work):
+        return answering.respond(await services.pipeline.run(answering.task))
+    return await answering
+
+
+def _of_the_model(services: Services, request: Request, body: types.TeiRootRequest) -> Answering:
+    """Embed or classify, by what the model does."""
+    assert body.inputs is not None
+    assert not isinstance(body.inputs, types.Compared)
     is_for_vectors = any(getattr(body, name) is not None for name in _OF_VECTORS)
+    has_pairs = _has_pairs(body.inputs)
     of_labels = body.raw_scores is not None or (body.parameters is not None and not is_for_vectors)
     role = _role(services, request, to_classify=has_pairs or of_labels)
     if role == ROLE:

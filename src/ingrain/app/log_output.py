@@ -1,0 +1,96 @@
+"""Where the log is written, and how what other code writes to standard output and error becomes part of a JSON log."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+_READ_BYTES = 65_536
+_LAST_LINES_S = 1.0
+_A_LINE = b'{"time":'  # written by a worker, which has the same log
+
+_own: list[TextIO] = []
+
+log = logging.getLogger("ingrain.output")
+
+
+def log_stream() -> TextIO:
+    """Return the stream of the log: standard error, or what that was before ``take_output``."""
+    return _own[0] if _own else sys.stderr
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write bytes to a file descriptor."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def take_output(line_of: Callable[[str], str]) -> None:
+    """Have all that is written to standard output and error, by this process and its workers, become lines of the log.
+
+    Libraries write there past Python's logging. Their lines go through a pipe and a thread. What a library writes right
+    before it takes the process along may be lost.
+
+    Args:
+        line_of: Makes a line of the log from a line that is none.
+    """
+    if _own:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(2)
+    _own.append(io.TextIOWrapper(io.FileIO(kept, "w"), "utf-8", "backslashreplace", write_through=True))
+    reader, writer = os.pipe()
+    for descriptor in (1, 2):
+        os.dup2(writer, descriptor)
+    os.close(writer)
+    thread = threading.Thread(target=_relay, args=(reader, kept, line_of), name="output", daemon=True)
+    thread.start()
+    atexit.register(_give_back, kept, thread)
+    _report_by_log()
+
+
+def _report_by_log() -> None:
+    """Log exceptions that nothing has caught, as one line each."""
+
+    def uncaught(kind: type[BaseException], error: BaseException, _trace: object) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            log.critical("An error has ended the process: %s", error, exc_info=error)
+
+    sys.excepthook = uncaught
+    threading.excepthook = lambda told: log.error("A thread has failed", exc_info=told.exc_value)
+    sys.unraisablehook = lambda told: log.error("%s", told.err_msg or "An error is ignored", exc_info=told.exc_value)
+
+
+def _relay(reader: int, kept: int, line_of: Callable[[str], str]) -> None:
+    rest = b""
+    while data := os.read(reader, _READ_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            _pass_on(line, kept, line_of)
+    _pass_on(rest, kept, line_of)
+
+
+def _pass_on(line: bytes, kept: int, line_of: Callable[[str], str]) -> None:
+    if not line.strip():
+        return
+    told = line if line.startswith(_A_LINE) else line_of(line.decode("utf-8", "replace").rstrip()).encode()
+    try:
+        write_all(kept, told + b"\n")
+    except OSError:
+        pass  # nobody reads the log any more
+
+
+def _give_back(kept: int, thread: threading.Thread) -> None:
+    """Close the pipe at the end of the process, and wait a moment for its last lines."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for descriptor in (1, 2):
+        os.dup2(kept, descriptor)
+    thread.join(_LAST_LINES_S)

@@ -1,0 +1,1 @@
+"""Follows requests through their stages: traces, the access log, ``Server-Timing`` and the metrics of stages."""

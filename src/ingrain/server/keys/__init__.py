@@ -1,0 +1,1 @@
+"""API keys of a file: names, scopes, models, rate limits and expiry."""
