@@ -5,21 +5,24 @@
     IngrainError
     ├── RequestError                    the caller: change the request
     │   ├── InvalidRequestError
-    │   │   ├── UnsupportedModelError, ModelConflictError, ModelLimitError, ModalityError
+    │   │   ├── UnsupportedModelError, ModelConflictError, ModalityError
+    │   │   ├── ModelLimitError
+    │   │   │   └── ModelMemoryError
     │   │   └── TextTooLongError, ImageError, FetchRefusedError, FetchFailedError
     │   ├── NotFoundError
     │   │   ├── RouteNotFoundError
     │   │   └── ModelNotLoadedError, ModelNotFoundError, SourceNotFoundError
-    │   ├── MethodNotAllowedError, TuningInProgressError
+    │   ├── MethodNotAllowedError, TuningInProgressError, OperationEndedError
     │   ├── TooLargeError
     │   │   └── HeadersTooLargeError
     │   ├── UnsupportedMediaError, RequestTimeoutError
     │   ├── AuthenticationError
+    │   │   └── ExpiredKeyError
     │   └── PermissionDeniedError
     │       └── ForeignSiteError
     ├── UnsupportedTransferCodingError  the caller: send the body in another way
     ├── OverloadError                   the caller: try again later
-    │   └── QueueFullError
+    │   └── QueueFullError, RateLimitError
     ├── EngineError                     the operator; the caller may try again
     │   ├── EngineUnavailableError, ModelLoadingError, DeadlineExceededError
     │   │   └── EngineSetupError
@@ -32,9 +35,11 @@
     │   └── ExportUnavailableError, ExportTimeoutError, ExportCrashedError, VerificationError
     ├── MachineError                    the operator: the machine lacks a resource; loading is retried later
     │   ├── DiskFullError, DiskUnusableError
+    │   ├── StorageUnavailableError
+    │   │   └── StorageRefusedError
     │   └── OutOfMemoryError, MachineLimitError, ExportKilledError
     ├── RepositoryError                 the operator
-    │   └── DamagedEntryError, NewerFormatError
+    │   └── DamagedEntryError, NewerFormatError, BundleError
     └── ClientError                     raised by ``ingrain.Client``, never by the server
         ├── ServerUnreachableError
         │   └── AnswerTimeoutError
@@ -50,31 +55,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-
-class IngrainWebException(Exception):  # noqa: N818 - the name in the first generation of clients
-    """Base of all errors, with the arguments and attributes that it had in the first generation of clients."""
-
-    def __init__(self, text: str, status_code: int, body: Mapping[str, Any]) -> None:
-        super().__init__(text, status_code, body)
-        self.message = f"Error: {text}. \nStatus Code: {status_code}. \nOriginal Response Body: {body}"
-
-    def __str__(self) -> str:
-        return self.message
-
-    @property
-    def text(self) -> str:
-        """Message of the response."""
-        return self.args[0]  # type: ignore[no-any-return]
-
-    @property
-    def status_code(self) -> int | None:
-        """HTTP status of the response; None for an error of the client."""
-        return self.args[1]  # type: ignore[no-any-return]
-
-    @property
-    def body(self) -> Mapping[str, Any]:
-        """JSON of the response."""
-        return self.args[2]  # type: ignore[no-any-return]
+from ingrain.web_exception import IngrainWebException as IngrainWebException
 
 
 class IngrainError(IngrainWebException):
@@ -158,6 +139,10 @@ class ModelLimitError(InvalidRequestError, code="model_limit_reached"):
     """The number of loaded models has reached ``MAX_LOADED_MODELS``."""
 
 
+class ModelMemoryError(ModelLimitError, code="model_memory_limit_reached"):
+    """The model does not fit into ``INGRAIN_MODEL_MEMORY`` beside those that are loaded, or at all."""
+
+
 class ModalityError(InvalidRequestError, code="unsupported_modality"):
     """The model does not support the requested modality."""
 
@@ -206,6 +191,10 @@ class TuningInProgressError(RequestError, code="tuning_in_progress"):
     """The model is being tuned; until that ends, it cannot be tuned again and its tuning cannot be reset."""
 
 
+class OperationEndedError(RequestError, code="operation_ended"):
+    """The operation has ended, so that it cannot be cancelled."""
+
+
 class TooLargeError(RequestError, code="too_large"):
     """A body, a number of items, a text or an image is over its limit."""
 
@@ -226,8 +215,12 @@ class AuthenticationError(RequestError, code="invalid_api_key"):
     """The key is missing or wrong."""
 
 
+class ExpiredKeyError(AuthenticationError, code="expired_api_key"):
+    """The key was valid once."""
+
+
 class PermissionDeniedError(RequestError, code="permission_denied"):
-    """The key is valid, but lacks the scope."""
+    """The key is valid, but lacks the scope, or may not use the model."""
 
 
 class ForeignSiteError(PermissionDeniedError, code="foreign_site"):
@@ -244,6 +237,10 @@ class OverloadError(IngrainError, code="overloaded"):
 
 class QueueFullError(OverloadError, code="queue_full"):
     """The queue of a graph, or of requests, is full."""
+
+
+class RateLimitError(OverloadError, code="rate_limit_exceeded"):
+    """The key has taken as many requests or tokens as it may in a minute."""
 
 
 class EngineError(IngrainError, code="engine_error"):
@@ -340,6 +337,14 @@ class DiskUnusableError(MachineError, code="disk_unusable"):
     """A disk is read-only or broken, or its files may not be read or written."""
 
 
+class StorageUnavailableError(MachineError, code="storage_unavailable"):
+    """The object storage of the model repository cannot be reached, or failed."""
+
+
+class StorageRefusedError(StorageUnavailableError, code="storage_refused"):
+    """The object storage of the model repository denies access, or has no such bucket."""
+
+
 class OutOfMemoryError(MachineError, code="out_of_memory"):
     """The machine has too little memory."""
 
@@ -362,6 +367,10 @@ class DamagedEntryError(RepositoryError, code="damaged_entry"):
 
 class NewerFormatError(RepositoryError, code="newer_format"):
     """The entry was written by a newer Ingrain."""
+
+
+class BundleError(RepositoryError, code="bundle_error"):
+    """A bundle of models is damaged, tampered with, or not signed for the given key."""
 
 
 class ClientError(IngrainError, code="client_error"):

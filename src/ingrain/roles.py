@@ -104,8 +104,6 @@ ROLES: dict[Role, RoleSpec] = {
 - ``text_scorer``: logits of a text or of a pair of texts, float32 ``[B, K]``; K is 1 for a reranker.
 - ``sparse_encoder``: entries of the sparse vector of a text that are not zero, or of a document.
 - ``sparse_query_encoder``: the same for queries, in a model that has an encoder for each.
-- ``multi_vector_encoder``: one vector per token of a text.
-- ``sparse_encoder``: weights of the vocabulary's tokens for a text.
 - ``multi_vector_encoder``: one vector per token of a text, float32 ``[B, T, D]``, for late interaction.
 - ``token_encoder``: one vector per token of a text, float32 ``[B, T, D]``, before the pooling of an embedding model.
 

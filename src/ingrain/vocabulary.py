@@ -28,5 +28,8 @@ InputType = Literal["query", "document"]
 Plane = Literal["inference", "model"]
 """A port of the server: ``inference`` runs models, ``model`` loads, deletes and describes them."""
 
+Scope = Literal["infer", "models", "metrics"]
+"""What an API key opens: the inference routes, the routes that load and change models, or the metrics."""
+
 TuningStep = Literal["layout", "tokens", "items", "padding", "check"]
 """Stage of a tuning: copies and threads, tokens of a batch, items of a batch, or the final comparison."""

@@ -6,17 +6,22 @@ import os
 import shlex
 import sys
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from documents import examples
 from images import encode, scene
 from ingrain.cli.main import make_parser
+from keys_files import entry, write_keys
 from planes import running_planes
 
-# Run elsewhere: a server of its own, a load of half a minute, a real model and its source.
-NOT_HERE = {"serve", "bench", "verify"}
+# Run elsewhere: a server of its own, a load of half a minute, a real model and its source, a bundle of models.
+NOT_HERE = {"serve", "bench", "verify", "bundle"}
 # Its graph gives several rows for a text, which the fake engine does not: tests/e2e/test_multi_vector_served.py.
 NOT_WITH_A_FAKE = "--multi-vector"
+# Needs Ray and object storage: tests/bulk.
+ELSEWHERE = "--ray"
 
 
 @pytest.fixture
@@ -30,6 +35,8 @@ async def shell(tmp_path, monkeypatch):
     (tmp_path / "documents.txt").write_text("w2\nw1\n")
     (tmp_path / "documents.jsonl").write_text('{"body": "w2"}\n{"body": "w1"}\n')
     (tmp_path / "news.csv").write_text("id,title\n1,w1\n2,w2\n")
+    (tmp_path / "articles").mkdir()
+    parquet.write_table(pa.table({"text": ["w1", "w2"]}), tmp_path / "articles" / "a.parquet")
     async with running_planes(tmp_path / "root") as planes:
         for name in names:
             await planes.load(name)
@@ -87,7 +94,7 @@ async def test_every_example_of_the_page_runs(shell, tmp_path):
     lines = [line for block in examples("docs/cli.md", "sh") for line in block.splitlines()]
     assert len(lines) >= 17
     for line in lines:
-        if line.split()[1] not in NOT_HERE:
+        if line.split()[1] not in NOT_HERE and ELSEWHERE not in line:
             await shell(line)
     made = ("vectors.npy", "news.parquet", "plain.csv", "vectors.jsonl", "photos.jsonl")
     assert all((tmp_path / name).stat().st_size for name in made)
@@ -109,11 +116,13 @@ async def test_every_command_of_the_readme_runs(shell):
         for name, lines in help_examples().items()
         if name not in NOT_HERE
         for line in lines
-        if NOT_WITH_A_FAKE not in line
+        if NOT_WITH_A_FAKE not in line and ELSEWHERE not in line
     ],
 )
 async def test_every_example_of_the_help_runs(shell, tmp_path, name, line):
     """Each alone, in a fresh place."""
     for folder in (".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
         (tmp_path / folder).mkdir(parents=True)
+    if name == "keys" and " add " not in line:
+        write_keys(tmp_path / "keys.json", entry("search"))
     await shell(line.replace("INGRAIN_REPOSITORY=/repository", f"INGRAIN_REPOSITORY={tmp_path}/repository"))

@@ -8,6 +8,7 @@ import pytest
 from hub_server import HubServer
 from ingrain.cli.main import main
 from ingrain.python_backend import cuda
+from keys_files import entry, write_keys
 
 
 @pytest.fixture
@@ -47,13 +48,21 @@ def test_a_machine_that_is_well_is_told_what_would_run(doctor, capsys):
     assert "`ingrain serve` should work here." in capsys.readouterr().out
 
 
-def test_a_port_that_another_program_has_is_a_failure(doctor):
+@pytest.mark.parametrize("plane", ["model", "grpc"])
+def test_a_port_that_another_program_has_is_a_failure(doctor, plane):
+    setting = f"INGRAIN_{plane.upper()}_PORT"
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        status, found = doctor(INGRAIN_MODEL_PORT=port)
+        status, found = doctor(**{setting: port})
     assert status == 1
-    assert found[f"model port {port}"]["status"] == "failure"
-    assert "INGRAIN_MODEL_PORT" in found[f"model port {port}"]["cure"]
+    assert found[f"{plane} port {port}"]["status"] == "failure"
+    assert setting in found[f"{plane} port {port}"]["cure"]
+
+
+def test_variables_that_are_no_settings_are_warnings(doctor):
+    status, found = doctor(INGRAIN_MODLE_PORT="8687")
+    assert (status, found["settings"]["status"]) == (0, "warning")
+    assert "INGRAIN_MODEL_PORT" in found["settings"]["detail"]
 
 
 def test_a_repository_that_cannot_be_written_is_a_failure(doctor, tmp_path):
@@ -81,6 +90,20 @@ def test_a_triton_that_does_not_listen_is_a_failure(doctor):
     with socket.create_server(("127.0.0.1", 0)) as triton:
         status, found = doctor(TRITON_GRPC_URL=f"127.0.0.1:{triton.getsockname()[1]}")
     assert (status, found["engine"]["status"]) == (0, "ok")
+
+
+def test_each_of_several_tritons_is_told_of(doctor):
+    """One is enough to serve; the others are warnings."""
+    with socket.create_server(("127.0.0.1", 0)) as triton:
+        there = f"127.0.0.1:{triton.getsockname()[1]}"
+        status, found = doctor(TRITON_GRPC_URL=f"{there},127.0.0.1:1")
+    assert (status, found["engine"]["status"]) == (0, "ok")
+    assert found["engine"]["detail"] == f"the Tritons at {there}, 127.0.0.1:1"
+    assert (found[f"Triton {there}"]["status"], found["Triton 127.0.0.1:1"]["status"]) == ("ok", "warning")
+    status, found = doctor(TRITON_GRPC_URL="127.0.0.1:1,127.0.0.1:2")
+    assert (status, found["engine"]["status"]) == (1, "failure")
+    status, found = doctor(TRITON_GRPC_URL="127.0.0.1:1,nowhere")
+    assert (status, found["engine"]["cure"]) == (1, "Change TRITON_GRPC_URL.")
 
 
 def test_an_engine_that_cannot_be_used_is_a_failure(doctor):
@@ -146,3 +169,13 @@ def test_a_certificate_file_that_cannot_be_read_is_a_failure(doctor, tmp_path):
     status, found = doctor(INGRAIN_TLS_CERT_FILE=path, INGRAIN_TLS_KEY_FILE=path)
     assert (status, found["TLS certificate"]["status"]) == (1, "failure")
     assert "INGRAIN_TLS_CERT_FILE" in found["TLS certificate"]["cure"]
+
+
+def test_the_keys_file_is_looked_at(doctor, tmp_path):
+    path = write_keys(tmp_path / "keys.json", entry("a"), entry("late", expires="2026-01-01"))
+    _, found = doctor(INGRAIN_KEYS_FILE=str(path), INGRAIN_HOST="0.0.0.0")
+    assert found["keys"]["status"] == "ok"
+    assert (found["keys file"]["status"], found["keys file"]["detail"]) == ("note", "2 in it, expired: late")
+    path.write_text("{")
+    status, found = doctor()
+    assert (status, found["keys file"]["status"]) == (1, "failure")

@@ -9,8 +9,8 @@ async def test_models_are_listed_with_their_states(ingrain, planes):
     status, printed, _ = await ingrain("models")
     assert status == 0
     lines = [line.split() for line in printed.splitlines()]
-    assert lines[0] == ["NAME", "LIBRARY", "STATE"]
-    assert ["org/model", "sentence_transformers", "READY"] in lines
+    assert lines[0] == ["NAME", "LIBRARY", "MEMORY", "STATE"]
+    assert ["org/model", "sentence_transformers", "0", "MiB", "READY"] in lines
     await planes.model.post("/unload_model", json={"name": "net"})
     _, printed, _ = await ingrain("models", "--json")
     states = {model["name"]: model["state"] for model in json.loads(printed)["models"]}

@@ -81,6 +81,19 @@ async def test_models_are_loaded_unloaded_and_deleted(api, planes):
 
 
 @pytest.mark.both_clients
+async def test_loads_are_started_followed_and_cancelled(api, planes):
+    planes.export.hold = asyncio.Event()
+    loading = await api.start_load("org/slow", "sentence_transformers")
+    assert (await api.operation(loading.id)).state == "running"
+    assert (await api.operations())["operations"][0].id == loading.id
+    assert (await api.cancel_operation(loading.id)).state == "cancelled"
+    with pytest.raises(ingrain.OperationEndedError):
+        await api.cancel_operation(loading.id)
+    with pytest.raises(ingrain.NotFoundError):
+        await api.operation("no/such")
+
+
+@pytest.mark.both_clients
 async def test_any_number_of_texts_in_order_in_requests_of_bounded_size(connect, tap):
     """3,000 texts become requests of 64, some side by side but never more than asked for, and one array in order."""
     api = connect(concurrency=5, return_numpy=True)
@@ -287,7 +300,7 @@ async def test_a_full_server_is_tried_again_no_sooner_than_it_says(kind, tmp_pat
             answer = await api.embed_text("org/model", texts(8))
             seconds = asyncio.get_running_loop().time() - started
             await api.close()
-            refused = planes.services.telemetry._answers["/embed_text", 429]
+            refused = planes.services.telemetry.counts().answers["/embed_text"][429]
             planes.engine.latency_s = 0.6
             once = Api(kind, tap.url, batch_size=1, retry=ingrain.RetryPolicy(most=0))
             with pytest.raises(ingrain.QueueFullError) as raised:

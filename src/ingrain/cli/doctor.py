@@ -11,7 +11,7 @@ from ingrain import __version__
 from ingrain.cli.connect import quiet_logs, say
 from ingrain.cli.parsers import add_command, add_json_flag
 from ingrain.errors import SettingsError
-from ingrain.settings import load_settings
+from ingrain.settings import load_settings, unknown_variables
 
 if TYPE_CHECKING:
     from ingrain.cli.doctor_checks import Finding
@@ -62,6 +62,8 @@ def _findings() -> Iterator[Finding]:
     from ingrain.cli.doctor_checks import CHECKS, Finding
 
     yield Finding("Ingrain", "ok", __version__)
+    for unknown in unknown_variables():
+        yield Finding("settings", "warning", unknown)
     try:
         settings = load_settings()
     except SettingsError as error:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import httpx
 
+from ingrain.app.neighbour import is_ingrain
 from ingrain.cli.machine import (
     TIMEOUT_S,
     gpus,
-    is_ingrain,
     is_installed,
     listens,
     memory_bytes,
     packages_of,
+    places_of,
     why_not_bound,
 )
 from ingrain.cores import usable_cores
-from ingrain.errors import SettingsError
+from ingrain.errors import MachineError, SettingsError
 from ingrain.install_hint import install_hint
 from ingrain.python_backend import cuda
 from ingrain.repository.foreign import foreign_graphs
+from ingrain.repository.object_storage.store import ObjectStore, is_url
 from ingrain.server.http.tls import TlsCertificate
+from ingrain.server.keys.file import is_read_by_others, read_keys
 from ingrain.settings import Settings
 
 Status = Literal["ok", "note", "warning", "failure"]
@@ -94,18 +98,10 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
     try:
         placement = placement_of(settings, load_tables(settings.extensions).engines)
     except SettingsError as error:
-        yield Finding("engine", "failure", error.message, cure="Change INGRAIN_ENGINE.")
+        yield Finding("engine", "failure", error.message, cure=f"Change {error.param or 'INGRAIN_ENGINE'}.")
         return
     if not placement.on_this_machine:
-        is_there = placement.address is None or listens(placement.address)
-        yield Finding(
-            "engine",
-            "ok" if is_there else "failure",
-            placement.description + ("" if is_there else ", where no server listens"),
-            cure=None
-            if is_there
-            else "Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
-        )
+        yield from _elsewhere(placement.description, placement.addresses)
         return
     batches = f"{placement.policy.instances} batches of a graph at a time, {placement.policy.threads} threads each"
     reason = placement.passed_over
@@ -115,6 +111,29 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
         f"{placement.description}, {batches}" + (f", for {reason}" if reason else ""),
         cure=f"{install_hint('triton')}: on Linux it brings the embedded Triton." if reason else None,
     )
+
+
+def _elsewhere(description: str, addresses: Sequence[str]) -> Iterator[Finding]:
+    """Check the servers of an engine that someone else runs; one of several is enough to serve."""
+    found = {place: listens(place) for address in addresses for place in places_of(address)}
+    is_there = not found or any(found.values())
+    yield Finding(
+        "engine",
+        "ok" if is_there else "failure",
+        description + ("" if is_there else ", where no server listens"),
+        cure=None
+        if is_there
+        else "Start it, or correct TRITON_GRPC_URL; without the variable the embedded Triton is used.",
+    )
+    if len(found) < 2:
+        return
+    for place, does_listen in found.items():
+        yield Finding(
+            f"Triton {place}",
+            "ok" if does_listen else "warning",
+            "listens" if does_listen else "no server listens there",
+            cure=None if does_listen else "Start it, or correct TRITON_GRPC_URL; the others serve until then.",
+        )
 
 
 def check_tls(settings: Settings) -> Iterator[Finding]:
@@ -130,8 +149,13 @@ def check_tls(settings: Settings) -> Iterator[Finding]:
 
 
 def check_ports(settings: Settings) -> Iterator[Finding]:
-    """Check whether the planes' ports are free or used by an Ingrain server."""
-    ports = {"inference": settings.inference_port, "model": settings.model_port, "ollama": settings.ollama_port}
+    """Check whether the ports are free or used by an Ingrain server."""
+    ports = {
+        "inference": settings.inference_port,
+        "model": settings.model_port,
+        "ollama": settings.ollama_port,
+        "grpc": settings.grpc_port or None,
+    }
     for plane, port in ports.items():
         if port is None:
             continue
@@ -140,9 +164,10 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
         if reason is None:
             yield Finding(subject, "ok", "free")
             continue
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
         scheme = "http" if settings.tls_cert_file is None else "https"
-        if is_ingrain(f"{scheme}://{host}:{port}"):
+        # gRPC is no HTTP that could be asked: the port is Ingrain's if its inference port is.
+        asked = settings.inference_port if plane == "grpc" else port
+        if is_ingrain(settings.host, asked, scheme):
             yield Finding(subject, "ok", "an Ingrain server answers here")
         else:
             yield Finding(
@@ -155,7 +180,9 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
 
 def check_repository(settings: Settings) -> Iterator[Finding]:
     """Check that the model repository is writable and has enough free space."""
-    folder = settings.repository.expanduser().resolve()
+    from ingrain.app.placement import repository_folder
+
+    folder = repository_folder(settings)
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield Finding(
@@ -170,6 +197,13 @@ def check_repository(settings: Settings) -> Iterator[Finding]:
         f"{folder}, {free / 1e9:.1f} GB free",
         cure=None if is_enough else "Converting a model takes several times its size; free some room.",
     )
+    if is_url(settings.repository):
+        try:
+            ObjectStore(settings.repository).check()
+        except (MachineError, SettingsError) as error:
+            yield Finding("object storage", "failure", error.message, cure="docs/object-storage.md has the settings.")
+        else:
+            yield Finding("object storage", "ok", "the repository's bucket can be listed and written")
     if foreign := foreign_graphs(folder):
         yield Finding("other graphs", "note", f"left alone in the repository, of another program: {', '.join(foreign)}")
     if settings.local_models_dir is not None and not settings.local_models_dir.is_dir():
@@ -233,8 +267,9 @@ def check_gpu(settings: Settings) -> Iterator[Finding]:
 
 def check_hub(settings: Settings) -> Iterator[Finding]:
     """Check whether the hub can be reached."""
-    if settings.offline:
-        yield Finding("hub", "note", "HF_HUB_OFFLINE is on: only its cache is used")
+    if settings.offline or settings.hub_offline:
+        name = "INGRAIN_OFFLINE" if settings.offline else "HF_HUB_OFFLINE"
+        yield Finding("hub", "note", f"{name} is on: only its cache is used")
         return
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
     try:
@@ -256,16 +291,39 @@ def check_hub(settings: Settings) -> Iterator[Finding]:
 
 def check_keys(settings: Settings) -> Iterator[Finding]:
     """Check that a server reachable from other machines requires keys."""
-    has_keys = bool(settings.api_keys or settings.api_keys_file)
+    has_keys = bool(settings.api_keys or settings.api_keys_file or settings.keys_file)
     if settings.host not in _LOOPBACK and not has_keys:
         yield Finding(
             "keys",
             "warning",
             f"none, and the server listens on {settings.host}: any client may load and delete models",
-            cure="Set INGRAIN_API_KEYS, or INGRAIN_HOST=127.0.0.1.",
+            cure="Set INGRAIN_KEYS_FILE (`ingrain keys add`) or INGRAIN_API_KEYS, or INGRAIN_HOST=127.0.0.1.",
         )
     else:
         yield Finding("keys", "ok", "set" if has_keys else "none; the server listens here only")
+
+
+def check_keys_file(settings: Settings) -> Iterator[Finding]:
+    """Check that the keys file can be used, who can read it, and whose keys have expired."""
+    path = settings.keys_file
+    if path is None:
+        return
+    try:
+        keys = read_keys(path)
+    except SettingsError as error:
+        yield Finding("keys file", "failure", error.message, cure="`ingrain keys list` shows what a server would read.")
+        return
+    now = time.time()
+    expired = [key.name for key in keys if key.expires_at is not None and key.expires_at <= now]
+    if is_read_by_others(path):
+        yield Finding("keys file", "warning", f"every user here can read {path}", cure=f"chmod 600 {path}")
+    if len(expired) == len(keys):
+        cure = f"ingrain keys add NAME --file {path}"
+        yield Finding("keys file", "warning", "no key in it is valid: it opens nothing", cure=cure)
+    elif expired:
+        yield Finding("keys file", "note", f"{len(keys)} in it, expired: {', '.join(expired)}")
+    else:
+        yield Finding("keys file", "ok", f"{len(keys)} in it")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -278,5 +336,6 @@ CHECKS: tuple[Check, ...] = (
     check_gpu,
     check_hub,
     check_keys,
+    check_keys_file,
 )
 """All checks, in the order of the output."""

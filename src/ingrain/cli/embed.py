@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingrain.cli.connect import make_client, model_of
+from ingrain.cli.embed_parts import add_parts_flags, embed_in_parts, refuse_parts_flags, wants_parts
 from ingrain.cli.parsers import add_command, add_connection_flags, add_model_flags, positive
 from ingrain.errors import IngrainError, SettingsError
 
@@ -30,10 +31,13 @@ examples:
   ingrain embed --model splade-v3 --sparse --top-k 128 texts.txt -o vectors.jsonl
   ingrain embed --model BAAI/bge-m3 --outputs dense,sparse texts.txt -o vectors.jsonl
   ingrain embed --model lightonai/GTE-ModernColBERT-v1 --multi-vector texts.txt -o vectors.jsonl
+  ingrain embed --model all-MiniLM-L6-v2 articles/*.parquet -o vectors/
+  ingrain embed --model all-MiniLM-L6-v2 --ray auto --repository /models s3://in/texts s3://out/vectors
   sort -u queries.txt | ingrain embed --model all-MiniLM-L6-v2 - > vectors.jsonl
 
 A file is written beside the output as OUTPUT.part. After an interruption the same command continues there; with the
-same server and model the result is that of one run.
+same server and model the result is that of one run. A folder gets a part for each piece of the input, with all its
+columns; here, too, the same command continues. docs/bulk.md tells more.
 """
 _INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
 _OF_TEXTS = ("input_type", "prompt_name", "prompt")
@@ -61,7 +65,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--shrink", action="store_true", help="shrink large pictures before they are sent; vectors stay the same.")
     add("--input-format", choices=_INPUT_FORMATS, help="how files are written. Default: by suffix, else lines.")
     add("--field", default="text", help="key or column that holds the text. Default: text.")
-    add("-o", "--output", type=Path, metavar="FILE", help="where to; standard output if not given.")
+    add("-o", "--output", metavar="FILE", help="where to; standard output if not given. A folder for parts: `DIR/`.")
     add("--output-format", choices=_OUTPUT_FORMATS, help="Default: by the output's suffix, else jsonl.")
     add("--without-input", action="store_true", help="leave the text, or the picture's name, out of the output.")
     add("--input-type", choices=("query", "document"), help="put the model's prompt for queries or documents first.")
@@ -79,8 +83,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--batch", type=positive, default=64, metavar="N", help="texts in one request. Default: 64.")
     add("--concurrency", type=positive, default=8, metavar="N", help="requests at a time. Default: 8.")
     add("--force", action="store_true", help="replace the output, and start over after an interrupted run.")
+    add("--skip-bad-images", action="store_true", help="into parts: no vector for a picture that cannot be read.")
     add("--quiet", action="store_true", help="no progress bar, no summary.")
     add("--json", action="store_true", help="the summary as JSON on standard output, for which -o is needed.")
+    add_parts_flags(parser)
     add_connection_flags(parser)
 
 
@@ -88,7 +94,10 @@ def embed(options: dict[str, Any]) -> int:
     """Run the command."""
     from ingrain.cli.embed_outputs import OutputLines, SparseLines, make_writer
 
-    output: Path | None = options["output"]
+    if wants_parts(options):
+        return embed_in_parts(options)
+    refuse_parts_flags(options)
+    output = options["output"] = None if options["output"] is None else Path(options["output"])
     output_format = _output_format(options)
     _check(options, output_format)
     item_name = None if options["without_input"] else "image" if options["images"] else "text"

@@ -10,8 +10,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-
 TIMEOUT_S = 5.0
 
 
@@ -41,6 +39,17 @@ def listens(address: str) -> bool:
         return False
 
 
+def places_of(address: str) -> list[str]:
+    """Return the addresses behind ``host:port`` of which each may be a server; those of IPv4 if there are any."""
+    host, _, port = address.rpartition(":")
+    try:
+        lines = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, ValueError, UnicodeError):
+        return [address]  # a connection fails, too
+    places = sorted({f"{line[4][0]}:{port}" for line in lines if line[0] == socket.AF_INET})
+    return places if len(places) > 1 else [address]
+
+
 def why_not_bound(host: str, port: int) -> str | None:
     """Return why a port cannot be bound, or None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -51,16 +60,6 @@ def why_not_bound(host: str, port: int) -> str | None:
         except OSError as error:
             return error.strerror or str(error)
     return None
-
-
-def is_ingrain(url: str) -> bool:
-    """Return True if an Ingrain server answers at a URL."""
-    try:
-        # The certificate may name another host; no secret is sent.
-        answer = httpx.get(f"{url}/health", timeout=TIMEOUT_S, trust_env=False, verify=False)  # noqa: S501
-        return answer.status_code == 200 and "server is running" in answer.text
-    except httpx.HTTPError:
-        return False
 
 
 def memory_bytes() -> int | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from ingrain import __version__
-from ingrain.cli import bench, completion, doctor, embed, models, rerank, serve, tune, verify
+from ingrain.cli import bench, bundle, completion, doctor, embed, keys, models, rerank, serve, tune, verify
 from ingrain.cli.connect import complain
+from ingrain.cli.parsers import Parser
 from ingrain.errors import IngrainError, ServerUnreachableError, SettingsError
 
 _FAILED, _INTERRUPTED = 1, 130
@@ -22,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong usage or settings, 3 no server, 130 interrupted.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    logs_json = serve.logs_json(arguments, os.environ)
+    if logs_json:
+        serve.log_json()
     options = vars(make_parser().parse_args(arguments))
     del options["command"]
     try:
@@ -29,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # at exit, a reader that has gone would be an error
         return status
     except IngrainError as error:
-        complain(error, as_json=options.get("json") is True)
+        if logs_json:
+            logging.getLogger("ingrain.server").error("%s", error.message)
+        else:
+            complain(error, as_json=options.get("json") is True)
         return next((status for kind, status in _STATUSES if isinstance(error, kind)), _FAILED)
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -41,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="ingrain", description="Embeddings of any model, through Triton.")
+    parser: argparse.ArgumentParser = Parser(prog="ingrain", description="Embeddings of any model, through Triton.")
     parser.add_argument("--version", action="version", version=f"ingrain {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve.add_parser(commands)
@@ -51,6 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
     embed.add_parser(commands)
     rerank.add_parser(commands)
     verify.add_parser(commands)
+    bundle.add_parser(commands)
+    keys.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands, parser)
     return parser

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import nullcontext
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -14,10 +13,12 @@ from ingrain.cli.connect import (
     model_of,
     say,
 )
+from ingrain.cli.load_operation import load_followed
 from ingrain.cli.parsers import add_command, add_connection_flags, add_json_flag, add_model_flags
 from ingrain.cli.progress import shown_progress
 from ingrain.errors import SettingsError
 from ingrain.repository.models_to_load import ModelRef
+from ingrain.units import show_bytes
 from ingrain.vocabulary import Library, Precision, Task
 
 _NAME = "what the source library calls the model; also `library:name`, `name@tag` or `name@revision`, and `#int8`."
@@ -62,6 +63,10 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         choices=get_args(Task),
         help="what the model is for, if its files leave a choice; one stored for another task is converted again.",
     )
+    load_parser.add_argument("--pin", action="store_true", help="keep it loaded until a command unloads it.")
+    load_parser.add_argument(
+        "--keep-alive", help="unload it when it was not used for this time: seconds, or a duration such as 10m."
+    )
     unload_parser = add_command(commands, "unload", "unload a model", unload, examples=_UNLOAD_EXAMPLES)
     unload_parser.add_argument("name", help=_NAME)
     delete_parser = add_command(
@@ -82,14 +87,16 @@ def models(options: dict[str, object]) -> int:
     """List all models with their states."""
     with make_impatient_client(options) as client:
         found = client.repository_models().models
-    rows = [("NAME", "LIBRARY", "STATE")]
+    rows = [("NAME", "LIBRARY", "MEMORY", "STATE")]
     for model in found:
         name = f"{model.name}@{model.pretrained}" if model.pretrained else model.name
         name += f"#{model.precision}" if model.precision != "fp32" else ""
         state = f"{model.state}: {model.reason}" if model.reason else model.state
-        rows.append((name, model.library or "?", state))
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    text = "\n".join(f"{name:{widths[0]}}  {library:{widths[1]}}  {state}" for name, library, state in rows)
+        state += " (pinned)" if model.pinned else ""
+        memory = show_bytes(model.memory_bytes) if model.memory_bytes else ""
+        rows.append((name, model.library or "?", memory, state))
+    first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
+    text = "\n".join(f"{a:{first}}  {b:{second}}  {c:>{third}}  {state}" for a, b, c, state in rows)
     say({"models": msgspec.to_builtins(found)}, as_json=options["json"], text=text)
     return 0
 
@@ -107,19 +114,21 @@ def load(options: dict[str, object]) -> int:
         raise SettingsError(
             f"The name has precision {ref.precision!r}, but --precision is {precision!r}.", param="--precision"
         )
-    as_json = options["json"]
-    with (
-        make_impatient_client(options) as client,
-        nullcontext() if as_json else shown_progress(client, ref, f"Loading {ref.name}"),
-    ):
-        client.load_model(
-            ref.name,
-            ref.library,
-            ref.pretrained,
-            revision=revision,  # type: ignore[arg-type]  # a flag's value, as argparse gives it
-            precision=precision,  # type: ignore[arg-type]  # argparse has checked it
-            task=options["task"],  # type: ignore[arg-type]  # as above
-        )
+    as_json, what = options["json"], f"Loading {ref.name}"
+    model = (ref.name, ref.library, ref.pretrained)
+    wishes: dict[str, Any] = {
+        "revision": revision,
+        "precision": precision,
+        "task": options["task"],
+        "pin": True if options["pin"] else None,
+        "keep_alive": options["keep_alive"],
+    }
+    with make_impatient_client(options) as client:
+        if as_json:
+            client.load_model(*model, **wishes)
+        elif not load_followed(client, lambda: client.start_load(*model, **wishes), what):
+            with shown_progress(client, ref, what):
+                client.load_model(*model, **wishes)
     done = {"name": ref.name, "library": ref.library, "state": "READY"}
     say(done, as_json=as_json, text=f"Model {ref.name} is loaded.")
     return 0

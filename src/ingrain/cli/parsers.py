@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any, get_args
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, get_args
 
 from ingrain.vocabulary import Library
 
 Run = Callable[[dict[str, Any]], int]
 """Runs a command with its options, and returns the exit status."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, which names the flags that are similar to an unknown one."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with an error."""
+        said = message if message.endswith(("?", ".")) else f"{message}."
+        self.exit(2, f"{self.prog}: {said} `{self.prog} --help` lists what there is.\n")
+
+    # The one form of the overloaded method that argparse itself calls.
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse; every parser, also that of a command, refuses what it does not know."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            given = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(given, self._option_string_actions, n=2)
+            self.error(f"{given!r} is not known" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        return found, unknown
 
 
 def add_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 
 from ingrain.cli.parsers import add_command
 from ingrain.install_hint import install_hint
@@ -32,6 +33,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     for info in describe():
         _add_flag(parser, info)
+
+
+def logs_json(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Return whether a command line starts a server whose log is JSON, which holds from the first line on."""
+    if arguments[:1] != ["serve"] or not {"-h", "--help"}.isdisjoint(arguments):
+        return False
+    flag, style = "--log-format", environ.get("INGRAIN_LOG_FORMAT", "").strip()
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == flag:
+            style = following
+        elif argument.startswith(f"{flag}="):
+            style = argument.partition("=")[2]
+    return style == "json"
+
+
+def log_json() -> None:
+    """Log as JSON from now on, with what the command line and libraries print."""
+    from ingrain.app.log_output import take_output
+    from ingrain.app.logs import configure_logs, output_line
+
+    take_output(output_line)
+    configure_logs("info", "json")
 
 
 def serve(options: dict[str, object]) -> int:

@@ -12,7 +12,7 @@ import msgspec
 
 from ingrain.cli.connect import model_of, quiet_logs, say
 from ingrain.cli.parsers import add_command, add_json_flag, add_model_flags
-from ingrain.errors import ModelConflictError, ModelNotFoundError
+from ingrain.cli.stored import find_stored, open_repository
 from ingrain.python_backend import cuda
 from ingrain.settings import Settings, load_settings
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ingrain.repository.manifest import Manifest
     from ingrain.repository.store import Repository
     from ingrain.repository.verification import Verification
-    from ingrain.vocabulary import Library
 
 _EXAMPLES = """\
 examples:
@@ -48,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("name", help="a model of the repository; also `library:name@tag`.")
     add_model_flags(parser)
     parser.add_argument(
-        "--repository", metavar="FOLDER", help="Default: INGRAIN_REPOSITORY, else where serve keeps it."
+        "--repository", metavar="FOLDER", help="or a URL. Default: INGRAIN_REPOSITORY, else where serve keeps it."
     )
     parser.add_argument("--local-models-dir", metavar="FOLDER", help="Default: INGRAIN_LOCAL_MODELS_DIR.")
     parser.add_argument("--verbose", action="store_true", help="show what the source library wrote, if it fails.")
@@ -58,14 +57,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def verify(options: dict[str, object]) -> int:
     """Run the command."""
     from ingrain.export.process.runner import run_export
-    from ingrain.repository.store import Repository
 
     if not options["verbose"]:
         quiet_logs()
     settings = load_settings({name: options[name] for name in ("repository", "local_models_dir")})
-    repository = Repository(settings.repository.expanduser().resolve())
+    repository = open_repository(settings)
     ref, library = model_of(str(options["name"]), options["library"], options["pretrained"])  # type: ignore[arg-type]
-    stored = _find(repository, ref.name, library, ref.pretrained)
+    stored = find_stored(repository, ref.name, library, ref.pretrained).manifest
     with tempfile.TemporaryDirectory(prefix="ingrain-verify-") as scratch:
         job = _job(stored, settings, repository, scratch)
         export = run_export(
@@ -92,26 +90,6 @@ def verify(options: dict[str, object]) -> int:
     return 0
 
 
-def _find(repository: Repository, name: str, library: Library | None, pretrained: str | None) -> Manifest:
-    from ingrain.repository.store import Entry
-
-    found = []
-    for entry in repository.entries():
-        if isinstance(entry, Entry):
-            m = entry.manifest
-            if m.name == name and library in (None, m.library) and pretrained in (None, m.pretrained):
-                found.append(m)
-        elif entry.name == name:
-            raise entry.error
-    if not found:
-        raise ModelNotFoundError(f"Model {name!r} is not in the repository {repository.root}.", param="name")
-    if len(found) > 1:
-        raise ModelConflictError(
-            f"Several models are called {name!r}; --library or --pretrained decides.", param="name"
-        )
-    return found[0]
-
-
 def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: str) -> ExportJob:
     from ingrain.export.process.job import ExportJob
 
@@ -125,7 +103,7 @@ def _job(stored: Manifest, settings: Settings, repository: Repository, scratch: 
         local_models_dir=str(settings.local_models_dir.resolve()) if settings.local_models_dir else None,
         custom_models_dir=str(repository.custom.folder),
         token=settings.hf_token,
-        offline=settings.offline,
+        offline=settings.offline or settings.hub_offline,
         trust_remote_code=settings.trust_remote_code,
         pickled_weights=settings.pickled_weights == "allow",
         # Use the commits of the code at the export, too.

@@ -61,7 +61,8 @@ class Call(Generic[T_co]):
         plane: Plane that serves the request.
         method: HTTP method.
         path: Route.
-        read: Decodes a response with status 200; raises UnexpectedAnswerError if that fails.
+        read: Decodes a response with the status of success; raises UnexpectedAnswerError if that fails.
+        success: That status.
         body: Returns the JSON body; None for no body. May read files and compress images.
         params: Query string.
         accept: Media type for the ``Accept`` header.
@@ -86,6 +87,7 @@ class Call(Generic[T_co]):
     places: Sequence[int] = ()
     request_id: str = field(default_factory=new_request_id)
     retries: int | None = None
+    success: int = 200
 
     def headers(self) -> dict[str, str]:
         """Return the request's headers, without those of the plane."""

@@ -55,6 +55,7 @@ def route_call(
     repeatable: bool = True,
     request_id: str | None = None,
     retries: int | None = None,
+    success: int = 200,
 ) -> Call[A]:
     """Return the one request of a route.
 
@@ -70,6 +71,7 @@ def route_call(
             work.
         request_id: The caller's own ``X-Request-Id``.
         retries: Largest number of retries; None for that of the client's policy.
+        success: Status of a response that is no error.
     """
     given = {**(model.fields() if model is not None else {}), **(fields or {})}
     is_query = method == "GET"
@@ -84,6 +86,7 @@ def route_call(
         repeatable=repeatable,
         request_id=checked_request_id(request_id),
         retries=retries,
+        success=success,
     )
 
 

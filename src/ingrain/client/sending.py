@@ -67,7 +67,7 @@ def read(call: Call[T], response: httpx.Response, options: Options, *, is_alone:
     is_ours = reply.headers.get("x-request-id", call.request_id) == call.request_id
     if options.match_request_ids and not is_ours and (reply.status == 200 or not is_alone):
         return error_of_anothers(call, options.planes[call.plane].url)
-    if reply.status != 200:
+    if reply.status != call.success:
         return Failure(error_of_reply(call, reply))
     try:
         return call.read(reply)

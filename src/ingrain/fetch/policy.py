@@ -26,6 +26,7 @@ class FetchPolicy:
         max_redirects: Limit of redirects per fetch.
         max_at_once: Limit of concurrent fetches of all requests together.
         ca_file: PEM file with certificate authorities to trust besides the public ones; None for none.
+        off_by: The setting that has made ``mode`` ``off``, for errors.
     """
 
     mode: Literal["off", "allowlist", "public"] = "public"
@@ -37,6 +38,7 @@ class FetchPolicy:
     max_redirects: int = 3
     max_at_once: int = 64
     ca_file: Path | None = None
+    off_by: str = "INGRAIN_IMAGE_FETCH=off"
 
     def check(self, target: Target, *, param: str) -> None:
         """Check a target by its URL alone; ``GuardedNetwork`` checks the resolved addresses on connecting.
@@ -45,7 +47,7 @@ class FetchPolicy:
             FetchRefusedError: The policy forbids this target.
         """
         if self.mode == "off":
-            raise refused(param, "this server fetches no URLs (INGRAIN_IMAGE_FETCH=off); send the image itself")
+            raise refused(param, f"this server fetches no URLs ({self.off_by}); send the image itself")
         if self.excepts(target.host, target.port):
             return
         if self.mode == "allowlist" and not self._lists(target.host):
@@ -67,7 +69,10 @@ def refused_address(param: str, host: str) -> Exception:
 
     The message is the same for both, so that callers cannot find out which internal names exist.
     """
-    return refused(param, f"host {host!r} is unknown or has an address that is not public")
+    return refused(
+        param,
+        f"host {host!r} is unknown or has an address that is not public, which only INGRAIN_FETCH_ALLOW permits",
+    )
 
 
 def _is_address(host: str) -> bool:

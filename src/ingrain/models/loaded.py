@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from ingrain.repository.tuning import Execution
 from ingrain.roles import ROLES
 from ingrain.vocabulary import Role
 
+_LOOK_EVERY_S = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
@@ -50,6 +53,7 @@ class LoadedModel:
             rows.
         label_vectors: Cache of the text vectors of label sets, most recently used last.
         devices: Number of processors on which the engine creates each copy of a graph.
+        preparing: Requests whose inputs are prepared in groups, and which may not be in a queue now.
     """
 
     manifest: Manifest
@@ -64,6 +68,17 @@ class LoadedModel:
     cached_queues: dict[tuple[Role | tuple[Role, ...], int], CachedQueue[Any]] = field(default_factory=dict)
     label_vectors: OrderedDict[tuple[str, ...], NDArray[np.float32]] = field(default_factory=OrderedDict)
     devices: int = 1
+    preparing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the model has no requests."""
+        return not self.preparing and all(queue.is_idle for queue in self.queues.values())
+
+    async def finish_requests(self) -> None:
+        """Wait until the model has no requests; no more may be let in."""
+        while not self.is_idle:  # noqa: ASYNC110 - queues have no event for this
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     def queue(self, role: Role, param: str, what: str) -> Batcher[Any] | HeadsQueue:
         """Return the queue of the graph with a role.
@@ -154,7 +169,7 @@ class LoadedModel:
                     max_items=execution.max_items,
                     max_tokens=ROLES[role].batch_tokens(execution.max_items, execution.max_tokens),
                     overhead_tokens=execution.overhead_tokens,
-                    in_flight=execution.layout.copies * self.devices + 1,
+                    in_flight=execution.layout.copies * execution.servers * self.devices + 1,
                 )
 
 

@@ -7,21 +7,35 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 import numpy as np
 
 from ingrain.batching.request import Queue
-from ingrain.errors import DeadlineExceededError, EngineError, EngineUnavailableError, IngrainError, ModelNotLoadedError
+from ingrain.errors import (
+    DeadlineExceededError,
+    EngineError,
+    EngineUnavailableError,
+    IngrainError,
+    ModelLoadingError,
+    ModelNotLoadedError,
+)
 from ingrain.models.loaded import LoadedModel
 from ingrain.pipeline.task import Caller, Groups, ModelName, RequestLimits, Rows, Task
 from ingrain.preprocess.image_input import ImageInput
+from ingrain.preprocess.tokenized import TokenizedText, lengths_of
 from ingrain.registry.protocol import Models
+from ingrain.timeline import current
+
+_RETRY_AFTER_S = 2.0
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+CountTask = Callable[[str, Task[Any], int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +44,20 @@ class Pipeline:
 
     Its methods raise RequestError for an invalid request, QueueFullError for a full queue, and EngineError if the
     engine is unreachable, fails or is too slow.
+
+    Attributes:
+        registry: Finds the models.
+        images: Fetches and decodes images.
+        limits: Limits of one request.
+        count_tokens: Called with the number of tokens of the texts that are put into a queue; None to count none.
+        count_task: Called with a model's name, a task, its number of items and its seconds, when it is done.
     """
 
     registry: Models
     images: ImageInput
     limits: RequestLimits
+    count_tokens: Callable[[int], None] | None = None
+    count_task: CountTask | None = None
 
     async def run(self, task: Task[R], *, started: float | None = None) -> R:
         """Run a task and return its result.
@@ -84,24 +107,51 @@ class Pipeline:
         looks_up_first = queue.looks_up_first
         if not looks_up_first:
             queue.refuse_when_late(len(task), timeout_s)
+        timeline = current.get()
+        if timeline is not None:
+            timeline.begin_task(model.manifest.name, task_name(type(task)), len(task))
         inputs = task.prepare(model, self.images)
         if isinstance(inputs, (list, Sequence)):  # a list first, because the other check takes long
-            waiter = _Waiter(self, task, model, caller)
-            return queue.put(inputs, waiter, timeout_s=timeout_s, is_let_in=not looks_up_first)
+            if timeline is not None:
+                timeline.tokenized(_tokens_of(inputs), timeline.latest)
+            waiter = _Waiter(self, task, model, caller, time.monotonic() if started is None else started)
+            cancel = queue.put(inputs, waiter, timeout_s=timeout_s, is_let_in=not looks_up_first)
+            if self.count_tokens is not None:
+                self.count_tokens(_tokens_of(inputs))
+            return cancel
         if looks_up_first:  # preparing these inputs takes long, so refuse the request before it is known what is cached
             queue.refuse_when_late(len(task), timeout_s)
-        return _call_later(self._run_groups(task, model, queue, inputs, started or time.monotonic()), caller)
+        work = self._run_groups(task, model, queue, inputs, started or time.monotonic())
+        return _call_later(work, caller, model.preparing)
 
     async def model(self, name: ModelName) -> LoadedModel:
-        """Return a loaded model; look for models that other processes have loaded, too."""
+        """Return a loaded model; look for models that other processes have loaded, too, and load one on demand."""
+        return await self._model(name, time.monotonic())
+
+    async def _model(self, name: ModelName, started: float) -> LoadedModel:
         try:
             return self._get(name)
         except ModelNotLoadedError:
             await self._refresh()
-        return self._get(name)
+        while True:
+            try:
+                return self._get(name)
+            except ModelNotLoadedError:
+                if not self.registry.loads_on_demand:
+                    raise
+            await self._wait_for(name, started)
+
+    async def _wait_for(self, name: ModelName, started: float) -> None:
+        """Have a model loaded on demand, within the request's deadline."""
+        try:
+            async with asyncio.timeout(self._time_left_s(started)):
+                await self.registry.demand(name.name, name.library, name.pretrained)
+        except (TimeoutError, DeadlineExceededError):
+            message = f"Model {name.name!r} was not loaded within {self.limits.timeout_s:g} s; it is loaded further."
+            raise ModelLoadingError(message, param="name", retry_after_s=_RETRY_AFTER_S) from None
 
     async def _run_refreshed(self, task: Task[R], started: float) -> R:
-        await self.model(task.model)
+        await self._model(task.model, started)
         return await self.run(task, started=started)
 
     async def _run_groups(
@@ -112,10 +162,16 @@ class Pipeline:
         done: list[Rows] = []
         try:
             async with aclosing(groups):
+                timeline, began = current.get(), time.perf_counter()
                 while (inputs := await self._in_time(anext(groups, None), started)) is not None:
+                    if timeline is not None and (tokens := _tokens_of(inputs)):
+                        timeline.tokenized(tokens, began)
                     if running is not None:
                         done.append(await running)
+                    began = time.perf_counter()
                     running = asyncio.create_task(queue.submit(inputs, timeout_s=self._time_left_s(started)))
+                    if self.count_tokens is not None:
+                        self.count_tokens(_tokens_of(inputs))
             assert running is not None
             done.append(await running)
         except BaseException as error:  # also on cancellation, cancel the running batch
@@ -130,7 +186,10 @@ class Pipeline:
             raise
         finally:
             running = None  # breaks the reference cycle between the error's traceback and this frame
-        return task.finish(model, done[0] if len(done) == 1 else np.concatenate(done))
+        result = task.finish(model, done[0] if len(done) == 1 else np.concatenate(done))
+        if self.count_task is not None:
+            self.count_task(model.manifest.name, task, len(task), time.monotonic() - started)
+        return result
 
     async def _raise_missing(self, name: ModelName) -> NoReturn:
         """Raise the reason why a graph is not loaded: its model was unloaded (404) or the engine has lost it (503)."""
@@ -172,10 +231,13 @@ class _Waiter(msgspec.Struct, Generic[R], eq=False):
     task: Task[R]
     model: LoadedModel
     caller: Caller[R]
+    began: float
 
     def done(self, rows: Rows) -> None:
         try:
             result = self.task.finish(self.model, rows)
+            if (count := self.pipeline.count_task) is not None:
+                count(self.model.manifest.name, self.task, len(rows), time.monotonic() - self.began)
         except Exception as error:  # any error: the other requests of the batch must go on
             self.caller.failed(error)
         else:
@@ -189,6 +251,17 @@ class _Waiter(msgspec.Struct, Generic[R], eq=False):
             self.pipeline.registry.suspect()
         _name_item(error, self.task)
         self.caller.failed(error)
+
+
+@cache
+def task_name(kind: type[Task[Any]]) -> str:
+    """Return the name of a kind of tasks, which is that of its module."""
+    return kind.__module__.rpartition(".")[2]
+
+
+def _tokens_of(inputs: Sequence[Any]) -> int:
+    """Return the number of tokens of tokenized texts; 0 for images."""
+    return sum(lengths_of(inputs)) if len(inputs) and isinstance(inputs[0], TokenizedText) else 0
 
 
 def _name_item(error: BaseException, task: Task[Any], first: int = 0) -> None:
@@ -225,8 +298,16 @@ class _FutureCaller(Generic[R]):
 _running: set[asyncio.Task[None]] = set()  # the event loop has only weak references to its tasks
 
 
-def _call_later(work: Coroutine[Any, Any, R], caller: Caller[R]) -> Callable[[], None]:
-    """Start an asyncio task that calls the caller with the result of ``work``; return a function that cancels it."""
+def _call_later(
+    work: Coroutine[Any, Any, R], caller: Caller[R], running: set[asyncio.Task[None]] = _running
+) -> Callable[[], None]:
+    """Start an asyncio task that calls the caller with the result of ``work``; return a function that cancels it.
+
+    Args:
+        work: The work.
+        caller: Gets the result.
+        running: Holds the task while it runs.
+    """
 
     async def run() -> None:
         try:
@@ -237,8 +318,8 @@ def _call_later(work: Coroutine[Any, Any, R], caller: Caller[R]) -> Callable[[],
             caller.done(result)
 
     task = asyncio.get_running_loop().create_task(run())
-    _running.add(task)
-    task.add_done_callback(_running.discard)
+    running.add(task)
+    task.add_done_callback(running.discard)
     task.add_done_callback(lambda _: work.close())  # needed if the task is cancelled before its first step
     return partial(_cancel, task)
 

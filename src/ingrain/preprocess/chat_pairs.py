@@ -6,7 +6,6 @@ The result is that of the source's chat template. Every export compares the toke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from ingrain.errors import InvalidRequestError, TokenizerError
 from ingrain.preprocess.id_bytes import pack_ids
@@ -42,7 +41,7 @@ class ChatPairTokenizer:
         self.text = text
         assert text.config.pair_template is not None
         self._template = text.config.pair_template
-        self._end = lru_cache(maxsize=_PROMPTS_REMEMBERED)(self._find_end)
+        self._ends: dict[str, bytes] = {}
 
     def encode(
         self,
@@ -90,8 +89,16 @@ class ChatPairTokenizer:
 
     def _with_end(self, item: TokenizedText, prompt: str) -> TokenizedText:
         """Put the template's end over the last tokens."""
-        end = self._end(prompt)[-len(item.packed_ids) :]
+        end = self._end_of(prompt)[-len(item.packed_ids) :]
         return TokenizedText(item.packed_ids[: len(item.packed_ids) - len(end)] + end, cut_tokens=item.cut_tokens)
+
+    def _end_of(self, prompt: str) -> bytes:
+        end = self._ends.get(prompt)
+        if end is None:
+            if len(self._ends) >= _PROMPTS_REMEMBERED:
+                self._ends.clear()
+            end = self._ends[prompt] = self._find_end(prompt)
+        return end
 
     def _find_end(self, prompt: str) -> bytes:
         """Return the packed ids that the template puts behind the texts: those that two different pairs share."""

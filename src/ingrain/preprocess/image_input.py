@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from ingrain.preprocess.decode_memory import PixelBudget
 from ingrain.preprocess.image import DEFAULT_MAX_PIXELS, ImagePreprocessor, Pixels
 from ingrain.preprocess.image_source import is_url, read_embedded, too_many_bytes
 from ingrain.repository.image_preprocess import ImagePreprocess
+from ingrain.timeline import current
 
 # Images of one request in progress at once, so that one request cannot take all fetch slots or all memory.
 _SIDE_BY_SIDE = 8
@@ -132,12 +134,18 @@ class ImageInput:
     async def _one(
         self, image: str | bytes, preprocessor: ImagePreprocessor, headers: Mapping[str, str], param: str
     ) -> Pixels:
+        timeline, began = current.get(), time.perf_counter()
         if isinstance(image, str) and is_url(image):
             image = await self._fetcher.fetch(
                 image.strip(), max_bytes=self._limits.max_bytes, headers=headers, param=param
             )
+            if timeline is not None:
+                timeline.add("fetch", began, began := time.perf_counter())
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._prepare, image, preprocessor, param)
+        pixels = await loop.run_in_executor(self._threads, self._prepare, image, preprocessor, param)
+        if timeline is not None:
+            timeline.add("decode", began, time.perf_counter())
+        return pixels
 
     def _prepare(self, image: str | bytes, preprocessor: ImagePreprocessor, param: str) -> Pixels:
         data = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,7 @@ class TextPreprocessor:
             {} if config.include_prompt else {text: self._count_prompt_tokens(text) for text in config.prompts.values()}
         )
         self._special = find_special_tokens(self._tokenizer, config)
+        self._zero = partial(_zeroed, config.zeroed_id)  # no method: the cache has it, and would keep this object alive
         self._word_cache = WordCache.for_tokenizer(self._tokenizer, self._special, zero=self._zero)
         self.looks_up_words = self._word_cache is not None
         self.may_be_cut = self._split is None and may_be_cut(self._tokenizer)
@@ -374,10 +375,6 @@ class TextPreprocessor:
         """Return the tokens of some ids; an empty text for an id that has none."""
         return [self._tokenizer.id_to_token(index) or "" for index in indices]
 
-    def _zero(self, ids: Sequence[int]) -> Sequence[int]:
-        zeroed = self.config.zeroed_id
-        return ids if zeroed is None else [token if token != zeroed else 0 for token in ids]
-
     def _count_cut_tokens(self, encoding: Encoding) -> int:
         """Count the tokens that were cut off. The tokenizer returns them in pieces, each with special tokens."""
         return sum(len(piece) - self._special.count for piece in encoding.overflowing)
@@ -397,3 +394,7 @@ class TextPreprocessor:
         # Compare ids, as sentence-transformers does: a special token at the end of the prompt counts as the end token.
         ends = bool(ids) and ids[-1] in self._special_ids
         return len(ids) - 1 if ends else len(ids)
+
+
+def _zeroed(zeroed: int | None, ids: Sequence[int]) -> Sequence[int]:
+    return ids if zeroed is None else [token if token != zeroed else 0 for token in ids]

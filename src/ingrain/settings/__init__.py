@@ -2,5 +2,6 @@
 
 from ingrain.settings.fields import Settings
 from ingrain.settings.load import SettingInfo, describe, load_settings
+from ingrain.settings.unknown import unknown_variables
 
-__all__ = ["SettingInfo", "Settings", "describe", "load_settings"]
+__all__ = ["SettingInfo", "Settings", "describe", "load_settings", "unknown_variables"]

@@ -1,59 +1,21 @@
-"""Defines every setting: its environment variable, flag, default and meaning."""
+"""Defines the settings: environment variable, flag, default and meaning; some are in modules of their own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from ingrain.engine.table import ENGINES
-from ingrain.settings.kinds import NotNegative, Port, Positive, Seconds, setting
+from ingrain.settings.kinds import NotNegative, Positive, Seconds, setting
+from ingrain.settings.telemetry_fields import TelemetrySettings
 from ingrain.vocabulary import Precision
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(TelemetrySettings, frozen=True, kw_only=True):
     """Settings of the server. A flag overrides the environment variable, which overrides the default."""
 
-    host: Annotated[str, setting("INGRAIN_HOST", "Address on which both planes listen.")] = "127.0.0.1"
-    inference_port: Annotated[Port, setting("INGRAIN_INFERENCE_PORT", "Port of the inference plane.")] = 8686
-    model_port: Annotated[Port, setting("INGRAIN_MODEL_PORT", "Port of the model plane.")] = 8687
-    ollama_port: Annotated[
-        Port | None,
-        setting(
-            "INGRAIN_OLLAMA_PORT",
-            "Further port, Ollama's is 11434, on which the server is an Ollama that embeds: Ollama's routes of both "
-            "planes, and OpenAI's. Not set: none.",
-        ),
-    ] = None
-    grpc_port: Annotated[Port, setting("INGRAIN_GRPC_PORT", "Port of KServe's dialect over gRPC; 0: none.")] = 0
-    tls_cert_file: Annotated[
-        Path | None,
-        setting(
-            "INGRAIN_TLS_CERT_FILE",
-            "PEM file with the certificate chain for TLS (https) on all ports; reloaded when it changes. Needs "
-            "INGRAIN_TLS_KEY_FILE.",
-        ),
-    ] = None
-    tls_key_file: Annotated[
-        Path | None,
-        setting("INGRAIN_TLS_KEY_FILE", "PEM file with the unencrypted private key of INGRAIN_TLS_CERT_FILE."),
-    ] = None
-    workers: Annotated[
-        Annotated[int, Meta(ge=1, le=256)],
-        setting(
-            "INGRAIN_WORKERS",
-            "Number of processes that serve the inference plane on its port and share one engine; 1: the server's own "
-            "process. Limits of queues, requests, fetches and the cache are divided among the processes.",
-        ),
-    ] = 1
-    repository: Annotated[
-        Path, setting("INGRAIN_REPOSITORY", "Folder of the model repository; its subfolder `triton/` is Triton's.")
-    ] = Path("~/.local/share/ingrain")
-    local_models_dir: Annotated[
-        Path | None, setting("INGRAIN_LOCAL_MODELS_DIR", "Folder whose subfolders are models; searched before the hub.")
-    ] = None
     models: Annotated[
         tuple[str, ...],
         setting(
@@ -80,8 +42,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
     triton_grpc_url: Annotated[
-        str | None, setting("TRITON_GRPC_URL", "`host:port` of a running Triton's gRPC service.")
+        str | None,
+        setting(
+            "TRITON_GRPC_URL",
+            "`host:port` of a running Triton's gRPC service. For several Tritons their addresses, separated by commas, "
+            "or a name that has all of their addresses; it is looked up every five seconds.",
+        ),
     ] = None
+    model_replicas: Annotated[
+        NotNegative,
+        setting(
+            "INGRAIN_MODEL_REPLICAS",
+            "Number of Tritons that load each model, if TRITON_GRPC_URL stands for several; 0: all of them.",
+        ),
+    ] = 0
     triton_backend: Annotated[
         Literal["onnxruntime", "python"],
         setting(
@@ -110,10 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     instance_kind: Annotated[
         Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"],
-        setting(
-            "INSTANCE_KIND",
-            "Device on which graphs run. KIND_AUTO: the GPU if one can be used, else the CPU.",
-        ),
+        setting("INSTANCE_KIND", "Device on which graphs run. KIND_AUTO: the GPU if one can be used, else the CPU."),
     ] = "KIND_AUTO"
     model_instances: Annotated[
         NotNegative,
@@ -219,6 +190,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_requests: Annotated[
         Positive, setting("INGRAIN_MAX_REQUESTS", "Maximum inference requests in progress; further ones get 429.")
     ] = 2048
+    max_operations: Annotated[
+        Positive,
+        setting(
+            "INGRAIN_MAX_OPERATIONS",
+            "Maximum loads in progress that one API key has begun; further ones get 429. Keys without names have the "
+            "limit in common.",
+        ),
+    ] = 64
     request_timeout_s: Annotated[
         Seconds,
         setting(
@@ -269,7 +248,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hf_token: Annotated[
         str | None, setting("HF_TOKEN", "Token for gated and private models on the hub.", secret=True)
     ] = None
-    offline: Annotated[bool, setting("HF_HUB_OFFLINE", "Only use models in the local cache of the hub.")] = False
     api_keys: Annotated[
         tuple[str, ...],
         setting(
@@ -281,6 +259,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     api_keys_file: Annotated[
         Path | None, setting("INGRAIN_API_KEYS_FILE", "File with one key per line, in the format of INGRAIN_API_KEYS.")
+    ] = None
+    keys_file: Annotated[
+        Path | None,
+        setting("INGRAIN_KEYS_FILE", "File of `ingrain keys` (docs/keys.md); it is read again when it changes."),
     ] = None
     allowed_hosts: Annotated[
         tuple[str, ...],

@@ -15,6 +15,8 @@ from ingrain.settings.fields import Settings
 
 _SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
 
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingInfo:
@@ -119,12 +121,20 @@ def _convert(given: object, info: SettingInfo, declared: object, where: str) -> 
     try:
         return msgspec.convert(value, declared, strict=False)
     except msgspec.ValidationError as error:
-        allowed = f"one of {', '.join(info.choices)}" if info.choices else str(error).partition(" - at")[0].lower()
+        allowed = f"one of {', '.join(info.choices)}" if info.choices else _allowed(error)
         if info.switch:
             allowed = "true, false, or repositories separated by commas, each 'owner/name' or 'owner/name@<commit>'"
         raise SettingsError(
             f"{where} is {_shown(given, info)}, which cannot be used: {allowed}.", param=where
         ) from error
+
+
+def _allowed(error: msgspec.ValidationError) -> str:
+    """Return what a value must be, in words that are no Python."""
+    text = str(error).lower().partition(" - at")[0].partition(", got")[0].replace(" | null", "")
+    for kind, words in _KINDS.items():
+        text = text.replace(f"`{kind}`", words)
+    return text
 
 
 def _shown(given: object, info: SettingInfo) -> str:

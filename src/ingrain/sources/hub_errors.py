@@ -75,7 +75,8 @@ def offline_error(repo_id: str, revision: str | None) -> SourceNotFoundError:
     at = f" at revision {revision!r}" if revision else ""
     return SourceNotFoundError(
         f"Offline mode is on, and {repo_id!r}{at} is not complete in the hub's cache. Switch offline mode off "
-        "(HF_HUB_OFFLINE), or put the model's folder below the directory of local models (INGRAIN_LOCAL_MODELS_DIR).",
+        "(HF_HUB_OFFLINE, INGRAIN_OFFLINE), or put the model's folder below the directory of local models "
+        "(INGRAIN_LOCAL_MODELS_DIR).",
         param="name",
     )
 

@@ -58,6 +58,7 @@ class FakeEngine:
         poison_id: A batch with this token id fails with ``InferenceError``.
         nan_id: The vector of a text with this token id is NaN.
         refused: Names of graphs whose load fails with ``EngineError``.
+        weights: Memory of loaded graphs in bytes, by name; 1000 for any other.
     """
 
     def __init__(self, *, instances: int = 1, latency_s: float = 0.0) -> None:
@@ -74,6 +75,7 @@ class FakeEngine:
         self.poison_id: int | None = None
         self.nan_id: int | None = None
         self.refused: set[str] = set()
+        self.weights: dict[str, int] = {}
         self._graphs: dict[str, Graph] = {}
         self._recorders: dict[str, Recorder] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
@@ -136,6 +138,10 @@ class FakeEngine:
     async def ready(self, name: str) -> bool:
         """Return whether a graph is loaded."""
         return name in self._graphs
+
+    def memory_bytes(self, name: str) -> int | None:
+        """Return the memory of a loaded graph, in bytes; None if it is not loaded."""
+        return self.weights.get(name, 1000) if name in self._graphs else None
 
     async def infer(
         self,

@@ -15,6 +15,7 @@ from ingrain.client.aio.embed_text import EmbedText
 from ingrain.client.aio.embed_tokens import EmbedTokens
 from ingrain.client.aio.first_generation import FirstGeneration
 from ingrain.client.aio.models import Models
+from ingrain.client.aio.operations import Operations
 from ingrain.client.aio.score_text import ScoreText
 from ingrain.client.aio.server import Server
 from ingrain.client.aio.tuning import Tuning
@@ -35,6 +36,7 @@ class AsyncClient(
     ClassifyImageZeroShot,
     ScoreText,
     Models,
+    Operations,
     Tuning,
     Server,
 ):

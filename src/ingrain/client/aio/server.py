@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingrain.api import types
 from ingrain.api.metrics import MetricsAnswer
+from ingrain.api.stats import StatsAnswer
 from ingrain.client.aio.caller import AsyncCaller
 from ingrain.client.answers import Health
 from ingrain.client.requests import route_call
@@ -24,3 +25,7 @@ class Server(AsyncCaller):
     async def metrics(self) -> MetricsAnswer:
         """Ask for the engine's statistics."""
         return await self._send(route_call("metrics", MetricsAnswer, method="GET"))
+
+    async def stats(self) -> StatsAnswer:
+        """Ask for the rates and latencies of each model in the last 1, 10 and 60 seconds."""
+        return await self._send(route_call("stats", StatsAnswer, method="GET"))

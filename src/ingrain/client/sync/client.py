@@ -19,6 +19,7 @@ from ingrain.client.sync.embed_text import EmbedText
 from ingrain.client.sync.embed_tokens import EmbedTokens
 from ingrain.client.sync.first_generation import FirstGeneration
 from ingrain.client.sync.models import Models
+from ingrain.client.sync.operations import Operations
 from ingrain.client.sync.score_text import ScoreText
 from ingrain.client.sync.server import Server
 from ingrain.client.sync.tuning import Tuning
@@ -36,6 +37,7 @@ class Client(
     ClassifyImageZeroShot,
     ScoreText,
     Models,
+    Operations,
     Tuning,
     Server,
 ):

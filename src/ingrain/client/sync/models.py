@@ -28,6 +28,8 @@ class Models(Caller):
         revision: str | None = None,
         precision: Precision | None = None,
         task: Task | None = None,
+        pin: bool | None = None,
+        keep_alive: float | str | None = None,
     ) -> Model:
         """Load a model; one that is not in the repository is first fetched, converted and verified.
 
@@ -40,6 +42,8 @@ class Models(Caller):
             task: What the model is for, if its files leave a choice; None: found out from them. For timm, ``embed``
                 leaves out a classifier's head and ``classify`` requires a classifier. A model stored for another task
                 is converted again.
+            pin: True to keep the model loaded until a command unloads it, false to end that.
+            keep_alive: Seconds, or a duration such as ``10m``, after which the model is unloaded if it was not used.
 
         Returns:
             The model, ready.
@@ -47,7 +51,7 @@ class Models(Caller):
         Raises:
             IngrainError: The server's error, as the same class.
         """
-        fields = {"revision": revision, "precision": precision, "task": task}
+        fields = {"revision": revision, "precision": precision, "task": task, "pin": pin, "keep_alive": keep_alive}
         self._load("load_model", ModelName(name, library, pretrained), fields)
         return self.model(name, library, pretrained)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ingrain.api import types
 from ingrain.api.metrics import MetricsAnswer
+from ingrain.api.stats import StatsAnswer
 from ingrain.client.answers import Health
 from ingrain.client.requests import route_call
 from ingrain.client.sync.caller import Caller
@@ -25,3 +26,7 @@ class Server(Caller):
     def metrics(self) -> MetricsAnswer:
         """Ask for the engine's statistics."""
         return self._send(route_call("metrics", MetricsAnswer, method="GET"))
+
+    def stats(self) -> StatsAnswer:
+        """Ask for the rates and latencies of each model in the last 1, 10 and 60 seconds."""
+        return self._send(route_call("stats", StatsAnswer, method="GET"))

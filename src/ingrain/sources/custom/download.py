@@ -137,8 +137,8 @@ class Downloads:
         LAYOUTS[request.library].check(request)
         if self.fetcher.policy.mode == "off":
             raise FetchRefusedError(
-                "This server fetches no URLs (INGRAIN_IMAGE_FETCH=off); put the model's folder below the directory of "
-                "local models (INGRAIN_LOCAL_MODELS_DIR).",
+                f"This server fetches no URLs ({self.fetcher.policy.off_by}); put the model's folder below the "
+                "directory of local models (INGRAIN_LOCAL_MODELS_DIR).",
                 param=_WEIGHTS,
             )
         key = model_key(request.name, request.library, request.pretrained)
