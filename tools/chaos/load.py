@@ -91,6 +91,7 @@ class Load:
         clients: How many they are.
         seed: Seed of the order of the questions.
         away: Models that may be unloaded now: of these, and of no others, 404 is an answer to be expected.
+        pause_s: Mean pause of a client between two requests.
 
     Attributes:
         asked: Every request that has ended.
@@ -103,9 +104,11 @@ class Load:
         clients: int,
         seed: int,
         away: Container[str] = (),
+        pause_s: float = _PAUSE_S,
     ) -> None:
         self.asked: list[Asked] = []
         self._away = away
+        self._pause_s = pause_s
         self._addresses = addresses
         self._questions = questions
         self._is_stopping = False
@@ -146,7 +149,7 @@ class Load:
                 place = await self._ask(client, rng, asked, place)
                 del self._under_way[number]
                 self.asked.append(asked)
-                await asyncio.sleep(rng.uniform(0, 2 * _PAUSE_S))
+                await asyncio.sleep(rng.uniform(0, 2 * self._pause_s))
 
     async def _ask(self, client: httpx.AsyncClient, rng: random.Random, asked: Asked, place: int) -> int:
         """Ask one question until it is answered; return the place of the front end that is to be asked next."""

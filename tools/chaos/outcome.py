@@ -84,6 +84,8 @@ class Outcome:
             limit_s = limits[done.fault.limit]
             if done.outage_s > limit_s:
                 lines.append(f"{done.fault.name}: a request waited {done.outage_s:.1f} s, more than {limit_s:g} s")
+            if self.set_up in done.fault.is_covered_in and (refused := self._refused_during(done)):
+                lines.append(f"{done.fault.name}: answers to clients while others should have served: {dict(refused)}")
         return [f"{self.set_up}: {line}" for line in (*lines, *self.problems)]
 
     def report(self) -> dict[str, Any]:
@@ -126,6 +128,15 @@ class Outcome:
         for name, (start, end) in sorted(self.memory.items()):
             lines.append(f"  {name:<24} {start:6.0f} MiB at the start, {end:6.0f} MiB at the end")
         return lines
+
+    def _refused_during(self, done: Done) -> Counter[str]:
+        """Count the answers that were not 200 while a fault was done and healed."""
+        return Counter(
+            str(status)
+            for asked in self.asked
+            for when, status in asked.answers
+            if done.began <= when <= done.whole and status != 200
+        )
 
     def _is_excused(self, asked: Asked) -> bool:
         return any(

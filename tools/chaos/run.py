@@ -16,7 +16,7 @@ from chaos.faults import FAULTS, Fault
 from chaos.load import GIVE_UP_S, TRY_TIMEOUT_S, Load, make_questions
 from chaos.outcome import Done, Outcome
 from chaos.readiness import ReadyWatch
-from chaos.set_up import SetUp, running
+from chaos.set_up import FRONT_ENDS, SetUp, running
 
 CLIENTS = 8
 _CALM_S = 1.0
@@ -24,7 +24,14 @@ _MIB = 1 << 20
 
 
 async def run_set_up(
-    name: str, folder: Path, faults: Sequence[str], seed: int, seconds: float | None, *, pictures: bool = False
+    name: str,
+    folder: Path,
+    faults: Sequence[str],
+    seed: int,
+    seconds: float | None,
+    *,
+    pictures: bool = False,
+    front_ends: int = FRONT_ENDS,
 ) -> Outcome:
     """Run one set-up and do faults to it.
 
@@ -35,6 +42,7 @@ async def run_set_up(
         seed: Seed of the order of the faults, of their victims and of the clients.
         seconds: How long; None to do each fault once, in the order given.
         pictures: Whether clients send pictures too.
+        front_ends: Number of front ends beside external Tritons.
     """
     known = [FAULTS[one] for one in faults if name in FAULTS[one].set_ups]
     order = iter(known) if seconds is None else _in_random_order(known, random.Random(f"{seed} {name}"))
@@ -42,7 +50,7 @@ async def run_set_up(
     outcome = Outcome(name)
     for number in itertools.count():
         rng = random.Random(f"{seed} {name} {number}")
-        async with running(name, folder / str(number), rng, pictures=pictures) as set_up:
+        async with running(name, folder / str(number), rng, pictures=pictures, front_ends=front_ends) as set_up:
             try:
                 is_whole = await _do_all(order, ends, set_up, outcome, seed, pictures=pictures)
             finally:

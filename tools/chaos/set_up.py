@@ -1,8 +1,9 @@
-"""The three ways of running Ingrain to which faults are done: embedded, with workers, and beside an external Triton."""
+"""The ways of running Ingrain to which faults are done: embedded, with workers, and beside one or several Tritons."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -22,10 +23,11 @@ from chaos.models import MODELS, PICTURES, write_repository
 from chaos.proxy import Proxy
 from chaos.triton import ExternalTriton
 
-NAMES = ("embedded", "workers", "external")
+NAMES = ("embedded", "workers", "external", "tritons")
 WORKERS = 3
 FRONT_ENDS = 3
-"""Front ends beside one external Triton."""
+"""Front ends beside external Tritons."""
+TRITONS = 3
 _START_S = 60.0
 _LOOK_S = 0.1
 # Room for logs and locks beside the repository; a fault fills it.
@@ -40,8 +42,8 @@ class SetUp:
         name: One of ``NAMES``.
         repository: The repository of all front ends.
         rng: Chooses victims and durations.
-        front_ends: One, or several beside one external Triton.
-        triton: The external Triton.
+        front_ends: One, or several beside external Tritons.
+        tritons: The external Tritons.
         proxy: What lies between front ends and the external Triton.
         is_small_disk: Whether the repository lies on a disk of its own that can be filled.
         problems: What faults found wrong besides the clients' answers.
@@ -51,7 +53,7 @@ class SetUp:
     repository: Path
     rng: random.Random
     front_ends: list[FrontEnd] = field(default_factory=list)
-    triton: ExternalTriton | None = None
+    tritons: list[ExternalTriton] = field(default_factory=list)
     proxy: Proxy | None = None
     is_small_disk: bool = False
     problems: list[str] = field(default_factory=list)
@@ -68,17 +70,18 @@ class SetUp:
             prefix = f"{number} " if len(self.front_ends) > 1 else ""
             found[f"{prefix}main"] = psutil.Process(front_end.pid)
             _add_below(found, front_end.pid, prefix)
-        if self.triton is not None:
-            found["tritonserver"] = psutil.Process(self.triton.pid)
-            _add_below(found, self.triton.pid, "")
+        for number, triton in enumerate(self.tritons):
+            prefix = f"Triton {number} " if len(self.tritons) > 1 else ""
+            found[f"{prefix}tritonserver"] = psutil.Process(triton.pid)
+            _add_below(found, triton.pid, prefix)
         return found
 
     def victim(self, role: str) -> psutil.Process:
         """Return a process by role: ``worker``, ``tritonserver`` or ``stub``; of several, any."""
-        below = [self.triton.pid] if self.triton is not None else [one.pid for one in self.front_ends]
+        if role == "tritonserver" and self.tritons:
+            return psutil.Process(self.rng.choice(self.tritons).pid)
+        below = [one.pid for one in (self.tritons or self.front_ends)]
         found = [child for pid in below for child in descendants(pid) if role_of(child) == role]
-        if role == "tritonserver" and self.triton is not None:
-            return psutil.Process(self.triton.pid)
         return self.rng.choice(sorted(found, key=lambda process: process.pid))
 
     async def until_whole(self, seconds: float = _START_S) -> str | None:
@@ -109,6 +112,8 @@ class SetUp:
                         return f"front end {number} does not serve {model}: {answer.text[:300]}"
             except httpx.HTTPError as error:
                 return f"front end {number} gives {type(error).__name__}"
+            if self.name == "tritons" and (up := await _ready_tritons(client, front_end)) != len(self.tritons):
+                return f"front end {number} has {up} of {len(self.tritons)} Tritons"
             up = len(front_end.children("worker"))
             if self.name == "workers" and up != WORKERS:
                 return f"{up} of {WORKERS} workers"
@@ -117,7 +122,13 @@ class SetUp:
 
 @asynccontextmanager
 async def running(
-    name: str, folder: Path, rng: random.Random, *, spares: int = 1, pictures: bool = False
+    name: str,
+    folder: Path,
+    rng: random.Random,
+    *,
+    spares: int = 1,
+    pictures: bool = False,
+    front_ends: int = FRONT_ENDS,
 ) -> AsyncIterator[SetUp]:
     """Run a set-up below a folder until the block ends.
 
@@ -127,6 +138,7 @@ async def running(
         rng: Chooses victims and durations.
         spares: Number of models that nobody uses.
         pictures: Whether the model of pictures is loaded.
+        front_ends: Number of front ends beside external Tritons.
     """
     repository = folder / "repository"
     repository.mkdir(parents=True)
@@ -137,18 +149,24 @@ async def running(
         models = [*MODELS, f"timm:{PICTURES}"] if pictures else MODELS
         flags = [f"--models={','.join(models)}", "--shutdown-timeout-s=10"]
         if name == "external":
-            (port,) = _free_ports(1)
-            set_up.triton = ExternalTriton(repository / "triton", port)
-            set_up.proxy = Proxy(port, rng)
-            await set_up.triton.start()
+            await _start_tritons(set_up, 1)
+            set_up.proxy = Proxy(set_up.tritons[0].port, rng)
             await set_up.proxy.start()
             flags += [f"--triton-grpc-url=127.0.0.1:{set_up.proxy.port}", "--triton-backend=python"]
+        elif name == "tritons":
+            await _start_tritons(set_up, TRITONS)
+            addresses = ",".join(f"127.0.0.1:{triton.port}" for triton in set_up.tritons)
+            flags += [f"--triton-grpc-url={addresses}", "--triton-backend=python", "--instance-kind=KIND_CPU"]
+            flags += ["--model-instances=1"]
         elif name == "workers":
             flags.append(f"--workers={WORKERS}")
-        count = FRONT_ENDS if name == "external" else 1
+        count = front_ends if set_up.tritons else 1
         for number in range(count):
             log = folder / f"front-end-{number}.log"
-            front_end = FrontEnd(repository, flags, _free_ports(2), log)
+            # Of several front ends on several Tritons the last one has workers, which choose a Triton themselves.
+            has_workers = name == "tritons" and number > 0 and number == count - 1
+            own = [*flags, "--workers=2"] if has_workers else flags
+            front_end = FrontEnd(repository, own, _free_ports(2), log)
             set_up.front_ends.append(front_end)
             await front_end.start()
         if missing := await set_up.until_whole():
@@ -173,16 +191,33 @@ async def unload(set_up: SetUp, name: str) -> httpx.Response:
         return await client.post(f"{set_up.front_ends[0].model}/unload_model", json={"name": name})
 
 
+async def _start_tritons(set_up: SetUp, count: int) -> None:
+    for port in _free_ports(count):
+        triton = ExternalTriton(set_up.repository / "triton", port)
+        set_up.tritons.append(triton)
+        await triton.start()
+
+
+async def _ready_tritons(client: httpx.AsyncClient, front_end: FrontEnd) -> int:
+    """Return how many Tritons a front end has that are ready."""
+    metrics = (await client.get(f"{front_end.inference}/metrics", headers={"Accept": "text/plain"})).text
+    return sum(
+        line.startswith("ingrain_triton_state{") and 'state="READY"' in line and line.endswith(" 1.0")
+        for line in metrics.splitlines()
+    )
+
+
 async def _close(set_up: SetUp) -> None:
-    if set_up.triton is not None:
-        psutil.Process(set_up.triton.pid).resume()
+    for triton in set_up.tritons:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(triton.pid).resume()
     codes = await asyncio.gather(*(front_end.close() for front_end in set_up.front_ends))
     if any(codes):
         set_up.problems.append(f"SIGTERM at the end: exit codes {codes}")
     if set_up.proxy is not None:
         await set_up.proxy.close()
-    if set_up.triton is not None:
-        await set_up.triton.close()
+    for triton in set_up.tritons:
+        await triton.close()
 
 
 def _add_below(found: dict[str, psutil.Process], pid: int, prefix: str) -> None:

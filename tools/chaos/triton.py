@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from ingrain.engine.embedded.tritonserver import TritonServer
@@ -25,6 +26,8 @@ class ExternalTriton:
     def __init__(self, repository: Path, port: int) -> None:
         self.port = port
         self.starts = 0
+        self._may_start = asyncio.Event()
+        self._may_start.set()
         self._repository = repository
         self._server: TritonServer | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -48,6 +51,17 @@ class ExternalTriton:
             self._server.kill()
             await self._server.stop(5)
 
+    @contextlib.asynccontextmanager
+    async def gone(self) -> AsyncIterator[None]:
+        """Kill tritonserver, and start it again only when the block ends."""
+        assert self._server is not None
+        self._may_start.clear()
+        self._server.kill()
+        try:
+            yield
+        finally:
+            self._may_start.set()
+
     def _launch(self) -> None:
         self._server = TritonServer(self._repository, tcp_port=self.port)
         self.starts += 1
@@ -58,4 +72,5 @@ class ExternalTriton:
                 assert self._server is not None
                 await asyncio.shield(self._server.exited)
                 await asyncio.sleep(_RESTART_PAUSE_S)  # the port may still be held for a moment
+                await self._may_start.wait()
                 self._launch()

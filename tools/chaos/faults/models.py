@@ -78,9 +78,9 @@ def _flags(set_up: SetUp) -> list[str]:
 
 
 def _target(set_up: SetUp) -> str:
-    """Return the gRPC target of tritonserver, past the proxy."""
-    if set_up.triton is not None:
-        return f"127.0.0.1:{set_up.triton.port}"
+    """Return the gRPC target of a tritonserver, past the proxy."""
+    if set_up.tritons:
+        return f"127.0.0.1:{set_up.rng.choice(set_up.tritons).port}"
     arguments = (part.lstrip("-").partition("=") for part in set_up.victim("tritonserver").cmdline())
     options = {name: value for name, _, value in arguments}
     return f"{options['grpc-address']}:{options['grpc-port']}"

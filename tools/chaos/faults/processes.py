@@ -17,14 +17,14 @@ _LIVENESS_S = 10.0
 _LONGEST_STOP_S = 25.0
 
 
-@fault()
+@fault(is_covered_in=("tritons",))
 async def kill_triton(set_up: SetUp) -> float:
     """Kill tritonserver."""
     set_up.victim("tritonserver").kill()
     return 0
 
 
-@fault()
+@fault(is_covered_in=("tritons",))
 async def stop_triton_briefly(set_up: SetUp) -> float:
     """Stop tritonserver for one to four seconds."""
     return await _stop(set_up.victim("tritonserver"), set_up.rng.uniform(1, 4))
@@ -37,7 +37,7 @@ async def stop_triton_for_ever(set_up: SetUp) -> float:
     return 0
 
 
-@fault("external")
+@fault("external", "tritons", is_covered_in=("tritons",))
 async def stop_external_triton(set_up: SetUp) -> float:
     """Stop tritonserver until the liveness probe of an orchestrator would kill it."""
     triton = set_up.victim("tritonserver")
@@ -45,6 +45,31 @@ async def stop_external_triton(set_up: SetUp) -> float:
     await asyncio.sleep(_LIVENESS_S)
     triton.kill()
     return _LIVENESS_S
+
+
+@fault("tritons", is_covered_in=("tritons",))
+async def stop_triton_until_it_is_left(set_up: SetUp) -> float:
+    """Stop one of several Tritons for so long that every front end leaves it, and let it go on with what it had."""
+    return await _stop(set_up.victim("tritonserver"), _LIVENESS_S)
+
+
+@fault("tritons", is_covered_in=("tritons",))
+async def lose_triton(set_up: SetUp) -> float:
+    """Kill one of several Tritons, and start it again only after ten seconds."""
+    async with set_up.rng.choice(set_up.tritons).gone():
+        await asyncio.sleep(_LIVENESS_S)
+    return 0
+
+
+@fault("tritons", is_covered_in=("tritons",))
+async def roll_tritons(set_up: SetUp) -> float:
+    """Restart every Triton, one after the other, each when the one before serves again."""
+    for triton in set_up.tritons:
+        async with triton.gone():
+            await asyncio.sleep(1)
+        if missing := await set_up.until_whole():
+            set_up.problems.append(f"roll_tritons: {missing}")
+    return 0
 
 
 @fault("embedded", "workers")

@@ -24,6 +24,7 @@ class Fault:
         inflict: The function.
         set_ups: Names of the set-ups that have what the fault needs.
         limit: The limit of its outage.
+        is_covered_in: Names of the set-ups in which other parts take over at once, so that every answer is 200.
         may_corrupt: Whether it changes bytes that nobody can check, so that wrong vectors and refused batches are not
             the server's fault.
     """
@@ -32,18 +33,21 @@ class Fault:
     inflict: Inflict
     set_ups: tuple[str, ...]
     limit: Limit
+    is_covered_in: tuple[str, ...]
     may_corrupt: bool
 
 
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(*set_ups: str, limit: Limit = "outage", may_corrupt: bool = False) -> Callable[[Inflict], Inflict]:
+def fault(
+    *set_ups: str, limit: Limit = "outage", is_covered_in: tuple[str, ...] = (), may_corrupt: bool = False
+) -> Callable[[Inflict], Inflict]:
     """Register a function as a fault of some set-ups, of all if none is named."""
 
     def register(inflict: Inflict) -> Inflict:
         name = inflict.__name__  # type: ignore[attr-defined]
-        FAULTS[name] = Fault(name, inflict, set_ups or NAMES, limit, may_corrupt)
+        FAULTS[name] = Fault(name, inflict, set_ups or NAMES, limit, is_covered_in, may_corrupt)
         return inflict
 
     return register
