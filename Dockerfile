@@ -28,11 +28,11 @@ RUN python -m venv /opt/ingrain
 # First all files of the lock, each checked by its hash. On another architecture than the lock's that is none, and the
 # next line installs the same versions.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --require-hashes -r requirements/hashes-serve.txt && pip install '.[serve]'
+    pip install --no-deps --require-hashes -r requirements/hashes-serve.txt && pip install '.[serve,otel]'
 
 FROM serve-packages AS full-packages
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --require-hashes -r requirements/hashes-full.txt && pip install '.[serve,export]'
+    pip install --no-deps --require-hashes -r requirements/hashes-full.txt && pip install '.[serve,export,otel]'
 
 FROM serve-packages AS serve-install
 COPY src src

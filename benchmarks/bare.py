@@ -64,6 +64,7 @@ class BareGraph:
         items: Tokenized texts in any order.
         spinning: Whether threads spin while they wait; None for the best choice under full load.
         disabled_optimizers: Graph optimizations to disable.
+        sort: Whether batches are made of texts of similar length; otherwise of those that follow each other.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class BareGraph:
         *,
         spinning: bool | None = None,
         disabled_optimizers: Sequence[str] = AS_THE_SERVER,
+        sort: bool = True,
     ) -> None:
         graph = entry.manifest.graphs[0]
         inputs = [tensor.name for tensor in graph.inputs]
@@ -86,7 +88,7 @@ class BareGraph:
             spinning=setting.sessions == 1 if spinning is None else spinning,
             disabled_optimizers=disabled_optimizers,
         )
-        ordered = sorted(items, key=len)
+        ordered = sorted(items, key=len) if sort else items
         chunks = [ordered[i : i + setting.batch] for i in range(0, len(ordered), setting.batch)]
         self._batches = [
             (collate(chunk, entry.manifest.text, inputs), len(chunk), sum(map(len, chunk))) for chunk in chunks

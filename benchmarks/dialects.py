@@ -2,7 +2,8 @@
 
 The real server runs on one core with an engine that responds at once, as in ``front_end.py``; each round asks for the
 same short texts in every dialect, in another order. The ratios compare CPU time per request, and compare dialects that
-write floats with the native route that does, so that the encoding of the vectors does not count.
+write floats with the native route that does, so that the encoding of the vectors does not count. ``--texts`` puts many
+texts into a request: what a gRPC call costs by itself is then shared by them.
 """
 
 from __future__ import annotations
@@ -28,23 +29,43 @@ from server import free_ports
 _NATIVE = "native"
 _GRPC = {"KServe gRPC": "ModelInfer", "KServe gRPC stream": "ModelStreamInfer"}
 _CHANNELS = 4
-Body = Callable[[str, str], tuple[str, dict[str, object]]]
+Body = Callable[[str, list[str]], tuple[str, dict[str, object]]]
+
+
+def _one_or_list(texts: list[str]) -> str | list[str]:
+    return texts if len(texts) > 1 else texts[0]
+
+
+def _to_v1(**fields: object) -> Body:
+    return lambda model, texts: ("/v1/embeddings", {"model": model, "input": texts, **fields})
+
+
 _DIALECTS: dict[str, Body] = {
-    _NATIVE: lambda model, text: ("/embed_text", {"name": model, "text": text}),
-    "OpenAI": lambda model, text: ("/v1/embeddings", {"model": model, "input": text}),
-    "TEI": lambda model, text: (f"/tei/{model}/embed", {"inputs": text}),
-    "Cohere": lambda model, text: (
+    _NATIVE: lambda model, texts: ("/embed_text", {"name": model, "text": _one_or_list(texts)}),
+    "OpenAI": lambda model, texts: ("/v1/embeddings", {"model": model, "input": _one_or_list(texts)}),
+    "TEI": lambda model, texts: (f"/tei/{model}/embed", {"inputs": _one_or_list(texts)}),
+    "Cohere": lambda model, texts: (
         "/v2/embed",
-        {"model": model, "texts": [text], "input_type": "search_document", "embedding_types": ["float"]},
+        {"model": model, "texts": texts, "input_type": "search_document", "embedding_types": ["float"]},
     ),
-    "Ollama": lambda model, text: ("/api/embed", {"model": model, "input": text}),
-    "Jina": lambda model, text: ("/v1/embeddings", {"model": model, "input": [{"text": text}]}),
-    "Voyage": lambda model, text: ("/v1/embeddings", {"model": model, "input": [text], "input_type": "document"}),
-    "Azure": lambda model, text: (f"/openai/deployments/{model}/embeddings", {"model": model, "input": text}),
-    "Infinity": lambda model, text: ("/embeddings", {"model": model, "input": [text]}),
-    "KServe": lambda model, text: (
+    "Ollama": lambda model, texts: ("/api/embed", {"model": model, "input": _one_or_list(texts)}),
+    "Jina": lambda model, texts: (
+        "/v1/embeddings",
+        {"model": model, "input": [{"text": text} for text in texts]},
+    ),
+    "Voyage": _to_v1(input_type="document"),
+    "vLLM": _to_v1(truncate_prompt_tokens=-1),
+    "NIM": _to_v1(input_type="passage", truncate="END"),
+    "Mixedbread": _to_v1(normalized=True, encoding_format="float"),
+    "LM Studio": lambda model, texts: ("/api/v0/embeddings", {"model": model, "input": _one_or_list(texts)}),
+    "Azure": lambda model, texts: (
+        f"/openai/deployments/{model}/embeddings",
+        {"model": model, "input": _one_or_list(texts)},
+    ),
+    "Infinity": lambda model, texts: ("/embeddings", {"model": model, "input": texts}),
+    "KServe": lambda model, texts: (
         f"/v2/models/{model}/infer",
-        {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]},
+        {"inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": texts}]},
     ),
 }
 
@@ -87,23 +108,25 @@ class GrpcLoad(Load):
         return result
 
 
-def _grpc_message(model: str, text: str) -> bytes:
+def _grpc_message(model: str, texts: list[str]) -> bytes:
     message = pb.ModelInferRequest(model_name=model)
-    message.inputs.add(name="text", datatype="BYTES", shape=[1])
-    message.raw_input_contents.append(len(text.encode()).to_bytes(4, "little") + text.encode())
+    message.inputs.add(name="text", datatype="BYTES", shape=[len(texts)])
+    encoded = [text.encode() for text in texts]
+    message.raw_input_contents.append(b"".join(len(text).to_bytes(4, "little") + text for text in encoded))
     return message.SerializeToString()
 
 
-def _request(dialect: str, model: str, text: str) -> bytes:
-    return _grpc_message(model, text) if dialect in _GRPC else http_request(*_DIALECTS[dialect](model, text))
+def _request(dialect: str, model: str, texts: list[str]) -> bytes:
+    return _grpc_message(model, texts) if dialect in _GRPC else http_request(*_DIALECTS[dialect](model, texts))
 
 
 def main() -> None:
     options = _options()
     texts = make_texts("query", 5_000)
+    bodies = [texts[first : first + options.texts] for first in range(0, 5_000 - options.texts + 1, options.texts)]
     *ports, grpc_port = free_ports(3)
     with null_server(options, ports, grpc_port=grpc_port) as server:
-        native = [http_request(*_DIALECTS[_NATIVE](options.model, text)) for text in texts]
+        native = [http_request(*_DIALECTS[_NATIVE](options.model, body)) for body in bodies]
         asyncio.run(until_ready(ports[0], native[0]))
         loads = {
             name: GrpcLoad(server.pid, grpc_port, options, _GRPC[name])
@@ -113,15 +136,15 @@ def main() -> None:
         }
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         for number in range(options.rounds):
-            random.shuffle(texts)
+            random.shuffle(bodies)
             for name in random.sample(list(loads), len(loads)):
-                requests = [_request(name, options.model, text) for text in texts]
+                requests = [_request(name, options.model, body) for body in bodies]
                 print(f"round {number + 1}, {name}: {loads[name].run(requests)}", flush=True)
     report = {name: load.report() for name, load in loads.items()}
     for name, one in report.items():
         costs = [own / native for own, native in zip(loads[name].costs_us, loads[_NATIVE].costs_us, strict=True)]
         one["cpuToNative"] = round(median(costs), 3)
-    print_report({"clients": options.clients, "dialects": report}, options.output)
+    print_report({"clients": options.clients, "textsPerRequest": options.texts, "dialects": report}, options.output)
 
 
 def _options() -> argparse.Namespace:
@@ -129,9 +152,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--dialects", nargs="*", default=[], help=f"some of {', '.join([*_DIALECTS, *_GRPC])}; all by default"
     )
+    parser.add_argument("--texts", type=int, default=1, help="texts a request")
     options = parser.parse_args()
     options.dialects = [_NATIVE, *(name for name in options.dialects if name != _NATIVE)] if options.dialects else []
-    options.answers, options.texts, options.max_batch_size, options.cache_bytes = "json", 1, 0, 0
+    options.answers, options.max_batch_size, options.cache_bytes = "json", 0, 0
     return options
 
 

@@ -77,10 +77,8 @@ async def compare(sources: dict[str, Path], rounds: int, count: int) -> dict[str
             policy = ExecutionPolicy(max_batch_size=_ITEMS, instance_kind="KIND_CPU", instances=2)
             write_graph_folder(Path(folder) / "tiny", graph, engine.backend, policy)
             await engine.load(graph)
-            assert engine.address is not None
-            callers = {
-                name: stack.enter_context(_caller(source, engine.address.target)) for name, source in sources.items()
-            }
+            (address,) = engine.addresses
+            callers = {name: stack.enter_context(_caller(source, address.target)) for name, source in sources.items()}
             found: dict[str, dict[str, list[dict[str, float]]]] = {}
             for number in range(rounds):
                 for clients in (1, 3, 8):

@@ -2,8 +2,10 @@
 
 The other servers are FastAPI with ``CrossEncoder``, and infinity-emb with its torch and its ONNX engine. All servers
 run all the time and get the same requests in turn, each of them once; a cell compares the medians of its rounds. Bare
-ONNX Runtime gets the same pairs sorted by length, in the fastest setting. The benchmark first checks that the servers
-give the same scores. With the defaults it takes about ten minutes on two cores, most of it with 64 clients.
+ONNX Runtime gets the same pairs sorted by length, in the fastest setting. A lone client waits for each request, so its
+rate is also compared with bare ONNX Runtime on the pairs of one request after the other, on all cores. The benchmark
+first checks that the servers give the same scores. With the defaults it takes about ten minutes on two cores, most of
+it with 64 clients.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 from bare import BareGraph, TextSetting, best_bare_graph, median
 from ingrain.bench.load import http_request
 from ingrain.bench.texts import make_texts
+from ingrain.cores import usable_cores
 from ingrain.preprocess.pairs import PairTokenizer
 from ingrain.preprocess.text import TextPreprocessor
 from ingrain.preprocess.tokenized import TokenizedText
@@ -106,6 +109,12 @@ class Bare:
         """Return the graph with the pairs of requests."""
         return BareGraph(self._entry, self._repository, self.setting, self._items(requests), disabled_optimizers=())
 
+    def graph_by_request(self, requests: list[Request]) -> BareGraph:
+        """Return the graph with the pairs of each request as a batch, which all cores compute."""
+        setting = TextSetting(1, usable_cores(), len(requests[0][1]))
+        items = self._items(requests)
+        return BareGraph(self._entry, self._repository, setting, items, disabled_optimizers=(), sort=False)
+
     def _items(self, requests: list[Request]) -> list[TokenizedText]:
         assert self._entry.manifest.text is not None
         tokenizer = PairTokenizer(TextPreprocessor(self._entry.manifest.text, self._entry.folder))
@@ -178,12 +187,15 @@ def _cell(rerankers: list[Reranker], bare: Bare, clients: int, options: argparse
     count = max(_REQUESTS_PER_CLIENT * clients, math.ceil(options.seconds * bare.rate / options.documents))
     requests = _requests(count, options.documents)
     graph, bare_rates = bare.graph(requests), []
+    by_request, by_request_rates = bare.graph_by_request(requests) if clients == 1 else None, []
     for reranker in rerankers:
         reranker.rates, reranker.cpu_s = [], {}
     for _ in range(options.rounds):
         for reranker in rerankers:
             reranker.load(requests, clients)
         bare_rates.append(graph.rate_of_whole_passes(options.seconds / 2).items_per_s)
+        if by_request is not None:
+            by_request_rates.append(by_request.rate_of_whole_passes(options.seconds / 2).items_per_s)
     pairs = {reranker.name: round(median(reranker.rates), 1) for reranker in rerankers}
     ours = pairs["ingrain"]
     cell: Json = {
@@ -198,6 +210,9 @@ def _cell(rerankers: list[Reranker], bare: Bare, clients: int, options: argparse
         "timesAsFast": {name: round(ours / max(1e-9, rate), 2) for name, rate in pairs.items() if name != "ingrain"},
         "ratioToBare": round(ours / median(bare_rates), 3),
     }
+    if by_request_rates:
+        cell["pairsPerS"]["bare ONNX Runtime by request"] = round(median(by_request_rates), 1)
+        cell["ratioToBareByRequest"] = round(ours / median(by_request_rates), 3)
     print(f"{clients} clients: {cell['pairsPerS']}; times as fast: {cell['timesAsFast']}", flush=True)
     return cell
 
@@ -208,6 +223,7 @@ def _row(cell: Json) -> Json:
         "pairs/s": cell["pairsPerS"]["ingrain"],
         **{f"times {name}": ratio for name, ratio in cell["timesAsFast"].items()},
         "of bare ONNX Runtime": cell["ratioToBare"],
+        "of bare ONNX Runtime by request": cell.get("ratioToBareByRequest"),
     }
 
 

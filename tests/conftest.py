@@ -1,11 +1,15 @@
 """What tests of several stations share: a server in this process, on the fake engine."""
 
+import os
 import signal
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -59,6 +63,24 @@ def pytest_testnodedown(node: Any, error: object | None) -> None:
     """
     if error is not None:
         node.config.pluginmanager.get_plugin("dsession").shouldstop = f"a test process died ({error})"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority() -> Iterator[dict[str, str]]:
+    """Have clients and servers trust one public authority instead of 140, as no test leaves the loopback.
+
+    Each client of httpx reads them when it is made, even for http, and ``httpx.get`` makes one for each call.
+    Yields the environment from before, for what does leave it.
+    """
+    authorities = Path(certifi.where()).read_text(encoding="utf-8")
+    first, end, _ = authorities.partition("-----END CERTIFICATE-----\n")
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch, tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(first + end)
+        file.flush()
+        Path(file.name).chmod(0o644)  # some tests start servers as another user
+        patch.setenv("SSL_CERT_FILE", file.name)
+        yield before
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ingrain.errors import SettingsError
-from ingrain.settings import Settings, describe, load_settings
+from ingrain.settings import Settings, describe, load_settings, unknown_variables
 
 
 def test_defaults_hold_where_nothing_is_given():
@@ -60,7 +59,8 @@ def test_new_names_begin_with_ingrain_or_are_the_hubs_own():
         ("INGRAIN_TRUST_REMOTE_CODE", "nomic-ai/*, me/it", "trust_remote_code", ("nomic-ai/*", "me/it")),
         ("INGRAIN_MODELS", "a, b@rev ,", "models", ("a", "b@rev")),
         ("INGRAIN_REQUEST_TIMEOUT_S", "2.5", "request_timeout_s", 2.5),
-        ("INGRAIN_REPOSITORY", "/data", "repository", Path("/data")),
+        ("INGRAIN_REPOSITORY", "/data", "repository", "/data"),
+        ("INGRAIN_REPOSITORY", "s3://bucket/x", "repository", "s3://bucket/x"),
         ("INSTANCE_KIND", "KIND_GPU", "instance_kind", "KIND_GPU"),
     ],
 )
@@ -94,3 +94,35 @@ def test_help_lists_every_flag_and_variable():
     for info in describe():
         assert info.flag in done.stdout
         assert info.env in done.stdout
+
+
+def test_variables_that_are_no_settings_are_told():
+    environ = {
+        "INGRAIN_MAX_BATCH_TOKEN": "8",
+        "INGRAIN_MAX_LOADED_MODELS": "3",
+        "INGRAIN_COLOUR": "red",
+        "INGRAIN_API_KEY": "of the client",
+        "INGRAIN_MAX_ITEMS": "8",
+        "MAX_BATCH_SIZE": "8",
+    }
+    misspelled = {line.split()[3].rstrip(","): line for line in unknown_variables(environ)}
+    assert sorted(misspelled) == ["INGRAIN_COLOUR", "INGRAIN_MAX_BATCH_TOKEN", "INGRAIN_MAX_LOADED_MODELS"]
+    assert "Did you mean INGRAIN_MAX_BATCH_TOKENS?" in misspelled["INGRAIN_MAX_BATCH_TOKEN"]
+    assert "Did you mean MAX_LOADED_MODELS?" in misspelled["INGRAIN_MAX_LOADED_MODELS"]
+    assert "--help" in misspelled["INGRAIN_COLOUR"]
+
+
+def test_what_kubernetes_sets_for_a_service_is_not_told():
+    # The variables of a service "ingrain-front", as the kubelet makes them.
+    environ = {
+        "INGRAIN_FRONT_SERVICE_HOST": "10.0.0.11",
+        "INGRAIN_FRONT_SERVICE_PORT": "8686",
+        "INGRAIN_FRONT_SERVICE_PORT_INFERENCE": "8686",
+        "INGRAIN_FRONT_PORT": "tcp://10.0.0.11:8686",
+        "INGRAIN_FRONT_PORT_8686_TCP": "tcp://10.0.0.11:8686",
+        "INGRAIN_FRONT_PORT_8686_TCP_PROTO": "tcp",
+        "INGRAIN_FRONT_PORT_8686_TCP_PORT": "8686",
+        "INGRAIN_FRONT_PORT_8686_TCP_ADDR": "10.0.0.11",
+    }
+    assert unknown_variables(environ) == []
+    assert len(unknown_variables({**environ, "INGRAIN_PORT": "8686"})) == 1

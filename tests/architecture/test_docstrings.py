@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import ingrain
 
 PACKAGE = Path(ingrain.__file__).parent
@@ -32,9 +30,13 @@ def inherits(node: Documented) -> bool:
     return any(ast.unparse(decorator).rpartition(".")[2] in {"override", "overload"} for decorator in decorators)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_everything_public_has_a_docstring(file):
+def test_everything_public_has_a_docstring():
     """Modules, classes, functions and methods whose name has no underscore begin with a docstring."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    silent = [name for name, node in public(tree, file.stem) if not ast.get_docstring(node) and not inherits(node)]
+    silent = [
+        f"{file.relative_to(PACKAGE)}: {name}"
+        for file in FILES
+        for name, node in public(ast.parse(file.read_text(encoding="utf-8")), file.stem)
+        if not ast.get_docstring(node) and not inherits(node)
+    ]
+    assert len(FILES) > 400
     assert silent == []

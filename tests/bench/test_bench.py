@@ -42,7 +42,7 @@ async def test_a_closed_loop_keeps_its_clients_busy_and_counts_every_answer(tmp_
     async with loaded(tmp_path) as (planes, target):
         planes.engine.latency_s = 0.02
         result = await closed_loop(target, requests(), clients=4, seconds=0.6)
-        answered = planes.services.telemetry._answers["/embed_text", 200]
+        answered = planes.services.telemetry.counts().answers["/embed_text"][200]
     assert result.statuses == {200: answered}
     assert result.failed == 0
     assert 0.6 <= result.seconds < 2
@@ -55,7 +55,7 @@ async def test_a_closed_loop_without_an_end_sends_every_request_once(tmp_path):
     async with loaded(tmp_path) as (planes, target):
         result = await closed_loop(target, requests(30), clients=4, seconds=None)
         few = await closed_loop(target, requests(2), clients=4, seconds=None)
-        assert planes.services.telemetry._answers["/embed_text", 200] == 32
+        assert planes.services.telemetry.counts().answers["/embed_text"][200] == 32
     assert (result.statuses, few.statuses) == ({200: 30}, {200: 2})
     assert result.requests_per_s == pytest.approx(30 / result.seconds)
 

@@ -1,11 +1,11 @@
 """The engines under the contract, each with its graphs, its truth, and a way to die and come back."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from ingrain.engine.embedded.tritonserver import TritonServer
 from ingrain.engine.onnxruntime import OnnxRuntimeEngine
 from ingrain.engine.protocol import Engine
 from ingrain.engine.triton.engine import TritonEngine
+from ingrain.engine.tritons.addresses import Addresses, read_targets
+from ingrain.engine.tritons.engine import TritonsEngine
 from ingrain.export.precision.quantize import Int8Plan, write_int8
 from ingrain.repository.execution_policy import ExecutionPolicy
 from ingrain.repository.graph_folder import write_graph_folder
@@ -57,7 +59,7 @@ class Harness:
     async def recover(self) -> None:
         """Bring it back, where it does not come back by itself."""
 
-    @contextmanager
+    @contextlib.contextmanager
     def slowly(self) -> Iterator[str]:
         """Give the name of a graph that takes about a second."""
         yield "slow"
@@ -116,6 +118,19 @@ class Triton(Harness):
         self.server = TritonServer(self.root, tcp_port=self.port)
 
 
+class Tritons(Triton):
+    """The same behind a name, which could stand for several."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.engine = TritonsEngine(
+            Addresses(read_targets(f"localhost:{self.port}")),
+            lambda address: TritonEngine(address, backend="python", instances=2, watch_interval_s=0.3),
+            backend="python",
+            instances=2,
+        )
+
+
 class InProcess(Harness):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -134,7 +149,7 @@ class Fake(Harness):
         await asyncio.sleep(0.2)
         self.engine.come_back()
 
-    @contextmanager
+    @contextlib.contextmanager
     def slowly(self) -> Iterator[str]:
         self.engine.latency_s = 1.0
         yield "slow"
@@ -145,7 +160,15 @@ class Fake(Harness):
         return np.stack(rows)
 
 
-ALL: dict[str, type[Harness]] = {"embedded": Embedded, "triton": Triton, "onnxruntime": InProcess, "fake": Fake}
+ALL: dict[str, type[Harness]] = {
+    "embedded": Embedded,
+    "triton": Triton,
+    "tritons": Tritons,
+    "onnxruntime": InProcess,
+    "fake": Fake,
+}
+# Of several Tritons the parts are tried, and the whole in tests/engine/test_tritons.py.
+ALONE = {name: ALL[name] for name in ALL if name != "tritons"}
 MORTAL = {name: ALL[name] for name in ("embedded", "triton", "fake")}
 
 

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from engines import ALL, MORTAL, batch
+from engines import ALONE, MORTAL, batch
 
 from ingrain.errors import EngineUnavailableError, ModelNotLoadedError
 
@@ -62,9 +62,9 @@ async def outcome(harness):
     return None
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", ALONE)
 async def test_closed_engine_is_unavailable_and_batches_in_flight_end(kind, tmp_path):
-    harness = ALL[kind](tmp_path)
+    harness = ALONE[kind](tmp_path)
     await harness.start()
     await harness.engine.load(harness.graphs["slow"])
     with harness.slowly() as slow:

@@ -4,8 +4,6 @@ import asyncio
 import base64
 import io
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -24,7 +22,7 @@ from ingrain.tasks.texts import Texts
 from made_once import made_once
 from multi_vector_in_process import TEXTS, convert_multi_vector, convert_tokens
 from planes import StoredExport, make_registry, running_planes
-from torch_process import prepare
+from torch_process import torch_pool
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +35,7 @@ def converted(temporary, name, convert, *arguments):
     """Return the folder of a model that was converted once for all processes of the test run."""
 
     def make(folder):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context, initializer=prepare) as pool:
+        with torch_pool() as pool:
             pool.submit(convert, *arguments, folder).result()
 
     return made_once(temporary, name, make)

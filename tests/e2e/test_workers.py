@@ -80,6 +80,13 @@ def test_every_worker_has_the_vectors_of_one_process(server, many):
         assert np.abs(np.array([answer.json()["embeddings"][0] for answer in single]) - truth).max() < 1e-5
 
 
+def test_the_console_gets_the_same_vectors_from_the_main_process(many):
+    answer = httpx.post(f"{many.model}/ui/api/embed_text", json={"name": MINILM, "text": TEXTS[:4]}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    expected = many.embed(TEXTS[:4]).json()["embeddings"]
+    assert np.abs(np.array(answer.json()["embeddings"]) - expected).max() < 1e-5
+
+
 def test_connections_are_spread_evenly(many):
     """Each worker has as many, once those of the callers before are closed on its side too: a moment, or two."""
 

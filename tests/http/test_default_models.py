@@ -50,6 +50,14 @@ async def test_another_model_does_not_stand_in_for_the_default_one(tmp_path, sta
         assert (await embed(planes)).status_code == 200
 
 
+async def test_a_default_model_may_be_named_by_an_alias(tmp_path):
+    settings = Settings(default_models=("short",), model_aliases=("short=org/first",))
+    async with running_planes(tmp_path, settings) as planes:
+        for name in ("org/first", "org/second"):
+            await planes.load(name)
+        assert (await embed(planes)).status_code == 200
+
+
 async def test_a_restarted_engine_makes_callers_wait_for_the_only_model(tmp_path):
     async with running_planes(tmp_path) as planes:
         await planes.load()

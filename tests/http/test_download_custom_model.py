@@ -33,7 +33,9 @@ async def download(planes, body):
 
 
 async def listed(planes):
-    return (await planes.model.get("/repository_models")).json()["models"]
+    """The models of the repository, without what they take."""
+    models = (await planes.model.get("/repository_models")).json()["models"]
+    return [{key: value for key, value in model.items() if key != "memoryBytes"} for model in models]
 
 
 async def refused(planes, body, *words, status=400, param=None):

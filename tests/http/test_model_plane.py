@@ -48,9 +48,10 @@ async def test_a_model_that_is_not_there_is_404(planes, method, path):
 
 
 async def test_lists_show_names_libraries_and_states(planes):
-    assert (await planes.model.get("/loaded_models")).json() == {"models": [{"name": "org/model", "library": ST}]}
+    told = {"name": "org/model", "library": ST, "memoryBytes": 1000}
+    assert (await planes.model.get("/loaded_models")).json() == {"models": [told]}
     (model,) = (await planes.model.get("/repository_models")).json()["models"]
-    assert model == {"name": "org/model", "library": ST, "state": "READY"}
+    assert model == {**told, "state": "READY"}
 
 
 async def test_the_width_is_told_loaded_or_not(planes):

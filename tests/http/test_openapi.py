@@ -1,7 +1,5 @@
 """The API's documentation is complete and true."""
 
-import re
-
 import msgspec
 import pytest
 
@@ -35,16 +33,15 @@ def test_every_reference_leads_to_a_schema():
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
 
 
-async def test_the_document_and_the_page_are_served_on_both_planes(planes):
+async def test_each_plane_serves_its_own_document(planes):
     for plane, client in (("inference", planes.inference), ("model", planes.model)):
         document = (await client.get("/openapi.json")).json()
         assert document == openapi_document(DIALECTS, plane)
         assert set(document["paths"]) == {route.path for route in ROUTES if route.plane == plane}
         assert document["servers"] == [{"url": "/", "description": document["servers"][0]["description"]}]
-        page = (await client.get("/docs")).text
-        for route in ROUTES:
-            assert (f">{route.path}<" in page) == (route.path in document["paths"])
-        assert not re.findall(r'(?:src|href)="https?:', page), "the page must not need anything from outside"
+        operations = [operation for path in document["paths"].values() for operation in path.values()]
+        headings = dict.fromkeys(tag for operation in operations for tag in operation["tags"])
+        assert [one["name"] for one in document["tags"]] == list(headings)
 
 
 @pytest.mark.parametrize("plane", ["inference", "model"])

@@ -18,8 +18,9 @@ async def test_lists_tell_a_precision_that_is_not_fp32(planes):
     assert "loaded successfully" in (await planes.model.post("/load_model", json=body)).json()["message"]
     assert "already loaded" in (await planes.model.post("/load_model", json=body)).json()["message"]
     told = {"name": "org/model", "library": ST, "precision": "int8"}
-    assert (await planes.model.get("/loaded_models")).json() == {"models": [told]}
-    assert (await planes.model.get("/repository_models")).json() == {"models": [{**told, "state": "READY"}]}
+    is_loaded = {**told, "memoryBytes": 1000}
+    assert (await planes.model.get("/loaded_models")).json() == {"models": [is_loaded]}
+    assert (await planes.model.get("/repository_models")).json() == {"models": [{**is_loaded, "state": "READY"}]}
     await planes.model.post("/unload_model", json={"name": "org/model"})
     assert (await planes.model.get("/repository_models")).json() == {"models": [{**told, "state": "UNAVAILABLE"}]}
 

@@ -22,9 +22,10 @@ CPU_LINE = re.compile(r"^(    )(<<: \*gpu .*comment this line out)$", re.MULTILI
 
 
 # Fixed inside the container: Compose maps the ports and mounts the volumes.
-INSIDE = {"INGRAIN_HOST", "INGRAIN_INFERENCE_PORT", "INGRAIN_MODEL_PORT", "INGRAIN_REPOSITORY"}
-# Read by the exporter and by the hub's client.
-NOT_SETTINGS = {"INGRAIN_EXPORT_THREADS", "HF_ENDPOINT"}
+REPOSITORY = {"INGRAIN_REPOSITORY", "INGRAIN_REPOSITORY_CACHE", "INGRAIN_REPOSITORY_CACHE_BYTES"}
+INSIDE = {"INGRAIN_HOST", "INGRAIN_INFERENCE_PORT", "INGRAIN_MODEL_PORT", *REPOSITORY}
+# Read by the exporter, by the hub's client, and by OpenTelemetry.
+NOT_SETTINGS = {"INGRAIN_EXPORT_THREADS", "HF_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
 class ComposeLoader(yaml.SafeLoader):

@@ -46,9 +46,10 @@ def exports(file: Path) -> bool:
     return station in {"sources", "testing"}
 
 
-@pytest.mark.parametrize(
-    ("extras", "part"), [(("serve", "parquet", "bench", "heic"), "serving"), (("serve", "export", "heic"), "exporting")]
-)
+SERVING = ("serve", "parquet", "bench", "heic", "ray", "spark", "object-storage", "otel", "signed-bundles")
+
+
+@pytest.mark.parametrize(("extras", "part"), [(SERVING, "serving"), (("serve", "export", "heic"), "exporting")])
 def test_each_import_is_declared(extras, part):
     """Every library that a part of the code imports is asked for by the extra that this part comes with."""
     allowed = declared(*extras)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,15 +26,19 @@ SOURCE_LIBRARIES = ("torch", "torchvision", "transformers", "sentence_transforme
 
 
 class EmptyMachine:
-    """A folder that stands for the image's file system, with the Python that these tests run on as its own."""
+    """A folder that stands for the image's file system, with the Python that these tests run on as its own.
 
-    def __init__(self, root: Path) -> None:
+    ``variables`` are those of the machine outside, with which pip reaches its index.
+    """
+
+    def __init__(self, root: Path, variables: Mapping[str, str]) -> None:
         self.root = root
         tools = root / "usr" / "bin"
         tools.mkdir(parents=True)
         (tools / "python").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
-        outer = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        outer = {name: value for name, value in variables.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         outer["PATH"] = f"{tools}:/usr/bin:/bin"
+        outer["PIP_NO_COMPILE"] = "1"  # few of the modules are imported here
         self.variables = environment(lineage(STAGES, INSTALL_STAGE), outer)
         self.variables = {name: self.here(value) for name, value in self.variables.items()}
         self.workdir = root
@@ -80,8 +84,8 @@ class EmptyMachine:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
-    machine = EmptyMachine(tmp_path_factory.mktemp("image"))
+def image(tmp_path_factory, one_authority):
+    machine = EmptyMachine(tmp_path_factory.mktemp("image"), one_authority)
     for stage in lineage(STAGES, INSTALL_STAGE):
         for kind, text in stage.steps:
             machine.carry_out(kind, text)

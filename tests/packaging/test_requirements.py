@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ingrain.install_hint import install_hint
+
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
 
@@ -24,13 +26,22 @@ def lines(name: str) -> list[str]:
 PINNED = dict(line.split("==") for line in lines("constraints.txt"))
 
 
+NOT_INSTALLED_FOR_CHECKS = {"ray", "spark"}
+"""Extras of 100 and 400 MB, each for a few tests that are skipped without it."""
+
+
 def needed() -> list[Requirement]:
     """Return every requirement of the project, its extras, its build and its checks."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     texts = [
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
-        *(text for extra in project["project"]["optional-dependencies"].values() for text in extra),
+        *(
+            text
+            for name, extra in project["project"]["optional-dependencies"].items()
+            for text in extra
+            if name not in NOT_INSTALLED_FOR_CHECKS
+        ),
         *lines("dev.txt"),
     ]
     found = [Requirement(text) for text in texts]
@@ -96,3 +107,12 @@ def test_everything_that_is_installed_for_the_checks_has_a_hash():
 def test_packages_of_data_are_exact():
     """The real models and texts are part of what tests measure, so their versions are exact."""
     assert all(re.fullmatch(r"[a-z0-9-]+==[\d.]+", line) for line in lines("models.txt"))
+
+
+def test_every_documented_install_of_pytorch_takes_the_pinned_build_for_cpus():
+    """Extras that bring PyTorch are installed with the constraints, in the pages and in what messages tell."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    found = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines() if "pip install" in line]
+    installs = [line for line in (*found, install_hint("export")) if re.search(r"\.\[[^]]*\b(all|export)\b", line)]
+    assert len(installs) >= 4
+    assert [line for line in installs if "-c requirements/constraints.txt" not in line] == []

@@ -50,6 +50,11 @@ def test_the_wheel_names_its_licence_its_command_and_its_extras(wheel):
         "parquet",
         "bench",
         "heic",
+        "ray",
+        "spark",
+        "object-storage",
+        "otel",
+        "signed-bundles",
         "japanese",
         "all",
     }

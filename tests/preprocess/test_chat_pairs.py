@@ -1,5 +1,8 @@
 """Pairs for models that read chat messages: one text of the template, cut before the template's end."""
 
+import gc
+import weakref
+
 import msgspec
 import pytest
 
@@ -91,6 +94,18 @@ def test_the_end_may_hold_the_prompt_however_long_it_is(open_with, backend):
     prompt = "find the stone " * 20
     ids, _ = ids_of(open_with(with_prompt=parts), ("river", "stone"), prompt=prompt)
     assert ids == backend.encode(f" {prompt}", add_special_tokens=False).ids[-LIMIT:]
+
+
+def test_a_tokenizer_goes_with_its_last_reference(open_with):
+    tokenizer = open_with()
+    ids_of(tokenizer, ("a " * 100, "b " * 100))
+    left = weakref.ref(tokenizer.text)
+    gc.disable()
+    try:
+        del tokenizer
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_a_template_may_lose_its_end_and_be_cut_on_the_left(open_with, backend):

@@ -23,8 +23,8 @@ def test_there_are_enough_photographs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_pixels_are_the_source_librarys_to_the_bit(name: str, every_case: list[Case]) -> None:
-    """For every resize mode, filter, shape and fill; the very large picture for a few of them."""
-    some = every_case[::6] if name == LARGE else every_case
+    """For every resize mode, filter, shape and fill on a third of the pictures; ``make pixels`` has hundreds more."""
+    some = every_case[::6] if name == LARGE else every_case[list(PICTURES).index(name) % 3 :: 3]
     differences = {case.name: difference(case, PICTURES[name]) for case in some}
     assert {case: value for case, value in differences.items() if value != 0} == {}
 

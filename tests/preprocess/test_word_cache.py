@@ -1,8 +1,10 @@
 """Ids that are put together from words are the tokenizer's own, whatever the text and whatever came before it."""
 
 import functools
+import gc
 import itertools
 import json
+import weakref
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -170,6 +172,21 @@ def test_items_are_those_of_the_tokenizer_where_texts_are_cut_too(tmp_path, max_
     endless = " ".join(f"w{number}" for number in range(20_000))
     assert preprocessor.encode([endless]) == preprocessor._tokenize([endless], 0)
     assert len(preprocessor._word_cache._young) == known, "a text that is too long in any case teaches nothing"
+
+
+def test_a_tokenizer_goes_with_its_last_reference(tmp_path):
+    """It takes megabytes, and the collector of cycles runs seldom."""
+    tokenizer_with(NORMALIZERS[1]).save(str(tmp_path / "tokenizer.json"))
+    preprocessor = TextPreprocessor(TextPreprocess(max_tokens=8), tmp_path)
+    preprocessor.encode(["a river", "the sea"])
+    assert preprocessor.looks_up_words
+    left = weakref.ref(preprocessor)
+    gc.disable()
+    try:
+        del preprocessor
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_memory_is_bounded_and_long_words_are_not_kept():

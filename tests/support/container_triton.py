@@ -22,9 +22,12 @@ class ContainerTriton:
         folder: An empty folder for backends and log.
         port: Port of gRPC on the loopback.
         options: Options besides those that a container needs not: ports, addresses and the folder of backends.
+        metrics: Whether it serves metrics; the options then say where.
     """
 
-    def __init__(self, root: Path, folder: Path, port: int, options: tuple[str, ...] = OPTIONS) -> None:
+    def __init__(
+        self, root: Path, folder: Path, port: int, options: tuple[str, ...] = OPTIONS, *, metrics: bool = False
+    ) -> None:
         files = find_files()
         assert not isinstance(files, str), files
         self.log = folder / "triton.log"
@@ -42,7 +45,7 @@ class ContainerTriton:
             "--grpc-address=127.0.0.1",
             f"--grpc-port={port}",
             "--allow-http=false",
-            "--allow-metrics=false",
+            f"--allow-metrics={str(metrics).lower()}",
         ]
         self._environment = environment(files)
         self.start()

@@ -15,12 +15,12 @@ from tiny_models import prepare_libraries
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATES = ("a photo of the digit {}.", "the number {}", "a handwritten {}")
 _SIZE = 32
-_STEPS, _BATCH = 300, 128
+_STEPS, _BATCH = 240, 64
 _CONFIG: dict[str, Any] = {
     "model_cfg": {
         "embed_dim": 64,
-        "vision_cfg": {"image_size": _SIZE, "layers": 3, "width": 64, "patch_size": 8, "head_width": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
+        "vision_cfg": {"image_size": _SIZE, "layers": 2, "width": 64, "patch_size": 8, "head_width": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
     },
     "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"},
 }
@@ -54,7 +54,7 @@ HELD_OUT = 360
 
 
 def build_digits_clip(folder: Path, *, seed: int = 0) -> Path:
-    """Train the model, which takes about half a minute on one thread, and write its folder.
+    """Train the model, which takes about 15 seconds on one thread, and write its folder.
 
     Args:
         folder: Where it goes; made if missing.
@@ -85,8 +85,10 @@ def _train(network: Any, random: np.random.Generator) -> None:
     import torch
 
     pixels, targets = _tensors(network)
-    texts = open_clip.SimpleTokenizer()([template.format(name) for template in TEMPLATES for name in NAMES])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
+    texts = open_clip.SimpleTokenizer(context_length=16)(
+        [template.format(name) for template in TEMPLATES for name in NAMES]
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=_STEPS)
     network.train()
     for _ in range(_STEPS):

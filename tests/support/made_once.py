@@ -1,6 +1,6 @@
 """What takes long to make, and which several processes of one test run want: the first makes it, the others wait.
 
-``scripts/run-tests.sh`` names a folder in ``INGRAIN_TESTS_MADE_ONCE``, so that both of its parts share what is made.
+``scripts/run-tests.sh`` names a folder in ``TESTS_MADE_ONCE``, so that both of its parts share what is made.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path
         name: Of the folder.
         make: Fills it.
     """
-    if shared := os.environ.get("INGRAIN_TESTS_MADE_ONCE"):
+    if shared := os.environ.get("TESTS_MADE_ONCE"):
         root = Path(shared)
     else:
         root = temporary.getbasetemp()

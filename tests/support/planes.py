@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ingrain.app.limits import http_limits
 from ingrain.app.listen import open_socket
+from ingrain.app.model_memory import memory_policy
 from ingrain.app.placement import placement_of
 from ingrain.app.services import image_input, model_services
 from ingrain.app.tables import load_tables
@@ -36,6 +37,7 @@ from ingrain.repository.models_to_load import ModelRef
 from ingrain.repository.names import graph_name, model_key
 from ingrain.repository.store import Repository
 from ingrain.repository.tuning import Execution, Layout, Machine
+from ingrain.server.console.pages import console_pages
 from ingrain.server.http.application import Application
 from ingrain.server.http.body_budget import BodyBudget
 from ingrain.server.http.interfaces import HttpLimits
@@ -256,11 +258,12 @@ def make_registry(
     place: TuningMachine | None = None,
     backend: Backend | None = None,
     policy: ExecutionPolicy = ExecutionPolicy(),  # noqa: B008 - frozen
+    repository: Repository | None = None,
     **changes,
 ) -> Registry:
     """Make a registry on a prepared repository; without a backend it writes no configurations."""
     images = images or make_images(Settings())
-    repository = Repository(root)
+    repository = repository or Repository(root)
     repository.prepare()
     return Registry(
         repository=repository,
@@ -284,6 +287,7 @@ async def running_planes(
         engine = FakeEngine(instances=2)
         engine.poison_id, engine.nan_id = POISON_ID, NAN_ID
     row_cache = RowCache(settings.cache_bytes) if settings.cache_bytes else None
+    placement = placement_of(settings)
     registry = make_registry(
         root,
         engine,
@@ -294,17 +298,17 @@ async def running_planes(
         queue_limits=QueueLimits(max_queue_tokens=settings.max_queue_tokens, row_cache=row_cache),
         max_loaded_models=settings.max_loaded_models,
         default_precision=settings.precision,
+        memory=memory_policy(settings, placement),
     )
-    services = model_services(
-        settings, placement_of(settings), engine=engine, registry=registry, images=images, row_cache=row_cache
-    )
+    services = model_services(settings, placement, engine=engine, registry=registry, images=images, row_cache=row_cache)
     await engine.start()
     await registry.start(models)
     limits, dialects = http_limits(settings), load_tables(settings.extensions, settings.dialects).dialects
+    console = console_pages(inference_port=8686, needs_key=not services.keys.is_open) if settings.console else None
     try:
         async with (
             serving(PlaneApplication("inference", services, dialects), limits, services.bodies) as inference_url,
-            serving(PlaneApplication("model", services, dialects), limits, services.bodies) as model_url,
+            serving(PlaneApplication("model", services, dialects, console), limits, services.bodies) as model_url,
             httpx.AsyncClient(base_url=inference_url, timeout=30) as inference,
             httpx.AsyncClient(base_url=model_url, timeout=30) as model,
         ):

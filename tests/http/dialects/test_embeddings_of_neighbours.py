@@ -45,6 +45,7 @@ FIELDS = (
     ({"normalized": False, "encoding_format": "base64", "prompt": None}, {"normalize": False}),
     ({"normalized": True, "encoding_format": ["uint8"], "dimensions": 4}, {"nDims": 4, "outputDtype": "uint8"}),
     ({"prompt": "green "}, {"prompt": "green "}),
+    ({"truncate_prompt_tokens": -1, "truncate": "END"}, {}),
 )
 
 
@@ -79,6 +80,8 @@ MISTAKES = (
     ({"input_type": "classification"}, 400, "invalid_request", "input_type"),
     ({"input": LONG, "truncate": "NONE"}, 400, "context_length_exceeded", "input"),
     ({"truncate": "MIDDLE"}, 400, "invalid_request", "truncate"),
+    ({"truncate": "NONE", "truncation": True}, 400, "invalid_request", "truncation"),
+    ({"truncate": "NONE", "truncate_prompt_tokens": -1}, 400, "invalid_request", "truncate_prompt_tokens"),
     ({"modality": ["text"]}, 400, "invalid_request", "modality"),
     ({"encoding_format": ["float", "float16"]}, 400, "invalid_request", "encoding_format[1]"),
     ({"encoding_format": []}, 400, "invalid_request", "encoding_format"),

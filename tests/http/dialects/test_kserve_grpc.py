@@ -27,6 +27,7 @@ from ingrain.server.dialects.table import DIALECTS
 from ingrain.server.grpc.server import GrpcServer
 from ingrain.server.http.tls import TlsCertificate
 from ingrain.settings import Settings
+from keys_files import entry, header, secret, write_keys
 from neighbours import (
     DOCUMENTS,
     LONG,
@@ -329,6 +330,29 @@ async def test_keys_are_needed_with_their_scope(tmp_path):
             assert await counted(planes, "ModelInfer", 403) == 1
 
 
+async def test_a_named_key_has_its_limit_and_its_models_in_calls_and_in_each_message_of_a_stream(tmp_path):
+    path = write_keys(
+        tmp_path / "keys.json",
+        entry("few", requests_per_minute=3, models=("dense",)),
+        entry("boss", scopes=("models",)),
+    )
+    async with running_models(tmp_path / "root", keys_file=path) as planes, serving(planes) as (_, address):
+        await planes.load("dense", key=secret("boss"))
+        async with stub_of(address) as stub:
+            few = tuple(header("few").items())
+            call = stub.ModelInfer(asking(), metadata=few)
+            await call
+            assert dict(await call.trailing_metadata())["x-ratelimit-remaining-requests"] == "2"
+            error = await failure(stub.ModelMetadata(pb.ModelMetadataRequest(name="other"), metadata=few))
+            assert (error.code(), "'other'" in error.details()) == (grpc.StatusCode.PERMISSION_DENIED, True)
+            stream = stub.ModelStreamInfer(iter([asking(), asking()]), metadata=few)
+            told = [(await stream.read()).error_message for _ in range(2)]
+            assert sorted(message[:22] for message in told) == ["", "The API key's limit of"]
+            error = await failure(stub.ModelInfer(asking(), metadata=few))
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert int(dict(error.trailing_metadata())["retry-after"]) > 30
+
+
 # --- limits, deadlines, the end ------------------------------------------------------------------------------------
 
 
@@ -407,6 +431,9 @@ async def test_a_clients_deadline_and_a_clients_leaving_cancel_the_work(tmp_path
         assert waiting > 0
         error = await failure(stub.ModelInfer(asking(), timeout=0.3))
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        async with asyncio.timeout(30):
+            while planes.services.load.requests > len(busy):  # the server learns of it a little later
+                await asyncio.sleep(0.01)
         stream = stub.ModelStreamInfer()
         await stream.write(asking())
         await begin(planes, 9, asyncio.sleep(0))

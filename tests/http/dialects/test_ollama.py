@@ -287,7 +287,7 @@ async def test_each_step_of_a_pull_is_told_while_it_runs_and_a_second_pull_joins
 
 async def test_a_step_that_takes_long_is_told_again(tmp_path, monkeypatch):
     """A proxy would take a connection for dead on which nothing comes for a minute."""
-    monkeypatch.setattr("ingrain.server.plane.load_progress._REPEAT_AFTER_S", 0.1)
+    monkeypatch.setattr("ingrain.server.plane.operations._REPEAT_AFTER_S", 0.1)
     export = FakeExport(hold=asyncio.Event())
     async with (
         running_planes(tmp_path, export=export) as planes,
