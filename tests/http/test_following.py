@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import threading
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -143,11 +144,17 @@ async def test_a_collector_that_hangs_delays_no_stop_for_long(tmp_path, monkeypa
 
     async with PictureServer(replies={"/v1/traces": never}) as host:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", host.url("").rstrip("/"))
+        before = threading.enumerate()
         async with running_planes(tmp_path, Settings()) as planes:
             await planes.load()
             assert (await planes.embed("red")).status_code == 200
         async with asyncio.timeout(20):
             await close_followers(planes.services)
+    # Its connection is closed now, and nothing tries again: a thread that did would last for a minute.
+    sender = [one for one in threading.enumerate() if one.name.startswith("OtelBatch") and one not in before]
+    assert len(sender) == 1
+    async with asyncio.timeout(20):
+        await asyncio.to_thread(sender[0].join)
 
 
 async def test_nothing_is_followed_unless_a_setting_says_so(tmp_path):

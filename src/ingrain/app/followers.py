@@ -47,11 +47,16 @@ def followers(settings: Settings, telemetry: Telemetry, process: str | None) -> 
 
 
 async def close_followers(services: Services) -> None:
-    """Send and write what was not yet, in a thread and for three seconds at most, as the receiver may be slow."""
+    """Send and write what was not yet, in a thread and for three seconds at most, as the receiver may be slow.
+
+    What the receiver has not taken by then is given up: the exporter would go on trying in its own thread.
+    """
     if services.followers is not None:
         closing = threading.Thread(target=services.followers.close, name="last traces", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _LAST_S)
+        if closing.is_alive():
+            services.followers.give_up()
 
 
 def _tracing(settings: Settings) -> Tracing | None:
@@ -77,5 +82,6 @@ def _tracing(settings: Settings) -> Tracing | None:
     # What the operator names goes before our own.
     resource = Resource.create().merge(Resource(own)).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Tracing(provider)
+    exporter = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Tracing(provider, exporter)

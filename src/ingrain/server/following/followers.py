@@ -65,3 +65,8 @@ class Followers:
             self._access_log.close()
         if self._tracing is not None:
             self._tracing.close()
+
+    def give_up(self) -> None:
+        """Give up sending what ``close`` has not sent yet."""
+        if self._tracing is not None:
+            self._tracing.give_up()

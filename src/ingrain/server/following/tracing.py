@@ -13,6 +13,7 @@ from ingrain.timeline import Timeline, Trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
 _SERVER_ERROR = 500
@@ -25,15 +26,17 @@ class Tracing:
 
     Args:
         provider: OpenTelemetry's provider; this object closes it.
+        exporter: Sends the provider's spans.
     """
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, exporter: SpanExporter) -> None:
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self.api = trace
         self.propagator = TraceContextTextMapPropagator()
         self._provider = provider
+        self._exporter = exporter
         self.tracer = provider.get_tracer("ingrain")
 
     def begin(self, request: Request, route: Route) -> RequestTrace | None:
@@ -55,6 +58,10 @@ class Tracing:
     def close(self) -> None:
         """Send what was not sent yet; blocks."""
         self._provider.shutdown()
+
+    def give_up(self) -> None:
+        """Try no more to send what the receiver did not take; a request that is under way may still take its time."""
+        self._exporter.shutdown()
 
 
 class RequestTrace:
