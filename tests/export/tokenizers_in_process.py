@@ -85,6 +85,17 @@ def inspection(folder: Path, missing: str | None = None) -> str:
         return outcome(lambda: inspect(folder, trust_remote_code=False))
 
 
+def written_without_vocabulary(kind: str, folder: Path) -> str:
+    """Write the tokenizer that the library makes of a folder without its vocabulary."""
+    from transformers import AutoTokenizer
+
+    from ingrain.export.huggingface.tokenizer_files import write_tokenizer
+
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    return outcome(lambda: write_tokenizer(tokenizer.backend_tokenizer, folder, 8, "right"))
+
+
 def build_without_tokenizer_json(kind: str, folder: Path) -> None:
     """Build a model of XLM-RoBERTa's or T5's kind whose tokenizer is SentencePiece's file alone."""
     import torch

@@ -6,6 +6,7 @@ silently get other tokens than in training. The converted tokenizer's ids are th
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ from ingrain.preprocess.tokenizer_faults import failing_probe, growth_fault
 
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.model", "spiece.model", "spm.model", "tokenizer.model")
 _TIKTOKEN = "tiktoken.model"
+# Files that hold a whole vocabulary. Without one transformers makes a tokenizer that knows no word, without an error.
+_VOCABULARIES = (
+    {"tokenizer.json"},
+    {"vocab.txt"},
+    {"vocab.json", "merges.txt"},
+    {_TIKTOKEN},
+    *({name} for name in _SENTENCEPIECE),
+)
+_SPECIAL = re.compile(r"<.*>(NOTUSED)?|\[.*\]")
 
 # For each class: by how much it shifts SentencePiece's ids, and the id of the unknown token if that is not shifted.
 # Other classes have not been checked (mLUKE's conversion, for one, forgets the shift).
@@ -55,12 +65,21 @@ def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config
     """Check a tokenizer by its files.
 
     Raises:
-        UnsupportedModelError: The tokenizer's class exists only in Python, which the server does not run.
+        UnsupportedModelError: The vocabulary is missing, or the tokenizer's class exists only in Python, which the
+            server does not run.
         ExportUnavailableError: A package that reads the tokenizer's file, or splits words, is not installed.
     """
     _refuse_python_alone(config, tokenizer_config)
     if (folder / "tokenizer.json").is_file():
         return
+    there = {path.name for path in folder.iterdir()}
+    if "auto_map" not in tokenizer_config and not any(names <= there for names in _VOCABULARIES):
+        half = next((min(names - there) for names in _VOCABULARIES if names & there), None)
+        what = "is missing" if half is None else f"is missing in part ({half})"
+        raise unsupported(
+            f"The vocabulary of the model's tokenizer {what}: add its tokenizer.json, or vocab.txt, vocab.json with "
+            "merges.txt, or SentencePiece's file, to the model's files."
+        )
     for names, package in ((_SENTENCEPIECE, "sentencepiece"), ((_TIKTOKEN,), "tiktoken")):
         name = next((name for name in names if (folder / name).is_file()), None)
         if name is not None and find_spec(package) is None:
@@ -101,8 +120,13 @@ def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str
     """Write a tokenizer that truncates texts to ``limit`` tokens on side ``direction`` and does not pad.
 
     Raises:
-        UnsupportedModelError: The tokenizer fails on a text, or makes texts far longer than they are.
+        UnsupportedModelError: The tokenizer knows no word, fails on a text, or makes texts far longer than they are.
     """
+    if not _knows_words(backend):
+        raise unsupported(
+            "The model's tokenizer has no word in its vocabulary but special tokens, so that it could not tell texts "
+            "apart: add the tokenizer.json that the model was trained with."
+        )
     copy = Tokenizer.from_str(backend.to_str())
     copy.no_padding()
     copy.enable_truncation(limit, direction=direction)
@@ -111,6 +135,12 @@ def write_tokenizer(backend: Tokenizer, folder: Path, limit: int, direction: str
     if failing_probe(copy):
         raise unsupported("The model's tokenizer fails on ordinary texts; the server's log has the details.")
     copy.save(str(folder / name))
+
+
+def _knows_words(tokenizer: Tokenizer) -> bool:
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    words = (word.strip("▁Ġ") for word in tokenizer.get_vocab(with_added_tokens=False))
+    return any(word and word not in added and not _SPECIAL.fullmatch(word) for word in words)
 
 
 def _refuse_python_alone(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> None:

@@ -103,7 +103,39 @@ def test_a_tokenizer_that_is_python_code_alone_is_refused_before_anything_is_loa
 @pytest.mark.parametrize("name", ["BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "Unheard", None])
 def test_a_tokenizer_with_a_fast_form_passes(exporting: ProcessPoolExecutor, folder: Path, name: str | None) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    (folder / "vocab.txt").write_text("red")
     assert exporting.submit(in_process.inspection, folder).result() == "passes"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ([], "tokenizer is missing: add"),
+        (["special_tokens_map.json"], "tokenizer is missing: add"),
+        (["vocab.json"], "missing in part (merges.txt): add"),
+        (["merges.txt"], "missing in part (vocab.json): add"),
+    ],
+)
+def test_a_tokenizer_without_its_vocabulary_is_refused(
+    exporting: ProcessPoolExecutor, folder: Path, files: list[str], reason: str
+) -> None:
+    """The library makes a tokenizer without a word, so that its vectors equal ours, and those of other texts."""
+    for name in files:
+        (folder / name).write_text("{}")
+    message = exporting.submit(in_process.inspection, folder).result()
+    assert message.startswith("unsupported_model: ")
+    assert reason in message
+    assert "tokenizer.json" in message
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "t5", "camembert", "albert", "gpt2", "clip"])
+def test_a_vocabulary_of_another_kind_of_tokenizer_is_refused(
+    exporting: ProcessPoolExecutor, tmp_path: Path, kind: str
+) -> None:
+    """The library passes over a file of a name that the tokenizer's class does not read."""
+    message = exporting.submit(in_process.written_without_vocabulary, kind, tmp_path).result()
+    assert message.startswith("unsupported_model: ")
+    assert "no word in its vocabulary" in message
 
 
 def test_a_missing_package_is_never_told_as_missing_files(exporting: ProcessPoolExecutor, folder: Path) -> None:
