@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +15,8 @@ from ingrain.errors import InvalidRequestError
 R = TypeVar("R", bound=msgspec.Struct)
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+_AT_BYTE = re.compile(r"\(byte (\d+)\)$")
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _AT = " - at `$"
 _UNKNOWN = "Object contains unknown field `"
 _OUT_OF_BOUNDS = re.compile(r"Expected (int|float) [<>]=? .*")
@@ -59,7 +62,8 @@ def decode(body: bytes, kind: type[R]) -> R:
         raise _explain(error, kind, body) from error
     except _NOT_JSON as error:
         raise InvalidRequestError(
-            "The body is not valid JSON. Send an object, with names and texts in double quotes, as application/json."
+            f"The body {_json_fault(body, error)}. Send a JSON object, with names and texts in double quotes, in UTF-8 "
+            "as application/json."
         ) from error
 
 
@@ -94,6 +98,22 @@ def _merge(given: msgspec.Struct, kind: type[R]) -> R:
     if missing:
         raise InvalidRequestError(f"Field {missing[0]!r} is missing.", param=missing[0])
     return kind(**{fields[name].name: value for name, value in values.items()})
+
+
+def _json_fault(body: bytes, error: Exception) -> str:
+    """Return what is wrong with a body that is no JSON, and where, as the end of a sentence; never any of its text."""
+    if not body.strip():
+        return "is empty"
+    if body.startswith(_BYTE_ORDER_MARKS):
+        return "is not valid JSON: it begins with a byte order mark"
+    if isinstance(error, RecursionError):
+        return "is not valid JSON: it is nested too deeply"
+    try:
+        body.decode()
+    except UnicodeDecodeError as not_text:
+        return f"is not UTF-8 at byte {not_text.start}"
+    found = _AT_BYTE.search(str(error))
+    return "is not valid JSON: " + (f"look at byte {found[1]}" if found else f"it ends too soon, at byte {len(body)}")
 
 
 def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], body: bytes = b"") -> InvalidRequestError:
