@@ -33,6 +33,10 @@ class Following(Protocol):
 
     def close(self) -> None:
         """Write what was not written yet; blocks."""
+        ...
+
+    def give_up(self) -> None:
+        """Give up what is not written yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
