@@ -117,7 +117,7 @@ $(SITE_STAMP): requirements/site.txt scripts/find-python.sh
 	@$(SITE_VENV)/bin/python scripts/pip_install.py "packages of the documentation site" $(PIP_ARGS) -r requirements/site.txt
 	@touch $@
 
-screenshots: install ## write the pictures of docs/first-session.md (needs Chromium and playwright, else says so; minutes)
+screenshots: install ## write the pictures of docs/first-session.md (needs Chromium, else says so; minutes)
 	@$(TOOLS) tools/screenshots.py $(ARGS)
 
 compat: install ## convert every supported architecture and write the tables of differences (hours)

@@ -1,7 +1,7 @@
 """Write the pictures of docs/first-session.md: a real server in a real browser (`make screenshots`).
 
-Needs Chromium (Debian's package) and ``pip install playwright``; without them nothing is written, and the program says
-so. No hub is needed: all-MiniLM-L6-v2 comes from its package, and the reranker is trained on the spot (a minute).
+Needs Chromium (Debian's package); without it nothing is written, and the program says so. No hub is needed:
+all-MiniLM-L6-v2 comes from its package, and the reranker is trained on the spot (a minute).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from processes import MINILM, place_minilm, serve
 from torch_process import torch_pool
@@ -33,12 +34,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("docs/pictures"))
     folder: Path = parser.parse_args().folder
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        browser = None
     if browser is None:
-        print("No picture is written: it needs Chromium (apt-get install chromium) and pip install playwright.")
+        print("No picture is written: it needs Chromium (apt-get install chromium).")
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         models = Path(temporary) / "models"

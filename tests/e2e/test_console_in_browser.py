@@ -1,66 +1,38 @@
-"""The console in a real browser: needs Chromium (Debian's package) and ``pip install playwright``, else it is skipped.
+"""The console in a real browser: needs Chromium (Debian's package), else it is skipped. axe-core checks each view.
 
-``INGRAIN_SCREENSHOTS`` names a folder for pictures of each view; ``INGRAIN_AXE`` the file ``axe.min.js`` of the npm
-package axe-core, by which each view is then checked for accessibility.
+``INGRAIN_SCREENSHOTS`` names a folder for pictures of each view.
 """
 
 import asyncio
-import os
 import re
-import shutil
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from browser import checked, needs_browser, opened
 from ingrain.settings import Settings
 from planes import running_planes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-async_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
+pytestmark = [pytest.mark.slow, needs_browser]
 PIXEL = Path(__file__).with_name("pixel.png")
-SHOTS = os.environ.get("INGRAIN_SCREENSHOTS")
-AXE = Path(os.environ["INGRAIN_AXE"]).read_text(encoding="utf-8") if "INGRAIN_AXE" in os.environ else None
 
 
 @asynccontextmanager
 async def console(tmp_path, *, width=1100, **settings):
-    """Open the console of two planes with the fake engine; fail on errors in the page and on requests elsewhere."""
-    async with running_planes(tmp_path, Settings(**settings)) as planes, async_api.async_playwright() as playwright:
+    """Open the console of two planes with the fake engine."""
+    async with running_planes(tmp_path, Settings(**settings)) as planes:
         key = settings.get("api_keys", (None,))[0]
         for name, library in (("org/model", "sentence_transformers"), ("clip", "open_clip")):
             await planes.load(name, library, key=key)
         await planes.load("cross-encoder/one", key=key)
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = await browser.new_page(viewport={"width": width, "height": 800})
-        page.set_default_timeout(20_000)
-        troubles, base = [], str(planes.model.base_url).rstrip("/")
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda said: troubles.append(said.text) if "Content Security" in said.text else None)
-        page.on("request", lambda sent: troubles.append(sent.url) if not sent.url.startswith((base, "data:")) else None)
-        await page.goto(f"{base}/ui")
-        try:
+        async with opened(str(planes.model.base_url).rstrip("/"), "/ui", width=width) as page:
             yield planes, page
-        finally:
-            await browser.close()
-        assert troubles == []
 
 
 async def go(page, view):
     await page.click(f"nav >> text={view}")
     await page.wait_for_selector("main h2, main p")
-
-
-async def checked(page, name):
-    """Keep a picture, and look for serious faults of accessibility, where the environment asks for it."""
-    if SHOTS:
-        await page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
-    if AXE:
-        await page.evaluate(AXE)
-        found = await page.evaluate("axe.run()")
-        serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
-        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
 
 
 async def test_a_load_shows_its_progress_and_can_be_stopped(tmp_path):

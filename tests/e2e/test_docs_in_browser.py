@@ -1,38 +1,25 @@
-"""The page ``/docs`` in a real browser: needs Chromium and ``pip install playwright``, else it is skipped."""
+"""The page ``/docs`` in a real browser: needs Chromium, else it is skipped."""
 
-import shutil
 from contextlib import asynccontextmanager
 
 import pytest
 
+from browser import needs_browser, opened
 from ingrain.settings import Settings
 from planes import running_planes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-async_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 @asynccontextmanager
 async def docs(tmp_path, plane, **settings):
-    """Open the page of a plane with the fake engine; fail on errors in the page and on requests elsewhere."""
-    async with running_planes(tmp_path, Settings(**settings)) as planes, async_api.async_playwright() as playwright:
+    """Open the page of a plane with the fake engine."""
+    async with running_planes(tmp_path, Settings(**settings)) as planes:
         key = settings.get("api_keys", (None,))[0]
         await planes.load("org/model", key=key)
         await planes.load("cross-encoder/one", key=key)
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = await browser.new_page(viewport={"width": 1100, "height": 800})
-        page.set_default_timeout(120_000)
-        troubles, base = [], str(getattr(planes, plane).base_url).rstrip("/")
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda said: troubles.append(said.text) if "Content Security" in said.text else None)
-        page.on("request", lambda sent: troubles.append(sent.url) if not sent.url.startswith((base, "data:")) else None)
-        await page.goto(f"{base}/docs")
-        try:
+        async with opened(str(getattr(planes, plane).base_url).rstrip("/"), "/docs") as page:
             yield page
-        finally:
-            await browser.close()
-        assert troubles == []
 
 
 async def send(page, operation):
