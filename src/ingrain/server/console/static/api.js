@@ -37,11 +37,6 @@ export const post = async (path, body) => (await send("POST", path, body)).json(
 export const remove = async (path, body) => (await send("DELETE", path, body)).json();
 export const infer = (route, body) => post(`/ui/api/${route}`, body);
 
-export async function metrics() {
-  const response = await fetch("/ui/api/metrics", { headers: headers({ Accept: "text/plain" }) });
-  return (await checked(response)).text();
-}
-
 // Calls `onEvent(kind, data)` for each server-sent event until the stream ends. EventSource cannot send a key.
 export async function follow(path, onEvent) {
   const response = await checked(await fetch(path, { headers: headers() }));
