@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-DASHBOARDS = sorted((DEPLOY / "dashboards").glob("*.json"))
-RULES = DEPLOY / "prometheus" / "rules.yaml"
+DASHBOARDS = sorted((DEPLOY / "helm" / "ingrain" / "dashboards").glob("*.json"))
+RULES = DEPLOY / "helm" / "ingrain" / "rules.yaml"
 
 
 def expressions(dashboard: Path) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from typing import get_args
 
 import httpx
 import numpy as np
@@ -17,6 +18,8 @@ from kserve_files import containers
 from monitoring_files import DASHBOARDS, DEPLOY, RULES, alerts, expressions
 
 from container_triton import ContainerTriton
+from ingrain.vocabulary import Scope
+from keys_files import entry, header, secret, write_keys
 from processes import free_port, serve
 
 pytestmark = pytest.mark.slow  # converts a small model, twice
@@ -31,11 +34,13 @@ OF_OTHER_SETUPS = {"ingrain_worker_restarts_total", "ingrain_workers", "ingrain_
 
 @pytest.fixture(scope="module")
 def server(small_model, warm, tmp_path_factory):
-    """A server in front of a Triton with metrics, with a small model and requests of both kinds: right and wrong."""
+    """A server in front of a Triton with metrics, with a small model, named keys, and right and wrong requests."""
     folder = tmp_path_factory.mktemp("observed")
     grpc, metrics = free_port(), free_port()
     options = ("--model-control-mode=explicit", "--metrics-address=127.0.0.1", f"--metrics-port={metrics}")
     (folder / "triton").mkdir()
+    all_scopes = get_args(Scope)
+    keys = write_keys(folder / "keys.json", entry("all", scopes=all_scopes), entry("few", requests_per_minute=1))
     with (
         ContainerTriton(folder / "triton", folder, grpc, options, metrics=True),
         serve(
@@ -44,18 +49,25 @@ def server(small_model, warm, tmp_path_factory):
             "--models=model",
             TRITON_GRPC_URL=f"127.0.0.1:{grpc}",
             INSTANCE_KIND="KIND_CPU",
+            INGRAIN_KEYS_FILE=str(keys),
+            INGRAIN_STAGE_METRICS="true",
             **warm,
         ) as server,
     ):
-        server.wait_until_ready(300)
+        server.wait_until(lambda: httpx.get(f"{server.inference}/ready").status_code == 200, 300)
         send(server)
         yield server, f"127.0.0.1:{metrics}"
 
 
+def embed(server, texts, *, key="all", name="model") -> int:
+    body = {"name": name, "text": texts}
+    return httpx.post(f"{server.inference}/embed_text", json=body, headers=header(key), timeout=60).status_code
+
+
 def send(server) -> None:
-    for text in ("one", "another text", "one"):
-        assert server.embed(text, name="model").status_code == 200
-    assert server.embed("one", name="nobody").status_code == 404
+    assert [embed(server, text) for text in ("one", "another text", "one")] == [200] * 3
+    assert embed(server, "one", name="nobody") == 404
+    assert [embed(server, "one", key="few") for _ in range(2)] == [200, 429]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +75,7 @@ def scraped(server):
     """Names of all samples of the server and of its Triton."""
     served, triton = server
     texts = [
-        httpx.get(f"{served.inference}/metrics", headers={"Accept": "text/plain"}, timeout=30).text,
+        httpx.get(f"{served.inference}/metrics", headers={"Accept": "text/plain", **header("all")}, timeout=30).text,
         httpx.get(f"http://{triton}/metrics", timeout=30).text,
     ]
     return {match[1] for text in texts for match in re.finditer(r"^(\w+)[{ ]", text, re.MULTILINE)}
@@ -89,7 +101,13 @@ def prometheus(server, tmp_path_factory):
     configuration = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "ingrain", "static_configs": [{"targets": targets, "labels": LABELS}]}],
+        "scrape_configs": [
+            {
+                "job_name": "ingrain",
+                "authorization": {"credentials": secret("all")},
+                "static_configs": [{"targets": targets, "labels": LABELS}],
+            }
+        ],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), "utf-8")
     command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -140,11 +158,12 @@ def test_prometheus_answers_every_query_of_every_dashboard(server, prometheus):
 
     texts = iter(range(10_000_000))
 
-    def embed() -> None:
-        served.embed([f"text {next(texts)}", "one"], name="model")
+    def send_more() -> None:
+        embed(served, [f"text {next(texts)}", "one"])
+        embed(served, "one", key="few")
 
     try:
-        wait_until(are_answered, 90, embed)
+        wait_until(are_answered, 90, send_more)
     except AssertionError:
         assert missing == {}
 
