@@ -16,6 +16,7 @@ print("a plain line")
 os.write(2, b"past Python \\xff\\n")
 warnings.warn("an old way", stacklevel=1)
 subprocess.run([sys.executable, "-c", "print('of a child')"])
+os.write(2, b"without end " * 250_000 + b"\\n")
 thread = threading.Thread(target=lambda: 1 / 0)
 thread.start()
 thread.join()
@@ -48,6 +49,9 @@ def test_a_noisy_server_logs_json_alone(tmp_path):
     told = {line["message"]: line for line in lines}
     for message in ("a plain line", "past Python \ufffd", "of a child"):
         assert told[message]["logger"] == "ingrain.output"
+    endless = [line["message"] for line in lines if "without end" in line["message"]]
+    assert len(endless) >= 2, "kept in memory until it ends"
+    assert sum(message.count("without end") for message in endless) > 249_000
     assert told["A thread has failed"]["exception"].endswith("ZeroDivisionError: division by zero")
     assert any(line["logger"] == "py.warnings" and "an old way" in line["message"] for line in lines)
     assert lines[-1]["message"].startswith("Ingrain is ready")

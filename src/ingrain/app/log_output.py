@@ -9,9 +9,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 _READ_BYTES = 65_536
+# Longer lines are divided: output without an end of line would otherwise be kept in memory for ever.
+_LONGEST_LINE_BYTES = 1 << 20
 _LAST_LINES_S = 1.0
 _A_LINE = b'{"time":'  # written by a worker, which has the same log
 
@@ -72,6 +75,8 @@ def _relay(reader: int, kept: int, line_of: Callable[[str], str]) -> None:
     rest = b""
     while data := os.read(reader, _READ_BYTES):
         *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE_BYTES:
+            lines, rest = [*lines, rest], b""
         for line in lines:
             _pass_on(line, kept, line_of)
     _pass_on(rest, kept, line_of)
@@ -80,11 +85,11 @@ def _relay(reader: int, kept: int, line_of: Callable[[str], str]) -> None:
 def _pass_on(line: bytes, kept: int, line_of: Callable[[str], str]) -> None:
     if not line.strip():
         return
-    told = line if line.startswith(_A_LINE) else line_of(line.decode("utf-8", "replace").rstrip()).encode()
-    try:
+    # Nobody may read the log any more, or no line can be made of this one: the pipe must be read all the same, for
+    # whoever writes there waits when it is full.
+    with suppress(Exception):
+        told = line if line.startswith(_A_LINE) else line_of(line.decode("utf-8", "replace").rstrip()).encode()
         write_all(kept, told + b"\n")
-    except OSError:
-        pass  # nobody reads the log any more
 
 
 def _give_back(kept: int, thread: threading.Thread) -> None:
