@@ -263,7 +263,7 @@ def test_what_is_not_named_is_denied(rendered):
         assert bool(operators) == bool(ALL[name].get("networkPolicy", {}).get("operators"))
         ways_out = {port for peer, port in peers(front, "egress") if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"}
         settings = load_settings(environ=variables(objects))
-        expected = set() if settings.offline else {443}
+        expected = set() if settings.hub_offline else {443}
         expected |= {80, 443} if settings.image_fetch != "off" else set()
         assert ways_out == expected
         if (triton := next(iter(of_kind(objects, "StatefulSet")), None)) is not None:
