@@ -43,7 +43,7 @@ def test_what_cannot_be_had_is_told_at_once_and_leaves_no_traceback(tmp_path):
     for (status, complained, seconds), expected_status, words in (
         (unknown, 1, "hub has no model 'org/none'"),
         (wrong_key, 1, "API key"),
-        (no_hub, 1, "hub cannot be reached"),
+        (no_hub, 1, "hub 127.0.0.1 cannot be reached"),
         (no_server, 3, "No server answers"),
     ):
         assert (status, words in complained) == (expected_status, True), complained

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode
 from huggingface_hub.errors import HTTPError
@@ -166,8 +167,9 @@ def _model_info(repo_id: str, revision: str | None, hub: Hub, progress: Report) 
         except HTTPError as error:
             if reason := why_unreachable(error):
                 raise SourceUnavailableError(
-                    f"The hub cannot be reached, so {repo_id!r} cannot be fetched: {reason}, or put the model's folder "
-                    "below the directory of local models (INGRAIN_LOCAL_MODELS_DIR)."
+                    f"The hub {urlsplit(api.endpoint).hostname} cannot be reached, so {repo_id!r} cannot be fetched: "
+                    f"{reason}, or put the model's folder below the directory of local models "
+                    "(INGRAIN_LOCAL_MODELS_DIR)."
                 ) from error
             failures += 1
             delay_s = retry_delay_s(error, failures, max_retries=LISTING_RETRIES)
