@@ -1,6 +1,10 @@
 """A model of the repository in this process gives what a server gives."""
 
+import queue
 import shutil
+import threading
+import time
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from graphs import write_text_graph
 from images import encode, scene
 from ingrain.bulk.local_model import LocalModel
 from ingrain.bulk.wanted import Wanted
-from ingrain.errors import DamagedEntryError, IngrainError, ModelNotFoundError, TextTooLongError
+from ingrain.errors import DamagedEntryError, EngineUnavailableError, IngrainError, ModelNotFoundError, TextTooLongError
 
 
 @pytest.fixture
@@ -46,6 +50,28 @@ def test_an_error_names_the_text_counted_from_the_first(opened):
     with pytest.raises(TextTooLongError, match=r"text\[1102\]"):
         model.embed([*["w1"] * 1100, "w1 " * 99], first=2)
     assert len(model.embed(["w1"]).rows) == 1  # and the model goes on
+
+
+def test_what_is_asked_while_the_model_is_closed_ends(opened):
+    """A job whose row is bad closes the model while other parts begin; none may wait for ever."""
+    for number in range(8):
+        model, ends = opened(model=TEXT_MODEL), queue.SimpleQueue()
+
+        def ask(model=model, ends=ends) -> None:
+            try:
+                while True:
+                    model.embed(["w1", "w2"])
+            except (IngrainError, CancelledError) as error:
+                ends.put(error)
+
+        for _ in range(3):
+            threading.Thread(target=ask, daemon=True).start()
+        time.sleep(0.01 * number)
+        model.close()
+        for _ in range(3):
+            ends.get(timeout=60)
+        with pytest.raises(EngineUnavailableError, match="closed"):
+            model.embed(["w1"])
 
 
 def test_images_come_as_bytes_and_a_bad_one_may_be_skipped(opened):

@@ -76,6 +76,7 @@ class LocalModel:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ingrain-bulk", daemon=True)
         self._thread.start()
+        self._lock, self._is_closed = threading.Lock(), False
         self._close: Callable[[], Coroutine[Any, Any, None]] | None = None
         try:
             self._pipeline, self.identity = self._run(self._open(threads))
@@ -92,15 +93,19 @@ class LocalModel:
 
         Raises:
             RequestError: An item is invalid; the message names it.
+            EngineUnavailableError: The model is closed.
         """
         return self._run(self._embed(items, first))
 
     def close(self) -> None:
-        """Cancel what is in progress, unload the model and end the thread."""
-        if self._thread.is_alive():
-            self._run(self._end())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        """Cancel what is in progress, unload the model and end the thread; what is asked from now on is refused."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
 
     async def _end(self) -> None:
@@ -112,7 +117,12 @@ class LocalModel:
             await self._close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        with self._lock:  # so that ``_end`` finds all that was begun
+            if self._is_closed:
+                work.close()
+                raise EngineUnavailableError("The model is closed.")
+            begun = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return begun.result()
 
     async def _open(self, threads: int) -> tuple[Pipeline, str]:
         settings = self._settings
