@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import threading
 import tracemalloc
 
@@ -156,7 +157,9 @@ def test_a_long_string_in_a_wrong_place_is_refused_as_a_short_one(body):
             _decode(body % name, types.EmbedTextRequest, most_items=10)
         with pytest.raises(InvalidRequestError) as expected:
             decode(body % name, types.EmbedTextRequest)
-        assert refused.value.message == expected.value.message
+        # A place in what is left of the body would be a wrong one.
+        without_place = re.sub(r"( at|: look at|: it ends too soon, at) byte \d+", "", expected.value.message)
+        assert refused.value.message in (expected.value.message, without_place)
         assert len(refused.value.message) < 400
 
 

@@ -65,21 +65,12 @@ def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config
     """Check a tokenizer by its files.
 
     Raises:
-        UnsupportedModelError: The vocabulary is missing, or the tokenizer's class exists only in Python, which the
-            server does not run.
+        UnsupportedModelError: The tokenizer's class exists only in Python, which the server does not run.
         ExportUnavailableError: A package that reads the tokenizer's file, or splits words, is not installed.
     """
     _refuse_python_alone(config, tokenizer_config)
     if (folder / "tokenizer.json").is_file():
         return
-    there = {path.name for path in folder.iterdir()}
-    if "auto_map" not in tokenizer_config and not any(names <= there for names in _VOCABULARIES):
-        half = next((min(names - there) for names in _VOCABULARIES if names & there), None)
-        what = "is missing" if half is None else f"is missing in part ({half})"
-        raise unsupported(
-            f"The vocabulary of the model's tokenizer {what}: add its tokenizer.json, or vocab.txt, vocab.json with "
-            "merges.txt, or SentencePiece's file, to the model's files."
-        )
     for names, package in ((_SENTENCEPIECE, "sentencepiece"), ((_TIKTOKEN,), "tiktoken")):
         name = next((name for name in names if (folder / name).is_file()), None)
         if name is not None and find_spec(package) is None:
@@ -87,6 +78,23 @@ def check_tokenizer_files(folder: Path, config: dict[str, Any], tokenizer_config
                 f"The model's tokenizer exists only as {name!r}, which needs the Python package {package!r}. "
                 f"Run pip install {package}, or add a tokenizer.json to the model."
             )
+
+
+def check_vocabulary(folder: Path, tokenizer_config: dict[str, Any]) -> None:
+    """Check that the files of a tokenizer hold its whole vocabulary, unless code that comes with the model reads them.
+
+    Raises:
+        UnsupportedModelError: They do not.
+    """
+    there = {path.name for path in folder.iterdir()}
+    if "auto_map" in tokenizer_config or any(names <= there for names in _VOCABULARIES):
+        return
+    half = next((min(names - there) for names in _VOCABULARIES if names & there), None)
+    what = "is missing" if half is None else f"is missing in part ({half})"
+    raise unsupported(
+        f"The vocabulary of the model's tokenizer {what}: add its tokenizer.json, or vocab.txt, vocab.json with "
+        "merges.txt, or SentencePiece's file, to the model's files."
+    )
 
 
 def compare_with_sentencepiece(tokenizer: Any) -> None:

@@ -34,7 +34,7 @@ class DecodedBody(bytes):
     value: Any
 
 
-def decode(body: bytes, kind: type[R]) -> R:
+def decode(body: bytes, kind: type[R], *, is_whole: bool = True) -> R:
     """Decode a JSON body with field names in camelCase or snake_case.
 
     Decoding stops at the first field that is unknown or has a wrong type, and builds no value of an unknown field. So
@@ -43,6 +43,7 @@ def decode(body: bytes, kind: type[R]) -> R:
     Args:
         body: The body.
         kind: Type of the body. Unknown fields are ignored unless it has ``forbid_unknown_fields``.
+        is_whole: Whether bytes have the places that they had in the request, so that an error may tell one.
 
     Raises:
         InvalidRequestError: The body is not JSON, or a field is unknown, missing, or of a wrong type or value.
@@ -61,9 +62,10 @@ def decode(body: bytes, kind: type[R]) -> R:
     except msgspec.ValidationError as error:
         raise _explain(error, kind, body) from error
     except _NOT_JSON as error:
+        fault = _json_fault(body, error, is_whole=is_whole)
         raise InvalidRequestError(
-            f"The body {_json_fault(body, error)}. Send a JSON object, with names and texts in double quotes, in UTF-8 "
-            "as application/json."
+            f"The body {fault}. Send a JSON object, with names and texts in double quotes, in UTF-8 as "
+            "application/json."
         ) from error
 
 
@@ -100,7 +102,7 @@ def _merge(given: msgspec.Struct, kind: type[R]) -> R:
     return kind(**{fields[name].name: value for name, value in values.items()})
 
 
-def _json_fault(body: bytes, error: Exception) -> str:
+def _json_fault(body: bytes, error: Exception, *, is_whole: bool) -> str:
     """Return what is wrong with a body that is no JSON, and where, as the end of a sentence; never any of its text."""
     if not body.strip():
         return "is empty"
@@ -111,7 +113,9 @@ def _json_fault(body: bytes, error: Exception) -> str:
     try:
         body.decode()
     except UnicodeDecodeError as not_text:
-        return f"is not UTF-8 at byte {not_text.start}"
+        return "is not UTF-8" + (f" at byte {not_text.start}" if is_whole else "")
+    if not is_whole:
+        return "is not valid JSON"
     found = _AT_BYTE.search(str(error))
     return "is not valid JSON: " + (f"look at byte {found[1]}" if found else f"it ends too soon, at byte {len(body)}")
 

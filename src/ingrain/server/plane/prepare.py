@@ -97,8 +97,9 @@ async def decode_in_a_thread(executor: Executor, request: Request, route: Route,
 def _decode(body: bytes, kind: type, most_items: int) -> DecodedBody:
     check_values(body, most_items)
     decoded, long_strings = DecodedBody(), LongStrings()
+    short = long_strings.cut_out(body)
     try:
-        decoded.value = long_strings.put_back(decode(long_strings.cut_out(body), kind))
+        decoded.value = long_strings.put_back(decode(short, kind, is_whole=short is body))
     except RecursionError:  # values nest deeper than ``put_back`` can follow, though not deeper than JSON may
         decoded.value = decode(body, kind)
     return decoded

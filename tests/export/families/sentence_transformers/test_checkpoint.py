@@ -25,6 +25,7 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path, "config.json", {"model_type": "bert"})
     write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 128, "do_lower_case": False})
     write(tmp_path, "1_Pooling/config.json", {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True})
+    (tmp_path / "vocab.txt").write_text("red")
     (tmp_path / "model.safetensors").write_bytes(b"")
     return tmp_path
 

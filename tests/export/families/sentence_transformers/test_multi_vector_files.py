@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path, "sentence_bert_config.json", {"query_length": 32, "document_length": 300})
     write(tmp_path, "1_Dense/config.json", {"activation_function": "torch.nn.modules.linear.Identity"})
     write(tmp_path, "2_Mask/config.json", {"skiplist_words": ["."]})
+    (tmp_path / "vocab.txt").write_text("red")
     for part in (tmp_path, tmp_path / "1_Dense"):
         (part / "model.safetensors").write_bytes(b"")
     return tmp_path

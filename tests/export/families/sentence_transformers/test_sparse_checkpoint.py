@@ -41,6 +41,7 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 512, "do_lower_case": False})
     write(tmp_path, "query_0_SparseStaticEmbedding/config.json", {"frozen": True})
     write(tmp_path, "document_1_SpladePooling/config.json", {"pooling_strategy": "max", "activation_function": "relu"})
+    (tmp_path / "vocab.txt").write_text("red")
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "query_0_SparseStaticEmbedding" / "model.safetensors").write_bytes(b"")
     return tmp_path

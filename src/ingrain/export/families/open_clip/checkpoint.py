@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ingrain.export.huggingface.architectures import refuse_architecture
-from ingrain.export.huggingface.tokenizer_files import check_tokenizer_files
+from ingrain.export.huggingface.tokenizer_files import check_tokenizer_files, check_vocabulary
 from ingrain.export.model_files import find_safetensors, read_json, unsupported
 
 CONFIG = "open_clip_config.json"
@@ -83,4 +83,6 @@ def _check_tokenizer(text: dict[str, Any], folder: Path) -> None:
     if text.get("hf_tokenizer_name") and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise unsupported(f"The files of the tokenizer {text['hf_tokenizer_name']!r} are not in the model's folder.")
     if text.get("hf_tokenizer_name"):
-        check_tokenizer_files(folder, read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json"))
+        tokenizer_config = read_json(folder / "tokenizer_config.json")
+        check_tokenizer_files(folder, read_json(folder / "config.json"), tokenizer_config)
+        check_vocabulary(folder, tokenizer_config)

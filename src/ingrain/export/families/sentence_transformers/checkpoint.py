@@ -17,7 +17,7 @@ from ingrain.export.families.sentence_transformers.modalities import (
 )
 from ingrain.export.families.sentence_transformers.modules import refuse_module
 from ingrain.export.huggingface.architectures import refuse_architecture
-from ingrain.export.huggingface.tokenizer_files import check_tokenizer_files
+from ingrain.export.huggingface.tokenizer_files import check_tokenizer_files, check_vocabulary
 from ingrain.export.model_files import find_safetensors, read_json, unsupported
 from ingrain.sources.trust import SETTING
 
@@ -298,9 +298,11 @@ def check_transformer(folder: Path, trust_remote_code: bool, accepted: Accepted 
     auto_classes = ["AutoModel", *(_AUTO_CLASSES[task] for task in accepted.tasks)]
     refuse_architecture(config, trust_remote_code=trust_remote_code, auto_classes=auto_classes)
     _refuse_kernels(config, transformer_options(folder))
-    check_tokenizer_files(folder, config, read_json(folder / "tokenizer_config.json"))
+    tokenizer_config = read_json(folder / "tokenizer_config.json")
+    check_tokenizer_files(folder, config, tokenizer_config)
     _check_transformer_options(transformer_options(folder), accepted)
     find_safetensors(folder, _WEIGHTS)
+    check_vocabulary(folder, tokenizer_config)
 
 
 def _refuse_kernels(config: dict[str, Any], options: dict[str, Any]) -> None:
