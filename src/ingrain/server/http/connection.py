@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._is_lingering = False
         self._is_resting = False
         self._answered_at_once = 0
-        self._will_parse: asyncio.Handle | None = None
+        self._will_go_on: asyncio.Handle | None = None
 
     # --- called by the transport ---------------------------------------------------------------------------------
 
@@ -104,10 +104,9 @@ class Connection(asyncio.Protocol):
         self._writer.pause()
 
     def resume_writing(self) -> None:
-        """Continue with the queued requests."""
+        """Continue with queued requests in the loop's next turn: asyncio's own transports may not be closed now."""
         self._writer.resume()
-        self._next()
-        self._parse()
+        self._go_on_soon()
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -136,8 +135,7 @@ class Connection(asyncio.Protocol):
         self._answered_at_once = 0
         while self._unparsed and not self._is_lingering and len(self._waiting) < _MOST_PIPELINED:
             if self._answered_at_once >= _MOST_PIPELINED:  # let the event loop serve other connections
-                if self._will_parse is None:
-                    self._will_parse = self._host.loop.call_soon(self._parse_on)
+                self._go_on_soon()
                 break
             size = self._parser.next_size()
             piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
@@ -150,8 +148,13 @@ class Connection(asyncio.Protocol):
             self._unparsed = b""
         self._pause_or_resume()
 
-    def _parse_on(self) -> None:
-        self._will_parse = None
+    def _go_on_soon(self) -> None:
+        if self._will_go_on is None:
+            self._will_go_on = self._host.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._will_go_on = None
+        self._next()
         self._parse()
 
     def _rest(self, size: int) -> None:
@@ -337,10 +340,8 @@ class Connection(asyncio.Protocol):
     def _refuse_body(self, message: IncomingRequest, refusal: Response, *, at_once: bool) -> None:
         """Refuse a request by its head: read a short body first and keep the connection, or else answer and close."""
         message.refusal = refusal
-        is_long = (
-            bool(message.request.headers.get(b"transfer-encoding")) or announced_length(message.request) > _SHORT_BODY
-        )
-        if at_once or is_long:
+        is_chunked = bool(message.request.headers.get(b"transfer-encoding"))
+        if at_once or is_chunked or announced_length(message.request) > _SHORT_BODY:
             self._incoming = None
             self._enqueue_last(message)
 
