@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from ingrain.app.log_output import write_all
 
 NOISY = """
 import os, subprocess, sys, threading, warnings
@@ -34,11 +37,15 @@ def serve(tmp_path, *arguments, code="ROUTES = ()"):
     environment = os.environ | {"INGRAIN_LOG_FORMAT": "json", "PYTHONPATH": path}
     lines = []
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        for line in process.stderr:
-            lines.append(json.loads(line))
-            if "is ready" in lines[-1]["message"]:
-                process.send_signal(signal.SIGTERM)
-        assert process.stdout.read() == b""
+        try:
+            for line in process.stderr:
+                lines.append(json.loads(line))
+                if "is ready" in lines[-1]["message"]:
+                    process.send_signal(signal.SIGTERM)
+            assert process.stdout.read() == b""
+        except BaseException:
+            process.kill()  # or leaving the block would wait for a server that nobody stops
+            raise
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     return process.returncode, lines
 
@@ -55,6 +62,20 @@ def test_a_noisy_server_logs_json_alone(tmp_path):
     assert told["A thread has failed"]["exception"].endswith("ZeroDivisionError: division by zero")
     assert any(line["logger"] == "py.warnings" and "an old way" in line["message"] for line in lines)
     assert lines[-1]["message"].startswith("Ingrain is ready")
+
+
+def test_long_lines_of_several_threads_do_not_mix():
+    reader, writer = os.pipe()
+    pieces = [name * 200_000 + b"\n" for name in (b"a", b"b", b"c")]
+    threads = [threading.Thread(target=write_all, args=(writer, piece)) for piece in pieces for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    with os.fdopen(reader, "rb") as output:
+        found = [output.readline() for _ in threads]
+    for thread in threads:
+        thread.join()
+    os.close(writer)
+    assert sorted(found) == sorted(5 * pieces)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 _READ_BYTES = 65_536
 # Longer lines are divided: output without an end of line would otherwise be kept in memory for ever.
@@ -19,6 +19,7 @@ _LAST_LINES_S = 1.0
 _A_LINE = b'{"time":'  # written by a worker, which has the same log
 
 _own: list[TextIO] = []
+_writing = threading.Lock()
 
 log = logging.getLogger("ingrain.output")
 
@@ -29,9 +30,19 @@ def log_stream() -> TextIO:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write bytes to a file descriptor."""
-    while data:
-        data = data[os.write(descriptor, data) :]
+    """Write bytes to a file descriptor as one: a pipe takes many in parts, between which threads could write."""
+    with _writing:
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+
+class _WholePieces(io.FileIO):
+    """A file that is written by ``write_all``."""
+
+    def write(self, data: Any) -> int:
+        """Write all of the bytes; return their number."""
+        write_all(self.fileno(), bytes(data))
+        return len(data)
 
 
 def take_output(line_of: Callable[[str], str]) -> None:
@@ -48,7 +59,7 @@ def take_output(line_of: Callable[[str], str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(2)
-    _own.append(io.TextIOWrapper(io.FileIO(kept, "w"), "utf-8", "backslashreplace", write_through=True))
+    _own.append(io.TextIOWrapper(_WholePieces(kept, "w"), "utf-8", "backslashreplace", write_through=True))
     reader, writer = os.pipe()
     for descriptor in (1, 2):
         os.dup2(writer, descriptor)
